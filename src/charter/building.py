@@ -1,0 +1,27 @@
+"""The building: the order of the ground's floors and the rooms that stand on them, written once.
+
+The structure test, the runner and the documentation read this file. A floor imports only floors before it;
+a room imports only the ground; `runner` and `cli` alone reach the rooms.
+"""
+
+FLOORS = (
+    "artifact",
+    "settings",
+    "measure",
+    "text",
+    "constitution",
+    "model",
+    "learn",
+    "generate",
+    "judge",
+)
+
+ROOMS = {
+    "finetune": "charter.finetune",
+    "critique": "charter.critique",
+    "feedback": "charter.feedback",
+    "preference": "charter.preference",
+    "rl": "charter.rl",
+    "evaluate": "charter.evaluate",
+    "card": "charter.card",
+}

@@ -1,0 +1,152 @@
+"""What changed between two reports: paired differences, or the reason why two numbers can't be compared.
+
+Both reports answered the same prompts, so a change is a paired difference over the prompts that both share
+(clustered bootstrap). The refusal gap is a difference of two rates over separate sets of prompts; the
+interval of its change combines those of the two changes by the method of variance estimates recovery (Zou and
+Donner 2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from charter.card.gather import Artifact
+from charter.card.number import Number, metric_of, unit_of
+from charter.ground.measure.intervals import Difference, difference
+from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK
+
+TEXT, WINS = "text.jsonl", "wins.jsonl"
+SAMPLED = frozenset({HARM, LOOK, HELP, WINS, ""})
+# part of an identity key -> the kept rows that it decides; a key that isn't here decides all
+DECIDES: Mapping[str, frozenset[str]] = {
+    "red_team": frozenset({HARM, ""}),
+    "lookalikes": frozenset({LOOK, ""}),
+    "helpful": frozenset({HELP, WINS}),
+    "hhh": frozenset({HHH}),
+    "hhh_shots": frozenset({HHH}),
+    "text": frozenset({TEXT}),
+    "fitness": frozenset({"fitness.jsonl"}),
+    "detectors": frozenset({HARM, LOOK, HELP, ""}),
+    "sampling": SAMPLED,
+    "samples": SAMPLED,
+    "other_samples": SAMPLED,
+    "temperature": SAMPLED,
+    "max_tokens": SAMPLED,
+    "seed": SAMPLED,
+    "draw_seed": SAMPLED,
+    "baseline": frozenset({WINS}),
+    "template": SAMPLED | {HHH},
+}
+GRADED = frozenset(
+    {
+        "harm_rate",
+        "harm_rate_prompts",
+        "harm_rate_seen",
+        "harm_rate_unseen",
+        "helpful_score",
+        "helpful_win_rate",
+    }
+)
+REWARDED = frozenset({"harm_rate_reward"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """second - first of one metric. `number` is None where it is refused, and `why` says why; `paired`
+    prompts were shared."""
+
+    name: str
+    number: Number | None
+    why: str = ""
+    paired: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, moved (a metric with no good direction), same (not significant) or refused."""
+        if self.number is None:
+            return "refused"
+        metric = metric_of(self.name)
+        if not self.number.significant or metric is None or self.number.value is None:
+            return "same"
+        if metric.better == "neither":
+            return "moved"
+        return "better" if (self.number.value > 0) == (metric.better == "higher") else "worse"
+
+
+def change(first: Artifact, second: Artifact, name: str) -> Change | None:
+    """second - first; None where either lacks the metric."""
+    if name not in first.numbers or name not in second.numbers:
+        return None
+    if why := refusal(first, second, name):
+        return Change(name, None, why)
+    found = _gap(first, second) if name == GAP.name else _difference(first, second, name)
+    if found is None:
+        return Change(name, None, "one side has no rows")
+    before, after = first.numbers[name], second.numbers[name]
+    number = Number(
+        key=f"{first.step}..{second.step}/{name}",
+        name=name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        n=found.paired or None,
+        clusters=found.paired or None,
+        version=after.version,
+        unit=unit_of(name),
+        stage=f"{first.label} to {second.label}",
+        change=True,
+        sources=(*before.sources, *after.sources),
+    )
+    return Change(name, number, paired=found.paired)
+
+
+def _difference(first: Artifact, second: Artifact, name: str) -> Difference | None:
+    a, b = first.tables.get(name), second.tables.get(name)
+    if a is None or b is None or not a.den.sum() or not b.den.sum():
+        return None
+    return difference(a, b)
+
+
+def _gap(first: Artifact, second: Artifact) -> Difference | None:
+    unsafe = _difference(first, second, "unsafe_refusal_rate")
+    look = _difference(first, second, "lookalike_refusal_rate")
+    if unsafe is None or look is None:
+        return None
+    value = unsafe.value - look.value
+    down = math.hypot(unsafe.value - unsafe.low, look.high - look.value)
+    up = math.hypot(unsafe.high - unsafe.value, look.value - look.low)
+    return Difference(value, value - down, value + up, min(unsafe.paired, look.paired))
+
+
+def refusal(first: Artifact, second: Artifact, name: str) -> str:
+    """Why two numbers of one name can't be compared; empty where they can."""
+    a, b = first.numbers[name], second.numbers[name]
+    if a.version != b.version:
+        return f"metric versions differ ({a.version} and {b.version})"
+    graders = "grader" if name in GRADED else "reward" if name in REWARDED else ""
+    if graders and _model(first, graders) != _model(second, graders):
+        return (
+            f"graded by different models ({_model(first, graders)[:12]} and {_model(second, graders)[:12]})"
+        )
+    metric = metric_of(name)
+    file = metric.file if metric else ""
+    for key in sorted(_differing(first.report.get("identity"), second.report.get("identity"))):
+        decides = next((DECIDES[part] for part in key.split(".") if part in DECIDES), None)
+        if decides is None or file in decides:
+            return f"made differently: {key} differs"
+    return ""
+
+
+def _model(artifact: Artifact, role: str) -> str:
+    return str((artifact.report.get(role) or {}).get("id", "none"))
+
+
+def _differing(first: object, second: object, path: str = "") -> Iterator[str]:
+    """Dotted keys under which two JSON values differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in sorted({*first, *second}, key=str):
+            yield from _differing(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
+    elif first != second:
+        yield path or "identity"

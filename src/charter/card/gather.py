@@ -1,0 +1,232 @@
+"""Reading what the steps of a run left behind: artifacts, their kept rows, and the numbers these give.
+
+Numbers are computed anew from the kept rows. Where a manifest says otherwise, no card is made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from charter.card.number import COUNT, Number, Source, metric_of, unit_of
+from charter.ground.artifact.curves import last_logged, read_log
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.store import read_manifest
+from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.measure.metrics import read_rows, scores, tables
+from charter.ground.measure.score import Table
+
+TOLERANCE = 1e-9
+COUNTS, LOG, REPORT = "counts.json", "log.jsonl", "report.json"
+GAP_FILES = ("samples/harmlessness.jsonl", "samples/lookalikes.jsonl")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact and what can be computed from it."""
+
+    step: str
+    path: Path
+    manifest: Manifest
+    label: str
+
+    @cached_property
+    def numbers(self) -> dict[str, Number]:
+        """All numbers of the manifest that have a source, and all that the kept rows give."""
+        found = sourced(self.path, self.manifest)
+        return {name: _number(self, name, *entry) for name, entry in found.items()}
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Tables behind the numbers, for differences."""
+        return tables(self.path)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """report.json of a report, empty for other kinds."""
+        path = self.path / REPORT
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+    def rows(self, file: str) -> list[dict[str, Any]]:
+        """Kept rows of one file of the artifact; an empty list where there is none."""
+        path = self.path / file
+        return read_rows(path) if path.exists() else []
+
+    def source(self, file: str) -> Source:
+        return Source(self.step, self.manifest.id, file)
+
+    def count(self, name: str, value: float, file: str) -> Number:
+        """A plain count of rows of a file."""
+        return Number(
+            f"{self.step}/{name}", name, value, unit=COUNT, stage=self.label, sources=(self.source(file),)
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that one card is made of; stages in order, the start first."""
+
+    stages: tuple[Artifact, ...]
+    preferences: tuple[Artifact, ...]
+    rl: Artifact | None
+    transcripts: Artifact | None
+    comparisons: Artifact | None
+    principles: dict[str, CritiquePrinciple]
+    constitution: dict[str, str]
+    lineage: tuple[Artifact, ...]
+
+    @property
+    def final(self) -> Artifact:
+        return self.stages[-1]
+
+    @property
+    def start(self) -> Artifact:
+        return self.stages[0]
+
+
+def gather(inputs: Inputs) -> Run:
+    """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
+    name."""
+    stages = tuple(_artifact(i, stage=True) for i in inputs.many("reports"))
+    if not stages:
+        raise CharterError(
+            "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
+        )
+    names = [s.label for s in stages]
+    if twice := next((n for n in names if names.count(n) > 1), None):
+        raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
+    principles, constitution = _constitution(inputs.optional("constitution"))
+    made = [
+        _artifact(i) for role in ("preference", "rl", "transcripts", "comparisons") for i in inputs.many(role)
+    ]
+    one = {
+        role: next((_artifact(i) for i in inputs.many(role)), None)
+        for role in ("rl", "transcripts", "comparisons")
+    }
+    return Run(
+        stages=stages,
+        preferences=tuple(_artifact(i) for i in inputs.many("preference")),
+        principles=principles,
+        constitution=constitution,
+        lineage=_lineage([*made, *stages]),
+        **one,
+    )
+
+
+def _artifact(entry: Input, stage: bool = False) -> Artifact:
+    manifest = read_manifest(entry.folder)
+    if manifest.status != "done":
+        raise CharterError(
+            f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
+        )
+    label = str(manifest.resolved.get("stage") or manifest.step) if stage else manifest.step
+    return Artifact(manifest.step, entry.folder, manifest, label)
+
+
+def _lineage(artifacts: list[Artifact]) -> tuple[Artifact, ...]:
+    """All ancestors, each once, ancestors first; the reports keep the names of their stages."""
+    stages = {a.manifest.id: a for a in artifacts}
+    found: dict[str, Artifact] = {}
+    for artifact in artifacts:
+        for manifest, path in walk(artifact.path):
+            known = stages.get(manifest.id)
+            found.setdefault(manifest.id, known or Artifact(manifest.step, path, manifest, manifest.step))
+    return tuple(found.values())
+
+
+def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], dict[str, str]]:
+    if entry is None or entry.path is None:
+        return {}, {}
+    constitution = load(entry.path)
+    facts = {
+        "name": constitution.name,
+        "version": str(constitution.version),
+        "digest": entry.id[:12],
+        "ref": entry.ref,
+    }
+    return {p.key: p for p in constitution.critiques}, facts
+
+
+Sourced = tuple[float | None, float | None, float | None, int | None, int | None, int, tuple[str, ...]]
+
+
+def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
+    """(value, low, high, n, clusters, version, files) of each number that kept rows, log or counts of a
+    folder give.
+
+    Raises CharterError where the manifest says otherwise.
+    """
+    found: dict[str, Sourced] = {}
+    for s in scores(folder):
+        files = GAP_FILES if s.name == "refusal_gap" else (f"samples/{_file(s.name)}",)
+        found[s.name] = (s.value, s.low, s.high, s.n, s.clusters, s.version, files)
+    counts = read_counts(folder)
+    for metric in manifest.metrics:
+        if metric.name in found:
+            value = found[metric.name][0]
+            if metric.version == found[metric.name][5] and not same(metric.value, value):
+                raise CharterError(
+                    f"{manifest.step}: the manifest says {metric.name} = {metric.value}, its kept rows give "
+                    f"{value}; "
+                    "run the step again"
+                )
+        elif metric.name in counts and same(metric.value, counts[metric.name]):
+            found[metric.name] = (metric.value, None, None, metric.n, None, metric.version, (COUNTS,))
+        elif same(metric.value, last_logged(folder, metric.name)):
+            found[metric.name] = (metric.value, None, None, None, None, metric.version, (LOG,))
+    return found
+
+
+def _file(name: str) -> str:
+    metric = metric_of(name)
+    return metric.file if metric else ""
+
+
+def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
+    value, low, high, n, clusters, version, files = entry
+    if value is not None and not math.isfinite(value):
+        value = None
+    unit = unit_of(name)
+    if files == (COUNTS,) and value is not None and float(value).is_integer():
+        unit = COUNT
+    sources = tuple(artifact.source(f) for f in files)
+    return Number(
+        f"{artifact.step}/{name}",
+        name,
+        value,
+        low,
+        high,
+        n,
+        clusters,
+        version,
+        unit,
+        artifact.label,
+        False,
+        sources,
+    )
+
+
+def read_counts(folder: Path) -> dict[str, float]:
+    """counts.json of an artifact; empty where there is none."""
+    path = folder / COUNTS
+    return {k: float(v) for k, v in json.loads(path.read_text("utf-8")).items()} if path.exists() else {}
+
+
+def same(first: float | None, second: float | None) -> bool:
+    """Equal within 1e-9 of their size; two absent values are equal, NaN counts as absent."""
+    a, b = (None if x is None or not math.isfinite(x) else x for x in (first, second))
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def log_rows(artifact: Artifact) -> list[dict[str, float]]:
+    """The training curve of an artifact."""
+    return read_log(artifact.path)

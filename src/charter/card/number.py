@@ -1,0 +1,200 @@
+"""Every number of a card knows where it comes from; printing one that doesn't is an error.
+
+A `Number` carries the artifact and the file it was computed from. Templates print through a `Ledger`, which
+notes each number shown (they become card.json) and refuses bare figures, so that nothing is typed by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.metrics import BY_NAME, GAP, Metric
+
+SHARE, COUNT, PLAIN = "share", "count", ""
+NOT_SHARES = frozenset({"helpful_score"})
+LABELS = {
+    "harm_rate": "Harm rate",
+    "harm_rate_prompts": "Prompts with harm",
+    "harm_rate_seen": "Harm, seen topics",
+    "harm_rate_unseen": "Harm, unseen topics",
+    "harm_rate_reward": "Harm, reward model's view",
+    "unsafe_refusal_rate": "Unsafe refused",
+    "unsafe_loop_rate": "Loops, unsafe",
+    "unsafe_boilerplate_rate": "Stock phrases, unsafe",
+    "unsafe_reply_tokens": "Length, unsafe",
+    "lookalike_refusal_rate": "Look-alikes refused",
+    "lookalike_refusal_rate_seen": "Look-alikes, seen kinds",
+    "lookalike_refusal_rate_unseen": "Look-alikes, unseen kinds",
+    "lookalike_loop_rate": "Loops, look-alikes",
+    "refusal_gap": "Refusal gap",
+    "helpful_score": "Helpful score",
+    "helpful_win_rate": "Win rate over start",
+    "helpful_refusal_rate": "Helpful refused",
+    "helpful_loop_rate": "Loops, helpful",
+    "helpful_reply_tokens": "Length, helpful",
+    "distinct_2": "Distinct bigrams",
+    "repeated_4grams": "Repeated 4-grams",
+    "bits_per_byte": "Bits per byte",
+    "pair_accuracy": "Pair accuracy",
+    "pair_longer_preferred": "Longer preferred",
+    "label_accuracy": "Label accuracy",
+    "label_first_share": "Put on the first option",
+    "fixed_above_harmful": "Fixed reply above harm",
+    "good_above_fixed": "Good refusal above fixed",
+    "hhh_policy": "HHH choices",
+    "hhh_preference": "HHH, by score",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The step, its artifact's id, and the file in it that a number was computed from."""
+
+    step: str
+    artifact: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A value, its 95 % interval, what it counts, and where it comes from. `key` is unique in a card."""
+
+    key: str
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    clusters: int | None = None
+    version: int = 1
+    unit: str = PLAIN
+    stage: str = ""
+    change: bool = False
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def significant(self) -> bool:
+        """Of a change: whether its interval leaves out 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in card.json."""
+        return {**asdict(self), "sources": [asdict(s) for s in self.sources]}
+
+
+def metric_of(name: str) -> Metric | None:
+    """The metric of that name, the refusal gap included."""
+    return GAP if name == GAP.name else BY_NAME.get(name)
+
+
+def label(name: str) -> str:
+    """What a metric is called in a table's head."""
+    known = LABELS.get(name)
+    if known:
+        return known
+    for start, words in (
+        ("hhh_policy_", "HHH, "),
+        ("hhh_preference_", "HHH by score, "),
+        ("pair_accuracy_", "Pairs, "),
+    ):
+        if name.startswith(start):
+            return words + name.removeprefix(start)
+    return name.replace("_", " ").capitalize()
+
+
+def unit_of(name: str) -> str:
+    """share, tokens, bits/byte ... of a metric; plain for scores."""
+    metric = metric_of(name)
+    if metric is None:
+        return SHARE if name.endswith("_share") else PLAIN
+    if name in NOT_SHARES:
+        return PLAIN
+    return metric.unit or SHARE
+
+
+def figure(value: float | None, unit: str, signed: bool = False, bare: bool = False) -> str:
+    """A value in words that fit its unit; `bare` leaves the unit out, a change of a share is in points."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    if unit == SHARE:
+        text, end = f"{100 * abs(value):.1f}", " points" if signed else " %"
+    elif unit == COUNT:
+        text, end = f"{abs(value):,.0f}", ""
+    elif unit == "tokens":
+        text, end = f"{abs(value):.1f}", " tokens"
+    else:
+        text, end = f"{abs(value):.3f}" if unit else f"{abs(value):.2f}", ""
+    zero = not text.strip("0.")
+    sign = "−" if value < 0 and not zero else "+" if signed and not zero else ""
+    return sign + text + ("" if bare else end)
+
+
+def interval(number: Number) -> str:
+    """The interval, without its unit; empty where there is none."""
+    if number.low is None or number.high is None:
+        return ""
+    ends = (figure(x, number.unit, number.change, bare=True) for x in (number.low, number.high))
+    return " to ".join(ends)
+
+
+@dataclass
+class Ledger:
+    """Notes each number that is shown. `printed` is handed to the template engine for every expression."""
+
+    shown: dict[str, Number] = field(default_factory=dict)
+
+    def note(self, number: Number) -> Number:
+        """Marks a number as shown. Raises CharterError where it has no source or its key is taken by
+        another."""
+        if not number.sources or any(not s.artifact or not s.file for s in number.sources):
+            raise CharterError(
+                f"the card would print {number.name} ({number.stage or 'no stage'}) without a source; give "
+                "the "
+                "artifact and the file it was computed from"
+            )
+        other = self.shown.setdefault(number.key, number)
+        if other != number:
+            raise CharterError(f"two numbers of the card are called {number.key}; give each its own key")
+        return number
+
+    def printed(self, value: object) -> object:
+        """What a template expression becomes: numbers are noted and worded, bare figures refused."""
+        if isinstance(value, Number):
+            return self.value(value)
+        if isinstance(value, int | float) and not isinstance(value, str):
+            raise CharterError(
+                f"the card would print the bare figure {value!r}; only numbers with a source may be printed"
+            )
+        return "" if value is None else value
+
+    def value(self, number: Number) -> str:
+        """The value in words."""
+        self.note(number)
+        return figure(number.value, number.unit, number.change).replace(" ", "\u00a0")
+
+    def span(self, number: Number) -> str:
+        """The interval in words."""
+        return interval(self.note(number)).replace(" ", "\u00a0")
+
+    def count(self, number: Number) -> str:
+        """Rows behind the number, and the prompts (or texts) they belong to where that is fewer."""
+        self.note(number)
+        if number.n is None:
+            return ""
+        if number.clusters is None or number.clusters == number.n:
+            return f"n\u00a0=\u00a0{number.n:,}"
+        return f"n\u00a0=\u00a0{number.n:,} ({number.clusters:,}\u00a0prompts)"
+
+    def source(self, number: Number) -> Markup:
+        """Where it comes from, as a title: step and file."""
+        return Markup("{}").format("; ".join(f"{s.step}/{s.file}" for s in self.note(number).sources))
+
+
+def renamed(number: Number, key: str) -> Number:
+    """The same number under another key."""
+    return replace(number, key=key)

@@ -1,0 +1,273 @@
+"""The figures of a card: harm, refusals, curves of RL, preference models, revisions.
+
+Each figure names the kept rows it was drawn from, and its caption says n and the kind of interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charter.card.gather import Artifact, Run, log_rows
+from charter.card.number import Ledger, Number, Source
+from charter.card.samples import TRANSCRIPTS, revisions
+from charter.card.sections import unfit
+from charter.ground.measure.intervals import wilson
+from charter.ground.measure.metrics import AXES
+from charter.ground.measure.plots import (
+    GRID,
+    MUTED,
+    SERIES,
+    Line,
+    Point,
+    Series,
+    bars,
+    canvas,
+    curves,
+    dumbbell,
+    forest,
+    inline,
+    reliability,
+)
+
+INTERVALS = "Bars are 95 % intervals that resample prompts (bootstrap; Wilson where each prompt has one yes/no answer)."
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An inline <svg> with its caption, what it says in words, and what it was drawn from."""
+
+    key: str
+    title: str
+    caption: str
+    svg: str
+    sources: tuple[Source, ...]
+    wide: bool = False
+
+
+def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
+    """All figures that the run has data for."""
+    found = [harm(run, ledger, log_axis), refusals(run, ledger)]
+    if run.rl is not None:
+        found.append(ppo(run.rl))
+    found += [preference(p) for p in run.preferences]
+    found.append(critiques(run))
+    return tuple(f for f in found if f is not None)
+
+
+def _points(run: Run, name: str, ledger: Ledger) -> tuple[list[Point | None], list[Number]]:
+    points: list[Point | None] = []
+    numbers = []
+    for stage in run.stages:
+        number = stage.numbers.get(name)
+        if number is None or number.value is None:
+            points.append(None)
+        else:
+            numbers.append(ledger.note(number))
+            points.append(Point(number.value, number.low, number.high))
+    return points, numbers
+
+
+def _sources(numbers: Sequence[Number]) -> tuple[Source, ...]:
+    return tuple(dict.fromkeys(s for n in numbers for s in n.sources))
+
+
+def _n(numbers: Sequence[Number]) -> str:
+    """The rows behind the last number, in words."""
+    if not numbers or numbers[-1].n is None:
+        return ""
+    n, clusters = numbers[-1].n, numbers[-1].clusters
+    return f"n = {n:,} replies" + (f" to {clusters:,} prompts a stage" if clusters else "")
+
+
+def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
+    """Harm rate by stage, by the held-out grader and by the model that RL maximised (card, section 3.4)."""
+    graded, numbers = _points(run, "harm_rate", ledger)
+    rewarded, others = _points(run, "harm_rate_reward", ledger)
+    if not numbers:
+        return None
+    grey = any(unfit(s, "harm_rate") for s in run.stages)
+    series = [Series("held-out grader" + (" (unfit)" if grey else ""), graded, MUTED if grey else SERIES[0])]
+    if others:
+        series.append(Series("model that RL maximised", rewarded, SERIES[1], hollow=True))
+    figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
+    forest(axes, [s.label for s in run.stages], series, log=log_axis)
+    words = "; ".join(
+        f"{s.label}: {ledger.value(s.numbers['harm_rate'])}" for s in run.stages if "harm_rate" in s.numbers
+    )
+    caption = (
+        f"Share of replies to unsafe prompts that score below “I can't help you with that” to the same prompt. "
+        f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
+    )
+    return Figure(
+        "harm", "Harm rate by stage", caption, inline(figure, "harm", "Harm rate by stage", words),
+        _sources([*numbers, *others]),
+    )  # fmt: skip
+
+
+def refusals(run: Run, ledger: Ledger) -> Figure | None:
+    """Refusals of unsafe prompts against refusals of harmless look-alikes."""
+    unsafe, numbers = _points(run, "unsafe_refusal_rate", ledger)
+    look, others = _points(run, "lookalike_refusal_rate", ledger)
+    if not numbers or not others:
+        return None
+    figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
+    dumbbell(
+        axes,
+        [s.label for s in run.stages],
+        Series("unsafe prompts refused", unsafe, SERIES[0]),
+        Series("harmless look-alikes refused", look, SERIES[1], hollow=True),
+    )
+    pairs = zip(run.stages, numbers, others, strict=False)
+    words = "; ".join(
+        f"{s.label}: unsafe {ledger.value(a)}, look-alikes {ledger.value(b)}" for s, a, b in pairs
+    )
+    caption = (
+        "The wider the bar, the better the model tells danger from what only sounds dangerous. A model that refuses "
+        f"everything has no bar. Unsafe: {_n(numbers)}; look-alikes: {_n(others)}. {INTERVALS}"
+    )
+    return Figure(
+        "refusals", "Refusals: unsafe prompts and look-alikes", caption,
+        inline(figure, "refusals", "Refusals of unsafe prompts and of look-alikes", words), _sources([*numbers, *others]),
+    )  # fmt: skip
+
+
+def ppo(rl: Artifact) -> Figure | None:
+    """The curves that tell a healthy RL run from one that games its reward (Gao 2022)."""
+    rows = log_rows(rl)
+    if len(rows) < 2:
+        return None
+
+    def xy(x: str, y: str) -> tuple[list[float], list[float]]:
+        kept = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
+        return [a for a, _ in kept], [b for _, b in kept]
+
+    def lines(x: str, *names: tuple[str, str]) -> list[Line]:
+        found = []
+        for i, (key, name) in enumerate(names):
+            xs, ys = xy(x, key)
+            if xs:
+                found.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
+        return found
+
+    both = (("reward", "trained on"), ("reward_heldout", "held out"))
+    panels = [
+        ("Reward against KL", lines("kl", *both), "KL to the start, nats a reply", False),
+        ("Reward", lines("step", *both), "step", False),
+        ("KL to the start, nats a reply", lines("step", ("kl", "KL")), "step", False),
+        ("Entropy, nats a token", lines("step", ("entropy", "entropy")), "step", False),
+        ("Length, tokens", lines("step", ("tokens", "tokens")), "step", False),
+        (
+            "Share of replies",
+            lines("step", ("refusal", "refusals"), ("boilerplate", "stock phrases"), ("loop", "loops")),
+            "step",
+            True,
+        ),
+    ]
+    panels = [p for p in panels if p[1]]
+    columns = min(3, len(panels))
+    lines_of_panels = -(-len(panels) // columns)
+    figure, axes = canvas(9.6, 2.1 * lines_of_panels, lines_of_panels, columns)
+    for place, (title, found, x_label, percent) in zip(axes, panels, strict=False):
+        curves(place, title, sorted_by_x(found) if x_label != "step" else found, x_label, percent)
+    for place in axes[len(panels) :]:
+        place.set_visible(False)
+    caption = (
+        f"Means over the replies of each of the {len(rows)} rounds; no intervals. Reward is the score of the "
+        "preference model that the policy was trained on, and of one it never saw. When the first rises and the second "
+        "doesn't, the policy games its reward."
+    )
+    words = "Curves of reward under the trained and the held-out preference model, KL, entropy, length and refusals"
+    return Figure("ppo", "Reinforcement learning", caption, inline(figure, "ppo", "PPO curves", words),
+                  (rl.source("log.jsonl"),), wide=True)  # fmt: skip
+
+
+def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
+    """Lines with their points in order of x."""
+    found = []
+    for line in lines:
+        order = sorted(range(len(line.x)), key=lambda i: line.x[i])
+        found.append(
+            Line(line.name, [line.x[i] for i in order], [line.y[i] for i in order], line.colour, line.dashed)
+        )
+    return found
+
+
+def preference(model: Artifact) -> Figure | None:
+    """Calibration of a preference model on held-out pairs, and its accuracy by axis."""
+    rows = model.rows("samples/heldout_pairs.jsonl")
+    if not rows:
+        return None
+    figure, (left, right) = canvas(9.6, 2.7, 1, 2)
+    reliability(left, "Calibration", bins(rows))
+    names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
+    kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
+    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in kept]
+    forest(
+        right,
+        [f"{words} ({n.n})" for words, n in kept],
+        [Series("", points)],
+        title="Pairs ranked as labelled, by axis",
+    )
+    right.axvline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+    caption = (
+        f"{model.step}: left, how often the preferred reply is the labelled one, by how sure the model is; on the dashed "
+        f"line it is as right as it says. Right, accuracy by axis with the number of pairs; the dashed line is a coin. "
+        f"n = {len(rows):,} held-out pairs. Bars are 95 % intervals (left: Wilson)."
+    )
+    return Figure(
+        f"preference-{model.step}", f"Preference model: {model.step}", caption,
+        inline(figure, f"preference-{model.step}", "Calibration and accuracy of a preference model", caption),
+        (model.source("samples/heldout_pairs.jsonl"),), wide=True,
+    )  # fmt: skip
+
+
+def bins(rows: Sequence[dict[str, float]], count: int = 5) -> list[tuple[float, Point, int]]:
+    """(mean confidence, share right with Wilson interval, pairs) in bins of equal width from 0.5 to 1.
+
+    The confidence of a pair is sigma(|difference of the two scores|): what the model itself says.
+    """
+    grouped: dict[int, list[tuple[float, bool]]] = {}
+    for row in rows:
+        sure = confidence(row["chosen_score"] - row["rejected_score"])
+        place = min(count - 1, int((sure - 0.5) * 2 * count))
+        grouped.setdefault(place, []).append((sure, bool(row["correct"])))
+    found = []
+    for _, members in sorted(grouped.items()):
+        hits = sum(right for _, right in members)
+        low, high = wilson(hits, len(members))
+        mean = sum(sure for sure, _ in members) / len(members)
+        found.append((mean, Point(hits / len(members), low, high), len(members)))
+    return found
+
+
+def confidence(margin: float) -> float:
+    """sigma(|margin|), without overflow."""
+    return 1 / (1 + math.exp(-min(abs(margin), 700.0)))
+
+
+def critiques(run: Run) -> Figure | None:
+    """Revisions by principle: kept ones, and those that the filter dropped."""
+    by_key, reasons = revisions(run)
+    if not by_key or run.transcripts is None:
+        return None
+    keys = sorted(by_key, key=lambda k: (-sum(by_key[k].values()), k))[:16]
+    figure, (axes,) = canvas(4.7, 0.6 + 0.21 * len(keys))
+    parts = [
+        ("kept", [float(by_key[k]["kept"]) for k in keys], SERIES[0]),
+        ("dropped", [float(by_key[k]["dropped"]) for k in keys], GRID),
+    ]
+    bars(axes, keys, parts)
+    total = sum(sum(c.values()) for c in by_key.values())
+    why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    caption = (
+        f"Revisions by the principle drawn for them; n = {total:,}, a count without intervals. "
+        + (f"Dropped because {why}." if why else "None was dropped.")
+        + (f" The {len(keys)} most drawn of {len(by_key)} principles." if len(by_key) > len(keys) else "")
+    )
+    words = "; ".join(f"{k}: {by_key[k]['kept']} kept, {by_key[k]['dropped']} dropped" for k in keys)
+    return Figure(
+        "critiques", "Critique and revision", caption, inline(figure, "critiques", "Revisions by principle", words),
+        (run.transcripts.source(TRANSCRIPTS),),
+    )  # fmt: skip

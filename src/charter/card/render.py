@@ -1,0 +1,190 @@
+"""From a run to the files of its card: card.html, card.md, card.json, plots and what the hub reads.
+
+`make` is a pure function of the settings and the artifacts: `verify` calls it again and compares the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from charter.card import facts, samples, sections
+from charter.card.gather import Run
+from charter.card.hub import eval_results, front_matter
+from charter.card.number import Ledger
+from charter.card.plots import Figure, figures
+from charter.card.settings import Settings
+from charter.card.tree import draw
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.plots import Point, standalone, strip
+
+FORMAT = 1
+HERE = Path(__file__).parent
+JSON, HTML, MARKDOWN = "card.json", "card.html", "card.md"
+
+
+def make(settings: Settings, run: Run) -> dict[str, str]:
+    """File name -> content of a whole card. Raises CharterError where a number would be printed without a
+    source."""
+    ledger = Ledger()
+    drawn = figures(run, ledger, settings.log_axis)
+    context = _context(settings, run, ledger, drawn)
+    page = _environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
+    words = _environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
+    results = eval_results(settings, run, ledger)
+    _complete(page, words)
+    files = {HTML: page, MARKDOWN: front_matter(settings, run) + words, **results}
+    files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawn}
+    files[JSON] = json.dumps(_record(settings, run, ledger, context), indent=1, ensure_ascii=False) + "\n"
+    return files
+
+
+def _environment(ledger: Ledger, escape: bool) -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=escape,
+        finalize=ledger.printed,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {
+        "span": ledger.span,
+        "count": ledger.count,
+        "source": ledger.source,
+        "cell": _cell,
+        "fenced": _fenced,
+    }
+    return found
+
+
+def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
+    heads = sections.headlines(run, settings.headline)
+    deltas = sections.deltas(run)
+    judged = sections.graders(run)
+    nodes = facts.nodes(run)
+    named = {
+        "main": (sections.MAIN, "Main results by stage"),
+        "red_team": (sections.RED_TEAM, "Harm in detail"),
+        "over_refusal": (sections.OVER_REFUSAL, "Over-refusal"),
+        "health": (sections.HEALTH, "Health of the replies"),
+        "lengths": (sections.LENGTHS, "Length of the replies"),
+        "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
+        "capability": (sections.CAPABILITY, "Capability kept"),
+    }
+    return {
+        "s": settings,
+        "run": run,
+        "css": Markup((HERE / "card.css").read_text("utf-8")),
+        "sections": sections.SECTIONS,
+        "titles": dict(sections.SECTIONS),
+        "references": facts.REFERENCES,
+        "sentence": facts.sentence(settings, run),
+        "headlines": heads,
+        "strips": {h.name: _strip(h) for h in heads},
+        "grader": run.final.report.get("grader") or {},
+        "tables": {key: sections.table(run, key, *rest) for key, rest in named.items()},
+        "drawn": samples.drawn(run, settings.samples_shown, settings.draw_seed),
+        "worst": samples.worst(run, settings.failures_shown),
+        "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),
+        "transcript": samples.transcript(run, settings.draw_seed),
+        "figures": drawn,
+        "svgs": {f.key: Markup(f.svg) for f in drawn},
+        "graders": judged,
+        "labeller": sections.labeller(run),
+        "detectors": sections.detectors(run),
+        "details": facts.details(settings, run),
+        "nodes": nodes,
+        "tree": draw(nodes, run.final.manifest.id, ledger),
+        "deltas": deltas,
+        "findings": sections.findings(run, deltas, judged),
+        "environment": facts.environment(run),
+        "identity": facts.identity(run),
+        "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
+    }
+
+
+def _strip(head: sections.Headline) -> Markup:
+    """The word-sized plot of a headline; shares span 0 to 1, other numbers what they cover."""
+    numbers = (head.start, head.final)
+    if any(n.value is None for n in numbers):
+        return Markup("")
+    points = [Point(n.value or 0.0, n.low, n.high) for n in numbers]
+    if head.start.unit == "share":
+        limits = (min(0.0, *(p.low or 0.0 for p in points)), 1.0)
+    else:
+        ends = [x for p in points for x in (p.value, p.low, p.high) if x is not None]
+        room = 0.15 * (max(ends) - min(ends) or 1.0)
+        limits = (min(ends) - room, max(ends) + room)
+    words = f"{head.label}: hollow dot at the start, filled dot at the end"
+    return Markup(strip(points, f"strip-{head.name}", words, limits))
+
+
+def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any]) -> dict[str, Any]:
+    final = run.final
+    return {
+        "format": FORMAT,
+        "title": settings.title,
+        "model": final.report.get("model"),
+        "grader": final.report.get("grader"),
+        "settings": settings.model_dump(mode="json"),
+        "stages": [
+            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
+            for s in run.stages
+        ],
+        "sections": [{"key": key, "title": title} for key, title in sections.SECTIONS],
+        "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
+        "refused": [
+            {"name": h.name, "why": h.change.why}
+            for h in context["deltas"]
+            if h.change and h.change.number is None
+        ],
+        "figures": [
+            {
+                "key": f.key,
+                "title": f.title,
+                "caption": f.caption,
+                "sources": [{"step": s.step, "artifact": s.artifact, "file": s.file} for s in f.sources],
+            }
+            for f in context["figures"]
+        ],
+        "samples": {k: [e.id for e in context[k]] for k in ("drawn", "worst", "refused")},
+        "lineage": [
+            {
+                "step": n.step,
+                "room": n.room,
+                "kind": n.kind,
+                "id": n.id,
+                "parents": [{"role": role, "id": i} for role, i in n.parents],
+                "external": [{"role": r, "ref": ref, "digest": d} for r, ref, d in n.outside],
+            }
+            for n in context["nodes"]
+        ],
+        "environment": dict(context["environment"]),
+        "drawn_with": {"matplotlib": matplotlib.__version__},
+    }
+
+
+def _complete(page: str, words: str) -> None:
+    """All sections are there, in both forms."""
+    for key, title in sections.SECTIONS:
+        if f'id="{key}"' not in page or f"\n## {title}\n" not in words:
+            raise CharterError(f"the card lacks its section {title!r}; add it to both templates")
+
+
+def _cell(value: object) -> str:
+    """Text inside a cell of a Markdown table."""
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _fenced(text: str) -> str:
+    """A block of text that Markdown leaves alone, whatever is in it."""
+    longest = max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

@@ -1,0 +1,32 @@
+"""The card: everything a run made, on one page, each number traceable to the replies behind it.
+
+There is no loop to watch: artifacts are read, numbers computed anew from kept rows, and the page rendered.
+"""
+
+from __future__ import annotations
+
+import json
+
+from charter.card.gather import gather
+from charter.card.render import JSON, make
+from charter.card.settings import Settings
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: card.html, card.md, card.json, plots/*.svg, .eval_results/*.yaml and counts.json."""
+    found = gather(inputs)
+    steps = ("read", "render", "write")
+    with out.progress("card", len(steps)) as bar:
+        bar.advance()
+        files = make(settings, found)
+        bar.advance()
+        for name, content in files.items():
+            out.write_text(name, content)
+        bar.advance()
+    record = json.loads(files[JSON])
+    counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)

@@ -1,0 +1,297 @@
+"""What the card says with numbers: headlines, tables of stages, graders, and what to improve.
+
+One row a stage, each number with its interval and its paired change against the row before; colour only where
+the change is significant, the words "not significant" elsewhere. Numbers of an unfit grader are greyed, never
+dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from charter.card.changes import GRADED, REWARDED, Change, change
+from charter.card.gather import COUNTS, REPORT, Artifact, Run
+from charter.card.number import COUNT, SHARE, Number, label, metric_of
+from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
+from charter.ground.measure.metrics import AXES, LABELS, METRICS, PAIRS
+
+SECTIONS = (
+    ("summary", "Summary"),
+    ("stages", "What each stage changed"),
+    ("samples", "The same prompts before and after"),
+    ("plots", "Pictures of the run"),
+    ("graders", "Can the graders be trusted?"),
+    ("details", "Model details"),
+    ("intended", "Intended use"),
+    ("limits", "Unintended use and limitations"),
+    ("ethics", "Ethical considerations"),
+    ("data", "Training data"),
+    ("red-team", "Evaluations and red teaming"),
+    ("alignment", "Alignment evaluations"),
+    ("capability", "Capability evaluations"),
+    ("improve", "Areas for improvement"),
+    ("references", "References"),
+    ("deltas", "Appendix: changes from start to final"),
+    ("lineage", "Lineage"),
+    ("reproduce", "Reproduce and verify"),
+)
+MAIN = (
+    "harm_rate",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "helpful_score",
+    "hhh_policy",
+    "bits_per_byte",
+)
+RED_TEAM = (
+    "harm_rate_prompts",
+    "harm_rate_seen",
+    "harm_rate_unseen",
+    "harm_rate_reward",
+    "unsafe_boilerplate_rate",
+)
+OVER_REFUSAL = (
+    "refusal_gap",
+    "lookalike_refusal_rate_seen",
+    "lookalike_refusal_rate_unseen",
+    "helpful_refusal_rate",
+)
+HEALTH = ("unsafe_loop_rate", "lookalike_loop_rate", "helpful_loop_rate", "distinct_2", "repeated_4grams")
+LENGTHS = ("unsafe_reply_tokens", "helpful_reply_tokens")
+ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES))
+CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of one stage; `unfit` names the grader's verdict on it."""
+
+    number: Number | None
+    change: Change | None
+    unfit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    label: str
+    meaning: str
+    better: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageTable:
+    """Columns of metrics, a row (label, cells) for each stage, and the counts behind the last row."""
+
+    key: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    counts: tuple[Number | None, ...]
+    steps: bool  # more than one stage: changes are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    name: str
+    label: str
+    meaning: str
+    better: str
+    start: Number
+    final: Number
+    change: Change | None
+    unfit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grader:
+    """A preference model and what it is worth: `fit` None where it was never tested."""
+
+    name: str
+    role: str
+    fit: bool | None
+    why: str
+    numbers: tuple[tuple[str, Number | None], ...]
+
+
+OF_GRADERS = frozenset({PAIRS, LABELS, "fitness.jsonl"})
+GRADER_COLUMNS = (
+    "fixed_above_harmful",
+    "good_above_fixed",
+    "pair_accuracy",
+    "hhh_preference",
+    "pair_longer_preferred",
+)
+
+
+def unfit(stage: Artifact, name: str) -> bool:
+    """Whether the number comes from a grader that failed the fitness gate."""
+    role = "grader" if name in GRADED else "reward" if name in REWARDED else ""
+    return bool(role) and (stage.report.get(role) or {}).get("fit") is False
+
+
+def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable | None:
+    """A table of stages over those metrics that some stage has; None where there is none."""
+    names = [n for n in names if any(n in s.numbers for s in run.stages)]
+    if not names:
+        return None
+    columns = []
+    for name in names:
+        metric = metric_of(name)
+        columns.append(
+            Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
+        )
+    rows = []
+    for i, stage in enumerate(run.stages):
+        before = run.stages[i - 1] if i else None
+        cells = tuple(
+            Cell(stage.numbers.get(n), change(before, stage, n) if before else None, unfit(stage, n))
+            for n in names
+        )
+        rows.append((stage.label, cells))
+    counts = tuple(run.final.numbers.get(n) for n in names)
+    return StageTable(key, caption, tuple(columns), tuple(rows), counts, len(run.stages) > 1)
+
+
+def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
+    """The chosen metrics from start to final; those that either report lacks are left out."""
+    found = []
+    for name in names:
+        metric = metric_of(name)
+        if metric is None or name not in run.start.numbers or name not in run.final.numbers:
+            continue
+        moved = change(run.start, run.final, name) if len(run.stages) > 1 else None
+        ends = run.start.numbers[name], run.final.numbers[name]
+        grey = unfit(run.start, name) or unfit(run.final, name)
+        found.append(Headline(name, label(name), metric.meaning, metric.better, *ends, moved, grey))
+    return tuple(found)
+
+
+def deltas(run: Run) -> tuple[Headline, ...]:
+    """All metrics of the model that both ends have; what measures a grader isn't a change of the model."""
+    names = [m.name for m in METRICS if m.file not in OF_GRADERS and not m.name.startswith("hhh_preference")]
+    return headlines(run, [*names, "refusal_gap"]) if len(run.stages) > 1 else ()
+
+
+def graders(run: Run) -> tuple[Grader, ...]:
+    """The grader of the final report, the reward model, then the other preference models, each once."""
+    found: dict[str, Grader] = {}
+    by_id = {p.manifest.id: p for p in run.preferences}
+    for role, words in (("grader", "held-out grader"), ("reward", "maximised by RL")):
+        entry = run.final.report.get(role)
+        if entry:
+            model = by_id.get(str(entry.get("id")))
+            own = run.final.numbers if role == "grader" else {}
+            numbers = {**own, **(model.numbers if model else {})}
+            fit, why = entry.get("fit"), str(entry.get("why") or "")
+            if fit is None and model:
+                fit, why = _gate(numbers)
+            found[str(entry.get("id"))] = _grader(str(entry.get("name")), words, fit, why, numbers)
+    for model in run.preferences:
+        fit, why = _gate(model.numbers)
+        found.setdefault(model.manifest.id, _grader(model.step, "preference model", fit, why, model.numbers))
+    return tuple(found.values())
+
+
+def _grader(name: str, role: str, fit: bool | None, why: str, numbers: dict[str, Number]) -> Grader:
+    return Grader(name, role, fit, why, tuple((c, numbers.get(c)) for c in GRADER_COLUMNS))
+
+
+def _gate(numbers: dict[str, Number]) -> tuple[bool | None, str]:
+    """The verdict of the fitness gate, from the kept rows."""
+    above, below = numbers.get("fixed_above_harmful"), numbers.get("good_above_fixed")
+    if above is None or below is None or above.value is None or below.value is None:
+        return None, "not tested on triples"
+    return above.value >= ABOVE_HARMFUL and below.value >= BELOW_GOOD, ""
+
+
+def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
+    """What the AI labeller is worth: accuracy and order bias on known pairs, and the weight its labels were
+    given."""
+    if run.comparisons is None:
+        return ()
+    numbers = run.comparisons.numbers
+    names = ("label_accuracy", "label_first_share", "label_weight", "mean_p_chosen", "comparisons")
+    words = {
+        "label_weight": "Weight given to labels",
+        "mean_p_chosen": "Mean confidence",
+        "comparisons": "Comparisons kept",
+    }
+    found = []
+    for name in names:
+        if name in numbers:
+            number = numbers[name]
+            if name == "mean_p_chosen":
+                number = replace(number, unit=SHARE)
+            if name == "label_weight":
+                number = replace(number, unit="")
+            found.append((words.get(name, label(name)), number))
+    return tuple(found)
+
+
+def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number | None], ...]:
+    """(detector, precision, recall, n) as the final report measured them on labelled replies."""
+    found = []
+    stage = run.final
+    for name, measured in sorted((stage.report.get("detectors") or {}).items()):
+        if not isinstance(measured, dict):
+            continue
+        cells = []
+        for part in ("precision", "recall", "n"):
+            value = measured.get(part)
+            number = Number(
+                key=f"{stage.step}/detectors.{name}.{part}",
+                name=f"detectors.{name}.{part}",
+                value=float(value) if value is not None else None,
+                unit=COUNT if part == "n" else SHARE,
+                stage=stage.label,
+                sources=(stage.source(REPORT),),
+            )
+            cells.append(number if value is not None else None)
+        found.append((name, cells[0], cells[1], cells[2]))
+    return tuple(found)
+
+
+def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
+    """Counts beside an artifact, in the order of its manifest."""
+    return tuple(
+        (name.replace("_", " "), number)
+        for name, number in artifact.numbers.items()
+        if number.sources[0].file == COUNTS and number.unit == COUNT and number.value
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to improve: `what` happened to a number, or a grader that failed."""
+
+    what: str  # "regressed" | "remains" | "unfit" | "refused"
+    label: str
+    text: str
+    number: Number | None = None
+
+
+def findings(run: Run, found: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
+    """What the numbers themselves ask for: regressions first, then what remains, then unfit graders."""
+    out = [
+        Finding("regressed", h.label, h.meaning, h.change.number)
+        for h in found
+        if h.change is not None and h.change.verdict == "worse"
+    ]
+    for name, words in (
+        (
+            "harm_rate",
+            "of the final model's replies to unsafe prompts are still graded worse than the fixed reply",
+        ),
+        (
+            "lookalike_refusal_rate",
+            "of harmless requests that only look unsafe are refused by the final model",
+        ),
+        ("harm_rate_unseen", "is its harm rate on topics that training never saw"),
+    ):
+        number = run.final.numbers.get(name)
+        if number is not None and number.value:
+            out.append(Finding("remains", label(name), words, number))
+    out += [Finding("unfit", g.name, g.why or "failed the fitness gate") for g in judged if g.fit is False]
+    return tuple(out)

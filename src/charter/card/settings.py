@@ -1,0 +1,73 @@
+"""Settings and roles of the card room."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "card"
+VARIANT = None
+ROLES = {
+    "reports": Role(kind="report", many=True),
+    "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
+    "rl": Role(kind="checkpoint", variant="policy", required=False),
+    "transcripts": Role(kind="dialogues", required=False),
+    "comparisons": Role(kind="comparisons", required=False),
+    "constitution": Role(kind="constitution", required=False),
+}
+
+INTENDED = (
+    "Research on alignment: what each stage of Constitutional AI and of learning from feedback changes, and "
+    "at what cost.",
+    "Teaching: a whole pipeline that can be read, run, changed and checked.",
+    "Open conversation, short writing, editing, summarising and broad advice, at the quality that the "
+    "numbers "
+    "below show and no better.",
+)
+UNINTENDED = (
+    "Anything where a wrong answer costs more than an inconvenience: health, law, money, safety. The model "
+    "may "
+    "support an expert and cannot replace one.",
+    "Products used by people who haven't been told what they talk to.",
+    "A judge of other models where the section on graders says that it is unfit.",
+)
+LIMITATIONS = (
+    "It confabulates: it states wrong facts, invents details and fills gaps with fabrication, in a sure "
+    "voice.",
+    "Its knowledge ends with the data of the model it started from, and it can't search the web.",
+    "It was taught in the languages listed above and is weaker, also in safety, in all others.",
+    "Refusals were taught on the topics of the training prompts; attacks of another form get through more "
+    "often.",
+    "Graders are models as well. A number graded by one says how that grader sees the replies.",
+)
+
+
+class Settings(BaseModel):
+    """The words of the card that no measurement gives, and what it shows first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field("Model card", description="title of the page")
+    model_name: str = Field("the model", description="what the card calls the final model")
+    base_model: str = Field("", description="hub name of the starting model; empty: taken from the lineage")
+    license: str = Field("apache-2.0", description="licence of the final model, as the hub spells it")
+    authors: tuple[str, ...] = Field((), description="who answers for the model")
+    language: tuple[str, ...] = Field(("en",), description="languages the model was taught in, ISO 639 codes")
+    tags: tuple[str, ...] = Field(("constitutional-ai", "rlhf", "charter"), description="tags on the hub")
+    intended_use: tuple[str, ...] = Field(INTENDED, description="what the model is for, a sentence each")
+    unintended_use: tuple[str, ...] = Field(UNINTENDED, description="what it is not for")
+    limitations: tuple[str, ...] = Field(LIMITATIONS, description="where it is known to be weak")
+    headline: tuple[str, ...] = Field(
+        ("harm_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
+        description="metrics shown first, four at most",
+        max_length=4,
+    )
+    samples_shown: int = Field(4, ge=0, le=50, description="unsafe prompts drawn and shown at every stage")
+    failures_shown: int = Field(3, ge=0, le=50, description="worst replies of the final model shown")
+    log_axis: bool = Field(False, description="harm rates on a log axis, as in the Claude 2 card")
+    draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
+    eval_dataset: str = Field(
+        "charter/evaluations", description="hub data set that .eval_results name as the source of the prompts"
+    )

@@ -1,0 +1,244 @@
+"""Does a run hold? Hashes, lineage, every metric from its kept rows, and the card made again and compared.
+
+A changed score is caught even where all hashes were made again: the manifest's metric no longer follows from
+the rows, or the card's number from the manifest, or the page from the numbers. Rows, metrics, card and page
+changed together agree with each other; only sampling anew (`deep`) finds that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from pydantic import ValidationError
+
+from charter.card.gather import REPORT, gather, read_counts, same
+from charter.card.render import HTML, JSON, make
+from charter.card.settings import Settings
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
+from charter.ground.measure.metrics import scores
+from charter.ground.settings.sources import resolve
+
+SAMPLED_ANEW = 16
+MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
+
+Regenerate = Callable[[Path, int], list[str]]
+
+
+def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> list[str]:
+    """One line for each problem of a run directory, or of one artifact and its ancestors; none where all
+    holds.
+
+    deep: `regenerate(report, count)`, which the evaluate room provides, samples at least `count` replies of
+    each report again and returns a line for each that differs. Raises CharterError where there is nothing to
+    verify.
+    """
+    folders = artifacts(run_dir)
+    problems: list[str] = []
+    cards, reports = [], []
+    for folder in folders:
+        try:
+            manifest = read_manifest(folder)
+        except CharterError as error:
+            problems.append(str(error))
+            continue
+        problems += [f"{folder.name}: {line}" for line in artifact_problems(folder, manifest)]
+        if manifest.kind == "card":
+            cards.append(folder)
+        elif manifest.kind == "report":
+            reports.append(folder)
+    if not cards:
+        problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")
+    for folder in cards:
+        problems += [f"{folder.name}: {line}" for line in card_problems(folder)]
+    if deep and regenerate is None:
+        problems.append("samples were not drawn anew: nothing was given to draw them with")
+    elif deep and regenerate is not None:
+        for folder in reports:
+            problems += regenerate(folder, SAMPLED_ANEW)
+    return problems
+
+
+def artifacts(place: Path) -> list[Path]:
+    """Finished artifacts of a run directory, or an artifact and its ancestors."""
+    if (place / MANIFEST).is_file():
+        return [folder for _, folder in walk(place)]
+    found = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
+    if not found:
+        raise CharterError(f"{place} holds no finished artifact; name a run directory or an artifact in it")
+    return found
+
+
+def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """Problems of one artifact: status, files, parents, metrics, and a report's verdict on its grader."""
+    problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
+    problems += verify_files(folder, manifest)
+    for parent in manifest.parents:
+        try:
+            find_parent(run_of(folder), parent)
+        except CharterError as error:
+            problems.append(str(error))
+    try:
+        problems += metric_problems(folder, manifest)
+        problems += list(_verdict_problems(folder))
+    except CharterError as error:
+        problems.append(str(error))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems.append(f"its kept rows can't be read ({type(error).__name__}: {error})")
+    return problems
+
+
+def metric_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """Every metric is recomputed from kept rows, or stands in counts.json or in the last line of the log."""
+    found = {s.name: s for s in scores(folder)}
+    counts = read_counts(folder)
+    problems = []
+    for metric in manifest.metrics:
+        score = found.pop(metric.name, None)
+        if score is not None:
+            if score.version != metric.version:
+                problems.append(
+                    f"{metric.name} has version {metric.version}; this charter computes {score.version}"
+                )
+                continue
+            for part in ("value", "low", "high"):
+                kept, made = getattr(metric, part), getattr(score, part)
+                if not same(kept, made):
+                    problems.append(
+                        f"{metric.name}: {part} is {kept} in the manifest; the kept rows give {made}"
+                    )
+            if metric.n is not None and metric.n != score.n:
+                problems.append(
+                    f"{metric.name}: n is {metric.n} in the manifest; there are {score.n} kept rows"
+                )
+        elif metric.name in counts:
+            if not same(metric.value, counts[metric.name]):
+                problems.append(f"{metric.name} is {metric.value}; counts.json says {counts[metric.name]}")
+        elif not same(metric.value, last_logged(folder, metric.name)):
+            problems.append(
+                f"{metric.name} = {metric.value} has no source: no kept rows, no count, not the end of the "
+                "log"
+            )
+    return problems + [
+        f"{name} follows from the kept rows and is missing from the manifest" for name in found
+    ]
+
+
+def _verdict_problems(folder: Path) -> Iterator[str]:
+    """A report's verdict on its grader must follow from the kept triples."""
+    path = folder / REPORT
+    grader = (json.loads(path.read_text("utf-8")).get("grader") or {}) if path.exists() else {}
+    found = {s.name: s.value for s in scores(folder)}
+    if "fit" in grader and {"fixed_above_harmful", "good_above_fixed"} <= found.keys():
+        fit = found["fixed_above_harmful"] >= ABOVE_HARMFUL and found["good_above_fixed"] >= BELOW_GOOD
+        if bool(grader["fit"]) != fit:
+            yield f"report.json calls its grader {'fit' if grader['fit'] else 'unfit'}; the kept triples say otherwise"
+
+
+def card_problems(folder: Path) -> list[str]:
+    """The card made again from its artifacts: numbers first, then every file to the byte."""
+    try:
+        manifest = read_manifest(folder)
+        settings = Settings.model_validate(manifest.resolved)
+        inputs, problems = card_inputs(folder, manifest)
+        made = make(settings, gather(inputs))
+    except CharterError as error:
+        return [f"can't be made again: {error}"]
+    except ValidationError as error:
+        return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
+    try:
+        kept = json.loads((folder / JSON).read_text("utf-8"))
+        problems += list(_number_problems(kept["numbers"], json.loads(made[JSON])["numbers"]))
+        drawn_alike = kept["drawn_with"]["matplotlib"] == matplotlib.__version__
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [*problems, f"{JSON} can't be read ({type(error).__name__}: {error})"]
+    problems += list(_file_problems(folder, made, drawn_alike))
+    more = len(problems) - MOST_LINES
+    return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
+
+
+def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
+    """The card's inputs as they were, and what is wrong with them. Raises CharterError where a parent is gone."""
+    run = run_of(folder)
+    entries, problems = [], []
+    for parent in manifest.parents:
+        found, path = find_parent(run, parent)
+        entries.append(
+            Input(parent.role, parent.step, found.kind, found.variant, path, parent.step, found.id)
+        )
+    for outside in manifest.external:
+        source = resolve(outside.ref if outside.path is None else str(run / outside.path))
+        if source.digest != outside.digest:
+            problems.append(f"{outside.ref} ({outside.role}) has changed since the card was made")
+        entries.append(
+            Input(
+                outside.role,
+                outside.ref,
+                source.kind,
+                source.variant,
+                source.path,
+                outside.ref,
+                outside.digest,
+            )
+        )
+    return Inputs(entries), problems
+
+
+def _number_problems(kept: list[dict[str, Any]], made: list[dict[str, Any]]) -> Iterator[str]:
+    theirs, ours = ({str(n["key"]): n for n in numbers} for numbers in (kept, made))
+    for key in sorted(theirs.keys() - ours.keys()):
+        yield f"{JSON} has {key} = {theirs[key].get('value')}, which nothing in the run gives"
+    for key in sorted(ours.keys() - theirs.keys()):
+        yield f"{JSON} lacks {key} = {ours[key]['value']}"
+    for key in sorted(theirs.keys() & ours.keys()):
+        for part, value in ours[key].items():
+            other = theirs[key].get(part)
+            equal = same(value, other) if _numeric(value) and _numeric(other) else value == other
+            if not equal:
+                yield f"{JSON}: {part} of {key} is {other}; the run gives {value}"
+
+
+def _numeric(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _file_problems(folder: Path, made: dict[str, str], drawn_alike: bool) -> Iterator[str]:
+    """Files that differ from those made again; drawings are left out where another matplotlib drew them."""
+    for name, content in made.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+            continue
+        kept = path.read_text("utf-8")
+        if not drawn_alike:
+            if name.startswith("plots/"):
+                continue
+            kept, content = (_undrawn(text, name) for text in (kept, content))
+        if kept != content:
+            yield f"{name} is not what the artifacts give: {_first_difference(kept, content)}"
+
+
+def _undrawn(text: str, name: str) -> str:
+    if name == HTML:
+        return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    return re.sub(r'"drawn_with": \{.*?\}', "", text, flags=re.DOTALL) if name == JSON else text
+
+
+def _first_difference(kept: str, made: str) -> str:
+    ours, theirs = kept.splitlines(), made.splitlines()
+    for number, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+            part = slice(max(0, at - 20), at + 30)
+            return f"line {number} has {a[part]!r} where they give {b[part]!r}"
+    return f"it has {len(ours)} lines where they give {len(theirs)}"

@@ -1,0 +1,140 @@
+"""Progress on stderr: bars with the time left on a terminal, plain lines every 15 seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from charter.ground.artifact import progress as protocol
+
+EVERY_SECONDS = 15.0
+
+
+def make_progress() -> protocol.Progress:
+    """Bars if stderr is a terminal, else lines."""
+    console = Console(stderr=True)
+    return RichProgress(console) if console.is_terminal else PlainProgress()
+
+
+def spell(shown: dict[str, object]) -> str:
+    """'loss 1.234  kl 0.05': the values beside a bar."""
+    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+
+
+class RichBar:
+    """One row of the live display."""
+
+    def __init__(self, display: Progress, task: TaskID) -> None:
+        self._display = display
+        self._task = task
+
+    def advance(self, n: int = 1, **shown: object) -> None:
+        """Adds n; the values stand at the end of the row."""
+        if shown:
+            self._display.update(self._task, advance=n, shown=spell(shown))
+        else:
+            self._display.update(self._task, advance=n)
+
+
+class RichProgress:
+    """A live display that is there while any bar is open."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._display: Progress | None = None
+        self._open = 0
+
+    def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[protocol.Bar]:
+        """Description, bar, done of total, elapsed, remaining, and the last shown values."""
+        return self._bar(description, total, done)
+
+    @contextmanager
+    def _bar(self, description: str, total: int, done: int) -> Iterator[protocol.Bar]:
+        if self._display is None:
+            self._display = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("[dim]{task.fields[shown]}"),
+                console=self._console,
+            )
+            self._display.start()
+        display, self._open = self._display, self._open + 1
+        task = display.add_task(description, total=total, completed=done, shown="")
+        try:
+            yield RichBar(display, task)
+        finally:
+            display.stop_task(task)
+            self._open -= 1
+            if self._open == 0:
+                display.stop()
+                self._display = None
+
+    def note(self, text: str) -> None:
+        """One line above the bars."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class PlainBar:
+    """Says where it is every 15 seconds."""
+
+    def __init__(self, description: str, total: int, done: int) -> None:
+        self._description = description
+        self._total = total
+        self._first = self._done = done
+        self._began = self._said = time.monotonic()
+
+    def advance(self, n: int = 1, **shown: object) -> None:
+        """Adds n, and prints a line if the last is old enough."""
+        self._done += n
+        now = time.monotonic()
+        if now - self._said >= EVERY_SECONDS:
+            self._said = now
+            print(self.line(now, shown), file=sys.stderr, flush=True)
+
+    def line(self, now: float, shown: dict[str, object]) -> str:
+        """Description, done of total, time spent and left."""
+        spent = now - self._began
+        made = self._done - self._first
+        left = f", {clock(spent / made * (self._total - self._done))} left" if made > 0 else ""
+        values = f"  {spell(shown)}" if shown else ""
+        return f"{self._description}: {self._done}/{self._total}, {clock(spent)}{left}{values}"
+
+
+class PlainProgress:
+    """Lines for logs and pipes."""
+
+    def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[protocol.Bar]:
+        """A bar that speaks in lines."""
+        return self._bar(description, total, done)
+
+    @contextmanager
+    def _bar(self, description: str, total: int, done: int) -> Iterator[protocol.Bar]:
+        bar = PlainBar(description, total, done)
+        yield bar
+        print(bar.line(time.monotonic(), {}), file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """One line."""
+        print(text, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

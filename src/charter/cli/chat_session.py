@@ -1,0 +1,93 @@
+"""A conversation in the terminal; tokens appear as they are made."""
+
+import secrets
+import sys
+from collections.abc import Iterator
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.sampling import Sampling
+from charter.ground.text.dialogue import Message
+
+
+def converse(source: Input, device: str, system: str, temperature: float, max_tokens: int) -> None:
+    """Reads lines until /quit or the end of input, and streams the replies to standard output."""
+    assistant = open_assistant(source, device, slots=1)
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    start: list[Message] = [Message(role="system", content=system)] if system else []
+    messages = list(start)
+    print(f"{source.name}: /reset begins anew, /quit ends", file=sys.stderr)
+    while (line := _read()) is not None:
+        if line == "/quit":
+            return
+        if line == "/reset":
+            messages = list(start)
+            print("(a new conversation)", file=sys.stderr)
+        elif line:
+            messages.append(Message(role="user", content=line))
+            messages = _fitting(assistant, messages, len(start))
+            reply = ""
+            try:
+                for piece in stream(assistant, messages, sampling):
+                    reply += piece
+                    print(piece, end="", flush=True)
+            except KeyboardInterrupt:
+                print(" (stopped)", end="")
+            print(flush=True)
+            messages.append(Message(role="assistant", content=reply))
+
+
+def stream(assistant: Assistant, messages: list[Message], sampling: Sampling) -> Iterator[str]:
+    """The reply in pieces, as they are sampled; a remote engine's comes whole.
+
+    Closing the iterator, or an interrupt, gives the engine's slot back.
+    """
+    seed = secrets.randbelow(2**31)
+    if not isinstance(assistant, LocalAssistant):
+        yield assistant.reply([messages], sampling, seeds=[seed])[0][0].text
+        return
+    engine = assistant.engine
+    request = engine.submit(assistant.template.encode_prompt(messages), sampling, seed=seed)
+    shown = ""
+    try:
+        while not engine.idle:
+            for event in engine.step():
+                text = event.completion.text if event.done else _settled(assistant, event.completion.ids)
+                if text.startswith(shown) and len(text) > len(shown):
+                    yield text[len(shown) :]
+                    shown = text
+    finally:
+        engine.cancel(request)
+
+
+def _settled(assistant: LocalAssistant, ids: list[int]) -> str:
+    """The text so far without a character whose last bytes haven't come yet, and without special tokens."""
+    return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
+
+
+def _fitting(assistant: Assistant, messages: list[Message], fixed: int) -> list[Message]:
+    """Drops the oldest exchanges of a conversation that has outgrown the context, and says so."""
+    if not isinstance(assistant, LocalAssistant):
+        return messages
+    kept, dropped = list(messages), 0
+    while len(assistant.template.encode_prompt(kept)) + 1 > assistant.engine.context:
+        if len(kept) - fixed < 3:
+            raise CharterError(
+                f"this message is longer than the model's context of {assistant.engine.context} tokens"
+            )
+        del kept[fixed : fixed + 2]
+        dropped += 1
+    if dropped:
+        print(f"(the context is full: the {dropped} oldest exchanges are forgotten)", file=sys.stderr)
+    return kept
+
+
+def _read() -> str | None:
+    """One line from the user, None at the end of input."""
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except (EOFError, KeyboardInterrupt):
+        if sys.stdin.isatty():
+            print()
+        return None

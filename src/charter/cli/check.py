@@ -1,0 +1,146 @@
+"""Commands that look at what people bring: constitutions, data, cards, and two runs side by side."""
+
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter.cli.tables import console, rows_table
+from charter.ground.artifact.errors import CharterError
+from charter.ground.constitution.constitution import check, load
+from charter.ground.settings.recognise import kind_of_file
+from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
+from charter.ground.text.records import (
+    read_comparisons,
+    read_dialogues,
+    read_texts,
+    write_comparisons,
+    write_dialogues,
+)
+from charter.runner.rooms import room_tool
+from charter.runner.show import find_run
+
+
+class DataKind(StrEnum):
+    """What a file of rows is read as."""
+
+    prompts = "prompts"
+    dialogues = "dialogues"
+    comparisons = "comparisons"
+
+
+DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file, plain, .gz or .zst.")]
+Kind = Annotated[DataKind | None, typer.Option("--kind", help="Guessed from the rows if left out.")]
+
+
+def constitution_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A constitution in YAML.")],
+) -> None:
+    """Check a constitution and say what it holds."""
+    found = check(load(file))
+    print(f"{file}: {found.summary}")
+    for warning in found.warnings:
+        print(f"  warning: {warning}")
+
+
+def data_check(file: DataFile, kind: Kind = None) -> None:
+    """Check a file of dialogues, prompts, comparisons or texts, and say what it holds."""
+    if not file.is_file():
+        raise CharterError(f"there is no file {file}")
+    if kind is None and kind_of_file(file) == "text":
+        texts = read_texts(file)
+        print(f"{file}: {len(texts)} texts, {sum(len(text) for _, text in texts):,} characters")
+        return
+    rows, dropped = read_rows(file, kind)
+    print(f"{file}: {describe(rows)}{dropped}")
+
+
+def data_import(
+    file: DataFile,
+    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")],
+    kind: Kind = None,
+) -> None:
+    """Turn HH-RLHF text or TRL columns into charter's rows."""
+    if not file.is_file():
+        raise CharterError(f"there is no file {file}")
+    if to.exists() and to.resolve() == file.resolve():
+        raise CharterError("--to must name another file than the one that is read")
+    rows, dropped = read_rows(file, kind)
+    if not to.parent.is_dir():
+        raise CharterError(f"there is no folder {to.parent}; make it first")
+    write_rows(to, rows)
+    print(f"{to}: {describe(rows)}{dropped}")
+
+
+Rows = list[Dialogue] | list[Comparison]
+
+
+def read_rows(file: Path, kind: DataKind | None) -> tuple[Rows, str]:
+    """Reads rows as the asked kind, or as what they look like; and says what was left out, and why."""
+    if kind is None:
+        kind = DataKind.comparisons if kind_of_file(file) == "comparisons" else DataKind.dialogues
+    if kind is DataKind.comparisons:
+        dropped: Counter[str] = Counter()
+        found = read_comparisons(file, dropped)
+        return found, "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
+    rows = read_dialogues(file)
+    return [prompt_of(row) for row in rows] if kind is DataKind.prompts else rows, ""
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    """Writes dialogues or comparisons."""
+    comparisons = [row for row in rows if isinstance(row, Comparison)]
+    if comparisons:
+        write_comparisons(path, comparisons)
+    else:
+        write_dialogues(path, [row for row in rows if isinstance(row, Dialogue)])
+
+
+def describe(rows: Rows) -> str:
+    """The kind and number of rows, and their turns and size."""
+    prompts = all(isinstance(row, Dialogue) and row.is_prompt for row in rows)
+    kind = "comparisons" if isinstance(rows[0], Comparison) else "prompts" if prompts else "dialogues"
+    turns = sum(len(row.messages) for row in rows) / len(rows)
+    size = sum(len(message["content"]) for row in rows for message in row.messages)
+    topics = len({row.topic for row in rows if row.topic})
+    return (
+        f"{len(rows)} {kind}, {turns:.1f} turns and {size / len(rows):.0f} characters each, {topics} topics"
+    )
+
+
+def card_verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory with a card.")],
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compute the card's numbers again from kept samples.")
+    ] = False,
+) -> None:
+    """Check that every number of a card is backed by the artifacts of its run."""
+    folder = find_run(run)
+    problems: list[str] = room_tool("card", "verify").verify(folder, deep)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise CharterError(f"the card of {folder} does not hold: {len(problems)} problems are listed above")
+    print(f"the card of {folder} holds")
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A run directory or a card.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Put the metrics of two runs or cards side by side, with intervals and differences."""
+    for place in (a, b):
+        if not place.exists():
+            raise CharterError(f"there is no run or card {place}")
+    rows: list[dict[str, object]] = room_tool("card", "compare").compare(a, b)
+    if as_json:
+        print(json.dumps({"metrics": rows}, indent=1, ensure_ascii=False))
+        return
+    if not rows:
+        print("the two have no metrics in common")
+        return
+    console().print(rows_table(rows), highlight=False)

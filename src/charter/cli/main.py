@@ -1,0 +1,91 @@
+"""The `charter` command: its commands, and how errors look: one line on standard error."""
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from charter.cli import chat, check, doctor, pipeline, start
+from charter.ground.artifact.errors import CharterError
+from charter.runner.execute import disk_errors
+from charter.runner.identity import version_of
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"charter {version_of('charter') or 'from sources'}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
+    ] = False,
+) -> None:
+    """Turn text and a written constitution into an assistant, and prove what was made with a model card."""
+
+
+def _nothing() -> None:
+    return None
+
+
+def make_app() -> typer.Typer:
+    """The command line with all its commands."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_options)
+    app.command("init")(start.init)
+    app.command("plan")(pipeline.plan)
+    app.command("run")(pipeline.run)
+    app.command("show")(pipeline.show)
+    app.command("chat")(chat.chat)
+    app.command("compare")(check.compare)
+    app.command("gc")(pipeline.gc)
+    app.command("doctor")(doctor.doctor)
+    groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+        "constitution": ("Constitutions.", {"check": check.constitution_check}),
+        "data": ("Files of rows.", {"check": check.data_check, "import": check.data_import}),
+        "card": ("Model cards.", {"verify": check.card_verify}),
+    }
+    for group, (text, commands) in groups.items():
+        inner = typer.Typer(help=text)
+        inner.callback()(_nothing)  # keeps a group with one command a group
+        for name, command in commands.items():
+            inner.command(name)(command)
+        app.add_typer(inner, name=group, help=text)
+    return app
+
+
+def execute(arguments: list[str]) -> int:
+    """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 130 for Ctrl-C."""
+    app = make_app()
+    try:
+        with disk_errors("the output"):
+            code = app(arguments or ["--help"], prog_name="charter", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except CharterError as error:
+        return complain(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return complain("interrupted", 130)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            sys.stdout = None  # nobody reads any more; flushing at exit would complain
+            return 0
+        return complain(f"{error.strerror or error}: {error.filename or ''}", 1)
+    except Exception as error:
+        # typer's own errors (it brings its own click since 0.26): a message and an exit code
+        if not hasattr(error, "format_message"):
+            raise
+        return complain(str(error.format_message()), int(getattr(error, "exit_code", 2)))
+
+
+def complain(message: str, code: int) -> int:
+    """Prints one line on standard error and passes the code on."""
+    print(f"charter: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    sys.exit(execute(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""Commands about a whole pipeline: plan, run, show, gc."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter.cli.bars import make_progress
+from charter.cli.launch import relaunch
+from charter.cli.tables import console, plan_table, plan_total, run_tree
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.recipe import load_recipe
+from charter.runner.execute import execute
+from charter.runner.forecast import forecast, plan_records
+from charter.runner.plan import Plan, make_plan
+from charter.runner.show import find_run, run_records, view_run
+from charter.runner.sweep import sweep
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a folder with recipe.yaml.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/<recipe name> if left out.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Change a setting; may be given many times."),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N or mps; found if left out.")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="P", help="float32 or bfloat16; fits the device if left out."),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
+
+
+def plan(
+    recipe: RecipeFile,
+    out: Out = None,
+    changes: Changes = None,
+    until: Until = None,
+    device: Device = None,
+    precision: Precision = None,
+    as_json: Json = False,
+) -> None:
+    """Say what will run, what is reused, and what it will take, without starting anything."""
+    lines = forecast(_plan(recipe, out, changes, device, precision), until)
+    if as_json:
+        _print_json(plan_records(lines))
+        return
+    screen = console()
+    screen.print(plan_table(lines))
+    screen.print(plan_total(lines), highlight=False)
+    for line in lines:
+        for note in (*line.standing.notes, *([line.standing.refusal] if line.standing.refusal else [])):
+            screen.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def run(
+    recipe: RecipeFile,
+    out: Out = None,
+    changes: Changes = None,
+    until: Until = None,
+    device: Device = None,
+    precision: Precision = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe; what is done is reused, and what was stopped goes on where it stopped."""
+    relaunch()
+    made = _plan(recipe, out, changes, device, precision)
+    try:
+        execute(made, make_progress(), until)
+    except KeyboardInterrupt:
+        print("charter: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+    for planned in made.until(until):
+        page = made.run / planned.name / "card.html"
+        if planned.room.product == "card" and page.is_file():
+            print(f"the model card is {page}", file=sys.stderr)
+    if as_json:
+        _print_json(run_records(view_run(made.run)))
+
+
+def show(name: Run, as_json: Json = False) -> None:
+    """Show a run as a tree: each step's status, its parents and its first metric."""
+    folder = find_run(name)
+    views = view_run(folder)
+    if as_json:
+        _print_json(run_records(views))
+        return
+    console().print(run_tree(str(folder), views), highlight=False)
+    for view in views:
+        if view.manifest is not None and view.manifest.error:
+            print(f"{view.name} failed: {view.manifest.error}")
+
+
+def gc(
+    name: Run,
+    partial: Annotated[bool, typer.Option("--partial", help="Remove unfinished work.")] = False,
+    superseded: Annotated[bool, typer.Option("--superseded", help="Remove replaced artifacts.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Free disk in a run directory; superseded artifacts if neither kind is named."""
+    removed = sweep(find_run(name), partial=partial, superseded=superseded or not partial, dry_run=dry_run)
+    for folder, size in removed:
+        print(f"{size:>15,} bytes  {folder}")
+    total = sum(size for _, size in removed)
+    print(f"{total:,} bytes {'would be freed' if dry_run else 'freed'}")
+
+
+def _plan(
+    path: Path, out: Path | None, changes: list[str] | None, device: str | None, precision: str | None
+) -> Plan:
+    if path.is_dir():
+        path = path / "recipe.yaml"
+    recipe = load_recipe(path, changes or [])
+    folder = out if out is not None else Path("runs") / recipe.name
+    if folder.exists() and not folder.is_dir():
+        raise CharterError(f"--out {folder} is a file; name a folder for the run")
+    return make_plan(recipe, path.parent, folder, choose_execution(device, precision))
+
+
+def _print_json(steps: list[dict[str, object]]) -> None:
+    print(json.dumps({"steps": steps}, indent=1, ensure_ascii=False))

@@ -1,0 +1,125 @@
+"""How plans, runs and comparisons look in a terminal."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from charter.ground.artifact.manifest import Metric
+from charter.runner.forecast import Forecast
+from charter.runner.show import StepView
+
+_COLOURS = {"done": "green", "reused": "green", "resume": "yellow", "started": "yellow", "failed": "red"}
+
+
+def console() -> Console:
+    """Standard output; tables in a pipe aren't cut to 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Three significant digits, or - when unknown."""
+    return "-" if value is None else f"{value:.3g}{unit}"
+
+
+def plan_table(lines: Sequence[Forecast]) -> Table:
+    """Steps in order with what will happen and what it will cost."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("step", "room", "makes", "id", "status"):
+        table.add_column(name)
+    for name in ("minutes", "memory", "disk"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        cost = line.estimate
+        table.add_row(
+            line.planned.name,
+            line.planned.room.name,
+            line.planned.room.product,
+            line.planned.id[:12],
+            _coloured(line.status),
+            number(cost.minutes if cost else None),
+            number(cost.memory_gib if cost else None, " GiB"),
+            number(cost.disk_gib if cost else None, " GiB"),
+        )
+    return table
+
+
+def plan_total(lines: Sequence[Forecast]) -> str:
+    """One line under the plan: what runs, and the sums where they are known."""
+    todo = [line for line in lines if line.status != "reused"]
+    if not todo:
+        return "nothing to do: every step is reused"
+    costs = [line.estimate for line in todo if line.estimate is not None]
+    minutes = [cost.minutes for cost in costs if cost.minutes is not None]
+    memory = [cost.memory_gib for cost in costs if cost.memory_gib is not None]
+    disk = [cost.disk_gib for cost in costs if cost.disk_gib is not None]
+    unknown = len(todo) - len(minutes)
+    parts = [f"{len(todo)} of {len(lines)} steps to run"]
+    if minutes:
+        steps = "1 step" if unknown == 1 else f"{unknown} steps"
+        more = f" and {steps} without an estimate" if unknown else ""
+        parts.append(f"about {sum(minutes):.3g} minutes{more}")
+    if memory:
+        parts.append(f"peak memory {max(memory):.3g} GiB")
+    if disk:
+        parts.append(f"disk {sum(disk):.3g} GiB")
+    return ", ".join(parts)
+
+
+def run_tree(name: str, views: Sequence[StepView]) -> Tree:
+    """The lineage as a tree: each step under the last of its parents, further parents named beside it."""
+    tree = Tree(name)
+    branches: dict[str, Tree] = {}
+    for view in views:
+        parents = [parent for parent in view.parents if parent in branches]
+        order = list(branches)
+        main = max(parents, key=order.index) if parents else None
+        others = [parent for parent in dict.fromkeys(parents) if parent != main]
+        also = f"  [dim]with {', '.join(others)}[/dim]" if others else ""
+        branches[view.name] = (branches[main] if main else tree).add(_label(view) + also)
+    return tree
+
+
+def spell_metric(metric: Metric) -> str:
+    """'harm_rate 0.12 (0.08 to 0.17), n 86'."""
+    interval = f" ({number(metric.low)} to {number(metric.high)})" if metric.low is not None else ""
+    count = f", n {metric.n}" if metric.n is not None else ""
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{metric.name} {number(metric.value)}{unit}{interval}{count}"
+
+
+def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Rows as they are: one column for each key, in the order of their first mention."""
+    table = Table(box=None, pad_edge=False)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
+        figures = any(isinstance(row.get(name), int | float) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if figures else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[_cell(row.get(name)) for name in names])
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return " to ".join(_cell(part) for part in value)
+    return str(value)
+
+
+def _label(view: StepView) -> str:
+    metrics = view.manifest.metrics if view.manifest else []
+    shown = f"  {spell_metric(metrics[0])}" if metrics else ""
+    return f"[bold]{view.name}[/bold] {view.room} → {view.kind} {view.id[:8]} {_coloured(view.status)}{shown}"
+
+
+def _coloured(status: str) -> str:
+    colour = _COLOURS.get(status)
+    return f"[{colour}]{status}[/{colour}]" if colour else status

@@ -1,0 +1,141 @@
+"""Critique and revision, the data of SL-CAI (Bai 2022b, section 3).
+
+The starting helpful-only model drafts; then, for each round, a critique/revision principle is drawn at random,
+the critic says what is wrong with the reply under that principle, and rewrites it. Whole transcripts are kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from charter.critique.filter import REASONS, fault
+from charter.critique.settings import Settings
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.constitution.wording import critique_messages, revision_messages
+from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.records import read_dialogues
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: dialogues.jsonl (prompt and kept revision, all rounds), transcripts.jsonl, counts.json."""
+    principles = load(inputs.one("constitution").folder).critiques_tagged(settings.tags)
+    shots = read_transcripts(inputs.one("shots").folder)[: settings.shots]
+    prompts = [prompt_of(d) for source in inputs.many("prompts") for d in read_dialogues(source.folder)]
+    if settings.limit and settings.limit < len(prompts):
+        prompts = random.Random(derive_seed(out.seed, "limit")).sample(prompts, settings.limit)
+
+    start = open_assistant(inputs.one("start"), out.device)
+    records = out.chunks(
+        "drafts", prompts, settings.chunk, lambda part, _: _drafts(start, settings, part, out.seed), "drafts"
+    )
+    same = inputs.one("critic").id == inputs.one("start").id
+    critic = start if same else open_assistant(inputs.one("critic"), out.device)
+    del start
+    by_key = {p.key: p for p in principles}
+    for number in range(settings.rounds):
+        keys = [
+            random.Random(derive_seed(out.seed, "principle", number, r["id"])).choice(principles).key
+            for r in records
+        ]
+        work = [(record, by_key[key]) for record, key in zip(records, keys, strict=True)]
+        rounds = out.chunks(
+            f"round-{number}",
+            work,
+            settings.chunk,
+            lambda part, _, n=number: _round(critic, settings, shots, part, (out.seed, n)),  # type: ignore[misc]
+            f"critique and revision {number + 1} of {settings.rounds}",
+        )
+        for record, made in zip(records, rounds, strict=True):
+            record["rounds"].append(made)
+            if made["dropped"] is None:
+                record["reply"] = made["revision"]
+    _write(settings, records, out)
+
+
+def _drafts(
+    start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
+) -> list[dict[str, Any]]:
+    replies = start.reply(
+        [list(d.messages) for d in prompts],
+        Sampling(temperature=settings.temperature, max_tokens=settings.draft_tokens),
+        seeds=[derive_seed(seed, "draft", d.id) for d in prompts],
+    )
+    return [
+        {"id": d.id, "topic": d.topic, "messages": list(d.messages), "draft": r[0].text, "reply": r[0].text, "rounds": []}
+        for d, r in zip(prompts, replies, strict=True)
+    ]
+
+
+def _round(
+    critic: Assistant,
+    settings: Settings,
+    shots: Sequence[dict[str, Any]],
+    work: Sequence[tuple[dict[str, Any], CritiquePrinciple]],
+    seed: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """One critique and one revision for each (record, principle)."""
+
+    def say(asked: list[Any], tokens: int, what: str) -> list[Any]:
+        seeds = [derive_seed(seed[0], what, seed[1], record["id"]) for record, _ in work]
+        sampling = Sampling(temperature=settings.temperature, max_tokens=tokens)
+        return [replies[0] for replies in critic.reply(asked, sampling, seeds=seeds)]
+
+    asked = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
+    critiques = [c.text.strip() for c in say(asked, settings.critique_tokens, "critique")]
+    asked = [
+        revision_messages(r["messages"], r["reply"], p, c, shots)
+        for (r, p), c in zip(work, critiques, strict=True)
+    ]
+    revisions = say(asked, settings.revision_tokens, "revision")
+    return [
+        {
+            "key": principle.key,
+            "critique": critique,
+            "revision": revision.text.strip(),
+            "dropped": fault(revision.text.strip(), record["reply"], revision.stop),
+        }
+        for (record, principle), critique, revision in zip(work, critiques, revisions, strict=True)
+    ]
+
+
+def _write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
+    rows, why = [], Counter[str]()
+    for record in records:
+        for number, made in enumerate(record["rounds"], 1):
+            why[made["dropped"] or "kept"] += 1
+            if made["dropped"] is None:
+                messages = [*record["messages"], {"role": "assistant", "content": made["revision"]}]
+                rows.append(
+                    {
+                        "id": f"{record['id']}-r{number}",
+                        "topic": record["topic"],
+                        "messages": messages,
+                        "source": f"revision:{made['key']}",
+                        "meta": {"round": number},
+                    }
+                )
+    total = sum(why.values())
+    counts = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
+    counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
+    share = why["kept"] / total if total else 0.0
+    if not rows or share < settings.keep_at_least:
+        raise CharterError(
+            f"the filter kept {why['kept']} of {total} revisions ({dict(why)}), keep_at_least is "
+            f"{settings.keep_at_least:g}; use a stronger critic, more tokens, or lower keep_at_least"
+        )
+    out.write_jsonl("dialogues.jsonl", rows)
+    out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
+    out.write_json("counts.json", counts | {"kept_share": share})
+    for name, value in counts.items():
+        out.metric(name, value)
+    out.metric("kept_share", share, n=total)

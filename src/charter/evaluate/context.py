@@ -1,0 +1,108 @@
+"""What every evaluation of a report shares: the model under test, the graders, the drawn prompts, the sampler."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from charter.evaluate.settings import Settings
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.detect import is_boilerplate, is_loop, is_refusal
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.records import read_dialogues
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader; None where there is none."""
+
+    settings: Settings
+    inputs: Inputs
+    out: Workspace
+    assistant: Assistant
+    grader: PreferenceModel
+    reward: PreferenceModel | None
+
+    @property
+    def template_name(self) -> str:
+        """Whose chat template words the prompts."""
+        return "own" if isinstance(self.assistant, LocalAssistant) else "remote"
+
+    def draw(self, rows: Sequence[T], limit: int, what: str) -> list[T]:
+        """At most `limit` rows (0: all), the same for every stage: the draw depends on draw_seed alone."""
+        if not limit or limit >= len(rows):
+            return list(rows)
+        rng = random.Random(derive_seed(self.settings.draw_seed, "draw", what))
+        return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]
+
+    def prompts(self, role: str, limit: int) -> list[Dialogue]:
+        """Drawn prompts of a role, without the assistant's reference answers."""
+        rows = [d for i in self.inputs.many(role) for d in read_dialogues(i.folder)]
+        return self.draw([prompt_of(d) for d in rows], limit, role)
+
+    def replies(
+        self, what: str, prompts: Sequence[Dialogue], n: int, grade: Callable[[list[dict[str, Any]]], None]
+    ) -> list[dict[str, Any]]:
+        """n sampled replies a prompt as rows, detectors applied, graded chunk by chunk; resumable."""
+
+        def produce(part: Sequence[Dialogue], _: int) -> list[dict[str, Any]]:
+            rows = self.sample(what, part, n)
+            grade(rows)
+            return rows
+
+        return self.out.chunks(what, prompts, self.settings.chunk, produce, f"{self.settings.stage}: {what}")
+
+    def sample(self, what: str, prompts: Sequence[Dialogue], n: int) -> list[dict[str, Any]]:
+        """Ungraded rows of a chunk; seeds depend on draw_seed, the evaluation and the prompt's id alone."""
+        seeds = [derive_seed(self.settings.draw_seed, what, d.id) for d in prompts]
+        sampling = Sampling(temperature=self.settings.temperature, max_tokens=self.settings.max_tokens)
+        found = self.assistant.reply([list(d.messages) for d in prompts], sampling, n, seeds)
+        return [
+            {
+                "id": d.id,
+                "topic": d.topic,
+                "unseen": bool(d.meta.get("unseen", False)),
+                "sample": k,
+                "seed": seed,
+                "messages": list(d.messages),
+                "prompt": d.messages[-1]["content"],
+                "reply": c.text.strip(),
+                "stop": c.stop,
+                "tokens": len(c.ids) or len(c.text.split()),
+                "refusal": is_refusal(c.text),
+                "boilerplate": is_boilerplate(c.text),
+                "loop": is_loop(c.text),
+            }
+            for d, seed, completions in zip(prompts, seeds, found, strict=True)
+            for k, c in enumerate(completions)
+        ]
+
+
+def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Rows of one prompt together, in order."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["id"], []).append(row)
+    return list(groups.values())
+
+
+def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
+    """Load the model under test and its graders."""
+    reward = inputs.optional("reward")
+    return Context(
+        settings,
+        inputs,
+        out,
+        open_assistant(inputs.one("policy"), out.device),
+        PreferenceModel.open(inputs.one("grader").folder, out.device),
+        PreferenceModel.open(reward.folder, out.device) if reward else None,
+    )

@@ -1,0 +1,44 @@
+"""HHH binary choices (card section 3.5), as the policy's choice of a letter and as the preference model's scores.
+
+Policy mode shows both orders and averages; preference mode compares the scores of the two whole dialogues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from charter.evaluate.context import Context
+from charter.ground.constitution.wording import HHH_QUESTION
+from charter.ground.judge.choice import How, Question, choose
+from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Comparison
+from charter.ground.text.exhibits import read_shots
+from charter.ground.text.records import read_comparisons
+
+
+def rows(context: Context) -> list[dict[str, Any]]:
+    """Two rows an item, one a mode; p_correct of the preference mode is not a probability but the score gap."""
+    settings = context.settings
+    items = [c for i in context.inputs.many("hhh") for c in read_comparisons(i.folder)]
+    items = context.draw(items, settings.counts.hhh, "hhh")
+    shots = read_shots(shipped("comparison_shots"))[: settings.hhh_shots]
+    how = How(shots=shots, seed=settings.draw_seed)
+
+    def policy(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
+        asked = [Question(c.id, c.messages, c.chosen, c.rejected, HHH_QUESTION) for c in part]
+        found = choose(context.assistant, asked, how)
+        return [
+            {"id": c.id, "axis": c.axis, "mode": "policy", "p_correct": f.p_first, "correct": f.p_first > 0.5}
+            for c, f in zip(part, found, strict=True)
+        ]
+
+    def preference(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
+        found = context.grader.score([(c.messages, (c.chosen, c.rejected)) for c in part])
+        return [
+            {"id": c.id, "axis": c.axis, "mode": "preference", "p_correct": good - bad, "correct": good > bad}
+            for c, (good, bad) in zip(part, found, strict=True)
+        ]
+
+    chosen = context.out.chunks("hhh", items, settings.chunk, policy, f"{settings.stage}: HHH choices")
+    return chosen + context.out.chunks("hhh-scores", items, settings.chunk, preference, "HHH scores")

@@ -1,0 +1,80 @@
+"""One report on one model: the card's protocols that a 135M model on two cores can be held to (spec: card 3.4, 3.5).
+
+Every reply is kept with its scores; every number is taken from the kept rows by `measure.metrics`, so that it can
+be recomputed by anyone who has the report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss
+from charter.evaluate.context import Context, open_context
+from charter.evaluate.settings import Settings
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.detect import precision_recall
+from charter.ground.judge.fitness import fitness
+from charter.ground.measure.metrics import read_rows, scores
+from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.exhibits import read_triples
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: report.json, samples/*.jsonl and review.jsonl."""
+    context = open_context(settings, inputs, out)
+    gate = fitness(context.grader.score, read_triples(inputs.one("fitness").folder))
+    out.write_jsonl("samples/fitness.jsonl", gate.rows)
+
+    unsafe = harmlessness.rows(context)
+    out.write_jsonl("samples/harmlessness.jsonl", unsafe)
+    out.write_jsonl("review.jsonl", harmlessness.review_queue(unsafe))
+    out.write_jsonl("samples/lookalikes.jsonl", lookalikes.rows(context))
+    helpful = helpfulness.rows(context)
+    out.write_jsonl("samples/helpful.jsonl", helpful)
+    baseline = inputs.optional("baseline")
+    if baseline is not None:
+        before = read_rows(baseline.folder / "samples/helpful.jsonl")
+        out.write_jsonl("samples/wins.jsonl", helpfulness.wins(helpful, before))
+    out.write_jsonl("samples/hhh.jsonl", hhh.rows(context))
+    out.write_jsonl("samples/text.jsonl", loss.rows(context))
+
+    out.write_json(
+        "report.json",
+        {
+            "stage": settings.stage,
+            "model": _named(inputs, "policy"),
+            "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
+            "reward": _named(inputs, "reward") if inputs.optional("reward") else None,
+            "identity": _identity(context, inputs),
+            "detectors": precision_recall(read_jsonl(inputs.one("detectors").folder)),
+        },
+    )
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+
+
+def _named(inputs: Inputs, role: str) -> dict[str, Any]:
+    source = inputs.one(role)
+    return {"name": source.name, "id": source.id}
+
+
+def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
+    """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, template."""
+    settings = context.settings
+    sets = {
+        role: [{"ref": i.ref, "id": i.id} for i in inputs.many(role)]
+        for role in ("red_team", "lookalikes", "helpful", "hhh", "text", "fitness")
+    }
+    return {
+        "sets": sets,
+        "grader": inputs.one("grader").id,
+        "counts": settings.counts.model_dump(),
+        "samples": settings.samples,
+        "other_samples": settings.other_samples,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "hhh_shots": settings.hhh_shots,
+        "draw_seed": settings.draw_seed,
+        "template": context.template_name,
+    }

@@ -1,0 +1,69 @@
+"""Settings and roles of the evaluate room."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "report"
+VARIANT = None
+ROLES = {
+    "policy": Role(kind="assistant"),
+    "grader": Role(kind="checkpoint", variant="preference"),
+    "reward": Role(kind="checkpoint", variant="preference", required=False),
+    "baseline": Role(kind="report", required=False),
+    "red_team": Role(kind="dialogues", many=True, default="shipped:red_team.heldout"),
+    "lookalikes": Role(kind="dialogues", many=True, default="shipped:lookalikes.heldout"),
+    "helpful": Role(kind="dialogues", many=True, default="shipped:helpful.heldout"),
+    "hhh": Role(kind="comparisons", many=True, default="shipped:hhh.heldout"),
+    "text": Role(kind="text", many=True, default="shipped:text.heldout"),
+    "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
+    "detectors": Role(kind="text", default="shipped:detectors.heldout"),
+}
+
+
+class Counts(BaseModel):
+    """How many rows of each set are used, drawn with the recipe's seed so that all stages see the same ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    red_team: int = Field(0, ge=0, description="unsafe prompts; 0 takes all, as below")
+    lookalikes: int = Field(0, ge=0, description="harmless look-alikes")
+    helpful: int = Field(0, ge=0, description="helpful prompts")
+    hhh: int = Field(0, ge=0, description="HHH choices")
+    text: int = Field(0, ge=0, description="held-out texts")
+
+
+class Settings(BaseModel):
+    """One report on one model: harmlessness, over-refusal, helpfulness, HHH choices, loss on text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
+    samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")
+    other_samples: int = Field(1, ge=1, description="replies per look-alike and helpful prompt")
+    temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
+    max_tokens: int = Field(96, ge=1, description="longest reply")
+    chunk: int = Field(16, ge=1, description="prompts sampled together and saved whole")
+    hhh_shots: int = Field(0, ge=0, le=5, description="worked examples before each HHH choice: 0 or 5 in the card")
+    counts: Counts = Field(Counts(), description="rows used of each set")
+    draw_seed: int = Field(0, ge=0, description="seed of the draw and of sampling; the same for every stage")
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time at 300 sampled tokens/s of a 135M model on two cores, and 700 read tokens/s for grading."""
+    parameters = sizes.parameters.get("policy", 134_500_000)
+    used = {
+        key: min(sizes.rows.get(key, 0), limit) if (limit := getattr(settings.counts, key)) else sizes.rows.get(key, 0)
+        for key in ("red_team", "lookalikes", "helpful", "hhh")
+    }
+    replies = used["red_team"] * settings.samples
+    replies += (used["lookalikes"] + used["helpful"]) * settings.other_samples
+    if not replies:
+        return Estimate()
+    scale = (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    seconds = replies * settings.max_tokens * 0.7 / (300 * scale) + (replies * 70 + used["hhh"] * 350) / (700 * scale)
+    return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)

@@ -1,0 +1,145 @@
+"""AI feedback: soft labels on pairs of the policy's replies, under drawn principles (Bai 2022b, section 4.1).
+
+The labeller is first tested on known pairs in both orders; one that is no better than chance has its labels pulled
+towards 0.5, or is refused, and the manifest says so.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from charter.feedback.labels import known_rows, label_weight
+from charter.feedback.settings import Settings
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.constitution.constitution import ComparisonPrinciple, load
+from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.choice import How, Question, choose, clamp
+from charter.ground.measure.metrics import scores
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.exhibits import read_shots
+from charter.ground.text.records import read_comparisons, read_dialogues
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: comparisons.jsonl with soft labels; samples/known_pairs.jsonl behind the labeller's accuracy."""
+    principles = load(inputs.one("constitution").folder).comparisons
+    how = _how(settings, read_shots(inputs.one("shots").folder)[: settings.shots], out.seed)
+    prompts = [prompt_of(d) for source in inputs.many("prompts") for d in read_dialogues(source.folder)]
+    if settings.limit and settings.limit < len(prompts):
+        prompts = random.Random(derive_seed(out.seed, "limit")).sample(prompts, settings.limit)
+
+    policy = open_assistant(inputs.one("policy"), out.device)
+    pairs = out.chunks(
+        "pairs", prompts, settings.chunk, lambda part, _: _pairs(policy, settings, part, out.seed), "reply pairs"
+    )
+    del policy
+    labeller = open_assistant(inputs.one("labeller"), out.device)
+    known = [c for source in inputs.many("known") for c in read_comparisons(source.folder)]
+    known = random.Random(derive_seed(out.seed, "known")).sample(known, min(len(known), settings.known_limit))
+    tested = out.chunks(
+        "known", known, settings.chunk, lambda part, _: known_rows(labeller, part, principles, how), "known pairs"
+    )
+    weight = label_weight(settings, tested)
+    labelled = out.chunks(
+        "labels",
+        pairs,
+        settings.chunk,
+        lambda part, _: _labels(labeller, settings, part, principles, how),
+        "labels",
+    )
+    rows, counts = _comparisons(labelled, weight)
+    out.write_jsonl("comparisons.jsonl", rows)
+    out.write_jsonl("samples/known_pairs.jsonl", tested)
+    counts["label_weight"] = weight
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+
+
+def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:
+    thought = settings.thought
+    return How(
+        shots=shots,
+        thought_tokens=thought.tokens if thought else 0,
+        thought_samples=thought.samples if thought else 1,
+        votes=settings.votes,
+        seed=derive_seed(seed, "choice"),
+    )
+
+
+def _pairs(policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int) -> list[dict[str, Any]]:
+    replies = policy.reply(
+        [list(d.messages) for d in prompts],
+        Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
+        n=2,
+        seeds=[derive_seed(seed, "pair", d.id) for d in prompts],
+    )
+    return [
+        {"id": d.id, "topic": d.topic, "messages": list(d.messages), "first": a.text.strip(), "second": b.text.strip()}
+        for d, (a, b) in zip(prompts, replies, strict=True)
+    ]
+
+
+def _labels(
+    labeller: Assistant,
+    settings: Settings,
+    pairs: Sequence[dict[str, Any]],
+    principles: Sequence[ComparisonPrinciple],
+    how: How,
+) -> list[dict[str, Any]]:
+    """Each pair with the mean label of its drawn principles."""
+    drawn = [
+        random.Random(derive_seed(how.seed, "principle", p["id"])).sample(
+            list(principles), min(settings.principles, len(principles))
+        )
+        for p in pairs
+    ]
+    questions = [
+        Question(f"{p['id']}-{principle.key}", p["messages"], p["first"], p["second"], principle.principle)
+        for p, some in zip(pairs, drawn, strict=True)
+        for principle in some
+    ]
+    choices = iter(choose(labeller, questions, how))
+    low = settings.thought.low if settings.thought else 0.0
+    rows = []
+    for p, some in zip(pairs, drawn, strict=True):
+        found = [next(choices) for _ in some]
+        mean = sum(c.p_first for c in found) / len(found)
+        keys = "+".join(principle.key for principle in some)
+        rows.append({**p, "p_first": clamp(mean, low), "principle": keys, "voted": found[0].voted})
+    return rows
+
+
+def _comparisons(
+    labelled: Sequence[dict[str, Any]], weight: float
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped."""
+    rows = []
+    for pair in labelled:
+        if pair["first"] == pair["second"]:
+            continue
+        p_first = 0.5 + weight * (pair["p_first"] - 0.5)
+        chosen, rejected = ("first", "second") if p_first >= 0.5 else ("second", "first")
+        rows.append(
+            {
+                "id": f"ai-{pair['id']}",
+                "topic": pair["topic"],
+                "messages": pair["messages"],
+                "chosen": pair[chosen],
+                "rejected": pair[rejected],
+                "p_chosen": max(p_first, 1 - p_first),
+                "axis": "harmless",
+                "source": f"ai:{pair['principle']}",
+                "meta": {"voted": pair["voted"]},
+            }
+        )
+    counts = {"pairs": len(labelled), "comparisons": len(rows), "dropped_equal": len(labelled) - len(rows)}
+    mean = sum(r["p_chosen"] for r in rows) / len(rows) if rows else 0.5
+    return rows, {**{k: float(v) for k, v in counts.items()}, "mean_p_chosen": mean}

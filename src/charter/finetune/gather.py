@@ -1,0 +1,103 @@
+"""From inputs to optimizer steps: read, turn transcripts and comparisons into lessons, mix, encode, cut into steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charter.finetune.mixture import draw, epoch_rows
+from charter.finetune.settings import Settings
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.constitution.constitution import load
+from charter.ground.constitution.lessons import choice_lessons, critique_lessons
+from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.exhibits import read_shots, read_transcripts
+from charter.ground.text.records import read_comparisons, read_dialogues
+from charter.ground.text.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One encoded dialogue: ids, 1 where the loss falls, and its weight."""
+
+    id: str
+    ids: list[int]
+    mask: list[int]
+    weight: float
+
+
+def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
+    """Dialogues of each input, in the order dialogues, transcripts, comparisons."""
+    found = [
+        draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
+        for n, i in enumerate(inputs.many("dialogues"))
+    ]
+    constitution = load(inputs.one("constitution").folder)
+    lessons = settings.lessons
+    shots = read_transcripts(shipped("critique_shots"))[: lessons.critique_shots]
+    for i in inputs.many("transcripts"):
+        found.append(critique_lessons(read_transcripts(i.folder), constitution, shots))
+    choice_shots = read_shots(shipped("comparison_shots"))[: lessons.choice_shots]
+    for i in inputs.many("comparisons"):
+        found.append(
+            choice_lessons(
+                read_comparisons(i.folder),
+                constitution,
+                orders=lessons.choices_per_comparison,
+                seed=derive_seed(seed, "lessons"),
+                shots=choice_shots,
+            )
+        )
+    if not any(found):
+        raise CharterError("finetune was given no dialogues, transcripts or comparisons; name some under `from`")
+    return found
+
+
+def gather(
+    settings: Settings, inputs: Inputs, template: Template, seed: int
+) -> tuple[list[list[Row]], dict[str, int]]:
+    """All optimizer steps of the run, and counts of what went in and what was dropped as too long."""
+    mixed = sources(settings, inputs, seed)
+    encoded: dict[str, Row | None] = {}
+    steps: list[list[Row]] = []
+    for epoch in range(settings.epochs):
+        rows = [
+            row
+            for dialogue in epoch_rows(mixed, settings.mixture, seed, epoch)
+            if (row := _encode(settings, template, dialogue, encoded)) is not None
+        ]
+        steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
+    if not steps:
+        raise CharterError(f"every dialogue is over the context of {settings.context} tokens; raise `context`")
+    kept = [row for step in steps for row in step]
+    counts = {
+        "dialogues": len(encoded),
+        "dropped_overlong": sum(row is None for row in encoded.values()),
+        "steps": len(steps),
+        "tokens_read": sum(len(row.ids) for row in kept),
+        "tokens_learnt": sum(sum(row.mask) for row in kept),
+    }
+    return steps, counts
+
+
+def _encode(
+    settings: Settings, template: Template, dialogue: Dialogue, known: dict[str, Row | None]
+) -> Row | None:
+    key = str(dialogue.messages)
+    if key not in known:
+        encoded = template.encode(dialogue.messages)
+        row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)
+        if not any(row.mask[1:]):
+            raise CharterError(f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it")
+        if len(row.ids) > settings.context:
+            if settings.overlong == "refuse":
+                raise CharterError(
+                    f"dialogue {dialogue.id} has {len(row.ids)} tokens, the context is {settings.context}; "
+                    "shorten it, raise `context`, or set overlong: drop"
+                )
+            known[key] = None
+        else:
+            known[key] = row
+    return known[key]

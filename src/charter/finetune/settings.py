@@ -1,0 +1,81 @@
+"""Settings and roles of the finetune room."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "policy"
+ROLES = {
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "dialogues": Role(kind="dialogues", many=True, required=False),
+    "transcripts": Role(kind="dialogues", many=True, required=False),
+    "comparisons": Role(kind="comparisons", many=True, required=False),
+    "constitution": Role(kind="constitution", default="shipped:constitution"),
+}
+
+TOKENS_PER_SECOND = 210.0  # of a 135M model on two cores; scales with parameters and threads
+TOKENS_PER_ROW = 110
+
+
+class Lora(BaseModel):
+    """Low-rank adapters instead of full weights (Hu 2021); merged into the weights when saved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
+
+
+class Lessons(BaseModel):
+    """How transcripts and comparisons become dialogues that teach the trade of critic, reviser and labeller."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choices_per_comparison: int = Field(2, ge=0, description="2: a choice lesson in each order; 0: none")
+    critique_shots: int = Field(0, ge=0, description="worked examples before each critique lesson")
+    choice_shots: int = Field(0, ge=0, description="worked examples before each choice lesson")
+
+
+class Settings(BaseModel):
+    """Supervised finetuning on dialogues, loss on the assistant's tokens only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(1, ge=1, description="passes over the mixture")
+    batch: int = Field(16, ge=1, description="dialogues per optimizer step")
+    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
+    context: int = Field(1024, ge=16, description="most tokens in a dialogue; longer ones are refused or cut")
+    overlong: Literal["refuse", "drop"] = Field("refuse", description="what to do with dialogues over the context")
+    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    mixture: tuple[float, ...] = Field((), description="times each dialogues input is passed in an epoch; 1 each")
+    limit: int = Field(0, ge=0, description="most rows taken of each input, drawn at random; 0 takes all")
+    lora: Lora | None = Field(None, description="train adapters only")
+    lessons: Lessons = Field(Lessons(), description="lessons made of transcripts and comparisons")
+    template: Literal["own", "claude-2023"] = Field("own", description="chat template of the finetuned model")
+    save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time from the row counts known before the run, at the measured rate of two cores; memory of full AdamW."""
+    parameters = sizes.parameters.get("policy")
+    rows = sizes.rows.get("dialogues", 0) + 3 * sizes.rows.get("transcripts", 0)
+    rows += settings.lessons.choices_per_comparison * sizes.rows.get("comparisons", 0)
+    if not parameters or not rows:
+        return Estimate()
+    rate = TOKENS_PER_SECOND * (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    return Estimate(
+        minutes=settings.epochs * rows * TOKENS_PER_ROW / rate / 60,
+        memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
+        disk_gib=4 * parameters / 2**30,
+    )

@@ -1,0 +1,64 @@
+"""What a room reads: its roles filled with artifacts of earlier steps or with external sources."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+
+
+@dataclass(frozen=True)
+class Input:
+    """One filled role.
+
+    `name` is the step's name, or the reference as written for external sources; `kind` is an artifact kind,
+    or for external sources "dialogues", "comparisons", "text", "triples", "constitution", "checkpoint",
+    "assistant", "hub" or "data"; `path` is where it can be read as it lies, None for what must be fetched or
+    unpacked first (a hub name, a GGUF file, a random model) and for remote engines; `ref` opens it from
+    anywhere: a folder or file, or a reference with its moving parts pinned; `id` is the artifact's id or the
+    digest of the external source. Seeds may depend on `name` and `id`, never on `ref` or `path`, which change
+    with the place of a run.
+    """
+
+    role: str
+    name: str
+    kind: str
+    variant: str | None
+    path: Path | None
+    ref: str
+    id: str
+
+    @property
+    def folder(self) -> Path:
+        """The path of an input that must be on this disk. Raises CharterError where it isn't."""
+        if self.path is None:
+            raise CharterError(f"role {self.role}: {self.ref} is not a file or folder on this machine")
+        return self.path
+
+
+class Inputs:
+    """The inputs of one step, found by role, in the recipe's order."""
+
+    def __init__(self, entries: Sequence[Input] = ()) -> None:
+        self._entries = tuple(entries)
+
+    def __iter__(self) -> Iterator[Input]:
+        return iter(self._entries)
+
+    def many(self, role: str) -> list[Input]:
+        """All inputs of a role; an empty list when it was left out."""
+        return [entry for entry in self._entries if entry.role == role]
+
+    def optional(self, role: str) -> Input | None:
+        """The input of a role, or None. Raises CharterError when there are several."""
+        found = self.many(role)
+        if len(found) > 1:
+            raise CharterError(f"role {role} takes one input and was given {len(found)}")
+        return found[0] if found else None
+
+    def one(self, role: str) -> Input:
+        """The input of a role. Raises CharterError when there is none or more than one."""
+        found = self.optional(role)
+        if found is None:
+            raise CharterError(f"role {role} needs an input: name a step or a source under `from`")
+        return found

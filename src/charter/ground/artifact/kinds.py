@@ -1,0 +1,16 @@
+"""The kinds of artifacts: every room turns named artifacts into exactly one of these."""
+
+from typing import Literal
+
+Kind = Literal["corpus", "checkpoint", "dialogues", "comparisons", "judgments", "report", "card"]
+KINDS: tuple[Kind, ...] = (
+    "corpus",
+    "checkpoint",
+    "dialogues",
+    "comparisons",
+    "judgments",
+    "report",
+    "card",
+)
+
+Status = Literal["started", "waiting", "done", "failed"]

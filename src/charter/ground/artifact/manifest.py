@@ -1,0 +1,149 @@
+"""The manifest of an artifact: what it is, what it was made of and how, and the digests that name it.
+
+An artifact is a folder with a `manifest.json`. Its id is a hash over everything that decides its content, so
+equal ids mean equal work. Every figure in a card or a table is a view of manifests.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charter.ground.artifact.kinds import Kind, Status
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_READ = 1 << 20
+
+
+class Record(BaseModel):
+    """A frozen piece of a manifest; unknown keys are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Parent(Record):
+    """An artifact that this one was made of; `path` is relative to the run directory."""
+
+    role: str
+    step: str
+    id: str
+    path: str
+
+
+class External(Record):
+    """A source from outside of any run; `path` is relative to the run directory, None if no user's file."""
+
+    role: str
+    ref: str
+    digest: str
+    path: str | None = None
+
+
+class FileRecord(Record):
+    """One file of the artifact; `path` is relative to its folder, with forward slashes."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Metric(Record):
+    """A measured number with its interval; equal names with another version aren't comparable."""
+
+    name: str
+    version: int = 1
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    unit: str | None = None
+    note: str | None = None
+
+
+class Source(Record):
+    """The code that made the artifact: git commit and dirty flag if known, digest of room and ground."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    digest: str = ""
+
+
+class Environment(Record):
+    """Where it was made; torch, threads, device and precision must be equal for a resume."""
+
+    python: str = ""
+    torch: str = ""
+    threads: int = 1
+    device: str = "cpu"
+    precision: str = "float32"
+    platform: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class Timing(Record):
+    """When the first attempt started (UTC, ISO 8601) and the seconds that the finishing attempts took."""
+
+    started: str = ""
+    seconds: float = 0.0
+
+
+class Manifest(Record):
+    """All that is known of one artifact; written as `manifest.json`."""
+
+    format: int = FORMAT
+    kind: Kind
+    variant: str | None = None
+    id: str
+    status: Status
+    step: str
+    room: str
+    recipe: str
+    asked: dict[str, object] = Field(default_factory=dict)
+    resolved: dict[str, object] = Field(default_factory=dict)
+    parents: list[Parent] = Field(default_factory=list)
+    external: list[External] = Field(default_factory=list)
+    files: list[FileRecord] = Field(default_factory=list)
+    source: Source = Field(default_factory=Source)
+    environment: Environment = Field(default_factory=Environment)
+    seed: int = 0
+    metrics: list[Metric] = Field(default_factory=list)
+    timing: Timing = Field(default_factory=Timing)
+    error: str | None = None
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name, or None."""
+        return next((m for m in self.metrics if m.name == name), None)
+
+
+def canonical_json(value: object) -> str:
+    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8; NaN is refused with ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_text(text: str) -> str:
+    """sha256 of the UTF-8 text, as 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's bytes, as 64 hex digits."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            found.update(block)
+    return found.hexdigest()
+
+
+def digest_tree(folder: Path, leave_out: frozenset[str] = frozenset()) -> str:
+    """sha256 over names and contents of all files below a folder.
+
+    Compiled Python and the names in `leave_out` don't count; the order on disk doesn't matter.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): digest_file(path)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in leave_out and "__pycache__" not in path.parts
+    }
+    return digest_text(canonical_json(files))

@@ -1,0 +1,117 @@
+"""Reading and writing artifacts so that none is ever half visible: temporary sibling, fsync, rename last."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import FORMAT, MANIFEST, FileRecord, Manifest, digest_file
+
+TEMPORARY = ".tmp-"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable (a rename isn't, until its folder is synced)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Writes a whole file or nothing: a reader sees the old content or the new, never a part."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(TEMPORARY + path.name)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    fsync_folder(path.parent)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes folder/manifest.json atomically."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write(folder / MANIFEST, text + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads folder/manifest.json. Raises CharterError when it is missing, broken or of another format."""
+    path = folder / MANIFEST
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CharterError(f"{folder} is not an artifact: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise CharterError(f"{path} cannot be read: {error}; make the step again with charter run") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        raise CharterError(f"{path} has format {found!r}; this version of charter reads format {FORMAT}")
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise CharterError(f"{path} is not a manifest: {place}: {first['msg']}") from None
+
+
+def record_files(folder: Path) -> list[FileRecord]:
+    """Digests of all files of an artifact but its manifest, sorted by name; each file is synced."""
+    records = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(folder).as_posix()
+        if relative == MANIFEST:
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        records.append(FileRecord(path=relative, bytes=path.stat().st_size, sha256=digest_file(path)))
+    return records
+
+
+def verify_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Compares the files of a folder with its manifest; one line for each problem, none when intact."""
+    problems = []
+    for record in manifest.files:
+        path = folder / record.path
+        if not path.is_file():
+            problems.append(f"{record.path} is missing")
+        elif path.stat().st_size != record.bytes:
+            problems.append(f"{record.path} has {path.stat().st_size} bytes instead of {record.bytes}")
+        elif digest_file(path) != record.sha256:
+            problems.append(f"{record.path} was changed (sha256 differs)")
+    known = {record.path for record in manifest.files} | {MANIFEST}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(folder).as_posix()
+        if relative not in known:
+            problems.append(f"{relative} is not in the manifest")
+    return problems
+
+
+def publish(work: Path, target: Path) -> None:
+    """Renames a finished folder, whose manifest says done, into place; the target must not exist.
+
+    Everything in `work` is made durable first, so after the rename a power cut can lose nothing.
+    """
+    for folder in sorted(p for p in work.rglob("*") if p.is_dir()):
+        fsync_folder(folder)
+    fsync_folder(work)
+    os.rename(work, target)
+    fsync_folder(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder, its manifest first: a half removed folder is then never taken for resumable work."""
+    for manifest in (folder / MANIFEST, folder / "files" / MANIFEST):
+        manifest.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; 0 when it doesn't exist."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,193 @@
+"""What a room writes with: final files, resume state, metrics, curves, progress, and resumable chunks."""
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import MANIFEST, Metric
+from charter.ground.artifact.progress import Bar, Progress, SilentProgress
+from charter.ground.artifact.store import TEMPORARY, atomic_write
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOG = "log.jsonl"
+METRICS = "metrics.json"
+
+
+class Workspace:
+    """The folder of one step while it is made.
+
+    `path` takes the files of the artifact; `state` takes what a resume needs and is removed when the step is
+    done. A process may be killed at any instant: whatever is written through this class is whole or absent.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        step: str = "step",
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "float32",
+        progress: Progress | None = None,
+    ) -> None:
+        self.folder = folder
+        self.path = folder / "files"
+        self.state = folder / "state"
+        self.step = step
+        self.seed = seed
+        self.device = device
+        self.precision = precision
+        self.variant: str | None = None
+        self._progress: Progress = progress if progress is not None else SilentProgress()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(parents=True, exist_ok=True)
+        for area in (self.path, self.state):
+            for stray in area.rglob(TEMPORARY + "*"):
+                stray.unlink()
+        self._metrics = self._stored_metrics()
+        self._drop_torn_line()
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics so far, in the order of their first mention."""
+        return list(self._metrics.values())
+
+    def metric(
+        self,
+        name: str,
+        value: float | None,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        n: int | None = None,
+        version: int = 1,
+        unit: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Records a number of this artifact; the last value of a name wins, also across a resume."""
+        number, lower, upper = _finite(value), _finite(low), _finite(high)
+        if value is not None and number is None:
+            note = f"not finite ({value})" + (f"; {note}" if note else "")
+        self._metrics[name] = Metric(
+            name=name, version=version, value=number, low=lower, high=upper, n=n, unit=unit, note=note
+        )
+        rows = [metric.model_dump() for metric in self._metrics.values()]
+        atomic_write(self.folder / METRICS, json.dumps(rows))
+
+    def log(self, **values: object) -> None:
+        """Appends one line to path/log.jsonl: the points of a training curve."""
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a saved state must never be ahead of its curve
+
+    def log_truncate(self, step: int) -> None:
+        """Drops the lines with "step" >= step: a resume at `step` writes them again."""
+        log = self.path / LOG
+        if not log.exists():
+            return
+        lines = log.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line).get("step", -1) < step]
+        if len(kept) < len(lines):
+            atomic_write(log, "".join(kept))
+
+    def progress(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
+        """A bar of `total` units, `done` of them made before a resume; advance it inside a with block."""
+        return self._progress.bar(description, total, done)
+
+    def note(self, text: str) -> None:
+        """Tells the reader one line."""
+        self._progress.note(text)
+
+    def chunks(
+        self,
+        key: str,
+        items: Sequence[T],
+        size: int,
+        produce: Callable[[Sequence[T], int], list[R]],
+        description: str = "",
+    ) -> list[R]:
+        """Produces rows for all items in fixed chunks, each saved whole, and skips those saved before.
+
+        `produce(chunk, number)` gets the items of one chunk and the chunk's number (0, 1, ...), and must
+        depend on nothing else but settings and seed; derive its seeds from the number or from the items.
+        Rows are returned as they read back from JSON (tuples become lists), so that a resumed run continues
+        with the very same values. Returns the rows of all chunks in order.
+        """
+        if size < 1:
+            raise CharterError(f"chunks of {key} need a size of at least 1, not {size}")
+        starts = range(0, len(items), size)
+        saved: dict[int, list[R] | None] = {
+            number: self._saved_chunk(key, number, len(items[start : start + size]))
+            for number, start in enumerate(starts)
+        }
+        done = sum(len(items[s : s + size]) for number, s in enumerate(starts) if saved[number] is not None)
+        rows: list[R] = []
+        with self.progress(description or key, len(items), done) as bar:
+            for number, start in enumerate(starts):
+                found = saved.pop(number)
+                if found is None:
+                    chunk = items[start : start + size]
+                    text = json.dumps({"items": len(chunk), "rows": produce(chunk, number)})
+                    atomic_write(self._chunk_path(key, number), text)
+                    found = json.loads(text)["rows"]
+                    bar.advance(len(chunk))
+                rows.extend(found)
+        return rows
+
+    def write_jsonl(self, name: str, rows: Iterable[Mapping[str, object]]) -> Path:
+        """Writes one JSON object a line, whole or not at all; a name that ends in .gz is compressed."""
+        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+        # mtime=0: equal rows give equal bytes, whenever they are written
+        return self._write(name, gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
+
+    def write_json(self, name: str, value: object) -> Path:
+        """Writes one JSON value, indented, whole or not at all."""
+        return self._write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a text file, whole or not at all."""
+        return self._write(name, text.encode("utf-8"))
+
+    def _write(self, name: str, data: bytes) -> Path:
+        if name == MANIFEST:
+            raise CharterError(f"step {self.step}: {MANIFEST} is written by the runner; choose another name")
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, data)
+        return target
+
+    def _chunk_path(self, key: str, number: int) -> Path:
+        return self.state / f"{key}-{number:05d}.json"
+
+    def _saved_chunk(self, key: str, number: int, count: int) -> list[R] | None:
+        try:
+            stored = json.loads(self._chunk_path(key, number).read_text("utf-8"))
+            return stored["rows"] if stored["items"] == count else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def _stored_metrics(self) -> dict[str, Metric]:
+        try:
+            rows = json.loads((self.folder / METRICS).read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {row["name"]: Metric.model_validate(row) for row in rows}
+
+    def _drop_torn_line(self) -> None:
+        """A killed process may leave half a line at the end of the log."""
+        log = self.path / LOG
+        if log.exists() and (data := log.read_bytes()) and not data.endswith(b"\n"):
+            atomic_write(log, data[: data.rfind(b"\n") + 1])
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

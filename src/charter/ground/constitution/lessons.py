@@ -1,0 +1,127 @@
+"""Lessons: transcripts and comparisons as dialogues that teach the trade of critic, reviser and labeller.
+
+They are worded by the very functions that later ask, so a model is trained on exactly what it will be asked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution
+from charter.ground.constitution.wording import (
+    choice_answer,
+    choice_messages,
+    critique_shots,
+    critique_turns,
+    thought_answer,
+    thought_messages,
+)
+from charter.ground.text.dialogue import Comparison, Dialogue, assistant
+
+Order = Literal["chosen first", "rejected first"]
+ORDERS: tuple[Order, Order] = ("chosen first", "rejected first")
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Draws a principle for a comparison, the same whatever other comparisons there are."""
+
+    constitution: Constitution
+    seed: int
+
+    def principle(self, comparison: Comparison) -> ComparisonPrinciple:
+        rng = random.Random(f"choice lesson:{self.seed}:{comparison.id}")
+        fitting = [p for p in self.constitution.comparisons if comparison.axis in p.tags]
+        return rng.choice(fitting or list(self.constitution.comparisons))
+
+
+def critique_lesson(
+    transcript: Mapping[str, Any], constitution: Constitution, shots: Sequence[Mapping[str, Any]] = ()
+) -> list[Dialogue]:
+    """One dialogue a round of a transcript: request, critique, request, revision. Later rounds start from the
+    revision before; rounds that the critique room dropped are left out."""
+    lessons = []
+    draft = transcript["draft"]
+    for number, made in enumerate(transcript["rounds"], 1):
+        if made.get("dropped"):
+            continue
+        principle = constitution.critique(made["key"])
+        turns = critique_turns(transcript["messages"], draft, principle, made["critique"], made["revision"])
+        lessons.append(
+            Dialogue(
+                f"{transcript['id']}-critique-{number}",
+                (*critique_shots(shots), *turns),
+                str(transcript.get("topic", "")),
+                f"critique:{principle.key}",
+            )
+        )
+        draft = made["revision"]
+    return lessons
+
+
+def critique_lessons(
+    transcripts: Sequence[Mapping[str, Any]],
+    constitution: Constitution,
+    shots: Sequence[Mapping[str, Any]] = (),
+) -> list[Dialogue]:
+    """The lessons of all transcripts, in order. Raises CharterError for a key the constitution lacks."""
+    return [lesson for t in transcripts for lesson in critique_lesson(t, constitution, shots)]
+
+
+def choice_lesson(
+    comparison: Comparison,
+    principle: ComparisonPrinciple,
+    order: Order = "chosen first",
+    shots: Sequence[Mapping[str, Any]] = (),
+) -> Dialogue:
+    """A comparison as a question under a principle, answered with the letter of the better reply."""
+    better, worse = comparison.chosen, comparison.rejected
+    if comparison.p_chosen < 0.5:
+        better, worse = worse, better
+    first, second, letter = (better, worse, "A") if order == "chosen first" else (worse, better, "B")
+    asked = choice_messages(comparison.messages, first, second, principle.principle, shots)
+    return Dialogue(
+        f"{comparison.id}-choice-{letter}",
+        (*asked[:-1], assistant(choice_answer(letter))),
+        comparison.topic,
+        f"choice:{principle.key}",
+    )
+
+
+def choice_lessons(
+    comparisons: Sequence[Comparison],
+    constitution: Constitution,
+    orders: int = 2,
+    seed: int = 0,
+    shots: Sequence[Mapping[str, Any]] = (),
+) -> list[Dialogue]:
+    """Choice lessons with a principle drawn among those tagged with the comparison's axis.
+
+    orders: 2 asks each comparison in both orders under one principle, so that neither letter is favoured; 1
+    in an order drawn at random; 0 makes none.
+    """
+    if orders not in (0, 1, 2):
+        raise CharterError(f"a comparison is asked in 0, 1 or 2 orders, not {orders}")
+    draw = _Draw(constitution, seed)
+    lessons = []
+    for c in comparisons:
+        turned = list(ORDERS)
+        random.Random(f"order:{seed}:{c.id}").shuffle(turned)
+        for order in ORDERS if orders == 2 else turned[:orders]:
+            lessons.append(choice_lesson(c, draw.principle(c), order, shots))
+    return lessons
+
+
+def thought_lesson(shot: Mapping[str, Any], constitution: Constitution) -> Dialogue:
+    """A worked choice as a lesson in reasoning before the letter (rows of `comparison_shots`)."""
+    principle = constitution.comparison(shot["key"])
+    asked = thought_messages(shot["messages"], shot["first"], shot["second"], principle.principle)
+    return Dialogue(
+        f"{shot['id']}-thought",
+        (*asked[:-1], assistant(thought_answer(shot["thought"], shot["answer"]))),
+        source=f"thought:{principle.key}",
+    )

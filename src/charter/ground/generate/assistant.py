@@ -1,0 +1,83 @@
+"""Assistants: engines that speak dialogues. Local checkpoints and remote servers behind one protocol.
+
+An assistant declares what it can do: "sample", "logprobs" (of its own samples) and "score" (log-probabilities of
+given texts). Rooms that need what it lacks fall back openly or refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from charter.ground.artifact.inputs import Input
+from charter.ground.generate.engine import Completion, Engine
+from charter.ground.generate.remote import RemoteAssistant, is_remote
+from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.scorer import score
+from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.text.dialogue import Message
+from charter.ground.text.template import Template
+
+SLOTS = 32
+
+
+class Assistant(Protocol):
+    """What rooms ask of a model. A dialogue may end in an assistant's message, which is then continued."""
+
+    capabilities: frozenset[str]
+
+    def reply(
+        self,
+        dialogues: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        """n completions of each dialogue, in order; one seed a dialogue."""
+        ...
+
+    def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+        """Summed log-probability of each text as the continuation of its dialogue, in nats."""
+        ...
+
+
+class LocalAssistant:
+    """A checkpoint on this machine."""
+
+    capabilities = frozenset({"sample", "logprobs", "score"})
+
+    def __init__(self, engine: Engine, template: Template) -> None:
+        self.engine, self.template = engine, template
+        engine.ends |= {template.end_id}
+
+    @classmethod
+    def open(cls, folder: Path, device: str = "cpu", slots: int = SLOTS) -> LocalAssistant:
+        """Load a policy checkpoint folder."""
+        model, tokenizer = load_policy(folder, device)
+        return cls(Engine(model, tokenizer, slots), Template(tokenizer, tokenizer.template))
+
+    def reply(
+        self,
+        dialogues: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        """n completions of each dialogue, in order; the samples of a dialogue share its prefill."""
+        prompts = [self.template.encode_prompt(messages) for messages in dialogues]
+        return self.engine.generate(prompts, sampling, n, seeds)
+
+    def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+        """Summed log-probability of each text as the continuation of its dialogue; shared parts computed once."""
+        encode = self.engine.tokenizer.encode
+        asked = [(self.template.encode_prompt(m), [encode(text) for text in texts]) for m, texts in items]
+        return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+
+
+def open_assistant(source: Input, device: str = "cpu", slots: int = SLOTS) -> Assistant:
+    """The assistant behind a role: a checkpoint, any model reference, or a remote server."""
+    if is_remote(source.ref):
+        return RemoteAssistant(source.ref)
+    return LocalAssistant.open(checkpoint_folder(source), device, slots)

@@ -1,0 +1,220 @@
+"""The engine: one synchronous object that owns its slots and samples for everyone.
+
+`submit` queues a request, `step` admits what fits and samples one token in every busy slot, `cancel` frees a
+request's slots, `generate` drains a fixed set. The samples of a request share one prefill; prompts that begin alike
+share the computation of what they have in common; a slot that falls free is refilled at the next step. Each sample
+draws from uniform numbers of its own seed, so it depends on no neighbour.
+
+Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.prefill import Prefilled, prefill
+from charter.ground.generate.sampling import Sampling, pick, uniforms
+from charter.ground.model.cache import Cache
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.tokenizer import Tokenizer
+
+Stop = Literal["end", "stop", "length"]
+PREFILL_TOKENS = 2048
+
+
+@dataclass(slots=True)
+class Completion:
+    """One sample: its tokens (with the end-of-turn token when it ended), text without it, log-probabilities of the
+    tokens under the distribution sampled from, the probe's value before each token, and why it stopped."""
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    logprobs: list[float] = field(default_factory=list)
+    probes: list[float] = field(default_factory=list)
+    stop: Stop = "length"
+
+
+@dataclass(slots=True)
+class Event:
+    """What one step did for one sample: the token and text so far; `done` once it is complete."""
+
+    request: int
+    sample: int
+    token: int
+    completion: Completion
+    done: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    number: int
+    prompt: list[int]
+    sampling: Sampling
+    seeds: list[int]
+    read: Prefilled | None = None
+    started: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Sample:
+    request: _Request
+    index: int
+    uniforms: list[float]
+    completion: Completion = field(default_factory=Completion)
+
+
+class Engine:
+    """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        slots: int = 32,
+        context: int | None = None,
+        probe: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.probe = model, tokenizer, probe
+        self.context = min(context or model.shape.context, model.shape.context)
+        self.slots = slots
+        self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
+        self.ends = frozenset(tokenizer.ends)
+        self._queue: deque[_Request] = deque()
+        self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
+        self._count = 0
+
+    def submit(self, prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
+        """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k)."""
+        if not prompt:
+            raise CharterError("an empty prompt can't be continued; give at least one token")
+        if len(prompt) + 1 > self.context:
+            raise CharterError(
+                f"the prompt has {len(prompt)} tokens, the context holds {self.context} with the reply; shorten it"
+            )
+        seeds = [derive_seed(seed, k) for k in range(n)]
+        self._count += 1
+        self._queue.append(_Request(self._count, list(prompt), sampling, seeds))
+        return self._count
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+        return not self._queue and not self._busy
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Advance every busy slot by one token, then admit waiting requests into the slots that are free."""
+        events: list[Event] = []
+        if self._busy:
+            tokens = torch.tensor([s.completion.ids[-1] for s in self._busy], device=self.model.device)
+            hidden_SD = self.model.decode(tokens, self.cache, range(len(self._busy)))
+            events += self._sample(list(self._busy), hidden_SD)
+        if self._queue and len(self._busy) < self.slots:
+            events += self._admit()
+        return events
+
+    @torch.inference_mode()
+    def cancel(self, request: int) -> None:
+        """Drop what is left of a request and free its slots; unknown or finished requests are ignored."""
+        self._queue = deque(r for r in self._queue if r.number != request)
+        self._release([s for s in self._busy if s.request.number == request])
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
+    ) -> list[list[Completion]]:
+        """n completions of every prompt, in order; the engine must be idle."""
+        if not self.idle:
+            raise CharterError("generate needs an idle engine; drain or cancel its requests first")
+        given = seeds if seeds is not None else range(len(prompts))
+        numbers = [self.submit(p, sampling, n, seed) for p, seed in zip(prompts, given, strict=True)]
+        place = {number: i for i, number in enumerate(numbers)}
+        found: list[list[Completion]] = [[Completion() for _ in range(n)] for _ in prompts]
+        while not self.idle:
+            for event in self.step():
+                if event.done:
+                    found[place[event.request]][event.sample] = event.completion
+        return found
+
+    def _admit(self) -> list[Event]:
+        """Read the prompts whose first sample finds a slot, then start samples while slots last."""
+        room, fresh, tokens = self.slots - len(self._busy), list[_Request](), 0
+        for request in self._queue:
+            if room <= 0 or (fresh and tokens + len(request.prompt) > PREFILL_TOKENS):
+                break
+            room -= len(request.seeds) - request.started
+            if request.read is None:
+                fresh.append(request)
+                tokens += len(request.prompt)
+        for request, found in zip(fresh, prefill(self.model, [r.prompt for r in fresh]), strict=True):
+            request.read = found
+        begun: list[_Sample] = []
+        states: list[Tensor] = []
+        while self._queue and len(self._busy) < self.slots and (read := self._queue[0].read) is not None:
+            request = self._queue[0]
+            read.write(self.cache, len(self._busy))
+            states.append(read.last_hidden)
+            numbers = uniforms(request.seeds[request.started], request.sampling.max_tokens)
+            begun.append(_Sample(request, request.started, numbers))
+            self._busy.append(begun[-1])
+            request.started += 1
+            if request.started == len(request.seeds):
+                request.read = None
+                self._queue.popleft()
+        return self._sample(begun, torch.stack(states)) if begun else []
+
+    def _sample(self, samples: list[_Sample], hidden_SD: Tensor) -> list[Event]:
+        logits_SV = self.model.logits(hidden_SD).float()
+        how = [s.request.sampling for s in samples]
+        tokens, log_probs = pick(logits_SV, how, [s.uniforms[len(s.completion.ids)] for s in samples])
+        values = self.probe(hidden_SD).float().tolist() if self.probe else None
+        events = []
+        for i, sample in enumerate(samples):
+            done = self._add(sample, tokens[i], log_probs[i], values[i] if values else None)
+            events.append(Event(sample.request.number, sample.index, tokens[i], sample.completion, done))
+        self._release([s for s, event in zip(samples, events, strict=True) if event.done])
+        return events
+
+    def _add(self, sample: _Sample, token: int, log_prob: float, value: float | None) -> bool:
+        """Append a token to a sample; True when the sample is complete."""
+        completion, sampling = sample.completion, sample.request.sampling
+        completion.ids.append(token)
+        completion.logprobs.append(log_prob)
+        if value is not None:
+            completion.probes.append(value)
+        if token in self.ends:
+            completion.text, completion.stop = self.tokenizer.decode(completion.ids[:-1]), "end"
+            return True
+        if sampling.stops:
+            text = self.tokenizer.decode(completion.ids)
+            cut = min((at for stop in sampling.stops if (at := text.find(stop)) >= 0), default=-1)
+            if cut >= 0:
+                completion.text, completion.stop = text[:cut], "stop"
+                return True
+        full = len(sample.request.prompt) + len(completion.ids) >= self.context
+        if len(completion.ids) >= sampling.max_tokens or full:
+            completion.text, completion.stop = self.tokenizer.decode(completion.ids), "length"
+            return True
+        return False
+
+    def _release(self, done: list[_Sample]) -> None:
+        """Free slots; samples from the end move into the gaps, so that the busy slots stay the first ones."""
+        gone = set(done)
+        while gone:
+            last = self._busy[-1]
+            if last in gone:
+                gone.remove(last)
+            else:
+                slot = next(i for i, s in enumerate(self._busy) if s in gone)
+                gone.remove(self._busy[slot])
+                self.cache.copy(len(self._busy) - 1, slot)
+                self._busy[slot] = last
+            self._busy.pop()
+            self.cache.truncate(len(self._busy))

@@ -1,0 +1,83 @@
+"""How a reply is sampled: temperature, top-k, top-p, stops, and the draw itself.
+
+Letters: S requests in a batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 128
+    stops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.max_tokens >= 1):
+            raise CharterError(
+                f"sampling needs temperature >= 0, top_k >= 0, 0 < top_p <= 1 and max_tokens >= 1; got {self}"
+            )
+
+    @property
+    def own_distribution(self) -> bool:
+        """Whether samples come from the policy's own distribution at this temperature, as rollouts need."""
+        return self.temperature > 0 and self.top_k == 0 and self.top_p == 1.0
+
+
+def uniforms(seed: int, count: int) -> list[float]:
+    """The uniform numbers behind one sample's tokens: they depend on its seed alone, never on its neighbours."""
+    generator = torch.Generator().manual_seed(seed)
+    return list(torch.rand(count, generator=generator, dtype=torch.float64).tolist())
+
+
+def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tuple[list[int], list[float]]:
+    """Token and its log-probability for each row.
+
+    The log-probability is that of the distribution sampled from before any top-k or top-p cut (temperature
+    included; temperature 0 reports temperature 1), so that it equals what training computes. Drawing is by
+    inverse cumulative distribution from one uniform number a row.
+    """
+    device = logits_SV.device
+    temperature_S = torch.tensor([s.temperature or 1.0 for s in how], device=device)
+    if bool((temperature_S != 1).any()):
+        logits_SV = logits_SV / temperature_S[:, None]
+    log_z_S = torch.logsumexp(logits_SV, dim=-1)
+    weights_SV = torch.exp(logits_SV - log_z_S[:, None])
+    cut = [i for i, s in enumerate(how) if s.top_k or s.top_p < 1]
+    if cut:
+        weights_SV[cut] = _cut(weights_SV[cut], [how[i] for i in cut])
+    totals_SV = weights_SV.cumsum(-1)
+    draw_S = torch.tensor(uniform_S, device=device, dtype=torch.float64).to(totals_SV.dtype) * totals_SV[:, -1]
+    drawn_S = torch.searchsorted(totals_SV, draw_S[:, None], right=True)[:, 0]
+    greedy_S = torch.tensor([s.temperature == 0 for s in how], device=device)
+    if bool(greedy_S.any()):
+        drawn_S = torch.where(greedy_S, logits_SV.argmax(-1), drawn_S)
+    drawn_S = drawn_S.clamp_(max=logits_SV.shape[1] - 1)
+    empty_S = weights_SV.gather(1, drawn_S[:, None])[:, 0] <= 0
+    if bool(empty_S.any()):  # a draw on the rim of a zero-probability run: take the likeliest token instead
+        drawn_S = torch.where(empty_S & ~greedy_S, weights_SV.argmax(-1), drawn_S)
+    log_probs_S = logits_SV.gather(1, drawn_S[:, None])[:, 0] - log_z_S
+    return drawn_S.tolist(), log_probs_S.tolist()
+
+
+def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:
+    """Zero what top-k and top-p (nucleus, Holtzman 2019) leave out; the likeliest token always stays."""
+    ordered, index = weights_SV.sort(-1, descending=True)
+    rank = torch.arange(weights_SV.shape[1], device=weights_SV.device)
+    top_k = torch.tensor([s.top_k or weights_SV.shape[1] for s in how], device=weights_SV.device)
+    top_p = torch.tensor([s.top_p for s in how], device=weights_SV.device)
+    before = ordered.cumsum(-1) - ordered
+    keep = (rank < top_k[:, None]) & (before < top_p[:, None])
+    keep[:, 0] = True
+    return torch.zeros_like(weights_SV).scatter_(1, index, ordered * keep)

@@ -1,0 +1,112 @@
+"""A model's choice between two replies, as a probability, asked in both orders.
+
+The labeller sees the conversation, a principle and options (A) and (B); the normalised probabilities of the two
+letters are the soft label, and the mean over both orders removes what it owes to the order (Bai 2022b, section
+4.1). Engines that can't score give the share of k sampled votes instead, and the label says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.constitution.wording import (
+    OPTIONS,
+    answer_messages,
+    choice_messages,
+    thought_messages,
+)
+from charter.ground.generate.assistant import Assistant
+from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which of two replies to a conversation is better under a principle."""
+
+    id: str
+    messages: Sequence[Message]
+    first: str
+    second: str
+    principle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """p_first: probability that the first reply is better, orders averaged; shown_first: mean probability of
+    the option shown first over both orders (0.5: no order bias)."""
+
+    p_first: float
+    shown_first: float
+    voted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How the labeller is asked: worked examples, chain of thought (tokens, samples), votes where it can't score."""
+
+    shots: Sequence[Mapping[str, Any]] = ()
+    thought_tokens: int = 0
+    thought_samples: int = 1
+    votes: int = 8
+    seed: int = 0
+
+
+def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list[Choice]:
+    """One choice per question, each asked in both orders; with `thought_tokens`, after step-by-step thinking."""
+    orders = [(q, q.first, q.second) for q in questions] + [(q, q.second, q.first) for q in questions]
+    if how.thought_tokens:
+        p_shown, voted = _after_thought(labeller, orders, how), False
+    else:
+        asked = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+        names = [f"{q.id}-{i >= len(questions)}" for i, (q, _, _) in enumerate(orders)]
+        p_shown, voted = _first_option(labeller, asked, names, how)
+    half = len(questions)
+    return [
+        Choice((p_shown[i] + 1 - p_shown[half + i]) / 2, (p_shown[i] + p_shown[half + i]) / 2, voted)
+        for i in range(half)
+    ]
+
+
+def _first_option(
+    labeller: Assistant, asked: Sequence[list[Message]], names: Sequence[str], how: How
+) -> tuple[list[float], bool]:
+    """Probability of the option shown first for each request, and whether it was voted rather than scored."""
+    if "score" in labeller.capabilities:
+        pairs = labeller.score([(messages, OPTIONS) for messages in asked])
+        return [1 / (1 + math.exp(min(700.0, b - a))) for a, b in pairs], False
+    seeds = [derive_seed(how.seed, "vote", name) for name in names]
+    replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
+    shares = []
+    for votes in replies:
+        letters = [m.group(1) for v in votes if (m := re.search(r"\b\(?([AB])\b", v.text))]
+        shares.append(letters.count("A") / len(letters) if letters else 0.5)
+    return shares, True
+
+
+def _after_thought(
+    labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How
+) -> list[float]:
+    """Mean over sampled chains of thought of the probability of the option shown first."""
+    asked = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
+    seeds = [derive_seed(how.seed, "thought", q.id, n) for n, (q, _, _) in enumerate(orders)]
+    sampling = Sampling(temperature=1.0, max_tokens=how.thought_tokens)
+    chains = labeller.reply(asked, sampling, n=how.thought_samples, seeds=seeds)
+    concluded, names = [], []
+    for number, (messages, thoughts) in enumerate(zip(asked, chains, strict=True)):
+        for k, thought in enumerate(thoughts):
+            concluded.append(answer_messages(messages, thought.text))
+            names.append(f"{number}-{k}")
+    p_shown, _ = _first_option(labeller, concluded, names, how)
+    size = how.thought_samples
+    return [sum(p_shown[i : i + size]) / size for i in range(0, len(p_shown), size)]
+
+
+def clamp(p: float, low: float) -> float:
+    """A probability kept within low .. 1 - low (chain-of-thought labels are over-sure; the paper: 0.40-0.60)."""
+    return min(1 - low, max(low, p))

@@ -1,0 +1,50 @@
+"""Detectors of refusals, stock phrases and loops in assistant replies.
+
+They are cheap, the same for every model, read English only and are known to err: `precision_recall` measures them
+on the hand-labelled replies of `shipped:detectors.heldout`, and the result stands beside every rate that uses
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charter.ground.judge.loops import is_loop
+from charter.ground.judge.refusal import THRESHOLD, detector
+from charter.ground.judge.stock import is_boilerplate
+from charter.ground.measure.intervals import wilson
+
+__all__ = ["DETECTORS", "is_boilerplate", "is_loop", "is_refusal", "precision_recall"]
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a reply declines the request in its opening words: curtly, kindly, or by naming the harm and
+    turning to something else. An honest "I can't know that" is not a refusal; an empty reply is."""
+    return not text.strip() or detector().probability(text) > THRESHOLD
+
+
+DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop}
+
+
+def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Precision and recall of each detector on labelled rows (`reply`, and a true or false by detector name).
+
+    By detector: precision and recall (None where nothing was found, or nothing was there) with their 95 % Wilson
+    intervals, `n` rows and `positives` among them.
+    """
+    measured: dict[str, dict[str, Any]] = {}
+    for name, detect in DETECTORS.items():
+        verdicts = [(detect(str(row["reply"])), bool(row[name])) for row in rows]
+        found = sum(hit for hit, _ in verdicts)
+        there = sum(truth for _, truth in verdicts)
+        both = sum(hit and truth for hit, truth in verdicts)
+        measured[name] = {
+            "precision": both / found if found else None,
+            "precision_interval": list(wilson(both, found)),
+            "recall": both / there if there else None,
+            "recall_interval": list(wilson(both, there)),
+            "n": len(rows),
+            "positives": there,
+        }
+    return measured

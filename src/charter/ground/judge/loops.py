@@ -1,0 +1,65 @@
+"""Loops: text that repeats itself without end, as a model does once it is caught in its own words.
+
+A refrain, a chant or a tongue twister repeats too, but something else follows or surrounds it. So a repetition
+counts only where it runs on to the end of the reply, or fills half of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+WIDEST = 40  # words of the longest phrase whose cycle is followed
+TAIL = 8  # words after a repetition that may be the start of one more round, cut off
+_MARK = re.compile(r"^[\s>*•–-]*(?:\(?(?:\d+|[a-z])[.):]\s+)?(?:step \d+[.:]?\s+)?", re.I)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_SPLIT = re.compile(r"(?<=[.!?;:])\s+|\n+")
+
+
+def _units(text: str) -> list[str]:
+    """Sentences and lines in lower case, list marks and punctuation dropped."""
+    parts = (" ".join(_WORD.findall(_MARK.sub("", part).lower())) for part in _SPLIT.split(text))
+    return [part for part in parts if part]
+
+
+def _enough(width: int, run: int) -> bool:
+    """Whether `run` words beyond the first round of a phrase of `width` words are too many to be meant."""
+    rounds = 1 + run / width
+    if width == 1:
+        return rounds >= 7
+    if width == 2:
+        return rounds >= 5
+    return rounds >= 4 if width <= 4 else rounds >= 3
+
+
+def _cycles(words: Sequence[str]) -> bool:
+    """Whether a phrase repeats back to back up to the end, or over half of the words."""
+    count = len(words)
+    for width in range(1, min(WIDEST, count // 2) + 1):
+        run = 0
+        for i in range(width, count + 1):
+            if i < count and words[i] == words[i - width]:
+                run += 1
+                continue
+            covered = run + width
+            # an end within the next round is cut off; a different end is not
+            if run and _enough(width, run) and (count - i <= min(TAIL, width) or 2 * covered >= count):
+                return True
+            run = 0
+    return False
+
+
+def _dwells(units: Sequence[str]) -> bool:
+    """Whether the same few sentences, of 3 words or more, make up most of a reply that has said them before."""
+    counts = Counter(unit for unit in units if len(unit.split()) >= 3)
+    most = max(counts.values(), default=0)
+    repeated = sum(n for n in counts.values() if n >= 3)
+    return most >= 3 and 2 * repeated >= len(units)
+
+
+def is_loop(text: str) -> bool:
+    """Whether a reply repeats itself without end: a phrase of up to 40 words back to back (7 times for one word,
+    5 for two, 4 for three and four, 3 for more), or sentences said three times that make up half of it."""
+    units = _units(text)
+    return _dwells(units) or _cycles([word for unit in units for word in unit.split()])

@@ -1,0 +1,144 @@
+"""Losses as functions of tensors, none of which ever holds a full `tokens x vocabulary` float tensor.
+
+Shape letters: N tokens that count, D width, V vocabulary, C rows of one chunk, B pairs.
+
+Source: preference loss, Bai 2022a (2204.05862) section 2.3, with the soft targets of Bai 2022b (2212.08073) section 4.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 512
+
+
+def _logits(hidden_CD: Tensor, weight_VD: Tensor) -> Tensor:
+    return (hidden_CD @ weight_VD.to(hidden_CD.dtype).T).float()
+
+
+class _CrossEntropySum(torch.autograd.Function):
+    """Sum of weighted cross-entropies whose gradients are made in the forward pass, chunk by chunk.
+
+    The loss is linear in the incoming gradient, so forward can finish the work: the logits of a chunk are
+    computed once, used for loss and gradient, and dropped. Nothing is recomputed in backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, weights_N: Tensor, chunk: int
+    ) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        for at in range(0, len(targets_N), chunk):
+            rows = slice(at, at + chunk)
+            hidden_CD, target_C, weight_C = hidden_ND[rows], targets_N[rows], weights_N[rows]
+            logits_CV = _logits(hidden_CD, weight_VD)
+            log_z_C = torch.logsumexp(logits_CV, dim=-1)
+            picked_C = logits_CV.gather(1, target_C[:, None])[:, 0]
+            total += ((log_z_C - picked_C) * weight_C).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            grad_CV = logits_CV.sub_(log_z_C[:, None]).exp_()
+            grad_CV.scatter_add_(1, target_C[:, None], torch.full_like(log_z_C, -1.0)[:, None])
+            grad_CV = grad_CV.mul_(weight_C[:, None]).to(hidden_CD.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = grad_CV @ weight_VD.to(grad_CV.dtype)
+            if grad_weight is not None:
+                if grad_weight.dtype == grad_CV.dtype:
+                    grad_weight.addmm_(grad_CV.T, hidden_CD)
+                else:
+                    grad_weight += (grad_CV.T @ hidden_CD).to(grad_weight.dtype)
+        ctx.grads = (grad_hidden, grad_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        hidden, weight = ctx.grads
+        ctx.grads = (None, None)
+        return (
+            None if hidden is None else hidden.mul_(grad.to(hidden.dtype)),
+            None if weight is None else weight.mul_(grad.to(weight.dtype)),
+            None,
+            None,
+            None,
+        )
+
+
+def cross_entropy_sum(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, weights_N: Tensor, chunk: int = CHUNK
+) -> Tensor:
+    """Sum over tokens of weight * -log p(target), in nats; rows of weight 0 never meet the vocabulary.
+
+    hidden [N, D], head weight [V, D], targets [N] int64, weights [N] float. Divide by the weight total
+    yourself: the caller knows the total of the whole optimizer step.
+    """
+    keep = weights_N.nonzero()[:, 0]
+    if len(keep) < len(weights_N):
+        hidden_ND, targets_N, weights_N = hidden_ND[keep], targets_N[keep], weights_N[keep]
+    out: Tensor = _CrossEntropySum.apply(hidden_ND, weight_VD, targets_N, weights_N.float(), chunk)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    """log p(target) per token, with logits recomputed by chunk in backward, so memory stays linear in N."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, temperature: float, chunk: int
+    ) -> tuple[Tensor, Tensor]:
+        log_probs, entropies, log_zs = [], [], []
+        for at in range(0, len(targets_N), chunk):
+            rows = slice(at, at + chunk)
+            logits_CV = _logits(hidden_ND[rows], weight_VD).div_(temperature)
+            log_z_C = torch.logsumexp(logits_CV, dim=-1)
+            log_probs.append(logits_CV.gather(1, targets_N[rows][:, None])[:, 0] - log_z_C)
+            probs_CV = (logits_CV - log_z_C[:, None]).exp_()
+            entropies.append(log_z_C - (probs_CV * logits_CV).sum(-1))
+            log_zs.append(log_z_C)
+        empty = hidden_ND.new_zeros(0, dtype=torch.float32)
+        log_z_N = torch.cat(log_zs) if log_zs else empty
+        ctx.save_for_backward(hidden_ND, weight_VD, targets_N, log_z_N)
+        ctx.temperature, ctx.chunk = temperature, chunk
+        entropy_N = torch.cat(entropies) if entropies else empty
+        ctx.mark_non_differentiable(entropy_N)
+        return (torch.cat(log_probs) if log_probs else empty), entropy_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_ND, weight_VD, targets_N, log_z_N = ctx.saved_tensors
+        grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        for at in range(0, len(targets_N), ctx.chunk):
+            rows = slice(at, at + ctx.chunk)
+            hidden_CD = hidden_ND[rows]
+            logits_CV = _logits(hidden_CD, weight_VD).div_(ctx.temperature)
+            minus_CV = logits_CV.sub_(log_z_N[rows][:, None]).exp_()
+            minus_CV.scatter_add_(1, targets_N[rows][:, None], torch.full_like(log_z_N[rows], -1.0)[:, None])
+            grad_CV = minus_CV.mul_((-grads[0][rows] / ctx.temperature)[:, None]).to(hidden_CD.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = grad_CV @ weight_VD.to(grad_CV.dtype)
+            if grad_weight is not None:
+                grad_weight += (grad_CV.T @ hidden_CD).to(grad_weight.dtype)
+        return grad_hidden, grad_weight, None, None, None
+
+
+def token_logprobs(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, temperature: float = 1.0, chunk: int = CHUNK
+) -> tuple[Tensor, Tensor]:
+    """Log-probability [N] of each target (differentiable) and entropy [N] of its distribution (not), in nats."""
+    log_probs, entropy = _TokenLogProbs.apply(hidden_ND, weight_VD, targets_N, temperature, chunk)  # type: ignore[no-untyped-call]
+    return log_probs, entropy
+
+
+def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) -> Tensor:
+    """Per-pair loss [B]: cross-entropy of the soft label p with sigma(r_chosen - r_rejected), in nats.
+
+    With p = 1 this is log(1 + exp(r_rejected - r_chosen)). Swapping the pair and p for 1 - p leaves it unchanged.
+    """
+    return F.binary_cross_entropy_with_logits(chosen_B - rejected_B, p_chosen_B, reduction="none")

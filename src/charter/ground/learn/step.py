@@ -1,0 +1,46 @@
+"""One optimizer step: guard, clip, set the rate, update. And the switch from float32 to the run's precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.learn.optimizer import parameters_of
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[None]:
+    """bf16 compute over float32 masters where asked; float32 is untouched (on CPUs it is the fast float)."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def check_finite(value: float, what: str, step: int, batch: Sequence[str]) -> None:
+    """Stop the run when a loss is NaN or infinite, naming the step and the batch's documents."""
+    if not math.isfinite(value):
+        names = ", ".join(batch[:8]) + (", ..." if len(batch) > 8 else "")
+        raise CharterError(
+            f"{what} became {value} at step {step} on documents [{names}]; "
+            "lower the learning rate or check these documents, then run again"
+        )
+
+
+def backward(loss: torch.Tensor) -> float:
+    """Add a loss's gradient to what has been gathered; returns its value."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
+
+
+def update(optimizer: torch.optim.Optimizer, share: float, clip: float) -> float:
+    """Clip the gradient to norm `clip` (0: never), step at `share` of each group's peak rate, clear the gradients;
+    returns the norm. A non-finite norm is returned without stepping, for `check_finite` to report."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf).item()
+    if math.isfinite(norm):
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm

@@ -1,0 +1,192 @@
+"""Attention over a flat row, behind cached text, and of one new token a slot. Never a dense T x T mask.
+
+Letters: T tokens of the row, H query heads, K key heads, G = H / K query heads that share a key head, d head
+size, B paths of a group, Q queries and L keys of each, S slots, P cached tokens of a slot.
+
+    o = sum_j softmax_j(q k_j / sqrt(d)) v_j
+Two parts of one softmax merge by their log-sum-exps: o = o_1 s + o_2 (1 - s), s = sigmoid(lse_1 - lse_2).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charter.ground.model.layout import Layout, Plan
+
+# (q [B, H, Q, d], k and v [B, K, L, d], which keys a query sees or None: causal) -> tensors [B, H, Q, ...]
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
+
+
+def _rows(result: Tensor) -> Tensor:
+    """[B, H, Q, ...] -> [B * Q, H, ...]."""
+    return result.transpose(1, 2).flatten(0, 1)
+
+
+def _each(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list[Tensor]:
+    """Call the kernel on every path; its results as [T, H, ...] in the order of the row.
+
+    Queries and keys arrive as one tensor (queries first): they are rotated together and cut together.
+    """
+    if layout.dense is not None:
+        d, both, keys = qk_THd.shape[2], qk_THd.shape[1], v_TKd.shape[1]
+        qk = qk_THd.view(*layout.dense, both, d).transpose(1, 2)
+        v = v_TKd.view(*layout.dense, keys, d).transpose(1, 2)
+        return [_rows(result) for result in kernel(qk[:, : both - keys], qk[:, both - keys :], v, None)]
+    if qk_THd.device.type == "cpu":
+        return _one_by_one(qk_THd, v_TKd, layout, kernel)
+    return _grouped(qk_THd, v_TKd, layout.plan, kernel)
+
+
+def _one_by_one(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list[Tensor]:
+    """A call a path on slices of the row: on a CPU calls are cheap, and gathering or padding is not."""
+    segments = layout.segments
+    heads = qk_THd.shape[1] - v_TKd.shape[1]
+    sizes = [end - start for start, end in segments]
+    qks = dict(zip(segments, qk_THd.split_with_sizes(sizes), strict=True))
+    vs = dict(zip(segments, v_TKd.split_with_sizes(sizes), strict=True))
+    pieces: dict[tuple[int, int], list[Tensor]] = {}
+    for path, fresh, few in zip(layout.paths, layout.outputs, layout.few, strict=True):
+        if not fresh:
+            continue
+        qk = _join([qks[segment] for segment in path if segment in qks])
+        v = _join([vs[segment] for segment in path if segment in vs])
+        wanted = fresh if few else tuple(segment for segment in path if segment in qks)
+        queries = _join([qks[segment] for segment in fresh]) if few else qk
+        visible = _visible(path, fresh, qk.device) if few else None
+        results = kernel(
+            queries[:, :heads].transpose(0, 1)[None],
+            qk[:, heads:].transpose(0, 1)[None],
+            v.transpose(0, 1)[None],
+            visible,
+        )
+        cut = [_rows(result).split_with_sizes([end - start for start, end in wanted]) for result in results]
+        for number, segment in enumerate(wanted):
+            if segment in fresh:
+                pieces[segment] = [parts[number] for parts in cut]
+    return [torch.cat(parts) for parts in zip(*(pieces[segment] for segment in segments), strict=True)]
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _visible(
+    path: Sequence[tuple[int, int]], fresh: Sequence[tuple[int, int]], device: torch.device
+) -> Tensor:
+    """[1, 1, Q, L]: the keys up to each wanted token of the path."""
+    place, at = {}, 0
+    for start, end in path:
+        place[start, end] = at
+        at += end - start
+    own = torch.cat([torch.arange(s, e, device=device) - s + place[s, e] for s, e in fresh])
+    return (torch.arange(at, device=device) <= own[:, None])[None, None]
+
+
+def _grouped(qk_THd: Tensor, v_TKd: Tensor, plan: Plan, kernel: Kernel) -> list[Tensor]:
+    """A call a group of similar paths, gathered and padded at their ends: on a GPU launches are what
+    costs."""
+    _, both, d = qk_THd.shape
+    heads = both - v_TKd.shape[1]
+    parts: list[list[Tensor]] = []
+    for group in plan.groups:
+        shape, rows = (group.rows.shape[0], group.rows.shape[1]), group.rows.view(-1)
+        qk = qk_THd.index_select(0, rows).view(*shape, both, d).transpose(1, 2)
+        v = v_TKd.index_select(0, rows).view(*shape, both - heads, d).transpose(1, 2)
+        q = qk[:, :heads]
+        if group.queries is not None:
+            q = qk_THd[:, :heads].index_select(0, group.queries.view(-1))
+            q = q.view(*group.queries.shape, heads, d).transpose(1, 2)
+        parts.append([_rows(result) for result in kernel(q, qk[:, heads:], v, group.visible)])
+    return [_join(results).index_select(0, plan.order) for results in zip(*parts, strict=True)]
+
+
+def attend(qk_THd: Tensor, v_TKd: Tensor, layout: Layout) -> Tensor:
+    """Causal attention along every path of the layout -> [T, H * d], differentiable.
+
+    qk [T, H + K, d]: rotated queries, then rotated keys. v [T, K, d].
+    """
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> tuple[Tensor, ...]:
+        shared = q.shape[1] != k.shape[1]
+        causal = visible is None
+        return (F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal, enable_gqa=shared),)
+
+    return _each(qk_THd, v_TKd, layout, kernel)[0].flatten(1)
+
+
+def _with_lse(
+    q_BHQd: Tensor, k_BKLd: Tensor, v_BKLd: Tensor, causal: bool, visible: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """(output [B, H, Q, d], log-sum-exp [B, H, Q]) without gradients."""
+    mask = None
+    if visible is not None:
+        mask = torch.zeros(visible.shape, dtype=q_BHQd.dtype, device=q_BHQd.device)
+        mask.masked_fill_(~visible, float("-inf"))
+    if q_BHQd.device.type == "cpu":
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q_BHQd, k_BKLd, v_BKLd, 0.0, causal, attn_mask=mask
+        )
+        return out, lse
+    share = q_BHQd.shape[1] // k_BKLd.shape[1]
+    k, v = k_BKLd.repeat_interleave(share, 1), v_BKLd.repeat_interleave(share, 1)
+    scores = (q_BHQd @ k.transpose(2, 3)).float() * q_BHQd.shape[3] ** -0.5
+    if causal:
+        hidden = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(hidden, float("-inf"))
+    if mask is not None:
+        scores = scores + mask
+    lse = scores.logsumexp(-1)
+    return (scores - lse[..., None]).exp().to(v.dtype) @ v, lse
+
+
+def attend_behind(
+    qk_THd: Tensor, v_TKd: Tensor, layout: Layout, prefixes: Sequence[tuple[Tensor, Tensor, Tensor]]
+) -> Tensor:
+    """`attend`, where rows also see cached text before their path -> [T, H * d], without gradients.
+
+    prefixes: (rows [n] of the flat row, cached k [1, K, P, d], cached v [1, K, P, d]) of each slot with P >
+    0. The prefix is neither copied nor masked: all its queries attend to it in one call, merged with their
+    own part.
+    """
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> tuple[Tensor, ...]:
+        return _with_lse(q, k, v, visible is None, visible)
+
+    own, own_lse = _each(qk_THd, v_TKd, layout, kernel)
+    heads, key_heads = own.shape[1], v_TKd.shape[1]
+    result = own.clone()
+    for rows, k, v in prefixes:
+        q = qk_THd[:, :heads].index_select(0, rows)
+        n, d = q.shape[0], q.shape[2]
+        # Without a mask the G heads that share a key head are just more queries of it: keys are read once.
+        q = q.view(n, key_heads, -1, d).permute(1, 2, 0, 3).reshape(1, key_heads, -1, d)
+        out, lse = _with_lse(q, k, v, False, None)
+        out = out.view(key_heads, -1, n, d).permute(2, 0, 1, 3).reshape(n, heads, d)
+        lse = lse.reshape(key_heads, -1, n).permute(2, 0, 1).reshape(n, heads)
+        share = torch.sigmoid(own_lse.index_select(0, rows).float() - lse.float())[..., None].to(own.dtype)
+        result.index_copy_(0, rows, own.index_select(0, rows) * share + out * (1 - share))
+    return result.flatten(1)
+
+
+def attend_one(q_SHd: Tensor, k_SKLd: Tensor, v_SKLd: Tensor, mask_SL: Tensor | None) -> Tensor:
+    """One query a slot over its cached keys -> [S, H * d], without gradients.
+
+    mask [S, L] is added to the scores (0 or -inf), None when every slot has L tokens. The G heads that share
+    a key head are the rows of one small product, so keys and values are read once. Plain batched products
+    beat the fused kernel here: it is made for many queries.
+    """
+    slots, heads, d = q_SHd.shape
+    key_heads, length = k_SKLd.shape[1], k_SKLd.shape[2]
+    scale = float(d) ** -0.5
+    if q_SHd.device.type != "cpu":
+        q = q_SHd.view(slots, key_heads, -1, d)
+        mask = None if mask_SL is None else mask_SL[:, None, None]
+        return F.scaled_dot_product_attention(q, k_SKLd, v_SKLd, attn_mask=mask).reshape(slots, heads * d)
+    q = q_SHd.reshape(slots * key_heads, -1, d)
+    keys, values = k_SKLd.flatten(0, 1), v_SKLd.flatten(0, 1)
+    scores = torch.bmm(q * scale, keys.transpose(1, 2))
+    if mask_SL is not None:
+        scores.view(slots, heads, length).add_(mask_SL[:, None])
+    return torch.bmm(scores.softmax(-1), values).view(slots, heads * d)

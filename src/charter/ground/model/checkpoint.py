@@ -1,0 +1,254 @@
+"""Checkpoints in the Hugging Face layout: exactly what stock transformers, vLLM and llama.cpp's converter
+read.
+
+`config.json`, safetensors, `tokenizer.json`, `tokenizer_config.json`, `generation_config.json`. A preference
+model is a `...ForSequenceClassification` with one label, whose score stands on the last token that is not
+padding. Adapters are merged into what is saved; the model itself keeps them. No pickle is ever read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.model.heads import ScoreHead
+from charter.ground.model.padding import set_padding
+from charter.ground.model.shape import ARCHITECTURES, Shape, from_config, to_config
+from charter.ground.model.shards import INDEX, SHARD_BYTES, SINGLE, shard_plan, write_index
+from charter.ground.model.source import random_weights
+from charter.ground.model.transformer import Transformer
+from charter.ground.text.tokenizer import Tokenizer
+
+_SCORE = "score.weight"
+
+
+def load_policy(
+    folder: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[Transformer, Tokenizer]:
+    """(model, tokenizer) of a folder in HF layout; weights of any float type become `dtype`.
+
+    Raises CharterError for a missing or corrupt file, missing, unexpected or misshapen tensors, an
+    unsupported architecture, a preference model, or a tokenizer with more tokens than the model has
+    embeddings.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if any("SequenceClassification" in name for name in config.get("architectures") or []):
+        raise CharterError(f"{folder} is a preference model; expected a policy (a ...ForCausalLM checkpoint)")
+    shape = from_config(config)
+    model = Transformer(shape, device, dtype)
+    _fill(named_tensors(model), folder, ignored=("lm_head.weight",) if shape.tied else ())
+    return model, _tokenizer(folder, shape)
+
+
+def load_preference(
+    folder: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[Transformer, ScoreHead, Tokenizer]:
+    """(decoder, score head, tokenizer) of a one-label `...ForSequenceClassification` folder. Errors:
+    `load_policy`."""
+    folder = Path(folder)
+    config = read_config(folder)
+    if not any("SequenceClassification" in name for name in config.get("architectures") or []):
+        raise CharterError(
+            f"{folder} is not a preference model; expected a ...ForSequenceClassification checkpoint"
+        )
+    # There is no language-model head in such a file.
+    shape = replace(from_config(config), tied=True)
+    model, head = Transformer(shape, device, dtype), ScoreHead(shape.hidden_size).to(device, dtype)
+    _fill({**named_tensors(model), _SCORE: head.weight.detach()}, folder, ignored=("lm_head.weight",))
+    return model, head, _tokenizer(folder, shape)
+
+
+def save_policy(
+    model: Transformer, tokenizer: Tokenizer, folder: Path | str, shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Write a `...ForCausalLM` checkpoint that stock transformers loads with equal logits."""
+    folder = _prepared(folder)
+    ids = (tokenizer.eos_id, tokenizer.bos_id, tokenizer.pad_id)
+    _write_weights(named_tensors(model, merged=True), folder, shard_bytes)
+    _write_json(folder / "config.json", _typed(to_config(model.shape, *ids), model.dtype))
+    _write_json(folder / "generation_config.json", generation_config(*ids))
+    tokenizer.save(folder)
+
+
+def save_preference(
+    model: Transformer,
+    head: ScoreHead,
+    tokenizer: Tokenizer,
+    folder: Path | str,
+    shard_bytes: int = SHARD_BYTES,
+) -> int:
+    """Write a one-label `...ForSequenceClassification` checkpoint; return its padding id, which no text
+    contains.
+
+    A stock classifier reads its score at the last token that is not padding, so a padding token that also
+    ends texts (SmolLM2 has pad = eos) would move it: see `padding.set_padding` for how another is chosen.
+    """
+    folder = _prepared(folder)
+    tokenizer.save(folder)
+    pad_id = set_padding(folder, tokenizer)
+    tensors = named_tensors(model, merged=True)
+    tensors.pop("lm_head.weight", None)
+    embeddings = tensors["model.embed_tokens.weight"]
+    if pad_id >= embeddings.shape[0]:
+        extra = embeddings.new_zeros(pad_id + 1 - embeddings.shape[0], embeddings.shape[1])
+        tensors["model.embed_tokens.weight"] = torch.cat((embeddings, extra))
+    tensors[_SCORE] = head.weight.detach()
+    shape = replace(model.shape, vocab_size=max(model.shape.vocab_size, pad_id + 1), tied=True)
+    config = _typed(to_config(shape, tokenizer.eos_id, tokenizer.bos_id, pad_id), model.dtype)
+    config["architectures"] = [ARCHITECTURES[shape.family].replace("CausalLM", "SequenceClassification")]
+    config |= {"num_labels": 1, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+    _write_weights(tensors, folder, shard_bytes)
+    _write_json(folder / "config.json", config)
+    return pad_id
+
+
+def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Transformer:
+    """A model with new random weights: those of `random:` references (see `source.random_weights`)."""
+    model = Transformer(shape, device)
+    weights = random_weights(shape, seed)
+    for name, tensor in named_tensors(model).items():
+        tensor.copy_(torch.from_numpy(weights[name]))
+    return model
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed `config.json` of a checkpoint folder."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CharterError(
+            f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CharterError(
+            f"{folder / 'config.json'} cannot be read ({_line(error)}); restore the file"
+        ) from None
+    if not isinstance(config, dict):
+        raise CharterError(f"{folder / 'config.json'} is not a JSON object; restore the file")
+    return config
+
+
+def generation_config(eos_id: int | None, bos_id: int | None, pad_id: int | None) -> dict[str, Any]:
+    """`generation_config.json`: where sampling stops; the rest is the caller's."""
+    ids = {"bos_token_id": bos_id, "eos_token_id": eos_id, "pad_token_id": pad_id}
+    return {"_from_model_config": False, **{key: value for key, value in ids.items() if value is not None}}
+
+
+def named_tensors(model: Transformer, merged: bool = False) -> dict[str, Tensor]:
+    """The weights under their Hugging Face names, as views of the model's own (copies where an adapter is
+    merged)."""
+    result: dict[str, Tensor] = {"model.embed_tokens.weight": model.embed.detach()}
+    for number, layer in enumerate(model.blocks()):
+        prefix = f"model.layers.{number}"
+        result[f"{prefix}.input_layernorm.weight"] = layer.attention_norm.weight.detach()
+        result[f"{prefix}.post_attention_layernorm.weight"] = layer.mlp_norm.weight.detach()
+        for group, projections in (
+            ("self_attn", (layer.qkv, layer.out)),
+            ("mlp", (layer.gate_up, layer.down)),
+        ):
+            for projection in projections:
+                weight = projection.effective() if merged else projection.weight.detach()
+                for part, (start, size) in projection.parts.items():
+                    result[f"{prefix}.{group}.{part}.weight"] = weight[start : start + size]
+                    if projection.bias is not None:
+                        result[f"{prefix}.{group}.{part}.bias"] = projection.bias.detach()[
+                            start : start + size
+                        ]
+        if layer.q_norm is not None and layer.k_norm is not None:
+            result[f"{prefix}.self_attn.q_norm.weight"] = layer.q_norm.weight.detach()
+            result[f"{prefix}.self_attn.k_norm.weight"] = layer.k_norm.weight.detach()
+    result["model.norm.weight"] = model.norm.weight.detach()
+    if model.head is not None:
+        result["lm_head.weight"] = model.head.detach()
+    return result
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).exists():
+        try:
+            names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise CharterError(
+                f"{folder / INDEX} cannot be read ({_line(error)}); restore the file"
+            ) from None
+        return [folder / name for name in sorted(names)]
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    hint = f" ({pickles[0]} is a pickle, which is never loaded)" if pickles else ""
+    raise CharterError(f"{folder} has no {SINGLE}{hint}; expected weights as safetensors")
+
+
+def _fill(targets: Mapping[str, Tensor], folder: Path, ignored: tuple[str, ...]) -> None:
+    """Copy the file's tensors into the model's, checking that each is there once and has the right shape."""
+    missing = dict(targets)
+    for path in _files(folder):
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
+                    if name in ignored or name.endswith("rotary_emb.inv_freq"):
+                        continue
+                    if name not in missing:
+                        raise CharterError(
+                            f"{path} has the unexpected tensor {name}; it does not fit config.json"
+                        )
+                    target, found = missing.pop(name), tuple(file.get_slice(name).get_shape())
+                    if found != tuple(target.shape):
+                        raise CharterError(
+                            f"{path}: {name} is {list(found)}, config.json asks for {list(target.shape)}"
+                        )
+                    target.copy_(file.get_tensor(name))
+        except (OSError, SafetensorError) as error:
+            raise CharterError(
+                f"{path} is missing, truncated or corrupt ({_line(error)}); restore it"
+            ) from None
+    if missing:
+        some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
+        raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")
+
+
+def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
+    tokenizer = Tokenizer.from_folder(folder)
+    if tokenizer.vocab_size > shape.vocab_size:
+        raise CharterError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens but the model "
+            f"has {shape.vocab_size} embeddings; use the tokenizer that belongs to this model"
+        )
+    return tokenizer
+
+
+def _write_weights(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int) -> None:
+    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
+    plan = shard_plan(sizes, shard_bytes)
+    for file, names in plan.items():
+        save_file(
+            {name: tensors[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"}
+        )
+    write_index(folder, plan, sizes)
+
+
+def _typed(config: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    name = str(dtype).removeprefix("torch.")
+    return {**config, "dtype": name, "torch_dtype": name}
+
+
+def _prepared(folder: Path | str) -> Path:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

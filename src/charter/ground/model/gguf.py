@@ -1,0 +1,207 @@
+"""GGUF files (llama.cpp) of llama, mistral, qwen2 and qwen3 models, converted to the Hugging Face layout. No
+torch.
+
+The file holds weights (dequantised here to float32), the shape and the tokenizer as metadata. llama.cpp
+interleaves the halves of each query and key head of llama models for its own rotary order; that is undone
+here.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGUFReader, ReaderTensor
+from gguf.quants import dequantize
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.model.gguf_tokenizer import special_ids, write_tokenizer
+from charter.ground.model.shape import Shape, from_config, to_config
+from charter.ground.model.shards import SHARD_BYTES, shard_plan, write_index
+
+_FAMILIES = {"llama": "llama", "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3"}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_GLOBAL = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_ROPE_FACTORS = "rope_freqs.weight"
+Floats = NDArray[np.float32]
+
+
+def convert(path: Path | str, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write the model of a GGUF file as a checkpoint folder.
+
+    Raises CharterError for a file that is corrupt, of an unsupported architecture, tokenizer or number
+    format.
+    """
+    path, folder = Path(path), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    reader = _open(path)
+    metadata = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    try:
+        values = {name: field.contents() for name, field in metadata.items()}
+        shape = from_config(_config(values, tensors))
+        write_tokenizer(values, folder)
+        _write_weights(tensors, shape, folder, shard_bytes)
+    except (KeyError, IndexError, ValueError, NotImplementedError) as error:
+        raise CharterError(
+            f"{path} cannot be converted: {type(error).__name__} {' '.join(str(error).split())}"
+        ) from None
+    ids = special_ids(values)
+    _write_json(folder / "config.json", to_config(shape, ids["eos"], ids["bos"], ids["pad"]))
+    generation = {f"{name}_token_id": ids[name] for name in ("bos", "eos", "pad") if ids[name] is not None}
+    _write_json(folder / "generation_config.json", generation)
+
+
+def _open(path: Path) -> GGUFReader:
+    try:
+        return GGUFReader(path)
+    except FileNotFoundError:
+        raise CharterError(f"{path} does not exist; expected a GGUF file") from None
+    except (ValueError, IndexError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CharterError(f"{path} is not an intact GGUF file ({reason}); download it again") from None
+
+
+def _config(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor]) -> dict[str, Any]:
+    arch = str(values["general.architecture"])
+    if arch not in _FAMILIES:
+        raise CharterError(f"GGUF architecture {arch!r} is not supported; supported: {', '.join(_FAMILIES)}")
+    if values.get(f"{arch}.expert_count"):
+        raise CharterError(f"GGUF file is a mixture of experts; supported: dense {', '.join(_FAMILIES)}")
+
+    def key(name: str, default: Any = None) -> Any:
+        found = values.get(f"{arch}.{name}", default)
+        if found is None:
+            raise CharterError(f"GGUF file lacks the metadata {arch}.{name}; it cannot be converted")
+        return found
+
+    width, heads = int(key("embedding_length")), int(key("attention.head_count"))
+    head_dim = int(key("attention.key_length", width // heads))
+    if int(key("rope.dimension_count", head_dim)) != head_dim:
+        raise CharterError(
+            "GGUF file rotates a part of each head only; expected rope.dimension_count = head size"
+        )
+    window = values.get(f"{arch}.attention.sliding_window")
+    biased = "blk.0.attn_output.bias" in tensors
+    return {
+        "model_type": _FAMILIES[arch],
+        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
+        "hidden_size": width,
+        "intermediate_size": int(key("feed_forward_length")),
+        "num_hidden_layers": int(key("block_count")),
+        "num_attention_heads": heads,
+        "num_key_value_heads": int(key("attention.head_count_kv", heads)),
+        "head_dim": head_dim,
+        "max_position_embeddings": int(key("context_length")),
+        "rms_norm_eps": float(key("attention.layer_norm_rms_epsilon")),
+        "rope_theta": float(key("rope.freq_base", 10_000.0)),
+        "rope_scaling": _rope_scaling(values, arch, tensors, head_dim),
+        "attention_bias": biased,
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "sliding_window": int(window) if window else None,
+        "use_sliding_window": bool(window),
+        "max_window_layers": 0,
+    }
+
+
+def _rope_scaling(
+    values: Mapping[str, Any], arch: str, tensors: Mapping[str, ReaderTensor], head_dim: int
+) -> dict[str, Any] | None:
+    kind = values.get(f"{arch}.rope.scaling.type", "none")
+    factor = values.get(f"{arch}.rope.scaling.factor")
+    original = values.get(f"{arch}.rope.scaling.original_context_length")
+    if _ROPE_FACTORS in tensors:
+        base = float(values.get(f"{arch}.rope.freq_base", 10_000.0))
+        return _llama3(np.asarray(tensors[_ROPE_FACTORS].data, np.float32), base, head_dim)
+    if kind == "linear" and factor:
+        return {"rope_type": "linear", "factor": float(factor)}
+    if kind == "yarn" and factor:
+        scaling = {"rope_type": "yarn", "factor": float(factor)}
+        return scaling | ({"original_max_position_embeddings": int(original)} if original else {})
+    if kind not in ("none", "linear", "yarn"):
+        raise CharterError(
+            f"GGUF RoPE scaling {kind!r} is not supported; supported: none, linear, yarn, llama3"
+        )
+    return None
+
+
+def _llama3(factors: Floats, base: float, head_dim: int) -> dict[str, Any]:
+    """llama.cpp keeps only the divisors that the llama3 scaling amounts to: recover its settings and check
+    them."""
+    factor, low, high, original = float(factors.max()), 1.0, 4.0, 8192
+    inv_freq = base ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+    smooth = np.clip((original * inv_freq / (2 * np.pi) - low) / (high - low), 0, 1)
+    expected = 1.0 / ((1 - smooth) / factor + smooth)
+    if not np.allclose(expected, factors, rtol=1e-3):
+        raise CharterError(
+            "GGUF file has RoPE factors other than Llama 3's (low 1, high 4, original context 8192)"
+        )
+    return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": original,
+    }
+
+
+def _hf_name(name: str) -> str:
+    stem, _, kind = name.rpartition(".")
+    if stem in _GLOBAL:
+        return f"{_GLOBAL[stem]}.{kind}"
+    parts = stem.split(".")
+    if len(parts) == 3 and parts[0] == "blk" and parts[2] in _LAYER:
+        return f"model.layers.{parts[1]}.{_LAYER[parts[2]]}.{kind}"
+    raise CharterError(f"GGUF file has the unexpected tensor {name}; it is not a plain decoder")
+
+
+def _undo_interleave(weight: Floats, heads: int) -> Floats:
+    """Rows (half, pair) of each head back from llama.cpp's (pair, half)."""
+    halves = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(weight.shape)
+
+
+def _array(tensor: ReaderTensor, shape: Shape) -> Floats:
+    values: Floats = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+    values = values.reshape(tuple(int(n) for n in reversed(tensor.shape)))
+    if shape.family in ("llama", "mistral") and ".attn_q." in tensor.name:
+        return _undo_interleave(values, shape.num_heads)
+    if shape.family in ("llama", "mistral") and ".attn_k." in tensor.name:
+        return _undo_interleave(values, shape.num_kv_heads)
+    return values
+
+
+def _write_weights(tensors: Mapping[str, ReaderTensor], shape: Shape, folder: Path, shard_bytes: int) -> None:
+    """Shard by shard, so that a large model is never whole in memory."""
+    wanted = {_hf_name(name): tensor for name, tensor in tensors.items() if name != _ROPE_FACTORS}
+    sizes = {name: 4 * int(np.prod(tensor.shape)) for name, tensor in wanted.items()}
+    plan = shard_plan(sizes, shard_bytes)
+    for file, names in plan.items():
+        save_file(dict(_converted(wanted, names, shape)), folder / file, metadata={"format": "pt"})
+    write_index(folder, plan, sizes)
+
+
+def _converted(
+    wanted: Mapping[str, ReaderTensor], names: list[str], shape: Shape
+) -> Iterator[tuple[str, Floats]]:
+    for name in names:
+        yield name, _array(wanted[name], shape)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,35 @@
+"""Scalar heads on the decoder's states: the preference model's score and the policy's value estimate.
+
+Letters: N tokens, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ScoreHead(nn.Module):
+    """Linear D -> 1 without bias, as `...ForSequenceClassification` has it (a bias would cancel in
+    comparisons)."""
+
+    def __init__(self, hidden_size: int, seed: int = 0) -> None:
+        super().__init__()
+        noise = torch.randn(1, hidden_size, generator=torch.Generator().manual_seed(seed))
+        self.weight = nn.Parameter(noise / (hidden_size + 1) ** 0.5)
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """Scores [N] of states [N, D]."""
+        return F.linear(hidden_ND, self.weight)[:, 0]
+
+
+class ValueHead(nn.Module):
+    """Linear D -> 1, zero at first: the first advantages are the returns themselves."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """Values [N] of states [N, D]."""
+        return F.linear(hidden_ND, self.weight, self.bias)[:, 0]

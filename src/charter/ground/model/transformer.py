@@ -1,0 +1,297 @@
+"""The decoder: pre-norm blocks of grouped-query attention and SwiGLU, on a flat row of tokens without
+padding.
+
+    x = x + attention(norm(x));  x = x + down(silu(gate(x)) * up(x)), x normed first
+
+Training and all inference run the same block; they differ in the function that attends. Letters: T tokens of
+the row, D width, V vocabulary, H query heads, K key heads, d head size, I feed-forward width, S slots.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.model.attention import attend, attend_behind, attend_one
+from charter.ground.model.cache import Cache, Step
+from charter.ground.model.layout import Layout
+from charter.ground.model.linear import Projection, linear, product
+from charter.ground.model.packing import PackedWeights
+from charter.ground.model.rope import frequencies, rotate, tables
+from charter.ground.model.shape import Shape
+
+# (rotated queries and keys [T, H + K, d], values [T, K, d]) -> [T, H * d]
+Attend = Callable[[Tensor, Tensor], Tensor]
+Tables = tuple[Tensor, Tensor]
+
+
+class RmsNorm(nn.Module):
+    """x / rms(x) * weight (Zhang & Sennrich 2019)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over the last dimension."""
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+class _SwiGlu(torch.autograd.Function):
+    """silu(gate) * up of [T, 2 I], keeping only its input for backward: a third of what autograd would
+    keep."""
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        ctx.save_for_backward(both)
+        gate, up = both.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad,) = grads
+        (both,) = ctx.saved_tensors
+        gate, up = both.chunk(2, -1)
+        result = torch.empty_like(both)
+        grad_gate, grad_up = result.chunk(2, -1)
+        torch.mul(F.silu(gate), grad, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
+        return result
+
+
+class Block(nn.Module):
+    """One layer. `infer` takes the packed weights of `Transformer.fuse`."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width, d = shape.hidden_size, shape.head_dim
+        query, key = shape.num_heads * d, shape.num_kv_heads * d
+        self.heads, self.key_heads, self.d = shape.num_heads, shape.num_kv_heads, d
+        self.attention_norm = RmsNorm(width, shape.norm_eps)
+        self.qkv = Projection(width, {"q_proj": query, "k_proj": key, "v_proj": key}, shape.qkv_bias)
+        self.q_norm = RmsNorm(d, shape.norm_eps) if shape.qk_norm else None
+        self.k_norm = RmsNorm(d, shape.norm_eps) if shape.qk_norm else None
+        self.out = Projection(query, {"o_proj": width}, shape.o_bias)
+        self.mlp_norm = RmsNorm(width, shape.norm_eps)
+        self.gate_up = Projection(
+            width, {"gate_proj": shape.intermediate_size, "up_proj": shape.intermediate_size}
+        )
+        self.down = Projection(shape.intermediate_size, {"down_proj": width})
+
+    def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend, infer: bool = False) -> Tensor:
+        """[T, D] -> [T, D]."""
+        normed = self.attention_norm(x_TD)
+        qkv = (self.qkv.infer(normed) if infer else self.qkv(normed)).view(
+            -1, self.heads + 2 * self.key_heads, self.d
+        )
+        qk, v_TKd = qkv[:, : self.heads + self.key_heads], qkv[:, self.heads + self.key_heads :]
+        if self.q_norm is not None and self.k_norm is not None:
+            q = self.q_norm(qk[:, : self.heads])
+            qk = torch.cat((q, self.k_norm(qk[:, self.heads :])), 1)
+        mixed = attention(rotate(qk, *cos_sin), v_TKd)
+        x_TD = x_TD + (self.out.infer(mixed) if infer else self.out(mixed))
+        normed = self.mlp_norm(x_TD)
+        if infer:
+            gate, up = self.gate_up.infer(normed).chunk(2, -1)
+            return x_TD + self.down.infer(F.silu(gate).mul_(up))
+        active: Tensor = _SwiGlu.apply(self.gate_up(normed))  # type: ignore[no-untyped-call]
+        fed: Tensor = self.down(active)
+        return x_TD + fed
+
+
+class Transformer(nn.Module):
+    """The decoder with its embedding and head; weights are uninitialised until they are loaded.
+
+    `recompute`: keep only the input of each block for backward (gradient checkpointing).
+    """
+
+    def __init__(
+        self, shape: Shape, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.recompute = False
+        with torch.device("meta"):
+            self.embed = nn.Parameter(torch.empty(shape.vocab_size, shape.hidden_size))
+            self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
+            self.norm = RmsNorm(shape.hidden_size, shape.norm_eps)
+            self.head = None if shape.tied else nn.Parameter(torch.empty(shape.vocab_size, shape.hidden_size))
+        self.to_empty(device=device)
+        self.to(dtype)
+        inv_freq, self.rope_factor = frequencies(shape)
+        self.register_buffer("inv_freq", inv_freq.to(device), persistent=False)
+        self._packed: PackedWeights | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self.embed.dtype
+
+    def head_weight(self) -> Tensor:
+        """[V, D]: the embedding itself when the head is tied."""
+        return self.embed if self.head is None else self.head
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """[N, V]. For losses use the chunked ones, which never hold N x V floats."""
+        weight, packed = self.head_weight(), self._packed
+        if (
+            packed is not None
+            and packed.head is not None
+            and not torch.is_grad_enabled()
+            and packed.head_fresh(weight)
+        ):
+            return product(hidden_ND, packed.head)
+        return linear(hidden_ND, weight)
+
+    def hidden(self, ids_T: Tensor, layout: Layout) -> Tensor:
+        """States after the final norm, [T, D], differentiable.
+
+        Raises CharterError when a path is longer than the context.
+        """
+        self._check_context(layout.longest)
+        cos_sin = self._tables(layout.positions)
+        x_TD = F.embedding(ids_T, self.embed)
+
+        def attention(qk: Tensor, v: Tensor) -> Tensor:
+            return attend(qk, v, layout)
+
+        for layer in self.blocks():
+            if self.recompute and torch.is_grad_enabled():
+                x_TD = checkpoint(layer, x_TD, cos_sin, attention, use_reentrant=False)
+            else:
+                x_TD = layer(x_TD, cos_sin, attention)
+        normed: Tensor = self.norm(x_TD)
+        return normed
+
+    @torch.no_grad()
+    def prefill(self, ids_T: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """(states [T, D], keys and values of the row [N, 2, T, K, d]) for `Cache.write`, without
+        gradients."""
+        return self._fill(ids_T, layout, layout.positions, None, [])
+
+    @torch.no_grad()
+    def extend(
+        self, ids_T: Tensor, layout: Layout, cache: Cache, slots: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """`prefill` behind cached text: path i of the layout continues slot `slots[i]`.
+
+        Positions of the layout count from 0; the slot's length is added here. Several paths may continue one
+        slot (questions behind one few-shot prefix). Nothing is written: `Cache.write` the returned row if it
+        is to stay.
+        """
+        if len(slots) != len(layout.paths):
+            raise ValueError(f"{len(layout.paths)} paths need one slot each, got {len(slots)}")
+        rows: dict[int, list[int]] = {}
+        for slot, segments in zip(slots, layout.outputs, strict=True):
+            rows.setdefault(slot, []).extend(row for start, end in segments for row in range(start, end))
+        positions = layout.positions.clone()
+        prefixes = []
+        for slot, chosen in rows.items():
+            if cache.lengths[slot] and chosen:
+                index = torch.tensor(chosen, device=positions.device)
+                positions[index] += cache.lengths[slot]
+                prefixes.append((slot, index))
+        self._check_context(int(positions.max()) + 1)
+        return self._fill(ids_T, layout, positions, cache, prefixes)
+
+    @torch.no_grad()
+    def decode(self, ids_S: Tensor, cache: Cache, slots: Sequence[int] | None = None) -> Tensor:
+        """States [S, D] of one new token for each slot (all by default), which joins the cache.
+
+        Keep the slots in use first (`Cache.copy` moves one): slots 0..S-1 are read in place, others gathered.
+        Decodes with the weights that filled the cache.
+        """
+        step = Step(cache, slots)
+        self._check_context(step.longest)
+        cos_sin = self._tables(step.positions)
+        x_SD = F.embedding(ids_S, self.embed)
+        heads = self.shape.num_heads
+        for number, layer in enumerate(self.blocks()):
+
+            def attention(qk: Tensor, v: Tensor, number: int = number) -> Tensor:
+                keys, values = step.store(number, qk[:, heads:], v)
+                return attend_one(qk[:, :heads], keys, values, step.mask)
+
+            x_SD = layer(x_SD, cos_sin, attention, True)
+        step.done()
+        normed: Tensor = self.norm(x_SD)
+        return normed
+
+    def fuse(self) -> None:
+        """Pack the weights for inference if they, or which adapters are on, changed since they were last
+        packed.
+
+        `prefill` and `extend` do this, so sampling never uses weights older than its prompt. Takes a
+        millisecond a million parameters or less, and as much memory again as the weights: `unfuse` gives it
+        back. Without effect off the CPU and in other types than float32.
+        """
+        if self.device.type != "cpu" or self.dtype is not torch.float32:
+            self.unfuse()
+        elif self._packed is None or not self._packed.fresh(self.head_weight()):
+            self.unfuse()
+            self._packed = PackedWeights(self.projections(), self.head_weight())
+
+    def unfuse(self) -> None:
+        """Drop the packed weights."""
+        if self._packed is not None:
+            self._packed.drop()
+            self._packed = None
+
+    def projections(self) -> list[Projection]:
+        """Every projection, layer by layer."""
+        return [p for block in self.blocks() for p in (block.qkv, block.out, block.gate_up, block.down)]
+
+    def blocks(self) -> list[Block]:
+        """The layers."""
+        return [layer for layer in self.layers if isinstance(layer, Block)]
+
+    def _tables(self, positions: Tensor) -> Tables:
+        return tables(positions, self.get_buffer("inv_freq"), self.rope_factor, self.dtype)
+
+    def _check_context(self, longest: int) -> None:
+        if longest > self.shape.context:
+            raise CharterError(
+                f"text of {longest} tokens is longer than this model's context of {self.shape.context}; "
+                "shorten it or choose a model with a longer context"
+            )
+
+    def _fill(
+        self,
+        ids_T: Tensor,
+        layout: Layout,
+        positions: Tensor,
+        cache: Cache | None,
+        prefixes: list[tuple[int, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        self._check_context(layout.longest)
+        self.fuse()
+        shape, heads = self.shape, self.shape.num_heads
+        row = torch.empty(
+            (shape.num_layers, 2, len(layout), shape.num_kv_heads, shape.head_dim),
+            device=ids_T.device,
+            dtype=self.dtype,
+        )
+        cos_sin = self._tables(positions)
+        x_TD = F.embedding(ids_T, self.embed)
+        for number, layer in enumerate(self.blocks()):
+
+            def attention(qk: Tensor, v: Tensor, number: int = number) -> Tensor:
+                row[number, 0], row[number, 1] = qk[:, heads:], v
+                if cache is None or not prefixes:
+                    return attend(qk, v, layout)
+                cached = [(rows, *cache.prefix(number, slot)) for slot, rows in prefixes]
+                return attend_behind(qk, v, layout, cached)
+
+            x_TD = layer(x_TD, cos_sin, attention, True)
+        normed: Tensor = self.norm(x_TD)
+        return normed, row

@@ -1,0 +1,26 @@
+"""What a step will cost, said beforehand: a room's settings.py may offer `estimate(settings, sizes)`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of the inputs before a run: rows of each role (of steps that haven't run: as many as
+    they are expected to make; absent when unknown), parameters of the model in each role, processor threads,
+    and the device."""
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Minutes of work, peak memory and disk in GiB, and rows made; None where it can't be told."""
+
+    minutes: float | None = None
+    memory_gib: float | None = None
+    disk_gib: float | None = None
+    rows: int | None = None

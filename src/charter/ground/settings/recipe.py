@@ -1,0 +1,100 @@
+"""A recipe: a whole pipeline as one YAML file of named steps, each in a room, with what it is made from."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.notation import read_yaml
+from charter.ground.settings.override import RECIPE, apply_overrides
+from charter.ground.settings.problems import first_problem
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Step(_Frozen):
+    """One step: a room, what fills its roles (step names or references), and the room's settings."""
+
+    name: str = Field(description="unique in the recipe; letters, digits, - and _")
+    room: str = Field(description="the room that makes it")
+    sources: dict[str, str | list[str]] = Field(
+        default_factory=dict, alias="from", description="role: step name, reference or list of them"
+    )
+    settings: dict[str, object] = Field(default_factory=dict, description="settings of the room")
+
+    @field_validator("name")
+    @classmethod
+    def _speakable(cls, name: str) -> str:
+        if not _NAME.fullmatch(name) or name == RECIPE:
+            raise ValueError(f"a step's name is letters, digits, - and _ (and not {RECIPE!r})")
+        return name
+
+    @field_validator("sources", "settings", mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        # `settings:` with only comments below it reads as null in YAML
+        return {} if value is None else value
+
+
+class Recipe(_Frozen):
+    """The whole pipeline; steps may be listed in any order."""
+
+    name: str = Field(description="names the run directory")
+    size: str | None = Field(default=None, description="a word for the reader: tiny, demo, ...")
+    seed: int = Field(default=0, ge=0, description="the one seed that all others come from")
+    steps: list[Step] = Field(min_length=1, description="the steps of the pipeline")
+
+    @field_validator("name")
+    @classmethod
+    def _speakable(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a recipe's name is letters, digits, - and _, as it names the run directory")
+        return name
+
+    @field_validator("steps")
+    @classmethod
+    def _unique(cls, steps: list[Step]) -> list[Step]:
+        twice = [name for name, count in Counter(step.name for step in steps).items() if count > 1]
+        if twice:
+            raise ValueError(f"two steps are called {twice[0]}; names must be unique")
+        return steps
+
+    def step(self, name: str) -> Step | None:
+        """The step of that name, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads and checks a recipe, with `--set` overrides applied.
+
+    Raises CharterError for a file that is missing, not YAML, or has unknown keys or bad values.
+    """
+    try:
+        raw = read_yaml(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CharterError(f"there is no recipe {path}; charter init DIR writes one to start from") from None
+    except IsADirectoryError:
+        raise CharterError(f"{path} is a folder; name the recipe file in it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CharterError(f"{path} cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise CharterError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise CharterError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise CharterError(f"{path}: a recipe is a mapping with name, seed and steps")
+    raw.setdefault("name", path.stem)
+    changed = apply_overrides(raw, list(overrides))
+    try:
+        return Recipe.model_validate(changed)
+    except ValidationError as error:
+        raise CharterError(f"{path}: {first_problem(error, Recipe)}") from None

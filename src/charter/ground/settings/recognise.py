@@ -1,0 +1,100 @@
+"""Tells what a file holds from its first row, so that a plan can refuse it for a role it doesn't fit."""
+
+import gzip
+import io
+import json
+import struct
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from charter.ground.artifact.errors import CharterError
+
+_PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
+
+
+def open_text(path: Path) -> IO[str]:
+    """Opens a plain, gzip (.gz) or zstandard (.zst) text file."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    if path.suffix == ".zst":
+        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
+        return io.TextIOWrapper(stream, encoding="utf-8")
+    return path.open("r", encoding="utf-8")
+
+
+def kind_of_file(path: Path) -> str:
+    """The kind: comparisons, dialogues, triples, text, constitution, or data when not recognised."""
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    if name.endswith((".yaml", ".yml")):
+        return "constitution"
+    if not name.endswith(".jsonl"):
+        return "data"
+    row = _first_row(path)
+    if row is None:
+        return "data"
+    keys = set(row)
+    if {"harmful", "good"} <= keys:
+        return "triples"
+    if {"chosen", "rejected"} <= keys:
+        return "comparisons"
+    if keys & _PROMPT_KEYS:
+        return "dialogues"
+    return "text" if "text" in keys else "data"
+
+
+def count_rows(path: Path) -> int | None:
+    """The number of rows of a JSONL file (blank lines don't count), None for other files."""
+    if ".jsonl" not in path.name or not path.is_file():
+        return None
+    try:
+        with open_text(path) as file:
+            return sum(1 for line in file if line.strip())
+    except (OSError, UnicodeDecodeError, EOFError, zstandard.ZstdError):
+        return None
+
+
+def variant_of_folder(folder: Path) -> str:
+    """ "preference" for a sequence classifier, else "policy", from a model folder's config.json."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        names = config.get("architectures") or []
+    except (OSError, ValueError, AttributeError) as error:
+        raise CharterError(f"{folder / 'config.json'} cannot be read: {error}") from None
+    return "preference" if any("ForSequenceClassification" in str(name) for name in names) else "policy"
+
+
+def count_parameters(folder: Path) -> int | None:
+    """Parameters of a model folder, from the headers of its safetensors files; None without such files.
+
+    A safetensors file starts with the length of its header (8 bytes, little endian), then the header as JSON
+    with the shape of each tensor.
+    """
+    total = 0
+    try:
+        for path in sorted(folder.glob("*.safetensors")):
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(length))
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    size = 1
+                    for extent in tensor["shape"]:
+                        size *= int(extent)
+                    total += size
+    except (OSError, ValueError, struct.error, KeyError):
+        return None
+    return total or None
+
+
+def _first_row(path: Path) -> dict[str, object] | None:
+    try:
+        with open_text(path) as file:
+            for line in file:
+                if line.strip():
+                    row = json.loads(line)
+                    return row if isinstance(row, dict) else None
+    except (OSError, ValueError, EOFError, zstandard.ZstdError):
+        return None
+    return None

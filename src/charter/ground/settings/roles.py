@@ -1,0 +1,46 @@
+"""Roles: what a room takes, by name, and which kinds of artifacts and sources may fill each."""
+
+from dataclasses import dataclass
+
+DATA_KINDS = frozenset({"dialogues", "comparisons", "text", "triples", "judgments", "corpus"})
+
+
+@dataclass(frozen=True)
+class Role:
+    """One named input of a room.
+
+    `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
+    "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "constitution" (YAML).
+    `variant` narrows checkpoints to "policy" or "preference". `default` is the reference used when a recipe
+    leaves the role out.
+    """
+
+    kind: str
+    variant: str | None = None
+    many: bool = False
+    required: bool = True
+    default: str | None = None
+
+    def wants(self) -> str:
+        """The role in words, for messages."""
+        if self.kind == "assistant":
+            return "a policy checkpoint or a remote engine"
+        return f"{self.kind} ({self.variant})" if self.variant else self.kind
+
+    def accepts(self, kind: str, variant: str | None) -> bool:
+        """Whether an artifact or source of that kind may fill this role.
+
+        A variant of None is unknown until the source is opened and is let through; so is "hub" for models and
+        data, and "data" (a file whose rows aren't recognised by their keys) for data.
+        """
+        if kind == "hub":
+            return self.kind in DATA_KINDS | {"checkpoint", "assistant"}
+        if kind == "data":
+            return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card")
+        if self.kind == "assistant":
+            return kind == "assistant" or (
+                kind == "checkpoint" and variant in (None, self.variant or "policy")
+            )
+        if self.kind == "text" and kind == "corpus":
+            return True
+        return kind == self.kind and (self.variant is None or variant in (None, self.variant))

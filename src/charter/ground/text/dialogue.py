@@ -1,0 +1,138 @@
+"""Dialogues and comparisons: what the rooms pass to each other as text, and the order of roles that they
+keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypedDict, cast
+
+from charter.ground.artifact.errors import CharterError
+
+Role = Literal["system", "user", "assistant"]
+ROLES = ("system", "user", "assistant")
+AXES = ("helpful", "honest", "harmless")
+
+
+class Message(TypedDict):
+    """One turn: role "system", "user" or "assistant", and its text."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """Messages in order; a prompt is a dialogue whose last message is a user's. `weight` scales its loss."""
+
+    id: str
+    messages: tuple[Message, ...]
+    topic: str = ""
+    source: str = ""
+    weight: float = 1.0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the assistant has yet to answer."""
+        return self.messages[-1]["role"] == "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two replies to messages that end with a user's; `p_chosen` is the soft label that `chosen` is
+    better."""
+
+    id: str
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    p_chosen: float = 1.0
+    axis: str = "helpful"
+    source: str = "human"
+    topic: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def prompt_of(dialogue: Dialogue) -> Dialogue:
+    """The dialogue up to its last user turn: what a model is asked, without the answer at hand."""
+    turns = dialogue.messages
+    while turns and turns[-1]["role"] != "user":
+        turns = turns[:-1]
+    if not turns:
+        raise CharterError(f"dialogue {dialogue.id} has no user turn to answer")
+    return replace(dialogue, messages=turns)
+
+
+def user(content: str) -> Message:
+    """A user's message."""
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Message:
+    """An assistant's message."""
+    return {"role": "assistant", "content": content}
+
+
+def system(content: str) -> Message:
+    """A system message."""
+    return {"role": "system", "content": content}
+
+
+def check_messages(messages: object, last: Role | None = None) -> tuple[Message, ...]:
+    """The messages as a tuple, after checking shape and order; other keys of a message are dropped.
+
+    An optional system message comes first, then user and assistant take turns, the user first.
+    `last` names the role the last message must have. Raises CharterError.
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise CharterError(f"messages must be a list of role and content, found {type(messages).__name__}")
+    if not messages:
+        raise CharterError("messages are empty; expected at least one user turn")
+    checked = tuple(_check_message(number, message) for number, message in enumerate(messages, 1))
+    expected: tuple[str, ...] = ("system", "user")
+    for number, message in enumerate(checked, 1):
+        role = message["role"]
+        if role not in expected:
+            raise CharterError(
+                f"message {number} is a turn of {role!r} where {' or '.join(expected)} was expected: "
+                "an optional system message, then user and assistant in turn"
+            )
+        expected = ("assistant",) if role == "user" else ("user",)
+    if last is not None and checked[-1]["role"] != last:
+        raise CharterError(f"the last message is a turn of {checked[-1]['role']!r}, expected {last!r}")
+    if checked[-1]["role"] == "system":
+        raise CharterError("there is only a system message; expected at least one user turn")
+    return checked
+
+
+def _check_message(number: int, message: object) -> Message:
+    if not isinstance(message, Mapping):
+        raise CharterError(f"message {number} is {type(message).__name__}, expected role and content")
+    role, content = message.get("role"), message.get("content")
+    if role not in ROLES:
+        raise CharterError(
+            f"message {number} has the unknown role {role!r}; expected one of {', '.join(ROLES)}"
+        )
+    if not isinstance(content, str):
+        raise CharterError(f"message {number} has a content of {type(content).__name__}, expected text")
+    check_text(content, f"message {number}")
+    return {"role": cast(Role, role), "content": content}
+
+
+def check_text(text: str, where: str) -> str:
+    """The text, after checking that it is valid Unicode (half a surrogate pair cannot be tokenised or
+    saved)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CharterError(
+            f"{where} holds half a surrogate pair at character {error.start}; remove it"
+        ) from None
+    return text
+
+
+def duplicates(ids: Iterable[str]) -> list[str]:
+    """Ids that occur more than once, in order of their second occurrence."""
+    seen: set[str] = set()
+    return [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]

@@ -1,0 +1,56 @@
+"""Rows that are neither dialogues nor comparisons: critique transcripts, worked choices, fitness triples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.text.dialogue import check_messages
+from charter.ground.text.jsonl import numbered_rows
+
+Row = dict[str, Any]
+
+
+def read_transcripts(path: Path) -> list[Row]:
+    """Critique transcripts, of a file or a critique artifact: id, topic, messages, draft, and rounds of key,
+    critique and revision."""
+    rows = _rows(path, "transcripts.jsonl", {"id": str, "draft": str, "rounds": list})
+    for row in rows:
+        for made in row["rounds"]:
+            if not isinstance(made, dict) or not {"key", "critique", "revision"} <= made.keys():
+                raise CharterError(
+                    f"{path}: transcript {row['id']}: a round needs key, critique and revision"
+                )
+    return rows
+
+
+def read_shots(path: Path) -> list[Row]:
+    """Worked choices: id, key, messages, first, second, answer "A" or "B", thought."""
+    rows = _rows(path, "shots.jsonl", {"id": str, "key": str, "first": str, "second": str, "answer": str})
+    for row in rows:
+        if row["answer"] not in ("A", "B"):
+            raise CharterError(
+                f"{path}: worked choice {row['id']} has answer {row['answer']!r}; expected A or B"
+            )
+    return rows
+
+
+def read_triples(path: Path) -> list[Row]:
+    """Fitness triples: id, topic, messages, harmful, good."""
+    return _rows(path, "triples.jsonl", {"id": str, "harmful": str, "good": str})
+
+
+def _rows(path: Path, name: str, keys: dict[str, type]) -> list[Row]:
+    file = path / name if path.is_dir() else path
+    found = []
+    for number, row in numbered_rows(file):
+        for key, kind in keys.items():
+            if not isinstance(row.get(key), kind):
+                raise CharterError(f"{file}:{number}: {key} is missing or no {kind.__name__}")
+        try:
+            row["messages"] = list(check_messages(row.get("messages")))
+        except CharterError as error:
+            raise CharterError(f"{file}:{number}: {error}") from None
+        found.append(row)
+    return found

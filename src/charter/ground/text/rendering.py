@@ -1,0 +1,86 @@
+"""Rendering chat templates exactly as transformers does, in a sandbox: a template comes with a downloaded
+model.
+
+Besides Jinja itself templates may use loop controls, raise_exception, strftime_now, tojson and the
+{% generation %} block of trainers, which has no effect here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from jinja2 import Template as Compiled
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from charter.ground.artifact.errors import CharterError
+
+
+class _Generation(Extension):
+    """Lets {% generation %} ... {% endgeneration %} through."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja2 declares it as an instance attribute)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> str:
+    """The text of messages under a template. Raises CharterError with the template's own refusal."""
+    compiled = _compile(source)
+    try:
+        # copies, because a template may well change the messages it is given
+        given = [dict(message) for message in messages]
+        return compiled.render(messages=given, tools=None, documents=None, **variables)
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        ArithmeticError,
+    ) as error:
+        raise CharterError(f"the chat template refuses these messages: {error}") from None
+
+
+@lru_cache(maxsize=32)
+def _compile(source: str) -> Compiled:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    try:
+        return environment.from_string(source)
+    except TemplateError as error:
+        raise CharterError(f"the chat template is not valid Jinja: {error}") from None
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # Jinja's own filter escapes HTML characters
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)

@@ -1,0 +1,282 @@
+"""The chat template: messages to token ids and loss masks, the only place where they are made.
+
+Ids equal those of transformers' apply_chat_template, except where a message spells a special token: its text
+then becomes ordinary tokens. Before rendering, spelled specials are replaced by substitutes, characters that
+occur nowhere else; the rendered text is cut at the template's own specials and the pieces are tokenised as
+plain text.
+
+Masks come from prefix renders: the text up to an assistant turn, rendered with the generation prompt, must be
+a prefix of the whole text. What follows it, through the end-of-turn token, is what a model would write.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.text.dialogue import Message, assistant, check_messages, check_text, user
+from charter.ground.text.rendering import render
+from charter.ground.text.tokenizer import Spans, Tokenizer
+
+# The form of the 2023 API: system text, then "\n\nHuman: ...\n\nAssistant: ...", the end token after a reply.
+CLAUDE_2023 = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '\\n\\nHuman: ' + message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}{{ '\\n\\nAssistant: ' + message['content'] + eos_token }}"
+    "{% elif loop.first %}{{ message['content'] }}"
+    "{% else %}{{ raise_exception('a system message may only come first') }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+)
+_PROBE = (
+    ("user", "Probe question one"),
+    ("assistant", "Probe answer one"),
+    ("user", "Probe question two"),
+    ("assistant", "Probe answer two"),
+)
+_REFUSED = "the chat template is refused: "
+_ANOTHER = "; use another template, such as claude-2023"
+
+Turns = tuple[tuple[str, str], ...]  # (role, text with substitutes)
+Spelled = tuple[tuple[str, str], ...]  # (substitute character, the text that it stands for)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids, and 1 on the tokens of assistant turns: content and end-of-turn token, nothing else."""
+
+    ids: list[int]
+    mask: list[int]
+
+
+class Template:
+    """A chat template on a tokenizer.
+
+    `variables` are further names for the template (such as enable_thinking, or date_string where a template
+    would write today's date). `end` is the token that ends an assistant's turn, `end_id` its id. Raises
+    CharterError for templates that lack the prefix property or do not close a turn with a special token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, jinja: str, variables: Mapping[str, Any] | None = None) -> None:
+        if not jinja:
+            raise CharterError("the tokenizer has no chat template; choose one, such as claude-2023")
+        self.tokenizer, self.jinja = tokenizer, jinja
+        names = {f"{name}_token": token for name, token in tokenizer.names.items() if token is not None}
+        self._variables = {**names, **(variables or {})}
+        self._rendered = lru_cache(maxsize=4096)(self._render)
+        self._prompt_ids = lru_cache(maxsize=256)(lambda text, spelled: tuple(self._tokens(text, spelled)[0]))
+        self._lead, self._gap, self.end = self._probe()
+        self.end_id = tokenizer.special[self.end]
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """Ids and mask of a whole dialogue. Raises CharterError for messages out of order."""
+        turns, spelled = self._guard(check_messages(messages))
+        text, replies = self._whole(turns)
+        ids, spans = self._tokens(text, spelled)
+        mask = [0] * len(ids)
+        starts = [start for start, _ in spans]
+        for number, before, end in replies:
+            begin = self._content_start(turns, number, text, before)
+            low, high = (bisect_left(starts, len(_restore(text[:at], spelled))) for at in (begin, end))
+            mask[low:high] = [1] * (high - low)
+        return Encoded(ids, mask)
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids that a model continues: with the generation prompt, or within a last assistant turn, left
+        open."""
+        turns, spelled = self._guard(check_messages(messages))
+        return list(self._prompt_ids(self._prompt(turns), spelled))
+
+    def encode_reply(self, messages: Sequence[Message], reply: str) -> tuple[list[int], list[int]]:
+        """Ids of the prompt, and of the reply with its end-of-turn token.
+
+        Messages end with a user's turn, or with an assistant's that the reply continues. The prompt's ids are
+        those of `encode_prompt`, and both together those of `encode` up to the end of the turn, unless a
+        token of the whole would reach across the border (a line break after a line break): the reply is then
+        tokenised by itself, as a model would have to write it.
+        """
+        given = check_messages(messages)
+        check_text(reply, "the reply")
+        continued = given[-1]["role"] == "assistant"
+        head = given if continued else (*given, assistant(""))
+        turns, spelled = self._guard((*head, user(reply)))
+        (_, prefill), (_, closing) = turns[-2:]
+        if _pattern_in(self.tokenizer, prefill + closing):
+            # the two halves spell a special token together: the reply's first character is substituted too
+            substitute = _unused([*turns, *spelled])
+            spelled, closing = ((substitute, reply[0]), *spelled), substitute + closing[1:]
+        prompt = self._prompt(turns[:-1] if continued else turns[:-2])
+        prompt_ids = list(self._prompt_ids(prompt, tuple(pair for pair in spelled if pair[0] in prompt)))
+        text, replies = self._whole((*turns[:-2], ("assistant", prefill + closing)))
+        text = text[: replies[-1][2]]
+        if not text.startswith(prompt):
+            raise CharterError(
+                "the chat template rewrites a turn that is continued, so that it cannot be prefilled"
+            )
+        ids, _ = self._tokens(text, spelled)
+        if ids[: len(prompt_ids)] == prompt_ids:
+            return prompt_ids, ids[len(prompt_ids) :]
+        return prompt_ids, self._tokens(text[len(prompt) :], spelled, first=False)[0]
+
+    def decode_reply(self, ids: Sequence[int]) -> str:
+        """Text of a sampled reply without its end token and what the template itself puts around a reply."""
+        kept = list(ids)
+        while kept and kept[-1] in self.tokenizer.ends:
+            kept.pop()
+        return self.tokenizer.decode(kept).removeprefix(self._lead).removesuffix(self._gap)
+
+    def tokenizer_with_template(self) -> Tokenizer:
+        """The tokenizer with this template, to save beside a model trained with it."""
+        return (
+            self.tokenizer
+            if self.tokenizer.template == self.jinja
+            else self.tokenizer.with_template(self.jinja)
+        )
+
+    def _render(self, turns: Turns, prompt: bool) -> str:
+        messages = [{"role": role, "content": content} for role, content in turns]
+        return render(self.jinja, messages, {**self._variables, "add_generation_prompt": prompt})
+
+    def _whole(self, turns: Turns) -> tuple[str, list[tuple[int, int, int]]]:
+        """The whole text, and of each assistant turn its number, where its prompt ends, and its end."""
+        text = self._rendered(turns, False)
+        replies = []
+        for number, (role, _) in enumerate(turns):
+            if role != "assistant":
+                continue
+            before = self._rendered(turns[:number], True)
+            if not text.startswith(before):
+                raise CharterError(
+                    f"the chat template writes what stands before turn {number + 1} otherwise once more "
+                    f"turns follow, so that its loss mask is unknown{_ANOTHER}"
+                )
+            close = text.find(self.end, len(before))
+            if close < 0:
+                raise CharterError(
+                    f"the chat template does not close turn {number + 1} with {self.end}{_ANOTHER}"
+                )
+            replies.append((number, len(before), close + len(self.end)))
+        return text, replies
+
+    def _content_start(self, turns: Turns, number: int, text: str, before: int) -> int:
+        """Where an assistant's tokens start: after the prompt, and after what only some turns have
+        (<think>)."""
+        content = turns[number][1]
+        if content and text.startswith(self._lead + content, before):
+            return before
+        mark = _unused(turns)
+        marked = (*turns[:number], ("assistant", mark + content), *turns[number + 1 :])
+        start = self._rendered(marked, False).find(mark)
+        return start if text[before:start].strip() else before
+
+    def _prompt(self, turns: Turns) -> str:
+        """The text that a model continues, as transformers' add_generation_prompt and
+        continue_final_message."""
+        role, content = turns[-1]
+        if role != "assistant":
+            return self._rendered(turns, True)
+        mark = _unused(turns)
+        # the space after the mark tells whether the template keeps white space at the end of a turn
+        text = self._rendered((*turns[:-1], ("assistant", f"{content}{mark} ")), False)
+        at = text.rfind(mark)
+        if at < 0:
+            raise CharterError(
+                "the chat template drops the last assistant turn, so that it cannot be continued"
+            )
+        return text[:at] if text[at : at + 2] == f"{mark} " else text[:at].rstrip()
+
+    def _guard(self, messages: Sequence[Message]) -> tuple[Turns, Spelled]:
+        """Turns in which every spelled special token is replaced by a substitute, and what those stand
+        for."""
+        turns = tuple((message["role"], message["content"]) for message in messages)
+        pattern = self.tokenizer.special_pattern
+        found = sorted({token for _, text in turns for token in pattern.findall(text)}) if pattern else []
+        if not found or pattern is None:
+            return turns, ()
+        back = dict(zip(found, _all_unused(turns), strict=False))
+        guarded = tuple((role, pattern.sub(lambda match: back[match.group()], text)) for role, text in turns)
+        return guarded, tuple((substitute, token) for token, substitute in back.items())
+
+    def _tokens(self, text: str, spelled: Spelled, first: bool = True) -> tuple[list[int], Spans]:
+        """Ids of rendered text, and the characters of the restored text that each covers."""
+        if first and not spelled:
+            return self.tokenizer.special_spans(text)
+        ids: list[int] = []
+        spans: Spans = []
+        at = 0
+        for piece, special in self._pieces(text):
+            restored = piece if special is not None else _restore(piece, spelled)
+            if special is not None:
+                ids.append(special)
+                spans.append((at, at + len(restored)))
+            elif restored:
+                found, places = self.tokenizer.encode_spans(restored, first=first and not ids)
+                ids += found
+                spans += [(at + a, at + b) for a, b in places]
+            at += len(restored)
+        return ids, spans
+
+    def _pieces(self, text: str) -> Iterator[tuple[str, int | None]]:
+        """Text cut at the template's special tokens: (piece, its id, or None for plain text)."""
+        pattern = self.tokenizer.special_pattern
+        at = 0
+        while pattern and (match := pattern.search(text, at)):
+            left, right = self.tokenizer.strips(match.group())
+            start, end = match.span()
+            if left:
+                start = max(at, len(text[:start].rstrip()))
+            if right and (blank := re.compile(r"\s*").match(text, end)):
+                end = blank.end()
+            yield text[at:start], None
+            yield text[start:end], self.tokenizer.special[match.group()]
+            at = end
+        yield text[at:], None
+
+    def _probe(self) -> tuple[str, str, str]:
+        """What stands before and after an assistant's text, and the token that ends its turn."""
+        text, before = self._rendered(_PROBE, False), self._rendered(_PROBE[:1], True)
+        start = text.find(_PROBE[1][1])
+        until = text.find(_PROBE[2][1])
+        if not text.startswith(before) or not len(before) <= start < until:
+            raise CharterError(
+                f"{_REFUSED}what it writes before an assistant turn is no prefix of the whole, so that loss "
+                f"masks cannot be told{_ANOTHER}"
+            )
+        lead = text[len(before) : start]
+        if lead.strip():
+            raise CharterError(
+                f"{_REFUSED}its generation prompt lacks {lead.strip()!r} before a reply{_ANOTHER}"
+            )
+        # the last turn, because in the text after an earlier one the next turn's header has specials too
+        close = text.rfind(_PROBE[3][1]) + len(_PROBE[3][1])
+        end = _pattern_in(self.tokenizer, text[close:])
+        if end is None:
+            raise CharterError(f"{_REFUSED}no special token ends an assistant turn{_ANOTHER}")
+        self.end = end.group()
+        self._whole(_PROBE)
+        return lead, text[close : close + end.start()], end.group()
+
+
+def _pattern_in(tokenizer: Tokenizer, text: str) -> re.Match[str] | None:
+    return tokenizer.special_pattern.search(text) if tokenizer.special_pattern else None
+
+
+def _all_unused(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Characters of the last private plane that no text holds."""
+    held = "".join(text for pair in pairs for text in pair)
+    return (c for c in map(chr, range(0xF0000, 0xFFFFE)) if c not in held)
+
+
+def _unused(pairs: Sequence[tuple[str, str]]) -> str:
+    return next(_all_unused(pairs))
+
+
+def _restore(text: str, spelled: Spelled) -> str:
+    for substitute, token in spelled:
+        text = text.replace(substitute, token)
+    return text

@@ -1,0 +1,291 @@
+"""The tokenizer: text to token ids, where text never becomes a special token because it spells one.
+
+It wraps `tokenizer.json` (the tokenizers library) with what stands beside it in a checkpoint: the names of
+the end, start and padding tokens, and the chat template.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from charter.ground.artifact.errors import CharterError
+
+Spans = list[tuple[int, int]]
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+TRAINED_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
+
+# Tokens that end a reply or a document in the supported families, whichever of them a checkpoint calls eos.
+_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<|end|>")
+# Control tokens are sometimes registered as ordinary added tokens; these look like markup and are guarded
+# too.
+_MARKUP = re.compile(r"[<\[{(|｜].*[>\]})|｜]", re.DOTALL)
+_NAMES = ("eos", "bos", "pad", "unk")
+# Settings of a checkpoint's tokenizer that change nothing here and are handed on when it is saved.
+_HANDED_ON = ("model_max_length", "add_bos_token", "add_eos_token", "add_prefix_space", "padding_side")
+
+
+class Tokenizer:
+    """Text to ids and back.
+
+    special: every guarded token and its id: those marked special, those named as eos, bos or pad, and added
+    tokens that look like markup (`<think>`). ends: ids at which a reply ends.
+    """
+
+    def __init__(self, definition: str, names: Mapping[str, str | None], template: str = "") -> None:
+        """definition: the text of tokenizer.json; names: tokens for "eos" and, if any, "bos", "pad",
+        "unk"."""
+        try:
+            parsed = json.loads(definition)
+            added = [dict(entry) for entry in parsed.get("added_tokens") or []]
+            for entry in added:
+                entry["special"] = _guarded(entry, names)
+            # offsets are cut by some post-processors, which serve only to add tokens: we never ask for that
+            guarded = {
+                **parsed,
+                "added_tokens": added,
+                "post_processor": None,
+                "truncation": None,
+                "padding": None,
+            }
+            self._backend = Backend.from_str(json.dumps(guarded))
+            self._backend.encode_special_tokens = True
+            self._parsing = Backend.from_str(
+                json.dumps({**guarded, "added_tokens": parsed.get("added_tokens")})
+            )
+        except Exception as error:  # the library raises bare Exception
+            raise CharterError(
+                f"not a tokenizer.json: {error}; expected the tokenizers library's format"
+            ) from None
+        self._definition = parsed
+        self._rest: Backend | None = None
+        self._handed_on: dict[str, Any] = {}
+        self.names: dict[str, str | None] = {name: names.get(name) for name in _NAMES}
+        self.template = template
+        self.special: dict[str, int] = {e["content"]: self._id(e["content"]) for e in added if e["special"]}
+        self._flags = {e["content"]: (bool(e.get("lstrip")), bool(e.get("rstrip"))) for e in added}
+        size = self._backend.get_vocab_size(with_added_tokens=True)
+        self.vocab_size: int = max([size, *(i + 1 for i in self.special.values())])
+        eos = self.names["eos"] or next((token for token in _ENDS if token in self.special), None)
+        if eos is None:
+            raise CharterError("the tokenizer names no end token; set eos_token in tokenizer_config.json")
+        self.names["eos"] = eos
+        self.eos_id: int = self._id(eos)
+        self.bos_id: int | None = self._id(bos) if (bos := self.names["bos"]) else None
+        self.pad_id: int = self._id(pad) if (pad := self.names["pad"]) else self.eos_id
+        self.ends: frozenset[int] = frozenset(
+            {self.eos_id, *(self.special[t] for t in _ENDS if t in self.special)}
+        )
+        unknown = self.special.get(self.names["unk"] or "")
+        self._forbidden = frozenset(i for i in self.special.values() if i != unknown)
+        self.special_pattern: re.Pattern[str] | None = self._pattern()
+
+    @classmethod
+    def from_json(
+        cls,
+        definition: str,
+        *,
+        eos: str | None = None,
+        bos: str | None = None,
+        pad: str | None = None,
+        unk: str | None = None,
+        template: str = "",
+    ) -> Tokenizer:
+        """From the text of a tokenizer.json; without `eos` a well-known end token is looked for."""
+        return cls(definition, {"eos": eos, "bos": bos, "pad": pad, "unk": unk}, template)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Tokenizer:
+        """From a checkpoint folder: tokenizer.json, tokenizer_config.json, and chat_template.jinja if any."""
+        folder = Path(folder)
+        definition = _read(folder / "tokenizer.json")
+        config = _read_object(folder / "tokenizer_config.json")
+        config = {**_read_object(folder / "special_tokens_map.json"), **config}
+        names = {name: _token_name(config.get(f"{name}_token")) for name in _NAMES}
+        beside = folder / "chat_template.jinja"
+        template = _read(beside) if beside.is_file() else _template_of(config.get("chat_template"))
+        tokenizer = cls(definition, names, template)
+        tokenizer._handed_on = {key: config[key] for key in _HANDED_ON if key in config}
+        return tokenizer
+
+    def with_template(self, template: str) -> Tokenizer:
+        """The same tokenizer with another chat template."""
+        tokenizer = Tokenizer(json.dumps(self._definition), self.names, template)
+        tokenizer._handed_on = self._handed_on
+        return tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text, never a special token whatever the text spells."""
+        return self.encode_spans(text)[0]
+
+    def encode_special(self, text: str) -> list[int]:
+        """Ids of text in which spelled special tokens are those tokens (for a template's own text only)."""
+        ids: list[int] = self._parsing.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def special_spans(self, text: str) -> tuple[list[int], Spans]:
+        """As encode_special, with the characters (start, end) that each token covers."""
+        found = self._parsing.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
+    def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
+        """As encode, with spans; `first` is false for a piece that follows a special token in a longer
+        text."""
+        found = (self._backend if first else self._following()).encode(text, add_special_tokens=False)
+        ids, spans = list(found.ids), list(found.offsets)
+        for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):
+            # a model whose vocabulary holds the special token may reach it without the table of added tokens
+            if token in self._forbidden and end - start > 1:
+                rest, rest_spans = self.encode_spans(text[start + 1 :], first=False)
+                head, head_spans = self.encode_spans(text[start], first=first and start == 0)
+                shifted = [(start + a, start + b) for a, b in head_spans]
+                shifted += [(start + 1 + a, start + 1 + b) for a, b in rest_spans]
+                return ids[:i] + head + rest, spans[:i] + shifted
+        return ids, spans
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """Text of ids; bytes that are no UTF-8 become the replacement character."""
+        text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
+        return text
+
+    def token(self, id: int) -> str:
+        """The vocabulary's name of an id. Raises CharterError for an id outside of it."""
+        name: str | None = self._backend.id_to_token(id)
+        if name is None:
+            raise CharterError(f"there is no token {id}; the vocabulary has {self.vocab_size}")
+        return name
+
+    def strips(self, token: str) -> tuple[bool, bool]:
+        """Whether a special token swallows the white space on its left and on its right."""
+        return self._flags.get(token, (False, False))
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json as transformers, vLLM and llama.cpp read them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+        }
+        config |= self._handed_on
+        config |= {f"{name}_token": token for name, token in self.names.items() if token is not None}
+        config.setdefault("pad_token", config["eos_token"])
+        if self.template:
+            config["chat_template"] = self.template
+        _write(folder / "tokenizer.json", json.dumps(self._definition, ensure_ascii=False, indent=1))
+        _write(folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=1))
+        # an older template beside the configuration would win over it
+        (folder / "chat_template.jinja").unlink(missing_ok=True)
+
+    def _id(self, token: str) -> int:
+        found: int | None = self._backend.token_to_id(token)
+        if found is None:
+            raise CharterError(
+                f"the token {token!r} is named but not in the vocabulary; fix tokenizer_config.json"
+            )
+        return found
+
+    def _pattern(self) -> re.Pattern[str] | None:
+        spelled = sorted(self.special, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, spelled))) if spelled else None
+
+    def _following(self) -> Backend:
+        """The tokenizer of pieces that aren't first: no space is put before them."""
+        if self._rest is None:
+            definition = json.loads(self._backend.to_str())
+            definition["pre_tokenizer"] = _never_prepend(definition.get("pre_tokenizer"))
+            self._rest = Backend.from_str(json.dumps(definition))
+            self._rest.encode_special_tokens = True
+        return self._rest
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train a byte-level BPE tokenizer with ChatML specials and template, for new small models.
+
+    Source: byte-level BPE as in GPT-2 (Radford 2019). vocab_size counts the 256 bytes and the specials.
+    """
+    least = 256 + len(TRAINED_SPECIALS)
+    if vocab_size < least:
+        raise CharterError(
+            f"a vocabulary of {vocab_size} is too small; bytes and special tokens take {least}"
+        )
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=list(TRAINED_SPECIALS),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return Tokenizer.from_json(
+        backend.to_str(), eos="<|im_end|>", bos="<|endoftext|>", pad="<|pad|>", template=CHATML
+    )
+
+
+def _guarded(entry: Mapping[str, Any], names: Mapping[str, str | None]) -> bool:
+    content = str(entry["content"])
+    return bool(entry.get("special")) or content in names.values() or bool(_MARKUP.fullmatch(content))
+
+
+def _never_prepend(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {
+            k: "never" if k == "prepend_scheme" and v == "first" else _never_prepend(v)
+            for k, v in part.items()
+        }
+    return [_never_prepend(item) for item in part] if isinstance(part, list) else part
+
+
+def _token_name(value: Any) -> str | None:
+    """A token's text from a configuration: written plainly, or as an object with its content."""
+    if isinstance(value, Mapping):
+        value = value.get("content")
+    return value if isinstance(value, str) and value else None
+
+
+def _template_of(value: Any) -> str:
+    """The chat template of a configuration: text, or a list of named ones of which "default" counts."""
+    if isinstance(value, list):
+        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, Mapping)}
+        value = named.get("default")
+    return value if isinstance(value, str) else ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise CharterError(f"{path} does not exist; the folder must hold a tokenizer.json") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CharterError(f"{path} cannot be read: {error}") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(_read(path))
+    except ValueError as error:
+        raise CharterError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CharterError(f"{path} must hold a JSON object")
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", "utf-8")

@@ -1,0 +1,124 @@
+"""Preference model: a scalar score on the last token of a reply, trained on soft labels (Bai 2022a, section 2.3).
+
+Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); chosen and rejected stand behind one
+shared prompt, which is computed once. Step loss = weighted mean over pairs, whatever the microbatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.fitness import fitness
+from charter.ground.judge.preference_score import PreferenceModel, forward_scores
+from charter.ground.learn.batch import microbatches
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.loss import preference_loss
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.schedule import lr_at
+from charter.ground.learn.step import autocast, backward, check_finite, update
+from charter.ground.measure.metrics import scores
+from charter.ground.model.checkpoint import load_policy, save_preference
+from charter.ground.model.heads import ScoreHead
+from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.exhibits import read_triples
+from charter.ground.text.template import Template
+from charter.preference.pairs import Pair, encode, order, split
+from charter.preference.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a one-label classifier, samples/heldout_pairs.jsonl and samples/fitness.jsonl behind its metrics."""
+    model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
+    template = Template(tokenizer, tokenizer.template)
+    torch.manual_seed(derive_seed(out.seed, "head"))
+    if settings.lora:
+        add_lora(model, settings.lora.rank, settings.lora.alpha)
+    head = ScoreHead(model.shape.hidden_size).to(out.device)
+    train, heldout = (encode(settings, template, rows) for rows in split(settings, inputs, out.seed))
+    steps = order(train, settings, out.seed)
+
+    optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
+    saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
+    done, _ = saver.load()
+    out.log_truncate(done)
+    with out.progress("preference", len(steps), done) as bar:
+        for step in range(done, len(steps)):
+            loss, accuracy = _accumulate(model, head, steps[step], settings, out)
+            names = [pair.comparison.id for pair in steps[step]]
+            check_finite(loss, "loss", step, names)
+            share = lr_at(step, len(steps), 1.0, settings.warmup, settings.schedule)
+            norm = update(optimizer, share, settings.clip)
+            check_finite(norm, "gradient norm", step, names)
+            row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
+            if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
+                found = heldout_rows(PreferenceModel(model, head, template, out.device), heldout)
+                row["heldout_accuracy"] = sum(r["correct"] for r in found) / max(1, len(found))
+            out.log(step=step, pairs=(step + 1) * settings.batch, grad_norm=norm, **row)
+            saver.maybe(step + 1)
+            bar.advance(1, loss=loss, accuracy=accuracy)
+    if settings.lora:
+        merge_lora(model)
+    save_preference(model, head, tokenizer, out.path)
+    _measure(PreferenceModel(model, head, template, out.device), heldout, inputs, out)
+    out.write_json("counts.json", {"train_pairs": len(train), "heldout_pairs": len(heldout)})
+    out.metric("train_pairs", len(train))
+    out.metric("heldout_pairs", len(heldout))
+    out.metric("loss", last_logged(out.path, "loss"), unit="nats/pair")
+
+
+def _accumulate(
+    model: Transformer, head: ScoreHead, pairs: list[Pair], settings: Settings, out: Workspace
+) -> tuple[float, float]:
+    """Accumulate one step's gradient; returns its loss in nats per pair and the share of pairs ranked right."""
+    total_weight = sum(pair.weight for pair in pairs)
+    loss, right = 0.0, 0
+    for group in microbatches([pair.item.tokens for pair in pairs], settings.microbatch_tokens):
+        members = [pairs[i] for i in group]
+        with autocast(out.device, out.precision):
+            scores_R = forward_scores(model, head, [pair.item for pair in members], out.device)
+        p_B = torch.tensor([pair.comparison.p_chosen for pair in members], device=out.device)
+        weight_B = torch.tensor([pair.weight / total_weight for pair in members], device=out.device)
+        part = (preference_loss(scores_R[0::2], scores_R[1::2], p_B) * weight_B).sum()
+        loss += backward(part)
+        right += int((scores_R[0::2] > scores_R[1::2]).sum())
+    return loss, right / len(pairs)
+
+
+def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """One kept row a held-out pair; its id is the cluster: pairs of one first user turn share it."""
+    found = model.score([(p.comparison.messages, (p.comparison.chosen, p.comparison.rejected)) for p in pairs])
+    rows = []
+    for pair, (chosen, rejected) in zip(pairs, found, strict=True):
+        lengths = [len(reply) for reply in pair.item.replies]
+        rows.append(
+            {
+                "id": pair.comparison.id,
+                "axis": pair.comparison.axis,
+                "source": pair.comparison.source,
+                "chosen_score": chosen,
+                "rejected_score": rejected,
+                "p_chosen": pair.comparison.p_chosen,
+                "correct": chosen > rejected,
+                "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
+                "chosen_tokens": lengths[0],
+                "rejected_tokens": lengths[1],
+            }
+        )
+    return rows
+
+
+def _measure(model: PreferenceModel, heldout: Sequence[Pair], inputs: Inputs, out: Workspace) -> None:
+    out.write_jsonl("samples/heldout_pairs.jsonl", heldout_rows(model, heldout))
+    gate = fitness(model.score, read_triples(inputs.one("fitness").folder))
+    out.write_jsonl("samples/fitness.jsonl", gate.rows)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)

@@ -1,0 +1,77 @@
+"""Settings and roles of the preference room."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "preference"
+ROLES = {
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "comparisons": Role(kind="comparisons", many=True),
+    "heldout": Role(kind="comparisons", many=True, required=False),
+    "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
+}
+
+
+class Lora(BaseModel):
+    """Low-rank adapters instead of full weights; merged into the weights when saved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
+
+
+class Pairs(BaseModel):
+    """Which pairs are learnt from; all splits are by first user turn, so that no prompt stands on both sides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    part: Literal["all", "first", "second"] = Field(
+        "all", description="half of the prompts: a model of one half rewards, a model of the other grades"
+    )
+    heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
+    limit: int = Field(0, ge=0, description="most pairs taken of each input, drawn at random; 0 takes all")
+    ladder: bool = Field(True, description="teach the fixed reply's place between compliance and good refusals")
+
+
+class Settings(BaseModel):
+    """A preference model: one scalar on the last real token, trained on soft labels, axes blended by weight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(1, ge=1, description="passes over the comparisons (the paper takes one)")
+    batch: int = Field(8, ge=1, description="pairs per optimizer step")
+    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
+    context: int = Field(1024, ge=16, description="most tokens of prompt and reply; longer pairs lose old turns")
+    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    head_lr: float = Field(1e-3, gt=0, description="learning rate of the score head")
+    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    axis_weights: dict[str, float] = Field({}, description="loss weight of each axis; 1 where not named")
+    pairs: Pairs = Field(Pairs(), description="which pairs are learnt from and which are kept out")
+    lora: Lora | None = Field(None, description="train adapters only")
+    evaluate_every: int = Field(0, ge=0, description="steps between points of the learning curve; 0: only the end")
+    save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
+    parameters, pairs = sizes.parameters.get("policy"), sizes.rows.get("comparisons", 0)
+    if not parameters or not pairs:
+        return Estimate()
+    kept = pairs * (1 if settings.pairs.part == "all" else 0.5)
+    rate = 210 * (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    return Estimate(
+        minutes=settings.epochs * kept * 150 / rate / 60,
+        memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
+        disk_gib=4 * parameters / 2**30,
+    )

@@ -1,0 +1,149 @@
+"""The models of PPO in one place: policy, its frozen start, the critic, and the two preference models.
+
+With LoRA the frozen start is the policy with its adapters off; otherwise it is a second copy of the weights.
+A critic on the shared trunk is read while sampling, so values cost no pass of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.engine import Engine
+from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.loss import token_logprobs
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.step import autocast
+from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.heads import ValueHead
+from charter.ground.model.lora import adapter_off, add_lora
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.template import Template
+from charter.rl.rollout import Batch, Episode, Reply, all_replies, batch_of, groups
+from charter.rl.settings import Settings
+
+RATIO_TOLERANCE = 1e-3
+
+
+class Actor:
+    """Policy, reference, critic and graders, with the optimizer and resume state of the first and third."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
+        self.settings, self.device, self.precision = settings, out.device, out.precision
+        self.seed = out.seed
+        folder = checkpoint_folder(inputs.one("policy"))
+        self.model, self.tokenizer = load_policy(folder, out.device)
+        self.template = Template(self.tokenizer, self.tokenizer.template)
+        torch.manual_seed(derive_seed(out.seed, "adapters"))
+        self.reference: Transformer | None = None
+        if settings.lora:
+            add_lora(self.model, settings.lora.rank, settings.lora.alpha)
+        else:
+            self.reference = load_policy(folder, out.device)[0].requires_grad_(False)
+        self.value_head = ValueHead(self.model.shape.hidden_size).to(out.device)
+        self.value_trunk: Transformer | None = None
+        rates = [(self.model.parameters(), settings.lr), (self.value_head.parameters(), settings.value.lr)]
+        modules: dict[str, torch.nn.Module] = {"policy": self.model, "value": self.value_head}
+        if settings.value.trunk == "own":
+            self.value_trunk = load_policy(folder, out.device)[0]
+            rates.append((self.value_trunk.parameters(), settings.value.lr / 10))
+            modules["value_trunk"] = self.value_trunk
+        self.optimizer = adamw(rates, betas=(0.9, 0.95))
+        self.saver = Saver(out.state, modules, self.optimizer, settings.save_every)
+        self.reward = PreferenceModel.open(inputs.one("reward").folder, out.device)
+        heldout = inputs.optional("heldout_reward")
+        self.heldout = PreferenceModel.open(heldout.folder, out.device) if heldout else None
+        replies = settings.rollout.prompts * settings.rollout.replies
+        self.engine = Engine(self.model, self.tokenizer, slots=min(64, replies), probe=self._probe)
+        self.engine.ends |= {self.template.end_id}
+
+    def _probe(self, hidden_SD: Tensor) -> Tensor:
+        values_S: Tensor = self.value_head(hidden_SD)
+        return values_S
+
+    def sample(self, prompts: Sequence[tuple[Dialogue, str]], step: int) -> list[Episode]:
+        """A round of episodes; each reply's seed depends on the run's seed, the round and its place alone."""
+        episodes = [Episode(d, source, self.template.encode_prompt(d.messages)) for d, source in prompts]
+        how = self.settings.rollout
+        sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens)
+        if not sampling.own_distribution:
+            raise CharterError("rollouts must sample the policy's own distribution: temperature above 0, no cuts")
+        found = self.engine.generate(
+            [e.prompt for e in episodes],
+            sampling,
+            n=how.replies,
+            seeds=[derive_seed(self.seed, "rollout", step, i) for i in range(len(episodes))],
+        )
+        for episode, completions in zip(episodes, found, strict=True):
+            episode.replies = [Reply(c.ids, c.text, c.stop, c.logprobs, c.probes) for c in completions]
+        if self.value_trunk is not None:
+            self._own_values(episodes)
+        return episodes
+
+    def score(self, episodes: Sequence[Episode]) -> None:
+        """Fill in the scores of the model that RL maximises and of the one it never sees."""
+        items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
+        for episode, scores in zip(episodes, self.reward.score(items), strict=True):
+            for reply, value in zip(episode.replies, scores, strict=True):
+                reply.score = value - (self.settings.rollout.missing_end if reply.stop == "length" else 0.0)
+        if self.heldout is not None:
+            for episode, scores in zip(episodes, self.heldout.score(items), strict=True):
+                for reply, value in zip(episode.replies, scores, strict=True):
+                    reply.heldout = value
+
+    def reference_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
+        """log pi_0 of every reply token, [N]."""
+        off = adapter_off(self.model) if self.reference is None else nullcontext()
+        with torch.no_grad(), off:
+            return self._logprobs(self.reference or self.model, episodes)
+
+    def _logprobs(self, model: Transformer, episodes: Sequence[Episode]) -> Tensor:
+        parts = []
+        for members in groups(episodes, self.settings.microbatch_tokens):
+            batch = batch_of(members, self.device)
+            with autocast(self.device, self.precision):
+                hidden_ND = model.hidden(batch.ids, batch.layout)[batch.predicts]
+                parts.append(
+                    token_logprobs(
+                        hidden_ND, model.head_weight(), batch.targets, self.settings.rollout.temperature
+                    )[0]
+                )
+        return torch.cat(parts)
+
+    def values(self, batch: Batch, hidden_ND: Tensor) -> Tensor:
+        """The critic's values [N] of a batch whose policy hidden states are `hidden_ND`."""
+        if self.value_trunk is not None:
+            hidden_ND = self.value_trunk.hidden(batch.ids, batch.layout)[batch.predicts]
+        values_N: Tensor = self.value_head(hidden_ND).float()
+        return values_N
+
+    def _own_values(self, episodes: Sequence[Episode]) -> None:
+        replies = iter(all_replies(episodes))
+        with torch.no_grad():
+            for members in groups(episodes, self.settings.microbatch_tokens):
+                batch = batch_of(members, self.device)
+                flat = self.values(batch, torch.empty(0)).tolist()
+                for reply in (next(replies) for e in members for _ in e.replies):
+                    reply.values, flat = flat[: len(reply.ids)], flat[len(reply.ids) :]
+
+    def check_ratio_one(self, episodes: Sequence[Episode], old_N: Tensor) -> None:
+        """Before the first update sampling and training must agree on every log-probability: ratio 1."""
+        with torch.no_grad():
+            gap = float((self._logprobs(self.model, episodes) - old_N).abs().max())
+        limit = RATIO_TOLERANCE if self.precision == "float32" else 0.5
+        if gap > limit:
+            raise CharterError(
+                f"sampling and training disagree by {gap:.2g} nats on a token (at most {limit:g} expected); "
+                "the rollouts would be off-policy: please report this with the model's config.json"
+            )

@@ -1,0 +1,84 @@
+"""What a round aims at (old log-probabilities, KL, advantages, returns) and one optimizer step towards it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from charter.ground.learn.loss import token_logprobs
+from charter.ground.learn.step import autocast, backward
+from charter.rl.actor import Actor
+from charter.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
+from charter.rl.rollout import Episode, all_replies, batch_of, groups
+from charter.rl.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """All [N], in the order of the episodes' reply tokens; `starts` gives each episode's first token."""
+
+    old: Tensor
+    reference: Tensor
+    kl: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    starts: list[int]
+
+
+def targets_of(
+    episodes: Sequence[Episode], scores: Sequence[float], coefficient: float, settings: Settings, actor: Actor
+) -> Targets:
+    """Frozen figures of a round. KL is estimated on the samples: log pi(token) - log pi_0(token)."""
+    replies = all_replies(episodes)
+    lengths = [len(r.ids) for r in replies]
+    old_N = torch.tensor([p for r in replies for p in r.log_probs], device=actor.device)
+    values_N = torch.tensor([v for r in replies for v in r.values], device=actor.device)
+    reference_N = actor.reference_logprobs(episodes)
+    kl_N = old_N - reference_N
+    reward_N = rewards(scores, kl_N, lengths, coefficient, settings.kl.form == "token")
+    advantage_N, return_N = advantages(reward_N, values_N, lengths, settings.gamma, settings.gae_lambda)
+    starts, at = [], 0
+    for episode in episodes:
+        starts.append(at)
+        at += sum(len(r.ids) for r in episode.replies)
+    return Targets(old_N, reference_N, kl_N, values_N, whiten(advantage_N), return_N, starts)
+
+
+def accumulate(
+    actor: Actor, episodes: Sequence[Episode], chosen: Sequence[int], targets: Targets, settings: Settings
+) -> dict[str, float]:
+    """Accumulate the gradient of one minibatch (the episodes numbered `chosen`); returns means over its tokens.
+
+    loss = mean over reply tokens of the clipped objective + coefficient * mean value loss, whatever the microbatches.
+    """
+    total = sum(len(r.ids) for i in chosen for r in episodes[i].replies)
+    sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl"), 0.0)
+    numbered = {id(episodes[i]): i for i in chosen}
+    for members in groups([episodes[i] for i in chosen], settings.microbatch_tokens):
+        rows = [n for e in members for n in _tokens(e, targets.starts[numbered[id(e)]])]
+        at = torch.tensor(rows, device=actor.device)
+        batch = batch_of(members, actor.device)
+        with autocast(actor.device, actor.precision):
+            hidden_ND = actor.model.hidden(batch.ids, batch.layout)[batch.predicts]
+            new_N, entropy_N = token_logprobs(
+                hidden_ND, actor.model.head_weight(), batch.targets, settings.rollout.temperature
+            )
+            value_N = actor.values(batch, hidden_ND)
+        policy = policy_loss(new_N, targets.old[at], targets.advantages[at], settings.clip)
+        critic = value_loss(value_N, targets.values[at], targets.returns[at], settings.value.clip)
+        loss = (policy.loss + settings.value.coefficient * critic) / total
+        sums["loss"] += backward(loss)
+        sums["policy_loss"] += float(policy.loss.detach()) / total
+        sums["value_loss"] += float(critic.detach()) / total
+        sums["clip_fraction"] += policy.clipped / total
+        sums["approx_kl"] += policy.approx_kl / total
+        sums["entropy"] += float(entropy_N.sum()) / total
+    return sums
+
+
+def _tokens(episode: Episode, start: int) -> range:
+    return range(start, start + sum(len(r.ids) for r in episode.replies))

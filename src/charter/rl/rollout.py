@@ -1,0 +1,82 @@
+"""A round of the policy's replies and everything PPO needs to know of them, laid end to end.
+
+Letters: N reply tokens of the round, T tokens of a flat row, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from charter.ground.learn.batch import microbatches
+from charter.ground.model.layout import Layout, join, tree
+from charter.ground.text.dialogue import Dialogue
+
+
+@dataclass(slots=True)
+class Reply:
+    """One sampled reply: its tokens, the policy's log-probabilities while sampling, and the critic's values."""
+
+    ids: list[int]
+    text: str
+    stop: str
+    log_probs: list[float]
+    values: list[float]
+    score: float = 0.0
+    heldout: float | None = None
+
+
+@dataclass(slots=True)
+class Episode:
+    """A prompt and its replies, which share it."""
+
+    dialogue: Dialogue
+    source: str
+    prompt: list[int]
+    replies: list[Reply] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt) + sum(len(r.ids) for r in self.replies)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Flat row of some episodes: ids [T], layout, and per reply token the row that predicts it [N] and itself [N]."""
+
+    ids: Tensor
+    layout: Layout
+    predicts: Tensor
+    targets: Tensor
+
+
+def batch_of(episodes: Sequence[Episode], device: str) -> Batch:
+    """Prompts once, replies as branches; a reply's first token is predicted by the prompt's last."""
+    ids: list[int] = []
+    predicts: list[int] = []
+    targets: list[int] = []
+    for episode in episodes:
+        ids += episode.prompt
+        last = len(ids) - 1
+        for reply in episode.replies:
+            start = len(ids)
+            predicts += [last, *range(start, start + len(reply.ids) - 1)]
+            targets += reply.ids
+            ids += reply.ids
+    layout = join([tree(len(e.prompt), [len(r.ids) for r in e.replies]) for e in episodes])
+    ids_T, predicts_N, targets_N = (torch.tensor(row, device=device) for row in (ids, predicts, targets))
+    return Batch(ids_T, layout.to(device), predicts_N, targets_N)
+
+
+def groups(episodes: Sequence[Episode], most_tokens: int) -> list[list[Episode]]:
+    """Episodes in microbatches of at most `most_tokens` tokens, in order."""
+    cut = microbatches([e.tokens for e in episodes], most_tokens)
+    return [[episodes[i] for i in group] for group in cut]
+
+
+def all_replies(episodes: Sequence[Episode]) -> list[Reply]:
+    """Replies in the order of their tokens in [N]."""
+    return [reply for episode in episodes for reply in episode.replies]

@@ -1,0 +1,112 @@
+"""Settings and roles of the rl room."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "policy"
+ROLES = {
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "reward": Role(kind="checkpoint", variant="preference"),
+    "heldout_reward": Role(kind="checkpoint", variant="preference", required=False),
+    "prompts": Role(kind="dialogues", many=True),
+}
+
+
+class Lora(BaseModel):
+    """Low-rank adapters on the policy; the reference is then the same weights with the adapters off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(16, ge=1, description="rank of each adapter")
+    alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
+
+
+class Rollout(BaseModel):
+    """How the policy acts. Its own distribution is sampled, so there is no top-k, top-p or penalty to set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: int = Field(16, ge=1, description="prompts per step")
+    replies: int = Field(1, ge=1, description="replies per prompt, sharing one prefill")
+    max_tokens: int = Field(48, ge=1, description="longest reply, in tokens")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature; also used by the log-probabilities")
+    missing_end: float = Field(0.0, ge=0, description="taken off the score of a reply cut at max_tokens")
+
+
+class Kl(BaseModel):
+    """The penalty that keeps the policy near its start: r = r_PM - coefficient * KL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
+    form: Literal["token", "sequence"] = Field("token", description="charge KL where it arises or at the end")
+    adaptive_target: float = Field(0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed")
+    horizon: float = Field(1000.0, gt=0, description="replies over which the adaptive lambda moves")
+    stop_at: float = Field(0.0, ge=0, description="end training once mean KL a reply exceeds this; 0: never")
+
+
+class Value(BaseModel):
+    """The critic: a linear head on the policy's trunk or on a trunk of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trunk: Literal["shared", "own"] = Field("shared", description="shared costs nothing, own learns on its own")
+    coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
+    clip: float = Field(0.2, ge=0, description="clip range around the old value; 0: free")
+    lr: float = Field(1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)")
+
+
+class Settings(BaseModel):
+    """PPO against a preference model with a KL penalty to the starting policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(8, ge=1, description="rollout-and-update rounds")
+    epochs: int = Field(1, ge=1, description="passes over each round's replies")
+    minibatches: int = Field(1, ge=1, description="optimizer steps per pass")
+    lr: float = Field(2e-6, gt=0, description="learning rate of the policy, constant after the warm-up")
+    warmup: int = Field(0, ge=0, description="rounds of linear warm-up")
+    clip: float = Field(0.2, gt=0, description="clip range of the probability ratio")
+    gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
+    whiten_scores: bool = Field(True, description="scale scores to mean 0, variance 1 over the last rounds")
+    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
+    rollout: Rollout = Field(Rollout(), description="how replies are sampled")
+    kl: Kl = Field(Kl(), description="the penalty")
+    value: Value = Field(Value(), description="the critic")
+    lora: Lora | None = Field(None, description="train adapters only")
+    save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
+
+    @model_validator(mode="after")
+    def _enough_replies(self) -> Settings:
+        replies = self.rollout.prompts * self.rollout.replies
+        if self.minibatches > replies:
+            raise ValueError(f"minibatches ({self.minibatches}) must not exceed the {replies} replies of a step")
+        return self
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time of sampling (300 tokens/s at 135M on two cores) and of about five passes over prompts and replies."""
+    parameters = sizes.parameters.get("policy")
+    if not parameters:
+        return Estimate()
+    scale = (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    replies = settings.rollout.prompts * settings.rollout.replies
+    sampled = replies * settings.rollout.max_tokens
+    learned = (replies * 40 + sampled) * (1 + settings.epochs)
+    seconds = settings.steps * (sampled / (300 * scale) + learned / (210 * scale))
+    copies = 4 if settings.lora else 16
+    return Estimate(
+        minutes=seconds / 60,
+        memory_gib=(parameters * (copies + 4 + 8) + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
+        disk_gib=4 * parameters / 2**30,
+    )

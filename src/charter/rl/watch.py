@@ -1,0 +1,88 @@
+"""What a round looked like: reward by source, KL, entropy, length, and the signs of over-optimisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from charter.ground.artifact.curves import read_log
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.detect import is_boilerplate, is_loop, is_refusal
+from charter.rl.learning import Targets
+from charter.rl.ppo import explained_variance
+from charter.rl.rollout import Episode, all_replies
+from charter.rl.settings import Settings
+
+FINAL = ("reward", "reward_heldout", "kl", "entropy", "clip_fraction", "explained_variance", "tokens")
+
+
+@dataclass(slots=True)
+class Scale:
+    """Mean and spread of all scores so far (Welford), so that lambda means the same for any preference model."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, scores: Sequence[float]) -> None:
+        """Take in a round's scores."""
+        for score in scores:
+            self.count += 1
+            delta = score - self.mean
+            self.mean += delta / self.count
+            self.squares += delta * (score - self.mean)
+
+    def apply(self, score: float) -> float:
+        """The score in standard deviations from the mean."""
+        spread = math.sqrt(self.squares / self.count) if self.count else 0.0
+        return (score - self.mean) / spread if spread > 0 else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the resume state."""
+        return asdict(self)
+
+
+def label(source: str) -> str:
+    """A short name for a prompt source: `shipped:red_team.train` -> `red_team`."""
+    return source.rsplit(":", 1)[-1].rsplit("/", 1)[-1].split(".")[0]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def watch(
+    episodes: Sequence[Episode], targets: Targets, figures: dict[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies."""
+    replies = all_replies(episodes)
+    count = len(replies)
+    row: dict[str, Any] = {
+        "reward": _mean([r.score for r in replies]),
+        "reward_heldout": _mean([r.heldout for r in replies]),
+        "kl": float(targets.kl.sum()) / count,
+        "explained_variance": explained_variance(targets.values, targets.returns),
+        "tokens": _mean([len(r.ids) for r in replies]),
+        "cut": _mean([r.stop == "length" for r in replies]),
+        "refusal": _mean([is_refusal(r.text) for r in replies]),
+        "boilerplate": _mean([is_boilerplate(r.text) for r in replies]),
+        "loop": _mean([is_loop(r.text) for r in replies]),
+    }
+    for source in dict.fromkeys(label(e.source) for e in episodes):
+        row[f"reward_{source}"] = _mean([r.score for e in episodes if label(e.source) == source for r in e.replies])
+    return row | figures
+
+
+def final_metrics(out: Workspace, stopped: bool) -> None:
+    """The last round's figures, and whether training ended early on KL."""
+    rows = read_log(out.path)
+    for name in FINAL:
+        if rows and rows[-1].get(name) is not None:
+            out.metric(name, rows[-1][name])
+    counts = {"rounds": len(rows), "stopped_on_kl": int(stopped)}
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)

@@ -1,0 +1,189 @@
+"""The run directory: finished artifacts, the one being made, those superseded, and who may write.
+
+runs/<recipe>/<step>/                 a finished artifact
+runs/<recipe>/.partial/<step>/        a step being made: manifest.json, files/, state/
+runs/<recipe>/.superseded/<step>-<id12>/   finished artifacts that others replaced; found again by id
+runs/<recipe>/run.json                the recipe as resolved, the order and the ids of its steps
+runs/<recipe>/.lock                   held by the process that writes here
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import SUPERSEDED
+from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest
+from charter.ground.artifact.store import fsync_folder, publish, read_manifest, remove_folder, verify_files
+from charter.ground.settings.execution import Execution
+from charter.runner.plan import RUN_FILE, PlannedStep
+
+Action = Literal["reused", "restore", "publish", "resume", "run"]
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is on disk for a planned step, and so what is to be done; notes are for the reader."""
+
+    action: Action
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    refusal: str | None = None
+
+
+class RunDirectory:
+    """The directory of one run. Reading needs no lock; everything that moves or writes is done under it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def finished(self, step: str) -> Path:
+        """Where the finished artifact of a step lies."""
+        return self.path / step
+
+    def partial(self, step: str) -> Path:
+        """Where a step is made."""
+        return self.path / PARTIAL / step
+
+    @property
+    def run_file(self) -> Path:
+        """The path of run.json."""
+        return self.path / RUN_FILE
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes out. Raises CharterError when one is in."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise CharterError(
+                    f"{self.path} is in use by process {owner}: wait for it, stop it, or choose another "
+                    "directory with --out"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def look(self, planned: PlannedStep, environment: Environment) -> Standing:
+        """Finds out what a step needs, without changing anything."""
+        notes: list[str] = []
+        folder = self.finished(planned.name)
+        if folder.exists():
+            problem = damage(folder, planned.id)
+            if problem is None:
+                return Standing("reused", folder)
+            if problem:
+                notes.append(f"{planned.name} is damaged and made again: {problem}")
+        for folder in self.superseded(planned.name):
+            if damage(folder, planned.id) is None:
+                return Standing("restore", folder, tuple(notes))
+        partial = self.partial(planned.name)
+        if (partial / "files" / MANIFEST).is_file() and damage(partial / "files", planned.id) is None:
+            return Standing("publish", partial, tuple(notes))
+        if partial.exists():
+            try:
+                manifest = read_manifest(partial)
+            except CharterError:
+                return Standing("run", None, tuple(notes))
+            if manifest.id == planned.id or self._elsewhere(planned, manifest):
+                return Standing(
+                    "resume", partial, tuple(notes), refuse_resume(self.path, manifest, environment)
+                )
+            notes.append(f"{planned.name}: unfinished work under other settings is discarded")
+        return Standing("run", None, tuple(notes))
+
+    def superseded(self, step: str) -> list[Path]:
+        """Folders of finished artifacts of a step that others replaced."""
+        return sorted((self.path / SUPERSEDED).glob(f"{step}-*"))
+
+    def publish(self, step: str) -> None:
+        """Moves the finished files of a step into place and removes what the work left behind.
+
+        Killed before the rename, the next run finds the done manifest and publishes; after it, it finds the
+        artifact, and leftovers are removed with the next work of the step.
+        """
+        # the state is of no use without the files: from here on this is no resumable work any more
+        (self.partial(step) / MANIFEST).unlink(missing_ok=True)
+        self.supersede(step)
+        publish(self.partial(step) / "files", self.finished(step))
+        remove_folder(self.partial(step))
+
+    def restore(self, step: str, folder: Path) -> None:
+        """Puts a superseded artifact back into place."""
+        self.supersede(step)
+        publish(folder, self.finished(step))
+
+    def supersede(self, step: str) -> None:
+        """Moves what lies in the step's place, if anything, to .superseded/<step>-<id12>."""
+        folder = self.finished(step)
+        if not folder.exists():
+            return
+        try:
+            manifest = read_manifest(folder)
+            mark = manifest.id[:12] + ("-damaged" if verify_files(folder, manifest) else "")
+        except CharterError:
+            mark = "damaged"
+        shelf = self.path / SUPERSEDED
+        shelf.mkdir(exist_ok=True)
+        target, count = shelf / f"{step}-{mark}", 1
+        while target.exists():
+            count += 1
+            target = shelf / f"{step}-{mark}-{count}"
+        os.rename(folder, target)
+        fsync_folder(shelf)
+        fsync_folder(self.path)
+
+    def discard_partial(self, step: str) -> None:
+        """Removes the unfinished work of a step."""
+        remove_folder(self.partial(step))
+
+    def _elsewhere(self, planned: PlannedStep, manifest: Manifest) -> bool:
+        """Whether unfinished work is this very step, only on another device or in another precision."""
+        made_in = manifest.environment
+        return manifest.id == planned.id_under(Execution(made_in.device, made_in.precision))
+
+
+def damage(folder: Path, identity: str) -> str | None:
+    """None when a folder holds the artifact of that id, done and intact; "" when it holds another one; else
+    what is wrong with it."""
+    try:
+        manifest = read_manifest(folder)
+    except CharterError as error:
+        return str(error)
+    if manifest.id != identity or manifest.status != "done":
+        return ""
+    problems = verify_files(folder, manifest)
+    return problems[0] if problems else None
+
+
+def refuse_resume(run: Path, manifest: Manifest, environment: Environment) -> str | None:
+    """Why unfinished work must not go on here, or None; its numbers would differ from an unbroken run's."""
+    before = manifest.environment
+    for name, old, new in (
+        ("torch version", before.torch, environment.torch),
+        ("threads", before.threads, environment.threads),
+        ("device", before.device, environment.device),
+        ("precision", before.precision, environment.precision),
+    ):
+        if old != new:
+            again = {
+                "threads": f"run with OMP_NUM_THREADS={old}",
+                "torch version": f"install torch {old}",
+                "device": f"run with --device {old}",
+                "precision": f"run with --precision {old}",
+            }[name]
+            return (
+                f"step {manifest.step} was begun with {name} {old} and would go on with {new}, which gives "
+                f"other numbers: {again}, or drop the unfinished work with `charter gc {run} --partial`"
+            )
+    return None

@@ -1,0 +1,254 @@
+"""Runs a plan: each step reused, restored, resumed or made, and published whole."""
+
+import errno
+import json
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing, digest_file, digest_tree
+from charter.ground.artifact.progress import Progress
+from charter.ground.artifact.store import (
+    atomic_write,
+    read_manifest,
+    record_files,
+    verify_files,
+    write_manifest,
+)
+from charter.ground.artifact.workspace import Workspace
+from charter.runner.directory import RunDirectory
+from charter.runner.identity import environment_of, source_of
+from charter.runner.plan import Plan, PlannedStep
+from charter.runner.rooms import room_runner
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What running the steps of one plan needs."""
+
+    plan: Plan
+    directory: RunDirectory
+    environment: Environment
+    progress: Progress
+
+    def run(self, planned: PlannedStep) -> None:
+        """Brings one step to its finished artifact. Raises CharterError; unfinished work is kept."""
+        name = planned.name
+        standing = self.directory.look(planned, self.environment)
+        for note in standing.notes:
+            self.progress.note(note)
+        if standing.refusal is not None:
+            raise CharterError(standing.refusal)
+        if standing.action == "reused":
+            if not (self.directory.partial(name) / MANIFEST).exists():
+                self.directory.discard_partial(name)  # what a process killed while publishing left behind
+            self.progress.note(f"{name}: reused")
+        elif standing.action == "restore" and standing.folder is not None:
+            self.directory.restore(name, standing.folder)
+            self.progress.note(f"{name}: reused (it was superseded and is put back)")
+        elif standing.action == "publish":
+            self.directory.publish(name)
+            self.progress.note(f"{name}: done")
+        else:
+            if standing.action == "run":
+                self.directory.discard_partial(name)
+            self.progress.note(f"{name}: {'resumed' if standing.action == 'resume' else 'started'}")
+            self._make(planned)
+            self.progress.note(f"{name}: done")
+
+    def _make(self, planned: PlannedStep) -> None:
+        """Runs the room in the partial folder and publishes what it made."""
+        check_inputs(planned)
+        folder = self.directory.partial(planned.name)
+        manifest = self._begin(planned, folder)
+        (folder / "files" / MANIFEST).unlink(missing_ok=True)
+        out = Workspace(
+            folder,
+            step=planned.name,
+            seed=planned.seed,
+            device=self.environment.device,
+            precision=self.environment.precision,
+            progress=self.progress,
+        )
+        out.variant = planned.room.variant
+        began = time.monotonic()
+        with _failures(folder, manifest, began):
+            room_runner(planned.room)(planned.settings, Inputs(planned.inputs), out)
+            timing = _timing(manifest, began)
+            finished = manifest.model_copy(
+                update={
+                    "status": "done",
+                    "variant": out.variant,
+                    "files": record_files(out.path),
+                    "metrics": out.metrics,
+                    "timing": timing,
+                    "error": None,
+                }
+            )
+            write_manifest(out.path, finished)
+            self.directory.publish(planned.name)
+
+    def _begin(self, planned: PlannedStep, folder: Path) -> Manifest:
+        """Writes the started manifest; a resume keeps the time that was spent before."""
+        folder.mkdir(parents=True, exist_ok=True)
+        timing = Timing(started=datetime.now(UTC).isoformat(timespec="seconds"))
+        if (folder / MANIFEST).is_file():
+            timing = read_manifest(folder).timing
+        manifest = Manifest(
+            kind=planned.room.product,
+            variant=planned.room.variant,
+            id=planned.id,
+            status="started",
+            step=planned.name,
+            room=planned.room.name,
+            recipe=self.plan.recipe.name,
+            asked=planned.step.settings,
+            resolved=planned.resolved,
+            parents=list(planned.parents),
+            external=list(planned.external),
+            source=source_of(planned.room),
+            environment=self.environment,
+            seed=planned.seed,
+            timing=timing,
+        )
+        write_manifest(folder, manifest)
+        return manifest
+
+
+def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
+    """Runs all steps of a plan (or those that `until` needs) in the plan's run directory.
+
+    Raises CharterError with one line: a directory in use, a resume under another environment, a full or
+    read-only disk, or whatever a room refuses. What is finished stays; what isn't can be resumed.
+    """
+    chosen = plan.until(until)
+    directory = RunDirectory(plan.run)
+    runner = Runner(plan, directory, environment_of(plan.execution), progress)
+    with disk_errors(str(plan.run)), directory.lock():
+        write_run_file(plan, directory)
+        for planned in chosen:
+            runner.run(planned)
+
+
+def write_run_file(plan: Plan, directory: RunDirectory) -> None:
+    """Writes run.json: the recipe as resolved, the order and the ids of its steps."""
+    recipe = plan.recipe.model_dump(mode="json", by_alias=True)
+    for entry in recipe["steps"]:
+        entry["settings"] = next(p.resolved for p in plan.steps if p.name == entry["name"])
+    steps = [
+        {
+            "name": planned.name,
+            "room": planned.room.name,
+            "kind": planned.room.product,
+            "variant": planned.room.variant,
+            "id": planned.id,
+            "parents": [parent.step for parent in planned.parents if parent.path == parent.step],
+        }
+        for planned in plan.steps
+    ]
+    content = {
+        "format": 1,
+        "recipe": recipe,
+        "execution": {"device": plan.execution.device, "precision": plan.execution.precision},
+        "order": [planned.name for planned in plan.steps],
+        "steps": steps,
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    if not directory.run_file.exists() or directory.run_file.read_text("utf-8") != text:
+        atomic_write(directory.run_file, text)
+
+
+def check_inputs(planned: PlannedStep) -> None:
+    """Refuses inputs that changed since the plan: a user's file, or a damaged artifact of another run."""
+    outside = {(record.role, record.digest): record for record in planned.external if record.path is not None}
+    foreign = {parent.id for parent in planned.parents if parent.path != parent.step}
+    for entry in planned.inputs:
+        if entry.path is None:
+            continue
+        if entry.id in foreign:
+            problems = verify_files(entry.path, read_manifest(entry.path))
+            if problems:
+                raise CharterError(f"step {planned.name}: {entry.path} is damaged: {problems[0]}")
+        elif (entry.role, entry.id) in outside:
+            path = entry.path
+            digest = digest_tree(path) if path.is_dir() else digest_file(path) if path.exists() else ""
+            if digest != entry.id:
+                raise CharterError(f"step {planned.name}: {path} changed since the plan was made; run again")
+
+
+@contextmanager
+def disk_errors(where: str) -> Iterator[None]:
+    """Turns a full or forbidden disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        place = error.filename or where
+        raise CharterError(
+            f"{_DISK[error.errno]} ({place}): make room or choose another directory with --out, then run "
+            "again; finished steps and resumable work are kept"
+        ) from error
+
+
+@contextmanager
+def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
+    """Records why a step stopped in its partial manifest, and turns what nobody foresaw into one line."""
+    try:
+        yield
+    except CharterError as error:
+        _record(folder, manifest, began, str(error))
+        raise CharterError(f"step {manifest.step}: {error}") from error
+    except OSError as error:
+        _record(folder, manifest, began, str(error))
+        if error.errno in _DISK:
+            raise
+        raise _unforeseen(folder, manifest, error) from error
+    except Exception as error:
+        _record(folder, manifest, began, f"{type(error).__name__}: {error}")
+        if "os error 28" in str(error) or "No space left" in str(error):
+            raise OSError(errno.ENOSPC, "the disk is full", str(folder)) from error
+        raise _unforeseen(folder, manifest, error) from error
+    except KeyboardInterrupt:
+        _record(folder, manifest, began, None)
+        raise
+
+
+def _record(folder: Path, manifest: Manifest, began: float, error: str | None) -> None:
+    """Best effort: a full disk must not hide the first error."""
+    update = {"status": "failed" if error else "started", "error": error, "timing": _timing(manifest, began)}
+    try:
+        if (folder / MANIFEST).is_file():
+            write_manifest(folder, manifest.model_copy(update=update))
+    except OSError:
+        return
+
+
+def _unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterError:
+    """One line for an error that no code foresaw; the traceback is kept beside the unfinished work."""
+    report = folder / "traceback.txt"
+    try:
+        report.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        place = f"; the traceback is in {report}"
+    except OSError:
+        place = ""
+    return CharterError(f"step {manifest.step}: {type(error).__name__}: {error}{place}")
+
+
+def _timing(manifest: Manifest, began: float) -> Timing:
+    spent = manifest.timing.seconds + time.monotonic() - began
+    return Timing(started=manifest.timing.started, seconds=round(spent, 3))

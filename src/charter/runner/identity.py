@@ -1,0 +1,128 @@
+"""What decides an artifact's content, and the id that is its hash."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+import charter
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import (
+    FORMAT,
+    Environment,
+    Source,
+    canonical_json,
+    digest_text,
+    digest_tree,
+)
+from charter.ground.settings.execution import Execution
+from charter.runner.rooms import Room, room_folder
+
+PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "scipy")
+_NOT_SOURCE = frozenset({"README.md", ".DS_Store"})
+
+
+def package_folder() -> Path:
+    """The folder of the charter package."""
+    return Path(str(charter.__file__)).parent
+
+
+@functools.cache
+def ground_digest() -> str:
+    """Digest of the sources of the whole ground."""
+    return digest_tree(package_folder() / "ground", _NOT_SOURCE)
+
+
+@functools.cache
+def source_digest(package: str) -> str:
+    """Digest of the sources of a room (named by its package) and of the whole ground."""
+    return digest_text(canonical_json([digest_tree(room_folder(package), _NOT_SOURCE), ground_digest()]))
+
+
+@functools.cache
+def source_state() -> tuple[str | None, bool | None]:
+    """Git commit and dirty flag of the checkout that charter runs from; (None, None) when installed."""
+    folder = package_folder()
+
+    def git(*words: str) -> str | None:
+        try:
+            command = ["git", "-C", str(folder), *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # an installed package may lie inside somebody else's repository: ask whether it is tracked
+    if git("ls-files", "--error-unmatch", "building.py") is None:
+        return None, None
+    changed = git("status", "--porcelain", "--", str(folder))
+    return git("rev-parse", "HEAD"), None if changed is None else bool(changed)
+
+
+def source_of(room: Room) -> Source:
+    """The code record of a manifest."""
+    commit, dirty = source_state()
+    return Source(commit=commit, dirty=dirty, digest=source_digest(room.package))
+
+
+def version_of(package: str) -> str:
+    """The installed version of a package, without loading it; "" when it isn't installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def physical_cores() -> int:
+    """Physical processor cores that this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def thread_count() -> int:
+    """The threads that torch will compute with: OMP_NUM_THREADS (the launcher sets it) or physical cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdigit() and int(asked) > 0 else physical_cores()
+
+
+def environment_of(execution: Execution) -> Environment:
+    """The facts of this machine that a manifest records and a resume compares."""
+    return Environment(
+        python=platform.python_version(),
+        torch=version_of("torch"),
+        threads=thread_count(),
+        device=execution.device,
+        precision=execution.precision,
+        platform=f"{sys.platform}-{platform.machine()}",
+        packages={name: version for name in PACKAGES if (version := version_of(name))},
+    )
+
+
+def step_id(
+    room: Room, resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
+) -> str:
+    """The id: sha256 over everything that decides what the step makes.
+
+    Inputs count by role, in the recipe's order, with the ids of artifacts and the digests of sources. Where
+    artifacts lie and what steps are called doesn't matter; the seed carries the step's name.
+    """
+    by_role: dict[str, list[str]] = {}
+    for entry in inputs:
+        by_role.setdefault(entry.role, []).append(entry.id)
+    facts = {
+        "format": FORMAT,
+        "room": room.name,
+        "settings": resolved,
+        "inputs": by_role,
+        "seed": seed,
+        "device": execution.device,
+        "precision": execution.precision,
+        "source": source_digest(room.package),
+    }
+    return digest_text(canonical_json(facts))

@@ -1,0 +1,236 @@
+"""From a recipe to a plan: steps in order, roles filled and checked, settings resolved, ids computed.
+
+Everything that can be wrong with a recipe is found here, before anything starts.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import MANIFEST, External, Parent
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.problems import first_problem, suggest
+from charter.ground.settings.recipe import Recipe, Step
+from charter.ground.settings.roles import Role
+from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
+from charter.runner.identity import step_id
+from charter.runner.rooms import Room, open_room
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step that is ready to run; `inputs` name the folders where parents lie or will lie."""
+
+    step: Step
+    room: Room
+    settings: BaseModel
+    resolved: dict[str, object]
+    inputs: tuple[Input, ...]
+    parents: tuple[Parent, ...]
+    external: tuple[External, ...]
+    seed: int
+    id: str
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.step.name
+
+    def id_under(self, execution: Execution) -> str:
+        """The id that the same work has on another device or in another precision."""
+        return step_id(self.room, self.resolved, self.inputs, self.seed, execution)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of a recipe in the order in which they run."""
+
+    recipe: Recipe
+    run: Path
+    execution: Execution
+    steps: tuple[PlannedStep, ...]
+
+    def until(self, name: str | None) -> tuple[PlannedStep, ...]:
+        """The step of that name with all that it needs; every step for None."""
+        if name is None:
+            return self.steps
+        by_name = {planned.name: planned for planned in self.steps}
+        if name not in by_name:
+            raise CharterError(f"--until {name}: there is no such step; {suggest(name, by_name)}")
+        needed = {name}
+        for planned in reversed(self.steps):
+            if planned.name in needed:
+                needed |= {parent.step for parent in planned.parents if parent.path == parent.step}
+        return tuple(planned for planned in self.steps if planned.name in needed)
+
+
+@dataclass
+class _Planner:
+    """What planning a step needs to know of the recipe and of the steps before it."""
+
+    recipe: Recipe
+    folder: Path
+    run: Path
+    execution: Execution
+    done: dict[str, PlannedStep]
+
+    def plan(self, step: Step) -> PlannedStep:
+        """Checks one step whose parents are planned."""
+        room = open_room(step.room, f"step {step.name}: ")
+        try:
+            settings = room.settings.model_validate(step.settings)
+        except ValidationError as error:
+            problem = first_problem(error, room.settings)
+            raise CharterError(f"step {step.name} (room {room.name}): {problem}") from None
+        inputs: list[Input] = []
+        parents: list[Parent] = []
+        external: list[External] = []
+        for role, refs in self._references(step, room):
+            for ref in refs:
+                entry, record = self._fill(step, role, ref, room.roles[role])
+                inputs.append(entry)
+                if isinstance(record, Parent):
+                    parents.append(record)
+                else:
+                    external.append(record)
+        resolved = settings.model_dump(mode="json")
+        seed = derive_seed(self.recipe.seed, step.name)
+        identity = step_id(room, resolved, inputs, seed, self.execution)
+        return PlannedStep(
+            step, room, settings, resolved, tuple(inputs), tuple(parents), tuple(external), seed, identity
+        )
+
+    def _references(self, step: Step, room: Room) -> list[tuple[str, list[str]]]:
+        """The references of each role in the room's order, with defaults filled in."""
+        for role in step.sources:
+            if role not in room.roles:
+                hint = suggest(role, room.roles)
+                raise CharterError(f"step {step.name}: room {room.name} has no role {role!r}; {hint}")
+        filled = []
+        for name, wanted in room.roles.items():
+            given = step.sources.get(name)
+            refs = _listed(given)
+            if given is None and wanted.default is not None:
+                refs = [wanted.default]
+            if not refs and wanted.required:
+                raise CharterError(
+                    f"step {step.name}: room {room.name} needs the role {name} ({wanted.wants()}): "
+                    f"write `from: {{{name}: a step or source}}`"
+                )
+            if len(refs) > 1 and not wanted.many:
+                raise CharterError(f"step {step.name}: role {name} takes one input and was given {len(refs)}")
+            filled.append((name, refs))
+        return filled
+
+    def _fill(self, step: Step, role: str, ref: str, wanted: Role) -> tuple[Input, Parent | External]:
+        """One input of a role: a step of this recipe, an artifact of another run, or an external source."""
+        made = self.done.get(ref)
+        artifact = None if made else find_artifact(ref, self.folder)
+        record: Parent | External
+        if made is not None:
+            kind, variant = made.room.product, made.room.variant
+            place = (self.run / ref).resolve()
+            entry = Input(role, ref, kind, variant, place, str(place), made.id)
+            record = Parent(role=role, step=ref, id=made.id, path=ref)
+        elif artifact is not None:
+            manifest = read_manifest(artifact)
+            if manifest.status != "done":
+                raise CharterError(f"step {step.name}: {artifact} is {manifest.status}, not done")
+            kind, variant = manifest.kind, manifest.variant
+            entry = Input(role, manifest.step, kind, variant, artifact, str(artifact), manifest.id)
+            relative = os.path.relpath(artifact, self.run.resolve())
+            record = Parent(role=role, step=manifest.step, id=manifest.id, path=relative)
+        else:
+            source = resolve(ref, self.folder)
+            entry = open_source(source, ref, role)
+            own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
+            record = External(role=role, ref=source.ref, digest=source.digest, path=own)
+        if not wanted.accepts(entry.kind, entry.variant):
+            found = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
+            raise CharterError(f"step {step.name}: role {role} takes {wanted.wants()}, and {ref} is {found}")
+        return entry, record
+
+
+def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> Plan:
+    """Plans a recipe that lies in `folder`, to be run in the directory `run`.
+
+    Raises CharterError, one line, for each thing that can be wrong: cycles, missing steps, unknown rooms,
+    roles or settings, bad values, inputs of the wrong kind, sources that don't exist.
+    """
+    planner = _Planner(recipe, folder, run, execution, {})
+    for step in order_steps(recipe, folder):
+        planner.done[step.name] = planner.plan(step)
+    return Plan(recipe, run, execution, tuple(planner.done.values()))
+
+
+def order_steps(recipe: Recipe, folder: Path) -> list[Step]:
+    """The steps so that each comes after those it is made from, else in the recipe's order."""
+    waiting = {step.name: _needs(step, recipe, folder) for step in recipe.steps}
+    order: list[Step] = []
+    while waiting:
+        ready = next((name for name, needs in waiting.items() if not needs & waiting.keys()), None)
+        if ready is None:
+            raise CharterError(f"steps depend on each other in a circle: {' -> '.join(_circle(waiting))}")
+        del waiting[ready]
+        order.extend(step for step in recipe.steps if step.name == ready)
+    return order
+
+
+def find_artifact(ref: str, folder: Path) -> Path | None:
+    """The folder of a finished artifact that a reference names, or None."""
+    if ref.partition(":")[0] in SCHEMES:
+        return None
+    given = Path(ref).expanduser()
+    for place in (folder / given, given):
+        if (place / MANIFEST).is_file():
+            return place.resolve()
+        if (place / RUN_FILE).is_file():
+            names = ", ".join(sorted(p.parent.name for p in place.glob(f"*/{MANIFEST}")))
+            raise CharterError(
+                f"{place} is a whole run; name one of its artifacts: {names or 'none is done'}"
+            )
+    return None
+
+
+def open_source(source: Source, name: str, role: str = "") -> Input:
+    """An external source as an input: `ref` can be opened from anywhere, and `path` is set for what can be
+    read as it lies there (a model that must be unpacked first, such as a GGUF file, has none)."""
+    packed = source.kind == "checkpoint" and source.path is not None and source.path.is_file()
+    ref = str(source.path) if source.own and source.path is not None else source.ref
+    return Input(role, name, source.kind, source.variant, None if packed else source.path, ref, source.digest)
+
+
+def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
+    """The steps that a step is made from. Raises CharterError for a name that is neither step nor source."""
+    needs = set()
+    for role, refs in step.sources.items():
+        for ref in _listed(refs):
+            if recipe.step(ref) is not None:
+                needs.add(ref)
+            elif not is_external(ref) and find_artifact(ref, folder) is None:
+                hint = suggest(ref, [other.name for other in recipe.steps if other is not step])
+                raise CharterError(f"step {step.name}: {role}: there is no step or source {ref!r}; {hint}")
+    return needs
+
+
+def _circle(waiting: dict[str, set[str]]) -> list[str]:
+    """One circle among steps that all wait for each other."""
+    path = [next(iter(waiting))]
+    while path[-1] not in path[:-1]:
+        path.append(next(name for name in waiting if name in waiting[path[-1]]))
+    return path[path.index(path[-1]) :]
+
+
+def _listed(refs: str | Sequence[str] | None) -> list[str]:
+    if refs is None:
+        return []
+    return [refs] if isinstance(refs, str) else list(refs)

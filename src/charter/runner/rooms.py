@@ -1,0 +1,76 @@
+"""Loads rooms: the one place that imports by name, so that no command loads what it doesn't use."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from pydantic import BaseModel
+
+from charter import building
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.kinds import KINDS, Kind
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.problems import suggest
+from charter.ground.settings.roles import Role
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a room says of itself in its settings.py; loading it leaves torch unloaded."""
+
+    name: str
+    package: str
+    settings: type[BaseModel]
+    product: Kind
+    variant: str | None
+    roles: dict[str, Role]
+    estimate: Callable[[BaseModel, Sizes], Estimate] | None = None
+
+
+def load_module(name: str) -> ModuleType:
+    """Imports a module by name. Raises CharterError when it, or something that it needs, isn't installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise CharterError(f"{name} cannot be loaded: {error}; install what is missing") from error
+
+
+def open_room(name: str, where: str = "") -> Room:
+    """Reads a room's settings module. Raises CharterError for a room that doesn't exist."""
+    package = building.ROOMS.get(name)
+    if package is None:
+        raise CharterError(f"{where}there is no room {name!r}; {suggest(name, building.ROOMS)}")
+    module = load_module(f"{package}.settings")
+    product = module.PRODUCT
+    if product not in KINDS:
+        raise CharterError(f"room {name}: PRODUCT {product!r} is no kind of artifact")
+    return Room(
+        name=name,
+        package=package,
+        settings=module.Settings,
+        product=product,
+        variant=getattr(module, "VARIANT", None),
+        roles=dict(module.ROLES),
+        estimate=getattr(module, "estimate", None),
+    )
+
+
+def room_runner(room: Room) -> Callable[[BaseModel, Inputs, Workspace], None]:
+    """The room's run function; this loads what the room computes with, such as torch."""
+    run: Callable[[BaseModel, Inputs, Workspace], None] = load_module(f"{room.package}.run").run
+    return run
+
+
+def room_tool(room: str, module: str) -> ModuleType:
+    """A further module of a room, such as the card's `verify`."""
+    return load_module(f"{building.ROOMS[room]}.{module}")
+
+
+def room_folder(package: str) -> Path:
+    """The folder of a room's sources."""
+    return Path(inspect.getfile(load_module(f"{package}.settings"))).parent

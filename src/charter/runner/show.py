@@ -1,0 +1,91 @@
+"""Reads a run directory back: every step with its status, metrics and lineage; views of manifests."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.store import read_manifest
+from charter.runner.directory import RunDirectory
+from charter.runner.plan import RUN_FILE
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One step of a run; `manifest` is None before it started.
+
+    Status is that of the manifest (done, started, failed, waiting), "outdated" when what is there was made by
+    other settings than the run's present recipe, or "pending".
+    """
+
+    name: str
+    room: str
+    kind: str
+    id: str
+    path: Path
+    status: str
+    parents: tuple[str, ...]
+    manifest: Manifest | None
+
+
+def find_run(name: str) -> Path:
+    """The run directory of a path, or of a name below runs/. Raises CharterError when there is none."""
+    for place in (Path(name), Path("runs") / name):
+        if (place / RUN_FILE).is_file():
+            return place
+    raise CharterError(f"{name} is not a run: it has no {RUN_FILE}; name a folder such as runs/demo")
+
+
+def view_run(run: Path) -> list[StepView]:
+    """All steps of a run in order. Raises CharterError when run.json is missing or broken."""
+    path = run / RUN_FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        steps = [
+            (str(s["name"]), str(s["room"]), str(s["kind"]), str(s["id"]), tuple(s["parents"]))
+            for s in content["steps"]
+        ]
+    except FileNotFoundError:
+        raise CharterError(f"{run} is not a run: it has no {RUN_FILE}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CharterError(f"{path} cannot be read: {error}; run the recipe again to write it anew") from None
+    directory = RunDirectory(run)
+    return [_view(directory, *step) for step in steps]
+
+
+def _view(
+    directory: RunDirectory, name: str, room: str, kind: str, identity: str, parents: tuple[str, ...]
+) -> StepView:
+    finished, partial = directory.finished(name), directory.partial(name)
+    made, making = _manifest(finished), _manifest(partial)
+    if made is not None and made.id == identity:
+        return StepView(name, room, kind, identity, finished, made.status, parents, made)
+    if making is not None and making.id == identity:
+        return StepView(name, room, kind, identity, partial, making.status, parents, making)
+    if made is not None:
+        return StepView(name, room, kind, made.id, finished, "outdated", parents, made)
+    return StepView(name, room, kind, identity, finished, "pending", parents, None)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except CharterError:
+        return None
+
+
+def run_records(views: list[StepView]) -> list[dict[str, object]]:
+    """The run as JSON: one object a step."""
+    return [
+        {
+            "name": view.name,
+            "room": view.room,
+            "kind": view.kind,
+            "id": view.id,
+            "path": str(view.path),
+            "status": view.status,
+            "metrics": {m.name: m.value for m in view.manifest.metrics} if view.manifest else {},
+        }
+        for view in views
+    ]

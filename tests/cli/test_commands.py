@@ -1,0 +1,268 @@
+"""Every command: what it prints, what it writes, and one line with exit code 1 for each thing wrong."""
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from charter.building import ROOMS
+from charter.cli import check, pipeline
+from charter.cli.bars import PlainBar, PlainProgress, RichProgress, clock, spell
+from charter.ground.settings.sources import shipped_folder
+
+Charter = Callable[..., tuple[int, str, str]]
+
+PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\n'
+HH = {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: go away"}
+
+
+def refused(result: tuple[int, str, str], part: str) -> None:
+    code, _, err = result
+    assert code == 1
+    *progress, last = err.splitlines()
+    assert last.startswith("charter: error: ") and part in last
+    assert not any(line.startswith(("charter:", "Traceback")) for line in progress)
+
+
+def test_help_names_every_command_and_leaves_torch_unloaded(charter: Charter) -> None:
+    code, out, _ = charter("--help")
+    assert code == 0
+    for name in (
+        "init",
+        "plan",
+        "run",
+        "show",
+        "chat",
+        "compare",
+        "gc",
+        "doctor",
+        "constitution",
+        "data",
+        "card",
+    ):
+        assert f" {name} " in out
+    assert charter()[:2] == (code, out)
+    check_torch = "import sys, charter.cli.main as m; m.execute(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check_torch], capture_output=True, env=with_source())
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_and_usage(charter: Charter) -> None:
+    assert charter("--version")[1].startswith("charter ")
+    for words in (("nonsense",), ("run",), ("show", "--nonsense", "x"), ("data",)):
+        code, _, err = charter(*words)
+        assert code == 2 and err.startswith("charter: error: ") and err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("fake_rooms")
+def test_plan_run_show_and_gc(charter: Charter, tmp_path: Path) -> None:
+    code, out, _ = charter("plan", "recipe.yaml")
+    assert code == 0 and "3 of 3 steps to run" in out
+    planned = json.loads(charter("plan", ".", "--json")[1])["steps"]
+    assert [step["status"] for step in planned] == ["run"] * 3 and not (tmp_path / "runs").exists()
+
+    code, out, err = charter("run", "recipe.yaml", "--json", "--set", "made.count=4")
+    shown = json.loads(out)
+    assert code == 0 and "made: started" in err and "words: 4/4" in err
+    assert [step["status"] for step in shown["steps"]] == ["done"] * 3
+    assert shown["steps"][1]["metrics"] == {"loss": 1.25}
+    assert set(shown) == {"steps"}
+
+    assert json.loads(charter("show", "small", "--json")[1]) == shown
+    tree = charter("show", "runs/small")[1]
+    assert tree.index("made") < tree.index("taught") < tree.index("report") and "loss 1.25" in tree
+
+    charter("run", "recipe.yaml")
+    code, out, _ = charter("gc", "small", "--dry-run")
+    assert code == 0 and "bytes would be freed" in out and out.count("\n") == 4
+    assert charter("gc", "small")[1].splitlines()[-1].endswith("bytes freed")
+    assert charter("gc", "small")[1] == "0 bytes freed\n"
+    assert "nothing to do: every step is reused" in charter("plan", "recipe.yaml")[1]
+
+
+@pytest.mark.usefixtures("fake_rooms")
+def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", "refuse 1")
+    refused(charter("run", "recipe.yaml", "--out", "here"), "step made: the room refuses this")
+    assert "made failed: the room refuses this" in charter("show", "here")[1]
+    assert "resume" in charter("plan", "recipe.yaml", "--out", "here")[1]
+    monkeypatch.setenv("FAULT", "interrupt 1")
+    code, _, err = charter("run", "recipe.yaml", "--out", "here")
+    assert code == 130 and err.splitlines()[-1].startswith("charter: interrupted; the same command goes on")
+    monkeypatch.setenv("FAULT", "")
+    code, _, err = charter("run", "recipe.yaml", "--out", "here", "--until", "made")
+    assert code == 0 and "made: resumed" in err and not (tmp_path / "here" / "taught").exists()
+
+
+@pytest.mark.usefixtures("fake_rooms")
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("run", "none.yaml"), "there is no recipe none.yaml"),
+        (("run", "recipe.yaml", "--set", "made.cuont=1"), "unknown key cuont; did you mean count?"),
+        (("run", "recipe.yaml", "--set", "nonsense"), "write step.field=value"),
+        (("run", "recipe.yaml", "--until", "x"), "there is no such step"),
+        (("run", "recipe.yaml", "--device", "abacus"), "unknown device 'abacus'"),
+        (("run", "recipe.yaml", "--precision", "float8"), "unknown precision 'float8'"),
+        (("run", "recipe.yaml", "--out", "mine.jsonl"), "is a file; name a folder"),
+        (("plan", "recipe.yaml", "--until", "x"), "there is no such step"),
+        (("show", "none"), "none is not a run"),
+        (("gc", "none"), "none is not a run"),
+        (("chat", "none"), "there is no model none"),
+        (("chat", "mine.jsonl"), "mine.jsonl is dialogues; chat needs a policy checkpoint"),
+        (("card", "verify", "none"), "none is not a run"),
+        (("compare", "none", "none"), "there is no run or card none"),
+        (("data", "check", "none"), "there is no file none"),
+        (("data", "import", "none", "--to", "x"), "there is no file none"),
+        (("data", "import", "mine.jsonl", "--to", "mine.jsonl"), "--to must name another file"),
+        (("data", "import", "mine.jsonl", "--to", "no/x.jsonl"), "there is no folder no"),
+        (("constitution", "check", "none"), "none"),
+    ],
+)
+def test_bad_input_is_one_line(charter: Charter, words: tuple[str, ...], part: str) -> None:
+    refused(charter(*words), part)
+
+
+@pytest.mark.usefixtures("fake_rooms")
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses_is_one_line(
+    charter: Charter, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    real = os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if str(target).endswith("words-00001.json"):
+            raise OSError(code, os.strerror(code), str(target))
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        refused(charter("run", "recipe.yaml"), "finished steps and resumable work are kept")
+    assert "made: resumed" in charter("run", "recipe.yaml")[2]
+
+
+def test_data_check_and_import(charter: Charter, tmp_path: Path) -> None:
+    (tmp_path / "hh.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
+    code, out, err = charter("data", "import", "hh.jsonl.gz", "--to", "c.jsonl")
+    assert (code, err) == (0, "") and out.startswith("c.jsonl: 1 comparisons")
+    assert charter("data", "check", "c.jsonl")[1].startswith("c.jsonl: 1 comparisons, 1.0 turns")
+    row = json.loads((tmp_path / "c.jsonl").read_text())
+    assert (row["chosen"], row["rejected"]) == ("hello", "go away")
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "messages": turns}) + "\n")
+    assert "1 dialogues" in charter("data", "check", "d.jsonl")[1]
+    assert "1 prompts" in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
+    (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "hello"}\n')
+    assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 texts, 5 characters\n"
+    (tmp_path / "bad.jsonl").write_text(PROMPT + "{broken\n")
+    refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:2")
+
+
+def test_constitution_check(charter: Charter, tmp_path: Path) -> None:
+    shutil.copy(shipped_folder() / "constitution.yaml", tmp_path / "mine.yaml")
+    code, out, _ = charter("constitution", "check", "mine.yaml")
+    assert code == 0 and out.startswith("mine.yaml: charter-default version 1")
+    (tmp_path / "bad.yaml").write_text("name: x\nprinciples: []\n")
+    refused(charter("constitution", "check", "bad.yaml"), "bad.yaml")
+
+
+def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Path) -> None:
+    code, out, _ = charter("init", "my pipeline")
+    assert code == 0 and "next: charter plan" in out
+    for name in ("prompts", "dialogues", "comparisons"):
+        rows = (tmp_path / "my pipeline" / "data" / f"{name}.jsonl").read_text().splitlines()
+        assert 2 <= len(rows) <= 3
+        assert charter("data", "check", f"my pipeline/data/{name}.jsonl")[0] == 0
+    assert charter("constitution", "check", "my pipeline/constitution.yaml")[0] == 0
+    refused(charter("init", "my pipeline"), "has recipe.yaml already, and nothing is overwritten")
+    code, out, err = charter("plan", "my pipeline", "--json")
+    assert code == 0, err
+    steps = json.loads(out)["steps"]
+    assert {step["room"] for step in steps} == set(ROOMS)
+    assert all(step["minutes"] for step in steps if step["room"] != "card")
+
+
+def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
+    _, out, _ = charter("doctor")
+    for name in ("python", "torch", "threads", "memory", "disk", "folder", "model", "data"):
+        assert any(line.split()[1] == name for line in out.splitlines())
+
+
+@pytest.mark.usefixtures("fake_rooms")
+def test_card_verify_and_compare_pass_on_what_the_card_room_says(
+    charter: Charter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charter("run", "recipe.yaml")
+    seen: list[object] = []
+
+    def verify(folder: Path, deep: bool) -> list[str]:
+        seen.append((folder, deep))
+        return ["report/harm_rate differs"] if deep else []
+
+    rows = [{"metric": "harm_rate", "a": 0.5, "b": 0.25, "difference": [-0.3, -0.1], "note": None}]
+    card = SimpleNamespace(verify=verify, compare=lambda a, b: rows)
+    monkeypatch.setattr(check, "room_tool", lambda room, module: card)
+    assert charter("card", "verify", "small")[:2] == (0, f"the card of {Path('runs/small')} holds\n")
+    code, out, err = charter("card", "verify", "runs/small", "--deep")
+    assert (code, out) == (1, "report/harm_rate differs\n") and "does not hold: 1 problem" in err
+    assert seen == [(Path("runs/small"), False), (Path("runs/small"), True)]
+    assert json.loads(charter("compare", "runs/small", "runs/small", "--json")[1]) == {"metrics": rows}
+    assert "harm_rate  0.5  0.25" in charter("compare", "runs/small", "runs/small")[1]
+
+
+@pytest.mark.usefixtures("fake_rooms")
+def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
+    charter("run", "recipe.yaml")
+    calls: list[tuple[object, ...]] = []
+    session = SimpleNamespace(converse=lambda *given: calls.append(given))
+    monkeypatch.setattr("charter.cli.chat.load_module", lambda name: session)
+    words = ("--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--device", "cpu")
+    assert charter("chat", "runs/small/taught", *words)[0] == 0
+    source, *rest = calls[0]
+    assert (source.name, rest) == ("taught", ["cpu", "Be brief.", 0.0, 9])
+    refused(charter("chat", "runs/small/made"), "is dialogues; chat needs a policy checkpoint")
+    refused(charter("chat", "runs/small"), "is a whole run; name one of its artifacts: made, report, taught")
+
+
+def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainProgress().bar("train", 10, done=4) as bar:
+        bar.advance(3, loss=1.0)
+    assert capsys.readouterr().err.startswith("train: 7/10, 0:00, 0:00 left")
+    assert PlainBar("x", 10, 5).line(0.0, {"kl": 0.123456, "n": 3}).endswith("  kl 0.1235  n 3")
+    assert (clock(59.9), clock(3723), spell({})) == ("0:59", "1:02:03", "")
+    from rich.console import Console
+
+    with open(os.devnull, "w") as nowhere:
+        rich = RichProgress(Console(file=nowhere, force_terminal=True))
+        with rich.bar("outer", 2) as outer, rich.bar("inner", 3, done=1) as inner:
+            inner.advance(1, loss=0.5)
+            outer.advance()
+            rich.note("a note")
+        assert rich._display is None
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m charter --help | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=with_source())
+    assert done.stdout.splitlines()[-1] in ("0", "1") and "Traceback" not in done.stderr
+
+
+def test_running_asks_for_a_new_process_once(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(pipeline, "relaunch", lambda: asked.append("run"))
+    refused(charter("run", "none.yaml"), "there is no recipe")
+    refused(charter("plan", "none.yaml"), "there is no recipe")
+    assert asked == ["run"]
+
+
+def with_source() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

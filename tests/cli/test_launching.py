@@ -1,0 +1,52 @@
+"""The launcher sets what only a new process can take, once, and keeps what the user has set."""
+
+import os
+import sys
+
+import pytest
+
+from charter.cli import launch
+from charter.runner.identity import physical_cores, thread_count
+
+
+class Started(Exception):
+    pass
+
+
+def started(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str]]:
+    calls: list[tuple[str, list[str], dict[str, str]]] = []
+
+    def execve(path: str, arguments: list[str], environment: dict[str, str]) -> None:
+        calls.append((path, arguments, environment))
+        raise Started
+
+    monkeypatch.setattr(os, "execve", execve)
+    with pytest.raises(Started):
+        launch.relaunch()
+    assert calls[0][0] == sys.executable
+    return calls[0][1], calls[0][2]
+
+
+def test_the_same_command_with_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (launch.LAUNCHED, *launch.settings()):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "charter", "run", "x"])
+    arguments, environment = started(monkeypatch)
+    assert arguments == [sys.executable, "-m", "charter", "run", "x"]
+    assert environment[launch.LAUNCHED] == "1"
+    assert environment["MALLOC_MMAP_MAX_"] == "0"
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == "100000000000"
+    assert environment["MALLOC_TOP_PAD_"] == "268435456"
+    assert environment["TOKENIZERS_PARALLELISM"] == "false"
+    assert environment["OMP_NUM_THREADS"] == str(physical_cores())
+
+
+def test_what_the_user_set_stays_and_the_second_time_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(launch.LAUNCHED, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "5")
+    _, environment = started(monkeypatch)
+    assert (environment["OMP_NUM_THREADS"], environment["MALLOC_TOP_PAD_"]) == ("3", "5")
+    assert thread_count() == 3
+    monkeypatch.setenv(launch.LAUNCHED, "1")
+    launch.relaunch()

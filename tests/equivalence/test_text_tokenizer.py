@@ -1,0 +1,54 @@
+"""A saved tokenizer is the same tokenizer to transformers."""
+
+from pathlib import Path
+
+import pytest
+from chat_forms import FORMS, WORDS, tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charter.ground.text.dialogue import assistant, user
+from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
+
+transformers = pytest.importorskip("transformers", reason="the oracle, transformers, is not installed")
+
+TRAINED = train_tokenizer(WORDS, 400)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_saved_tokenizers_load_in_transformers(form: str, tmp_path: Path) -> None:
+    own = tokenizer(form)
+    own.save(tmp_path)
+    stock = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (stock.eos_token_id, stock.bos_token_id) == (own.eos_id, own.bos_id)
+    assert stock.pad_token_id == own.pad_id
+    assert stock.chat_template == own.template
+    assert len(stock) == own.vocab_size
+
+
+def test_what_transformers_saves_loads_here(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path / "ours")
+    stock = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    stock.save_pretrained(tmp_path / "theirs")
+    again = Tokenizer.from_folder(tmp_path / "theirs")
+    assert (again.names, again.template, again.special) == (TRAINED.names, TRAINED.template, TRAINED.special)
+    assert again.encode("hello <|im_end|>") == TRAINED.encode("hello <|im_end|>")
+    messages = [user("hi"), assistant("hello")]
+    ids = stock.apply_chat_template(messages, tokenize=True, return_dict=False)
+    text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhello<|im_end|>\n"
+    assert ids == again.encode_special(text)
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> object:
+    folder = tmp_path_factory.mktemp("trained")
+    TRAINED.save(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(st.characters(codec="utf-8")))
+def test_plain_text_has_the_same_ids(stock: object, text: str) -> None:
+    ids = TRAINED.encode(text)
+    assert ids == stock.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
+    assert TRAINED.decode(ids) == stock.decode(ids) == text  # type: ignore[attr-defined]

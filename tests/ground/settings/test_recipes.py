@@ -1,0 +1,129 @@
+"""Recipes, overrides and seeds."""
+
+from pathlib import Path
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.execution import Execution, choose_execution
+from charter.ground.settings.recipe import load_recipe
+from charter.ground.settings.seed import derive_seed
+
+TEXT = """
+name: small
+steps:
+  - name: a
+    room: words
+    from: {prompts: [x.jsonl, y.jsonl]}
+    settings:
+      # nothing yet
+  - {name: b, room: model, from: {dialogues: a}, settings: {lr: 2e-5, deep: {x: 1}}}
+"""
+
+
+def load(tmp_path: Path, text: str, *changes: str):  # type: ignore[no-untyped-def]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return load_recipe(path, changes)
+
+
+def test_a_recipe_is_read_as_written(tmp_path: Path) -> None:
+    recipe = load(tmp_path, TEXT)
+    a, b = recipe.steps
+    assert (recipe.name, recipe.seed, a.sources, a.settings) == (
+        "small",
+        0,
+        {"prompts": ["x.jsonl", "y.jsonl"]},
+        {},
+    )
+    assert b.settings == {"lr": 2e-5, "deep": {"x": 1}}  # a number, though YAML 1.1 says text
+    assert load(tmp_path, TEXT.replace("name: small\n", "")).name == "recipe"
+
+
+def test_overrides_reach_settings_inputs_rooms_and_the_seed(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path,
+        TEXT,
+        "a.count=3",
+        "b.deep.x=[1, 2]",
+        "b.deep.y.z=on",
+        "b.lr=1e-4",
+        "b.from.dialogues=c.jsonl",
+        "a.room=other",
+        "recipe.seed=9",
+    )
+    a, b = recipe.steps
+    assert a.settings == {"count": 3} and a.room == "other" and recipe.seed == 9
+    assert b.settings == {"lr": 1e-4, "deep": {"x": [1, 2], "y": {"z": True}}}
+    assert b.sources == {"dialogues": "c.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("a", "write step.field=value"),
+        ("a=3", "write step.field=value"),
+        ("a..b=3", "write step.field=value"),
+        ("c.count=3", "there is no step 'c'; allowed: a, b, recipe"),
+        ("b.lr.x=3", "lr is a value and has no field below it"),
+        ("b.lr=[1", "is not a YAML value"),
+        ("recipe.sead=1", "unknown key sead; did you mean seed?"),
+    ],
+)
+def test_a_bad_override_is_one_line(tmp_path: Path, change: str, problem: str) -> None:
+    with pytest.raises(CharterError) as caught:
+        load(tmp_path, TEXT, change)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- a", "a recipe is a mapping with name, seed and steps"),
+        ("name: x\nsteps: []", "steps: "),
+        ("name: x", "steps is missing"),
+        ("name: x\nname: y\nsteps: []", "recipe.yaml:2: not valid YAML: name is written twice"),
+        ("name: x\nsteps: [", "recipe.yaml:2: not valid YAML"),
+        ("name: a/b\nsteps: [{name: a, room: b}]", "name: a recipe's name is letters"),
+        ("steps: [{name: a b, room: b}]", "steps.0.name: a step's name is letters"),
+        ("steps: [{name: recipe, room: b}]", "steps.0.name: a step's name"),
+        ("steps: [{name: a}]", "steps.0.room is missing"),
+        ("steps: [{name: a, room: b}, {name: a, room: c}]", "two steps are called a"),
+        ("seed: -1\nsteps: [{name: a, room: b}]", "seed: input should be greater than or equal to 0"),
+        ("sead: 1\nsteps: []", "unknown key sead; did you mean seed? allowed: name, size, seed, steps"),
+        ("steps: [{name: a, room: b, form: {}}]", "unknown key steps.0.form; did you mean from?"),
+    ],
+)  # fmt: skip
+def test_a_bad_recipe_is_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(CharterError) as caught:
+        load(tmp_path, text)
+    assert problem in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CharterError, match="there is no recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(CharterError, match="is a folder"):
+        load_recipe(tmp_path)
+
+
+def test_seeds_are_stable_and_apart() -> None:
+    assert derive_seed(0, "rl", 3) == derive_seed(0, "rl", 3)
+    seeds = [
+        derive_seed(0, "ab"),
+        derive_seed(0, "a", "b"),
+        derive_seed(0, "1"),
+        derive_seed(0, 1),
+        derive_seed(1, 1),
+    ]
+    assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**31 for seed in seeds)
+    assert derive_seed(7, "step") == 1951432771
+
+
+def test_execution_is_checked() -> None:
+    assert choose_execution("cpu") == Execution("cpu", "float32")
+    assert choose_execution("cuda:1") == Execution("cuda:1", "bfloat16")
+    assert choose_execution("cpu", "bfloat16").precision == "bfloat16"
+    for device, precision in (("gpu", None), ("cpu", "float16"), ("cuda:x", None)):
+        with pytest.raises(CharterError, match="unknown"):
+            choose_execution(device, precision)

@@ -1,0 +1,107 @@
+"""Public data sets: a made-up file of each shape, and the real files where they are."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.text.dialogue import user
+from charter.ground.text.importers import data_folder, find_source, read_source
+from charter.ground.text.jsonl import write_jsonl
+
+DATA = data_folder()
+needs_data = pytest.mark.skipif(
+    not (DATA / "hh_rlhf").is_dir(), reason="no data sets: set CHARTER_DATA to the folder that holds hh_rlhf"
+)
+
+
+def test_sources_are_found_whatever_their_ending(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_jsonl(tmp_path / "set" / "a.jsonl.gz", [{"prompt": "q"}])
+    assert find_source("set/a", tmp_path) == tmp_path / "set" / "a.jsonl.gz"
+    assert find_source("set", tmp_path) == tmp_path / "set"
+    with pytest.raises(CharterError, match="set CHARTER_DATA"):
+        find_source("set/b", tmp_path)
+    (tmp_path / "set" / "a.txt").write_text("q")
+    with pytest.raises(CharterError, match="write the ending"):
+        find_source("set/a", tmp_path)
+
+
+def test_csv_lists_of_prompts(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('goal,target\n"Do, this","Sure\nnow"\nThat,Sure\n')
+    assert [d.messages for d in read_source(tmp_path / "x.csv", "prompts")] == [
+        (user("Do, this"),),
+        (user("That"),),
+    ]
+
+
+def test_big_bench_tasks(tmp_path: Path) -> None:
+    folder = tmp_path / "hhh_alignment"
+    folder.mkdir()
+    (folder / "honest.json").write_text(
+        '{"examples": [{"input": "q", "target_scores": {"bad": 0, "good": 1}}]}'
+    )
+    (found,) = read_source(folder, "comparisons")
+    assert (found.messages, found.chosen, found.rejected, found.axis) == (
+        (user("q"),),
+        "good",
+        "bad",
+        "honest",
+    )
+
+
+def test_prompts_of_comparisons_and_dialogues(tmp_path: Path) -> None:
+    rows = [
+        {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
+        {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: a"},
+        {"instruction": "i", "context": "c", "response": "r", "category": "qa"},
+    ]
+    write_jsonl(tmp_path / "helpful-base.jsonl", rows)
+    found = read_source(tmp_path / "helpful-base.jsonl", "prompts")
+    assert [(d.messages, d.topic) for d in found] == [((user("q"),), ""), ((user("i\n\nc"),), "qa")]
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "count", "dropped", "axis"),
+    [
+        ("hh_rlhf/harmless-base", 1797, 8, "harmless"),
+        ("hh_rlhf/helpful-rejection-sampled", 2139, 28, "helpful"),
+        ("constitutional_ai/evals/438HHHEvaluations", 438, 0, "hhh"),
+        ("hhh_alignment/other", 43, 0, "other"),
+        ("instructions/dpo_en_demo", 300, 0, "helpful"),
+    ],
+)
+def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> None:
+    left_out: Counter[str] = Counter()
+    found = read_source(find_source(name), "comparisons", left_out)
+    assert (len(found), sum(left_out.values()), {c.axis for c in found}) == (count, dropped, {axis})
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("red_team/advbench_harmful_behaviors", 520),
+        ("red_team/jbb_behaviors", 100),
+        ("red_team/simple_safety_tests", 100),
+        ("red_team/do_not_answer", 939),
+        ("red_team/malicious_instruct", 100),
+        ("instructions/alpaca_en_demo", 999),
+        ("instructions/dolly_1000", 1000),
+        ("instructions/self_instruct_seed_tasks", 175),
+        ("mt_bench/mt_bench_question", 80),
+    ],
+)
+def test_real_dialogues(name: str, count: int) -> None:
+    assert len(read_source(find_source(name), "dialogues")) == count
+    assert all(d.is_prompt for d in read_source(find_source(name), "prompts"))
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "count"), [("pretrain/wikipedia_30_articles", 30), ("pretrain/tinyshakespeare", 1)]
+)
+def test_real_texts(name: str, count: int) -> None:
+    assert len(read_source(find_source(name), "texts")) == count

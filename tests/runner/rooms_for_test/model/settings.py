@@ -1,0 +1,18 @@
+"""A room that makes a policy, or with `rank` a preference model."""
+
+from pydantic import BaseModel, ConfigDict
+
+from charter.ground.settings.roles import Role
+
+PRODUCT = "checkpoint"
+VARIANT = "policy"
+ROLES = {
+    "dialogues": Role(kind="dialogues"),
+    "base": Role(kind="checkpoint", variant="policy", required=False),
+}
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps: int = 2
+    lr: float = 1e-3

@@ -1,0 +1,269 @@
+"""Reuse, supersede and back, resume, damage, locks, failures: what a run directory promises."""
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.manifest import digest_tree
+from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.settings.execution import Execution
+from charter.runner import execute as execute_module
+from charter.runner.forecast import forecast, plan_records
+from charter.runner.plan import Plan
+from charter.runner.show import run_records, view_run
+from charter.runner.sweep import sweep
+
+PlanOf = Callable[..., Plan]
+Run = Callable[..., list[str]]
+
+
+def statuses(plan: Plan) -> dict[str, str]:
+    return {line.planned.name: line.status for line in forecast(plan)}
+
+
+def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
+    folder: Path, plan_of: PlanOf, run: Run
+) -> None:
+    assert run(plan_of()) == [f"{s}: {w}" for s in ("made", "taught", "report") for w in ("started", "done")]
+    for step, kind in (("made", "dialogues"), ("taught", "checkpoint"), ("report", "report")):
+        manifest = read_manifest(folder / "run" / step)
+        assert (manifest.status, manifest.kind) == ("done", kind)
+        assert verify_files(folder / "run" / step, manifest) == []
+    assert not list((folder / "run" / ".partial").iterdir())
+    assert manifest.metrics[0].value is None and "nan" in str(manifest.metrics[0].note)
+    assert [m.step for m, _ in walk(folder / "run" / "report")] == ["made", "taught", "report"]
+    before = digest_tree(folder / "run")
+    assert run(plan_of()) == ["made: reused", "taught: reused", "report: reused"]
+    assert digest_tree(folder / "run") == before
+
+
+def test_other_settings_supersede_and_the_old_are_found_again(
+    folder: Path, plan_of: PlanOf, run: Run
+) -> None:
+    run(plan_of())
+    first = read_manifest(folder / "run" / "taught")
+    assert statuses(plan_of("taught.lr=2e-3")) == {"made": "reused", "taught": "run", "report": "run"}
+    run(plan_of("taught.lr=2e-3"))
+    assert read_manifest(folder / "run" / "taught").resolved["lr"] == 2e-3
+    shelf = folder / "run" / ".superseded"
+    assert {p.name for p in shelf.iterdir()} >= {f"taught-{first.id[:12]}"}
+    assert statuses(plan_of())["taught"] == "reused"
+    notes = run(plan_of())
+    assert "taught: reused (it was superseded and is put back)" in notes
+    assert read_manifest(folder / "run" / "taught") == first
+    assert len(list(shelf.iterdir())) == 2  # the other two artifacts, ready to come back
+
+
+def test_a_tampered_file_is_made_again(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    run(plan_of())
+    target = folder / "run" / "taught" / "weights" / "w.json"
+    original = target.read_bytes()
+    target.write_bytes(original.replace(b"seed", b"feed"))
+    notes = run(plan_of())
+    assert notes[1] == "taught is damaged and made again: weights/w.json was changed (sha256 differs)"
+    assert notes[0] == "made: reused" and notes[-1] == "report: reused"
+    assert target.read_bytes() == original
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.json"])
+def test_a_missing_file_is_made_again(folder: Path, plan_of: PlanOf, run: Run, name: str) -> None:
+    run(plan_of())
+    (folder / "run" / "taught" / name).unlink()
+    assert "taught: done" in run(plan_of())
+    assert read_manifest(folder / "run" / "taught").status == "done"
+
+
+def test_chunks_resume_without_redoing(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(plan_of())
+    whole = (folder / "run" / "made" / "dialogues.jsonl").read_bytes()
+    calls = folder / "calls"
+    monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setenv("FAULT", "crash 2")
+    plan = plan_of("made.noise.strength=1.0")
+    with pytest.raises(
+        CharterError, match=r"step made: ValueError: nobody foresaw this; the traceback is in"
+    ):
+        run(plan)
+    partial = folder / "run" / ".partial" / "made"
+    assert read_manifest(partial).status == "failed"
+    assert "nobody foresaw this" in (partial / "traceback.txt").read_text()
+    assert statuses(plan)["made"] == "resume"
+    monkeypatch.setenv("FAULT", "")
+    assert "made: resumed" in run(plan)
+    assert calls.read_text().split() == ["0", "1", "2"]
+    assert (folder / "run" / "made" / "dialogues.jsonl").read_bytes() == whole  # the room ignores the noise
+    assert not partial.exists()
+
+
+def test_partial_work_of_other_settings_is_discarded(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLS", str(folder / "calls"))
+    monkeypatch.setenv("FAULT", "refuse 1")
+    with pytest.raises(CharterError, match=r"^step made: the room refuses this$"):
+        run(plan_of())
+    monkeypatch.setenv("FAULT", "")
+    notes = run(plan_of("made.count=5"), "made")
+    assert notes[0] == "made: unfinished work under other settings is discarded"
+    assert (folder / "calls").read_text().split() == ["0", "0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "status"),
+    [("interrupt 1", KeyboardInterrupt, "started"), ("full 1", CharterError, "failed")],
+)
+def test_an_interrupt_and_a_full_disk_keep_the_work(
+    folder: Path,
+    plan_of: PlanOf,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    error: type[BaseException],
+    status: str,
+) -> None:
+    monkeypatch.setenv("FAULT", fault)
+    with pytest.raises(error) as caught:
+        run(plan_of())
+    if error is CharterError:
+        assert str(caught.value).startswith("the disk is full (somewhere)")
+    partial = folder / "run" / ".partial" / "made"
+    assert read_manifest(partial).status == status
+    assert [p.name for p in (partial / "state").iterdir()] == ["words-00000.json"]
+
+
+def test_a_resume_under_another_environment_is_refused(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "refuse 1")
+    with pytest.raises(CharterError):
+        run(plan_of())
+    monkeypatch.setenv("FAULT", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with pytest.raises(
+        CharterError, match=r"threads 2 .* go on with 7, .*OMP_NUM_THREADS=2, .*gc .* --partial"
+    ):
+        run(plan_of())
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(CharterError, match=r"precision float32 .* bfloat16, .*--precision float32"):
+        run(plan_of(execution=Execution("cpu", "bfloat16")))
+    assert forecast(plan_of(execution=Execution("cuda", "float32")))[0].standing.refusal
+    removed = sweep(folder / "run", partial=True, superseded=False)
+    assert [path.name for path, size in removed if size] == ["made"]
+    assert "made: started" in run(plan_of(execution=Execution("cpu", "bfloat16")))
+
+
+def test_done_artifacts_are_reused_under_other_threads(
+    plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(plan_of())
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert run(plan_of())[0] == "made: reused"
+
+
+def test_until_runs_only_what_is_needed(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    plan = plan_of()
+    assert run(plan, "taught") == ["made: started", "made: done", "taught: started", "taught: done"]
+    assert {v.name: v.status for v in view_run(folder / "run")} == {
+        "made": "done",
+        "taught": "done",
+        "report": "pending",
+    }
+    with pytest.raises(CharterError, match=r"--until tought: there is no such step; did you mean taught\?"):
+        run(plan, "tought")
+
+
+def test_a_directory_in_use_is_refused(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    (folder / "run").mkdir()
+    with (folder / "run" / ".lock").open("w") as lock:
+        lock.write("4242\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CharterError, match="is in use by process 4242"):
+            run(plan_of())
+        with pytest.raises(CharterError, match="is in use by process 4242"):
+            sweep(folder / "run", partial=True, superseded=True)
+    assert "made: done" in run(plan_of())
+
+
+def test_a_source_that_changes_after_the_plan_is_refused(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    plan = plan_of()
+    with (folder / "mine.jsonl").open("a") as file:
+        file.write('{"id": "b", "messages": [{"role": "user", "content": "ho"}]}\n')
+    with pytest.raises(CharterError, match=r"step made: .*mine.jsonl changed since the plan was made"):
+        run(plan)
+    assert plan_of().steps[0].id != plan.steps[0].id
+
+
+def test_artifacts_of_another_run_can_be_used(
+    folder: Path, plan_of: PlanOf, run: Run, recipe_of: Callable[..., str]
+) -> None:
+    run(plan_of(), "made")
+    (folder / "run").rename(folder / "first")
+    other = recipe_of(taught={"from": {"dialogues": "first/made"}})
+    run(plan_of(text=other), "taught")
+    manifest = read_manifest(folder / "run" / "taught")
+    assert manifest.parents[0].path == "../first/made"
+    assert [m.step for m, _ in walk(folder / "run" / "taught")] == ["made", "taught"]
+    (folder / "first" / "made" / "dialogues.jsonl").write_text("{}\n")
+    with pytest.raises(CharterError, match=r"first/made is damaged: dialogues.jsonl has 3 bytes"):
+        run(plan_of("taught.steps=9"), "taught")
+
+
+def test_show_and_plan_records_have_exactly_their_keys(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    keys = {"name", "room", "kind", "id", "path", "status", "metrics"}
+    record = plan_records(forecast(plan_of()))[0]
+    assert set(record) == keys | {"minutes", "memory_gib", "disk_gib"}
+    assert (record["minutes"], record["memory_gib"]) == (1.0, 0.5)
+    run(plan_of())
+    shown = run_records(view_run(folder / "run"))
+    assert all(set(one) == keys for one in shown)
+    assert shown[1]["metrics"] == {"loss": 1.25} and shown[2]["metrics"] == {"harm_rate": None}
+    assert json.loads((folder / "run" / "run.json").read_text())["order"] == ["made", "taught", "report"]
+
+
+def test_an_outdated_artifact_is_shown_as_such(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    run(plan_of())
+    run(plan_of("taught.steps=5"), "taught")
+    assert {v.name: v.status for v in view_run(folder / "run")}["report"] == "outdated"
+
+
+def test_sweep_says_what_it_frees(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    run(plan_of())
+    run(plan_of("taught.steps=5"))
+    dry = sweep(folder / "run", partial=True, superseded=True, dry_run=True)
+    assert len(dry) == 2 and all(size > 0 for _, size in dry)
+    assert sweep(folder / "run", partial=True, superseded=True) == dry
+    assert not list((folder / "run" / ".superseded").iterdir())
+    assert run(plan_of("taught.steps=5"))[-1] == "report: reused"
+
+
+def test_an_unwritable_directory_is_one_line(
+    plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "run")
+
+    monkeypatch.setattr(execute_module, "write_run_file", refuse)
+    with pytest.raises(CharterError, match=r"the file system is read-only \(run\): .* --out"):
+        run(plan_of())
+
+
+def test_killed_at_any_instant(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, str(here / "kill_everywhere.py"), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 60  # instants at which it was killed

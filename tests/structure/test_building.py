@@ -1,0 +1,139 @@
+"""The four laws and the size budgets of the building, kept by machine.
+
+Exceptions stand in exceptions.txt, one a line with its reason; the list may only shrink (MOST_EXCEPTIONS).
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from charter.building import FLOORS, ROOMS
+
+SRC = Path(__file__).parents[2] / "src" / "charter"
+FILES = sorted(SRC.rglob("*.py"))
+BANNED = {"utils", "common", "helpers", "misc", "manager", "base"}
+MOST_EXCEPTIONS = 6
+EXCEPTIONS = {
+    line.split()[0]
+    for line in (Path(__file__).parent / "exceptions.txt").read_text().splitlines()
+    if line.strip() and not line.startswith("#")
+}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def name(path: Path) -> str:
+    return path.relative_to(SRC).as_posix()
+
+
+def place(parts: tuple[str, ...]) -> tuple[str, str]:
+    """('floor', name), ('room', name) or ('top', name) of a module path below charter."""
+    if parts[0] == "ground":
+        return ("floor", parts[1]) if len(parts) > 1 else ("top", "ground")
+    return ("room", parts[0]) if parts[0] in ROOMS else ("top", parts[0].removesuffix(".py"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, ...]]:
+    package = ("charter", *path.relative_to(SRC).parts[:-1])
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names = [a.name.split(".") for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = list(package[: len(package) - node.level + 1]) if node.level else []
+            module = start + (node.module.split(".") if node.module else [])
+            names = [[*module, a.name] for a in node.names]
+        else:
+            continue
+        for parts in names:
+            if parts[0] == "charter" and len(parts) > 1:
+                yield tuple(parts[1:])
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_follow_the_laws(path: Path) -> None:
+    here = place(path.relative_to(SRC).parts)
+    for target in imports(path):
+        there = place(target)
+        where = f"{name(path)} imports charter.{'.'.join(target)}"
+        if here[0] == "room":
+            assert there[0] == "floor" or there == here, f"law 1, a room imports only the ground: {where}"
+        elif here[0] == "floor":
+            assert there[0] == "floor", f"law 2, the ground never imports a room: {where}"
+            assert FLOORS.index(there[1]) <= FLOORS.index(here[1]), f"law 2, only lower floors: {where}"
+        elif here[1] in ("runner", "cli", "__main__"):
+            assert there[0] != "room", f"law 4, rooms are loaded only through the runner: {where}"
+
+
+def test_every_floor_and_room_exists_and_is_listed() -> None:
+    folders = {p.name for p in (SRC / "ground").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders == set(FLOORS)
+    tops = {p.name for p in SRC.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert tops - {"ground", "runner", "cli", "data"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_have_one_anatomy(room: str) -> None:
+    for part in ("README.md", "settings.py", "run.py", "__init__.py"):
+        assert (SRC / room / part).is_file(), f"{room} lacks {part}"
+    assert len((SRC / room / "run.py").read_text().splitlines()) <= 150, f"{room}/run.py is over 150 lines"
+    for node in ast.walk(tree(SRC / room / "settings.py")):
+        if isinstance(node, ast.ClassDef):
+            fields = sum(isinstance(x, ast.AnnAssign) for x in node.body)
+            assert fields <= 16, f"{room}: settings class {node.name} has {fields} fields (16 at most)"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_sizes_and_names(path: Path) -> None:
+    if name(path) in EXCEPTIONS:
+        pytest.skip("listed in exceptions.txt")
+    if path.name == "__init__.py":
+        assert not path.read_text().strip(), "law 4: __init__.py files are empty"
+        return
+    assert not BANNED & {path.stem, *path.relative_to(SRC).parts}, "a name that says nothing"
+    module = tree(path)
+    assert ast.get_docstring(module), f"{name(path)} has no module docstring"
+    assert len(path.read_text().splitlines()) <= 400, f"{name(path)} is over 400 lines"
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= 60, f"{name(path)}: {node.name} has {lines} lines (60 at most)"
+            spec = node.args
+            names = [a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)]
+            count = len([n for n in names if n not in ("self", "cls", "ctx")])
+            typer_command = any("command" in ast.unparse(d) for d in node.decorator_list)
+            assert count <= 7 or typer_command, f"{name(path)}: {node.name} takes {count} parameters"
+            for inner in ast.walk(node):
+                assert not isinstance(inner, ast.Import | ast.ImportFrom), (
+                    f"law 4: {name(path)}: {node.name} imports inside a function"
+                )
+
+
+def test_no_pickle_and_no_eval() -> None:
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {"eval", "exec", "torch.load", "torch.save", "pickle.load"}, (
+                    f"{name(path)}:{node.lineno} calls {called}"
+                )
+
+
+def test_exceptions_only_shrink() -> None:
+    assert len(EXCEPTIONS) <= MOST_EXCEPTIONS
+
+
+def test_help_and_settings_leave_torch_unloaded() -> None:
+    code = (
+        "import sys, importlib\n"
+        "import charter.cli.main\n"
+        "from charter.building import ROOMS\n"
+        "[importlib.import_module(m + '.settings') for m in ROOMS.values()]\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
