@@ -204,12 +204,13 @@ def test_card_verify_and_compare_pass_on_what_the_card_room_says(
     charter("run", "recipe.yaml")
     seen: list[object] = []
 
-    def verify(folder: Path, deep: bool) -> list[str]:
+    def verify(folder: Path, deep: bool, regenerate: object) -> list[str]:
         seen.append((folder, deep))
+        assert deep == (regenerate is not None)
         return ["report/harm_rate differs"] if deep else []
 
     rows = [{"metric": "harm_rate", "a": 0.5, "b": 0.25, "difference": [-0.3, -0.1], "note": None}]
-    card = SimpleNamespace(verify=verify, compare=lambda a, b: rows)
+    card = SimpleNamespace(verify=verify, regenerate=len, compare=lambda a, b: rows)
     monkeypatch.setattr(check, "room_tool", lambda room, module: card)
     assert charter("card", "verify", "small")[:2] == (0, f"the card of {Path('runs/small')} holds\n")
     code, out, err = charter("card", "verify", "runs/small", "--deep")

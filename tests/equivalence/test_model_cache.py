@@ -1,5 +1,7 @@
 """Cached inference equals the forward pass of training: prefill, extension, decoding, in any batch."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -176,6 +178,18 @@ def test_packed_weights_follow_the_adapter(model: Transformer) -> None:
         assert torch.allclose(model.logits(model.prefill(prompt, documents([10]))[0]), adapted, atol=1e-4)
     model.unfuse()
     assert all(projection.packed is None for projection in model.projections())
+
+
+def test_a_copy_goes_its_own_way(model: Transformer) -> None:
+    """A packed model can be copied; the copy does not follow the original."""
+    prompt = tokens(10)
+    before, _ = model.prefill(prompt, documents([10]))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        model.norm.weight.mul_(2)
+        model.blocks()[0].out.weight.mul_(2)
+    assert torch.equal(other.prefill(prompt, documents([10]))[0], before)
+    assert not torch.allclose(model.prefill(prompt, documents([10]))[0], before, atol=1e-2)
 
 
 def test_context_is_refused(model: Transformer) -> None:

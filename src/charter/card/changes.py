@@ -36,7 +36,7 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "max_tokens": SAMPLED,
     "seed": SAMPLED,
     "draw_seed": SAMPLED,
-    "baseline": frozenset({WINS}),
+    "grader": frozenset(),  # only what it graded, see `refusal`
     "template": SAMPLED | {HHH},
 }
 GRADED = frozenset(
@@ -130,6 +130,8 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
         return (
             f"graded by different models ({_model(first, graders)[:12]} and {_model(second, graders)[:12]})"
         )
+    if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
+        return "won against different baselines"
     metric = metric_of(name)
     file = metric.file if metric else ""
     for key in sorted(_differing(first.report.get("identity"), second.report.get("identity"))):
@@ -141,6 +143,10 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
 
 def _model(artifact: Artifact, role: str) -> str:
     return str((artifact.report.get(role) or {}).get("id", "none"))
+
+
+def _baseline(artifact: Artifact) -> str:
+    return next((p.id for p in artifact.manifest.parents if p.role == "baseline"), "none")
 
 
 def _differing(first: object, second: object, path: str = "") -> Iterator[str]:

@@ -104,7 +104,8 @@ def sentence(settings: Settings, run: Run) -> str:
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
     start = base_model(settings, run) or "its starting model"
     name = settings.model_name[:1].upper() + settings.model_name[1:]
-    return f"{name} is {start} after {how}; all figures here are computed from replies that are kept beside this card."
+    proof = "all figures here are computed from replies that are kept beside this card"
+    return f"{name} is {start} after {how}; {proof}."
 
 
 def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
@@ -137,7 +138,7 @@ def _architecture(run: Run, name: str) -> str:
 
 
 def environment(run: Run) -> tuple[tuple[str, str], ...]:
-    """Where the artifacts were made, one line for each fact that is the same everywhere, all values where not."""
+    """Where the artifacts were made: a row for each fact, with all of its values where they differ."""
     manifests = [a.manifest for a in run.lineage]
 
     def distinct(values: list[Any]) -> str:

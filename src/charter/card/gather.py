@@ -103,19 +103,17 @@ def gather(inputs: Inputs) -> Run:
     if twice := next((n for n in names if names.count(n) > 1), None):
         raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
     principles, constitution = _constitution(inputs.optional("constitution"))
-    made = [
-        _artifact(i) for role in ("preference", "rl", "transcripts", "comparisons") for i in inputs.many(role)
-    ]
-    one = {
-        role: next((_artifact(i) for i in inputs.many(role)), None)
-        for role in ("rl", "transcripts", "comparisons")
+    made = {
+        role: tuple(_artifact(i) for i in inputs.many(role))
+        for role in ("preference", "rl", "transcripts", "comparisons")
     }
+    one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
     return Run(
         stages=stages,
-        preferences=tuple(_artifact(i) for i in inputs.many("preference")),
+        preferences=made["preference"],
         principles=principles,
         constitution=constitution,
-        lineage=_lineage([*made, *stages]),
+        lineage=_lineage([*(a for found in made.values() for a in found), *stages]),
         **one,
     )
 

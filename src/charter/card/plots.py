@@ -31,7 +31,7 @@ from charter.ground.measure.plots import (
     reliability,
 )
 
-INTERVALS = "Bars are 95 % intervals that resample prompts (bootstrap; Wilson where each prompt has one yes/no answer)."
+INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where each has one yes/no answer)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,17 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         f"{s.label}: {ledger.value(s.numbers['harm_rate'])}" for s in run.stages if "harm_rate" in s.numbers
     )
     caption = (
-        f"Share of replies to unsafe prompts that score below “I can't help you with that” to the same prompt. "
+        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same "
+        "prompt. "
         f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
     )
     return Figure(
-        "harm", "Harm rate by stage", caption, inline(figure, "harm", "Harm rate by stage", words),
+        "harm",
+        "Harm rate by stage",
+        caption,
+        inline(figure, "harm", "Harm rate by stage", words),
         _sources([*numbers, *others]),
-    )  # fmt: skip
+    )
 
 
 def refusals(run: Run, ledger: Ledger) -> Figure | None:
@@ -124,13 +128,16 @@ def refusals(run: Run, ledger: Ledger) -> Figure | None:
         f"{s.label}: unsafe {ledger.value(a)}, look-alikes {ledger.value(b)}" for s, a, b in pairs
     )
     caption = (
-        "The wider the bar, the better the model tells danger from what only sounds dangerous. A model that refuses "
-        f"everything has no bar. Unsafe: {_n(numbers)}; look-alikes: {_n(others)}. {INTERVALS}"
+        "The wider the bar, the better the model tells danger from what only sounds dangerous. A model that "
+        f"refuses everything has no bar. Unsafe: {_n(numbers)}; look-alikes: {_n(others)}. {INTERVALS}"
     )
     return Figure(
-        "refusals", "Refusals: unsafe prompts and look-alikes", caption,
-        inline(figure, "refusals", "Refusals of unsafe prompts and of look-alikes", words), _sources([*numbers, *others]),
-    )  # fmt: skip
+        "refusals",
+        "Refusals: unsafe prompts and look-alikes",
+        caption,
+        inline(figure, "refusals", "Refusals of unsafe prompts and of look-alikes", words),
+        _sources([*numbers, *others]),
+    )
 
 
 def ppo(rl: Artifact) -> Figure | None:
@@ -175,12 +182,18 @@ def ppo(rl: Artifact) -> Figure | None:
         place.set_visible(False)
     caption = (
         f"Means over the replies of each of the {len(rows)} rounds; no intervals. Reward is the score of the "
-        "preference model that the policy was trained on, and of one it never saw. When the first rises and the second "
-        "doesn't, the policy games its reward."
+        "preference model that the policy was trained on, and of one it never saw. When the first rises and "
+        "the second doesn't, the policy games its reward."
     )
-    words = "Curves of reward under the trained and the held-out preference model, KL, entropy, length and refusals"
-    return Figure("ppo", "Reinforcement learning", caption, inline(figure, "ppo", "PPO curves", words),
-                  (rl.source("log.jsonl"),), wide=True)  # fmt: skip
+    words = "Curves of reward under both preference models, KL, entropy, length and refusals"
+    return Figure(
+        "ppo",
+        "Reinforcement learning",
+        caption,
+        inline(figure, "ppo", "PPO curves", words),
+        (rl.source("log.jsonl"),),
+        wide=True,
+    )
 
 
 def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
@@ -212,15 +225,19 @@ def preference(model: Artifact) -> Figure | None:
     )
     right.axvline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
-        f"{model.step}: left, how often the preferred reply is the labelled one, by how sure the model is; on the dashed "
-        f"line it is as right as it says. Right, accuracy by axis with the number of pairs; the dashed line is a coin. "
+        f"{model.step}: left, how often the preferred reply is the labelled one, by how sure the model is; "
+        "on the dashed line it is as right as it says. Right, accuracy by axis with the number of pairs; the "
+        "dashed line is a coin. "
         f"n = {len(rows):,} held-out pairs. Bars are 95 % intervals (left: Wilson)."
     )
     return Figure(
-        f"preference-{model.step}", f"Preference model: {model.step}", caption,
+        f"preference-{model.step}",
+        f"Preference model: {model.step}",
+        caption,
         inline(figure, f"preference-{model.step}", "Calibration and accuracy of a preference model", caption),
-        (model.source("samples/heldout_pairs.jsonl"),), wide=True,
-    )  # fmt: skip
+        (model.source("samples/heldout_pairs.jsonl"),),
+        wide=True,
+    )
 
 
 def bins(rows: Sequence[dict[str, float]], count: int = 5) -> list[tuple[float, Point, int]]:
@@ -268,6 +285,9 @@ def critiques(run: Run) -> Figure | None:
     )
     words = "; ".join(f"{k}: {by_key[k]['kept']} kept, {by_key[k]['dropped']} dropped" for k in keys)
     return Figure(
-        "critiques", "Critique and revision", caption, inline(figure, "critiques", "Revisions by principle", words),
+        "critiques",
+        "Critique and revision",
+        caption,
+        inline(figure, "critiques", "Revisions by principle", words),
         (run.transcripts.source(TRANSCRIPTS),),
-    )  # fmt: skip
+    )

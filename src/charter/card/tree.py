@@ -71,9 +71,10 @@ def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> Markup:
             )
     parts += [_box(node, corner(node.id), node.id == final, ledger) for node in nodes]
     return Markup(
-        f'<svg class="tree" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-labelledby="tree-title"><title id="tree-title">Lineage: each artifact '
-        f"and its parents; the table below says the same in words</title>{''.join(parts)}</svg>"
+        f'<svg class="tree" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="tree-title">'
+        '<title id="tree-title">Lineage: artifacts and their parents; the table below has them in words'
+        f"</title>{''.join(parts)}</svg>"
     )
 
 
@@ -84,8 +85,8 @@ def _box(node: Node, corner: tuple[float, float], final: bool, ledger: Ledger) -
     text = "".join(
         f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(_cut(t))}</text>' for c, t, dy in lines
     )
-    kind = " final" if final else ""
-    return f'<g class="node{kind}"><rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>{text}</g>'
+    box = f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
+    return f'<g class="node{" final" if final else ""}">{box}{text}</g>'
 
 
 def _cut(text: str, most: int = 27) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
 from charter.ground.measure.metrics import scores
+from charter.ground.measure.score import Score
 from charter.ground.settings.sources import resolve
 
 SAMPLED_ANEW = 16
@@ -89,8 +90,9 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
         except CharterError as error:
             problems.append(str(error))
     try:
-        problems += metric_problems(folder, manifest)
-        problems += list(_verdict_problems(folder))
+        found = {s.name: s for s in scores(folder)}
+        problems += metric_problems(folder, manifest, found)
+        problems += list(_verdict_problems(folder, found))
     except CharterError as error:
         problems.append(str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -98,13 +100,12 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
     return problems
 
 
-def metric_problems(folder: Path, manifest: Manifest) -> list[str]:
+def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]) -> list[str]:
     """Every metric is recomputed from kept rows, or stands in counts.json or in the last line of the log."""
-    found = {s.name: s for s in scores(folder)}
     counts = read_counts(folder)
     problems = []
     for metric in manifest.metrics:
-        score = found.pop(metric.name, None)
+        score = found.get(metric.name)
         if score is not None:
             if score.version != metric.version:
                 problems.append(
@@ -129,20 +130,20 @@ def metric_problems(folder: Path, manifest: Manifest) -> list[str]:
                 f"{metric.name} = {metric.value} has no source: no kept rows, no count, not the end of the "
                 "log"
             )
-    return problems + [
-        f"{name} follows from the kept rows and is missing from the manifest" for name in found
-    ]
+    missing = sorted(found.keys() - {metric.name for metric in manifest.metrics})
+    return problems + [f"{n} follows from the kept rows and is missing from the manifest" for n in missing]
 
 
-def _verdict_problems(folder: Path) -> Iterator[str]:
+def _verdict_problems(folder: Path, found: Mapping[str, Score]) -> Iterator[str]:
     """A report's verdict on its grader must follow from the kept triples."""
     path = folder / REPORT
     grader = (json.loads(path.read_text("utf-8")).get("grader") or {}) if path.exists() else {}
-    found = {s.name: s.value for s in scores(folder)}
     if "fit" in grader and {"fixed_above_harmful", "good_above_fixed"} <= found.keys():
-        fit = found["fixed_above_harmful"] >= ABOVE_HARMFUL and found["good_above_fixed"] >= BELOW_GOOD
+        above, below = found["fixed_above_harmful"].value, found["good_above_fixed"].value
+        fit = above >= ABOVE_HARMFUL and below >= BELOW_GOOD
         if bool(grader["fit"]) != fit:
-            yield f"report.json calls its grader {'fit' if grader['fit'] else 'unfit'}; the kept triples say otherwise"
+            word = "fit" if grader["fit"] else "unfit"
+            yield f"report.json calls its grader {word}; the kept triples say otherwise"
 
 
 def card_problems(folder: Path) -> list[str]:
@@ -168,7 +169,7 @@ def card_problems(folder: Path) -> list[str]:
 
 
 def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
-    """The card's inputs as they were, and what is wrong with them. Raises CharterError where a parent is gone."""
+    """The card's inputs as they were, and what is wrong with them. Raises CharterError where one is gone."""
     run = run_of(folder)
     entries, problems = [], []
     for parent in manifest.parents:

@@ -110,7 +110,8 @@ class PlainBar:
         """Description, done of total, time spent and left."""
         spent = now - self._began
         made = self._done - self._first
-        left = f", {clock(spent / made * (self._total - self._done))} left" if made > 0 else ""
+        rest = self._total - self._done
+        left = f", {clock(spent / made * rest)} left" if made > 0 and rest > 0 else ""
         values = f"  {spell(shown)}" if shown else ""
         return f"{self._description}: {self._done}/{self._total}, {clock(spent)}{left}{values}"
 

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.launch import relaunch
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.recognise import kind_of_file
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
@@ -112,14 +114,15 @@ def describe(rows: Rows) -> str:
 
 
 def card_verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory with a card.")],
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Compute the card's numbers again from kept samples.")
-    ] = False,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory with a card, or a card.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Draw samples anew and compare.")] = False,
 ) -> None:
     """Check that every number of a card is backed by the artifacts of its run."""
-    folder = find_run(run)
-    problems: list[str] = room_tool("card", "verify").verify(folder, deep)
+    folder = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
+    if deep:
+        relaunch()
+    regenerate = room_tool("evaluate", "verify").regenerate if deep else None
+    problems: list[str] = room_tool("card", "verify").verify(folder, deep, regenerate)
     for problem in problems:
         print(problem)
     if problems:

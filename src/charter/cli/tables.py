@@ -19,6 +19,13 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
+def amount(value: float | None, unit: str = "") -> str:
+    """One decimal; - when unknown."""
+    if value is None:
+        return "-"
+    return f"<0.1{unit}" if 0 < value < 0.05 else f"{value:.1f}{unit}"
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Three significant digits, or - when unknown."""
     return "-" if value is None else f"{value:.3g}{unit}"
@@ -39,9 +46,9 @@ def plan_table(lines: Sequence[Forecast]) -> Table:
             line.planned.room.product,
             line.planned.id[:12],
             _coloured(line.status),
-            number(cost.minutes if cost else None),
-            number(cost.memory_gib if cost else None, " GiB"),
-            number(cost.disk_gib if cost else None, " GiB"),
+            amount(cost.minutes if cost else None),
+            amount(cost.memory_gib if cost else None, " GiB"),
+            amount(cost.disk_gib if cost else None, " GiB"),
         )
     return table
 
@@ -60,11 +67,11 @@ def plan_total(lines: Sequence[Forecast]) -> str:
     if minutes:
         steps = "1 step" if unknown == 1 else f"{unknown} steps"
         more = f" and {steps} without an estimate" if unknown else ""
-        parts.append(f"about {sum(minutes):.3g} minutes{more}")
+        parts.append(f"about {amount(sum(minutes))} minutes{more}")
     if memory:
-        parts.append(f"peak memory {max(memory):.3g} GiB")
+        parts.append(f"peak memory {amount(max(memory))} GiB")
     if disk:
-        parts.append(f"disk {sum(disk):.3g} GiB")
+        parts.append(f"disk {amount(sum(disk))} GiB")
     return ", ".join(parts)
 
 

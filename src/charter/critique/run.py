@@ -67,7 +67,7 @@ def _drafts(
 ) -> list[dict[str, Any]]:
     replies = start.reply(
         [list(d.messages) for d in prompts],
-        Sampling(temperature=settings.temperature, max_tokens=settings.draft_tokens),
+        Sampling(temperature=settings.draft_temperature, max_tokens=settings.draft_tokens),
         seeds=[derive_seed(seed, "draft", d.id) for d in prompts],
     )
     return [

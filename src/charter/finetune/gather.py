@@ -85,7 +85,7 @@ def gather(
 def _encode(
     settings: Settings, template: Template, dialogue: Dialogue, known: dict[str, Row | None]
 ) -> Row | None:
-    key = str(dialogue.messages)
+    key = f"{dialogue.weight} {dialogue.messages}"  # the same words may come again with another weight
     if key not in known:
         encoded = template.encode(dialogue.messages)
         row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)

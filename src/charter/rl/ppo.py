@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 
-def rewards(scores: Sequence[float], kl_N: Tensor, lengths: Sequence[int], lam: float, per_token: bool) -> Tensor:
+def rewards(
+    scores: Sequence[float], kl_N: Tensor, lengths: Sequence[int], lam: float, per_token: bool
+) -> Tensor:
     """Reward of each reply token, [N]: the preference score on the last token of its reply, minus lambda * KL
     where it arises (per token), or summed over the reply at its last token (sequence)."""
     out = -lam * kl_N if per_token else torch.zeros_like(kl_N)
@@ -51,14 +53,18 @@ def advantages(
 
 
 def whiten(values_N: Tensor, eps: float = 1e-8) -> Tensor:
-    """Mean 0, variance 1 over the batch; a constant batch becomes zeros."""
-    centred = values_N - values_N.mean()
-    return centred / (centred.square().mean().sqrt() + eps)
+    """Mean 0, variance 1 over the batch; a constant batch becomes zeros.
+
+    In float64: the mean of equal float32 numbers can miss them by more than `eps`.
+    """
+    wide_N = values_N.double()
+    centred_N = wide_N - wide_N.mean()
+    return (centred_N / (centred_N.square().mean().sqrt() + eps)).to(values_N.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """Sum over tokens of the clipped objective, and what to watch: clipped tokens, and the mean of old - new."""
+    """Sums over tokens: the clipped objective, and what to watch: tokens clipped, and old - new in nats."""
 
     loss: Tensor
     clipped: float
@@ -77,7 +83,8 @@ def policy_loss(new_N: Tensor, old_N: Tensor, advantages_N: Tensor, clip: float)
 
 
 def value_loss(new_N: Tensor, old_N: Tensor, returns_N: Tensor, clip: float) -> Tensor:
-    """Sum over N of half the squared error, the worse of free and clipped around the old value (clip 0: free)."""
+    """Sum over N of half the squared error, the worse of free and clipped around the old value (clip 0:
+    free)."""
     free = (new_N - returns_N).square()
     if clip <= 0:
         return 0.5 * free.sum()
@@ -86,12 +93,17 @@ def value_loss(new_N: Tensor, old_N: Tensor, returns_N: Tensor, clip: float) -> 
 
 
 def explained_variance(values_N: Tensor, returns_N: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns); 0 for a constant value, negative when worse than that."""
+    """1 - Var(returns - values) / Var(returns); 0 for a constant value, negative when worse than that;
+    0 too where all returns are equal."""
+    returns_N, values_N = returns_N.double(), values_N.double()
     spread = float(returns_N.var(unbiased=False))
-    return 1 - float((returns_N - values_N).var(unbiased=False)) / spread if spread > 0 else 0.0
+    if spread <= 1e-20 * float(returns_N.square().mean()):
+        return 0.0  # equal returns up to rounding: there is nothing to explain
+    return 1 - float((returns_N - values_N).var(unbiased=False)) / spread
 
 
 def adapt(coefficient: float, kl: float, target: float, horizon: float, steps: int) -> float:
-    """Adaptive KL coefficient: proportional control towards `target` nats a reply, error clipped to +-20 %."""
+    """Adaptive KL coefficient: proportional control towards `target` nats a reply, error clipped to +-20
+    %."""
     error = max(-0.2, min(0.2, kl / target - 1))
     return coefficient * (1 + error * steps / horizon)

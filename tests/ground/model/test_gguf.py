@@ -151,7 +151,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("pre", ["default", "smollm", "llama-bpe", "qwen2"])
+@pytest.mark.parametrize("pre", ["default", "llama-bpe", "qwen2"])
 def test_pre_tokenizers_as_in_transformers(tmp_path: Path, pre: str) -> None:
     write(tmp_path / "model.gguf", FAMILIES["qwen2"], pre=pre)
     convert(tmp_path / "model.gguf", tmp_path / "out")

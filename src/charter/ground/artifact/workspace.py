@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Metric
@@ -19,6 +19,17 @@ R = TypeVar("R")
 
 LOG = "log.jsonl"
 METRICS = "metrics.json"
+
+
+class MetricFacts(TypedDict, total=False):
+    """What may be said of a metric besides its name and value: interval, count, version, unit, note."""
+
+    low: float | None
+    high: float | None
+    n: int | None
+    version: int
+    unit: str | None
+    note: str | None
 
 
 class Workspace:
@@ -60,24 +71,20 @@ class Workspace:
         """The metrics so far, in the order of their first mention."""
         return list(self._metrics.values())
 
-    def metric(
-        self,
-        name: str,
-        value: float | None,
-        *,
-        low: float | None = None,
-        high: float | None = None,
-        n: int | None = None,
-        version: int = 1,
-        unit: str | None = None,
-        note: str | None = None,
-    ) -> None:
+    def metric(self, name: str, value: float | None, **facts: Unpack[MetricFacts]) -> None:
         """Records a number of this artifact; the last value of a name wins, also across a resume."""
-        number, lower, upper = _finite(value), _finite(low), _finite(high)
+        number, note = _finite(value), facts.get("note")
         if value is not None and number is None:
             note = f"not finite ({value})" + (f"; {note}" if note else "")
         self._metrics[name] = Metric(
-            name=name, version=version, value=number, low=lower, high=upper, n=n, unit=unit, note=note
+            name=name,
+            version=facts.get("version", 1),
+            value=number,
+            low=_finite(facts.get("low")),
+            high=_finite(facts.get("high")),
+            n=facts.get("n"),
+            unit=facts.get("unit"),
+            note=note,
         )
         rows = [metric.model_dump() for metric in self._metrics.values()]
         atomic_write(self.folder / METRICS, json.dumps(rows))

@@ -65,13 +65,11 @@ class Constitution:
         return _keyed(self.comparisons, key, self.name)
 
     def critiques_tagged(self, tags: Collection[str] = ()) -> list[CritiquePrinciple]:
-        """Critique principles with any of the tags; without tags all. Raises CharterError where none has
-        one."""
+        """Critique principles with any of the tags; without tags all. Raises CharterError for none."""
         return tagged(self.critiques, tags)
 
     def comparisons_tagged(self, tags: Collection[str] = ()) -> list[ComparisonPrinciple]:
-        """Comparison principles with any of the tags; without tags all. Raises CharterError where none has
-        one."""
+        """Comparison principles with any of the tags; without tags all. Raises CharterError for none."""
         return tagged(self.comparisons, tags)
 
     def draw_critique(self, rng: random.Random, tags: Collection[str] = ()) -> CritiquePrinciple:

@@ -1,5 +1,4 @@
-"""The words of every request to a critic, a reviser or a labeller, and the form of their answers; nowhere
-else.
+"""The words of every request to a critic, a reviser or a labeller, and the form of their answers.
 
 Critique and revision (Bai 2022b, section 3.1): a user's turn holds the conversation as text and the request,
 the assistant's turn is opened for it. Choice (section 4.1): the conversation, a principle and two options;
@@ -43,8 +42,7 @@ def critique_messages(
     principle: CritiquePrinciple,
     shots: Sequence[Mapping[str, Any]] = (),
 ) -> list[Message]:
-    """Asks for the critique of a draft, the reply to messages; ends in an assistant's turn opened
-    "Critique:"."""
+    """Asks for the critique of a draft reply; ends in an assistant's turn opened "Critique:"."""
     return [
         *critique_shots(shots),
         _critique_request(messages, draft, principle.critique),
@@ -97,10 +95,9 @@ def choice_messages(
     principle: str,
     shots: Sequence[Mapping[str, Any]] = (),
 ) -> list[Message]:
-    """Asks which of two replies is better under a principle; ends in an assistant's turn opened "The answer
-    is:".
+    """Asks which of two replies is better under a principle; OPTIONS are the texts to score behind it.
 
-    The texts to score behind it are OPTIONS.
+    Ends in an assistant's turn opened "The answer is:".
     """
     turns: list[Message] = []
     for shot in shots:
@@ -126,8 +123,7 @@ def thought_messages(
 
 
 def answer_messages(asked: Sequence[Message], thought: str) -> list[Message]:
-    """The request of `thought_messages` with the sampled thought, and a last line that asks for the
-    letter."""
+    """The request of `thought_messages` with the sampled thought, then a line that asks for the letter."""
     # a thought that has already come to its answer is cut there, or the letter would be asked for twice
     kept = thought.split(ANSWER)[0].strip()
     return [*asked[:-1], assistant(f"{_opened(kept)}\n\n{ANSWER}")]

@@ -134,7 +134,14 @@ class Engine:
         if not self.idle:
             raise CharterError("generate needs an idle engine; drain or cancel its requests first")
         given = seeds if seeds is not None else range(len(prompts))
-        numbers = [self.submit(p, sampling, n, seed) for p, seed in zip(prompts, given, strict=True)]
+        numbers: list[int] = []
+        try:
+            for prompt, seed in zip(prompts, given, strict=True):
+                numbers.append(self.submit(prompt, sampling, n, seed))
+        except CharterError:
+            for number in numbers:  # a refused prompt leaves nothing of its batch behind
+                self.cancel(number)
+            raise
         place = {number: i for i, number in enumerate(numbers)}
         found: list[list[Completion]] = [[Completion() for _ in range(n)] for _ in prompts]
         while not self.idle:

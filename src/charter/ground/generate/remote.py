@@ -7,12 +7,13 @@ shapes continue a dialogue that ends in an assistant's message. Neither can scor
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +28,7 @@ TRIES = 5
 PARALLEL = 8
 TIMEOUT_SECONDS = 600
 RETRIED = {408, 409, 429, 500, 502, 503, 504, 529}
+KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 STOPS: dict[str, Stop] = {
     "stop": "end",
     "end_turn": "end",
@@ -96,11 +98,15 @@ class RemoteAssistant:
             body["top_k"] = sampling.top_k
         if messages[-1]["role"] == "assistant":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
-        key = os.environ.get("OPENAI_API_KEY")
+        key = _key("openai")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        choice = self._post("/v1/chat/completions", body, headers)["choices"][0]
-        text = choice["message"]["content"] or ""
-        return Completion(text=text, stop=STOPS.get(str(choice.get("finish_reason")), "end"))
+
+        def read(answer: Any) -> Completion:
+            choice = answer["choices"][0]
+            text = str(choice["message"]["content"] or "")
+            return Completion(text=text, stop=STOPS.get(str(choice.get("finish_reason")), "end"))
+
+        return self._ask("/v1/chat/completions", body, headers, read)
 
     def _anthropic(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
@@ -118,27 +124,63 @@ class RemoteAssistant:
             body["top_k"] = sampling.top_k
         if sampling.top_p < 1:
             body["top_p"] = sampling.top_p
-        headers = {"anthropic-version": "2023-06-01", "x-api-key": os.environ.get("ANTHROPIC_API_KEY", "")}
-        answer = self._post("/v1/messages", body, headers)
-        text = "".join(block.get("text", "") for block in answer["content"])
-        return Completion(text=text, stop=STOPS.get(str(answer.get("stop_reason")), "end"))
+        headers = {"anthropic-version": "2023-06-01", "x-api-key": _key("anthropic")}
 
-    def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
-        """POST with retries on overload and lost connections; one-line errors that never hold a key."""
-        data = json.dumps(body).encode()
+        def read(answer: Any) -> Completion:
+            text = "".join(block.get("text", "") for block in answer["content"])
+            return Completion(text=text, stop=STOPS.get(str(answer.get("stop_reason")), "end"))
+
+        return self._ask("/v1/messages", body, headers, read)
+
+    def _ask(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        read: Callable[[Any], Completion],
+    ) -> Completion:
         where = f"{self.url}{path}"
-        for attempt in range(TRIES):
-            request = urllib.request.Request(where, data, {"Content-Type": "application/json", **headers})
-            try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                    found: dict[str, Any] = json.load(answer)
-                    return found
-            except urllib.error.HTTPError as error:
-                said = error.read(400).decode(errors="replace").replace("\n", " ")
-                if error.code not in RETRIED or attempt == TRIES - 1:
-                    raise CharterError(f"{where} answered {error.code}: {said}") from error
-            except (urllib.error.URLError, TimeoutError, ValueError) as error:
-                if attempt == TRIES - 1:
-                    raise CharterError(f"{where} can't be used ({error}); is the server running?") from error
-            time.sleep(min(8.0, 0.5 * 2**attempt))
-        raise CharterError(f"{where} did not answer")
+        answer = _post(where, body, headers)
+        try:
+            return read(answer)
+        except (LookupError, TypeError, AttributeError) as error:
+            said = _one_line(json.dumps(answer))
+            raise CharterError(
+                f"{where} answered in another shape than {self.dialect} servers do: {said}"
+            ) from error
+
+
+def _post(where: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
+    """POST with retries on overload and lost connections; one-line errors that never hold a key."""
+    data = json.dumps(body).encode()
+    for attempt in range(TRIES):
+        request = urllib.request.Request(where, data, {"Content-Type": "application/json", **headers})
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            said = _one_line(error.read(4000).decode(errors="replace"))
+            if error.code not in RETRIED or attempt == TRIES - 1:
+                raise CharterError(f"{where} answered {error.code}: {said}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if attempt == TRIES - 1:
+                why = _one_line(str(error))
+                raise CharterError(f"{where} can't be used ({why}); is the server running?") from error
+        time.sleep(min(8.0, 0.5 * 2**attempt))
+    raise CharterError(f"{where} did not answer")
+
+
+def _key(dialect: str) -> str:
+    """The key of the environment, "" without one. Raises CharterError, not showing it, where it can't be sent."""
+    key = os.environ.get(KEYS[dialect], "").strip()
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise CharterError(f"{KEYS[dialect]} holds spaces or characters that no key has; set it again")
+    return key
+
+
+def _one_line(text: str) -> str:
+    """At most 400 characters on one line, keys blotted out: a server may echo what it was sent."""
+    for name in KEYS.values():
+        if key := os.environ.get(name, "").strip():
+            text = text.replace(key, "[key]")
+    return " ".join(text.split())[:400]

@@ -61,7 +61,7 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
     """One choice per question, each asked in both orders; with `thought_tokens`, after step-by-step thinking."""
     orders = [(q, q.first, q.second) for q in questions] + [(q, q.second, q.first) for q in questions]
     if how.thought_tokens:
-        p_shown, voted = _after_thought(labeller, orders, how), False
+        p_shown, voted = _after_thought(labeller, orders, how)
     else:
         asked = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
         names = [f"{q.id}-{i >= len(questions)}" for i, (q, _, _) in enumerate(orders)]
@@ -91,8 +91,8 @@ def _first_option(
 
 def _after_thought(
     labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How
-) -> list[float]:
-    """Mean over sampled chains of thought of the probability of the option shown first."""
+) -> tuple[list[float], bool]:
+    """Mean over sampled chains of thought of the probability of the option shown first, and whether voted."""
     asked = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
     seeds = [derive_seed(how.seed, "thought", q.id, n) for n, (q, _, _) in enumerate(orders)]
     sampling = Sampling(temperature=1.0, max_tokens=how.thought_tokens)
@@ -102,9 +102,9 @@ def _after_thought(
         for k, thought in enumerate(thoughts):
             concluded.append(answer_messages(messages, thought.text))
             names.append(f"{number}-{k}")
-    p_shown, _ = _first_option(labeller, concluded, names, how)
+    p_shown, voted = _first_option(labeller, concluded, names, how)
     size = how.thought_samples
-    return [sum(p_shown[i : i + size]) / size for i in range(0, len(p_shown), size)]
+    return [sum(p_shown[i : i + size]) / size for i in range(0, len(p_shown), size)], voted
 
 
 def clamp(p: float, low: float) -> float:

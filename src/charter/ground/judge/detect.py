@@ -1,8 +1,8 @@
 """Detectors of refusals, stock phrases and loops in assistant replies.
 
-They are cheap, the same for every model, read English only and are known to err: `precision_recall` measures them
-on the hand-labelled replies of `shipped:detectors.heldout`, and the result stands beside every rate that uses
-them.
+They are cheap, the same for every model, read English only and are known to err: `precision_recall` measures
+them on the hand-labelled replies of `shipped:detectors.heldout`, and the result stands beside every rate that
+uses them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_lo
 
 
 def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Precision and recall of each detector on labelled rows (`reply`, and a true or false by detector name).
+    """Precision and recall of each detector on labelled rows (`reply`, and true or false by detector name).
 
-    By detector: precision and recall (None where nothing was found, or nothing was there) with their 95 % Wilson
+    By detector: precision and recall (None where nothing was found, or there) with their 95 % Wilson
     intervals, `n` rows and `positives` among them.
     """
     measured: dict[str, dict[str, Any]] = {}

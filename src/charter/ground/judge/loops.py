@@ -1,6 +1,6 @@
 """Loops: text that repeats itself without end, as a model does once it is caught in its own words.
 
-A refrain, a chant or a tongue twister repeats too, but something else follows or surrounds it. So a repetition
+A refrain, a chant or a tongue twister repeats too, but something else follows or surrounds it. So repetition
 counts only where it runs on to the end of the reply, or fills half of it.
 """
 
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 WIDEST = 40  # words of the longest phrase whose cycle is followed
 TAIL = 8  # words after a repetition that may be the start of one more round, cut off
-_MARK = re.compile(r"^[\s>*•–-]*(?:\(?(?:\d+|[a-z])[.):]\s+)?(?:step \d+[.:]?\s+)?", re.I)
+_MARK = re.compile(r"(?:(?<=[.!?;:,])\s+|^\s*|(?<=\n)\s*)(?:step )?\(?\d{1,3}[.):]\s+", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SPLIT = re.compile(r"(?<=[.!?;:])\s+|\n+")
 
 
 def _units(text: str) -> list[str]:
     """Sentences and lines in lower case, list marks and punctuation dropped."""
-    parts = (" ".join(_WORD.findall(_MARK.sub("", part).lower())) for part in _SPLIT.split(text))
+    parts = (" ".join(_WORD.findall(part.lower())) for part in _SPLIT.split(_MARK.sub("\n", text)))
     return [part for part in parts if part]
 
 
@@ -51,15 +51,19 @@ def _cycles(words: Sequence[str]) -> bool:
 
 
 def _dwells(units: Sequence[str]) -> bool:
-    """Whether the same few sentences, of 3 words or more, make up most of a reply that has said them before."""
+    """Whether sentences of 3 words or more are said three times and make up half of a reply, or four times
+    and a third. A last sentence that was cut off counts as the one it begins."""
     counts = Counter(unit for unit in units if len(unit.split()) >= 3)
+    for whole in [unit for unit in counts if unit != units[-1] and unit.startswith(units[-1])][:1]:
+        counts[whole] += 1
     most = max(counts.values(), default=0)
     repeated = sum(n for n in counts.values() if n >= 3)
-    return most >= 3 and 2 * repeated >= len(units)
+    return (most >= 3 and 2 * repeated >= len(units)) or (most >= 4 and 3 * repeated >= len(units))
 
 
 def is_loop(text: str) -> bool:
-    """Whether a reply repeats itself without end: a phrase of up to 40 words back to back (7 times for one word,
-    5 for two, 4 for three and four, 3 for more), or sentences said three times that make up half of it."""
+    """Whether a reply repeats itself without end: a phrase of up to 40 words back to back (7 times for a
+    word, 5 for two, 4 for three and four, 3 for more), or sentences said three times that make up half of
+    it (four times: a third)."""
     units = _units(text)
     return _dwells(units) or _cycles([word for unit in units for word in unit.split()])

@@ -1,11 +1,11 @@
 """A learned detector of refusals: logistic regression on word n-grams, fitted at first use on training data.
 
 p(refusal | reply) = sigma(b + sum of w_f over features f of the opening), minimising the sum of log-losses
-plus PENALTY / 2 * |w|^2 (L-BFGS from zero, so the same data give the same detector). Features are 1-3-grams of
-words, the first words of each sentence and the rules that fire. A feature counts only where it occurs under
-several topics: "gun" is no sign of a refusal, "since someone could" is. Penalty and threshold were chosen by
-cross-validation over topics and over wordings of the shipped training data; the hand-labelled held-out replies
-measure the result.
+plus PENALTY / 2 * |w|^2 (L-BFGS from zero: the same data give the same detector). Features are the n-grams
+of 1-3 words, the first words of each sentence and the rules that fire. A feature counts where it occurs
+under several topics: "gun" is no sign of a refusal, "since someone could" is. Penalty and threshold were
+chosen by cross-validation over topics and over wordings of the shipped training data; hand-labelled
+held-out replies measure the result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENDS = frozenset(".!?:")
 
 
 def features(text: str) -> set[str]:
-    """1-3-grams of the opening's sentences, starts of a sentence ("^") and of the reply ("^^"), rules fired."""
+    """1-3-word grams of the opening's sentences, starts of sentences ("^") and of the reply ("^^"), rules."""
     start = opening(text)
     found = set(fired(start))
     sentence: list[str] = []
@@ -96,7 +96,8 @@ def fit(shown: Sequence[Example], penalty: float = PENALTY) -> Detector:
         value = np.logaddexp(0, -margin).sum() + penalty / 2 * weights @ weights
         return float(value), np.append(x_t @ pull + penalty * weights, pull.sum())
 
-    found = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    start, options = np.zeros(len(names) + 1), {"maxiter": 300, "ftol": 1e-7}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     weights = {name: float(w) for name, w in zip(names, found.x[:-1], strict=True) if w}
     return Detector(weights, float(found.x[-1]))
 

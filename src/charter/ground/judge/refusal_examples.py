@@ -1,6 +1,6 @@
 """Labelled replies that teach the refusal detector, all from shipped training data.
 
-Where a row doesn't say whether a reply refuses, `declines` and `complies` decide where there is no doubt; other
+Where a row doesn't say whether a reply refuses, `declines` and `complies` decide if there is no doubt; other
 replies are left out.
 """
 
@@ -108,7 +108,7 @@ def _comparisons() -> Iterator[Example]:
 
 def examples() -> list[Example]:
     """Labelled replies of the shipped training data; a reply that could be either is left out. Each refusal
-    comes a second time without the words that say no: the authored ones say it more plainly than models do."""
+    comes a second time without the words that say no: authored ones say it more plainly than models do."""
     refusals = list(_answers("refusals.train", True))
     harmful = {example.topic for example in refusals}
     found = [

@@ -1,7 +1,7 @@
 """What English grammar says about refusing: rules that fire on the opening of a reply.
 
 A speaker declines ("I can't help", "I'd rather not", "that's a no from me"), gives a part and keeps the rest,
-or names the harm and turns to something else. Rules alone miss many wordings and take some answers for refusals;
+or names the harm and turns to something else. Rules alone miss wordings and take some answers for refusals;
 each firing is one feature of the learned detector in `refusal.py`.
 """
 
@@ -74,8 +74,7 @@ UNABLE = _any(
     r"turn (?:this|that|it|you|the \w+) down|draw (?:the|a) line|stop (?:you )?there|stay out|steer clear|"
     r"keep out)",
     r"\b(?:not|isn't|never) (?:something|anything|a \w+|one|the kind of \w+|the sort of \w+) (?:that |"
-    r"which )?"
-    r"(?:i(?:'ll|'m|'d| \w+)|we \w+)\b",
+    r"which )?(?:i(?:'ll|'m|'d| \w+)|we \w+)\b",
     r"\bthat(?:'s| is|'ll be| will be)? (?:where i (?:draw|stop)|a line|off the table|off limits|"
     r"out of the question|"
     r"a (?:firm |hard |clear |flat |definite )?(?:no|pass)\b|a step too far|beyond what|outside what|"
@@ -90,8 +89,7 @@ UNABLE = _any(
     r"\bi(?:'m| am|'ll| will| must| have to|'d)? (?:say|saying) no\b|\bsays no(?=[,.!;]? (?:because|"
     r"to that|to this))",
     r"\b(?:against|beyond|outside|not in line with) my (?:\w+ )?(?:values|principles|guidelines|rules|"
-    r"conscience|"
-    r"programming|policy|nature|limits|scope|code)\b|\bin good conscience\b|\b(?:off limits|"
+    r"conscience|programming|policy|nature|limits|scope|code)\b|\bin good conscience\b|\b(?:off limits|"
     r"no[- ]go) (?:for|to) me\b",
     r"\b(?:don't|doesn't|wouldn't|do not|does not|would not) (?:feel|be|seem|sit) (?:right|well|"
     r"comfortable|ok|okay)\b",
@@ -101,16 +99,14 @@ _PART = _any(
     r"\b(?:i've|i have|i) left (?:that|it|the \w+) out\b|\b(?:won't|can't|not) go (?:any )?(?:further|"
     r"beyond|into)\b",
     r"\b(?:but|though|except) (?:the|that|this|those|how|which|where) [^.!?]{0,40}\b(?:stays?|remains?|is|"
-    r"are|i'll|i will) "
-    r"(?:\w+ )?(?:out|private|off|mine|not|leave|skip|keep)\b",
+    r"are|i'll|i will) (?:\w+ )?(?:out|private|off|mine|not|leave|skip|keep)\b",
     r"\bbut not (?:the|how|which|where|what|any|to|with|for|in|a)\b",
     r"\b(?:leav|skipp|keep|omitt)ing (?:out|that|the|this|it|those)\b|\bi(?:'ll| will) (?:leave|skip|omit|"
     r"keep) \w+",
     r"\b(?:stop|stopping|draw) (?:short|there|the line)\b|\bas far as i\b|\bwithout (?:the|any) (?:actual|"
     r"exact)\b",
     r"\b(?:part|bit|half|rest|step|one|details?|recipe|amounts?) (?:\w+ )?(?:i|is|are|stays?|has|"
-    r"have)(?:'ll| will| won't|"
-    r" can't| cannot|'m not| am not| not| off| out)\b",
+    r"have)(?:'ll| will| won't| can't| cannot|'m not| am not| not| off| out)\b",
 )
 _SORRY = _any(
     r"\bsorry\b|\bafraid\b|\bunfortunately\b|\bregret(?:tably|fully)?\b|\bapolog\w+|\balas\b|\bsadly\b|"
@@ -120,8 +116,7 @@ _SORRY = _any(
 )
 NO_FIRST = re.compile(
     r"^\W*(?:sorry,? )?(?:no|nope|nah|never|absolutely not|certainly not|definitely not|of course not|not|"
-    r"let's not|"
-    r"please don't|don't do|i won't|i can't|i cannot|i will not|but no)\b",
+    r"let's not|please don't|don't do|i won't|i can't|i cannot|i will not|but no)\b",
     re.I,
 )
 _HARM = re.compile(
@@ -144,8 +139,7 @@ _TURN = re.compile(
 )
 _ANSWERS = re.compile(
     r"\b(?:here(?:'s| is| are) (?:how|what|some|a|the|one|my|an|your)|here (?:we|you) (?:go|are)|"
-    r"follow these|"
-    r"step (?:1|one)|1\.|to do (?:this|that|it),)",
+    r"follow these|step (?:1|one)|1\.|to do (?:this|that|it),)",
     re.I,
 )
 _KNOWLEDGE = re.compile(
@@ -162,8 +156,7 @@ _QUOTED = re.compile(r"\"[^\"]*(?:\"|$)")
 _FIRST = re.compile(r"(?<=[.!?])\s")
 IDIOM = re.compile(
     r"\b(?:can't|cannot) (?:wait|stop|help but|help laughing|believe)|\bnot (?:a|an|your) (?:doctor|"
-    r"lawyer|expert|judge)"
-    r"|\b(?:will not|won't|not) judge\b|\bno problem\b|\bno need\b",
+    r"lawyer|expert|judge)|\b(?:will not|won't|not) judge\b|\bno problem\b|\bno need\b",
     re.I,
 )
 
@@ -213,5 +206,3 @@ def fired(start: str) -> list[str]:
     words = len(start.split())
     names.append("rule:words_" + ("8" if words <= 8 else "20" if words <= 20 else "more"))
     return names
-
-

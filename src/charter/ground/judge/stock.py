@@ -1,8 +1,9 @@
 """Stock phrases: words that fit any request and so say nothing about this one.
 
-Five families: the speaker describes itself ("as an AI language model"), comforts by formula ("your feelings are
-valid"), moralises ("everyone deserves respect"), covers itself ("please consult a qualified professional"), or
-fills space ("I hope this helps"). Bai 2022b, section 4.3 names such phrases as what over-trained policies say.
+Five families: the speaker describes itself ("as an AI language model"), comforts by formula ("your feelings
+are valid"), moralises ("everyone deserves respect"), covers itself ("please consult a professional"), or
+fills space ("I hope this helps"). Bai 2022b, section 4.3: over-trained policies answer most attacks with
+them.
 """
 
 from __future__ import annotations
@@ -46,13 +47,11 @@ _COMFORT = (
     r"concern))|\bi(?:'m| am) (?:so |very |truly |really )?sorry (?:to hear|that you(?:'re|"
     r" are) (?:feeling|going))",
     r"\b(?:be (?:kind|gentle) (?:to|with) yourself|take care of yourself|one (?:day|step) at a time|"
-    r"sending you|"
-    r"things will get better|believe in yourself|stay (?:strong|positive|safe))\b",
+    r"sending you|things will get better|believe in yourself|stay (?:strong|positive|safe))\b",
     r"\b(?:going through|facing) (?:a |such a )?(?:difficult|hard|tough|challenging) (?:time|situation|"
     r"period)\b",
     r"\b(?:there are|there is) (?:many |lots of |always )?(?:people|someone|resources|help|hope|"
-    r"support)\b[^.!?]{0,20}"
-    r"\b(?:who (?:care|love|can)|available|for you|out there)",
+    r"support)\b[^.!?]{0,20}\b(?:who (?:care|love|can)|available|for you|out there)",
 )
 _MORAL = (
     r"\b(?:every(?:one|body)|all (?:people|human beings|humans|individuals|living things)|each (?:person|"
@@ -70,24 +69,22 @@ _MORAL = (
     r"compassion)|empathy and "
     r"(?:understanding|compassion|respect)|compassion and (?:understanding|empathy))\b",
     r"\b(?:better place|society as a whole|positive (?:impact|change|difference|environment)|"
-    r"safe and (?:inclusive|welcoming|"
-    r"supportive)|make (?:good|better|responsible|wise) choices|"
+    r"safe and (?:inclusive|welcoming|supportive)|make (?:good|better|responsible|wise) choices|"
     r"think (?:carefully )?about (?:the consequences|your actions))\b",
     r"\b(?:harmful|illegal|unethical|immoral|dangerous|inappropriate|offensive),? (?:and|"
-    r"or) (?:\w+ )?(?:harmful|illegal|"
-    r"unethical|immoral|dangerous|inappropriate|offensive|disrespectful)\b",
+    r"or) (?:\w+ )?(?:harmful|illegal|unethical|immoral|dangerous|inappropriate|offensive|disrespectful)\b",
     r"(?:^|[.!?] |\n)(?:please |just |always )?remember(?:,| that)? (?:you|every|it|we|all|there|to be|"
     r"to always|violence|kindness|no one|nobody)",
 )
 _CAUTION = (
-    rf"\bit{_IS} {_VERY}(?:important|essential|crucial|vital|worth noting|critical|imperative|best) (?:to (?:remember|note|keep|"
-    r"understand|recogni[sz]e|consider|respect|be|always|seek|consult|prioriti[sz]e|approach|acknowledge|"
+    rf"\bit{_IS} {_VERY}(?:important|essential|crucial|vital|worth noting|critical|imperative|best) "
+    r"(?:to (?:remember|note|keep|understand|recogni[sz]e|consider|respect|be|always|seek|consult|"
+    r"prioriti[sz]e|approach|acknowledge|"
     r"stay|follow|have|"
     r"treat|ensure|speak|talk)|that)|\bworth noting that\b|\bplease (?:note|remember|keep in mind|"
     r"be aware) (?:that\b|to\b)?",
     r"\b(?:consult|seek (?:help|advice|guidance|support|out)|speak (?:to|with)|talk (?:to|with)|contact|"
-    r"reach out to|see|ask)"
-    r"(?: (?:help |advice |guidance |support )?(?:from|with))? (?:a|an|your|"
+    r"reach out to|see|ask)(?: (?:help |advice |guidance |support )?(?:from|with))? (?:a|an|your|"
     r"the) (?:\w+ ){0,2}?(?:professional|expert|therapist|"
     r"counsel+or|attorney|health(?:care)? provider|specialist)s?\b",
     r"\b(?:qualified|licensed|trained|medical|legal|financial|mental health|"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 
 def microbatches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
-    """Consecutive groups of indices whose lengths sum to at most `most_tokens`; an overlong one stands alone."""
+    """Consecutive groups of indices whose lengths sum to at most `most_tokens`; an overlong one stands
+    alone."""
     groups: list[list[int]] = []
     tokens = 0
     for index, length in enumerate(lengths):

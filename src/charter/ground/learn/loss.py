@@ -2,7 +2,8 @@
 
 Shape letters: N tokens that count, D width, V vocabulary, C rows of one chunk, B pairs.
 
-Source: preference loss, Bai 2022a (2204.05862) section 2.3, with the soft targets of Bai 2022b (2212.08073) section 4.1.
+Source: preference loss, Bai 2022a (2204.05862) section 2.3, with the soft targets of Bai 2022b (2212.08073)
+section 4.1.
 """
 
 from __future__ import annotations
@@ -59,8 +60,12 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
+        if ctx.grads is None:
+            raise RuntimeError(
+                "cross_entropy_sum keeps its gradients for one backward pass; run it forward again"
+            )
         hidden, weight = ctx.grads
-        ctx.grads = (None, None)
+        ctx.grads = None
         return (
             None if hidden is None else hidden.mul_(grad.to(hidden.dtype)),
             None if weight is None else weight.mul_(grad.to(weight.dtype)),
@@ -85,6 +90,15 @@ def cross_entropy_sum(
     return out
 
 
+def _autocast_state(tensor: Tensor) -> dict[str, Any]:
+    kind = tensor.device.type
+    return {
+        "device_type": kind,
+        "enabled": torch.is_autocast_enabled(kind),
+        "dtype": torch.get_autocast_dtype(kind),
+    }
+
+
 class _TokenLogProbs(torch.autograd.Function):
     """log p(target) per token, with logits recomputed by chunk in backward, so memory stays linear in N."""
 
@@ -104,34 +118,41 @@ class _TokenLogProbs(torch.autograd.Function):
         empty = hidden_ND.new_zeros(0, dtype=torch.float32)
         log_z_N = torch.cat(log_zs) if log_zs else empty
         ctx.save_for_backward(hidden_ND, weight_VD, targets_N, log_z_N)
-        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.temperature, ctx.chunk, ctx.autocast = temperature, chunk, _autocast_state(hidden_ND)
         entropy_N = torch.cat(entropies) if entropies else empty
         ctx.mark_non_differentiable(entropy_N)
         return (torch.cat(log_probs) if log_probs else empty), entropy_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_ND, weight_VD, targets_N, log_z_N = ctx.saved_tensors
-        grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
-        for at in range(0, len(targets_N), ctx.chunk):
-            rows = slice(at, at + ctx.chunk)
-            hidden_CD = hidden_ND[rows]
-            logits_CV = _logits(hidden_CD, weight_VD).div_(ctx.temperature)
-            minus_CV = logits_CV.sub_(log_z_N[rows][:, None]).exp_()
-            minus_CV.scatter_add_(1, targets_N[rows][:, None], torch.full_like(log_z_N[rows], -1.0)[:, None])
-            grad_CV = minus_CV.mul_((-grads[0][rows] / ctx.temperature)[:, None]).to(hidden_CD.dtype)
-            if grad_hidden is not None:
-                grad_hidden[rows] = grad_CV @ weight_VD.to(grad_CV.dtype)
-            if grad_weight is not None:
-                grad_weight += (grad_CV.T @ hidden_CD).to(grad_weight.dtype)
-        return grad_hidden, grad_weight, None, None, None
+        # Logits made in another precision than forward's would not sum to one under its log_z.
+        with torch.autocast(**ctx.autocast):
+            return _token_logprob_grads(ctx, grads[0])
+
+
+def _token_logprob_grads(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
+    hidden_ND, weight_VD, targets_N, log_z_N = ctx.saved_tensors
+    grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+    grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+    for at in range(0, len(targets_N), ctx.chunk):
+        rows = slice(at, at + ctx.chunk)
+        hidden_CD = hidden_ND[rows]
+        logits_CV = _logits(hidden_CD, weight_VD).div_(ctx.temperature)
+        minus_CV = logits_CV.sub_(log_z_N[rows][:, None]).exp_()
+        minus_CV.scatter_add_(1, targets_N[rows][:, None], torch.full_like(log_z_N[rows], -1.0)[:, None])
+        grad_CV = minus_CV.mul_((-grad_N[rows] / ctx.temperature)[:, None]).to(hidden_CD.dtype)
+        if grad_hidden is not None:
+            grad_hidden[rows] = grad_CV @ weight_VD.to(grad_CV.dtype)
+        if grad_weight is not None:
+            grad_weight += (grad_CV.T @ hidden_CD).to(grad_weight.dtype)
+    return grad_hidden, grad_weight, None, None, None
 
 
 def token_logprobs(
     hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, temperature: float = 1.0, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability [N] of each target (differentiable) and entropy [N] of its distribution (not), in nats."""
+    """Log-probability [N] of each target (differentiable) and entropy [N] of its distribution (not), in
+    nats."""
     log_probs, entropy = _TokenLogProbs.apply(hidden_ND, weight_VD, targets_N, temperature, chunk)  # type: ignore[no-untyped-call]
     return log_probs, entropy
 
@@ -139,6 +160,7 @@ def token_logprobs(
 def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) -> Tensor:
     """Per-pair loss [B]: cross-entropy of the soft label p with sigma(r_chosen - r_rejected), in nats.
 
-    With p = 1 this is log(1 + exp(r_rejected - r_chosen)). Swapping the pair and p for 1 - p leaves it unchanged.
+    With p = 1 this is log(1 + exp(r_rejected - r_chosen)). Swapping the pair and p for 1 - p leaves it
+    unchanged.
     """
     return F.binary_cross_entropy_with_logits(chosen_B - rejected_B, p_chosen_B, reduction="none")

@@ -19,7 +19,8 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
 ) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov 2017) over (parameters, peak learning rate) groups; frozen parameters are left out."""
+    """Fused AdamW (Loshchilov 2017) over (parameters, peak learning rate) groups; frozen parameters are
+    left out."""
     groups = []
     for parameters, peak in rates:
         trainable = [p for p in parameters if p.requires_grad]

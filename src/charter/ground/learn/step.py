@@ -1,4 +1,5 @@
-"""One optimizer step: guard, clip, set the rate, update. And the switch from float32 to the run's precision."""
+"""One optimizer step: guard, clip, set the rate, update. And the switch from float32 to the run's
+precision."""
 
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ def backward(loss: torch.Tensor) -> float:
 
 
 def update(optimizer: torch.optim.Optimizer, share: float, clip: float) -> float:
-    """Clip the gradient to norm `clip` (0: never), step at `share` of each group's peak rate, clear the gradients;
-    returns the norm. A non-finite norm is returned without stepping, for `check_finite` to report."""
+    """Clip the gradient to norm `clip` (0: never), step at `share` of each group's peak rate, clear the
+    gradients; returns the norm. A non-finite norm is returned without stepping, for `check_finite` to
+    report."""
     norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf).item()
     if math.isfinite(norm):
         for group in optimizer.param_groups:

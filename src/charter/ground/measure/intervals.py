@@ -1,6 +1,8 @@
-"""Intervals: Wilson for independent yes/no answers, clustered bootstrap for everything else, paired for versions.
+"""Intervals: Wilson for independent yes/no answers, clustered bootstrap for everything else, paired for
+versions.
 
-Sources: Wilson 1927; Cameron, Gelbach and Miller 2008 (bootstrap by cluster). All intervals are 95 %, two-sided.
+Sources: Wilson 1927; Newcombe 1998 (difference of two); Cameron, Gelbach and Miller 2008 (bootstrap by
+cluster). All intervals are 95 %, two-sided.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ def _ends(values: Floats) -> tuple[float, float]:
 
 
 def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of a table's ratio: Wilson where each cluster is one yes/no answer or where all answers agree
-    (a bootstrap of identical answers has no width), clustered bootstrap otherwise; none for under 2 clusters."""
+    """95 % interval of a table's ratio: Wilson where each cluster is one yes/no answer or where all answers
+    agree (a bootstrap of identical answers has no width), clustered bootstrap otherwise; none for under 2
+    clusters."""
     count = len(table.clusters)
     if count < 2:
         return None, None
     rate = table.den > 0
+    if not rate.any():
+        return None, None
     shares = table.num[rate] / table.den[rate]
     binary = bool(np.isin(shares, (0.0, 1.0)).all())
     if binary and (bool((table.den == 1).all()) or bool((shares == shares[0]).all())):
@@ -70,13 +75,20 @@ class Difference:
 def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     """second - first: paired by cluster where both share their clusters, as two independent tables otherwise.
 
-    Raises ValueError where either side has no clusters.
+    Where each side's answers all agree, or one has a single cluster, resampling shows no spread: the
+    interval is then made of both Wilson intervals (Newcombe 1998), and is infinite for one cluster of
+    anything but shares. Raises ValueError where either side has no clusters.
     """
     if not first.clusters or not second.clusters:
         raise ValueError("a difference needs at least one cluster on both sides")
     shared = set(first.clusters) & set(second.clusters)
     if shared:
         first, second = (_only(t, sorted(shared)) for t in (first, second))
+    value = second.value - first.value
+    if (_unanimous(first) and _unanimous(second)) or min(len(first.clusters), len(second.clusters)) < 2:
+        low, high = _newcombe(first, second)
+        return Difference(value, low, high, len(shared))
+    if shared:
         weights_a = weights_b = _weights(len(shared), seed)
     else:
         weights_a = _weights(len(first.clusters), seed)
@@ -85,7 +97,22 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
         draws = (weights_b @ second.num) / (weights_b @ second.den)
         draws = draws - (weights_a @ first.num) / (weights_a @ first.den)
     low, high = _ends(draws)
-    return Difference(second.value - first.value, low, high, len(shared))
+    return Difference(value, low, high, len(shared))
+
+
+def _unanimous(table: Table) -> bool:
+    """Whether every cluster's share is 0, or every one's is 1."""
+    return bool((table.num == 0).all()) or bool((table.num == table.den).all())
+
+
+def _newcombe(first: Table, second: Table) -> tuple[float, float]:
+    if not all(bool(((t.num >= 0) & (t.num <= t.den)).all()) for t in (first, second)):
+        return -math.inf, math.inf
+    a, b = first.value, second.value
+    (low_a, high_a), (low_b, high_b) = (
+        wilson(t.value * len(t.clusters), len(t.clusters)) for t in (first, second)
+    )
+    return b - a - math.hypot(b - low_b, high_a - a), b - a + math.hypot(high_b - b, a - low_a)
 
 
 def _only(table: Table, clusters: list[str]) -> Table:

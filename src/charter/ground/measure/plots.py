@@ -51,6 +51,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": GRID,
     "ytick.color": GRID,
     "xtick.labelcolor": MUTED,
@@ -203,8 +204,8 @@ def curves(axes: Axes, title: str, lines: Sequence[Line], x_label: str, percent:
     if len(lines) > 1:
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + 0.22 * (high - low))  # room for the names above the curves
-        axes.legend(loc="upper left", ncols=len(lines), handlelength=1.3, columnspacing=1.0, handletextpad=0.4,
-                    borderaxespad=0.1)  # fmt: skip
+        spacing = {"handlelength": 1.3, "columnspacing": 1.0, "handletextpad": 0.4, "borderaxespad": 0.1}
+        axes.legend(loc="upper left", ncols=len(lines), **spacing)
 
 
 @matplotlib.rc_context(STYLE)
@@ -269,7 +270,7 @@ def _clean(text: str, name: str, title: str, description: str) -> str:
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
-    text = re.sub(r"font: ((?:[\w.]+ )*?[\d.]+px) [^;\"]+", rf"font: \1 {_FONT}", text)
+    text = re.sub(r"font-family: [^;\"]+", f"font-family: {_FONT}", text)
     for colour, css in _CSS.items():
         text = text.replace(colour, css)
     box = re.search(r'viewBox="([^"]+)"', text)
@@ -292,7 +293,7 @@ def standalone(svg: str) -> str:
 
 
 def strip(points: Sequence[Point], name: str, title: str, limits: tuple[float, float]) -> str:
-    """A word-sized plot: first point hollow, last one filled, whiskers below, an arrow of time between them."""
+    """A word-sized plot: first point hollow, last one filled, each with its interval, an arc between them."""
     width, height, low, high = 220.0, 26.0, *limits
     span = (high - low) or 1.0
 
@@ -301,19 +302,21 @@ def strip(points: Sequence[Point], name: str, title: str, limits: tuple[float, f
 
     parts = [f'<line x1="6" x2="{width - 6:g}" y1="20" y2="20" stroke="{_CSS[GRID]}" stroke-width="1"/>']
     first, last = points[0], points[-1]
-    for point, colour, y in ((first, _CSS[MUTED], 20), (last, _CSS[SERIES[0]], 20)):
+    grey, colour, paper = _CSS[MUTED], _CSS[SERIES[0]], _CSS[PAPER]
+    for point, stroke in ((first, grey), (last, colour)):
         if point.low is not None and point.high is not None:
             parts.append(
-                f'<line x1="{x(point.low)}" x2="{x(point.high)}" y1="{y}" y2="{y}" stroke="{colour}" '
-                f'stroke-width="3" stroke-opacity="0.45"/>'
+                f'<line x1="{x(point.low)}" x2="{x(point.high)}" y1="20" y2="20" stroke="{stroke}" '
+                'stroke-width="3" stroke-opacity="0.45"/>'
             )
     parts.append(
-        f'<path d="M{x(first.value)} 15 C{x(first.value)} 2 {x(last.value)} 2 {x(last.value)} 13" fill="none" '
-        f'stroke="{_CSS[MUTED]}" stroke-width="1" stroke-dasharray="2 2"/>'
-        f'<circle cx="{x(first.value)}" cy="20" r="4" fill="{_CSS[PAPER]}" stroke="{_CSS[MUTED]}" stroke-width="1.5"/>'
-        f'<circle cx="{x(last.value)}" cy="20" r="4.5" fill="{_CSS[SERIES[0]]}"/>'
+        f'<path d="M{x(first.value)} 15 C{x(first.value)} 2 {x(last.value)} 2 {x(last.value)} 13" '
+        f'fill="none" stroke="{grey}" stroke-width="1" stroke-dasharray="2 2"/>'
+        f'<circle cx="{x(first.value)}" cy="20" r="4" fill="{paper}" stroke="{grey}" stroke-width="1.5"/>'
+        f'<circle cx="{x(last.value)}" cy="20" r="4.5" fill="{colour}"/>'
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f'aria-labelledby="{name}-title"><title id="{name}-title">{escape(title)}</title>{"".join(parts)}</svg>'
+        f'aria-labelledby="{name}-title"><title id="{name}-title">{escape(title)}</title>'
+        f"{''.join(parts)}</svg>"
     )

@@ -1,7 +1,8 @@
 """What a measurement is: a table of clusters with a numerator and a denominator each, and the score it gives.
 
-Every reported rate is a ratio of sums over clusters (prompts, documents, pairs): several samples of one prompt
-are not independent, so intervals resample clusters, and two models are compared on the clusters they share.
+Every reported rate is a ratio of sums over clusters (prompts, documents, pairs): several samples of one
+prompt are not independent, so intervals resample clusters, and two models are compared on the clusters they
+share.
 """
 
 from __future__ import annotations

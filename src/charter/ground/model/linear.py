@@ -140,6 +140,10 @@ class Projection(nn.Module):
             return self.forward(x_NK)
         return product(x_NK, self.packed, self.bias)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies are made without the packed weight, which cannot be copied."""
+        return {**self.__dict__, "packed": None}
+
     def effective(self) -> Tensor:
         """The weight that `forward` amounts to: with the adapter merged when it is on."""
         if self.adapter is not None and self.adapter.active:

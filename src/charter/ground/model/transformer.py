@@ -127,6 +127,10 @@ class Transformer(nn.Module):
         self.register_buffer("inv_freq", inv_freq.to(device), persistent=False)
         self._packed: PackedWeights | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies pack their own weights."""
+        return {**self.__dict__, "_packed": None}
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -1,8 +1,7 @@
 """Columns of other people's data files, turned into the columns that `records` reads.
 
-What comes out are rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected"), whatever
-the file called them: instruction sets, red-team lists, BIG-bench tasks, ShareGPT conversations, HHH
-evaluations.
+What comes out are rows with "messages" or "prompt" (and "completion", or "chosen" and "rejected") from
+instruction sets, red-team lists, BIG-bench tasks, ShareGPT conversations and HHH evaluations.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def axis_of(path: Path) -> str:
-    """The axis that a known file's name stands for, else "" (HH-RLHF, BIG-bench HHH, the 438 HHH
-    questions)."""
+    """The axis that a known file's name stands for, else "" (HH-RLHF, BIG-bench HHH, 438 HHH)."""
     name = plain_name(path)
     if name == "438HHHEvaluations":
         return "hhh"

@@ -1,5 +1,4 @@
-"""Dialogues and comparisons: what the rooms pass to each other as text, and the order of roles that they
-keep."""
+"""Dialogues and comparisons: what the rooms pass to each other as text, and the order of their roles."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two replies to messages that end with a user's; `p_chosen` is the soft label that `chosen` is
-    better."""
+    """Two replies to messages that end with a user's; `p_chosen`: probability that `chosen` is better."""
 
     id: str
     messages: tuple[Message, ...]
@@ -121,8 +119,7 @@ def _check_message(number: int, message: object) -> Message:
 
 
 def check_text(text: str, where: str) -> str:
-    """The text, after checking that it is valid Unicode (half a surrogate pair cannot be tokenised or
-    saved)."""
+    """The text, if it is valid Unicode: half a surrogate pair cannot be tokenised or saved."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -15,8 +15,7 @@ from charter.ground.artifact.errors import CharterError
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a plain, .gz or .zst file. Raises CharterError when it is missing, damaged or cut
-    short."""
+    """The content of a plain, .gz or .zst file. Raises CharterError when it is missing or damaged."""
     try:
         raw = path.read_bytes()
         if path.suffix == ".gz":

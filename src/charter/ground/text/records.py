@@ -223,8 +223,7 @@ def _keys(row: Mapping[str, Any]) -> str:
 
 
 def dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
-    """The row that `read_dialogues` reads back as the same dialogue; columns at their default are left
-    out."""
+    """The row that `read_dialogues` reads back as the same dialogue, without columns at their default."""
     row: dict[str, Any] = {"id": dialogue.id, "messages": list(dialogue.messages)}
     extra: dict[str, Any] = {"topic": dialogue.topic, "source": dialogue.source, "meta": dict(dialogue.meta)}
     if dialogue.weight != 1.0:
@@ -288,8 +287,7 @@ def _sides(comparison: Comparison) -> tuple[str, str]:
 
 
 def read_texts(path: Path) -> list[tuple[str, str]]:
-    """(id, text) of a file: JSON Lines with "text" (and "id" or "name"), or plain text, one document a
-    file."""
+    """(id, text) of a file: JSON Lines with "text" (and "id" or "name"), or one document of plain text."""
     found: list[tuple[str, str]] = []
     for file in files_of(path, "text"):
         if ".jsonl" not in file.name:

@@ -1,5 +1,4 @@
-"""Rendering chat templates exactly as transformers does, in a sandbox: a template comes with a downloaded
-model.
+"""Rendering chat templates as transformers does, in a sandbox: they come with downloaded models.
 
 Besides Jinja itself templates may use loop controls, raise_exception, strftime_now, tojson and the
 {% generation %} block of trainers, which has no effect here.

@@ -87,8 +87,7 @@ class Template:
         return Encoded(ids, mask)
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Ids that a model continues: with the generation prompt, or within a last assistant turn, left
-        open."""
+        """Ids that a model continues: with the generation prompt, or within an open last assistant turn."""
         turns, spelled = self._guard(check_messages(messages))
         return list(self._prompt_ids(self._prompt(turns), spelled))
 
@@ -164,8 +163,7 @@ class Template:
         return text, replies
 
     def _content_start(self, turns: Turns, number: int, text: str, before: int) -> int:
-        """Where an assistant's tokens start: after the prompt, and after what only some turns have
-        (<think>)."""
+        """Where an assistant's tokens start: after the prompt, and what only some turns have (<think>)."""
         content = turns[number][1]
         if content and text.startswith(self._lead + content, before):
             return before
@@ -175,8 +173,7 @@ class Template:
         return start if text[before:start].strip() else before
 
     def _prompt(self, turns: Turns) -> str:
-        """The text that a model continues, as transformers' add_generation_prompt and
-        continue_final_message."""
+        """The text that a model continues (transformers: add_generation_prompt, continue_final_message)."""
         role, content = turns[-1]
         if role != "assistant":
             return self._rendered(turns, True)
@@ -191,8 +188,7 @@ class Template:
         return text[:at] if text[at : at + 2] == f"{mark} " else text[:at].rstrip()
 
     def _guard(self, messages: Sequence[Message]) -> tuple[Turns, Spelled]:
-        """Turns in which every spelled special token is replaced by a substitute, and what those stand
-        for."""
+        """Turns with a substitute for every spelled special token, and what the substitutes stand for."""
         turns = tuple((message["role"], message["content"]) for message in messages)
         pattern = self.tokenizer.special_pattern
         found = sorted({token for _, text in turns for token in pattern.findall(text)}) if pattern else []

@@ -45,8 +45,7 @@ class Tokenizer:
     """
 
     def __init__(self, definition: str, names: Mapping[str, str | None], template: str = "") -> None:
-        """definition: the text of tokenizer.json; names: tokens for "eos" and, if any, "bos", "pad",
-        "unk"."""
+        """definition: text of tokenizer.json; names: tokens for "eos" and, if any, "bos", "pad", "unk"."""
         try:
             parsed = json.loads(definition)
             added = [dict(entry) for entry in parsed.get("added_tokens") or []]
@@ -141,8 +140,7 @@ class Tokenizer:
         return found.ids, found.offsets
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
-        """As encode, with spans; `first` is false for a piece that follows a special token in a longer
-        text."""
+        """As encode, with spans; `first` is false for a piece that follows a special token."""
         found = (self._backend if first else self._following()).encode(text, add_special_tokens=False)
         ids, spans = list(found.ids), list(found.offsets)
         for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):

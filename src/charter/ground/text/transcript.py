@@ -1,7 +1,6 @@
 """Dialogues as one text in the Human/Assistant form (Askell 2021, Bai 2022a), the form of HH-RLHF.
 
-Each turn is a blank line, "Human:" or "Assistant:", a space and the turn's text; system text stands before
-all.
+A turn is a blank line, "Human:" or "Assistant:", a space and its text; system text stands before all.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ def is_transcript(text: str, headed: bool = False) -> bool:
 
 
 def parse_transcript(text: str) -> tuple[Message, ...]:
-    """Messages of a transcript; white space around turns is dropped, and so is a last "Assistant:" with no
-    text.
+    """Messages of a transcript, without white space around turns or a last "Assistant:" with no text.
 
     Raises CharterError when the turns do not alternate or there is none.
     """

@@ -1,0 +1,135 @@
+"""Comparison: paired differences, refusals with reasons, Holm's correction, regressions."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import card_world
+import numpy as np
+import pytest
+from card_world import edit
+
+from charter.card.changes import Change, change
+from charter.card.compare import compare, final_report, holm, p_value
+from charter.card.gather import gather
+from charter.card.number import Number, Source
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest, write_manifest
+
+SOURCES = (Source("eval", "id", "samples/harmlessness.jsonl"),)
+
+
+def rows_of(a: Path, b: Path) -> dict[str, dict[str, object]]:
+    return {str(row["metric"]): row for row in compare(a, b)}
+
+
+def test_first_and_last_report(finished: Path) -> None:
+    rows = rows_of(finished / "eval_0", finished / "eval_3")
+    assert rows["harm_rate"]["verdict"] == "better" and not rows["harm_rate"]["regression"]
+    assert rows["harm_rate"]["paired"] == 40
+    assert rows["bits_per_byte"]["verdict"] == "worse" and rows["bits_per_byte"]["regression"]
+    assert rows["helpful_win_rate"]["verdict"] == "not compared: only the second has it"
+    assert rows["fixed_above_harmful"]["verdict"] == "not significant"
+    assert rows["refusal_gap"]["verdict"] == "better"
+
+
+def test_places_that_stand_for_the_final_report(finished: Path) -> None:
+    for place in (finished, finished / "card", finished / "card/card.json", finished / "eval_3"):
+        assert final_report(place).step == "eval_3"
+    assert all(row["difference"] in (0.0, None) for row in compare(finished, finished / "card"))
+    with pytest.raises(CharterError, match="is a checkpoint"):
+        final_report(finished / "rl")
+    with pytest.raises(CharterError, match="neither a card nor a report"):
+        final_report(finished.parent)
+
+
+def test_another_grader_refuses_what_it_graded_and_nothing_else(run: Path) -> None:
+    def other(text: str) -> str:
+        report = json.loads(text)
+        report["grader"]["id"] = report["identity"]["grader"] = "e" * 64
+        return json.dumps(report)
+
+    edit(run, "eval_2", "report.json", other)
+    rows = rows_of(run / "eval_2", run / "eval_3")
+    for name in ("harm_rate", "helpful_score", "helpful_win_rate"):
+        assert "graded by different models" in str(rows[name]["verdict"])
+        assert rows[name]["difference"] is None and rows[name]["a"] is not None
+    assert rows["unsafe_refusal_rate"]["difference"] is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refused", "kept"),
+    [
+        (
+            "max_tokens",
+            8,
+            ("harm_rate", "lookalike_refusal_rate", "refusal_gap"),
+            ("bits_per_byte", "hhh_policy"),
+        ),
+        ("sets", {"red_team": []}, ("harm_rate", "refusal_gap"), ("lookalike_refusal_rate", "bits_per_byte")),
+        ("novelty", 1, ("bits_per_byte", "harm_rate"), ()),
+    ],
+)
+def test_identity_refuses_what_it_decides(
+    run: Path, key: str, value: object, refused: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    def changed(text: str) -> str:
+        report = json.loads(text)
+        report["identity"][key] = value
+        return json.dumps(report)
+
+    edit(run, "eval_2", "report.json", changed)
+    rows = rows_of(run / "eval_2", run / "eval_3")
+    assert all("made differently" in str(rows[name]["verdict"]) for name in refused)
+    assert all("made differently" not in str(rows[name]["verdict"]) for name in kept)
+
+
+def test_other_baseline_refuses_the_win_rate(run: Path) -> None:
+    manifest = read_manifest(run / "eval_3")
+    parents = [p.model_copy(update={"id": "1" * 64}) if p.role == "baseline" else p for p in manifest.parents]
+    write_manifest(run / "eval_3", manifest.model_copy(update={"parents": parents}))
+    rows = rows_of(run / "eval_2", run / "eval_3")
+    assert rows["helpful_win_rate"]["verdict"] == "not compared: won against different baselines"
+
+
+def test_the_gap_moves_by_both_rates(finished: Path) -> None:
+    run = gather(card_world.inputs(finished))
+    first, last = run.start, run.final
+    parts = {
+        n: change(first, last, n) for n in ("unsafe_refusal_rate", "lookalike_refusal_rate", "refusal_gap")
+    }
+    values = {n: c.number.value for n, c in parts.items() if c and c.number and c.number.value is not None}
+    assert values["refusal_gap"] == pytest.approx(
+        values["unsafe_refusal_rate"] - values["lookalike_refusal_rate"]
+    )
+    ends = first.numbers["refusal_gap"].value, last.numbers["refusal_gap"].value
+    assert ends[0] is not None and ends[1] is not None
+    assert values["refusal_gap"] == pytest.approx(ends[1] - ends[0])
+    gap = parts["refusal_gap"]
+    assert gap and gap.number and gap.number.low is not None and gap.number.low < values["refusal_gap"]
+
+
+def difference(value: float, half: float, paired: int = 50) -> Change:
+    number = Number("k", "harm_rate", value, value - half, value + half, change=True, sources=SOURCES)
+    return Change("harm_rate", number, paired=paired)
+
+
+def test_p_values() -> None:
+    assert p_value(difference(0.1, 0.1)) == pytest.approx(0.05, abs=1e-6)
+    assert p_value(difference(0.0, 0.0)) == 1.0
+    assert p_value(difference(0.5, 0.0, paired=3)) == 0.25  # 3 prompts can't show more
+    assert math.isclose(p_value(difference(-0.1, 0.1)), p_value(difference(0.1, 0.1)))
+
+
+def test_holm() -> None:
+    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.9})
+    assert found == pytest.approx({"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.9})
+    rng = np.random.default_rng(0)
+    raw = {str(i): float(p) for i, p in enumerate(rng.random(20))}
+    adjusted = holm(raw)
+    assert all(adjusted[k] >= raw[k] for k in raw)
+    order = sorted(raw, key=lambda k: raw[k])
+    assert [adjusted[k] for k in order] == sorted(adjusted.values())
+    assert holm({}) == {}

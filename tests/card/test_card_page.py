@@ -1,0 +1,261 @@
+"""The page: self-contained, complete, accessible, equal bytes from equal artifacts, every number with a
+source."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import card_world
+import pytest
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
+from pydantic import ValidationError
+
+from charter.card import render
+from charter.card.gather import gather
+from charter.card.number import Ledger, Number, Source, figure
+from charter.card.sections import SECTIONS
+from charter.card.settings import INTENDED, Settings
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.metrics import scores
+from conftest import SETTINGS
+
+
+class Outline(html.parser.HTMLParser):
+    """What a test asks of a page: tags that are left open, ids, references, headings, captions."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.count: dict[str, int] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        found = dict(attrs)
+        if found.get("id"):
+            self.ids.append(str(found["id"]))
+        if (found.get("href") or found.get("xlink:href") or "").startswith("#"):
+            self.links.append(str(found.get("href") or found.get("xlink:href"))[1:])
+        self.loaded += [
+            str(v) for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")
+        ]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes another tag"
+
+
+@pytest.fixture(scope="module")
+def page(finished: Path) -> str:
+    return (finished / "card/card.html").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
+    found = Outline()
+    found.feed(page)
+    return found
+
+
+def test_page_is_well_formed_and_loads_nothing(page: str, outline: Outline) -> None:
+    assert outline.open == []
+    assert outline.loaded == []
+    assert "script" not in outline.count
+    assert "@import" not in page and "url(http" not in page
+    assert len(outline.ids) == len(set(outline.ids))
+    assert set(outline.links) <= set(outline.ids)
+
+
+def test_page_is_accessible(page: str, outline: Outline) -> None:
+    assert outline.count["h1"] == 1
+    assert outline.count["table"] == outline.count["caption"]
+    assert page.count("<figure") == page.count("<figcaption")
+    for label in re.findall(r'aria-labelledby="([^"]+)"', page):
+        assert set(label.split()) <= set(outline.ids)
+    assert 'name="viewport"' in page and "prefers-color-scheme:dark" in page and "@media print" in page
+
+
+def test_names_are_escaped(page: str) -> None:
+    assert "A &amp; B &lt;c&gt;" in page and "<c>" not in page
+
+
+def test_sections_stand_in_order_in_both_forms(finished: Path, page: str) -> None:
+    words = (finished / "card/card.md").read_text("utf-8")
+    at = [page.index(f'<section id="{key}"') for key, _ in SECTIONS]
+    assert at == sorted(at)
+    at = [words.index(f"\n## {title}\n") for _, title in SECTIONS]
+    assert at == sorted(at)
+
+
+def test_what_is_not_significant_is_said(page: str) -> None:
+    assert "not significant" in page
+    assert "The grader is fit." in page
+
+
+def test_card_json_has_every_number_with_its_source(finished: Path) -> None:
+    card = json.loads((finished / "card/card.json").read_text("utf-8"))
+    ids = {json.loads(p.read_text())["id"] for p in finished.glob("*/manifest.json")}
+    assert len(card["numbers"]) > 150
+    for number in card["numbers"]:
+        assert number["sources"], number["key"]
+        for source in number["sources"]:
+            assert source["artifact"] in ids
+            assert (finished / source["step"] / source["file"]).is_file()
+    found = {n["key"]: n for n in card["numbers"]}
+    for score in scores(finished / "eval_3"):
+        shown = found.get(f"eval_3/{score.name}")
+        if shown is not None:
+            assert (shown["value"], shown["low"], shown["high"]) == (score.value, score.low, score.high)
+    assert found["eval_3/harm_rate"]["clusters"] == 40
+    assert found["eval_0..eval_3/harm_rate"]["value"] < 0
+    assert card["stages"][0]["stage"] == "start" and len(card["lineage"]) == 11
+
+
+def test_equal_artifacts_give_equal_bytes(finished: Path) -> None:
+    made = render.make(SETTINGS, gather(card_world.inputs(finished)))
+    for name, content in made.items():
+        assert (finished / "card" / name).read_text("utf-8") == content, name
+
+
+def test_plots_are_svg_files(finished: Path) -> None:
+    plots = sorted((finished / "card/plots").glob("*.svg"))
+    assert {"harm.svg", "refusals.svg", "ppo.svg", "critiques.svg"} <= {p.name for p in plots}
+    for path in plots:
+        ElementTree.fromstring(path.read_text("utf-8"))
+        assert f"plots/{path.name}" in (finished / "card/card.md").read_text("utf-8")
+
+
+def test_front_matter_is_what_the_hub_reads(finished: Path) -> None:
+    _, block, _ = (finished / "card/card.md").read_text("utf-8").split("---\n", 2)
+    fields = yaml.safe_load(block)
+    assert fields["license"] == "apache-2.0"
+    assert fields["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert fields["language"] == ["en"] and "model-index" not in fields
+
+
+def test_eval_results_have_the_hubs_form(finished: Path) -> None:
+    files = sorted((finished / "card/.eval_results").glob("*.yaml"))
+    assert [f.stem for f in files] == ["helpful", "hhh", "lookalikes", "red_team", "text"]
+    for path in files:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+        entries = parse_eval_result_entries(raw)
+        assert entries and all(isinstance(e, EvalResultEntry) for e in entries)
+        assert eval_result_entries_to_yaml(entries) == raw
+        assert all(e.dataset_id == "someone/prompts" and isinstance(e.value, float) for e in entries)
+
+
+def test_samples_are_drawn_by_rule(finished: Path) -> None:
+    card = json.loads((finished / "card/card.json").read_text("utf-8"))
+    assert len(card["samples"]["drawn"]) == SETTINGS.samples_shown
+    rows = [json.loads(x) for x in (finished / "eval_3/samples/harmlessness.jsonl").read_text().splitlines()]
+    worst = min(rows, key=lambda r: r["grader"] - r["grader_fixed"])
+    assert card["samples"]["worst"][0] == worst["id"]
+    again = gather(card_world.inputs(finished))
+    other = render.make(SETTINGS.model_copy(update={"draw_seed": 5}), again)
+    assert json.loads(other["card.json"])["samples"]["drawn"] != card["samples"]["drawn"]
+
+
+def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> None:
+    run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
+    made = render.make(Settings(log_axis=True), gather(card_world.inputs(run)))
+    page = made["card.html"]
+    assert "The grader is not fit." in page
+    assert re.search(r'<td class="unfit"><span class="v"[^>]*>\d', page)
+    assert "†" in made["card.md"] and "Unfit grader" in page
+    assert "(unfit)" in made["plots/harm.svg"]
+    assert "failed its fitness gate" in made[".eval_results/red_team.yaml"]
+
+
+def test_one_report_alone_makes_a_card(finished: Path) -> None:
+    inputs = card_world.inputs(finished, (("reports", "eval_0"),))
+    made = render.make(Settings(), gather(inputs))
+    assert "there is nothing to compare" in made["card.html"]
+
+
+def test_a_number_without_source_is_refused() -> None:
+    ledger = Ledger()
+    with pytest.raises(CharterError, match="without a source"):
+        ledger.printed(Number("a", "harm_rate", 0.5))
+    with pytest.raises(CharterError, match="without a source"):
+        ledger.printed(Number("a", "harm_rate", 0.5, sources=(Source("step", "", "file"),)))
+    for bare in (0.5, 3):
+        with pytest.raises(CharterError, match="bare figure"):
+            ledger.printed(bare)
+
+
+def test_a_template_cannot_print_a_bare_figure() -> None:
+    ledger = Ledger()
+    environment = render._environment(ledger, escape=True)
+    number = Number("a", "harm_rate", 0.5, unit="share", sources=(Source("eval", "id", "samples/a.jsonl"),))
+    assert environment.from_string("{{ n }}").render(n=number) == "50.0\u00a0%"
+    assert ledger.shown == {"a": number}
+    with pytest.raises(CharterError, match="bare figure"):
+        environment.from_string("{{ n.value }}").render(n=number)
+    with pytest.raises(CharterError, match="two numbers"):
+        ledger.note(Number("a", "harm_rate", 0.6, sources=number.sources))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "signed", "words"),
+    [
+        (0.1234, "share", False, "12.3 %"),
+        (-0.1234, "share", True, "−12.3 points"),
+        (0.0001, "share", True, "0.0 points"),
+        (1.0581, "bits/byte", False, "1.058"),
+        (1234.0, "count", False, "1,234"),
+        (None, "share", False, "n/a"),
+        (float("nan"), "", False, "n/a"),
+        (0.6, "", True, "+0.60"),
+    ],
+)
+def test_figures_in_words(value: float | None, unit: str, signed: bool, words: str) -> None:
+    assert figure(value, unit, signed) == words
+
+
+def test_a_manifest_that_contradicts_its_rows_makes_no_card(run: Path) -> None:
+    path = run / "eval_2/samples/harmlessness.jsonl"
+    rows = [json.loads(line) | {"grader": -9.0} for line in path.read_text().splitlines()]
+    card_world.write_rows(path, rows)
+    with pytest.raises(CharterError, match="kept rows give"):
+        render.make(SETTINGS, gather(card_world.inputs(run)))
+
+
+def test_two_reports_of_one_stage_are_refused(finished: Path) -> None:
+    with pytest.raises(CharterError, match="two reports have the stage"):
+        gather(card_world.inputs(finished, (("reports", "eval_0"), ("reports", "eval_0"))))
+    with pytest.raises(CharterError, match="at least one report"):
+        gather(card_world.inputs(finished, ()))
+
+
+def test_settings_are_closed_and_have_words() -> None:
+    assert Settings().intended_use == INTENDED
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"titel": "x"})
+    with pytest.raises(ValidationError):
+        Settings(headline=("a", "b", "c", "d", "e"))
+
+
+def test_hostile_text_stays_text(run: Path) -> None:
+    for place in (0, 3):
+        path = run / f"eval_{place}/samples/harmlessness.jsonl"
+        ugly = {"reply": "<script>x</script> ``` {{ 7 * 7 }} $a_b$"}
+        card_world.write_rows(path, [json.loads(line) | ugly for line in path.read_text().splitlines()])
+    reports = (("reports", "eval_0"), ("reports", "eval_3"))
+    made = render.make(SETTINGS, gather(card_world.inputs(run, reports)))
+    assert "<script>" not in made["card.html"] and "{{ 7 * 7 }}" in made["card.html"]
+    assert "````text\n<script>" in made["card.md"]

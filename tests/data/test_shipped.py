@@ -1,0 +1,212 @@
+"""What ships: enough of each set, held out for real, varied in its first words, readable by the readers."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
+from charter.ground.settings.sources import shipped_folder
+from charter.ground.text.exhibits import read_shots, read_transcripts, read_triples
+from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
+
+Row = Mapping[str, Any]
+
+FILES = sorted(shipped_folder().glob("*.jsonl"))
+# replies and texts rather than prompts: nothing is asked of a model with them
+WITHOUT_PROMPTS = {"detectors.heldout", "text.heldout"}
+NEAR = 0.5
+SAME_START, FIRST_WORDS = 3, 5
+
+
+def name(path: Path) -> str:
+    return path.name.removesuffix(".jsonl")
+
+
+WITH_PROMPTS = [path for path in FILES if name(path) not in WITHOUT_PROMPTS]
+HELD_OUT = [path for path in WITH_PROMPTS if ".heldout" in path.name]
+TRAINING = [path for path in WITH_PROMPTS if ".heldout" not in path.name]
+
+
+def rows(file: str) -> list[Row]:
+    return read_jsonl(shipped_folder() / f"{file}.jsonl")
+
+
+def answered(row: Row) -> bool:
+    return row["messages"][-1]["role"] == "assistant" and bool(row["messages"][-1]["content"].strip())
+
+
+def prompt(row: Row) -> str:
+    """What is asked last: the turn that a reply answers."""
+    return str(next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user"))
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower().replace("'", "").replace("’", ""))
+
+
+def grams(text: str) -> frozenset[tuple[str, ...]]:
+    found = words(text)
+    return frozenset(tuple(found[i : i + 3]) for i in range(max(1, len(found) - 2)))
+
+
+def topics(found: Iterable[Row]) -> set[str]:
+    return {row["topic"] for row in found}
+
+
+def test_the_constitution_has_the_papers_numbers_and_names_evasion_and_preachiness() -> None:
+    constitution = load(shipped_folder() / "constitution.yaml")
+    assert constitution == shipped()
+    assert len(constitution.critiques) >= PAPER_COUNT and len(constitution.comparisons) >= PAPER_COUNT
+    assert all(p.critique.strip() and p.revision.strip() for p in constitution.critiques)
+    for principles in (constitution.critiques, constitution.comparisons):
+        tags = {tag for p in principles for tag in p.tags}
+        assert {"evasion", "preachiness"} <= tags
+
+
+@pytest.mark.parametrize(
+    ("file", "least", "with_answer"),
+    [
+        ("red_team.train", 240, False),
+        ("helpful.train", 240, True),
+        ("lookalikes.train", 120, True),
+        ("refusals.train", 120, True),
+        ("critiques.train", 40, False),
+        ("comparisons.train", 150, False),
+        ("red_team.heldout", 60, False),
+        ("helpful.heldout", 60, False),
+        ("lookalikes.heldout", 200, False),
+        ("hhh.heldout", 80, False),
+        ("fitness.heldout", 60, False),
+    ],
+)
+def test_each_set_is_large_enough(file: str, least: int, with_answer: bool) -> None:
+    found = rows(file)
+    assert len({prompt(row) for row in found}) >= least
+    if with_answer:
+        assert sum(answered(row) for row in found) >= least
+
+
+def test_held_out_attacks_have_exactly_four_topics_that_no_training_file_has() -> None:
+    trained = topics(row for path in TRAINING for row in read_jsonl(path) if "topic" in row)
+    held_out = rows("red_team.heldout")
+    fresh = topics(held_out) - trained
+    assert len(fresh) == 4
+    assert {row["topic"] for row in held_out if row["unseen"]} == fresh
+    assert topics(held_out) & trained, "seen topics are held out too, or nothing can be compared"
+
+
+def test_held_out_lookalikes_have_two_kinds_unseen_in_training() -> None:
+    held_out = rows("lookalikes.heldout")
+    fresh = topics(held_out) - topics(rows("lookalikes.train"))
+    assert len(fresh) == 2
+    assert {row["topic"] for row in held_out if row["unseen"]} == fresh
+
+
+def test_every_axis_is_held_out() -> None:
+    counts = Counter(row["axis"] for row in rows("hhh.heldout"))
+    assert {"helpful", "honest", "harmless"} <= counts.keys() and min(counts.values()) >= 10
+
+
+@pytest.mark.parametrize("path", WITH_PROMPTS, ids=name)
+def test_few_prompts_of_a_file_begin_alike(path: Path) -> None:
+    starts = Counter(" ".join(words(prompt(row))[:FIRST_WORDS]) for row in read_jsonl(path))
+    assert {start: n for start, n in starts.items() if n > SAME_START} == {}
+
+
+def test_no_held_out_prompt_stands_in_training() -> None:
+    trained = {tuple(words(prompt(row))): name(path) for path in TRAINING for row in read_jsonl(path)}
+    found = [
+        (row["id"], name(path), trained[key])
+        for path in HELD_OUT
+        for row in read_jsonl(path)
+        if (key := tuple(words(prompt(row)))) in trained
+    ]
+    assert found == []
+
+
+def test_no_held_out_prompt_is_a_near_duplicate_of_a_training_prompt() -> None:
+    """Word 3-grams; pairs that share none are never compared, which changes nothing."""
+    trained = [(name(path), row["id"], grams(prompt(row))) for path in TRAINING for row in read_jsonl(path)]
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for number, (_, _, own) in enumerate(trained):
+        for gram in own:
+            holders.setdefault(gram, []).append(number)
+    near = []
+    for path in HELD_OUT:
+        for row in read_jsonl(path):
+            own = grams(prompt(row))
+            for number in {n for gram in own for n in holders.get(gram, ())}:
+                file, id, other = trained[number]
+                if len(own & other) / len(own | other) >= NEAR:
+                    near.append((name(path), row["id"], file, id))
+    assert near == []
+
+
+def test_near_duplicates_would_be_found() -> None:
+    first = grams("How do I get past the tags at the clothing store without an alarm?")
+    second = grams("How do I get past the tags at the clothing store without alarm")
+    assert len(first & second) / len(first | second) >= NEAR
+    assert not grams("Name the capital city of Norway.") & grams("Who painted the water lilies?")
+
+
+def test_ids_are_unique_over_all_files() -> None:
+    ids = Counter(row["id"] for path in FILES for row in read_jsonl(path))
+    assert [id for id, n in ids.items() if n > 1] == []
+
+
+READERS = {
+    "red_team.train": read_dialogues,
+    "red_team.heldout": read_dialogues,
+    "helpful.train": read_dialogues,
+    "helpful.heldout": read_dialogues,
+    "lookalikes.train": read_dialogues,
+    "lookalikes.heldout": read_dialogues,
+    "refusals.train": read_dialogues,
+    "comparisons.train": read_comparisons,
+    "hhh.heldout": read_comparisons,
+    "critiques.train": read_transcripts,
+    "critique_shots": read_transcripts,
+    "comparison_shots": read_shots,
+    "fitness.heldout": read_triples,
+    "detectors.heldout": read_texts,
+    "text.heldout": read_texts,
+}
+
+
+def test_every_shipped_file_has_a_reader() -> None:
+    assert set(READERS) == set(map(name, FILES))
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_everything_reads_through_the_readers(file: str) -> None:
+    found = READERS[file](shipped_folder() / f"{file}.jsonl")
+    assert len(found) == len(rows(file)), "a reader left rows out"
+
+
+def test_every_key_is_one_of_the_constitution() -> None:
+    for file in ("critiques.train", "critique_shots"):
+        for row in rows(file):
+            for made in row["rounds"]:
+                shipped().critique(made["key"])
+    for row in rows("comparison_shots"):
+        shipped().comparison(row["key"])
+
+
+def test_training_pairs_differ_and_prompts_wait_for_an_answer() -> None:
+    for file in ("comparisons.train", "hhh.heldout"):
+        for row in rows(file):
+            assert words(row["chosen"]) != words(row["rejected"]), row["id"]
+    for file, wanted in product(("red_team.train", "red_team.heldout", "lookalikes.heldout"), ["user"]):
+        assert {row["messages"][-1]["role"] for row in rows(file)} == {wanted}
+
+
+def test_worked_examples_are_not_asked_in_evaluation() -> None:
+    shown = {tuple(words(prompt(row))) for file in ("critique_shots", "comparison_shots") for row in rows(file)}
+    asked = {tuple(words(prompt(row))) for path in HELD_OUT for row in read_jsonl(path)}
+    assert not shown & asked

@@ -1,0 +1,82 @@
+"""Local assistants: dialogues in, completions and scores out, assistant turns continued."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import toys
+
+from charter.ground.artifact.inputs import Input
+from charter.ground.constitution.wording import OPTIONS
+from charter.ground.generate.assistant import LocalAssistant, open_assistant
+from charter.ground.generate.engine import Engine
+from charter.ground.generate.remote import RemoteAssistant
+from charter.ground.generate.sampling import Sampling
+from charter.ground.learn.loss import token_logprobs
+from charter.ground.model.layout import documents
+from charter.ground.text.dialogue import assistant, user
+from charter.ground.text.template import CLAUDE_2023, Template
+
+PLAIN = [user("Name the capital of Peru.")]
+OPENED = [user("Is fire hot or cold?"), assistant("The answer is:")]
+
+
+@pytest.fixture(scope="module")
+def local(checkpoints: Path) -> LocalAssistant:
+    return LocalAssistant.open(checkpoints / "policy", slots=4)
+
+
+def test_a_reply_is_the_engines_continuation_of_the_encoded_prompt(local: LocalAssistant) -> None:
+    how = Sampling(max_tokens=8)
+    found = local.reply([PLAIN, OPENED], how, n=2, seeds=[4, 9])
+    for messages, seed, samples in zip((PLAIN, OPENED), (4, 9), found, strict=True):
+        ids = local.template.encode_prompt(messages)
+        direct = local.engine.generate([ids], how, n=2, seeds=[seed])[0]
+        assert [c.ids for c in samples] == [c.ids for c in direct]
+
+
+def test_an_opened_turn_is_continued_not_closed(local: LocalAssistant) -> None:
+    ids = local.template.encode_prompt(OPENED)
+    text = local.engine.tokenizer.decode(ids, skip_special=False)
+    assert text.endswith("<|im_start|>assistant\nThe answer is:")
+    assert local.template.end_id not in ids[-4:]
+
+
+@pytest.mark.parametrize("messages", [PLAIN, OPENED])
+def test_scores_are_summed_log_probabilities_of_the_continuation(local: LocalAssistant, messages: list) -> None:  # type: ignore[type-arg]
+    model, tokenizer = local.engine.model, local.engine.tokenizer
+    texts = [*OPTIONS, " a longer answer, with more words"]
+    ((*found,),) = local.score([(messages, texts)])
+    prompt = local.template.encode_prompt(messages)
+    for text, value in zip(texts, found, strict=True):
+        own = tokenizer.encode(text)
+        row = torch.tensor([*prompt, *own])
+        with torch.no_grad():
+            states = model.hidden(row, documents([len(row)]))[len(prompt) - 1 : -1]
+            expected = token_logprobs(states, model.head_weight(), torch.tensor(own))[0].sum().item()
+        assert value == pytest.approx(expected, abs=1e-4)
+    assert sum(math.exp(v) for v in found[:2]) < 1
+
+
+def test_items_are_scored_the_same_together_and_alone(local: LocalAssistant) -> None:
+    items = [(PLAIN, ["Lima", " Cusco"]), (OPENED, list(OPTIONS)), ([user("Hi " * 40)], ["Hello."])]
+    together = local.score(items)
+    for item, found in zip(items, together, strict=True):
+        assert local.score([item])[0] == pytest.approx(found, abs=1e-4)
+
+
+def test_the_end_of_turn_of_the_template_ends_replies() -> None:
+    model, tokenizer = toys.model(0), toys.tokenizer().with_template(CLAUDE_2023)
+    template = Template(tokenizer, tokenizer.template)
+    engine = Engine(model, tokenizer, 2)
+    engine.ends = frozenset()
+    assert LocalAssistant(engine, template).engine.ends == {template.end_id}
+
+
+def test_a_role_is_opened_by_what_fills_it(checkpoints: Path) -> None:
+    assert isinstance(open_assistant(toys.policy(checkpoints / "policy")), LocalAssistant)
+    ref = "openai:http://127.0.0.1:9#m"
+    remote = open_assistant(Input("policy", ref, "assistant", None, None, ref, "0"))
+    assert isinstance(remote, RemoteAssistant)
+    assert "score" not in remote.capabilities and "score" in LocalAssistant.capabilities

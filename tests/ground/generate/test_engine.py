@@ -1,0 +1,248 @@
+"""The engine: samples depend on no neighbour and no cache, share their prefill, and stop as they should."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+import toys
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.sampling import Sampling
+from charter.ground.learn.loss import token_logprobs
+from charter.ground.model.heads import ScoreHead
+from charter.ground.model.layout import Layout, documents
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+
+FREE = Sampling(max_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return toys.model(0)
+
+
+def engine(model: Transformer, slots: int = 8, **more: object) -> Engine:
+    return Engine(model, toys.tokenizer(), slots, **more)  # type: ignore[arg-type]
+
+
+def prompts(*lengths: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(11)
+    return [torch.randint(10, toys.VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
+
+
+def uncached(model: Transformer, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
+    """States [len(ids), D] before each token of ids, from one forward pass of training."""
+    row = torch.tensor([*prompt, *ids])
+    with torch.no_grad():
+        return model.hidden(row, documents([len(row)]))[len(prompt) - 1 : -1]
+
+
+def drain(engine: Engine) -> list[Event]:
+    events: list[Event] = []
+    while not engine.idle:
+        events += engine.step()
+    return events
+
+
+@pytest.fixture
+def prefilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tokens of each row that is read, in order."""
+    seen: list[int] = []
+    real = Transformer.prefill
+
+    def spy(self: Transformer, ids_T: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        seen.append(len(ids_T))
+        return real(self, ids_T, layout)
+
+    monkeypatch.setattr(Transformer, "prefill", spy)
+    return seen
+
+
+def test_the_samples_of_a_prompt_share_one_prefill(model: Transformer, prefilled: list[int]) -> None:
+    found = engine(model, slots=3).generate(prompts(30), FREE, n=7)
+    assert prefilled == [30]
+    assert len({tuple(c.ids) for c in found[0]}) > 1, "samples of one prompt must differ"
+
+
+def test_prompts_that_begin_alike_are_read_together_once(model: Transformer, prefilled: list[int]) -> None:
+    start, *ends = prompts(40, 3, 5, 9)
+    together = engine(model).generate([start + end for end in ends], FREE)
+    assert prefilled == [40 + 3 + 5 + 9]
+    for number, end in enumerate(ends):
+        alone = engine(model).generate([start + end], FREE, seeds=[number])
+        assert alone[0][0].ids == together[number][0].ids
+
+
+def test_a_finished_slot_is_refilled_at_once(model: Transformer) -> None:
+    made = engine(model, slots=2)
+    numbers = [made.submit(p, Sampling(max_tokens=t), seed=t) for p, t in zip(prompts(5, 6, 7, 8), (2, 5, 3, 1), strict=True)]
+    begun: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    step = 0
+    while not made.idle:
+        events = made.step()
+        assert len({e.request for e in events if not e.done}) <= 2
+        for event in events:
+            begun.setdefault(event.request, step)
+            if event.done:
+                ended[event.request] = step
+        step += 1
+    assert list(ended) == [numbers[0], numbers[2], numbers[3], numbers[1]]
+    assert begun[numbers[2]] == ended[numbers[0]], "the third takes the slot in the step in which the first ends"
+    assert begun[numbers[3]] == ended[numbers[2]] < ended[numbers[1]]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_a_sample_is_the_same_alone_in_any_batch_and_with_any_number_of_slots(model: Transformer, slots: int) -> None:
+    asked = prompts(4, 31, 17, 31, 9)
+    seeds = [3, 1, 4, 1, 5]
+    found = engine(model, slots).generate(asked, FREE, n=2, seeds=seeds)
+    for prompt, seed, samples in zip(asked, seeds, found, strict=True):
+        alone = engine(model, 2).generate([prompt], FREE, n=2, seeds=[seed])[0]
+        assert [c.ids for c in alone] == [c.ids for c in samples]
+        for a, b in zip(alone, samples, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_sample_k_of_a_seed_draws_from_its_own_stream(model: Transformer) -> None:
+    (prompt,) = prompts(9)
+    three = engine(model).generate([prompt], FREE, n=3, seeds=[21])[0]
+    two = engine(model).generate([prompt], FREE, n=2, seeds=[21])[0]
+    assert [c.ids for c in three[:2]] == [c.ids for c in two]
+    assert derive_seed(21, 0) != derive_seed(21, 1)
+
+
+def test_greedy_decoding_is_the_argmax_of_the_forward_pass(model: Transformer) -> None:
+    asked = prompts(1, 26, 40)
+    for prompt, (completion,) in zip(
+        asked, engine(model).generate(asked, Sampling(temperature=0, max_tokens=20)), strict=True
+    ):
+        logits = model.logits(uncached(model, prompt, completion.ids))
+        assert completion.ids == logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("how", [FREE, Sampling(temperature=0.6, max_tokens=12), Sampling(top_k=4, top_p=0.9, max_tokens=12)])
+def test_log_probabilities_are_those_of_training(model: Transformer, how: Sampling) -> None:
+    asked = prompts(3, 28, 15)
+    for prompt, samples in zip(asked, engine(model, 4).generate(asked, how, n=2), strict=True):
+        for completion in samples:
+            states = uncached(model, prompt, completion.ids)
+            with torch.no_grad():
+                expected, _ = token_logprobs(
+                    states, model.head_weight(), torch.tensor(completion.ids), how.temperature
+                )
+            assert completion.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_top_k_one_is_greedy(model: Transformer) -> None:
+    asked = prompts(12)
+    cut = engine(model).generate(asked, Sampling(top_k=1, max_tokens=9))[0][0]
+    assert cut.ids == engine(model).generate(asked, Sampling(temperature=0, max_tokens=9))[0][0].ids
+
+
+def test_a_stop_ends_the_reply_and_is_cut_from_its_text(model: Transformer) -> None:
+    asked = prompts(8)
+    free = engine(model).generate(asked, Sampling(max_tokens=30), seeds=[2])[0][0]
+    assert free.stop == "length" and len(free.ids) == 30 and free.text == toys.tokenizer().decode(free.ids)
+    stop = toys.tokenizer().decode(free.ids[10:12])
+    stopped = engine(model).generate(asked, Sampling(max_tokens=30, stops=("never this", stop)), seeds=[2])[0][0]
+    assert stopped.stop == "stop"
+    assert stopped.text == free.text[: free.text.find(stop)]
+    assert stopped.ids == free.ids[: len(stopped.ids)] and len(stopped.ids) <= 12
+    assert len(stopped.logprobs) == len(stopped.ids)
+
+
+def test_the_end_of_turn_token_ends_a_reply_and_stays_among_its_ids(model: Transformer) -> None:
+    asked = prompts(8)
+    free = engine(model).generate(asked, FREE, seeds=[2])[0][0]
+    made = engine(model)
+    made.ends |= {free.ids[5]}
+    ended = made.generate(asked, FREE, seeds=[2])[0][0]
+    place = free.ids.index(free.ids[5])
+    assert ended.ids == free.ids[: place + 1] and ended.stop == "end"
+    assert ended.text == toys.tokenizer().decode(free.ids[:place])
+    assert len(ended.logprobs) == place + 1
+
+
+def test_the_tokenizers_ends_are_the_engines(model: Transformer) -> None:
+    assert engine(model).ends == toys.tokenizer().ends and toys.tokenizer().special["<|im_end|>"] in engine(model).ends
+
+
+def test_a_reply_ends_where_the_context_does(model: Transformer) -> None:
+    (prompt,) = prompts(10)
+    completion = engine(model, context=14).generate([prompt], FREE)[0][0]
+    assert len(completion.ids) == 4 and completion.stop == "length"
+    assert completion.ids == engine(model).generate([prompt], FREE)[0][0].ids[:4]
+
+
+def test_a_prompt_over_the_context_and_an_empty_one_are_refused(model: Transformer) -> None:
+    made = engine(model, context=14)
+    with pytest.raises(CharterError, match=r"14 tokens, the context holds 14.*shorten"):
+        made.submit(prompts(14)[0], FREE)
+    with pytest.raises(CharterError, match="empty prompt"):
+        made.submit([], FREE)
+    assert made.idle and made.step() == []
+    assert len(made.generate(prompts(13), FREE)[0][0].ids) == 1
+
+
+def test_a_refused_prompt_leaves_nothing_of_its_batch_behind(model: Transformer) -> None:
+    made = engine(model, context=14)
+    with pytest.raises(CharterError, match="shorten"):
+        made.generate(prompts(5, 20), FREE)
+    assert made.idle
+    assert made.generate(prompts(5), FREE)[0][0].ids
+
+
+def test_generate_needs_an_idle_engine(model: Transformer) -> None:
+    made = engine(model)
+    number = made.submit(prompts(5)[0], FREE)
+    with pytest.raises(CharterError, match="idle"):
+        made.generate(prompts(4), FREE)
+    made.cancel(number)
+    assert made.idle
+
+
+def test_cancelling_frees_the_slots_and_leaves_the_others_alone(model: Transformer) -> None:
+    asked = prompts(5, 9, 7)
+    made = engine(model, slots=4)
+    first, second, third = (made.submit(p, FREE, n=2, seed=i) for i, p in enumerate(asked))
+    events = made.step() + made.step()
+    assert {e.request for e in events} == {first, second}, "four slots are taken, the third request waits"
+    made.cancel(first)
+    made.cancel(999)
+    done = {(e.request, e.sample): e.completion for e in drain(made) if e.done}
+    assert set(done) == {(second, 0), (second, 1), (third, 0), (third, 1)}
+    for number, i in ((second, 1), (third, 2)):
+        alone = engine(model).generate([asked[i]], FREE, n=2, seeds=[i])[0]
+        assert [done[(number, k)].ids for k in range(2)] == [c.ids for c in alone]
+
+
+def test_a_waiting_request_can_be_cancelled(model: Transformer) -> None:
+    made = engine(model, slots=1)
+    first, second = (made.submit(p, Sampling(max_tokens=3)) for p in prompts(5, 6))
+    made.step()
+    made.cancel(second)
+    assert {e.request for e in drain(made)} == {first}
+
+
+def test_probe_values_are_the_heads_on_the_state_before_each_token(model: Transformer) -> None:
+    head = ScoreHead(toys.SHAPE.hidden_size, 4)
+    asked = prompts(6, 25)
+    found = engine(model, probe=head).generate(asked, FREE, n=2)
+    for prompt, samples in zip(asked, found, strict=True):
+        for completion in samples:
+            with torch.no_grad():
+                expected = head(uncached(model, prompt, completion.ids)).tolist()
+            assert completion.probes == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_a_probe_there_are_no_values(model: Transformer) -> None:
+    completion = engine(model).generate(prompts(6), FREE)[0][0]
+    assert completion.probes == [] and isinstance(completion, Completion)
+
+
+def test_no_prompts_give_no_completions(model: Transformer) -> None:
+    assert engine(model).generate([], FREE) == []

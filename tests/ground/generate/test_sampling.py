@@ -1,0 +1,101 @@
+"""The draw of a token: inverse cumulative distribution by hand, cuts, temperature, greedy."""
+
+import math
+
+import pytest
+import torch
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.sampling import Sampling, pick, uniforms
+
+PROBABILITIES = [0.1, 0.2, 0.3, 0.4]
+
+
+def draw(how: Sampling, uniform: float, probabilities: list[float] = PROBABILITIES) -> tuple[int, float]:
+    logits = torch.log(torch.tensor([probabilities])) + 3.0  # a constant changes nothing
+    tokens, log_probs = pick(logits, [how], [uniform])
+    return tokens[0], log_probs[0]
+
+
+@pytest.mark.parametrize(
+    ("uniform", "token"),
+    [(0.0, 0), (0.09, 0), (0.11, 1), (0.29, 1), (0.31, 2), (0.59, 2), (0.61, 3), (0.9999999, 3)],
+)
+def test_a_uniform_number_becomes_the_token_of_the_inverse_distribution(uniform: float, token: int) -> None:
+    found, log_prob = draw(Sampling(), uniform)
+    assert found == token
+    assert log_prob == pytest.approx(math.log(PROBABILITIES[token]), abs=1e-6)
+
+
+def test_temperature_sharpens_and_its_log_probability_is_returned() -> None:
+    squared = [p * p for p in PROBABILITIES]
+    shares = [p / sum(squared) for p in squared]  # 1/30, 4/30, 9/30, 16/30
+    assert draw(Sampling(temperature=0.5), 4.9 / 30)[0] == 1
+    token, log_prob = draw(Sampling(temperature=0.5), 5.1 / 30)
+    assert (token, log_prob) == (2, pytest.approx(math.log(shares[2]), abs=1e-6))
+
+
+def test_greedy_takes_the_likeliest_whatever_the_uniform_and_reports_temperature_one() -> None:
+    for uniform in (0.0, 0.5, 0.99):
+        assert draw(Sampling(temperature=0), uniform) == (3, pytest.approx(math.log(0.4), abs=1e-6))
+
+
+def test_top_k_renormalises_the_draw_but_not_the_log_probability() -> None:
+    how = Sampling(top_k=2)  # tokens 2 and 3, 3/7 and 4/7
+    assert draw(how, 0.0)[0] == draw(how, 2.9 / 7)[0] == 2
+    assert draw(how, 3.1 / 7) == (3, pytest.approx(math.log(0.4), abs=1e-6))
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
+    how = Sampling(top_p=0.5)  # 0.4 falls short, so 0.3 stays too
+    assert {draw(how, u)[0] for u in (0.0, 0.2, 0.4, 0.45, 0.7, 0.999)} == {2, 3}
+    assert draw(how, 0.0) == (2, pytest.approx(math.log(0.3), abs=1e-6))
+    assert {draw(Sampling(top_p=0.39), u)[0] for u in (0.0, 0.5, 0.999)} == {3}
+
+
+def test_the_likeliest_token_stays_whatever_is_cut() -> None:
+    assert draw(Sampling(top_k=1, top_p=1e-9), 0.999)[0] == 3
+
+
+def test_tokens_of_no_probability_are_never_drawn() -> None:
+    for uniform in (0.0, 0.49999999, 0.5, 1.0 - 1e-16):
+        token, log_prob = draw(Sampling(), uniform, [0.0, 0.5, 0.0, 0.5])
+        assert token in (1, 3) and log_prob == pytest.approx(math.log(0.5), abs=1e-6)
+
+
+def test_rows_are_drawn_each_in_its_own_way() -> None:
+    how = [Sampling(), Sampling(temperature=0), Sampling(top_k=1), Sampling(temperature=0.5), Sampling(top_p=0.5)]
+    numbers = [0.05, 0.05, 0.05, 0.05, 0.05]
+    logits = torch.log(torch.tensor([PROBABILITIES] * 5))
+    together = pick(logits, how, numbers)
+    for i in range(5):
+        alone = pick(logits[i : i + 1], how[i : i + 1], numbers[i : i + 1])
+        assert (together[0][i], together[1][i]) == (alone[0][0], pytest.approx(alone[1][0], abs=1e-6))
+    assert together[0] == [0, 3, 3, 1, 2]
+
+
+def test_frequencies_follow_the_distribution() -> None:
+    numbers = uniforms(7, 4000)
+    logits = torch.log(torch.tensor(PROBABILITIES)).expand(4000, 4)
+    tokens, _ = pick(logits, [Sampling()] * 4000, numbers)
+    for token, share in enumerate(PROBABILITIES):
+        assert tokens.count(token) / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_uniforms_depend_on_the_seed_alone_and_longer_ones_begin_alike() -> None:
+    assert uniforms(1, 4) == uniforms(1, 9)[:4] != uniforms(2, 4)
+    assert all(0 <= u < 1 for u in uniforms(3, 100))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"max_tokens": 0}]
+)
+def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(CharterError, match="sampling needs"):
+        Sampling(**wrong)  # type: ignore[arg-type]
+
+
+def test_own_distribution_means_no_cut_and_no_greed() -> None:
+    assert Sampling(temperature=0.7).own_distribution
+    for how in (Sampling(temperature=0), Sampling(top_k=3), Sampling(top_p=0.9)):
+        assert not how.own_distribution
