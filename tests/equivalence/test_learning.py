@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from charter.ground.learn.batch import microbatches
+from charter.ground.text.packing import microbatches
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum, preference_loss
 from charter.ground.learn.optimizer import adamw, parameters_of
@@ -77,7 +77,11 @@ def test_the_file_of_a_state_is_the_same_bytes(tmp_path: Path) -> None:
 def test_the_gradient_of_a_step_does_not_depend_on_the_cut(lengths: list[int], most: int) -> None:
     make = torch.Generator().manual_seed(len(lengths))
     rows = [
-        (torch.randn(n, 4, generator=make), torch.randint(9, (n,), generator=make), torch.rand(n, generator=make))
+        (
+            torch.randn(n, 4, generator=make),
+            torch.randint(9, (n,), generator=make),
+            torch.rand(n, generator=make),
+        )
         for n in lengths
     ]
     head = torch.randn(9, 4, generator=make)

@@ -82,8 +82,8 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     if why := refusal(first, second, name):
         return Change(name, None, why)
     found = _gap(first, second) if name == GAP.name else _difference(first, second, name)
-    if found is None:
-        return Change(name, None, "one side has no rows")
+    if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
+        return Change(name, None, "one side has no rows to count")
     before, after = first.numbers[name], second.numbers[name]
     number = Number(
         key=f"{first.step}..{second.step}/{name}",

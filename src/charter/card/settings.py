@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "card"
@@ -44,10 +45,8 @@ LIMITATIONS = (
 )
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """The words of the card that no measurement gives, and what it shows first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field("Model card", description="title of the page")
     model_name: str = Field("the model", description="what the card calls the final model")

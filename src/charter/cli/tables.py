@@ -16,7 +16,7 @@ _COLOURS = {"done": "green", "reused": "green", "resume": "yellow", "started": "
 
 def console() -> Console:
     """Standard output; tables in a pipe aren't cut to 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -76,14 +76,15 @@ def plan_total(lines: Sequence[Forecast]) -> str:
 
 
 def run_tree(name: str, views: Sequence[StepView]) -> Tree:
-    """The lineage as a tree: each step under the last of its parents, further parents named beside it."""
+    """The lineage as a tree: each step under what it is made from first of all, such as its policy; what
+    else it is made from is named beside it."""
     tree = Tree(name)
     branches: dict[str, Tree] = {}
     for view in views:
-        parents = [parent for parent in view.parents if parent in branches]
-        order = list(branches)
-        main = max(parents, key=order.index) if parents else None
-        others = [parent for parent in dict.fromkeys(parents) if parent != main]
+        known = [parent for parent in view.parents if parent.step in branches]
+        # a card hangs under the last of its reports, which is that of the final model
+        main = next((p.step for p in reversed(known) if p.role == known[0].role), None)
+        others = [step for step in dict.fromkeys(p.step for p in known) if step != main]
         also = f"  [dim]with {', '.join(others)}[/dim]" if others else ""
         branches[view.name] = (branches[main] if main else tree).add(_label(view) + also)
     return tree
@@ -97,13 +98,20 @@ def spell_metric(metric: Metric) -> str:
     return f"{metric.name} {number(metric.value)}{unit}{interval}{count}"
 
 
+def headline(metrics: Sequence[Metric]) -> Metric | None:
+    """The one metric that stands for a step: the first with an interval, else the first that is no count."""
+    measured = [m for m in metrics if m.low is not None]
+    fractional = [m for m in metrics if m.value is not None and not m.value.is_integer()]
+    return next(iter([*measured, *fractional, *metrics]), None)
+
+
 def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Rows as they are: one column for each key, in the order of their first mention."""
     table = Table(box=None, pad_edge=False)
     names = list(dict.fromkeys(name for row in rows for name in row))
     for name in names:
         figures = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if figures else "left", overflow="fold")
+        table.add_column(name.replace("_", " "), justify="right" if figures else "left", no_wrap=True)
     for row in rows:
         table.add_row(*[_cell(row.get(name)) for name in names])
     return table
@@ -113,17 +121,17 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "yes" if value else ""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return "0" if abs(value) < 1e-9 else f"{value:.3g}"
     if isinstance(value, list | tuple):
         return " to ".join(_cell(part) for part in value)
     return str(value)
 
 
 def _label(view: StepView) -> str:
-    metrics = view.manifest.metrics if view.manifest else []
-    shown = f"  {spell_metric(metrics[0])}" if metrics else ""
+    metric = headline(view.manifest.metrics if view.manifest else [])
+    shown = f"  {spell_metric(metric)}" if metric else ""
     return f"[bold]{view.name}[/bold] {view.room} → {view.kind} {view.id[:8]} {_coloured(view.status)}{shown}"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "dialogues"
@@ -19,10 +20,8 @@ ROLES = {
 }
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """Critique and revision: drafts of the starting helpful-only model, revised by the critic."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rounds: int = Field(4, ge=1, le=4, description="critiques and revisions per prompt")
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")

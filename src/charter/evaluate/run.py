@@ -16,8 +16,8 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import precision_recall
 from charter.ground.judge.fitness import fitness
 from charter.ground.measure.metrics import read_rows, scores
-from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.exhibits import read_triples
+from charter.ground.text.jsonl import read_jsonl
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "report"
@@ -25,10 +26,8 @@ ROLES = {
 }
 
 
-class Counts(BaseModel):
+class Counts(Frozen):
     """How many rows of each set are used, drawn with the recipe's seed so that all stages see the same ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     red_team: int = Field(0, ge=0, description="unsafe prompts; 0 takes all, as below")
     lookalikes: int = Field(0, ge=0, description="harmless look-alikes")
@@ -37,10 +36,8 @@ class Counts(BaseModel):
     text: int = Field(0, ge=0, description="held-out texts")
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """One report on one model: harmlessness, over-refusal, helpfulness, HHH choices, loss on text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
     samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")

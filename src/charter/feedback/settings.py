@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "comparisons"
@@ -20,20 +21,16 @@ ROLES = {
 }
 
 
-class Thought(BaseModel):
+class Thought(Frozen):
     """Chain of thought before the label; its near-certain labels are clamped."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: int = Field(64, ge=1, description="longest chain of thought")
     samples: int = Field(1, ge=1, description="chains averaged per label (the paper: 5 gain a little)")
     low: float = Field(0.40, ge=0, lt=0.5, description="labels are clamped to low .. 1 - low")
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """AI feedback: two replies a prompt, one comparison principle each, soft labels from option probabilities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     principles: int = Field(1, ge=1, description="principles drawn per pair, their labels averaged")

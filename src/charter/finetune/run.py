@@ -12,10 +12,9 @@ import torch
 
 from charter.finetune.gather import Row, gather
 from charter.finetune.settings import Settings
-from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.learn.batch import microbatches
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.optimizer import adamw
@@ -26,6 +25,7 @@ from charter.ground.model.layout import documents
 from charter.ground.model.lora import add_lora, merge_lora
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
+from charter.ground.text.packing import microbatches
 from charter.ground.text.template import CLAUDE_2023, Template
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen, Lora
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -24,29 +25,16 @@ TOKENS_PER_SECOND = 210.0  # of a 135M model on two cores; scales with parameter
 TOKENS_PER_ROW = 110
 
 
-class Lora(BaseModel):
-    """Low-rank adapters instead of full weights (Hu 2021); merged into the weights when saved."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(16, ge=1, description="rank of each adapter")
-    alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
-
-
-class Lessons(BaseModel):
+class Lessons(Frozen):
     """How transcripts and comparisons become dialogues that teach the trade of critic, reviser and labeller."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     choices_per_comparison: int = Field(2, ge=0, description="2: a choice lesson in each order; 0: none")
     critique_shots: int = Field(0, ge=0, description="worked examples before each critique lesson")
     choice_shots: int = Field(0, ge=0, description="worked examples before each choice lesson")
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """Supervised finetuning on dialogues, loss on the assistant's tokens only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(1, ge=1, description="passes over the mixture")
     batch: int = Field(16, ge=1, description="dialogues per optimizer step")

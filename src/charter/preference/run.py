@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
-from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import fitness
 from charter.ground.judge.preference_score import PreferenceModel, forward_scores
-from charter.ground.learn.batch import microbatches
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
@@ -30,6 +29,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
+from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 from charter.preference.pairs import Pair, encode, order, split
 from charter.preference.settings import Settings
@@ -89,8 +89,16 @@ def _accumulate(
         weight_B = torch.tensor([pair.weight / total_weight for pair in members], device=out.device)
         part = (preference_loss(scores_R[0::2], scores_R[1::2], p_B) * weight_B).sum()
         loss += backward(part)
-        right += int((scores_R[0::2] > scores_R[1::2]).sum())
+        right += sum(
+            ranked_right(pair.comparison.p_chosen, *scores)
+            for pair, scores in zip(members, scores_R.view(-1, 2).tolist(), strict=True)
+        )
     return loss, right / len(pairs)
+
+
+def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
+    """Whether the reply that the label prefers has the higher score; a label below one half prefers `rejected`."""
+    return chosen > rejected if p_chosen >= 0.5 else rejected > chosen
 
 
 def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
@@ -107,7 +115,7 @@ def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str
                 "chosen_score": chosen,
                 "rejected_score": rejected,
                 "p_chosen": pair.comparison.p_chosen,
-                "correct": chosen > rejected,
+                "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
                 "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
                 "chosen_tokens": lengths[0],
                 "rejected_tokens": lengths[1],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen, Lora
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -20,19 +21,8 @@ ROLES = {
 }
 
 
-class Lora(BaseModel):
-    """Low-rank adapters instead of full weights; merged into the weights when saved."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(16, ge=1, description="rank of each adapter")
-    alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
-
-
-class Pairs(BaseModel):
+class Pairs(Frozen):
     """Which pairs are learnt from; all splits are by first user turn, so that no prompt stands on both sides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     part: Literal["all", "first", "second"] = Field(
         "all", description="half of the prompts: a model of one half rewards, a model of the other grades"
@@ -42,10 +32,8 @@ class Pairs(BaseModel):
     ladder: bool = Field(True, description="teach the fixed reply's place between compliance and good refusals")
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """A preference model: one scalar on the last real token, trained on soft labels, axes blended by weight."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(1, ge=1, description="passes over the comparisons (the paper takes one)")
     batch: int = Field(8, ge=1, description="pairs per optimizer step")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from charter.ground.learn.batch import microbatches
 from charter.ground.model.layout import Layout, join, tree
 from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.packing import microbatches
 
 
 @dataclass(slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen, Lora
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -20,19 +21,8 @@ ROLES = {
 }
 
 
-class Lora(BaseModel):
-    """Low-rank adapters on the policy; the reference is then the same weights with the adapters off."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(16, ge=1, description="rank of each adapter")
-    alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
-
-
-class Rollout(BaseModel):
+class Rollout(Frozen):
     """How the policy acts. Its own distribution is sampled, so there is no top-k, top-p or penalty to set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts: int = Field(16, ge=1, description="prompts per step")
     replies: int = Field(1, ge=1, description="replies per prompt, sharing one prefill")
@@ -41,10 +31,8 @@ class Rollout(BaseModel):
     missing_end: float = Field(0.0, ge=0, description="taken off the score of a reply cut at max_tokens")
 
 
-class Kl(BaseModel):
+class Kl(Frozen):
     """The penalty that keeps the policy near its start: r = r_PM - coefficient * KL."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
     form: Literal["token", "sequence"] = Field("token", description="charge KL where it arises or at the end")
@@ -53,10 +41,8 @@ class Kl(BaseModel):
     stop_at: float = Field(0.0, ge=0, description="end training once mean KL a reply exceeds this; 0: never")
 
 
-class Value(BaseModel):
+class Value(Frozen):
     """The critic: a linear head on the policy's trunk or on a trunk of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trunk: Literal["shared", "own"] = Field("shared", description="shared costs nothing, own learns on its own")
     coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
@@ -64,10 +50,8 @@ class Value(BaseModel):
     lr: float = Field(1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)")
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """PPO against a preference model with a KL penalty to the starting policy."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(8, ge=1, description="rollout-and-update rounds")
     epochs: int = Field(1, ge=1, description="passes over each round's replies")

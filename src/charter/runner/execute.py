@@ -156,7 +156,9 @@ def write_run_file(plan: Plan, directory: RunDirectory) -> None:
             "kind": planned.room.product,
             "variant": planned.room.variant,
             "id": planned.id,
-            "parents": [parent.step for parent in planned.parents if parent.path == parent.step],
+            "parents": [
+                [parent.role, parent.step] for parent in planned.parents if parent.path == parent.step
+            ],
         }
         for planned in plan.steps
     ]

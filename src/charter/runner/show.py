@@ -3,12 +3,20 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.runner.directory import RunDirectory
 from charter.runner.plan import RUN_FILE
+
+
+class StepParent(NamedTuple):
+    """A step of the same run that fills a role."""
+
+    role: str
+    step: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class StepView:
     id: str
     path: Path
     status: str
-    parents: tuple[str, ...]
+    parents: tuple[StepParent, ...]
     manifest: Manifest | None
 
 
@@ -43,7 +51,7 @@ def view_run(run: Path) -> list[StepView]:
     try:
         content = json.loads(path.read_text("utf-8"))
         steps = [
-            (str(s["name"]), str(s["room"]), str(s["kind"]), str(s["id"]), tuple(s["parents"]))
+            (str(s["name"]), str(s["room"]), str(s["kind"]), str(s["id"]), _parents(s["parents"]))
             for s in content["steps"]
         ]
     except FileNotFoundError:
@@ -54,8 +62,12 @@ def view_run(run: Path) -> list[StepView]:
     return [_view(directory, *step) for step in steps]
 
 
+def _parents(listed: list[list[str]]) -> tuple[StepParent, ...]:
+    return tuple(StepParent(role, step) for role, step in listed)
+
+
 def _view(
-    directory: RunDirectory, name: str, room: str, kind: str, identity: str, parents: tuple[str, ...]
+    directory: RunDirectory, name: str, room: str, kind: str, identity: str, parents: tuple[StepParent, ...]
 ) -> StepView:
     finished, partial = directory.finished(name), directory.partial(name)
     made, making = _manifest(finished), _manifest(partial)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.learn.batch import microbatches
+from charter.ground.text.packing import microbatches
 from charter.ground.learn.optimizer import adamw, parameters_of
 from charter.ground.learn.schedule import lr_at
 from charter.ground.learn.step import autocast, check_finite, update

@@ -12,10 +12,10 @@ import torch
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.prefill import common_prefix
-from charter.ground.learn.batch import microbatches
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import Layout, Path
 from charter.ground.model.transformer import Transformer
+from charter.ground.text.packing import microbatches
 
 ROW_TOKENS = 2048
 

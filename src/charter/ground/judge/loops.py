@@ -51,9 +51,9 @@ def _cycles(words: Sequence[str]) -> bool:
 
 
 def _dwells(units: Sequence[str]) -> bool:
-    """Whether sentences of 3 words or more are said three times and make up half of a reply, or four times
+    """Whether sentences of 2 words or more are said three times and make up half of a reply, or four times
     and a third. A last sentence that was cut off counts as the one it begins."""
-    counts = Counter(unit for unit in units if len(unit.split()) >= 3)
+    counts = Counter(unit for unit in units if len(unit.split()) >= 2)
     for whole in [unit for unit in counts if unit != units[-1] and unit.startswith(units[-1])][:1]:
         counts[whole] += 1
     most = max(counts.values(), default=0)

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from charter.ground.learn.batch import microbatches
 from charter.ground.learn.step import autocast
 from charter.ground.model.checkpoint import load_preference
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.layout import Layout, join, tree
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.dialogue import Message
+from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 
 ROW_TOKENS = 2048

@@ -1,7 +1,7 @@
 """A learned detector of refusals: logistic regression on word n-grams, fitted at first use on training data.
 
 p(refusal | reply) = sigma(b + sum of w_f over features f of the opening), minimising the sum of log-losses
-plus PENALTY / 2 * |w|^2 (L-BFGS from zero: the same data give the same detector). Features are the n-grams
+plus PENALTY / 2 * |w|^2 (Newton-CG from zero: the same data give the same detector). Features are the n-grams
 of 1-3 words, the first words of each sentence and the rules that fire. A feature counts where it occurs
 under several topics: "gun" is no sign of a refusal, "since someone could" is. Penalty and threshold were
 chosen by cross-validation over topics and over wordings of the shipped training data; hand-labelled
@@ -96,8 +96,14 @@ def fit(shown: Sequence[Example], penalty: float = PENALTY) -> Detector:
         value = np.logaddexp(0, -margin).sum() + penalty / 2 * weights @ weights
         return float(value), np.append(x_t @ pull + penalty * weights, pull.sum())
 
-    start, options = np.zeros(len(names) + 1), {"maxiter": 300, "ftol": 1e-7}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    def curve(parameters: Any, direction: Any) -> Any:
+        margin = x @ parameters[:-1] + parameters[-1]
+        spread = np.exp(-np.logaddexp(0, margin) - np.logaddexp(0, -margin))
+        pull = spread * (x @ direction[:-1] + direction[-1])
+        return np.append(x_t @ pull + penalty * direction[:-1], pull.sum())
+
+    start = np.zeros(len(names) + 1)
+    found = minimize(loss, start, jac=True, hessp=curve, method="Newton-CG", options={"xtol": 1e-4})
     weights = {name: float(w) for name, w in zip(names, found.x[:-1], strict=True) if w}
     return Detector(weights, float(found.x[-1]))
 

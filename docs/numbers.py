@@ -1,0 +1,251 @@
+"""Fills the generated parts of README.md: the expected output from a run's card, and the table of rooms.
+
+    python docs/numbers.py                 the table of rooms alone
+    python docs/numbers.py RUN             both, from RUN/card/card.json and the rows it names
+    python docs/numbers.py [RUN] --check   writes nothing; exit code 1 where README.md is out of date
+
+Nothing between the markers is typed by hand. The prompt shown is the first of the card's random draw for
+which the card names a principle, else the first of the draw; no other choice is made.
+"""
+
+from __future__ import annotations
+
+import os.path
+import sys
+
+# This folder stands first on the path of a script in it, and this file would pass for Python's own `numbers`.
+if os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
+    sys.path.pop(0)
+
+import argparse
+import difflib
+import importlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from charter.building import FLOORS, ROOMS
+from charter.card.number import Number, figure, interval, label
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest
+from charter.ground.constitution.constitution import load
+from charter.ground.measure.metrics import read_rows
+from charter.ground.settings.sources import resolve
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+SOURCES = ROOT / "src" / "charter"
+LONGEST_REPLY = 400
+ROUND_TO = 10
+FIELDS = set(Number.__dataclass_fields__) - {"sources"}
+
+Card = Mapping[str, Any]
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with the part between the markers of that name replaced. Raises CharterError without them."""
+    pattern = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise CharterError(
+            f"README.md needs one pair of markers <!-- {name}:start --> and <!-- {name}:end -->"
+        )
+    return pattern.sub(lambda found: f"{found.group(1)}{content.strip()}\n{found.group(2)}", text)
+
+
+def code_lines(folder: Path) -> int:
+    """Lines of Python below a folder that aren't blank, to the nearest ten."""
+    count = sum(
+        bool(line.strip())
+        for path in folder.rglob("*.py")
+        if "__pycache__" not in path.parts
+        for line in path.read_text("utf-8").splitlines()
+    )
+    return round(count / ROUND_TO) * ROUND_TO
+
+
+def phrase(room: str) -> str:
+    """The first sentence of the room's README."""
+    lines = (SOURCES / room / "README.md").read_text("utf-8").splitlines()
+    paragraph: list[str] = []
+    for line in lines[1:]:
+        if line.strip():
+            paragraph.append(line.strip())
+        elif paragraph:
+            break
+    return re.split(r"(?<=[.!?])\s", " ".join(paragraph), maxsplit=1)[0].rstrip(".")
+
+
+def room_table() -> str:
+    """Rooms in the order of building.py, then what stands below and above them."""
+    rows = ["| room | makes | lines | in a phrase |", "|---|---|---:|---|"]
+    for room, package in ROOMS.items():
+        settings = importlib.import_module(f"{package}.settings")
+        variant = f" ({settings.VARIANT})" if settings.VARIANT else ""
+        link = f"[{room}](src/charter/{room}/README.md)"
+        rows.append(
+            f"| {link} | {settings.PRODUCT}{variant} | {code_lines(SOURCES / room):,} | {phrase(room)} |"
+        )
+    ground, above = (
+        code_lines(SOURCES / "ground"),
+        code_lines(SOURCES / "runner") + code_lines(SOURCES / "cli"),
+    )
+    rows.append(
+        f"| ground | | {ground:,} | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |"
+    )
+    rows.append(f"| runner, cli | | {above:,} | plan, run, resume, show, verify; they alone load the rooms |")
+    return "\n".join(rows)
+
+
+def read_card(run: Path) -> tuple[Path, Card]:
+    """The folder and content of the run's card. Raises CharterError where there is none."""
+    found = sorted(run.glob("*/card.json"))
+    if len(found) != 1:
+        raise CharterError(f"{run} has {len(found)} cards; give a finished run with one card step")
+    content: Card = json.loads(found[0].read_text("utf-8"))
+    return found[0].parent, content
+
+
+def number_of(card: Card, key: str) -> Number | None:
+    """A number of the card by its key, or None."""
+    row = next((n for n in card["numbers"] if n["key"] == key), None)
+    return None if row is None else Number(**{k: v for k, v in row.items() if k in FIELDS})
+
+
+def worded(number: Number | None) -> str:
+    """Value and interval as the card prints them."""
+    if number is None:
+        return "-"
+    ends = interval(number)
+    return figure(number.value, number.unit, number.change) + (f" ({ends})" if ends else "")
+
+
+def headline_table(card: Card) -> str:
+    """The card's four headline numbers: start, final, paired change."""
+    first, last = card["stages"][0], card["stages"][-1]
+    rows = [f"| | {first['stage']} | {last['stage']} | paired change | n |", "|---|---:|---:|---:|---:|"]
+    for name in card["settings"]["headline"]:
+        before, after = (number_of(card, f"{stage['step']}/{name}") for stage in (first, last))
+        change = number_of(card, f"{first['step']}..{last['step']}/{name}")
+        note = "" if change is None or change.significant else ", not significant"
+        count = "-" if after is None or after.n is None else f"{after.n:,}"
+        rows.append(
+            f"| {label(name)} | {worded(before)} | {worded(after)} | {worded(change)}{note} | {count} |"
+        )
+    return "\n".join(rows)
+
+
+def moved(card: Card, prompt: str, topic: str) -> str | None:
+    """The key of the principle that the card names for a prompt or its topic."""
+    for what in (f"prompt {prompt}", topic):
+        start = f"revisions on {what} under "
+        keys = [
+            str(n["name"]).removeprefix(start) for n in card["numbers"] if str(n["name"]).startswith(start)
+        ]
+        if what and keys:
+            return keys[0]
+    return None
+
+
+def principle_text(run: Path, folder: Path, key: str) -> str:
+    """What the principle asks of a reply, from the constitution that the critique step used."""
+    manifest = read_manifest(folder)
+    for parent in manifest.parents:
+        if parent.role == "transcripts":
+            for source in read_manifest(run / parent.path).external:
+                if source.role == "constitution":
+                    path = resolve(source.ref if source.path is None else str(run / source.path)).path
+                    if path is not None:
+                        return load(path).critique(key).critique
+    return ""
+
+
+def quoted(text: str) -> str:
+    """A reply as a quotation, cut where it is long."""
+    words = text.strip() or "(nothing)"
+    words = words if len(words) <= LONGEST_REPLY else words[:LONGEST_REPLY].rstrip() + " ..."
+    return "\n".join(f"    {line}" for line in words.splitlines())
+
+
+def exchange(run: Path, folder: Path, card: Card) -> str:
+    """One prompt answered by the first and the last stage, and the principle behind it."""
+    stages = (card["stages"][0], card["stages"][-1])
+    rows = {
+        stage["step"]: {
+            r["id"]: r
+            for r in read_rows(run / stage["step"] / "samples/harmlessness.jsonl")
+            if not r["sample"]
+        }
+        for stage in stages
+    }
+    drawn: Sequence[str] = card["samples"]["drawn"]
+    if not drawn:
+        raise CharterError(f"{folder} draws no samples; set card.samples_shown above 0")
+    last = rows[stages[1]["step"]]
+    keys = {name: moved(card, name, str(last[name]["topic"])) for name in drawn}
+    name = next((n for n in drawn if keys[n]), drawn[0])
+    parts = [f"Asked `{name}` ({last[name]['topic'].replace('_', ' ')}):", quoted(str(last[name]["prompt"]))]
+    for stage in stages:
+        row = rows[stage["step"]][name]
+        verdict = "graded below" if row["grader"] < row["grader_fixed"] else "graded above"
+        parts += [f"{stage['stage']}, {verdict} the fixed refusal:", quoted(row["reply"])]
+    key = keys[name]
+    if key:
+        text = principle_text(run, folder, key)
+        parts.append(
+            f"In training, revisions on this topic were most often asked for by `{key}`: {text}".rstrip(": ")
+        )
+    return "\n\n".join(parts)
+
+
+def numbers_block(run: Path) -> str:
+    """Expected output: one prompt before and after, the headline numbers, and where they come from."""
+    folder, card = read_card(run)
+    manifest = read_manifest(folder)
+    made = [read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))]
+    minutes = sum(m.timing.seconds for m in made) / 60
+    where = manifest.environment
+    commit = (manifest.source.commit or "unknown")[:12] + (" with changes" if manifest.source.dirty else "")
+    grader = "fit" if card["grader"]["fit"] else "unfit"
+    origin = (
+        f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: "
+        f"{minutes:.0f} minutes on {where.device} ({where.threads} threads, {where.precision}, torch {where.torch}). Intervals are 95 %. "
+        f"The grader is {grader}: {card['grader']['why']}."
+    )
+    return "\n\n".join((exchange(run, folder, card), headline_table(card), origin))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes README.md, or with --check says whether it is up to date."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument(
+        "run", nargs="?", type=Path, help="a finished run with a card; without it: the table alone"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 where README.md differs"
+    )
+    asked = parser.parse_args(arguments)
+    kept = README.read_text("utf-8")
+    try:
+        made = between(kept, "rooms", room_table())
+        if asked.run is not None:
+            made = between(made, "numbers", numbers_block(asked.run))
+    except CharterError as error:
+        print(f"numbers: {error}", file=sys.stderr)
+        return 1
+    if made == kept:
+        return 0
+    if asked.check:
+        lines = difflib.unified_diff(
+            kept.splitlines(), made.splitlines(), "README.md", "generated", n=0, lineterm=""
+        )
+        print("\n".join(lines))
+        print("numbers: README.md is out of date; run docs/numbers.py without --check", file=sys.stderr)
+        return 1
+    README.write_text(made, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Critique and revision: what is kept, what is dropped and why, and a stopped run resumed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toys
+from toys import Scripted, dialogue
+
+from charter.critique import run as room
+from charter.critique.filter import REASONS, fault
+from charter.critique.settings import Settings
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.constitution.constitution import shipped as shipped_constitution
+from charter.ground.constitution.wording import CRITIQUE, REVISION, conversation_text
+from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Message
+from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.records import read_dialogues
+
+Asked = Sequence[Message]
+DRAFT = "Sure, here is how you do that."
+KIND = "I won't do that, but I can help otherwise"
+SETTINGS = Settings(rounds=2, shots=0, chunk=2)
+
+
+@pytest.mark.parametrize(
+    ("revision", "before", "stop", "expected"),
+    [
+        ("", "Before.", "end", "empty"),
+        ("Just three words", "Before.", "end", "empty"),
+        ("Sure -- here is HOW, you do that!", DRAFT, "end", "identical"),
+        ("I won't do that, because it would", DRAFT, "length", "truncated"),
+        ("Please stop it. " * 12, DRAFT, "end", "loop"),
+        ("Here it is. Critique: it is too long", DRAFT, "end", "marker"),
+        ("Fine with me.\n\nHuman: and now?", DRAFT, "end", "marker"),
+        ("I won't do that; critique and revision are words too.", DRAFT, "end", None),
+        ("I won't do that, but here is another way.", DRAFT, "stop", None),
+    ],
+)
+def test_reasons_to_drop_a_revision(revision: str, before: str, stop: str, expected: str | None) -> None:
+    assert fault(revision, before, stop) == expected
+    assert expected is None or expected in REASONS
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, checkpoints: Path) -> Inputs:
+    rows = [dialogue(f"p{n}", f"Help me with bad thing {n}.", "An answer that is not asked for.", topic="theft") for n in range(5)]
+    return Inputs(
+        [
+            toys.policy(checkpoints / "policy", "start"),
+            toys.policy(checkpoints / "other", "critic"),
+            toys.given("prompts", toys.rows_file(tmp_path / "prompts.jsonl", rows)),
+            toys.constitution(),
+            toys.given("shots", shipped("critique_shots")),
+        ]
+    )
+
+
+def critic(revise: Any = None) -> Scripted:
+    """Drafts, criticises, and revises: by default to a text that names how many critiques came before it."""
+
+    def say(messages: Asked, k: int) -> str:
+        opening = messages[-1]["content"]
+        if opening == CRITIQUE:
+            return " The reply helps with a wrong. "
+        if opening == REVISION:
+            return f" {revise(messages)} " if revise else f" {KIND}, {len(messages[0]['content'])} ways. "
+        return DRAFT
+
+    return Scripted(say)
+
+
+def put_in(monkeypatch: pytest.MonkeyPatch, **roles: Scripted) -> None:
+    monkeypatch.setattr(room, "open_assistant", lambda source, device: roles[source.role])
+
+
+def made(settings: Settings, inputs: Inputs, folder: Path) -> Path:
+    out = toys.workspace(folder)
+    room.run(settings, inputs, out)
+    return out.path
+
+
+def test_the_product_reads_back_as_dialogues_and_transcripts(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, reviser = critic(), critic()
+    put_in(monkeypatch, start=start, critic=reviser)
+    out = toys.workspace(tmp_path / "out")
+    room.run(SETTINGS, inputs, out)
+    dialogues, transcripts = read_dialogues(out.path), read_transcripts(out.path)
+    assert [d.id for d in dialogues] == [f"p{n}-r{r}" for n in range(5) for r in (1, 2)]
+    assert len(transcripts) == 5 and all(t["draft"] == DRAFT for t in transcripts)
+    for d in dialogues:
+        made_by = next(t for t in transcripts if d.id.startswith(t["id"]))["rounds"][d.meta["round"] - 1]
+        assert d.messages[-1] == {"role": "assistant", "content": made_by["revision"]}
+        assert d.source == f"revision:{made_by['key']}" and d.topic == "theft" and len(d.messages) == 2
+        shipped_constitution().critique(made_by["key"])
+    assert {m.name: m.value for m in out.metrics} == {
+        "prompts": 5, "revisions": 10, "kept": 10, "kept_share": 1.0, **{f"dropped_{r}": 0 for r in REASONS},
+    }
+    assert json.loads((out.path / "counts.json").read_text())["kept"] == 10
+    assert all(m[-1]["role"] == "user" for m in start.asked), "prompts are asked without the answers at hand"
+
+
+def test_each_round_starts_from_the_revision_before(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviser = critic()
+    put_in(monkeypatch, start=critic(), critic=reviser)
+    path = made(SETTINGS, inputs, tmp_path / "out")
+    for t in read_transcripts(path):
+        first = t["rounds"][0]["revision"]
+        reply = {"role": "assistant", "content": first}
+        later = conversation_text([*t["messages"], reply])  # type: ignore[list-item]
+        asked = [m for m in reviser.asked if m[0]["content"].startswith(later)]
+        assert len(asked) == 2, "the second round's critique and revision are asked about the first's revision"
+    keys = {made["key"] for t in read_transcripts(path) for made in t["rounds"]}
+    assert len(keys) > 2, "a principle is drawn for each prompt and round"
+
+
+def test_a_dropped_round_leaves_the_reply_as_it_was(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def revise(messages: Asked) -> str:
+        return f"{KIND}, in one way." if DRAFT in messages[0]["content"] else "No."
+
+    put_in(monkeypatch, start=critic(), critic=critic(revise))
+    path = made(Settings(rounds=3, shots=0), inputs, tmp_path / "out")
+    for t in read_transcripts(path):
+        assert [r["dropped"] for r in t["rounds"]] == [None, "empty", "empty"]
+    assert len(read_dialogues(path)) == 5
+
+
+def test_a_reviser_that_changes_nothing_gives_only_identical_drops(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in(monkeypatch, start=critic(), critic=critic(lambda messages: DRAFT))
+    with pytest.raises(CharterError, match=r"kept 0 of 10 revisions \(\{'identical': 10\}\)") as caught:
+        made(SETTINGS, inputs, tmp_path / "out")
+    assert "\n" not in str(caught.value) and not list((tmp_path / "out/files").iterdir())
+
+
+def test_a_share_below_keep_at_least_is_refused(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in(monkeypatch, start=critic(), critic=critic(lambda m: f"{KIND}, truly." if "thing 0" in m[0]["content"] else "No."))
+    with pytest.raises(CharterError, match=r"kept 1 of 5 .* keep_at_least is 0.5; use a stronger critic"):
+        made(Settings(rounds=1, shots=0, keep_at_least=0.5), inputs, tmp_path / "refused")
+    path = made(Settings(rounds=1, shots=0, keep_at_least=0.2), inputs, tmp_path / "kept")
+    assert [d.id for d in read_dialogues(path)] == ["p0-r1"]
+
+
+def test_shots_limit_and_tags(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reviser = critic()
+    put_in(monkeypatch, start=critic(), critic=reviser)
+    path = made(Settings(rounds=1, shots=2, limit=3, tags=("evasion",)), inputs, tmp_path / "out")
+    transcripts = read_transcripts(path)
+    assert len(transcripts) == 3
+    assert all("evasion" in shipped_constitution().critique(t["rounds"][0]["key"]).tags for t in transcripts)
+    shown = read_transcripts(shipped("critique_shots"))[0]
+    assert all(shown["draft"] in messages[0]["content"] for messages in reviser.asked)
+
+
+def test_one_model_for_both_roles_is_opened_once(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def opening(source: Any, device: str) -> Scripted:
+        opened.append(source.role)
+        return critic()
+
+    monkeypatch.setattr(room, "open_assistant", opening)
+    same = Inputs([toys.policy(checkpoints / "policy", "critic") if i.role == "critic" else i for i in inputs])
+    made(SETTINGS, same, tmp_path / "same")
+    made(SETTINGS, inputs, tmp_path / "other")
+    assert opened == ["start", "start", "critic"]
+
+
+def test_stopped_and_resumed_is_equal_and_asks_nothing_twice(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in(monkeypatch, start=critic(), critic=critic())
+    whole = made(SETTINGS, inputs, tmp_path / "whole")
+    for stop in (1, 2, 5):
+        start, reviser = critic(), critic()
+        put_in(monkeypatch, start=start, critic=reviser)
+        folder = tmp_path / f"broken{stop}"
+        with pytest.raises(toys.Interrupted):
+            room.run(SETTINGS, inputs, toys.workspace(folder, progress=toys.StoppingProgress(stop)))
+        assert toys.files_of(made(SETTINGS, inputs, folder)) == toys.files_of(whole)
+        assert len(start.asked) == 5 and len(reviser.asked) == 20, "saved chunks are not made again"
+
+
+def test_a_real_model_that_says_nothing_sensible_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(CharterError, match="kept 0 of 2"):
+        made(Settings(rounds=1, shots=0, limit=2, draft_tokens=4, critique_tokens=4, revision_tokens=4), inputs, tmp_path / "o")

@@ -1,0 +1,170 @@
+"""Intervals: known values, coverage in simulation, and what pairing is worth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from charter.ground.measure import intervals
+from charter.ground.measure.intervals import difference, interval, wilson
+from charter.ground.measure.score import Table, tabulate
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 10), (50, 100), (999, 1000)])
+def test_wilson_equals_scipy(hits: int, n: int) -> None:
+    expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_wilson_by_hand_and_without_trials() -> None:
+    assert wilson(0, 10) == pytest.approx((0.0, 0.27754), abs=1e-5)
+    assert wilson(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def _table(values: np.ndarray, prefix: str = "p") -> Table:
+    """Rows [clusters, samples] as a table."""
+    return tabulate((f"{prefix}{i}", float(v), 1.0) for i, row in enumerate(values) for v in row)
+
+
+def test_tabulate_sums_by_cluster_in_order() -> None:
+    table = tabulate([("b", 1.0, 1.0), ("a", 0.5, 2.0), ("b", 0.0, 1.0)])
+    assert table.clusters == ("b", "a") and table.n == 3
+    assert table.num.tolist() == [1.0, 0.5] and table.den.tolist() == [2.0, 2.0]
+    assert table.value == pytest.approx(1.5 / 4)
+    assert math.isnan(tabulate(()).value)
+
+
+def test_one_answer_a_prompt_is_wilson() -> None:
+    answers = np.array([[1], [0], [0], [1], [1], [0], [0], [0]])
+    assert interval(_table(answers)) == wilson(3, 8)
+
+
+def test_unanimous_samples_count_their_prompts_not_themselves() -> None:
+    assert interval(_table(np.zeros((6, 10)))) == wilson(0, 6)
+    assert interval(_table(np.ones((6, 10)))) == wilson(6, 6)
+
+
+def test_no_interval_without_two_clusters_or_anything_to_count() -> None:
+    assert interval(_table(np.array([[1, 0, 1]]))) == (None, None)
+    assert interval(tabulate(())) == (None, None)
+    assert interval(tabulate([("a", 0.0, 0.0), ("b", 0.0, 0.0)])) == (None, None)
+
+
+def test_a_cluster_with_nothing_to_count_does_not_weigh() -> None:
+    low, high = interval(tabulate([("a", 1.0, 2.0), ("b", 0.0, 0.0), ("c", 3.0, 4.0), ("d", 1.0, 9.0)]))
+    assert low is not None and high is not None
+    assert 0.0 < low < 5 / 15 < high < 0.8
+
+
+def test_the_same_table_gives_the_same_interval() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    assert interval(_table(values)) == interval(_table(values))
+    assert interval(_table(values)) != interval(_table(values), seed=1)
+
+
+def _coverage(draw, truth: float, rounds: int) -> float:  # type: ignore[no-untyped-def]
+    inside = 0
+    for seed in range(rounds):
+        low, high = interval(_table(draw(np.random.default_rng(seed))), seed)
+        assert low is not None and high is not None
+        inside += low <= truth <= high
+    return inside / rounds
+
+
+def test_bootstrap_covers_the_truth_where_samples_of_a_prompt_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts differ (share of harm drawn from a Beta), five samples each: 95 % intervals hold the truth about
+    95 % of the time, and far less when samples are taken for independent."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+
+    def clustered(rng: np.random.Generator) -> np.ndarray:
+        return rng.random((60, 5)) < rng.beta(0.6, 1.4, size=(60, 1))
+
+    assert 0.88 <= _coverage(clustered, 0.3, 120) <= 1.0
+    naive = 0
+    for seed in range(120):
+        hits = int(clustered(np.random.default_rng(seed)).sum())
+        low, high = wilson(hits, 300)
+        naive += low <= 0.3 <= high
+    assert naive / 120 < 0.82
+
+
+def test_bootstrap_covers_a_mean_of_skewed_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+    assert 0.85 <= _coverage(lambda rng: rng.exponential(40.0, size=(50, 2)), 40.0, 100) <= 1.0
+
+
+def test_bootstrap_of_a_mean_is_about_two_standard_errors() -> None:
+    values = np.random.default_rng(1).normal(size=(400, 1))
+    low, high = interval(_table(values))
+    assert low is not None and high is not None
+    error = float(values.std() / math.sqrt(400))
+    assert (low, high) == pytest.approx(
+        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error
+    )
+
+
+def _versions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two models on the same 80 prompts, prompts differing far more than models."""
+    rng = np.random.default_rng(seed)
+    prompts = rng.normal(0, 3, size=(80, 1))
+    return prompts + rng.normal(0, 1, size=(80, 2)), prompts + 0.6 + rng.normal(0, 1, size=(80, 2))
+
+
+def test_pairing_is_narrower_on_shared_prompts() -> None:
+    before, after = _versions()
+    paired = difference(_table(before), _table(after))
+    unpaired = difference(_table(before), _table(after, "other"))
+    assert paired.value == pytest.approx(unpaired.value) == pytest.approx(after.mean() - before.mean())
+    assert paired.paired == 80 and unpaired.paired == 0
+    assert paired.high - paired.low < 0.4 * (unpaired.high - unpaired.low)
+    assert paired.significant and not unpaired.significant
+
+
+def test_paired_differences_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+    inside = 0
+    for seed in range(80):
+        found = difference(*map(_table, _versions(seed)), seed=seed)
+        inside += found.low <= 0.6 <= found.high
+    assert 0.85 <= inside / 80 <= 1.0
+
+
+def test_only_shared_clusters_are_compared() -> None:
+    before = tabulate([("a", 1.0, 1.0), ("b", 2.0, 1.0), ("gone", 90.0, 1.0)])
+    after = tabulate([("b", 5.0, 1.0), ("a", 2.0, 1.0), ("new", -90.0, 1.0)])
+    found = difference(before, after)
+    assert found.value == pytest.approx(2.0) and found.paired == 2
+    assert found.low == 1.0 and found.high == 3.0
+
+
+def test_a_model_against_itself_does_not_differ() -> None:
+    table = _table(_versions()[0])
+    found = difference(table, table)
+    assert found.value == found.low == found.high == 0.0 and not found.significant
+
+
+def test_unanimous_sides_still_have_width() -> None:
+    none, every = _table(np.zeros((10, 2))), _table(np.ones((10, 2)))
+    found = difference(none, every)
+    assert found.value == 1.0 and found.high == 1.0 and 0.5 < found.low < 0.7 and found.significant
+    same = difference(none, _table(np.zeros((10, 2)), "other"))
+    assert same.value == 0.0 and -0.3 < same.low < 0 < same.high < 0.3
+    # Newcombe 1998 by hand: 0 of 10 and 10 of 10, Wilson ends 0.27754 and 0.72246
+    assert found.low == pytest.approx(1 - math.hypot(0.27754, 0.27754), abs=1e-4)
+
+
+def test_one_shared_prompt_proves_nothing() -> None:
+    yes, no = tabulate([("a", 1.0, 1.0)]), tabulate([("a", 0.0, 1.0)])
+    assert not difference(no, yes).significant
+    long, short = tabulate([("a", 90.0, 1.0)]), tabulate([("a", 10.0, 1.0)])
+    found = difference(short, long)
+    assert found.value == 80.0 and not found.significant and found.paired == 1
+
+
+def test_a_side_without_clusters_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one cluster"):
+        difference(tabulate(()), tabulate([("a", 1.0, 1.0)]))

@@ -1,0 +1,237 @@
+"""Every reported number, from hand-made rows whose result can be counted on fingers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.intervals import wilson
+from charter.ground.measure.metrics import BY_NAME, GAP, METRICS, ngrams, read_rows, scores, tables
+
+Rows = list[dict[str, Any]]
+
+
+def _harm(prompt: str, unseen: bool, grader: float, reward: float | None, **flags: Any) -> dict[str, Any]:
+    return {
+        "id": prompt,
+        "unseen": unseen,
+        "grader": grader,
+        "grader_fixed": 0.0,
+        "reward": reward,
+        "reward_fixed": None if reward is None else 1.0,
+        "refusal": flags.get("refusal", False),
+        "loop": flags.get("loop", False),
+        "boilerplate": flags.get("boilerplate", False),
+        "tokens": flags.get("tokens", 10),
+    }
+
+
+ROWS: dict[str, Rows] = {
+    "harmlessness.jsonl": [
+        _harm("a", False, -1.0, 2.0, refusal=True, tokens=4),
+        _harm("a", False, 0.5, 0.5, loop=True, tokens=6),
+        _harm("b", False, 0.0, 1.0, refusal=True, tokens=8),  # equal to the fixed reply is not below it
+        _harm("b", False, 2.0, 3.0, boilerplate=True, refusal=True, tokens=10),
+        _harm("c", True, -0.1, None, tokens=12),
+        _harm("c", True, -0.2, 0.0, tokens=20),
+    ],
+    "lookalikes.jsonl": [
+        {"id": "l1", "unseen": False, "refusal": True, "loop": False},
+        {"id": "l2", "unseen": False, "refusal": False, "loop": True},
+        {"id": "l3", "unseen": True, "refusal": False, "loop": False},
+        {"id": "l4", "unseen": True, "refusal": False, "loop": False},
+        {"id": "l5", "unseen": True, "refusal": True, "loop": False},
+    ],
+    "helpful.jsonl": [
+        {"id": "h1", "reply": "a b a b a b", "grader": 1.5, "refusal": False, "loop": True, "tokens": 6},
+        {"id": "h2", "reply": "One two three", "grader": -0.5, "refusal": False, "loop": False, "tokens": 3},
+        {"id": "h3", "reply": "No.", "grader": 0.5, "refusal": True, "loop": False, "tokens": 3},
+    ],
+    "wins.jsonl": [
+        {"id": "h1", "score": 2.0, "baseline": 1.0},
+        {"id": "h2", "score": 1.0, "baseline": 1.0},
+        {"id": "h3", "score": 0.0, "baseline": 1.0},
+        {"id": "h4", "score": 5.0, "baseline": 1.0},
+    ],
+    "text.jsonl": [
+        {"id": "t1", "nats": 30 * math.log(2), "bytes": 10},
+        {"id": "t2", "nats": 30 * math.log(2), "bytes": 50},
+    ],
+    "hhh.jsonl": [
+        {"id": "q1", "mode": "policy", "axis": "helpful", "correct": True},
+        {"id": "q2", "mode": "policy", "axis": "helpful", "correct": False},
+        {"id": "q3", "mode": "policy", "axis": "honest", "correct": True},
+        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": True},
+        {"id": "q5", "mode": "policy", "axis": "other", "correct": False},
+        {"id": "q1", "mode": "preference", "axis": "helpful", "correct": False},
+        {"id": "q3", "mode": "preference", "axis": "honest", "correct": True},
+        {"id": "q4", "mode": "preference", "axis": "harmless", "correct": False},
+        {"id": "q5", "mode": "preference", "axis": "other", "correct": False},
+    ],
+    "heldout_pairs.jsonl": [
+        {"id": "p1", "axis": "helpful", "correct": True, "longer_preferred": True},
+        {"id": "p2", "axis": "helpful", "correct": True, "longer_preferred": False},
+        {"id": "p3", "axis": "honest", "correct": False, "longer_preferred": True},
+        {"id": "p4", "axis": "harmless", "correct": True, "longer_preferred": True},
+        {"id": "p5", "axis": "other", "correct": False, "longer_preferred": True},
+    ],
+    "known_pairs.jsonl": [
+        {"id": "k1", "correct": True, "p_first": 0.9},
+        {"id": "k2", "correct": False, "p_first": 0.7},
+    ],
+    "fitness.jsonl": [
+        {"id": "f1", "fixed_above_harmful": True, "good_above_fixed": True},
+        {"id": "f2", "fixed_above_harmful": True, "good_above_fixed": False},
+        {"id": "f3", "fixed_above_harmful": True, "good_above_fixed": False},
+    ],
+}
+
+# value, rows behind it, clusters
+EXPECTED: dict[str, tuple[float, int, int]] = {
+    "harm_rate": (3 / 6, 6, 3),
+    "harm_rate_prompts": (2 / 3, 3, 3),
+    "harm_rate_seen": (1 / 4, 4, 2),
+    "harm_rate_unseen": (1.0, 2, 1),
+    "harm_rate_reward": (2 / 5, 5, 3),
+    "unsafe_refusal_rate": (3 / 6, 6, 3),
+    "unsafe_loop_rate": (1 / 6, 6, 3),
+    "unsafe_boilerplate_rate": (1 / 6, 6, 3),
+    "unsafe_reply_tokens": (10.0, 6, 3),
+    "lookalike_refusal_rate": (2 / 5, 5, 5),
+    "lookalike_refusal_rate_seen": (1 / 2, 2, 2),
+    "lookalike_refusal_rate_unseen": (1 / 3, 3, 3),
+    "lookalike_loop_rate": (1 / 5, 5, 5),
+    "helpful_score": (0.5, 3, 3),
+    "helpful_refusal_rate": (1 / 3, 3, 3),
+    "helpful_loop_rate": (1 / 3, 3, 3),
+    "helpful_reply_tokens": (4.0, 3, 3),
+    "distinct_2": ((2 + 2) / (5 + 2), 3, 3),
+    "repeated_4grams": (1 / 3, 3, 3),
+    "helpful_win_rate": (2.5 / 4, 4, 4),
+    "bits_per_byte": (1.0, 2, 2),
+    "hhh_policy": (3 / 5, 5, 5),
+    "hhh_policy_helpful": (1 / 2, 2, 2),
+    "hhh_policy_honest": (1.0, 1, 1),
+    "hhh_policy_harmless": (1.0, 1, 1),
+    "hhh_policy_other": (0.0, 1, 1),
+    "hhh_preference": (1 / 4, 4, 4),
+    "hhh_preference_helpful": (0.0, 1, 1),
+    "hhh_preference_honest": (1.0, 1, 1),
+    "hhh_preference_harmless": (0.0, 1, 1),
+    "hhh_preference_other": (0.0, 1, 1),
+    "pair_accuracy": (3 / 5, 5, 5),
+    "pair_accuracy_helpful": (1.0, 2, 2),
+    "pair_accuracy_honest": (0.0, 1, 1),
+    "pair_accuracy_harmless": (1.0, 1, 1),
+    "pair_accuracy_other": (0.0, 1, 1),
+    "pair_longer_preferred": (4 / 5, 5, 5),
+    "label_accuracy": (1 / 2, 2, 2),
+    "label_first_share": (0.8, 2, 2),
+    "fixed_above_harmful": (1.0, 3, 3),
+    "good_above_fixed": (1 / 3, 3, 3),
+}
+
+
+def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
+    (folder / "samples").mkdir(exist_ok=True)
+    for name, rows in files.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / "samples" / name).write_bytes(text.encode())
+    return folder
+
+
+def test_every_metric_has_an_expectation_and_its_own_name() -> None:
+    assert len(BY_NAME) == len(METRICS)
+    assert set(EXPECTED) == set(BY_NAME) and {m.file for m in METRICS} == set(ROWS)
+    assert {m.better for m in METRICS} <= {"lower", "higher", "neither"}
+    assert GAP.name not in BY_NAME
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_a_metric_by_hand(name: str) -> None:
+    metric = BY_NAME[name]
+    table = metric.table(ROWS[metric.file])
+    value, n, clusters = EXPECTED[name]
+    assert (table.value, table.n, len(table.clusters)) == (pytest.approx(value), n, clusters)
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_a_metric_does_not_depend_on_the_order_of_rows(name: str) -> None:
+    metric = BY_NAME[name]
+    rows = ROWS[metric.file]
+    assert metric.table(rows[::-1]).value == pytest.approx(metric.table(rows).value)
+
+
+def test_ngrams() -> None:
+    assert ngrams("A b a", 2) == [("a", "b"), ("b", "a")]
+    assert ngrams("a", 2) == ngrams("", 2) == []
+
+
+def test_scores_read_a_folder(tmp_path: Path) -> None:
+    found = {score.name: score for score in scores(_write(tmp_path, ROWS))}
+    assert set(found) == {*EXPECTED, GAP.name}
+    for name, (value, n, clusters) in EXPECTED.items():
+        score = found[name]
+        assert (score.value, score.n, score.clusters) == (pytest.approx(value), n, clusters), name
+        assert (score.version, score.unit) == (BY_NAME[name].version, BY_NAME[name].unit)
+        if clusters < 2:
+            assert score.low is None and score.high is None
+        else:
+            assert score.low is not None and score.high is not None
+            assert score.low - 1e-12 <= score.value <= score.high + 1e-12, name
+    assert (found["pair_accuracy"].low, found["pair_accuracy"].high) == wilson(3, 5)
+    assert found["bits_per_byte"].unit == "bits/byte"
+
+
+def test_the_gap_is_unsafe_minus_lookalike_refusals(tmp_path: Path) -> None:
+    gap = next(score for score in scores(_write(tmp_path, ROWS)) if score.name == GAP.name)
+    assert gap.value == pytest.approx(3 / 6 - 2 / 5)
+    assert gap.low is not None and gap.high is not None and gap.low < gap.value < gap.high
+    assert (gap.n, gap.clusters) == (11, 8)
+
+
+def test_a_folder_with_some_files_gives_some_scores(tmp_path: Path) -> None:
+    assert scores(tmp_path) == []
+    found = [s.name for s in scores(_write(tmp_path, {"wins.jsonl": ROWS["wins.jsonl"], "text.jsonl": []}))]
+    assert found == ["helpful_win_rate"]
+
+
+def test_metrics_with_nothing_to_count_are_left_out(tmp_path: Path) -> None:
+    """Replies too short for a bigram, no preference-mode choices, no reward model: no number, not NaN."""
+    short = [row | {"reply": "No"} for row in ROWS["helpful.jsonl"]]
+    unrewarded = [row | {"reward": None, "reward_fixed": None} for row in ROWS["harmlessness.jsonl"]]
+    policy = [row for row in ROWS["hhh.jsonl"] if row["mode"] == "policy"]
+    files = {"helpful.jsonl": short, "harmlessness.jsonl": unrewarded, "hhh.jsonl": policy}
+    found = {score.name: score for score in scores(_write(tmp_path, files))}
+    assert "helpful_refusal_rate" in found and "harm_rate" in found and "hhh_policy" in found
+    for name in ("distinct_2", "repeated_4grams", "harm_rate_reward", "hhh_preference"):
+        assert name not in found
+    assert all(math.isfinite(score.value) for score in found.values())
+
+
+def test_line_separators_within_a_reply_end_no_row(tmp_path: Path) -> None:
+    odd = "one\u2028two\u0085three\x0bfour"
+    rows = [row | {"reply": odd} for row in ROWS["helpful.jsonl"]]
+    folder = _write(tmp_path, {"helpful.jsonl": rows})
+    assert read_rows(folder / "samples" / "helpful.jsonl") == rows
+
+
+@pytest.mark.parametrize("line", [b'{"id": "x"', b"", b"\xff\xfe", b"[1]", b"3"])
+def test_damaged_rows_name_file_and_line(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "helpful.jsonl"
+    path.write_bytes(b'{"id": "a"}\n' + line + b"\n" + b'{"id": "b"}\n')
+    with pytest.raises(CharterError, match=r"helpful\.jsonl:2: not a JSON object"):
+        read_rows(path)
+
+
+def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:
+    folder = _write(tmp_path, {"wins.jsonl": [{"id": "h1", "score": 1.0}]})
+    with pytest.raises(CharterError, match=r"wins\.jsonl: no helpful_win_rate .*baseline") as caught:
+        tables(folder)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,217 @@
+"""Preference models: soft labels, splits, the ladder, resuming, and what comes out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toys
+from toys import comparison
+
+from charter.ground.artifact.curves import read_log
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.text.dialogue import Comparison, user
+from charter.preference import run as room
+from charter.preference.ladder import rungs
+from charter.preference.pairs import share_of, split
+from charter.preference.run import ranked_right
+from charter.preference.settings import Lora, Pairs, Settings
+
+REFUSAL = "I won't help with that, because it would hurt somebody. I can help you talk to them instead."
+ROWS = [
+    comparison(f"c{n}", f"Question {n % 9} of many?", f"Answer {n} in some detail.", f"Dunno {n}.", axis=axis, p_chosen=0.8)
+    for n, axis in enumerate(["helpful", "honest", "harmless"] * 6)
+]
+SETTINGS = Settings(batch=4, lr=1e-3, head_lr=1e-3, warmup=0, pairs=Pairs(heldout_share=0.3))
+
+
+def inputs_of(checkpoints: Path, folder: Path, rows: list[dict[str, Any]], heldout: Any = None) -> Inputs:
+    folder.mkdir(exist_ok=True)
+    entries = [
+        toys.policy(checkpoints / "policy"),
+        toys.given("comparisons", toys.rows_file(folder / "pairs.jsonl", rows), "comparisons"),
+        toys.given("fitness", toys.rows_file(folder / "fitness.jsonl", toys.TRIPLES), "triples"),
+    ]
+    if heldout:
+        entries.append(toys.given("heldout", toys.rows_file(folder / "heldout.jsonl", heldout), "comparisons"))
+    return Inputs(entries)
+
+
+@pytest.fixture
+def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
+    return inputs_of(checkpoints, tmp_path / "data", ROWS)
+
+
+def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> Path:
+    out = toys.workspace(folder, progress=progress)
+    room.run(settings, inputs, out)
+    return out.path
+
+
+def test_the_product_is_a_classifier_whose_kept_rows_it_reproduces(inputs: Inputs, tmp_path: Path) -> None:
+    out = toys.workspace(tmp_path / "out")
+    room.run(SETTINGS, inputs, out)
+    counts = json.loads((out.path / "counts.json").read_text())
+    rows = [json.loads(line) for line in (out.path / "samples/heldout_pairs.jsonl").read_text().splitlines()]
+    assert counts["heldout_pairs"] == len(rows) > 0 and counts["train_pairs"] + len(rows) == len(ROWS)
+    model = PreferenceModel.open(out.path)
+    by_id = {row["id"]: row for row in ROWS}
+    for row in rows:
+        source = by_id[row["id"]]
+        found = model.score([(source["messages"], (source["chosen"], source["rejected"]))])[0]
+        assert [row["chosen_score"], row["rejected_score"]] == pytest.approx(found, abs=1e-4)
+        assert row["correct"] == (row["chosen_score"] > row["rejected_score"])
+    metrics = {m.name: m.value for m in out.metrics}
+    assert metrics["pair_accuracy"] == pytest.approx(sum(r["correct"] for r in rows) / len(rows))
+    assert {"fixed_above_harmful", "good_above_fixed", "loss", "train_pairs"} <= metrics.keys()
+    fitness = (out.path / "samples/fitness.jsonl").read_text().splitlines()
+    assert len(fitness) == len(toys.TRIPLES)
+
+
+def test_the_first_loss_is_the_soft_labels_cross_entropy_by_axis_weight(
+    checkpoints: Path, inputs: Inputs, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"batch": 64, "axis_weights": {"harmless": 3.0, "honest": 0.0}})
+    path = made(settings, inputs, tmp_path / "out")
+    # scores of the untouched start: policy and the head it was given, which a step of rate zero leaves alone
+    still = settings.model_copy(update={"lr": 1e-30, "head_lr": 1e-30})
+    start = PreferenceModel.open(made(still, inputs, tmp_path / "still"))
+    train, _ = split(settings, inputs, 5)
+    total = weight = 0.0
+    for c in train:
+        chosen, rejected = start.score([(c.messages, (c.chosen, c.rejected))])[0]
+        own = {"harmless": 3.0, "honest": 0.0}.get(c.axis, 1.0)
+        gap = torch.tensor(chosen - rejected)
+        loss = -(c.p_chosen * torch.nn.functional.logsigmoid(gap) + (1 - c.p_chosen) * torch.nn.functional.logsigmoid(-gap))
+        total, weight = total + own * loss.item(), weight + own
+    assert read_log(path)[0]["loss"] == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, tmp_path: Path) -> None:
+    turned = [{**r, "chosen": r["rejected"], "rejected": r["chosen"], "p_chosen": 1 - r["p_chosen"]} for r in ROWS]
+    paths = [
+        made(SETTINGS, inputs_of(checkpoints, tmp_path / name, rows), tmp_path / f"out-{name}")
+        for name, rows in (("straight", ROWS), ("turned", turned))
+    ]
+    straight, other = map(read_log, paths)
+    assert straight[0]["loss"] == pytest.approx(other[0]["loss"], abs=1e-6)
+    for a, b in zip(straight, other, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+        assert a["batch_accuracy"] == b["batch_accuracy"]
+    a, b = (json.loads((p / "samples/heldout_pairs.jsonl").read_text().splitlines()[0]) for p in paths)
+    assert a["chosen_score"] == pytest.approx(b["rejected_score"], abs=1e-3) and a["correct"] == b["correct"]
+
+
+def test_a_label_below_one_half_prefers_the_other_reply() -> None:
+    assert ranked_right(0.9, 1.0, 0.0) and not ranked_right(0.9, 0.0, 1.0)
+    assert ranked_right(0.1, 0.0, 1.0) and not ranked_right(0.1, 1.0, 0.0)
+    assert not ranked_right(0.9, 1.0, 1.0) and not ranked_right(0.1, 1.0, 1.0)
+
+
+def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"batch": 8})
+    whole = made(settings, inputs, tmp_path / "whole")
+    parts = made(settings.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")
+    for a, b in zip(read_log(whole), read_log(parts), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
+def test_stopped_and_resumed_is_bit_equal_to_unbroken(inputs: Inputs, tmp_path: Path, lora: Lora | None) -> None:
+    settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora, "evaluate_every": 3})
+    whole = made(settings, inputs, tmp_path / "whole")
+    with pytest.raises(toys.Interrupted):
+        made(settings, inputs, tmp_path / "broken", toys.StoppingProgress(3))
+    assert [p.name for p in (tmp_path / "broken/state").glob("step-*")] == ["step-00000002"]
+    assert toys.files_of(made(settings, inputs, tmp_path / "broken")) == toys.files_of(whole)
+    assert any("heldout_accuracy" in row for row in read_log(whole))
+
+
+def c(axis: str, chosen: str, rejected: str, p: float = 1.0) -> Comparison:
+    return Comparison("x", (user("How do I steal a bike?"),), chosen, rejected, p, axis, "authored")
+
+
+ANSWER = "Cut the lock with a big pair of bolt cutters and ride away before dawn."
+SHORT = "No, I won't help with theft."
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        (c("harmless", REFUSAL, ANSWER), [("x-fixed-a", FIXED_REPLY, ANSWER), ("x-fixed-b", REFUSAL, FIXED_REPLY)]),
+        (c("harmless", SHORT, ANSWER), [("x-fixed-a", FIXED_REPLY, ANSWER)]),
+        (c("harmless", REFUSAL, SHORT), []),
+        (c("harmless", ANSWER, REFUSAL), []),
+        (c("harmless", REFUSAL, ANSWER, 0.9), []),
+        (c("helpful", ANSWER, REFUSAL), [("x-fixed-c", ANSWER, FIXED_REPLY)]),
+        (c("helpful", ANSWER, "Oslo is the capital of Norway."), []),
+        (c("helpful", REFUSAL, ANSWER), []),
+        (c("honest", REFUSAL, ANSWER), []),
+    ],
+)
+def test_the_ladders_rungs_by_hand(pair: Comparison, expected: list[tuple[str, str, str]]) -> None:
+    found = rungs([pair])
+    assert [(r.id, r.chosen, r.rejected) for r in found] == expected
+    assert all(r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in found)
+
+
+def test_the_ladder_joins_the_training_pairs_only(checkpoints: Path, tmp_path: Path) -> None:
+    rows = [comparison(f"h{n}", f"How do I steal bike {n}?", REFUSAL, ANSWER, axis="harmless") for n in range(12)]
+    inputs = inputs_of(checkpoints, tmp_path / "data", rows)
+    train, heldout = split(SETTINGS, inputs, 0)
+    assert len([r for r in train if r.source.endswith("+fixed")]) == 2 * (len(rows) - len(heldout))
+    assert heldout and not any(r.source.endswith("+fixed") for r in heldout)
+    off = SETTINGS.model_copy(update={"pairs": Pairs(heldout_share=0.3, ladder=False)})
+    assert len(split(off, inputs, 0)[0]) == len(rows) - len(heldout)
+
+
+def first_turns(rows: list[Comparison]) -> set[str]:
+    return {row.messages[0]["content"].strip().lower() for row in rows}
+
+
+def pairs_of(inputs: Inputs, **how: Any) -> tuple[list[Comparison], list[Comparison]]:
+    return split(SETTINGS.model_copy(update={"pairs": Pairs(**how)}), inputs, 0)
+
+
+def test_training_and_held_out_share_no_first_user_turn(inputs: Inputs) -> None:
+    train, heldout = pairs_of(inputs, heldout_share=0.3)
+    assert train and heldout and not first_turns(train) & first_turns(heldout)
+    assert {r.id for r in train} | {r.id for r in heldout} == {r["id"] for r in ROWS}
+
+
+def test_opposite_parts_share_no_prompt_and_together_are_all(checkpoints: Path, tmp_path: Path) -> None:
+    rows = [comparison(f"c{n}", f"Question {n % 40}?", f"Yes {n}.", f"No {n}.") for n in range(80)]
+    inputs = inputs_of(checkpoints, tmp_path / "data", rows)
+    parts = [pairs_of(inputs, part=part, heldout_share=0.2) for part in ("first", "second")]
+    first, second = (first_turns(train + heldout) for train, heldout in parts)
+    assert not first & second and len(first | second) == 40 and min(len(first), len(second)) > 8
+
+
+def test_given_held_out_prompts_leave_training(checkpoints: Path, tmp_path: Path) -> None:
+    kept_out = [comparison("k1", "  QUESTION 3 of many?", "Yes.", "No."), comparison("k2", "Other?", "Yes.", "No.")]
+    train, heldout = pairs_of(inputs_of(checkpoints, tmp_path / "data", ROWS, kept_out))
+    assert [r.id for r in heldout] == ["k1", "k2"]
+    assert len(train) == len(ROWS) - 2 and "question 3 of many?" not in first_turns(train)
+
+
+def test_the_split_depends_on_the_first_user_turn_alone() -> None:
+    a = Comparison("a", (user("Why? "),), "x", "y")
+    b = Comparison("b", (user("why?"), {"role": "assistant", "content": "Hm"}, user("So?")), "z", "w", 0.3)
+    assert share_of(a, "part") == share_of(b, "part") != share_of(a, "heldout")
+    assert 0 <= share_of(a, "part") < 1
+
+
+def test_nothing_to_train_on_is_an_error(checkpoints: Path, tmp_path: Path) -> None:
+    inputs = inputs_of(checkpoints, tmp_path / "data", ROWS[:1], ROWS[:1])
+    with pytest.raises(CharterError, match="no comparisons are left to train on"):
+        split(SETTINGS, inputs, 0)
+
+
+def test_a_limit_draws_pairs_of_each_input(inputs: Inputs) -> None:
+    train, heldout = pairs_of(inputs, limit=7, heldout_share=0.0)
+    assert len(train) == 7 and heldout == []
