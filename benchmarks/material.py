@@ -14,8 +14,8 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.model.source import materialise
+from charter.ground.settings.sources import find_data
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, assistant
-from charter.ground.text.importers import find_source
 from charter.ground.text.records import read_comparisons
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
@@ -91,7 +91,7 @@ def filled(role: str, path: Path, kind: str, variant: str | None = None) -> Inpu
 
 
 def _pairs() -> Iterator[Comparison]:
-    return iter(read_comparisons(find_source(DATA)))
+    return iter(read_comparisons(find_data(DATA)))
 
 
 def _longest(template: Template, messages: Sequence[Message], pair: Comparison) -> int:

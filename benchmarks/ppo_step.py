@@ -12,6 +12,7 @@ import argparse
 import importlib
 import tempfile
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from charter.ground.model.heads import ScoreHead
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import write_dialogues
 from charter.rl.run import run
-from charter.rl.settings import Kl, Lora, Rollout, Settings
+from charter.rl.settings import Settings
 
 PROMPTS, REPLIES, NEW = 8, 2, 64
 BETA, RANK, ALPHA = 0.05, 16, 32
@@ -49,7 +50,7 @@ def _grader(folder: Path, target: Path) -> Path:
 
 
 def _figures(marks: list[float], reply_tokens: list[float]) -> Figures:
-    rounds = [after - before for before, after in zip(marks[1:-1], marks[2:], strict=True)]
+    rounds = [after - before for before, after in pairwise(marks[1:])]
     kept = reply_tokens[1:]
     return {
         "seconds_a_round": sum(rounds) / len(rounds),
@@ -61,13 +62,15 @@ def _figures(marks: list[float], reply_tokens: list[float]) -> Figures:
 def charter(options: argparse.Namespace, lora: bool) -> Figures:
     """The room as a recipe would run it."""
     folder = model_folder(options)
-    settings = Settings(
-        steps=_rounds(options),
-        lr=1e-6,
-        rollout=Rollout(prompts=PROMPTS, replies=REPLIES, max_tokens=8 if options.quick else NEW),
-        kl=Kl(coefficient=BETA),
-        lora=Lora(rank=RANK, alpha=ALPHA) if lora else None,
-        save_every=10**9,
+    settings = Settings.model_validate(
+        {
+            "steps": _rounds(options),
+            "lr": 1e-6,
+            "rollout": {"prompts": PROMPTS, "replies": REPLIES, "max_tokens": 8 if options.quick else NEW},
+            "kl": {"coefficient": BETA},
+            "lora": {"rank": RANK, "alpha": ALPHA} if lora else None,
+            "save_every": 10**9,
+        }
     )
     with tempfile.TemporaryDirectory() as place:
         rows, out = Path(place) / "rows.jsonl", Path(place) / "out"

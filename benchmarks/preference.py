@@ -18,7 +18,6 @@ from material import filled, model_folder, pairs, template_of
 from side import Claim, Comparison, Figures, compare, parser
 
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import assistant
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons
 from charter.ground.text.template import Template
@@ -35,10 +34,8 @@ def _pairs(options: argparse.Namespace, template: Template) -> list[Pair]:
 
 def _sides(template: Template, pair: Pair) -> tuple[list[int], list[int]]:
     """Token ids of prompt and chosen reply, and of prompt and rejected reply."""
-    chosen, rejected = (
-        sum(template.encode_reply(pair.messages, r), []) for r in (pair.chosen, pair.rejected)
-    )
-    return chosen, rejected
+    chosen, rejected = (template.encode_reply(pair.messages, reply) for reply in (pair.chosen, pair.rejected))
+    return [*chosen[0], *chosen[1]], [*rejected[0], *rejected[1]]
 
 
 def _figures(marks: list[float], template: Template, found: list[Pair]) -> Figures:

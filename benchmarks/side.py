@@ -129,7 +129,7 @@ def _fresh(name: str, threads: int) -> Figures:
     """The figures of one side, measured in a new process."""
     command = [sys.executable, *sys.argv, "--side", name]
     environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if done.returncode or not lines:
         said = (done.stderr.strip() or "nothing").splitlines()

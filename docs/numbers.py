@@ -209,8 +209,9 @@ def numbers_block(run: Path) -> str:
     commit = (manifest.source.commit or "unknown")[:12] + (" with changes" if manifest.source.dirty else "")
     grader = "fit" if card["grader"]["fit"] else "unfit"
     origin = (
-        f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: "
-        f"{minutes:.0f} minutes on {where.device} ({where.threads} threads, {where.precision}, torch {where.torch}). Intervals are 95 %. "
+        f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: {minutes:.1f} minutes "
+        f"on {where.device} ({where.threads} threads, {where.precision}, torch {where.torch}). "
+        f"Intervals are 95 %. "
         f"The grader is {grader}: {card['grader']['why']}."
     )
     return "\n\n".join((exchange(run, folder, card), headline_table(card), origin))

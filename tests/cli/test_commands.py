@@ -166,6 +166,27 @@ def test_data_check_and_import(charter: Charter, tmp_path: Path) -> None:
     refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:2")
 
 
+def test_data_check_of_a_hub_name_reads_what_was_downloaded(tmp_path: Path) -> None:
+    commit = "0123456789" * 4
+    place = tmp_path / "datasets--own--hh"
+    folder = place / "snapshots" / commit / "harmless-base"
+    for made in (place / "refs", folder):
+        made.mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    (folder / "test.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
+
+    def checked(*names: str) -> subprocess.CompletedProcess[str]:
+        offline = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        start = [sys.executable, "-m", "charter", "data", "check"]
+        return subprocess.run([*start, *names], env=offline, capture_output=True, text=True, check=False)
+
+    done = checked("hf:own/hh#harmless-base")
+    assert done.stdout.startswith("hf:own/hh#harmless-base: 1 comparisons, 1.0 turns"), done.stderr
+    done = checked("hf:own/hh#none.jsonl")
+    assert done.returncode == 1 and done.stderr.startswith("charter: error: hf:own/hh@0123456789")
+    assert "there are no rows at none.jsonl" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_constitution_check(charter: Charter, tmp_path: Path) -> None:
     shutil.copy(shipped_folder() / "constitution.yaml", tmp_path / "mine.yaml")
     code, out, _ = charter("constitution", "check", "mine.yaml")

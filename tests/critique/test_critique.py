@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
-from toys import Scripted, dialogue
 
+import toys
 from charter.critique import run as room
 from charter.critique.filter import REASONS, fault
 from charter.critique.settings import Settings
@@ -20,6 +19,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Message
 from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import read_dialogues
+from toys import Scripted, dialogue
 
 Asked = Sequence[Message]
 DRAFT = "Sure, here is how you do that."
@@ -48,7 +48,10 @@ def test_reasons_to_drop_a_revision(revision: str, before: str, stop: str, expec
 
 @pytest.fixture
 def inputs(tmp_path: Path, checkpoints: Path) -> Inputs:
-    rows = [dialogue(f"p{n}", f"Help me with bad thing {n}.", "An answer that is not asked for.", topic="theft") for n in range(5)]
+    rows = [
+        dialogue(f"p{n}", f"Help me with bad thing {n}.", "An answer that is not asked for.", topic="theft")
+        for n in range(5)
+    ]
     return Inputs(
         [
             toys.policy(checkpoints / "policy", "start"),
@@ -100,7 +103,11 @@ def test_the_product_reads_back_as_dialogues_and_transcripts(
         assert d.source == f"revision:{made_by['key']}" and d.topic == "theft" and len(d.messages) == 2
         shipped_constitution().critique(made_by["key"])
     assert {m.name: m.value for m in out.metrics} == {
-        "prompts": 5, "revisions": 10, "kept": 10, "kept_share": 1.0, **{f"dropped_{r}": 0 for r in REASONS},
+        "prompts": 5,
+        "revisions": 10,
+        "kept": 10,
+        "kept_share": 1.0,
+        **{f"dropped_{r}": 0 for r in REASONS},
     }
     assert json.loads((out.path / "counts.json").read_text())["kept"] == 10
     assert all(m[-1]["role"] == "user" for m in start.asked), "prompts are asked without the answers at hand"
@@ -117,7 +124,9 @@ def test_each_round_starts_from_the_revision_before(
         reply = {"role": "assistant", "content": first}
         later = conversation_text([*t["messages"], reply])  # type: ignore[list-item]
         asked = [m for m in reviser.asked if m[0]["content"].startswith(later)]
-        assert len(asked) == 2, "the second round's critique and revision are asked about the first's revision"
+        assert len(asked) == 2, (
+            "the second round's critique and revision are asked about the first's revision"
+        )
     keys = {made["key"] for t in read_transcripts(path) for made in t["rounds"]}
     assert len(keys) > 2, "a principle is drawn for each prompt and round"
 
@@ -144,8 +153,14 @@ def test_a_reviser_that_changes_nothing_gives_only_identical_drops(
     assert "\n" not in str(caught.value) and not list((tmp_path / "out/files").iterdir())
 
 
-def test_a_share_below_keep_at_least_is_refused(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_in(monkeypatch, start=critic(), critic=critic(lambda m: f"{KIND}, truly." if "thing 0" in m[0]["content"] else "No."))
+def test_a_share_below_keep_at_least_is_refused(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in(
+        monkeypatch,
+        start=critic(),
+        critic=critic(lambda m: f"{KIND}, truly." if "thing 0" in m[0]["content"] else "No."),
+    )
     with pytest.raises(CharterError, match=r"kept 1 of 5 .* keep_at_least is 0.5; use a stronger critic"):
         made(Settings(rounds=1, shots=0, keep_at_least=0.5), inputs, tmp_path / "refused")
     path = made(Settings(rounds=1, shots=0, keep_at_least=0.2), inputs, tmp_path / "kept")
@@ -173,7 +188,9 @@ def test_one_model_for_both_roles_is_opened_once(
         return critic()
 
     monkeypatch.setattr(room, "open_assistant", opening)
-    same = Inputs([toys.policy(checkpoints / "policy", "critic") if i.role == "critic" else i for i in inputs])
+    same = Inputs(
+        [toys.policy(checkpoints / "policy", "critic") if i.role == "critic" else i for i in inputs]
+    )
     made(SETTINGS, same, tmp_path / "same")
     made(SETTINGS, inputs, tmp_path / "other")
     assert opened == ["start", "start", "critic"]
@@ -196,4 +213,8 @@ def test_stopped_and_resumed_is_equal_and_asks_nothing_twice(
 
 def test_a_real_model_that_says_nothing_sensible_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(CharterError, match="kept 0 of 2"):
-        made(Settings(rounds=1, shots=0, limit=2, draft_tokens=4, critique_tokens=4, revision_tokens=4), inputs, tmp_path / "o")
+        made(
+            Settings(rounds=1, shots=0, limit=2, draft_tokens=4, critique_tokens=4, revision_tokens=4),
+            inputs,
+            tmp_path / "o",
+        )

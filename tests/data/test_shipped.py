@@ -207,6 +207,8 @@ def test_training_pairs_differ_and_prompts_wait_for_an_answer() -> None:
 
 
 def test_worked_examples_are_not_asked_in_evaluation() -> None:
-    shown = {tuple(words(prompt(row))) for file in ("critique_shots", "comparison_shots") for row in rows(file)}
+    shown = {
+        tuple(words(prompt(row))) for file in ("critique_shots", "comparison_shots") for row in rows(file)
+    }
     asked = {tuple(words(prompt(row))) for path in HELD_OUT for row in read_jsonl(path)}
     assert not shown & asked

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 from pydantic import ValidationError
-from toys import Scripted, comparison, dialogue
 
+import toys
 from charter.feedback import run as room
 from charter.feedback.labels import fitting, label_weight
 from charter.feedback.settings import Settings, Thought
@@ -21,6 +20,7 @@ from charter.ground.constitution.wording import OPTIONS
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Message
 from charter.ground.text.records import read_comparisons
+from toys import Scripted, comparison, dialogue
 
 Asked = Sequence[Message]
 SETTINGS = Settings(shots=0, chunk=3)
@@ -30,7 +30,10 @@ KNOWN = 24
 @pytest.fixture
 def inputs(tmp_path: Path, checkpoints: Path) -> Inputs:
     prompts = [dialogue(f"p{n}", f"Do bad thing {n}.", topic="theft") for n in range(7)]
-    known = [comparison(f"k{n}", f"Known question {n}?", f"KIND known {n}.", f"RUDE known {n}.", axis="helpful") for n in range(KNOWN)]
+    known = [
+        comparison(f"k{n}", f"Known question {n}?", f"KIND known {n}.", f"RUDE known {n}.", axis="helpful")
+        for n in range(KNOWN)
+    ]
     return Inputs(
         [
             toys.policy(checkpoints / "policy"),
@@ -130,7 +133,9 @@ def test_a_labeller_below_refuse_below_is_refused(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=0.2))
-    with pytest.raises(CharterError, match=r"right on 0% of 24 known pairs, refuse_below is 60%; use a stronger") as caught:
+    with pytest.raises(
+        CharterError, match=r"right on 0% of 24 known pairs, refuse_below is 60%; use a stronger"
+    ) as caught:
         made(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9))
@@ -148,7 +153,9 @@ def test_equal_replies_carry_no_preference_and_are_dropped(
     assert (counts(path)["dropped_equal"], counts(path)["pairs"]) == (1, 7)
 
 
-def test_labels_after_thoughts_are_clamped(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_after_thoughts_are_clamped(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thinker = labeller(0.99)
     thinker.say = lambda messages, k: "Let me see."
     put_in(monkeypatch, policy=talker(), labeller=thinker)
@@ -166,7 +173,9 @@ def test_votes_are_marked(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(r.meta["voted"] is True and r.p_chosen == 1.0 for r in read_comparisons(path))
 
 
-def test_several_principles_are_drawn_and_averaged(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_principles_are_drawn_and_averaged(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = labeller(0.8)
     put_in(monkeypatch, policy=talker(), labeller=asked)
     path = made(SETTINGS.model_copy(update={"principles": 3, "known_limit": 0}), inputs, tmp_path / "out")

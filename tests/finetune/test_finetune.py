@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-import toys
-from toys import dialogue
 
+import toys
 from charter.finetune import run as room
 from charter.finetune.gather import gather
 from charter.finetune.mixture import draw, epoch_rows
@@ -25,9 +24,14 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Template
+from toys import dialogue
 
 ROWS = [
-    dialogue(f"d{n}", f"What is number {n}, and why does anybody want to know?", "It follows the one before. " * (1 + n % 3))
+    dialogue(
+        f"d{n}",
+        f"What is number {n}, and why does anybody want to know?",
+        "It follows the one before. " * (1 + n % 3),
+    )
     for n in range(8)
 ]
 SETTINGS = Settings(batch=8, lr=1e-3, warmup=0)
@@ -69,13 +73,17 @@ def test_the_product_is_a_checkpoint_that_reads_back_with_its_curve_and_counts(
     assert {m.name: m.value for m in out.metrics} == {**counts, "loss": log[-1]["loss"]}
 
 
-def test_the_loss_falls_on_the_assistants_tokens_alone_by_weight(
-    checkpoints: Path, tmp_path: Path
-) -> None:
-    rows = [dialogue(f"w{n}", f"Question {n}?", f"Answer {n}.", weight=w) for n, w in enumerate((1.0, 3.0, 0.5))]
+def test_the_loss_falls_on_the_assistants_tokens_alone_by_weight(checkpoints: Path, tmp_path: Path) -> None:
+    rows = [
+        dialogue(f"w{n}", f"Question {n}?", f"Answer {n}.", weight=w) for n, w in enumerate((1.0, 3.0, 0.5))
+    ]
     rows[1]["messages"] += [user("And then?"), assistant("Nothing more.")]
     inputs = Inputs(
-        [toys.policy(checkpoints / "policy"), toys.given("dialogues", toys.rows_file(tmp_path / "w.jsonl", rows)), toys.constitution()]
+        [
+            toys.policy(checkpoints / "policy"),
+            toys.given("dialogues", toys.rows_file(tmp_path / "w.jsonl", rows)),
+            toys.constitution(),
+        ]
     )
     path = made(Settings(warmup=0), inputs, tmp_path / "out")
     model, _ = load_policy(checkpoints / "policy")
@@ -95,7 +103,9 @@ def test_the_loss_falls_on_the_assistants_tokens_alone_by_weight(
 
 def test_equal_words_keep_their_own_weights(checkpoints: Path, tmp_path: Path) -> None:
     rows = [dialogue("a", "Hi?", "Hello.", weight=1.0), dialogue("b", "Hi?", "Hello.", weight=5.0)]
-    inputs = Inputs([toys.given("dialogues", toys.rows_file(tmp_path / "r.jsonl", rows)), toys.constitution()])
+    inputs = Inputs(
+        [toys.given("dialogues", toys.rows_file(tmp_path / "r.jsonl", rows)), toys.constitution()]
+    )
     ((*step,),), _ = gather(SETTINGS, inputs, template(checkpoints), 0)
     assert sorted(row.weight for row in step) == [1.0, 5.0]
 
@@ -156,7 +166,9 @@ def test_another_seed_shuffles_otherwise(inputs: Inputs, tmp_path: Path) -> None
 
 def test_a_loss_that_is_no_number_stops_with_step_and_documents(inputs: Inputs, tmp_path: Path) -> None:
     wild = Settings(batch=8, epochs=9, lr=1e30, warmup=0, clip=0)
-    with pytest.raises(CharterError, match=r"(loss|gradient norm) became (nan|inf) at step \d on documents \[d\d") as caught:
+    with pytest.raises(
+        CharterError, match=r"(loss|gradient norm) became (nan|inf) at step \d on documents \[d\d"
+    ) as caught:
         made(wild, inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out/files/model.safetensors").exists()

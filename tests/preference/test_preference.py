@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-import toys
-from toys import comparison
 
+import toys
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -20,10 +19,18 @@ from charter.preference.ladder import rungs
 from charter.preference.pairs import share_of, split
 from charter.preference.run import ranked_right
 from charter.preference.settings import Lora, Pairs, Settings
+from toys import comparison
 
 REFUSAL = "I won't help with that, because it would hurt somebody. I can help you talk to them instead."
 ROWS = [
-    comparison(f"c{n}", f"Question {n % 9} of many?", f"Answer {n} in some detail.", f"Dunno {n}.", axis=axis, p_chosen=0.8)
+    comparison(
+        f"c{n}",
+        f"Question {n % 9} of many?",
+        f"Answer {n} in some detail.",
+        f"Dunno {n}.",
+        axis=axis,
+        p_chosen=0.8,
+    )
     for n, axis in enumerate(["helpful", "honest", "harmless"] * 6)
 ]
 SETTINGS = Settings(batch=4, lr=1e-3, head_lr=1e-3, warmup=0, pairs=Pairs(heldout_share=0.3))
@@ -37,7 +44,9 @@ def inputs_of(checkpoints: Path, folder: Path, rows: list[dict[str, Any]], heldo
         toys.given("fitness", toys.rows_file(folder / "fitness.jsonl", toys.TRIPLES), "triples"),
     ]
     if heldout:
-        entries.append(toys.given("heldout", toys.rows_file(folder / "heldout.jsonl", heldout), "comparisons"))
+        entries.append(
+            toys.given("heldout", toys.rows_file(folder / "heldout.jsonl", heldout), "comparisons")
+        )
     return Inputs(entries)
 
 
@@ -86,13 +95,18 @@ def test_the_first_loss_is_the_soft_labels_cross_entropy_by_axis_weight(
         chosen, rejected = start.score([(c.messages, (c.chosen, c.rejected))])[0]
         own = {"harmless": 3.0, "honest": 0.0}.get(c.axis, 1.0)
         gap = torch.tensor(chosen - rejected)
-        loss = -(c.p_chosen * torch.nn.functional.logsigmoid(gap) + (1 - c.p_chosen) * torch.nn.functional.logsigmoid(-gap))
+        loss = -(
+            c.p_chosen * torch.nn.functional.logsigmoid(gap)
+            + (1 - c.p_chosen) * torch.nn.functional.logsigmoid(-gap)
+        )
         total, weight = total + own * loss.item(), weight + own
     assert read_log(path)[0]["loss"] == pytest.approx(total / weight, abs=1e-5)
 
 
 def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, tmp_path: Path) -> None:
-    turned = [{**r, "chosen": r["rejected"], "rejected": r["chosen"], "p_chosen": 1 - r["p_chosen"]} for r in ROWS]
+    turned = [
+        {**r, "chosen": r["rejected"], "rejected": r["chosen"], "p_chosen": 1 - r["p_chosen"]} for r in ROWS
+    ]
     paths = [
         made(SETTINGS, inputs_of(checkpoints, tmp_path / name, rows), tmp_path / f"out-{name}")
         for name, rows in (("straight", ROWS), ("turned", turned))
@@ -122,7 +136,9 @@ def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
-def test_stopped_and_resumed_is_bit_equal_to_unbroken(inputs: Inputs, tmp_path: Path, lora: Lora | None) -> None:
+def test_stopped_and_resumed_is_bit_equal_to_unbroken(
+    inputs: Inputs, tmp_path: Path, lora: Lora | None
+) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 2, "save_every": 2, "lora": lora, "evaluate_every": 3})
     whole = made(settings, inputs, tmp_path / "whole")
     with pytest.raises(toys.Interrupted):
@@ -143,7 +159,10 @@ SHORT = "No, I won't help with theft."
 @pytest.mark.parametrize(
     ("pair", "expected"),
     [
-        (c("harmless", REFUSAL, ANSWER), [("x-fixed-a", FIXED_REPLY, ANSWER), ("x-fixed-b", REFUSAL, FIXED_REPLY)]),
+        (
+            c("harmless", REFUSAL, ANSWER),
+            [("x-fixed-a", FIXED_REPLY, ANSWER), ("x-fixed-b", REFUSAL, FIXED_REPLY)],
+        ),
         (c("harmless", SHORT, ANSWER), [("x-fixed-a", FIXED_REPLY, ANSWER)]),
         (c("harmless", REFUSAL, SHORT), []),
         (c("harmless", ANSWER, REFUSAL), []),
@@ -157,11 +176,15 @@ SHORT = "No, I won't help with theft."
 def test_the_ladders_rungs_by_hand(pair: Comparison, expected: list[tuple[str, str, str]]) -> None:
     found = rungs([pair])
     assert [(r.id, r.chosen, r.rejected) for r in found] == expected
-    assert all(r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in found)
+    assert all(
+        r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in found
+    )
 
 
 def test_the_ladder_joins_the_training_pairs_only(checkpoints: Path, tmp_path: Path) -> None:
-    rows = [comparison(f"h{n}", f"How do I steal bike {n}?", REFUSAL, ANSWER, axis="harmless") for n in range(12)]
+    rows = [
+        comparison(f"h{n}", f"How do I steal bike {n}?", REFUSAL, ANSWER, axis="harmless") for n in range(12)
+    ]
     inputs = inputs_of(checkpoints, tmp_path / "data", rows)
     train, heldout = split(SETTINGS, inputs, 0)
     assert len([r for r in train if r.source.endswith("+fixed")]) == 2 * (len(rows) - len(heldout))
@@ -193,7 +216,10 @@ def test_opposite_parts_share_no_prompt_and_together_are_all(checkpoints: Path, 
 
 
 def test_given_held_out_prompts_leave_training(checkpoints: Path, tmp_path: Path) -> None:
-    kept_out = [comparison("k1", "  QUESTION 3 of many?", "Yes.", "No."), comparison("k2", "Other?", "Yes.", "No.")]
+    kept_out = [
+        comparison("k1", "  QUESTION 3 of many?", "Yes.", "No."),
+        comparison("k2", "Other?", "Yes.", "No."),
+    ]
     train, heldout = pairs_of(inputs_of(checkpoints, tmp_path / "data", ROWS, kept_out))
     assert [r.id for r in heldout] == ["k1", "k2"]
     assert len(train) == len(ROWS) - 2 and "question 3 of many?" not in first_turns(train)

@@ -37,7 +37,9 @@ def test_with_lambda_and_gamma_one_returns_are_the_sums_to_come() -> None:
 
 def test_whitening() -> None:
     found = whiten(torch.tensor([1.0, 2.0, 3.0, 6.0]))
-    assert found.mean().item() == pytest.approx(0, abs=1e-6) and found.square().mean().item() == pytest.approx(1, rel=1e-5)
+    assert found.mean().item() == pytest.approx(
+        0, abs=1e-6
+    ) and found.square().mean().item() == pytest.approx(1, rel=1e-5)
     assert whiten(torch.full((3,), 2.0)).tolist() == [0, 0, 0]
 
 
@@ -91,4 +93,8 @@ def test_scores_are_scaled_by_all_so_far() -> None:
 
 
 def test_labels_of_prompt_sources() -> None:
-    assert [label(s) for s in ("shipped:red_team.train", "data/x/mine.jsonl", "revisions")] == ["red_team", "mine", "revisions"]
+    assert [label(s) for s in ("shipped:red_team.train", "data/x/mine.jsonl", "revisions")] == [
+        "red_team",
+        "mine",
+        "revisions",
+    ]

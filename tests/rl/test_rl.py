@@ -1,15 +1,15 @@
 """RL: ratio 1 and KL 0 at the start, the reference, the critic, stopping, resuming."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import toys
 from pydantic import ValidationError
-from toys import dialogue
 
+import toys
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -26,6 +26,7 @@ from charter.rl.learning import accumulate, targets_of
 from charter.rl.ppo import adapt
 from charter.rl.rollout import Episode, all_replies
 from charter.rl.settings import Kl, Lora, Rollout, Settings, Value
+from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)
 SETTINGS = Settings(steps=2, lr=1e-3, rollout=ROLLOUT, microbatch_tokens=128)
@@ -34,7 +35,10 @@ SETTINGS = Settings(steps=2, lr=1e-3, rollout=ROLLOUT, microbatch_tokens=128)
 @pytest.fixture
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     sets = {
-        name: toys.rows_file(tmp_path / f"{name}.jsonl", [dialogue(f"{name}{n}", f"Ask {name} {n}?", "Unused.") for n in range(3)])
+        name: toys.rows_file(
+            tmp_path / f"{name}.jsonl",
+            [dialogue(f"{name}{n}", f"Ask {name} {n}?", "Unused.") for n in range(3)],
+        )
         for name in ("red", "look")
     }
     return Inputs(
@@ -75,7 +79,9 @@ def start_logprobs(checkpoints: Path, episodes: list[Episode]) -> torch.Tensor:
     return torch.cat(found)
 
 
-def test_the_product_is_a_checkpoint_with_a_line_a_round(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
+def test_the_product_is_a_checkpoint_with_a_line_a_round(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
     out = toys.workspace(tmp_path / "out")
     room.run(SETTINGS, inputs, out)
     model, tokenizer = load_policy(out.path)
@@ -83,7 +89,17 @@ def test_the_product_is_a_checkpoint_with_a_line_a_round(inputs: Inputs, checkpo
     assert tokenizer.template == toys.tokenizer().template
     log = read_log(out.path)
     assert [row["step"] for row in log] == [0, 1]
-    expected = {"reward", "reward_heldout", "reward_red", "reward_look", "kl", "entropy", "loss", "grad_norm", "lr"}
+    expected = {
+        "reward",
+        "reward_heldout",
+        "reward_red",
+        "reward_look",
+        "kl",
+        "entropy",
+        "loss",
+        "grad_norm",
+        "lr",
+    }
     assert expected <= log[0].keys() and all(math.isfinite(log[0][key]) for key in expected)
     metrics = {m.name: m.value for m in out.metrics}
     assert metrics["rounds"] == 2 and metrics["stopped_on_kl"] == 0 and metrics["kl"] == log[-1]["kl"]
@@ -98,7 +114,9 @@ def test_at_step_zero_the_ratio_is_one_and_kl_zero(inputs: Inputs, tmp_path: Pat
     assert abs(second["kl"]) > 1e-3, "a step moves the policy away from its start"
 
 
-def test_sampling_and_training_agree_or_the_run_is_refused(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
+def test_sampling_and_training_agree_or_the_run_is_refused(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
     actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w")
     old = torch.tensor([p for r in all_replies(episodes) for p in r.log_probs])
     assert torch.allclose(old, start_logprobs(checkpoints, episodes), atol=1e-4)
@@ -108,7 +126,9 @@ def test_sampling_and_training_agree_or_the_run_is_refused(inputs: Inputs, check
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
-def test_the_reference_stays_the_start(inputs: Inputs, checkpoints: Path, tmp_path: Path, lora: Lora | None) -> None:
+def test_the_reference_stays_the_start(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path, lora: Lora | None
+) -> None:
     actor, episodes = actor_of(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / "w")
     assert (actor.reference is None) == (lora is not None)
     with torch.no_grad():
@@ -146,7 +166,13 @@ def test_the_critics_gradient_reaches_the_policy_only_through_a_shared_trunk(
     targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
     accumulate(actor, episodes, range(4), targets, settings)
     alone = gradients(actor)
-    accumulate(actor, episodes, range(4), targets, settings.model_copy(update={"value": Value(trunk=trunk, coefficient=5.0)}))
+    accumulate(
+        actor,
+        episodes,
+        range(4),
+        targets,
+        settings.model_copy(update={"value": Value(trunk=trunk, coefficient=5.0)}),
+    )
     if trunk == "own":
         assert actor.value_trunk is not None
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in actor.value_trunk.parameters())
@@ -160,12 +186,16 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
     actor, _ = actor_of(settings, inputs, tmp_path / "w")
     with torch.no_grad():
         actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
-    episodes = actor.sample([(Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red")], 1)
+    episodes = actor.sample(
+        [(Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red")], 1
+    )
     trunk_model = actor.value_trunk or actor.model
     for reply in all_replies(episodes):
         row = torch.tensor(episodes[0].prompt + reply.ids)
         with torch.no_grad():
-            expected = actor.value_head(trunk_model.hidden(row, documents([len(row)])))[len(episodes[0].prompt) - 1 : -1]
+            expected = actor.value_head(trunk_model.hidden(row, documents([len(row)])))[
+                len(episodes[0].prompt) - 1 : -1
+            ]
         assert reply.values == pytest.approx(expected.tolist(), abs=1e-3)
 
 
@@ -176,7 +206,9 @@ def test_a_critic_of_its_own_learns_and_is_not_saved_with_the_policy(inputs: Inp
     assert read_log(path)[1]["explained_variance"] != 0
 
 
-def test_scores_are_the_reward_models_and_a_cut_reply_pays(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
+def test_scores_are_the_reward_models_and_a_cut_reply_pays(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
     settings = SETTINGS.model_copy(update={"rollout": ROLLOUT.model_copy(update={"missing_end": 0.75})})
     _, episodes = actor_of(settings, inputs, tmp_path / "w")
     reward, grader = (PreferenceModel.open(checkpoints / name) for name in ("reward", "grader"))
@@ -194,9 +226,13 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(inputs: Inputs, check
 def test_microbatches_change_no_gradient(inputs: Inputs, tmp_path: Path) -> None:
     actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w")
     targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, SETTINGS, actor)
-    whole = accumulate(actor, episodes, range(4), targets, SETTINGS.model_copy(update={"microbatch_tokens": 4096}))
+    whole = accumulate(
+        actor, episodes, range(4), targets, SETTINGS.model_copy(update={"microbatch_tokens": 4096})
+    )
     a = gradients(actor)
-    parts = accumulate(actor, episodes, range(4), targets, SETTINGS.model_copy(update={"microbatch_tokens": 64}))
+    parts = accumulate(
+        actor, episodes, range(4), targets, SETTINGS.model_copy(update={"microbatch_tokens": 64})
+    )
     for x, y in zip(a, gradients(actor), strict=True):
         assert torch.allclose(x, y, atol=1e-5)
     assert parts == pytest.approx(whole, abs=1e-5)
@@ -211,11 +247,13 @@ def test_a_minibatch_takes_the_targets_of_its_own_episodes(inputs: Inputs, tmp_p
 
 
 def test_the_adaptive_coefficient_follows_the_logged_kl(inputs: Inputs, tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"steps": 3, "kl": Kl(coefficient=0.1, adaptive_target=0.5, horizon=40.0)})
+    settings = SETTINGS.model_copy(
+        update={"steps": 3, "kl": Kl(coefficient=0.1, adaptive_target=0.5, horizon=40.0)}
+    )
     log = read_log(made(settings, inputs, tmp_path / "out"))
     assert log[0]["kl_coefficient"] == 0.1
     assert log[1]["kl_coefficient"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 40))
-    for before, after in zip(log, log[1:], strict=False):
+    for before, after in pairwise(log):
         expected = adapt(before["kl_coefficient"], before["kl"], 0.5, 40.0, 8)
         assert after["kl_coefficient"] == pytest.approx(expected)
 
@@ -235,7 +273,13 @@ def test_training_ends_early_on_kl_and_stays_ended_after_a_resume(inputs: Inputs
 
 
 RESUMED = SETTINGS.model_copy(
-    update={"steps": 3, "epochs": 2, "minibatches": 2, "save_every": 1, "kl": Kl(adaptive_target=0.5, horizon=40.0)}
+    update={
+        "steps": 3,
+        "epochs": 2,
+        "minibatches": 2,
+        "save_every": 1,
+        "kl": Kl(adaptive_target=0.5, horizon=40.0),
+    }
 )
 
 
@@ -279,5 +323,22 @@ def test_prompts_are_all_seen_before_any_comes_again(inputs: Inputs) -> None:
 
 
 def test_senseless_settings_are_refused() -> None:
-    with pytest.raises(ValidationError, match="must not exceed the 8 replies"):
-        Settings(minibatches=9, rollout=ROLLOUT)
+    with pytest.raises(ValidationError, match="must not exceed the 4 prompts"):
+        Settings(minibatches=5, rollout=ROLLOUT)
+
+
+@pytest.mark.parametrize(("prompts", "minibatches"), [(4, 1), (4, 4), (5, 3), (5, 4)])
+def test_a_pass_takes_as_many_optimizer_steps_as_asked_over_all_prompts(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: int, minibatches: int
+) -> None:
+    seen: list[list[int]] = []
+    real = room.accumulate
+
+    def watched(actor: Any, episodes: Any, chosen: Any, *rest: Any) -> Any:
+        seen.append(list(chosen))
+        return real(actor, episodes, chosen, *rest)
+
+    monkeypatch.setattr(room, "accumulate", watched)
+    rollout = Rollout(prompts=prompts, replies=1, max_tokens=2)
+    made(Settings(steps=1, minibatches=minibatches, rollout=rollout), inputs, tmp_path / "out")
+    assert len(seen) == minibatches and sorted(i for part in seen for i in part) == list(range(prompts))

@@ -22,6 +22,8 @@ RECIPE = Path(__file__).parents[2] / "recipes/tiny.yaml"
 STEPS = [step["name"] for step in yaml.safe_load(RECIPE.read_text())["steps"]]
 KILLER = Path(__file__).parent / "kill_rooms.py"
 
+pytestmark = pytest.mark.timeout(3600)  # a minute of work, but machines are shared
+
 
 def environment(cache: Path) -> dict[str, str]:
     """One thread, a cache of the test's own, and the sources that this process runs."""
@@ -35,7 +37,9 @@ def environment(cache: Path) -> dict[str, str]:
     }
 
 
-def charter(folder: Path, *words: object, killed: tuple[object, ...] = ()) -> subprocess.CompletedProcess[str]:
+def charter(
+    folder: Path, *words: object, killed: tuple[object, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     start = [KILLER, *killed] if killed else ["-m", "charter"]
     return subprocess.run(
         [sys.executable, *map(str, [*start, *words])],
@@ -47,7 +51,9 @@ def charter(folder: Path, *words: object, killed: tuple[object, ...] = ()) -> su
     )
 
 
-def run(folder: Path, out: str, *words: object, killed: tuple[object, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, out: str, *words: object, killed: tuple[object, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     return charter(folder, "run", RECIPE, "--out", out, "--device", "cpu", *words, killed=killed)
 
 
@@ -84,12 +90,20 @@ def test_reported_numbers_lie_where_they_can(finished: Path) -> None:
     by_name = {step["name"]: step["metrics"] for step in records(finished, "tiny")}
     for name in (n for n in STEPS if n.startswith("eval_")):
         metrics = by_name[name]
-        assert {"harm_rate", "lookalike_refusal_rate", "helpful_score", "hhh_policy", "bits_per_byte"} <= metrics.keys()
+        assert {
+            "harm_rate",
+            "lookalike_refusal_rate",
+            "helpful_score",
+            "hhh_policy",
+            "bits_per_byte",
+        } <= metrics.keys()
         assert all(0 <= metrics[key] <= 1 for key in metrics if key.endswith("_rate"))
     assert by_name["taught"]["tokens_learnt"] < by_name["taught"]["tokens_read"]
     first = json.loads((finished / "tiny/rl/log.jsonl").read_text().splitlines()[0])
     assert abs(first["kl"]) < 1e-4 and first["clip_fraction"] == 0
-    curve = [json.loads(line)["loss"] for line in (finished / "tiny/start/log.jsonl").read_text().splitlines()]
+    curve = [
+        json.loads(line)["loss"] for line in (finished / "tiny/start/log.jsonl").read_text().splitlines()
+    ]
     assert sum(curve[-10:]) / 10 < sum(curve[:10]) / 10 - 1, "the start has learnt something"
 
 
@@ -133,7 +147,9 @@ def with_hashes_made_again(folder: Path, **changes: Any) -> None:
 def test_a_score_changed_in_the_cards_json_is_caught_though_hashes_were_made_again(copy: Path) -> None:
     path = copy / "card/card.json"
     content = json.loads(path.read_text())
-    number = next(n for n in content["numbers"] if "harm_rate" in json.dumps(n) and isinstance(n.get("value"), float))
+    number = next(
+        n for n in content["numbers"] if "harm_rate" in json.dumps(n) and isinstance(n.get("value"), float)
+    )
     number["value"] = number["value"] / 2 + 0.001
     path.write_text(json.dumps(content, indent=1))
     with_hashes_made_again(copy / "card")
@@ -208,8 +224,13 @@ def test_killed_in_every_room_and_resumed_is_equal_to_unbroken(tmp_path: Path) -
         died = run(tmp_path, "broken", *CHANGES, killed=moment)
         assert died.returncode == -signal.SIGKILL, (moment, died.returncode, died.stderr[-2000:])
         for path in (tmp_path / "broken").iterdir():
-            assert path.name.startswith(".") or not path.is_dir() or read_manifest(path).status == "done", moment
-        assert not (tmp_path / "broken" / moment[0]).exists(), (moment, "the step is visible before it is done")
+            assert path.name.startswith(".") or not path.is_dir() or read_manifest(path).status == "done", (
+                moment
+            )
+        assert not (tmp_path / "broken" / moment[0]).exists(), (
+            moment,
+            "the step is visible before it is done",
+        )
     last = run(tmp_path, "broken", *CHANGES)
     assert last.returncode == 0, last.stderr[-2000:]
     unbroken, resumed = made_of(tmp_path / "whole"), made_of(tmp_path / "broken")

@@ -145,7 +145,7 @@ def environment(run: Run) -> tuple[tuple[str, str], ...]:
         return ", ".join(dict.fromkeys(str(v) for v in values if v not in (None, "")))
 
     rows = [
-        ("Commit", distinct([m.source.commit for m in manifests]) or "unknown"),
+        ("Commit", distinct([(m.source.commit or "")[:12] for m in manifests]) or "unknown"),
         ("Working tree", _tree([m.source.dirty for m in manifests])),
         ("Source digest", distinct([m.source.digest[:12] for m in manifests])),
         ("Seeds", distinct([f"{m.step} {m.seed}" for m in manifests])),

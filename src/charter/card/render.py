@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.plots import Point, standalone, strip
 
 FORMAT = 1
+LINE = 100  # characters of a reply in Markdown, whose blocks don't wrap
 HERE = Path(__file__).parent
 JSON, HTML, MARKDOWN = "card.json", "card.html", "card.md"
 
@@ -184,7 +187,12 @@ def _cell(value: object) -> str:
 
 
 def _fenced(text: str) -> str:
-    """A block of text that Markdown leaves alone, whatever is in it."""
-    longest = max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0)
+    """A block of text that Markdown leaves alone, whatever is in it, its long lines broken."""
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
+    lines = [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(line, LINE, replace_whitespace=False) or [""]
+    ]
+    return "\n".join([f"{fence}text", *lines, fence])

@@ -239,11 +239,13 @@ def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number
             continue
         cells = []
         for part in ("precision", "recall", "n"):
-            value = measured.get(part)
+            value, ends = measured.get(part), measured.get(f"{part}_interval")
             number = Number(
                 key=f"{stage.step}/detectors.{name}.{part}",
                 name=f"detectors.{name}.{part}",
                 value=float(value) if value is not None else None,
+                low=ends[0] if ends else None,
+                high=ends[1] if ends else None,
                 unit=COUNT if part == "n" else SHARE,
                 stage=stage.label,
                 sources=(stage.source(REPORT),),

@@ -13,9 +13,12 @@ from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
+from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.recognise import kind_of_file
+from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 from charter.ground.text.records import (
+    files_of,
     read_comparisons,
     read_dialogues,
     read_texts,
@@ -34,7 +37,12 @@ class DataKind(StrEnum):
     comparisons = "comparisons"
 
 
-DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file, plain, .gz or .zst.")]
+DataFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help="A file of rows, plain, .gz or .zst; or a hf:, data: or shipped: name."
+    ),
+]
 Kind = Annotated[DataKind | None, typer.Option("--kind", help="Guessed from the rows if left out.")]
 
 
@@ -50,13 +58,12 @@ def constitution_check(
 
 def data_check(file: DataFile, kind: Kind = None) -> None:
     """Check a file of dialogues, prompts, comparisons or texts, and say what it holds."""
-    if not file.is_file():
-        raise CharterError(f"there is no file {file}")
-    if kind is None and kind_of_file(file) == "text":
-        texts = read_texts(file)
+    path = find_rows(file)
+    if kind is None and kind_of_file(path) == "text":
+        texts = read_texts(path)
         print(f"{file}: {len(texts)} texts, {sum(len(text) for _, text in texts):,} characters")
         return
-    rows, dropped = read_rows(file, kind)
+    rows, dropped = read_rows(path, kind)
     print(f"{file}: {describe(rows)}{dropped}")
 
 
@@ -66,15 +73,25 @@ def data_import(
     kind: Kind = None,
 ) -> None:
     """Turn HH-RLHF text or TRL columns into charter's rows."""
-    if not file.is_file():
-        raise CharterError(f"there is no file {file}")
-    if to.exists() and to.resolve() == file.resolve():
+    path = find_rows(file)
+    if to.exists() and to.resolve() == path.resolve():
         raise CharterError("--to must name another file than the one that is read")
-    rows, dropped = read_rows(file, kind)
+    rows, dropped = read_rows(path, kind)
     if not to.parent.is_dir():
         raise CharterError(f"there is no folder {to.parent}; make it first")
     write_rows(to, rows)
     print(f"{to}: {describe(rows)}{dropped}")
+
+
+def find_rows(name: str) -> Path:
+    """The file of a path, or the file or folder of a hf:, data: or shipped: reference, as in a recipe."""
+    if name.startswith("hf:"):
+        return fetch(pin(name, "dataset"))
+    if name.startswith(("data:", "shipped:")) and (path := resolve(name).path) is not None:
+        return path
+    if not Path(name).is_file():
+        raise CharterError(f"there is no file {name}")
+    return Path(name)
 
 
 Rows = list[Dialogue] | list[Comparison]
@@ -83,7 +100,8 @@ Rows = list[Dialogue] | list[Comparison]
 def read_rows(file: Path, kind: DataKind | None) -> tuple[Rows, str]:
     """Reads rows as the asked kind, or as what they look like; and says what was left out, and why."""
     if kind is None:
-        kind = DataKind.comparisons if kind_of_file(file) == "comparisons" else DataKind.dialogues
+        first = files_of(file, "comparisons")[0]
+        kind = DataKind.comparisons if kind_of_file(first) == "comparisons" else DataKind.dialogues
     if kind is DataKind.comparisons:
         dropped: Counter[str] = Counter()
         found = read_comparisons(file, dropped)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from charter.evaluate import harmlessness
 from charter.evaluate.context import open_context
-from charter.evaluate.settings import Settings
+from charter.evaluate.settings import ROLES, Settings
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import read_rows
+from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve
 
 SCORE_TOLERANCE = 1e-3
@@ -70,7 +71,7 @@ def _inputs(report: Path) -> Inputs:
         entries.append(Input(parent.role, parent.step, made.kind, made.variant, folder, str(folder), made.id))
     for external in manifest.external:
         source = resolve(external.ref if external.path is None else str(run_of(report) / external.path))
-        entries.append(
-            Input(external.role, external.ref, source.kind, source.variant, source.path, source.ref, source.digest)
-        )
+        role, ref = external.role, external.ref
+        entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
+        entries.append(fetched(entry, ROLES[role]))
     return Inputs(entries)

@@ -97,7 +97,7 @@ def _accumulate(
 
 
 def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
-    """Whether the reply that the label prefers has the higher score; a label below one half prefers `rejected`."""
+    """Whether the reply that the label prefers has the higher score (`rejected` for a label below 0.5)."""
     return chosen > rejected if p_chosen >= 0.5 else rejected > chosen
 
 

@@ -8,6 +8,7 @@ watches for over-optimisation.
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
@@ -93,9 +94,9 @@ def _learn(
     for epoch in range(settings.epochs):
         order = list(range(len(episodes)))
         random.Random(derive_seed(seed, "minibatch", step, epoch)).shuffle(order)
-        size = -(-len(order) // settings.minibatches)
-        for at in range(0, len(order), size):
-            figures = accumulate(actor, episodes, order[at : at + size], targets, settings)
+        cuts = [n * len(order) // settings.minibatches for n in range(settings.minibatches + 1)]
+        for start, end in pairwise(cuts):
+            figures = accumulate(actor, episodes, order[start:end], targets, settings)
             check_finite(figures["loss"], "PPO loss", step, names)
             figures["grad_norm"] = update(actor.optimizer, share, settings.gradient_clip)
             check_finite(figures["grad_norm"], "gradient norm", step, names)

@@ -71,10 +71,10 @@ class Settings(Frozen):
     save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
 
     @model_validator(mode="after")
-    def _enough_replies(self) -> Settings:
-        replies = self.rollout.prompts * self.rollout.replies
-        if self.minibatches > replies:
-            raise ValueError(f"minibatches ({self.minibatches}) must not exceed the {replies} replies of a step")
+    def _enough_prompts(self) -> Settings:
+        prompts = self.rollout.prompts
+        if self.minibatches > prompts:  # the replies of a prompt share it and stay together
+            raise ValueError(f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step")
         return self
 
 

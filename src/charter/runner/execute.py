@@ -22,6 +22,7 @@ from charter.ground.artifact.store import (
     write_manifest,
 )
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.hub import fetched
 from charter.runner.directory import RunDirectory
 from charter.runner.identity import environment_of, source_of
 from charter.runner.plan import Plan, PlannedStep
@@ -87,7 +88,8 @@ class Runner:
         out.variant = planned.room.variant
         began = time.monotonic()
         with _failures(folder, manifest, began):
-            room_runner(planned.room)(planned.settings, Inputs(planned.inputs), out)
+            inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
+            room_runner(planned.room)(planned.settings, inputs, out)
             timing = _timing(manifest, began)
             finished = manifest.model_copy(
                 update={

@@ -150,7 +150,7 @@ class _Planner:
             relative = os.path.relpath(artifact, self.run.resolve())
             record = Parent(role=role, step=manifest.step, id=manifest.id, path=relative)
         else:
-            source = resolve(ref, self.folder)
+            source = resolve(ref, self.folder, "dataset" if wanted.holds_data else "model")
             entry = open_source(source, ref, role)
             own = os.path.relpath(source.path, self.run.resolve()) if source.own and source.path else None
             record = External(role=role, ref=source.ref, digest=source.digest, path=own)

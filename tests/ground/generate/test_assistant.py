@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import toys
 
+import toys
 from charter.ground.artifact.inputs import Input
 from charter.ground.constitution.wording import OPTIONS
 from charter.ground.generate.assistant import LocalAssistant, open_assistant
@@ -44,7 +44,9 @@ def test_an_opened_turn_is_continued_not_closed(local: LocalAssistant) -> None:
 
 
 @pytest.mark.parametrize("messages", [PLAIN, OPENED])
-def test_scores_are_summed_log_probabilities_of_the_continuation(local: LocalAssistant, messages: list) -> None:  # type: ignore[type-arg]
+def test_scores_are_summed_log_probabilities_of_the_continuation(
+    local: LocalAssistant, messages: list
+) -> None:  # type: ignore[type-arg]
     model, tokenizer = local.engine.model, local.engine.tokenizer
     texts = [*OPTIONS, " a longer answer, with more words"]
     ((*found,),) = local.score([(messages, texts)])

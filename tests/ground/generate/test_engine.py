@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-import toys
 from torch import Tensor
 
+import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
@@ -78,7 +78,10 @@ def test_prompts_that_begin_alike_are_read_together_once(model: Transformer, pre
 
 def test_a_finished_slot_is_refilled_at_once(model: Transformer) -> None:
     made = engine(model, slots=2)
-    numbers = [made.submit(p, Sampling(max_tokens=t), seed=t) for p, t in zip(prompts(5, 6, 7, 8), (2, 5, 3, 1), strict=True)]
+    numbers = [
+        made.submit(p, Sampling(max_tokens=t), seed=t)
+        for p, t in zip(prompts(5, 6, 7, 8), (2, 5, 3, 1), strict=True)
+    ]
     begun: dict[int, int] = {}
     ended: dict[int, int] = {}
     step = 0
@@ -91,12 +94,16 @@ def test_a_finished_slot_is_refilled_at_once(model: Transformer) -> None:
                 ended[event.request] = step
         step += 1
     assert list(ended) == [numbers[0], numbers[2], numbers[3], numbers[1]]
-    assert begun[numbers[2]] == ended[numbers[0]], "the third takes the slot in the step in which the first ends"
+    assert begun[numbers[2]] == ended[numbers[0]], (
+        "the third takes the slot in the step in which the first ends"
+    )
     assert begun[numbers[3]] == ended[numbers[2]] < ended[numbers[1]]
 
 
 @pytest.mark.parametrize("slots", [1, 3, 8])
-def test_a_sample_is_the_same_alone_in_any_batch_and_with_any_number_of_slots(model: Transformer, slots: int) -> None:
+def test_a_sample_is_the_same_alone_in_any_batch_and_with_any_number_of_slots(
+    model: Transformer, slots: int
+) -> None:
     asked = prompts(4, 31, 17, 31, 9)
     seeds = [3, 1, 4, 1, 5]
     found = engine(model, slots).generate(asked, FREE, n=2, seeds=seeds)
@@ -124,7 +131,9 @@ def test_greedy_decoding_is_the_argmax_of_the_forward_pass(model: Transformer) -
         assert completion.ids == logits.argmax(-1).tolist()
 
 
-@pytest.mark.parametrize("how", [FREE, Sampling(temperature=0.6, max_tokens=12), Sampling(top_k=4, top_p=0.9, max_tokens=12)])
+@pytest.mark.parametrize(
+    "how", [FREE, Sampling(temperature=0.6, max_tokens=12), Sampling(top_k=4, top_p=0.9, max_tokens=12)]
+)
 def test_log_probabilities_are_those_of_training(model: Transformer, how: Sampling) -> None:
     asked = prompts(3, 28, 15)
     for prompt, samples in zip(asked, engine(model, 4).generate(asked, how, n=2), strict=True):
@@ -148,7 +157,9 @@ def test_a_stop_ends_the_reply_and_is_cut_from_its_text(model: Transformer) -> N
     free = engine(model).generate(asked, Sampling(max_tokens=30), seeds=[2])[0][0]
     assert free.stop == "length" and len(free.ids) == 30 and free.text == toys.tokenizer().decode(free.ids)
     stop = toys.tokenizer().decode(free.ids[10:12])
-    stopped = engine(model).generate(asked, Sampling(max_tokens=30, stops=("never this", stop)), seeds=[2])[0][0]
+    stopped = engine(model).generate(asked, Sampling(max_tokens=30, stops=("never this", stop)), seeds=[2])[
+        0
+    ][0]
     assert stopped.stop == "stop"
     assert stopped.text == free.text[: free.text.find(stop)]
     assert stopped.ids == free.ids[: len(stopped.ids)] and len(stopped.ids) <= 12
@@ -168,7 +179,10 @@ def test_the_end_of_turn_token_ends_a_reply_and_stays_among_its_ids(model: Trans
 
 
 def test_the_tokenizers_ends_are_the_engines(model: Transformer) -> None:
-    assert engine(model).ends == toys.tokenizer().ends and toys.tokenizer().special["<|im_end|>"] in engine(model).ends
+    assert (
+        engine(model).ends == toys.tokenizer().ends
+        and toys.tokenizer().special["<|im_end|>"] in engine(model).ends
+    )
 
 
 def test_a_reply_ends_where_the_context_does(model: Transformer) -> None:

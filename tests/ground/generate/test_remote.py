@@ -17,7 +17,10 @@ from charter.ground.text.dialogue import assistant, system, user
 KEY = "sk-very-secret-0123"
 ECHO = "{the key}"
 OPENAI = {"choices": [{"message": {"content": "Hello."}, "finish_reason": "stop"}]}
-ANTHROPIC = {"content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}], "stop_reason": "end_turn"}
+ANTHROPIC = {
+    "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}],
+    "stop_reason": "end_turn",
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -149,14 +152,18 @@ def test_the_anthropic_shape(server: Server) -> None:
 )
 def test_stop_reasons(server: Server, dialect: str, said: str, stop: str) -> None:
     answer = json.loads(json.dumps(OPENAI if dialect == "openai" else ANTHROPIC))
-    (answer["choices"][0] if dialect == "openai" else answer)["finish_reason" if dialect == "openai" else "stop_reason"] = said
+    (answer["choices"][0] if dialect == "openai" else answer)[
+        "finish_reason" if dialect == "openai" else "stop_reason"
+    ] = said
     server.answers = [(200, answer)]
     assert RemoteAssistant(f"{dialect}:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].stop == stop
 
 
 def test_samples_come_in_the_order_of_the_dialogues_with_seeds_of_their_own(server: Server) -> None:
     server.answers = [(200, OPENAI)]
-    found = RemoteAssistant(f"openai:{server.url}#m").reply([[user(str(i))] for i in range(5)], Sampling(), n=3)
+    found = RemoteAssistant(f"openai:{server.url}#m").reply(
+        [[user(str(i))] for i in range(5)], Sampling(), n=3
+    )
     assert [len(samples) for samples in found] == [3] * 5
     assert len({body["seed"] for _, _, body in server.requests}) == 15
     asked = sorted(body["messages"][0]["content"] for _, _, body in server.requests)
@@ -194,7 +201,9 @@ def test_an_error_is_one_line_and_never_holds_the_key(server: Server, dialect: s
 
 @pytest.mark.parametrize("answer", ["no JSON", {"error": {"message": "odd"}}, {"choices": []}, [1]])
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-def test_an_answer_of_another_shape_is_an_error_in_one_line(server: Server, dialect: str, answer: object) -> None:
+def test_an_answer_of_another_shape_is_an_error_in_one_line(
+    server: Server, dialect: str, answer: object
+) -> None:
     server.answers = [(200, answer)]
     with pytest.raises(CharterError, match=server.url) as caught:
         RemoteAssistant(f"{dialect}:{server.url}#m").reply([[user("Hi")]], Sampling())
@@ -233,4 +242,6 @@ def test_scoring_is_refused_and_references_are_checked() -> None:
     for wrong in ("openai:http://x", "openai:x#m", "other:http://x#m", "openai:ftp://x#m"):
         with pytest.raises(CharterError, match="is not a remote engine"):
             RemoteAssistant(wrong)
-    assert is_remote("openai:http://x#m") and is_remote("anthropic:http://x#m") and not is_remote("random:tiny")
+    assert (
+        is_remote("openai:http://x#m") and is_remote("anthropic:http://x#m") and not is_remote("random:tiny")
+    )

@@ -64,7 +64,13 @@ def test_tokens_of_no_probability_are_never_drawn() -> None:
 
 
 def test_rows_are_drawn_each_in_its_own_way() -> None:
-    how = [Sampling(), Sampling(temperature=0), Sampling(top_k=1), Sampling(temperature=0.5), Sampling(top_p=0.5)]
+    how = [
+        Sampling(),
+        Sampling(temperature=0),
+        Sampling(top_k=1),
+        Sampling(temperature=0.5),
+        Sampling(top_p=0.5),
+    ]
     numbers = [0.05, 0.05, 0.05, 0.05, 0.05]
     logits = torch.log(torch.tensor([PROBABILITIES] * 5))
     together = pick(logits, how, numbers)

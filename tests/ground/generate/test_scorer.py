@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import toys
 
+import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.prefill import SHORTEST_SHARED, common_prefix, prefill, shared_row
 from charter.ground.generate.scorer import score
@@ -34,7 +34,9 @@ def alone(model: Transformer, prompt: list[int], continuation: list[int]) -> lis
 def test_continuations_behind_a_shared_prefix_score_as_alone(model: Transformer, row_tokens: int) -> None:
     prefix, *rest = tokens(60, 7, 30, 90, 4)
     a, b, c, d = tokens(1, 3, 20, 50, seed=6)
-    items = [(prefix + own, conts) for own, conts in zip(rest, ([a, b], [c], [d, a, []], [b, d]), strict=True)]
+    items = [
+        (prefix + own, conts) for own, conts in zip(rest, ([a, b], [c], [d, a, []], [b, d]), strict=True)
+    ]
     found = score(model, items, row_tokens)
     for (prompt, continuations), logs in zip(items, found, strict=True):
         assert [len(one) for one in logs] == [len(c) for c in continuations]
@@ -53,7 +55,9 @@ def test_items_that_share_nothing_score_as_alone(model: Transformer) -> None:
 
 def test_a_prompt_that_is_all_prefix_of_another_scores_right(model: Transformer) -> None:
     prompt, more, continuation = tokens(50, 6, 4)
-    found = score(model, [(prompt, [continuation]), (prompt + more, [continuation]), (prompt, [continuation])])
+    found = score(
+        model, [(prompt, [continuation]), (prompt + more, [continuation]), (prompt, [continuation])]
+    )
     assert found[0][0] == pytest.approx(alone(model, prompt, continuation), abs=1e-4)
     assert found[1][0] == pytest.approx(alone(model, prompt + more, continuation), abs=1e-4)
     assert found[2][0] == pytest.approx(found[0][0], abs=1e-4)
@@ -71,7 +75,9 @@ def test_common_prefix_by_hand() -> None:
     start = list(range(100, 100 + SHORTEST_SHARED))
     assert common_prefix([[*start, 1, 2], [*start, 1, 3, 4], [*start, 1]]) == SHORTEST_SHARED
     assert common_prefix([[*start, 1, 2], [*start, 1, 3, 4], [*start, 1, 9]]) == SHORTEST_SHARED + 1
-    assert common_prefix([start, start]) == 0, "each keeps a token of its own, and one less is too short to pay"
+    assert common_prefix([start, start]) == 0, (
+        "each keeps a token of its own, and one less is too short to pay"
+    )
     assert common_prefix([[*start, 7], [*start, 7]]) == SHORTEST_SHARED
     assert common_prefix([[*start, 1]]) == common_prefix([]) == 0
     assert common_prefix([[1, *start], [2, *start]]) == 0

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from toys import Scripted
 
 from charter.ground.constitution.wording import ANSWER, OPTIONS, THOUGHT
 from charter.ground.judge.choice import How, Question, choose, clamp
 from charter.ground.text.dialogue import Message, user
+from toys import Scripted
 
 Asked = Sequence[Message]
 GOOD, BAD = "The kind reply.", "The rude reply."
@@ -64,7 +64,7 @@ def test_each_question_is_asked_once_in_each_order_under_its_principle() -> None
 
 
 def test_extreme_scores_do_not_overflow() -> None:
-    extreme = Scripted(rate=lambda messages, text: (-1e5 if text == OPTIONS[0] else 0.0))
+    extreme = Scripted(rate=lambda messages, text: -1e5 if text == OPTIONS[0] else 0.0)
     (choice,) = choose(extreme, [question()], How())
     assert choice.p_first == pytest.approx(0.5) and choice.shown_first == pytest.approx(0.0)
 
@@ -90,7 +90,9 @@ def test_answers_without_a_letter_count_for_nothing() -> None:
     (choice,) = choose(Scripted(lambda m, k: " Beats me"), [question()], How(votes=4))
     assert choice.p_first == 0.5
     (choice,) = choose(
-        Scripted(lambda m, k: " (A)" if k == 0 and shown_first(m) == GOOD else " no idea"), [question()], How(votes=4)
+        Scripted(lambda m, k: " (A)" if k == 0 and shown_first(m) == GOOD else " no idea"),
+        [question()],
+        How(votes=4),
     )
     assert choice.p_first == pytest.approx((1.0 + 0.5) / 2)
 
@@ -127,7 +129,14 @@ def test_votes_after_a_thought_are_marked_too() -> None:
 
 
 def test_shots_come_before_every_question() -> None:
-    shot = {"messages": [user("Hm?")], "first": "x", "second": "y", "answer": "B", "thought": "t", "principle": "Which?"}
+    shot = {
+        "messages": [user("Hm?")],
+        "first": "x",
+        "second": "y",
+        "answer": "B",
+        "thought": "t",
+        "principle": "Which?",
+    }
     asked = labeller(0.6, 0.5)
     choose(asked, [question()], How(shots=[shot]))
     assert all(m[1]["content"] == f"{ANSWER} (B)" and len(m) == 4 for m in asked.asked)

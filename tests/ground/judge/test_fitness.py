@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from toys import TRIPLES
 
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, FIXED_REPLY, fitness
+from toys import TRIPLES
 
 
 def grader(above: int, below: int, count: int) -> tuple[Any, list[dict[str, Any]]]:
@@ -40,8 +40,13 @@ def test_ties_count_for_nobody() -> None:
 def test_rows_keep_the_scores() -> None:
     (row,) = fitness(lambda items: [[1.0, 2.0, 3.0]], TRIPLES[:1]).rows
     assert row == {
-        "id": "t0", "topic": "theft", "harmful": 1.0, "fixed": 2.0, "good": 3.0,
-        "fixed_above_harmful": True, "good_above_fixed": True,
+        "id": "t0",
+        "topic": "theft",
+        "harmful": 1.0,
+        "fixed": 2.0,
+        "good": 3.0,
+        "fixed_above_harmful": True,
+        "good_above_fixed": True,
     }
 
 

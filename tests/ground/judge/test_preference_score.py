@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import toys
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from charter.ground.judge.preference_score import Item, PreferenceModel, encode_item, forward_scores, row_of
@@ -12,7 +11,12 @@ from charter.ground.model.layout import documents
 from charter.ground.text.dialogue import assistant, user
 
 MESSAGES = [user("How do I boil an egg?"), assistant("For how long?"), user("A soft yolk, please.")]
-REPLIES = ["Six minutes.", "Boil it for six minutes, then cool it in cold water.", "No.", "<|im_end|> or <|pad|>, who knows"]
+REPLIES = [
+    "Six minutes.",
+    "Boil it for six minutes, then cool it in cold water.",
+    "No.",
+    "<|im_end|> or <|pad|>, who knows",
+]
 ITEMS = [(MESSAGES, REPLIES), ([user("Hi")], ["Hello!", ""]), ([user("Why? " * 30)], ["Because."])]
 
 

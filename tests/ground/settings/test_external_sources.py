@@ -12,7 +12,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.settings import hub
 from charter.ground.settings.recognise import count_parameters, count_rows, kind_of_file
 from charter.ground.settings.roles import Role
-from charter.ground.settings.sources import is_external, resolve
+from charter.ground.settings.sources import find_data, is_external, resolve
 
 PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}'
 
@@ -86,6 +86,22 @@ def test_shipped_data_and_the_data_folder(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         with pytest.raises(CharterError, match=problem):
             resolve(ref)
+
+
+def test_data_files_are_found_whatever_their_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.jsonl.gz").write_bytes(gzip.compress(PROMPT.encode()))
+    source = resolve("data:set/a")
+    assert (source.path, source.kind) == (tmp_path / "set" / "a.jsonl.gz", "dialogues")
+    assert source.digest == resolve("data:set/a.jsonl.gz").digest
+    assert find_data("set/a") == find_data("a", tmp_path / "set") and find_data("set") == tmp_path / "set"
+    with pytest.raises(CharterError, match="set CHARTER_DATA"):
+        resolve("data:set/b")
+    (tmp_path / "set" / "a.txt").write_text("q")
+    with pytest.raises(CharterError, match=r"could be a\.jsonl\.gz, a\.txt; write the ending"):
+        resolve("data:set/a")
+    assert resolve("data:set/a.txt").path == tmp_path / "set" / "a.txt"
 
 
 def test_hub_names_are_pinned_by_what_was_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

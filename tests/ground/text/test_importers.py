@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.sources import data_folder, find_data
+from charter.ground.text.columns import axis_of
 from charter.ground.text.dialogue import user
-from charter.ground.text.importers import data_folder, find_source, read_source
+from charter.ground.text.importers import read_source
 from charter.ground.text.jsonl import write_jsonl
 
 DATA = data_folder()
@@ -16,16 +18,17 @@ needs_data = pytest.mark.skipif(
 )
 
 
-def test_sources_are_found_whatever_their_ending(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    write_jsonl(tmp_path / "set" / "a.jsonl.gz", [{"prompt": "q"}])
-    assert find_source("set/a", tmp_path) == tmp_path / "set" / "a.jsonl.gz"
-    assert find_source("set", tmp_path) == tmp_path / "set"
-    with pytest.raises(CharterError, match="set CHARTER_DATA"):
-        find_source("set/b", tmp_path)
-    (tmp_path / "set" / "a.txt").write_text("q")
-    with pytest.raises(CharterError, match="write the ending"):
-        find_source("set/a", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [
+        ("hh_rlhf/harmless-base.jsonl.gz", "harmless"),
+        ("helpful-online/train.jsonl.gz", "helpful"),
+        ("hhh_alignment/other.json", "other"),
+        ("mine/harmless.jsonl", ""),
+    ],
+)
+def test_axes_come_from_known_names(name: str, axis: str) -> None:
+    assert axis_of(Path(name)) == axis
 
 
 def test_csv_lists_of_prompts(tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_prompts_of_comparisons_and_dialogues(tmp_path: Path) -> None:
 )
 def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> None:
     left_out: Counter[str] = Counter()
-    found = read_source(find_source(name), "comparisons", left_out)
+    found = read_source(find_data(name), "comparisons", left_out)
     assert (len(found), sum(left_out.values()), {c.axis for c in found}) == (count, dropped, {axis})
 
 
@@ -95,8 +98,8 @@ def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> Non
     ],
 )
 def test_real_dialogues(name: str, count: int) -> None:
-    assert len(read_source(find_source(name), "dialogues")) == count
-    assert all(d.is_prompt for d in read_source(find_source(name), "prompts"))
+    assert len(read_source(find_data(name), "dialogues")) == count
+    assert all(d.is_prompt for d in read_source(find_data(name), "prompts"))
 
 
 @needs_data
@@ -104,4 +107,4 @@ def test_real_dialogues(name: str, count: int) -> None:
     ("name", "count"), [("pretrain/wikipedia_30_articles", 30), ("pretrain/tinyshakespeare", 1)]
 )
 def test_real_texts(name: str, count: int) -> None:
-    assert len(read_source(find_source(name), "texts")) == count
+    assert len(read_source(find_data(name), "texts")) == count

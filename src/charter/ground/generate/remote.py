@@ -171,7 +171,7 @@ def _post(where: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> An
 
 
 def _key(dialect: str) -> str:
-    """The key of the environment, "" without one. Raises CharterError, not showing it, where it can't be sent."""
+    """The key of the environment, "" without one. Raises CharterError for one that can't be sent."""
     key = os.environ.get(KEYS[dialect], "").strip()
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise CharterError(f"{KEYS[dialect]} holds spaces or characters that no key has; set it again")

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from charter.ground.model.linear import product
+
 CHUNK = 512
 
 
 def _logits(hidden_CD: Tensor, weight_VD: Tensor) -> Tensor:
-    return (hidden_CD @ weight_VD.to(hidden_CD.dtype).T).float()
+    return product(hidden_CD, weight_VD.to(hidden_CD.dtype)).float()
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -48,12 +50,9 @@ class _CrossEntropySum(torch.autograd.Function):
             grad_CV.scatter_add_(1, target_C[:, None], torch.full_like(log_z_C, -1.0)[:, None])
             grad_CV = grad_CV.mul_(weight_C[:, None]).to(hidden_CD.dtype)
             if grad_hidden is not None:
-                grad_hidden[rows] = grad_CV @ weight_VD.to(grad_CV.dtype)
+                grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
             if grad_weight is not None:
-                if grad_weight.dtype == grad_CV.dtype:
-                    grad_weight.addmm_(grad_CV.T, hidden_CD)
-                else:
-                    grad_weight += (grad_CV.T @ hidden_CD).to(grad_weight.dtype)
+                grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
         ctx.grads = (grad_hidden, grad_weight)
         return total
 
@@ -142,9 +141,9 @@ def _token_logprob_grads(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         minus_CV.scatter_add_(1, targets_N[rows][:, None], torch.full_like(log_z_N[rows], -1.0)[:, None])
         grad_CV = minus_CV.mul_((-grad_N[rows] / ctx.temperature)[:, None]).to(hidden_CD.dtype)
         if grad_hidden is not None:
-            grad_hidden[rows] = grad_CV @ weight_VD.to(grad_CV.dtype)
+            grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
         if grad_weight is not None:
-            grad_weight += (grad_CV.T @ hidden_CD).to(grad_weight.dtype)
+            grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
     return grad_hidden, grad_weight, None, None, None
 
 

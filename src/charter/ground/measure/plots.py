@@ -196,10 +196,10 @@ def curves(axes: Axes, title: str, lines: Sequence[Line], x_label: str, percent:
     axes.set_title(title)
     axes.set_xlabel(x_label)
     axes.grid(axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=x_label == "step"))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     if percent:
-        axes.set_ylim(bottom=min(0.0, *axes.get_ylim()))
+        axes.set_ylim(0.0, max(0.05, axes.get_ylim()[1]))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
     if len(lines) > 1:
         low, high = axes.get_ylim()

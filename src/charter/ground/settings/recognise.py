@@ -11,6 +11,10 @@ import zstandard
 
 from charter.ground.artifact.errors import CharterError
 
+# what files of rows end in
+ROW_ENDINGS = tuple(
+    f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".txt") for packed in ("", ".gz", ".zst")
+)
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 

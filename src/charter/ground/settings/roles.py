@@ -21,6 +21,11 @@ class Role:
     required: bool = True
     default: str | None = None
 
+    @property
+    def holds_data(self) -> bool:
+        """Whether the role is filled with rows or texts, not with a model, a report or a constitution."""
+        return self.kind in DATA_KINDS
+
     def wants(self) -> str:
         """The role in words, for messages."""
         if self.kind == "assistant":
@@ -34,7 +39,7 @@ class Role:
         data, and "data" (a file whose rows aren't recognised by their keys) for data.
         """
         if kind == "hub":
-            return self.kind in DATA_KINDS | {"checkpoint", "assistant"}
+            return self.holds_data or self.kind in ("checkpoint", "assistant")
         if kind == "data":
             return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card")
         if self.kind == "assistant":

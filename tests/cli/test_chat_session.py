@@ -1,0 +1,120 @@
+"""The conversation over a scripted engine: streaming, stopping, forgetting the oldest exchanges."""
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from charter.cli import chat_session
+from charter.cli.chat_session import converse, stream
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.engine import Completion, Event
+from charter.ground.generate.sampling import Sampling
+
+REPLY = "grüß dich 🌊".encode()
+
+
+class Bytes:
+    """A tokenizer of bytes."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode("utf-8", errors="replace")
+
+
+class Scripted:
+    """An engine that says REPLY, one byte a step."""
+
+    def __init__(self, context: int = 1000) -> None:
+        self.tokenizer, self.context = Bytes(), context
+        self.prompts: list[list[int]] = []
+        self.cancelled: list[int] = []
+        self.left: list[int] = []
+        self.completion = Completion()
+
+    def submit(self, prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
+        self.prompts.append(list(prompt))
+        self.left, self.completion = list(REPLY[: sampling.max_tokens]), Completion()
+        return len(self.prompts)
+
+    @property
+    def idle(self) -> bool:
+        return not self.left
+
+    def step(self) -> list[Event]:
+        token = self.left.pop(0)
+        self.completion.ids.append(token)
+        done = self.idle
+        if done:
+            self.completion.text = self.tokenizer.decode(self.completion.ids)
+        return [Event(len(self.prompts), 0, token, self.completion, done)]
+
+    def cancel(self, request: int) -> None:
+        self.cancelled.append(request)
+        self.left = []
+
+
+class Lines:
+    """A template that writes one line a message."""
+
+    def encode_prompt(self, messages: Sequence[Any]) -> list[int]:
+        return list("".join(f"{m['role'][0]}:{m['content']}\n" for m in messages).encode())
+
+
+def assistant(context: int = 1000) -> tuple[LocalAssistant, Scripted]:
+    engine = Scripted(context)
+    local = LocalAssistant.__new__(LocalAssistant)  # no model behind it
+    local.engine, local.template = cast(Any, engine), cast(Any, Lines())
+    return local, engine
+
+
+def talk(monkeypatch: pytest.MonkeyPatch, lines: str, context: int = 1000, system: str = "") -> list[str]:
+    """Plays the lines to a conversation; returns the prompts that the engine saw."""
+    local, engine = assistant(context)
+    monkeypatch.setattr(chat_session, "open_assistant", lambda *_, **__: local)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    source = Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0")
+    converse(source, "cpu", system, 1.0, 50)
+    return [bytes(prompt).decode() for prompt in engine.prompts]
+
+
+def test_pieces_are_whole_characters_and_add_up() -> None:
+    local, engine = assistant()
+    pieces = list(stream(local, [{"role": "user", "content": "hi"}], Sampling(max_tokens=50)))
+    assert "".join(pieces) == "grüß dich 🌊" and "🌊" in pieces and "\ufffd" not in "".join(pieces)
+    assert engine.cancelled == [1]
+
+
+def test_stopping_gives_the_slot_back() -> None:
+    local, engine = assistant()
+    pieces = stream(local, [{"role": "user", "content": "hi"}], Sampling(max_tokens=50))
+    assert next(iter(pieces)) == "g"
+    cast(Any, pieces).close()
+    assert engine.cancelled == [1] and engine.idle
+
+
+def test_a_conversation_grows_and_is_reset(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = talk(monkeypatch, "one\n\ntwo\n/reset\nthree\n/quit\nfour\n", system="be kind")
+    reply = REPLY.decode()
+    assert prompts == [
+        "s:be kind\nu:one\n",
+        f"s:be kind\nu:one\na:{reply}\nu:two\n",
+        "s:be kind\nu:three\n",
+    ]
+    captured = capsys.readouterr()
+    assert captured.out == f"{reply}\n" * 3 and "(a new conversation)" in captured.err
+
+
+def test_the_oldest_exchanges_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = talk(monkeypatch, "one\ntwo\nthree\n", context=40, system="s")
+    assert prompts[2] == f"s:s\nu:two\na:{REPLY.decode()}\nu:three\n"
+    assert "the 1 oldest exchanges are forgotten" in capsys.readouterr().err
+    with pytest.raises(CharterError, match="longer than the model's context of 40 tokens"):
+        talk(monkeypatch, "x" * 60 + "\n", context=40)
