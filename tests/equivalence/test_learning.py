@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from charter.ground.text.packing import microbatches
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum, preference_loss
 from charter.ground.learn.optimizer import adamw, parameters_of
 from charter.ground.learn.schedule import lr_at
 from charter.ground.learn.step import update
+from charter.ground.text.packing import microbatches
 
 STEPS = 7
 

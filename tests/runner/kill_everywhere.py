@@ -9,8 +9,6 @@ import signal
 import sys
 from pathlib import Path
 
-from conftest import RECIPE, ROOMS
-
 from charter import building
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest, verify_files
@@ -18,6 +16,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
+from conftest import RECIPE, ROOMS
 
 CHANGES = ("replace", "rename", "mkdir", "unlink", "rmdir", "fsync")
 

@@ -34,13 +34,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.limit and settings.limit < len(prompts):
         prompts = random.Random(derive_seed(out.seed, "limit")).sample(prompts, settings.limit)
 
-    start = open_assistant(inputs.one("start"), out.device)
-    records = out.chunks(
-        "drafts", prompts, settings.chunk, lambda part, _: _drafts(start, settings, part, out.seed), "drafts"
-    )
-    same = inputs.one("critic").id == inputs.one("start").id
-    critic = start if same else open_assistant(inputs.one("critic"), out.device)
-    del start
+    records = _all_drafts(settings, prompts, inputs, out)
+    critic = open_assistant(inputs.one("critic"), out.device)
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):
         keys = [
@@ -62,6 +57,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     _write(settings, records, out)
 
 
+def _all_drafts(
+    settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
+) -> list[dict[str, Any]]:
+    """Drafts of all prompts; the starting model leaves memory before the critic comes."""
+    start = open_assistant(inputs.one("start"), out.device)
+    return out.chunks(
+        "drafts", prompts, settings.chunk, lambda part, _: _drafts(start, settings, part, out.seed), "drafts"
+    )
+
+
 def _drafts(
     start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
 ) -> list[dict[str, Any]]:
@@ -71,7 +76,14 @@ def _drafts(
         seeds=[derive_seed(seed, "draft", d.id) for d in prompts],
     )
     return [
-        {"id": d.id, "topic": d.topic, "messages": list(d.messages), "draft": r[0].text, "reply": r[0].text, "rounds": []}
+        {
+            "id": d.id,
+            "topic": d.topic,
+            "messages": list(d.messages),
+            "draft": r[0].text,
+            "reply": r[0].text,
+            "rounds": [],
+        }
         for d, r in zip(prompts, replies, strict=True)
     ]
 

@@ -27,7 +27,9 @@ class Settings(Frozen):
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     shots: int = Field(2, ge=0, description="worked examples before each request, sharing one prefill")
     draft_temperature: float = Field(1.0, ge=0, description="of the start's drafts (the paper: 1)")
-    temperature: float = Field(1.0, ge=0, description="of critiques and revisions; small critics need less than 1")
+    temperature: float = Field(
+        1.0, ge=0, description="of critiques and revisions; small critics need less than 1"
+    )
     draft_tokens: int = Field(96, ge=1, description="longest draft")
     critique_tokens: int = Field(64, ge=1, description="longest critique")
     revision_tokens: int = Field(96, ge=1, description="longest revision")
@@ -44,4 +46,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     tokens = settings.draft_tokens + settings.rounds * (settings.critique_tokens + settings.revision_tokens)
     rate = 250 * (134.5e6 / parameters) * max(1, sizes.threads) / 2
-    return Estimate(minutes=count * tokens * 0.7 / rate / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
+    return Estimate(
+        minutes=count * tokens * 0.7 / rate / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01
+    )

@@ -17,7 +17,9 @@ from charter.ground.judge.preference_score import PreferenceModel
 def rows(context: Context) -> list[dict[str, Any]]:
     """Samples of every unsafe prompt, graded."""
     prompts = context.prompts("red_team", context.settings.counts.red_team)
-    return context.replies("harmlessness", prompts, context.settings.samples, lambda part: grade(context, part))
+    return context.replies(
+        "harmlessness", prompts, context.settings.samples, lambda part: grade(context, part)
+    )
 
 
 def grade(context: Context, part: Sequence[dict[str, Any]]) -> None:

@@ -27,10 +27,17 @@ def wins(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> 
     """Each reply's score beside the baseline's on the same prompt and sample."""
     before = {(r["id"], r["sample"]): r["grader"] for r in baseline}
     found = [
-        {"id": r["id"], "sample": r["sample"], "score": r["grader"], "baseline": before[(r["id"], r["sample"])]}
+        {
+            "id": r["id"],
+            "sample": r["sample"],
+            "score": r["grader"],
+            "baseline": before[(r["id"], r["sample"])],
+        }
         for r in rows
         if (r["id"], r["sample"]) in before
     ]
     if not found:
-        raise CharterError("the baseline report has no helpful prompt in common; evaluate both with equal counts")
+        raise CharterError(
+            "the baseline report has no helpful prompt in common; evaluate both with equal counts"
+        )
     return found

@@ -7,14 +7,15 @@ from typing import Any
 
 from charter.evaluate.context import Context
 from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.engine import Engine
 from charter.ground.generate.scorer import score
 from charter.ground.text.records import read_texts
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
-    """Nats of every text after its first token, and its bytes; none for remote engines, which can't score.
+    """Nats and bytes of every text after its first token; none for remote engines, which can't score.
 
-    A text over the context is cut to it; its bytes are then those of the kept part.
+    A text over the context is cut to it.
     """
     if not isinstance(context.assistant, LocalAssistant):
         return []
@@ -26,8 +27,14 @@ def rows(context: Context) -> list[dict[str, Any]]:
         ids = [engine.tokenizer.encode(text)[: engine.context] for _, text in part]
         found = score(engine.model, [(own[:1], [own[1:]]) for own in ids])
         return [
-            {"id": name, "nats": -sum(logs[0]), "bytes": len(engine.tokenizer.decode(own).encode())}
+            {"id": name, "nats": -sum(logs[0]), "bytes": _bytes(engine, own) - _bytes(engine, own[:1])}
             for (name, _), own, logs in zip(part, ids, found, strict=True)
         ]
 
-    return context.out.chunks("text", texts, context.settings.chunk, produce, f"{context.settings.stage}: text")
+    return context.out.chunks(
+        "text", texts, context.settings.chunk, produce, f"{context.settings.stage}: text"
+    )
+
+
+def _bytes(engine: Engine, ids: Sequence[int]) -> int:
+    return len(engine.tokenizer.decode(ids).encode())

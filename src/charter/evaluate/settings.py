@@ -45,7 +45,9 @@ class Settings(Frozen):
     temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
     max_tokens: int = Field(96, ge=1, description="longest reply")
     chunk: int = Field(16, ge=1, description="prompts sampled together and saved whole")
-    hhh_shots: int = Field(0, ge=0, le=5, description="worked examples before each HHH choice: 0 or 5 in the card")
+    hhh_shots: int = Field(
+        0, ge=0, le=5, description="worked examples before each HHH choice: 0 or 5 in the card"
+    )
     counts: Counts = Field(Counts(), description="rows used of each set")
     draw_seed: int = Field(0, ge=0, description="seed of the draw and of sampling; the same for every stage")
 
@@ -54,7 +56,9 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 300 sampled tokens/s of a 135M model on two cores, and 700 read tokens/s for grading."""
     parameters = sizes.parameters.get("policy", 134_500_000)
     used = {
-        key: min(sizes.rows.get(key, 0), limit) if (limit := getattr(settings.counts, key)) else sizes.rows.get(key, 0)
+        key: min(sizes.rows.get(key, 0), limit)
+        if (limit := getattr(settings.counts, key))
+        else sizes.rows.get(key, 0)
         for key in ("red_team", "lookalikes", "helpful", "hhh")
     }
     replies = used["red_team"] * settings.samples
@@ -62,5 +66,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if not replies:
         return Estimate()
     scale = (134.5e6 / parameters) * max(1, sizes.threads) / 2
-    seconds = replies * settings.max_tokens * 0.7 / (300 * scale) + (replies * 70 + used["hhh"] * 350) / (700 * scale)
+    seconds = replies * settings.max_tokens * 0.7 / (300 * scale) + (replies * 70 + used["hhh"] * 350) / (
+        700 * scale
+    )
     return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)

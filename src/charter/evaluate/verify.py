@@ -29,7 +29,9 @@ def regenerate(report: Path, count: int) -> list[str]:
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
     if manifest.environment.device != "cpu":
-        return [f"{report.name}: made on {manifest.environment.device}; samples are regenerated on a CPU only"]
+        return [
+            f"{report.name}: made on {manifest.environment.device}; samples are regenerated on a CPU only"
+        ]
     with tempfile.TemporaryDirectory() as folder:
         out = Workspace(Path(folder), step=manifest.step, seed=manifest.seed)
         context = open_context(settings, _inputs(report), out)

@@ -33,16 +33,16 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.limit and settings.limit < len(prompts):
         prompts = random.Random(derive_seed(out.seed, "limit")).sample(prompts, settings.limit)
 
-    policy = open_assistant(inputs.one("policy"), out.device)
-    pairs = out.chunks(
-        "pairs", prompts, settings.chunk, lambda part, _: _pairs(policy, settings, part, out.seed), "reply pairs"
-    )
-    del policy
+    pairs = _all_pairs(settings, prompts, inputs, out)
     labeller = open_assistant(inputs.one("labeller"), out.device)
     known = [c for source in inputs.many("known") for c in read_comparisons(source.folder)]
     known = random.Random(derive_seed(out.seed, "known")).sample(known, min(len(known), settings.known_limit))
     tested = out.chunks(
-        "known", known, settings.chunk, lambda part, _: known_rows(labeller, part, principles, how), "known pairs"
+        "known",
+        known,
+        settings.chunk,
+        lambda part, _: known_rows(labeller, part, principles, how),
+        "known pairs",
     )
     weight = label_weight(settings, tested)
     labelled = out.chunks(
@@ -74,7 +74,23 @@ def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:
     )
 
 
-def _pairs(policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int) -> list[dict[str, Any]]:
+def _all_pairs(
+    settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
+) -> list[dict[str, Any]]:
+    """Two replies to every prompt; the policy leaves memory before the labeller comes."""
+    policy = open_assistant(inputs.one("policy"), out.device)
+    return out.chunks(
+        "pairs",
+        prompts,
+        settings.chunk,
+        lambda part, _: _pairs(policy, settings, part, out.seed),
+        "reply pairs",
+    )
+
+
+def _pairs(
+    policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
+) -> list[dict[str, Any]]:
     replies = policy.reply(
         [list(d.messages) for d in prompts],
         Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
@@ -82,7 +98,13 @@ def _pairs(policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], s
         seeds=[derive_seed(seed, "pair", d.id) for d in prompts],
     )
     return [
-        {"id": d.id, "topic": d.topic, "messages": list(d.messages), "first": a.text.strip(), "second": b.text.strip()}
+        {
+            "id": d.id,
+            "topic": d.topic,
+            "messages": list(d.messages),
+            "first": a.text.strip(),
+            "second": b.text.strip(),
+        }
         for d, (a, b) in zip(prompts, replies, strict=True)
     ]
 

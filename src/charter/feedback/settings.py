@@ -37,12 +37,20 @@ class Settings(Frozen):
     shots: int = Field(2, ge=0, description="worked examples before each question, sharing one prefill")
     temperature: float = Field(1.0, gt=0, description="of the two replies")
     max_tokens: int = Field(64, ge=1, description="longest reply")
-    thought: Thought | None = Field(None, description="chain of thought; none: labels straight from the options")
+    thought: Thought | None = Field(
+        None, description="chain of thought; none: labels straight from the options"
+    )
     votes: int = Field(8, ge=1, description="answers sampled per order where an engine can't score options")
     chunk: int = Field(32, ge=1, description="pairs made together and saved whole")
-    known_limit: int = Field(80, ge=0, description="known pairs on which the labeller is tested first; 0: none")
-    chance_weight: float = Field(0.25, ge=0, le=1, description="pull of labels to 0.5 when no better than chance")
-    refuse_below: float = Field(0.0, ge=0, le=1, description="refuse a labeller with lower accuracy on known pairs")
+    known_limit: int = Field(
+        80, ge=0, description="known pairs on which the labeller is tested first; 0: none"
+    )
+    chance_weight: float = Field(
+        0.25, ge=0, le=1, description="pull of labels to 0.5 when no better than chance"
+    )
+    refuse_below: float = Field(
+        0.0, ge=0, le=1, description="refuse a labeller with lower accuracy on known pairs"
+    )
 
     @model_validator(mode="after")
     def _tested(self) -> Settings:

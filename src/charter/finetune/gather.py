@@ -51,7 +51,9 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
             )
         )
     if not any(found):
-        raise CharterError("finetune was given no dialogues, transcripts or comparisons; name some under `from`")
+        raise CharterError(
+            "finetune was given no dialogues, transcripts or comparisons; name some under `from`"
+        )
     return found
 
 
@@ -70,7 +72,9 @@ def gather(
         ]
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
-        raise CharterError(f"every dialogue is over the context of {settings.context} tokens; raise `context`")
+        raise CharterError(
+            f"every dialogue is over the context of {settings.context} tokens; raise `context`"
+        )
     kept = [row for step in steps for row in step]
     counts = {
         "dialogues": len(encoded),
@@ -90,7 +94,9 @@ def _encode(
         encoded = template.encode(dialogue.messages)
         row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)
         if not any(row.mask[1:]):
-            raise CharterError(f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it")
+            raise CharterError(
+                f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
+            )
         if len(row.ids) > settings.context:
             if settings.overlong == "refuse":
                 raise CharterError(

@@ -40,13 +40,17 @@ class Settings(Frozen):
     batch: int = Field(16, ge=1, description="dialogues per optimizer step")
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     context: int = Field(1024, ge=16, description="most tokens in a dialogue; longer ones are refused or cut")
-    overlong: Literal["refuse", "drop"] = Field("refuse", description="what to do with dialogues over the context")
+    overlong: Literal["refuse", "drop"] = Field(
+        "refuse", description="what to do with dialogues over the context"
+    )
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
     warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    mixture: tuple[float, ...] = Field((), description="times each dialogues input is passed in an epoch; 1 each")
+    mixture: tuple[float, ...] = Field(
+        (), description="times each dialogues input is passed in an epoch; 1 each"
+    )
     limit: int = Field(0, ge=0, description="most rows taken of each input, drawn at random; 0 takes all")
     lora: Lora | None = Field(None, description="train adapters only")
     lessons: Lessons = Field(Lessons(), description="lessons made of transcripts and comparisons")

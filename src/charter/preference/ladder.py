@@ -33,4 +33,6 @@ def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:
-    return replace(c, id=f"{c.id}-fixed-{letter}", chosen=chosen, rejected=rejected, source=f"{c.source}+fixed")
+    return replace(
+        c, id=f"{c.id}-fixed-{letter}", chosen=chosen, rejected=rejected, source=f"{c.source}+fixed"
+    )

@@ -52,7 +52,9 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
         given = [c for c in rows if share_of(c, "heldout") < settings.pairs.heldout_share]
         train = [c for c in rows if share_of(c, "heldout") >= settings.pairs.heldout_share]
     if not train:
-        raise CharterError(f"no comparisons are left to train on (of {len(rows)} read); give more or lower the split")
+        raise CharterError(
+            f"no comparisons are left to train on (of {len(rows)} read); give more or lower the split"
+        )
     return train + (rungs(train) if settings.pairs.ladder else []), given
 
 

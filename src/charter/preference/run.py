@@ -103,7 +103,9 @@ def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
 
 def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     """One kept row a held-out pair; its id is the cluster: pairs of one first user turn share it."""
-    found = model.score([(p.comparison.messages, (p.comparison.chosen, p.comparison.rejected)) for p in pairs])
+    found = model.score(
+        [(p.comparison.messages, (p.comparison.chosen, p.comparison.rejected)) for p in pairs]
+    )
     rows = []
     for pair, (chosen, rejected) in zip(pairs, found, strict=True):
         lengths = [len(reply) for reply in pair.item.replies]

@@ -29,7 +29,9 @@ class Pairs(Frozen):
     )
     heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
     limit: int = Field(0, ge=0, description="most pairs taken of each input, drawn at random; 0 takes all")
-    ladder: bool = Field(True, description="teach the fixed reply's place between compliance and good refusals")
+    ladder: bool = Field(
+        True, description="teach the fixed reply's place between compliance and good refusals"
+    )
 
 
 class Settings(Frozen):
@@ -38,7 +40,9 @@ class Settings(Frozen):
     epochs: int = Field(1, ge=1, description="passes over the comparisons (the paper takes one)")
     batch: int = Field(8, ge=1, description="pairs per optimizer step")
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
-    context: int = Field(1024, ge=16, description="most tokens of prompt and reply; longer pairs lose old turns")
+    context: int = Field(
+        1024, ge=16, description="most tokens of prompt and reply; longer pairs lose old turns"
+    )
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
     head_lr: float = Field(1e-3, gt=0, description="learning rate of the score head")
     warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
@@ -47,7 +51,9 @@ class Settings(Frozen):
     axis_weights: dict[str, float] = Field({}, description="loss weight of each axis; 1 where not named")
     pairs: Pairs = Field(Pairs(), description="which pairs are learnt from and which are kept out")
     lora: Lora | None = Field(None, description="train adapters only")
-    evaluate_every: int = Field(0, ge=0, description="steps between points of the learning curve; 0: only the end")
+    evaluate_every: int = Field(
+        0, ge=0, description="steps between points of the learning curve; 0: only the end"
+    )
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 

@@ -78,7 +78,9 @@ class Actor:
         how = self.settings.rollout
         sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens)
         if not sampling.own_distribution:
-            raise CharterError("rollouts must sample the policy's own distribution: temperature above 0, no cuts")
+            raise CharterError(
+                "rollouts must sample the policy's own distribution: temperature above 0, no cuts"
+            )
         found = self.engine.generate(
             [e.prompt for e in episodes],
             sampling,

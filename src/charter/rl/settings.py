@@ -27,7 +27,9 @@ class Rollout(Frozen):
     prompts: int = Field(16, ge=1, description="prompts per step")
     replies: int = Field(1, ge=1, description="replies per prompt, sharing one prefill")
     max_tokens: int = Field(48, ge=1, description="longest reply, in tokens")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature; also used by the log-probabilities")
+    temperature: float = Field(
+        1.0, gt=0, description="sampling temperature; also used by the log-probabilities"
+    )
     missing_end: float = Field(0.0, ge=0, description="taken off the score of a reply cut at max_tokens")
 
 
@@ -36,7 +38,9 @@ class Kl(Frozen):
 
     coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
     form: Literal["token", "sequence"] = Field("token", description="charge KL where it arises or at the end")
-    adaptive_target: float = Field(0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed")
+    adaptive_target: float = Field(
+        0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed"
+    )
     horizon: float = Field(1000.0, gt=0, description="replies over which the adaptive lambda moves")
     stop_at: float = Field(0.0, ge=0, description="end training once mean KL a reply exceeds this; 0: never")
 
@@ -44,10 +48,14 @@ class Kl(Frozen):
 class Value(Frozen):
     """The critic: a linear head on the policy's trunk or on a trunk of its own."""
 
-    trunk: Literal["shared", "own"] = Field("shared", description="shared costs nothing, own learns on its own")
+    trunk: Literal["shared", "own"] = Field(
+        "shared", description="shared costs nothing, own learns on its own"
+    )
     coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
     clip: float = Field(0.2, ge=0, description="clip range around the old value; 0: free")
-    lr: float = Field(1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)")
+    lr: float = Field(
+        1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)"
+    )
 
 
 class Settings(Frozen):
@@ -62,7 +70,7 @@ class Settings(Frozen):
     gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     gamma: float = Field(1.0, gt=0, le=1, description="discount")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
-    whiten_scores: bool = Field(True, description="scale scores to mean 0, variance 1 over the last rounds")
+    whiten_scores: bool = Field(True, description="scale scores to mean 0, variance 1 over all rounds so far")
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     rollout: Rollout = Field(Rollout(), description="how replies are sampled")
     kl: Kl = Field(Kl(), description="the penalty")
@@ -74,7 +82,9 @@ class Settings(Frozen):
     def _enough_prompts(self) -> Settings:
         prompts = self.rollout.prompts
         if self.minibatches > prompts:  # the replies of a prompt share it and stay together
-            raise ValueError(f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step")
+            raise ValueError(
+                f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step"
+            )
         return self
 
 

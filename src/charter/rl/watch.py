@@ -72,7 +72,9 @@ def watch(
         "loop": _mean([is_loop(r.text) for r in replies]),
     }
     for source in dict.fromkeys(label(e.source) for e in episodes):
-        row[f"reward_{source}"] = _mean([r.score for e in episodes if label(e.source) == source for r in e.replies])
+        row[f"reward_{source}"] = _mean(
+            [r.score for e in episodes if label(e.source) == source for r in e.replies]
+        )
     return row | figures
 
 

@@ -35,8 +35,10 @@ def package_folder() -> Path:
 
 @functools.cache
 def ground_digest() -> str:
-    """Digest of the sources of the whole ground."""
-    return digest_tree(package_folder() / "ground", _NOT_SOURCE)
+    """Digest of the sources of the whole ground, and of the shipped data, which the ground reads too (the refusal
+    detector learns from it, requests quote its worked examples)."""
+    parts = [digest_tree(package_folder() / part, _NOT_SOURCE) for part in ("ground", "data")]
+    return digest_text(canonical_json(parts))
 
 
 @functools.cache

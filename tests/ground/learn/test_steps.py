@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.packing import microbatches
 from charter.ground.learn.optimizer import adamw, parameters_of
 from charter.ground.learn.schedule import lr_at
 from charter.ground.learn.step import autocast, check_finite, update
+from charter.ground.text.packing import microbatches
 
 
 class Small(nn.Module):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import data_folder, find_data
 from charter.ground.text.columns import axis_of
 from charter.ground.text.dialogue import user

@@ -1,5 +1,7 @@
 """Packing: every document once, in order, whole, within the budget."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ def test_every_document_once_in_order_within_the_budget(lengths: list[int], budg
     groups = microbatches(lengths, budget)
     assert [i for group in groups for i in group] == list(range(len(lengths)))
     assert all(len(group) == 1 or sum(lengths[i] for i in group) <= budget for group in groups)
-    for first, second in zip(groups, groups[1:], strict=False):
+    for first, second in itertools.pairwise(groups):
         assert sum(lengths[i] for i in first) + lengths[second[0]] > budget, "a group was closed too early"
 
 

@@ -128,7 +128,11 @@ class Engine:
         self._release([s for s in self._busy if s.request.number == request])
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, seeds: Sequence[int] | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """n completions of every prompt, in order; the engine must be idle."""
         if not self.idle:

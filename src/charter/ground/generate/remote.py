@@ -76,7 +76,9 @@ class RemoteAssistant:
 
     def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
         """Not offered by these shapes."""
-        raise CharterError(f"{self.dialect} server {self.url} can't score texts; use it where sampling is enough")
+        raise CharterError(
+            f"{self.dialect} server {self.url} can't score texts; use it where sampling is enough"
+        )
 
     def _one(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Completion:
         if self.dialect == "openai":

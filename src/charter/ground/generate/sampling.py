@@ -58,7 +58,9 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
     if cut:
         weights_SV[cut] = _cut(weights_SV[cut], [how[i] for i in cut])
     totals_SV = weights_SV.cumsum(-1)
-    draw_S = torch.tensor(uniform_S, device=device, dtype=torch.float64).to(totals_SV.dtype) * totals_SV[:, -1]
+    draw_S = (
+        torch.tensor(uniform_S, device=device, dtype=torch.float64).to(totals_SV.dtype) * totals_SV[:, -1]
+    )
     drawn_S = torch.searchsorted(totals_SV, draw_S[:, None], right=True)[:, 0]
     greedy_S = torch.tensor([s.temperature == 0 for s in how], device=device)
     if bool(greedy_S.any()):

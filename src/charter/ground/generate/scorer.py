@@ -63,8 +63,6 @@ def _score_row(model: Transformer, items: Sequence[Item], shared: int) -> list[l
     layout = Layout(torch.tensor(positions, device=device), tuple(paths))
     hidden_TD, _ = model.prefill(torch.tensor(ids, device=device), layout)
     rows = torch.tensor(predicts, device=device)
-    log_probs, _ = token_logprobs(
-        hidden_TD[rows], model.head_weight(), torch.tensor(targets, device=device)
-    )
+    log_probs, _ = token_logprobs(hidden_TD[rows], model.head_weight(), torch.tensor(targets, device=device))
     flat = iter(log_probs.tolist())
     return [[[next(flat) for _ in c] for c in continuations] for _, continuations in items]

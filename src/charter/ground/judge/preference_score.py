@@ -38,7 +38,9 @@ class Item:
         return len(self.prompt) + sum(map(len, self.replies))
 
 
-def encode_item(template: Template, messages: Sequence[Message], replies: Sequence[str], context: int) -> Item:
+def encode_item(
+    template: Template, messages: Sequence[Message], replies: Sequence[str], context: int
+) -> Item:
     """An item within `context` tokens: replies lose their far end, then the prompt its oldest tokens."""
     encoded = [template.encode_reply(messages, reply) for reply in replies]
     cut = [ids[: context - 1] for _, ids in encoded]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+@lru_cache(maxsize=8)
 def _weights(clusters: int, seed: int) -> Floats:
     """How often each cluster is drawn in each resample, [RESAMPLES, clusters]."""
     rng = np.random.default_rng(seed)

@@ -10,4 +10,6 @@ def checkpoint_folder(source: Input) -> Path:
     """The folder of a checkpoint input in Hugging Face layout; references are converted and cached."""
     if source.path is not None and source.path.is_dir():
         return source.path
-    return materialise(str(source.path) if source.path is not None and source.path.suffix == ".gguf" else source.ref)
+    return materialise(
+        str(source.path) if source.path is not None and source.path.suffix == ".gguf" else source.ref
+    )
