@@ -63,7 +63,7 @@ def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
     """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, template."""
     settings = context.settings
     sets = {
-        role: [{"ref": i.ref, "id": i.id} for i in inputs.many(role)]
+        role: [{"ref": i.name, "id": i.id} for i in inputs.many(role)]
         for role in ("red_team", "lookalikes", "helpful", "hhh", "text", "fitness")
     }
     return {

@@ -8,12 +8,14 @@ answer over a refusal gives one.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.fitness import FIXED_REPLY
-from charter.ground.text.dialogue import Comparison
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 
 
 def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -36,3 +38,23 @@ def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:
     return replace(
         c, id=f"{c.id}-fixed-{letter}", chosen=chosen, rejected=rejected, source=f"{c.source}+fixed"
     )
+
+
+def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: int) -> list[Comparison]:
+    """Discrimination taught from single replies: to a harmless prompt its answer beats a refusal written for
+    another prompt, to a harmful prompt its own refusal beats the refusal of another. Length and politeness can't
+    tell them apart, only whether the reply fits the prompt."""
+    refusals = [d.messages[-1]["content"] for d in refused]
+    if len(refusals) < 2:
+        return []
+    found = []
+    for axis, dialogues in (("helpful", answered), ("harmless", refused)):
+        for d in dialogues:
+            own = d.messages[-1]["content"]
+            rng = random.Random(derive_seed(seed, "contrast", d.id))
+            other = rng.choice([r for r in refusals if r != own])
+            messages = prompt_of(d).messages
+            found.append(
+                Comparison(f"{d.id}-contrast", messages, own, other, 1.0, axis, "authored+contrast", d.topic)
+            )
+    return found

@@ -12,9 +12,9 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison
-from charter.ground.text.records import read_comparisons
+from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.preference.ladder import rungs
+from charter.preference.ladder import contrasts, rungs
 from charter.preference.settings import Settings
 
 
@@ -41,6 +41,10 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     without held-out inputs a share of the prompts is kept out.
     """
     rows = [c for i in inputs.many("comparisons") for c in _drawn(i, settings.pairs.limit, seed)]
+    answered, refused = (
+        [d for i in inputs.many(role) for d in read_dialogues(i.folder)] for role in ("answered", "refused")
+    )
+    rows += contrasts(answered, refused, seed)
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
         rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]
@@ -61,7 +65,7 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
 def _drawn(source: Input, limit: int, seed: int) -> list[Comparison]:
     rows = read_comparisons(source.folder)
     if limit and limit < len(rows):
-        rows = random.Random(derive_seed(seed, "limit", source.ref)).sample(rows, limit)
+        rows = random.Random(derive_seed(seed, "limit", source.name)).sample(rows, limit)
     return rows
 
 

@@ -17,6 +17,8 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True),
     "heldout": Role(kind="comparisons", many=True, required=False),
+    "answered": Role(kind="dialogues", many=True, required=False),
+    "refused": Role(kind="dialogues", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
 }
 
