@@ -178,22 +178,19 @@ def test_shots_limit_and_tags(inputs: Inputs, tmp_path: Path, monkeypatch: pytes
     assert all(shown["draft"] in messages[0]["content"] for messages in reviser.asked)
 
 
-def test_one_model_for_both_roles_is_opened_once(
-    inputs: Inputs, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_critic_is_opened_once_all_drafts_are_made(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    start = critic()
     opened = []
 
     def opening(source: Any, device: str) -> Scripted:
-        opened.append(source.role)
-        return critic()
+        opened.append((source.role, len(start.asked)))
+        return start if source.role == "start" else critic()
 
     monkeypatch.setattr(room, "open_assistant", opening)
-    same = Inputs(
-        [toys.policy(checkpoints / "policy", "critic") if i.role == "critic" else i for i in inputs]
-    )
-    made(SETTINGS, same, tmp_path / "same")
-    made(SETTINGS, inputs, tmp_path / "other")
-    assert opened == ["start", "start", "critic"]
+    made(SETTINGS, inputs, tmp_path / "out")
+    assert opened == [("start", 0), ("critic", 5)]
 
 
 def test_stopped_and_resumed_is_equal_and_asks_nothing_twice(

@@ -167,7 +167,7 @@ SHORT = "No, I won't help with theft."
         (c("harmless", REFUSAL, SHORT), []),
         (c("harmless", ANSWER, REFUSAL), []),
         (c("harmless", REFUSAL, ANSWER, 0.9), []),
-        (c("helpful", ANSWER, REFUSAL), [("x-fixed-c", ANSWER, FIXED_REPLY)]),
+        (c("helpful", ANSWER, REFUSAL), []),
         (c("helpful", ANSWER, "Oslo is the capital of Norway."), []),
         (c("helpful", REFUSAL, ANSWER), []),
         (c("honest", REFUSAL, ANSWER), []),
