@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def helped(options: argparse.Namespace, name: str) -> Figures:
         seconds.append(time.perf_counter() - started)
     kept = seconds[1:]
     figures: Figures = {"seconds": statistics.median(kept), "least": min(kept), "runs": len(kept)}
+    figures["peak_gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     return figures | {"imports": offenders(COMMANDS[name])}
 
 

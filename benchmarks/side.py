@@ -84,7 +84,7 @@ def compare(comparison: Comparison, options: argparse.Namespace) -> None:
     try:
         if options.side:
             figures = comparison.sides[options.side](options)
-            print(_MARK + json.dumps(figures | {"peak_gib": peak_gib()}), flush=True)
+            print(_MARK + json.dumps({"peak_gib": peak_gib()} | figures), flush=True)
         else:
             _report(comparison, options, _run_all(comparison, options))
     except CharterError as error:
