@@ -31,7 +31,7 @@ from charter.rl.settings import Settings
 
 PROMPTS, REPLIES, NEW = 8, 2, 64
 BETA, RANK, ALPHA = 0.05, 16, 32
-TOKENS = (40, 100)
+TOKENS = (60, 100)  # of a prompt
 
 
 def _rounds(options: argparse.Namespace) -> int:

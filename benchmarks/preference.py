@@ -17,6 +17,7 @@ from clock import plain_training, room_marks, trainer_marks
 from material import filled, model_folder, pairs, template_of
 from side import Claim, Comparison, Figures, compare, parser
 
+from charter.ground.model.padding import choose_padding
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons
@@ -89,8 +90,9 @@ def trl(options: argparse.Namespace, batch: int) -> Figures:
         folder, dtype=torch.float32, num_labels=1
     )
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    # SmolLM2 pads with its end token, where a classifier would look for the last real one.
-    tokenizer.pad_token = next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token)
+    # A classifier looks for the last token that is not padding; SmolLM2 pads with the token that ends a turn.
+    if chosen := choose_padding(template.tokenizer):
+        tokenizer.pad_token = chosen[1]
     model.config.pad_token_id = tokenizer.pad_token_id
     with tempfile.TemporaryDirectory() as place:
         arguments = plain_training(Path(place)) | {

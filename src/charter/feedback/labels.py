@@ -57,3 +57,31 @@ def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
             f"{settings.refuse_below:.0%}; use a stronger labeller or teach this one"
         )
     return 1.0 if wilson(hits, len(tested))[0] > 0.5 else settings.chance_weight
+
+
+def comparisons(
+    labelled: Sequence[dict[str, Any]], weight: float
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped."""
+    rows = []
+    for pair in labelled:
+        if pair["first"] == pair["second"]:
+            continue
+        p_first = 0.5 + weight * (pair["p_first"] - 0.5)
+        chosen, rejected = ("first", "second") if p_first >= 0.5 else ("second", "first")
+        rows.append(
+            {
+                "id": f"ai-{pair['id']}",
+                "topic": pair["topic"],
+                "messages": pair["messages"],
+                "chosen": pair[chosen],
+                "rejected": pair[rejected],
+                "p_chosen": max(p_first, 1 - p_first),
+                "axis": "harmless",
+                "source": f"ai:{pair['principle']}",
+                "meta": {"voted": pair["voted"]},
+            }
+        )
+    counts = {"pairs": len(labelled), "comparisons": len(rows), "dropped_equal": len(labelled) - len(rows)}
+    mean = sum(r["p_chosen"] for r in rows) / len(rows) if rows else 0.5
+    return rows, {**{k: float(v) for k, v in counts.items()}, "mean_p_chosen": mean}

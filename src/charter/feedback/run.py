@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from charter.feedback.labels import known_rows, label_weight
+from charter.feedback.labels import comparisons, known_rows, label_weight
 from charter.feedback.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
@@ -52,7 +52,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         lambda part, _: _labels(labeller, settings, part, principles, how),
         "labels",
     )
-    rows, counts = _comparisons(labelled, weight)
+    rows, counts = comparisons(labelled, weight)
     out.write_jsonl("comparisons.jsonl", rows)
     out.write_jsonl("samples/known_pairs.jsonl", tested)
     counts["label_weight"] = weight
@@ -137,31 +137,3 @@ def _labels(
         keys = "+".join(principle.key for principle in some)
         rows.append({**p, "p_first": clamp(mean, low), "principle": keys, "voted": found[0].voted})
     return rows
-
-
-def _comparisons(
-    labelled: Sequence[dict[str, Any]], weight: float
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped."""
-    rows = []
-    for pair in labelled:
-        if pair["first"] == pair["second"]:
-            continue
-        p_first = 0.5 + weight * (pair["p_first"] - 0.5)
-        chosen, rejected = ("first", "second") if p_first >= 0.5 else ("second", "first")
-        rows.append(
-            {
-                "id": f"ai-{pair['id']}",
-                "topic": pair["topic"],
-                "messages": pair["messages"],
-                "chosen": pair[chosen],
-                "rejected": pair[rejected],
-                "p_chosen": max(p_first, 1 - p_first),
-                "axis": "harmless",
-                "source": f"ai:{pair['principle']}",
-                "meta": {"voted": pair["voted"]},
-            }
-        )
-    counts = {"pairs": len(labelled), "comparisons": len(rows), "dropped_equal": len(labelled) - len(rows)}
-    mean = sum(r["p_chosen"] for r in rows) / len(rows) if rows else 0.5
-    return rows, {**{k: float(v) for k, v in counts.items()}, "mean_p_chosen": mean}

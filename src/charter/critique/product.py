@@ -1,0 +1,45 @@
+"""The product of the room: kept revisions as dialogues, whole transcripts, and counts of what was dropped and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from charter.critique.filter import REASONS
+from charter.critique.settings import Settings
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.workspace import Workspace
+
+
+def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
+    """Write dialogues.jsonl, transcripts.jsonl and counts.json; CharterError below `keep_at_least`."""
+    rows, why = [], Counter[str]()
+    for record in records:
+        for number, made in enumerate(record["rounds"], 1):
+            why[made["dropped"] or "kept"] += 1
+            if made["dropped"] is None:
+                messages = [*record["messages"], {"role": "assistant", "content": made["revision"]}]
+                rows.append(
+                    {
+                        "id": f"{record['id']}-r{number}",
+                        "topic": record["topic"],
+                        "messages": messages,
+                        "source": f"revision:{made['key']}",
+                        "meta": {"round": number},
+                    }
+                )
+    total = sum(why.values())
+    counts = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
+    counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
+    share = why["kept"] / total if total else 0.0
+    if not rows or share < settings.keep_at_least:
+        raise CharterError(
+            f"the filter kept {why['kept']} of {total} revisions ({dict(why)}), keep_at_least is "
+            f"{settings.keep_at_least:g}; use a stronger critic, more tokens, or lower keep_at_least"
+        )
+    out.write_jsonl("dialogues.jsonl", rows)
+    out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
+    out.write_json("counts.json", counts | {"kept_share": share})
+    for name, value in counts.items():
+        out.metric(name, value)
+    out.metric("kept_share", share, n=total)
