@@ -82,6 +82,11 @@ def comparisons(
                 "meta": {"voted": pair["voted"]},
             }
         )
+    if not rows:
+        raise CharterError(
+            f"all {len(labelled)} pairs have two equal replies, so there is nothing to compare; "
+            "raise the temperature or give more prompts"
+        )
     counts = {"pairs": len(labelled), "comparisons": len(rows), "dropped_equal": len(labelled) - len(rows)}
-    mean = sum(r["p_chosen"] for r in rows) / len(rows) if rows else 0.5
+    mean = sum(r["p_chosen"] for r in rows) / len(rows)
     return rows, {**{k: float(v) for k, v in counts.items()}, "mean_p_chosen": mean}

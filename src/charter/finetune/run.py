@@ -13,6 +13,7 @@ import torch
 from charter.finetune.gather import Row, gather
 from charter.finetune.settings import Settings
 from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
@@ -70,6 +71,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 def _accumulate(model: Transformer, rows: list[Row], settings: Settings, out: Workspace) -> float:
     """Accumulate the gradient of one optimizer step; returns its loss in nats per assistant token."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows)
+    if total_weight == 0:
+        raise CharterError(f"all dialogues of a step have weight 0 (the first is {rows[0].id}); raise some")
     rows = sorted(rows, key=lambda row: len(row.ids))
     loss = 0.0
     for group in microbatches([len(row.ids) for row in rows], settings.microbatch_tokens):

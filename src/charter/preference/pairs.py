@@ -29,16 +29,24 @@ class Pair:
 
 def share_of(comparison: Comparison, purpose: str) -> float:
     """A number in [0, 1) that depends on the first user turn alone, so that pairs of one prompt stay together."""
+    return int(_digest(comparison, purpose)[:14], 16) / 2**56
+
+
+def cluster_of(comparison: Comparison) -> str:
+    """What pairs of one first user turn have in common: they are not independent."""
+    return _digest(comparison, "cluster")[:12]
+
+
+def _digest(comparison: Comparison, purpose: str) -> str:
     first = next((m["content"] for m in comparison.messages if m["role"] == "user"), "")
-    digest = hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).digest()
-    return int.from_bytes(digest[:7], "big") / 2**56
+    return hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).hexdigest()
 
 
 def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Comparison], list[Comparison]]:
     """Training and held-out comparisons, disjoint in their first user turns.
 
-    `part` takes one half of all prompts (two models of opposite parts share no prompt, in training or held out);
-    without held-out inputs a share of the prompts is kept out.
+    `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
+    inputs a share of the half's prompts is kept out; given ones are measured whole by both.
     """
     rows = [c for i in inputs.many("comparisons") for c in _drawn(i, settings.pairs.limit, seed)]
     answered, refused = (
@@ -65,7 +73,7 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
 def _drawn(source: Input, limit: int, seed: int) -> list[Comparison]:
     rows = read_comparisons(source.folder)
     if limit and limit < len(rows):
-        rows = random.Random(derive_seed(seed, "limit", source.name)).sample(rows, limit)
+        rows = random.Random(derive_seed(seed, "limit", source.id)).sample(rows, limit)
     return rows
 
 

@@ -31,7 +31,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
-from charter.preference.pairs import Pair, encode, order, split
+from charter.preference.pairs import Pair, cluster_of, encode, order, split
 from charter.preference.settings import Settings
 
 
@@ -102,7 +102,7 @@ def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
 
 
 def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """One kept row a held-out pair; its id is the cluster: pairs of one first user turn share it."""
+    """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share."""
     found = model.score(
         [(p.comparison.messages, (p.comparison.chosen, p.comparison.rejected)) for p in pairs]
     )
@@ -111,7 +111,8 @@ def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str
         lengths = [len(reply) for reply in pair.item.replies]
         rows.append(
             {
-                "id": pair.comparison.id,
+                "id": cluster_of(pair.comparison),
+                "pair": pair.comparison.id,
                 "axis": pair.comparison.axis,
                 "source": pair.comparison.source,
                 "chosen_score": chosen,

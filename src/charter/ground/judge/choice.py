@@ -84,9 +84,15 @@ def _first_option(
     replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
     shares = []
     for votes in replies:
-        letters = [m.group(1) for v in votes if (m := re.search(r"\b\(?([AB])\b", v.text))]
+        letters = [letter for v in votes if (letter := _voted_letter(v.text))]
         shares.append(letters.count("A") / len(letters) if letters else 0.5)
     return shares, True
+
+
+def _voted_letter(text: str) -> str | None:
+    """The option that a sampled answer names: "(A)" anywhere, or a bare letter at its start."""
+    found = re.search(r"\(([AB])\)", text) or re.match(r"\W*([AB])(?:\W|$)(?!\w)", text)
+    return found.group(1) if found else None
 
 
 def _after_thought(
