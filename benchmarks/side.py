@@ -178,7 +178,8 @@ def _report(comparison: Comparison, options: argparse.Namespace, runs: Mapping[s
     print_table(table)
     print()
     for row in judged:
-        aim = "" if row["met"] is None else f" (aim {row['aim']:.3g}: {'met' if row['met'] else 'missed'})"
+        judgement = f" (aim {row['aim']:.3g}: {'met' if row['met'] else 'missed'})"
+        aim = "" if row["met"] is None or options.quick else judgement
         against = f"x against {row['peer']}" if row["peer"] else ""
         print(f"{row['what']}: {row['figure']} {row['value']:.2f}{against}{aim}")
     if options.quick:

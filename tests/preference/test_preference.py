@@ -70,7 +70,7 @@ def test_the_product_is_a_classifier_whose_kept_rows_it_reproduces(inputs: Input
     model = PreferenceModel.open(out.path)
     by_id = {row["id"]: row for row in ROWS}
     for row in rows:
-        source = by_id[row["id"]]
+        source = by_id[row["pair"]]
         found = model.score([(source["messages"], (source["chosen"], source["rejected"]))])[0]
         assert [row["chosen_score"], row["rejected_score"]] == pytest.approx(found, abs=1e-4)
         assert row["correct"] == (row["chosen_score"] > row["rejected_score"])
