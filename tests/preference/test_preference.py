@@ -14,9 +14,10 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.text.dialogue import Comparison, user
+from charter.ground.text.template import Template
 from charter.preference import run as room
 from charter.preference.ladder import rungs
-from charter.preference.pairs import share_of, split
+from charter.preference.pairs import encode, order, share_of, split
 from charter.preference.run import ranked_right
 from charter.preference.settings import Lora, Pairs, Settings
 from toys import comparison
@@ -101,6 +102,26 @@ def test_the_first_loss_is_the_soft_labels_cross_entropy_by_axis_weight(
         )
         total, weight = total + own * loss.item(), weight + own
     assert read_log(path)[0]["loss"] == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_replies_to_one_prompt_are_ranked_in_one_step(checkpoints: Path) -> None:
+    first, second, other = (
+        Comparison("a", (user("Why is it so?"),), "Good.", "Middling."),
+        Comparison("b", (user("Why is it so?"),), "Middling.", "Bad.", axis="honest"),
+        Comparison("c", (user("Where is it?"),), "There.", "Nowhere."),
+    )
+    template = Template(toys.tokenizer(), toys.tokenizer().template)
+    settings = SETTINGS.model_copy(update={"axis_weights": {"honest": 2.0}, "batch": 2})
+    ranked, alone = encode(settings, template, [first, other, second])
+    assert ranked.texts == ("Good.", "Middling.", "Bad.") and len(ranked.item.replies) == 3
+    assert [(p.comparison, p.chosen, p.rejected, p.weight) for p in ranked.pairs] == [
+        (first, 0, 1, 1.0),
+        (second, 1, 2, 2.0),
+    ]
+    assert [p.comparison for p in alone.pairs] == [other]
+    steps = order([ranked, alone, alone, alone], settings, 3)
+    assert sum(len(r.pairs) for step in steps for r in step) == 5
+    assert all(sum(len(r.pairs) for r in step[:-1]) < 2 for step in steps)
 
 
 def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.fitness import FIXED_REPLY
@@ -35,6 +36,24 @@ def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:
     return replace(
         c, id=f"{c.id}-fixed-{letter}", chosen=chosen, rejected=rejected, source=f"{c.source}+fixed"
     )
+
+
+def revised(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
+    """What critique made of a draft is better than the draft: one pair a transcript, its last revision chosen."""
+    return [
+        Comparison(
+            f"{t['id']}-revised",
+            tuple(t["messages"]),
+            t["rounds"][-1]["revision"],
+            t["draft"],
+            1.0,
+            "harmless",
+            "authored+revised",
+            t.get("topic", ""),
+        )
+        for t in transcripts
+        if t["rounds"]
+    ]
 
 
 def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: int) -> list[Comparison]:

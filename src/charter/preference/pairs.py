@@ -1,8 +1,13 @@
-"""Pairs for a preference model: read, split by first user turn, encoded behind one shared prompt."""
+"""Pairs for a preference model: read, split by first user turn, ranked and encoded behind their shared prompt.
+
+All pairs of one prompt stand in one optimizer step, behind one pass over the prompt and each reply (Ouyang 2022,
+2203.02155, section 3.5): a reply that wins one pair and loses another is pulled both ways at once.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +16,35 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Comparison
+from charter.ground.text.dialogue import Comparison, Message
+from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.preference.ladder import contrasts, rungs
+from charter.preference.ladder import contrasts, revised, rungs
 from charter.preference.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A comparison and its tokens: replies[0] is the chosen one."""
+    """A comparison within a ranking: where its two replies stand there, and the loss weight of its axis."""
 
     comparison: Comparison
-    item: Item
+    chosen: int
+    rejected: int
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One prompt, its distinct replies in tokens, and the pairs among them."""
+
+    item: Item
+    texts: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.pairs[0].comparison.messages
 
 
 def share_of(comparison: Comparison, purpose: str) -> float:
@@ -53,6 +73,7 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
         [d for i in inputs.many(role) for d in read_dialogues(i.folder)] for role in ("answered", "refused")
     )
     rows += contrasts(answered, refused, seed)
+    rows += [c for i in inputs.many("transcripts") for c in revised(read_transcripts(i.folder))]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
         rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]
@@ -77,23 +98,37 @@ def _drawn(source: Input, limit: int, seed: int) -> list[Comparison]:
     return rows
 
 
-def encode(settings: Settings, template: Template, rows: Sequence[Comparison]) -> list[Pair]:
-    """Tokens of each pair within the context, with the weight of its axis."""
-    return [
-        Pair(
-            c,
-            encode_item(template, c.messages, (c.chosen, c.rejected), settings.context),
-            settings.axis_weights.get(c.axis, 1.0),
-        )
-        for c in rows
-    ]
+def encode(settings: Settings, template: Template, rows: Sequence[Comparison]) -> list[Ranking]:
+    """Comparisons gathered by prompt, in the order of their first, as tokens within the context."""
+    gathered: dict[str, list[Comparison]] = {}
+    for c in rows:
+        gathered.setdefault(json.dumps(c.messages), []).append(c)
+    return [_ranking(settings, template, members) for members in gathered.values()]
 
 
-def order(pairs: Sequence[Pair], settings: Settings, seed: int) -> list[list[Pair]]:
-    """Optimizer steps over all epochs, each epoch shuffled anew."""
-    steps: list[list[Pair]] = []
+def _ranking(settings: Settings, template: Template, members: Sequence[Comparison]) -> Ranking:
+    texts = tuple(dict.fromkeys(text for c in members for text in (c.chosen, c.rejected)))
+    place = {text: at for at, text in enumerate(texts)}
+    return Ranking(
+        encode_item(template, members[0].messages, texts, settings.context),
+        texts,
+        tuple(
+            Pair(c, place[c.chosen], place[c.rejected], settings.axis_weights.get(c.axis, 1.0))
+            for c in members
+        ),
+    )
+
+
+def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
+    """Optimizer steps over all epochs, each epoch shuffled anew; a step takes rankings until it has its pairs."""
+    steps: list[list[Ranking]] = []
     for epoch in range(settings.epochs):
-        shuffled = list(pairs)
+        shuffled = list(rankings)
         random.Random(derive_seed(seed, "order", epoch)).shuffle(shuffled)
-        steps += [shuffled[at : at + settings.batch] for at in range(0, len(shuffled), settings.batch)]
+        full = True
+        for ranking in shuffled:
+            if full:
+                steps.append([])
+            steps[-1].append(ranking)
+            full = sum(len(r.pairs) for r in steps[-1]) >= settings.batch
     return steps

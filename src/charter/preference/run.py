@@ -1,12 +1,13 @@
 """Preference model: a scalar score on the last token of a reply, trained on soft labels (Bai 2022a, section 2.3).
 
-Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); chosen and rejected stand behind one
-shared prompt, which is computed once. Step loss = weighted mean over pairs, whatever the microbatches.
+Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); all replies to a prompt stand behind
+it in one pass. Step loss = weighted mean over pairs, whatever the microbatches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
-from charter.preference.pairs import Pair, cluster_of, encode, order, split
+from charter.preference.pairs import Ranking, cluster_of, encode, order, split
 from charter.preference.settings import Settings
 
 
@@ -50,10 +51,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
     done, _ = saver.load()
     out.log_truncate(done)
+    seen = sum(_pairs(step) for step in steps[:done])
     with out.progress("preference", len(steps), done) as bar:
         for step in range(done, len(steps)):
             loss, accuracy = _accumulate(model, head, steps[step], settings, out)
-            names = [pair.comparison.id for pair in steps[step]]
+            names = [pair.comparison.id for ranking in steps[step] for pair in ranking.pairs]
             check_finite(loss, "loss", step, names)
             share = lr_at(step, len(steps), 1.0, settings.warmup, settings.schedule)
             norm = update(optimizer, share, settings.clip)
@@ -62,38 +64,51 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
                 found = heldout_rows(PreferenceModel(model, head, template, out.device), heldout)
                 row["heldout_accuracy"] = sum(r["correct"] for r in found) / max(1, len(found))
-            out.log(step=step, pairs=(step + 1) * settings.batch, grad_norm=norm, **row)
+            seen += len(names)
+            out.log(step=step, pairs=seen, grad_norm=norm, **row)
             saver.maybe(step + 1)
             bar.advance(1, loss=loss, accuracy=accuracy)
     if settings.lora:
         merge_lora(model)
     save_preference(model, head, tokenizer, out.path)
     _measure(PreferenceModel(model, head, template, out.device), heldout, inputs, out)
-    out.write_json("counts.json", {"train_pairs": len(train), "heldout_pairs": len(heldout)})
-    out.metric("train_pairs", len(train))
-    out.metric("heldout_pairs", len(heldout))
+    counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
+    out.write_json("counts.json", counts)
+    for name, count in counts.items():
+        out.metric(name, count)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/pair")
 
 
 def _accumulate(
-    model: Transformer, head: ScoreHead, pairs: list[Pair], settings: Settings, out: Workspace
+    model: Transformer, head: ScoreHead, rankings: list[Ranking], settings: Settings, out: Workspace
 ) -> tuple[float, float]:
     """Accumulate one step's gradient; returns its loss in nats per pair and the share of pairs ranked right."""
+    pairs = [pair for ranking in rankings for pair in ranking.pairs]
     total_weight = sum(pair.weight for pair in pairs)
     loss, right = 0.0, 0
-    for group in microbatches([pair.item.tokens for pair in pairs], settings.microbatch_tokens):
-        members = [pairs[i] for i in group]
+    for group in microbatches([ranking.item.tokens for ranking in rankings], settings.microbatch_tokens):
+        members = [rankings[i] for i in group]
         with autocast(out.device, out.precision):
-            scores_R = forward_scores(model, head, [pair.item for pair in members], out.device)
-        p_B = torch.tensor([pair.comparison.p_chosen for pair in members], device=out.device)
-        weight_B = torch.tensor([pair.weight / total_weight for pair in members], device=out.device)
-        part = (preference_loss(scores_R[0::2], scores_R[1::2], p_B) * weight_B).sum()
-        loss += backward(part)
+            scores_R = forward_scores(model, head, [ranking.item for ranking in members], out.device)
+        ends = accumulate(len(ranking.texts) for ranking in members)
+        duels = [
+            (pair, end - len(ranking.texts) + pair.chosen, end - len(ranking.texts) + pair.rejected)
+            for ranking, end in zip(members, ends, strict=True)
+            for pair in ranking.pairs
+        ]
+        p_B = torch.tensor([pair.comparison.p_chosen for pair, _, _ in duels], device=out.device)
+        weight_B = torch.tensor([pair.weight / total_weight for pair, _, _ in duels], device=out.device)
+        chosen_B, rejected_B = scores_R[[c for _, c, _ in duels]], scores_R[[r for _, _, r in duels]]
+        loss += backward((preference_loss(chosen_B, rejected_B, p_B) * weight_B).sum())
         right += sum(
             ranked_right(pair.comparison.p_chosen, *scores)
-            for pair, scores in zip(members, scores_R.view(-1, 2).tolist(), strict=True)
+            for (pair, _, _), *scores in zip(duels, chosen_B.tolist(), rejected_B.tolist(), strict=True)
         )
     return loss, right / len(pairs)
+
+
+def _pairs(rankings: Sequence[Ranking]) -> int:
+    return sum(len(ranking.pairs) for ranking in rankings)
 
 
 def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
@@ -101,33 +116,33 @@ def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
     return chosen > rejected if p_chosen >= 0.5 else rejected > chosen
 
 
-def heldout_rows(model: PreferenceModel, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def heldout_rows(model: PreferenceModel, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share."""
-    found = model.score(
-        [(p.comparison.messages, (p.comparison.chosen, p.comparison.rejected)) for p in pairs]
-    )
+    found = model.score([(ranking.messages, ranking.texts) for ranking in rankings])
     rows = []
-    for pair, (chosen, rejected) in zip(pairs, found, strict=True):
-        lengths = [len(reply) for reply in pair.item.replies]
-        rows.append(
-            {
-                "id": cluster_of(pair.comparison),
-                "pair": pair.comparison.id,
-                "axis": pair.comparison.axis,
-                "source": pair.comparison.source,
-                "chosen_score": chosen,
-                "rejected_score": rejected,
-                "p_chosen": pair.comparison.p_chosen,
-                "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
-                "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
-                "chosen_tokens": lengths[0],
-                "rejected_tokens": lengths[1],
-            }
-        )
+    for ranking, given in zip(rankings, found, strict=True):
+        for pair in ranking.pairs:
+            chosen, rejected = given[pair.chosen], given[pair.rejected]
+            lengths = [len(ranking.item.replies[at]) for at in (pair.chosen, pair.rejected)]
+            rows.append(
+                {
+                    "id": cluster_of(pair.comparison),
+                    "pair": pair.comparison.id,
+                    "axis": pair.comparison.axis,
+                    "source": pair.comparison.source,
+                    "chosen_score": chosen,
+                    "rejected_score": rejected,
+                    "p_chosen": pair.comparison.p_chosen,
+                    "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
+                    "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
+                    "chosen_tokens": lengths[0],
+                    "rejected_tokens": lengths[1],
+                }
+            )
     return rows
 
 
-def _measure(model: PreferenceModel, heldout: Sequence[Pair], inputs: Inputs, out: Workspace) -> None:
+def _measure(model: PreferenceModel, heldout: Sequence[Ranking], inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl("samples/heldout_pairs.jsonl", heldout_rows(model, heldout))
     gate = fitness(model.score, read_triples(inputs.one("fitness").folder))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)

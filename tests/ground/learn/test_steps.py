@@ -14,6 +14,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.optimizer import adamw, parameters_of
 from charter.ground.learn.schedule import lr_at
 from charter.ground.learn.step import autocast, check_finite, update
+from charter.ground.model.linear import linear
 from charter.ground.text.packing import microbatches
 
 
@@ -132,6 +133,7 @@ def test_autocast_only_where_asked() -> None:
         assert (a @ a).dtype == torch.float32
     with autocast("cpu", "bfloat16"):
         assert (a @ a).dtype == torch.bfloat16
+        assert linear(a, a).dtype == torch.bfloat16  # the decoder's own product too
 
 
 def test_microbatches_by_hand() -> None:

@@ -19,7 +19,9 @@ _ONEDNN: bool = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_poin
 
 
 def _onednn(x: Tensor, weight: Tensor) -> bool:
-    return _ONEDNN and x.dtype is torch.float32 and weight.dtype is torch.float32 and x.device.type == "cpu"
+    """Whether the product is oneDNN's by our own hand; under autocast torch takes it there in bfloat16 itself."""
+    exact = x.dtype is torch.float32 and weight.dtype is torch.float32 and x.device.type == "cpu"
+    return _ONEDNN and exact and not torch.is_autocast_enabled("cpu")
 
 
 def product(x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None) -> Tensor:
