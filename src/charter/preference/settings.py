@@ -19,7 +19,7 @@ ROLES = {
     "heldout": Role(kind="comparisons", many=True, required=False),
     "answered": Role(kind="dialogues", many=True, required=False),
     "refused": Role(kind="dialogues", many=True, required=False),
-    "transcripts": Role(kind="transcripts", many=True, required=False),
+    "transcripts": Role(kind="dialogues", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
 }
 

@@ -104,6 +104,21 @@ class Actor:
                 for reply, value in zip(episode.replies, scores, strict=True):
                     reply.heldout = value
 
+    def old_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
+        """log pi of every reply token before the round's updates, [N].
+
+        In float32 sampling's own. In bfloat16 they are made once more, as training makes them: rounding alone would
+        move many ratios beyond the clip.
+        """
+        if self.precision == "float32":
+            return self._sampled(episodes)
+        with torch.no_grad():
+            return self._logprobs(self.model, episodes)
+
+    def _sampled(self, episodes: Sequence[Episode]) -> Tensor:
+        kept = [p for reply in all_replies(episodes) for p in reply.log_probs]
+        return torch.tensor(kept, device=self.device)
+
     def reference_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
         """log pi_0 of every reply token, [N]."""
         off = adapter_off(self.model) if self.reference is None else nullcontext()
@@ -139,10 +154,10 @@ class Actor:
                 for reply in (next(replies) for e in members for _ in e.replies):
                     reply.values, flat = flat[: len(reply.ids)], flat[len(reply.ids) :]
 
-    def check_ratio_one(self, episodes: Sequence[Episode], old_N: Tensor) -> None:
+    def check_ratio_one(self, episodes: Sequence[Episode]) -> None:
         """Before the first update sampling and training must agree on every log-probability: ratio 1."""
         with torch.no_grad():
-            gap = float((self._logprobs(self.model, episodes) - old_N).abs().max())
+            gap = float((self._logprobs(self.model, episodes) - self._sampled(episodes)).abs().max())
         limit = RATIO_TOLERANCE if self.precision == "float32" else 0.5
         if gap > limit:
             raise CharterError(

@@ -35,7 +35,7 @@ def targets_of(
     """Frozen figures of a round. KL is estimated on the samples: log pi(token) - log pi_0(token)."""
     replies = all_replies(episodes)
     lengths = [len(r.ids) for r in replies]
-    old_N = torch.tensor([p for r in replies for p in r.log_probs], device=actor.device)
+    old_N = actor.old_logprobs(episodes)
     values_N = torch.tensor([v for r in replies for v in r.values], device=actor.device)
     reference_N = actor.reference_logprobs(episodes)
     kl_N = old_N - reference_N

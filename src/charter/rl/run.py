@@ -48,7 +48,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             scores = [scale.apply(r.score) if settings.whiten_scores else r.score for r in replies]
             targets = targets_of(episodes, scores, coefficient, settings, actor)
             if step == 0:
-                actor.check_ratio_one(episodes, targets.old)
+                actor.check_ratio_one(episodes)
             figures = _learn(actor, episodes, targets, settings, step, out.seed)
             kl = float(targets.kl.sum()) / len(replies)
             out.log(step=step, **watch(episodes, targets, figures, settings), kl_coefficient=coefficient)
