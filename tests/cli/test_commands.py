@@ -124,6 +124,8 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
         (("data", "import", "none", "--to", "x"), "there is no file none"),
         (("data", "import", "mine.jsonl", "--to", "mine.jsonl"), "--to must name another file"),
         (("data", "import", "mine.jsonl", "--to", "no/x.jsonl"), "there is no folder no"),
+        (("data", "export", "none", "--to", "x", "--form", "trl"), "there is no file none"),
+        (("data", "export", "mine.jsonl", "--to", "x.jsonl", "--form", "hh"), "holds dialogues"),
         (("constitution", "check", "none"), "none"),
     ],
 )
@@ -149,7 +151,7 @@ def test_a_disk_that_refuses_is_one_line(
     assert "made: resumed" in charter("run", "recipe.yaml")[2]
 
 
-def test_data_check_and_import(charter: Charter, tmp_path: Path) -> None:
+def test_data_check_import_and_export(charter: Charter, tmp_path: Path) -> None:
     (tmp_path / "hh.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
     code, out, err = charter("data", "import", "hh.jsonl.gz", "--to", "c.jsonl")
     assert (code, err) == (0, "") and out.startswith("c.jsonl: 1 comparisons")
@@ -160,6 +162,10 @@ def test_data_check_and_import(charter: Charter, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "messages": turns}) + "\n")
     assert "1 dialogues" in charter("data", "check", "d.jsonl")[1]
     assert "1 prompts" in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
+    assert charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")[1].endswith("form hh\n")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == HH
+    charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"messages": turns}
     (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "hello"}\n')
     assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 texts, 5 characters\n"
     (tmp_path / "bad.jsonl").write_text(PROMPT + "{broken\n")

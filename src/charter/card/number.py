@@ -7,7 +7,7 @@ notes each number shown (they become card.json) and refuses bare figures, so tha
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -193,8 +193,3 @@ class Ledger:
     def source(self, number: Number) -> Markup:
         """Where it comes from, as a title: step and file."""
         return Markup("{}").format("; ".join(f"{s.step}/{s.file}" for s in self.note(number).sources))
-
-
-def renamed(number: Number, key: str) -> Number:
-    """The same number under another key."""
-    return replace(number, key=key)

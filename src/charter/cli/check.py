@@ -12,21 +12,32 @@ from charter.cli.launch import relaunch
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.recognise import kind_of_file
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
+from charter.ground.text.jsonl import write_jsonl
 from charter.ground.text.records import (
     files_of,
     read_comparisons,
     read_dialogues,
     read_texts,
+    to_hh,
+    to_trl,
     write_comparisons,
     write_dialogues,
 )
 from charter.runner.rooms import room_tool
 from charter.runner.show import find_run
+
+
+class Form(StrEnum):
+    """Columns of other tools that rows can be written in."""
+
+    trl = "trl"
+    hh = "hh"
 
 
 class DataKind(StrEnum):
@@ -73,14 +84,39 @@ def data_import(
     kind: Kind = None,
 ) -> None:
     """Turn HH-RLHF text or TRL columns into charter's rows."""
+    rows, dropped = read_rows(_between(file, to), kind)
+    write_rows(to, rows)
+    print(f"{to}: {describe(rows)}{dropped}")
+
+
+def data_export(
+    file: DataFile,
+    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")],
+    form: Annotated[Form, typer.Option("--form", help="trl: TRL's columns; hh: HH-RLHF's transcripts.")],
+    kind: Kind = None,
+) -> None:
+    """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
+    rows, dropped = read_rows(_between(file, to), kind)
+    if form is Form.hh:
+        pairs = [row for row in rows if isinstance(row, Comparison)]
+        if len(pairs) < len(rows):
+            raise CharterError(
+                f"{file} holds dialogues, and HH-RLHF's form is one of comparisons; use --form trl"
+            )
+        write_jsonl(to, map(to_hh, pairs))
+    else:
+        write_jsonl(to, map(to_trl, rows))
+    print(f"{to}: {describe(rows)}{dropped}, in the form {form.value}")
+
+
+def _between(file: str, to: Path) -> Path:
+    """The file to read, when `to` can be written beside it."""
     path = find_rows(file)
     if to.exists() and to.resolve() == path.resolve():
         raise CharterError("--to must name another file than the one that is read")
-    rows, dropped = read_rows(path, kind)
     if not to.parent.is_dir():
         raise CharterError(f"there is no folder {to.parent}; make it first")
-    write_rows(to, rows)
-    print(f"{to}: {describe(rows)}{dropped}")
+    return path
 
 
 def find_rows(name: str) -> Path:
@@ -89,9 +125,10 @@ def find_rows(name: str) -> Path:
         return fetch(pin(name, "dataset"))
     if name.startswith(("data:", "shipped:")) and (path := resolve(name).path) is not None:
         return path
-    if not Path(name).is_file():
+    path = Path(name)
+    if not path.is_file() and not (path / MANIFEST).is_file():
         raise CharterError(f"there is no file {name}")
-    return Path(name)
+    return path
 
 
 Rows = list[Dialogue] | list[Comparison]
@@ -100,7 +137,8 @@ Rows = list[Dialogue] | list[Comparison]
 def read_rows(file: Path, kind: DataKind | None) -> tuple[Rows, str]:
     """Reads rows as the asked kind, or as what they look like; and says what was left out, and why."""
     if kind is None:
-        first = files_of(file, "comparisons")[0]
+        name = read_manifest(file).kind if (file / MANIFEST).is_file() else "comparisons"
+        first = files_of(file, name)[0]
         kind = DataKind.comparisons if kind_of_file(first) == "comparisons" else DataKind.dialogues
     if kind is DataKind.comparisons:
         dropped: Counter[str] = Counter()

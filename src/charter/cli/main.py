@@ -45,7 +45,10 @@ def make_app() -> typer.Typer:
     app.command("doctor")(doctor.doctor)
     groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "constitution": ("Constitutions.", {"check": check.constitution_check}),
-        "data": ("Files of rows.", {"check": check.data_check, "import": check.data_import}),
+        "data": (
+            "Files of rows.",
+            {"check": check.data_check, "import": check.data_import, "export": check.data_export},
+        ),
         "card": ("Model cards.", {"verify": check.card_verify}),
     }
     for group, (text, commands) in groups.items():

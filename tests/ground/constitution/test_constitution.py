@@ -1,6 +1,5 @@
 """Reading, checking and drawing principles."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +108,10 @@ def test_the_shipped_constitution_has_nothing_to_warn_of() -> None:
     assert len(shipped().critiques) >= PAPER_COUNT and len(shipped().comparisons) >= PAPER_COUNT
 
 
-def test_draws_follow_tags_and_seed(tmp_path: Path) -> None:
+def test_tags_choose_principles(tmp_path: Path) -> None:
     c = load(write(tmp_path / "c.yaml", GOOD))
-    assert {c.draw_critique(random.Random(n)).key for n in range(20)} == {"harm", "dull"}
-    assert {c.draw_critique(random.Random(n), ["helpful"]).key for n in range(20)} == {"dull"}
-    assert c.draw_comparison(random.Random(0), {"evasion"}).key == "less"
+    assert {p.key for p in c.critiques_tagged()} == {"harm", "dull"}
+    assert {p.key for p in c.critiques_tagged(["helpful"])} == {"dull"}
+    assert [p.key for p in c.comparisons_tagged({"evasion"})] == ["less"]
     with pytest.raises(CharterError, match=r"no principle has a tag of \['honest'\]; the tags are"):
-        c.draw_comparison(random.Random(0), {"honest"})
+        c.comparisons_tagged({"honest"})

@@ -11,13 +11,11 @@ from charter.ground.constitution.lessons import (
     choice_lesson,
     choice_lessons,
     critique_lessons,
-    thought_lesson,
 )
 from charter.ground.constitution.wording import (
     answer_messages,
     choice_messages,
     critique_messages,
-    hhh_messages,
     revision_messages,
     thought_messages,
 )
@@ -113,11 +111,6 @@ def test_thoughts_come_before_the_letter() -> None:
     assert answer_messages(asked, "")[-1] == assistant(f"{opener}\n\nThe answer is:")
 
 
-def test_the_hhh_question_is_a_choice() -> None:
-    (question, opening) = hhh_messages(TALK, "one", "two")
-    assert "helpful, honest and harmless" in question["content"] and opening == assistant("The answer is:")
-
-
 def test_critique_lessons_are_what_is_asked() -> None:
     transcripts = read_transcripts(DATA / "critiques.train.jsonl")
     constitution = shipped()
@@ -177,13 +170,3 @@ def test_one_order_favours_neither_letter() -> None:
     assert choice_lessons(pairs, shipped(), orders=0) == []
     with pytest.raises(CharterError, match="0, 1 or 2 orders"):
         choice_lessons(pairs, shipped(), orders=3)
-
-
-def test_thought_lessons_are_what_is_asked() -> None:
-    shot = read_shots(DATA / "comparison_shots.jsonl")[0]
-    lesson = thought_lesson(shot, shipped())
-    principle = shipped().comparison(shot["key"]).principle
-    asked = thought_messages(shot["messages"], shot["first"], shot["second"], principle)
-    concluded = answer_messages(asked, shot["thought"])
-    assert lesson.messages[:-1] == tuple(asked[:-1])
-    assert lesson.messages[-1]["content"] == f"{concluded[-1]['content']} ({shot['answer']})"

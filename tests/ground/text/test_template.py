@@ -18,7 +18,6 @@ def test_claude_2023_is_the_form_of_the_api() -> None:
     assert text == "Be brief.\n\nHuman: hi\n\nAssistant: hello<|im_end|>\n\nHuman: bye\n\nAssistant:"
     prompt, reply = ours.encode_reply(messages, "Good bye.")
     assert OWN.decode(reply, skip_special=False) == " Good bye.<|im_end|>"
-    assert ours.decode_reply(reply) == "Good bye."
     assert prompt == ours.encode_prompt(messages)
 
 
@@ -101,11 +100,6 @@ def test_a_reply_that_would_merge_with_its_header_is_tokenised_by_itself() -> No
         prompt, answer = ours.encode_reply([user("q")], reply)
         assert prompt == ours.encode_prompt([user("q")])
         assert OWN.decode(answer, skip_special=False) == reply + "<|im_end|>"
-
-
-def test_the_template_is_saved_with_its_tokenizer() -> None:
-    assert Template(OWN, OWN.template).tokenizer_with_template() is OWN
-    assert Template(OWN, CLAUDE_2023).tokenizer_with_template().template == CLAUDE_2023
 
 
 def test_results_are_the_callers_own() -> None:

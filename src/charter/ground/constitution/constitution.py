@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,14 +70,6 @@ class Constitution:
     def comparisons_tagged(self, tags: Collection[str] = ()) -> list[ComparisonPrinciple]:
         """Comparison principles with any of the tags; without tags all. Raises CharterError for none."""
         return tagged(self.comparisons, tags)
-
-    def draw_critique(self, rng: random.Random, tags: Collection[str] = ()) -> CritiquePrinciple:
-        """One critique principle at random, as in each step of critique and revision."""
-        return rng.choice(self.critiques_tagged(tags))
-
-    def draw_comparison(self, rng: random.Random, tags: Collection[str] = ()) -> ComparisonPrinciple:
-        """One comparison principle at random, as for each comparison."""
-        return rng.choice(self.comparisons_tagged(tags))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ from charter.ground.constitution.wording import (
     choice_messages,
     critique_shots,
     critique_turns,
-    thought_answer,
-    thought_messages,
 )
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant
 
@@ -114,14 +112,3 @@ def choice_lessons(
         for order in ORDERS if orders == 2 else turned[:orders]:
             lessons.append(choice_lesson(c, draw.principle(c), order, shots))
     return lessons
-
-
-def thought_lesson(shot: Mapping[str, Any], constitution: Constitution) -> Dialogue:
-    """A worked choice as a lesson in reasoning before the letter (rows of `comparison_shots`)."""
-    principle = constitution.comparison(shot["key"])
-    asked = thought_messages(shot["messages"], shot["first"], shot["second"], principle.principle)
-    return Dialogue(
-        f"{shot['id']}-thought",
-        (*asked[:-1], assistant(thought_answer(shot["thought"], shot["answer"]))),
-        source=f"thought:{principle.key}",
-    )

@@ -129,13 +129,6 @@ def answer_messages(asked: Sequence[Message], thought: str) -> list[Message]:
     return [*asked[:-1], assistant(f"{_opened(kept)}\n\n{ANSWER}")]
 
 
-def hhh_messages(
-    messages: Sequence[Message], first: str, second: str, shots: Sequence[Mapping[str, Any]] = ()
-) -> list[Message]:
-    """The choice of the HHH evaluation: which of two replies is more helpful, honest and harmless."""
-    return choice_messages(messages, first, second, HHH_QUESTION, shots)
-
-
 def choice_question(messages: Sequence[Message], first: str, second: str, principle: str) -> Message:
     """The user's turn of a choice."""
     options = "\n".join(f"{o} [[[{r.strip()}]]]" for o, r in zip(OPTIONS, (first, second), strict=True))

@@ -122,21 +122,6 @@ class Template:
             return prompt_ids, ids[len(prompt_ids) :]
         return prompt_ids, self._tokens(text[len(prompt) :], spelled, first=False)[0]
 
-    def decode_reply(self, ids: Sequence[int]) -> str:
-        """Text of a sampled reply without its end token and what the template itself puts around a reply."""
-        kept = list(ids)
-        while kept and kept[-1] in self.tokenizer.ends:
-            kept.pop()
-        return self.tokenizer.decode(kept).removeprefix(self._lead).removesuffix(self._gap)
-
-    def tokenizer_with_template(self) -> Tokenizer:
-        """The tokenizer with this template, to save beside a model trained with it."""
-        return (
-            self.tokenizer
-            if self.tokenizer.template == self.jinja
-            else self.tokenizer.with_template(self.jinja)
-        )
-
     def _render(self, turns: Turns, prompt: bool) -> str:
         messages = [{"role": role, "content": content} for role, content in turns]
         return render(self.jinja, messages, {**self._variables, "add_generation_prompt": prompt})
