@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 import toys
 from charter.feedback import run as room
-from charter.feedback.labels import fitting, label_weight
+from charter.feedback.labels import label_weight
 from charter.feedback.settings import Settings, Thought
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.constitution.constitution import fitting
 from charter.ground.constitution.constitution import shipped as shipped_constitution
 from charter.ground.constitution.wording import OPTIONS
 from charter.ground.settings.sources import shipped

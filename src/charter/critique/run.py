@@ -20,18 +20,16 @@ from charter.ground.constitution.wording import critique_messages, revision_mess
 from charter.ground.generate.assistant import Assistant, open_assistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.exhibits import read_transcripts
-from charter.ground.text.records import read_dialogues
+from charter.ground.text.records import read_prompts
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompt and kept revision, all rounds), transcripts.jsonl, counts.json."""
     principles = load(inputs.one("constitution").folder).critiques_tagged(settings.tags)
     shots = read_transcripts(inputs.one("shots").folder)[: settings.shots]
-    prompts = [prompt_of(d) for source in inputs.many("prompts") for d in read_dialogues(source.folder)]
-    if settings.limit and settings.limit < len(prompts):
-        prompts = random.Random(derive_seed(out.seed, "limit")).sample(prompts, settings.limit)
+    prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
 
     records = _all_drafts(settings, prompts, inputs, out)
     critic = open_assistant(inputs.one("critic"), out.device)

@@ -8,17 +8,12 @@ from typing import Any
 
 from charter.feedback.settings import Settings
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple
+from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
 from charter.ground.generate.assistant import Assistant
 from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.intervals import wilson
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison
-
-
-def fitting(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
-    """Principles tagged with the axis of a comparison, or all of them where none is."""
-    return [p for p in principles if axis in p.tags] or list(principles)
 
 
 def known_rows(

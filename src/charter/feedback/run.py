@@ -20,18 +20,16 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.choice import How, Question, choose, clamp
 from charter.ground.measure.metrics import scores
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.exhibits import read_shots
-from charter.ground.text.records import read_comparisons, read_dialogues
+from charter.ground.text.records import read_comparisons, read_prompts
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: comparisons.jsonl with soft labels; samples/known_pairs.jsonl behind the labeller's accuracy."""
     principles = load(inputs.one("constitution").folder).comparisons
     how = _how(settings, read_shots(inputs.one("shots").folder)[: settings.shots], out.seed)
-    prompts = [prompt_of(d) for source in inputs.many("prompts") for d in read_dialogues(source.folder)]
-    if settings.limit and settings.limit < len(prompts):
-        prompts = random.Random(derive_seed(out.seed, "limit")).sample(prompts, settings.limit)
+    prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
 
     pairs = _all_pairs(settings, prompts, inputs, out)
     labeller = open_assistant(inputs.one("labeller"), out.device)

@@ -65,8 +65,9 @@ class Actor:
         heldout = inputs.optional("heldout_reward")
         self.heldout = PreferenceModel.open(heldout.folder, out.device) if heldout else None
         replies = settings.rollout.prompts * settings.rollout.replies
-        self.engine = Engine(self.model, self.tokenizer, slots=min(64, replies), probe=self._probe)
-        self.engine.ends |= {self.template.end_id}
+        self.engine = Engine(
+            self.model, self.tokenizer, min(64, replies), probe=self._probe, ends=[self.template.end_id]
+        )
 
     def _probe(self, hidden_SD: Tensor) -> Tensor:
         values_S: Tensor = self.value_head(hidden_SD)

@@ -16,7 +16,6 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import documents
 from charter.ground.text.dialogue import assistant, user
-from charter.ground.text.template import CLAUDE_2023, Template
 
 PLAIN = [user("Name the capital of Peru.")]
 OPENED = [user("Is fire hot or cold?"), assistant("The answer is:")]
@@ -68,12 +67,15 @@ def test_items_are_scored_the_same_together_and_alone(local: LocalAssistant) -> 
         assert local.score([item])[0] == pytest.approx(found, abs=1e-4)
 
 
-def test_the_end_of_turn_of_the_template_ends_replies() -> None:
-    model, tokenizer = toys.model(0), toys.tokenizer().with_template(CLAUDE_2023)
-    template = Template(tokenizer, tokenizer.template)
-    engine = Engine(model, tokenizer, 2)
-    engine.ends = frozenset()
-    assert LocalAssistant(engine, template).engine.ends == {template.end_id}
+def test_the_end_of_turn_of_the_template_ends_replies(tmp_path: Path) -> None:
+    model, tokenizer, how = toys.model(0), toys.tokenizer(), Sampling(max_tokens=4)
+    prompt = tokenizer.encode("Hello there")
+    free = Engine(model, tokenizer, 2).generate([prompt], how, seeds=[3])[0][0]
+    second = free.ids[1]
+    ended = Engine(model, tokenizer, 2, ends=[second]).generate([prompt], how, seeds=[3])[0][0]
+    assert len(free.ids) == 4 and ended.ids == free.ids[: free.ids.index(second) + 1] and ended.stop == "end"
+    chat = LocalAssistant.open(toys.policy_folder(tmp_path / "policy"))
+    assert chat.template.end_id in chat.engine.ends
 
 
 def test_a_role_is_opened_by_what_fills_it(checkpoints: Path) -> None:

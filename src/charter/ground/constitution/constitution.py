@@ -129,6 +129,11 @@ def tagged(principles: Sequence[Principle], tags: Collection[str]) -> list[Princ
     return found
 
 
+def fitting(principles: Sequence[ComparisonPrinciple], axis: str) -> list[ComparisonPrinciple]:
+    """Principles tagged with the axis of a comparison, or all of them where none is."""
+    return [p for p in principles if axis in p.tags] or list(principles)
+
+
 def check(constitution: Constitution) -> Check:
     """Counts by kind and tag, and warnings about what tends to go wrong with a set of principles."""
     c = constitution

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution
+from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution, fitting
 from charter.ground.constitution.wording import (
     choice_answer,
     choice_messages,
@@ -33,8 +33,7 @@ class _Draw:
 
     def principle(self, comparison: Comparison) -> ComparisonPrinciple:
         rng = random.Random(f"choice lesson:{self.seed}:{comparison.id}")
-        fitting = [p for p in self.constitution.comparisons if comparison.axis in p.tags]
-        return rng.choice(fitting or list(self.constitution.comparisons))
+        return rng.choice(fitting(self.constitution.comparisons, comparison.axis))
 
 
 def critique_lesson(

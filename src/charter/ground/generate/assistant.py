@@ -50,13 +50,13 @@ class LocalAssistant:
 
     def __init__(self, engine: Engine, template: Template) -> None:
         self.engine, self.template = engine, template
-        engine.ends |= {template.end_id}
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu", slots: int = SLOTS) -> LocalAssistant:
         """Load a policy checkpoint folder."""
         model, tokenizer = load_policy(folder, device)
-        return cls(Engine(model, tokenizer, slots), Template(tokenizer, tokenizer.template))
+        template = Template(tokenizer, tokenizer.template)
+        return cls(Engine(model, tokenizer, slots, ends=[template.end_id]), template)
 
     def reply(
         self,

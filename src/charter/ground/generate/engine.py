@@ -11,7 +11,7 @@ Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,7 +72,8 @@ class _Sample:
 
 
 class Engine:
-    """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot."""
+    """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot; `ends` are
+    tokens that end a reply beside the tokenizer's own, such as the template's end of turn."""
 
     def __init__(
         self,
@@ -81,12 +82,13 @@ class Engine:
         slots: int = 32,
         context: int | None = None,
         probe: Callable[[Tensor], Tensor] | None = None,
+        ends: Collection[int] = (),
     ) -> None:
         self.model, self.tokenizer, self.probe = model, tokenizer, probe
         self.context = min(context or model.shape.context, model.shape.context)
         self.slots = slots
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
-        self.ends = frozenset(tokenizer.ends)
+        self.ends = frozenset(tokenizer.ends) | frozenset(ends)
         self._queue: deque[_Request] = deque()
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count = 0

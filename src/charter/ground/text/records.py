@@ -5,12 +5,14 @@ Readers take a file or an artifact's folder, and name file:line in every error.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name, source_rows
 from charter.ground.text.dialogue import (
     Comparison,
@@ -20,6 +22,7 @@ from charter.ground.text.dialogue import (
     check_messages,
     check_text,
     duplicates,
+    prompt_of,
     user,
 )
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
@@ -52,6 +55,14 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     one prompt a line.
     """
     return _read(path, "dialogues", dialogue_of_row, None)
+
+
+def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[Dialogue]:
+    """What is asked in the dialogues of some files, up to their last user turn; `limit` of them at random, 0: all."""
+    prompts = [prompt_of(d) for path in paths for d in read_dialogues(path)]
+    if limit and limit < len(prompts):
+        return random.Random(derive_seed(seed, "limit")).sample(prompts, limit)
+    return prompts
 
 
 def read_comparisons(path: Path, dropped: Counter[str] | None = None) -> list[Comparison]:
