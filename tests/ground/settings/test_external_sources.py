@@ -24,6 +24,7 @@ PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}'
         ("a.jsonl.gz", PROMPT, "dialogues"),
         ("a.jsonl.zst", PROMPT, "dialogues"),
         ("a.jsonl", '{"prompt": "hi", "chosen": "a", "rejected": "b"}', "comparisons"),
+        ("a.jsonl", '{"prompt": "hi", "text_correct": "a", "text_incorrect": "b"}', "comparisons"),
         ("a.jsonl", '\n{"prompt": "hi"}', "dialogues"),
         ("a.jsonl", '{"id": 1, "messages": [], "harmful": "a", "good": "b"}', "triples"),
         ("a.jsonl", '{"id": 1, "text": "a"}', "text"),

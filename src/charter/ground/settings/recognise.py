@@ -41,7 +41,7 @@ def kind_of_file(path: Path) -> str:
     keys = set(row)
     if {"harmful", "good"} <= keys:
         return "triples"
-    if {"chosen", "rejected"} <= keys:
+    if {"chosen", "rejected"} <= keys or {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
     if keys & _PROMPT_KEYS:
         return "dialogues"
