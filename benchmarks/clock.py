@@ -50,12 +50,16 @@ class Clock:
 
 
 def room_marks(
-    run: Callable[[Any, Inputs, Workspace], None], settings: object, inputs: Sequence[Input], folder: Path
+    run: Callable[[Any, Inputs, Workspace], None],
+    settings: object,
+    inputs: Sequence[Input],
+    folder: Path,
+    precision: str = "float32",
 ) -> list[float]:
     """Run a room's loop in `folder`; the time at its start and after each step."""
     clock = Clock()
     with suppress(LoopDone):
-        run(settings, Inputs(inputs), Workspace(folder, seed=1, progress=clock))
+        run(settings, Inputs(inputs), Workspace(folder, seed=1, precision=precision, progress=clock))
     return clock.marks
 
 

@@ -1,7 +1,7 @@
 """Supervised finetuning: the finetune room against TRL's SFTTrainer, on the same documents, tokens and loss.
 
 One epoch over the first dialogues of HH-RLHF helpful-base, cut at 512 tokens, 8 dialogues an optimizer step, full
-weights in float32, loss on the assistant's tokens. Tokens a second count every real token, prompts included, and no
+weights, all but one side in float32, loss on the assistant's tokens. Tokens a second count every real token, prompts included, and no
 padding. The peer's best mode is the one that needs the least time for the same documents.
 """
 
@@ -46,7 +46,7 @@ def _figures(marks: list[float], lengths: list[int], learnt: int) -> Figures:
     }
 
 
-def charter(options: argparse.Namespace) -> Figures:
+def charter(options: argparse.Namespace, precision: str = "float32") -> Figures:
     """The room as a recipe would run it."""
     folder = model_folder(options)
     template = template_of(folder)
@@ -62,7 +62,7 @@ def charter(options: argparse.Namespace) -> Figures:
             filled("dialogues", rows, "dialogues"),
             filled("constitution", shipped("constitution"), "constitution"),
         ]
-        marks = room_marks(run, settings, inputs, Path(place) / "out")
+        marks = room_marks(run, settings, inputs, Path(place) / "out", precision)
     encoded = [template.encode(d.messages) for d in found]
     return _figures(marks, [len(e.ids) for e in encoded], sum(sum(e.mask) for e in encoded))
 
@@ -104,10 +104,15 @@ MODES: dict[str, dict[str, Any]] = {
 }
 COMPARISON = Comparison(
     title=str(__doc__),
-    sides={"charter": charter, **{name: partial(trl, mode=mode) for name, mode in MODES.items()}},
+    sides={
+        "charter": charter,
+        "charter bfloat16": partial(charter, precision="bfloat16"),
+        **{name: partial(trl, mode=mode) for name, mode in MODES.items()},
+    },
     claims=(
         Claim("its packing", "tokens_per_second", "charter", ("trl packing",), 1.5),
         Claim("its best mode", "tokens_per_second", "charter", tuple(MODES), 1.05),
+        Claim("bfloat16 against float32", "tokens_per_second", "charter bfloat16", ("charter",)),
     ),
     columns=("tokens_per_second", "seconds", "documents", "tokens", "tokens_learnt", "steps"),
 )

@@ -94,8 +94,8 @@ TRIPLES = [
 ]
 
 
-def workspace(folder: Path, seed: int = 5, progress: Any = None) -> Workspace:
-    return Workspace(folder, seed=seed, progress=progress)
+def workspace(folder: Path, seed: int = 5, progress: Any = None, precision: str = "float32") -> Workspace:
+    return Workspace(folder, seed=seed, precision=precision, progress=progress)
 
 
 class Interrupted(Exception):

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.execution import multiplies_bfloat16
 from charter.ground.settings.sources import data_folder
 from charter.runner.identity import physical_cores, thread_count, version_of
 
@@ -28,6 +29,7 @@ def doctor() -> None:
         _python(),
         _torch(),
         _threads(),
+        _precision(),
         _memory(),
         _disk(),
         _writable(),
@@ -68,6 +70,12 @@ def _threads() -> Check:
     asked = os.environ.get("OMP_NUM_THREADS")
     origin = "from OMP_NUM_THREADS" if asked else f"as there are {physical_cores()} physical cores"
     return "threads", True, f"{thread_count()} {origin}"
+
+
+def _precision() -> Check:
+    if multiplies_bfloat16():
+        return "numbers", True, "float32; this CPU multiplies bfloat16: --precision bfloat16 trains faster"
+    return "numbers", True, "float32; this CPU has no bfloat16 products, which would be slower"
 
 
 def _memory() -> Check:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.execution import Execution, choose_execution
+from charter.ground.settings.execution import Execution, choose_execution, multiplies_bfloat16
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.seed import derive_seed
 
@@ -127,3 +127,18 @@ def test_execution_is_checked() -> None:
     for device, precision in (("gpu", None), ("cpu", "float16"), ("cuda:x", None)):
         with pytest.raises(CharterError, match="unknown"):
             choose_execution(device, precision)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("model name\t: some\nflags\t\t: fpu avx512_bf16 sse\n", True),
+        ("flags: amx_bf16\n", True),
+        ("flags: avx512f\n", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_products_are_read_from_the_cpus_flags(tmp_path: Path, text: str, found: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert multiplies_bfloat16(tmp_path / "cpuinfo") is found
+    assert multiplies_bfloat16(tmp_path / "none") is False

@@ -23,7 +23,7 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
     """Checks the asked device and precision and fills in what was left out.
 
     Without a device: a CUDA GPU if this machine and the installed torch have one, else the CPU. Without a
-    precision: bfloat16 on CUDA, float32 elsewhere (on CPUs float32 is the fast one).
+    precision: bfloat16 on CUDA, float32 elsewhere: it is exact, and on most CPUs the fast one.
     Raises CharterError for names that don't exist.
     """
     device = device if device not in (None, "auto") else _present_device()
@@ -34,6 +34,15 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
     if precision not in PRECISIONS:
         raise CharterError(f"unknown precision {precision!r}: use {' or '.join(PRECISIONS)}")
     return Execution(device, precision)
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU has instructions for bfloat16 products (AVX512-BF16, AMX), as far as Linux tells."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags.group(1).split()))
 
 
 def _present_device() -> str:
