@@ -228,13 +228,13 @@ def load_script(script: str) -> ModuleType:
 
 
 def test_the_room_table_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_script("numbers").main(["--check"]) == 0, (
-        f"python docs/numbers.py writes it:\n{capsys.readouterr().out}"
+    assert load_script("fill").main(["--check"]) == 0, (
+        f"python docs/fill.py writes it:\n{capsys.readouterr().out}"
     )
 
 
 def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
-    numbers = load_script("numbers")
+    numbers = load_script("fill")
     number = {"key": "eval_a/harm_rate", "name": "harm_rate", "value": 0.5, "low": 0.25, "high": 0.75}
     number |= {"n": 8, "clusters": 8, "version": 1, "unit": "share", "stage": "a", "change": False}
     change = number | {"key": "eval_a..eval_b/harm_rate", "value": -0.125, "low": -0.25, "change": True}
@@ -252,6 +252,33 @@ def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "card" / "card.json").write_text(json.dumps(card), "utf-8")
     assert numbers.read_card(tmp_path)[1] == card
     assert numbers.between("<!-- a:start -->\nold\n<!-- a:end -->", "a", "new").splitlines()[1] == "new"
+
+
+def test_the_mean_over_seeds_has_students_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    study = load_script("study")
+    mean, low, high = study.over_seeds([-0.3, -0.2, -0.4])  # sd 0.1: half = 4.303 * 0.1 / sqrt(3)
+    assert (mean, low, high) == pytest.approx((-0.3, -0.3 - 0.24843, -0.3 + 0.24843), abs=1e-4)
+    assert study.over_seeds([0.1]) is None
+    number = {"name": "harm_rate", "low": None, "high": None, "n": 8, "clusters": 8, "version": 1}
+    number |= {"unit": "share", "stage": "a", "change": False}
+    cards = [
+        {
+            "stages": [{"stage": "a", "step": "eval_a"}, {"stage": "b", "step": "eval_b"}],
+            "grader": {"fit": fit, "why": ""},
+            "numbers": [
+                number | {"key": "eval_a/harm_rate", "value": value},
+                number | {"key": "eval_a..eval_b/harm_rate", "value": -value, "change": True},
+            ],
+        }
+        for value, fit in ((0.5, True), (0.7, True), (0.9, False))
+    ]
+    assert (
+        study.stage_table(cards)
+        .splitlines()[2]
+        .startswith("| Harm rate | **60.0 %** (50.0 %, 70.0 %, 90.0 %) | - |")
+    ), "an unfit grader's number is shown and not counted"
+    assert "−60.0 points" in study.change_table(cards)
 
 
 def test_the_picture_is_well_formed_and_follows_the_reader() -> None:

@@ -1,8 +1,8 @@
 """Fills the generated parts of README.md: the expected output from a run's card, and the table of rooms.
 
-    python docs/numbers.py                 the table of rooms alone
-    python docs/numbers.py RUN             both, from RUN/card/card.json and the rows it names
-    python docs/numbers.py [RUN] --check   writes nothing; exit code 1 where README.md is out of date
+    python docs/fill.py                 the table of rooms alone
+    python docs/fill.py RUN             both, from RUN/card/card.json and the rows it names
+    python docs/fill.py [RUN] --check   writes nothing; exit code 1 where README.md is out of date
 
 Nothing between the markers is typed by hand. The prompt shown is the first of the card's random draw for
 which the card names a principle, else the first of the draw; no other choice is made.
@@ -10,18 +10,12 @@ which the card names a principle, else the first of the draw; no other choice is
 
 from __future__ import annotations
 
-import os.path
-import sys
-
-# This folder stands first on the path of a script in it, and this file would pass for Python's own `numbers`.
-if os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
-    sys.path.pop(0)
-
 import argparse
 import difflib
 import importlib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -233,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.run is not None:
             made = between(made, "numbers", numbers_block(asked.run))
     except CharterError as error:
-        print(f"numbers: {error}", file=sys.stderr)
+        print(f"fill: {error}", file=sys.stderr)
         return 1
     if made == kept:
         return 0
@@ -242,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kept.splitlines(), made.splitlines(), "README.md", "generated", n=0, lineterm=""
         )
         print("\n".join(lines))
-        print("numbers: README.md is out of date; run docs/numbers.py without --check", file=sys.stderr)
+        print("fill: README.md is out of date; run docs/fill.py without --check", file=sys.stderr)
         return 1
     README.write_text(made, "utf-8")
     return 0

@@ -1,0 +1,152 @@
+"""Fills docs/study.md: what runs of one recipe with different seeds found, from their cards and nothing else.
+
+    python docs/study.py RUN RUN RUN
+
+A change is counted per seed, paired over prompts as the card does, and then over seeds: mean and Student's interval
+of the seeds' changes. A harm rate of an unfit grader is marked and left out of the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fill import Card, number_of, read_card, worded
+
+from charter.card.number import Number, figure, label
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest
+
+PAGE = Path(__file__).resolve().parent / "study.md"
+START, END = "<!-- study:start -->", "<!-- study:end -->"
+METRICS = (
+    "harm_rate",
+    "harm_rate_reward",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "refusal_gap",
+    "helpful_win_rate",
+    "hhh_policy",
+    "hhh_preference",
+    "bits_per_byte",
+    "unsafe_loop_rate",
+    "lookalike_loop_rate",
+    "helpful_loop_rate",
+    "repeated_4grams",
+)
+GRADED = {"harm_rate"}
+# Student's t at 97.5 % by degrees of freedom
+STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+Runs = Sequence[tuple[Path, Card]]
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
+    """Mean of the seeds and the ends of its 95 % Student interval; None for fewer than two or more than ten."""
+    if len(values) - 1 not in STUDENT:
+        return None
+    mean = statistics.fmean(values)
+    half = STUDENT[len(values) - 1] * statistics.stdev(values) / len(values) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def counted(cards: Sequence[Card], name: str) -> list[Card]:
+    """The cards whose number of that name means something: a graded one wants a fit grader."""
+    return [c for c in cards if name not in GRADED or c["grader"]["fit"]]
+
+
+def stage_table(cards: Sequence[Card]) -> str:
+    """Values by stage: the mean over seeds, and every seed's own."""
+    stages = cards[0]["stages"]
+    rows = ["| | " + " | ".join(s["stage"] for s in stages) + " |", "|---|" + "---:|" * len(stages)]
+    for name in METRICS:
+        cells = []
+        for stage in stages:
+            found = [number_of(card, f"{stage['step']}/{name}") for card in cards]
+            numbers = [n for n in found if n is not None]
+            if not numbers:
+                cells.append("-")
+                continue
+            unit, kept = numbers[0].unit, counted(cards, name)
+            means = [number_of(card, f"{stage['step']}/{name}") for card in kept]
+            mean = [n.value for n in means if n is not None]
+            each = ", ".join(figure(n.value, unit, False) for n in numbers)
+            cells.append(
+                f"**{figure(statistics.fmean(mean), unit, False)}** ({each})" if mean else f"({each})"
+            )
+        if set(cells) != {"-"}:
+            rows.append(f"| {label(name)} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def change_table(cards: Sequence[Card]) -> str:
+    """From the first stage to the last: each seed's paired change, then the mean over seeds with its interval."""
+    first, last = cards[0]["stages"][0]["step"], cards[0]["stages"][-1]["step"]
+    heads = [f"seed {k + 1}" for k in range(len(cards))]
+    rows = ["| | " + " | ".join([*heads, "over seeds"]) + " |", "|---|" + "---:|" * (len(cards) + 1)]
+    for name in METRICS:
+        changes = {id(card): number_of(card, f"{first}..{last}/{name}") for card in cards}
+        if not any(changes.values()):
+            continue
+        cells = [worded(changes[id(card)]) for card in cards]
+        kept = [n for card in counted(cards, name) if (n := changes[id(card)]) is not None]
+        rows.append(f"| {label(name)} | " + " | ".join([*cells, pooled(kept)]) + " |")
+    return "\n".join(rows)
+
+
+def pooled(changes: Sequence[Number]) -> str:
+    """The mean change in words, or a dash where there are too few seeds."""
+    found = over_seeds([n.value for n in changes])
+    if found is None:
+        return "-"
+    unit = changes[0].unit
+    mean, low, high = (figure(value, unit, True) for value in found)
+    verdict = "" if found[1] > 0 or found[2] < 0 else ", not significant"
+    return f"{mean} ({low.split()[0]} to {high.split()[0]}){verdict}"
+
+
+def origin(runs: Runs) -> str:
+    """One line a run: card, minutes, machine, grader."""
+    lines = []
+    for run, card in runs:
+        made = [read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))]
+        folder, _ = read_card(run)
+        manifest = read_manifest(folder)
+        where, minutes = manifest.environment, sum(m.timing.seconds for m in made) / 60
+        verdict = "fit" if card["grader"]["fit"] else "unfit"
+        lines.append(
+            f"- Card `{manifest.id[:12]}`: {minutes:.0f} minutes on {where.device} ({where.threads} threads, "
+            f"{where.precision}, torch {where.torch}). The grader is {verdict}: {card['grader']['why']}."
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the part of docs/study.md between its markers."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="finished runs of one recipe, one a seed")
+    asked = parser.parse_args(arguments)
+    try:
+        runs = [(run, read_card(run)[1]) for run in asked.runs]
+    except CharterError as error:
+        print(f"study: {error}", file=sys.stderr)
+        return 1
+    cards = [card for _, card in runs]
+    parts = (
+        "## By stage\n\nMean over seeds in bold, and each seed's own value.",
+        stage_table(cards),
+        "## From start to the last stage\n\nPaired change and its 95 % interval over prompts, seed by seed; "
+        "then the mean of the seeds with Student's 95 % interval.",
+        change_table(cards),
+        "## Runs",
+        origin(runs),
+    )
+    before, _, rest = PAGE.read_text("utf-8").partition(START)
+    PAGE.write_text(f"{before}{START}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
