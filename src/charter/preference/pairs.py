@@ -68,12 +68,11 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
     inputs a share of the half's prompts is kept out; given ones are measured whole by both.
     """
-    rows = [c for i in inputs.many("comparisons") for c in _drawn(i, settings.pairs.limit, seed)]
-    answered, refused = (
-        [d for i in inputs.many(role) for d in read_dialogues(i.folder)] for role in ("answered", "refused")
-    )
-    rows += contrasts(answered, refused, seed)
-    rows += [c for i in inputs.many("transcripts") for c in revised(read_transcripts(i.folder))]
+    refused = [d for i in inputs.many("refused") for d in read_dialogues(i.folder)]
+    sources = [(i, read_comparisons(i.folder)) for i in inputs.many("comparisons")]
+    sources += [(i, contrasts(read_dialogues(i.folder), refused, seed)) for i in inputs.many("answered")]
+    sources += [(i, revised(read_transcripts(i.folder))) for i in inputs.many("transcripts")]
+    rows = [c for source, found in sources for c in _drawn(source, found, settings.pairs.limit, seed)]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
         rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]
@@ -91,8 +90,7 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     return train + (rungs(train) if settings.pairs.ladder else []), given
 
 
-def _drawn(source: Input, limit: int, seed: int) -> list[Comparison]:
-    rows = read_comparisons(source.folder)
+def _drawn(source: Input, rows: list[Comparison], limit: int, seed: int) -> list[Comparison]:
     if limit and limit < len(rows):
         rows = random.Random(derive_seed(seed, "limit", source.id)).sample(rows, limit)
     return rows
