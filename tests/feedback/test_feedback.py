@@ -11,15 +11,16 @@ from pydantic import ValidationError
 
 import toys
 from charter.feedback import run as room
-from charter.feedback.labels import label_weight
+from charter.feedback.labels import axis_of, known_rows, label_weight
 from charter.feedback.settings import Settings, Thought
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.constitution.constitution import fitting
+from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
 from charter.ground.constitution.constitution import shipped as shipped_constitution
 from charter.ground.constitution.wording import OPTIONS
+from charter.ground.judge.choice import How
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Message
+from charter.ground.text.dialogue import Comparison, Message, user
 from charter.ground.text.records import read_comparisons
 from toys import Scripted, comparison, dialogue
 
@@ -97,8 +98,8 @@ def test_labels_read_back_as_comparisons_with_the_likelier_reply_chosen(
     assert [r.id for r in rows] == [f"ai-p{n}" for n in range(7)]
     for r in rows:
         assert r.chosen.startswith("KIND") and r.rejected.startswith("RUDE") and r.topic == "theft"
-        assert r.p_chosen == pytest.approx(0.8) and r.axis == "harmless" and r.meta["voted"] is False
-        shipped_constitution().comparison(r.source.removeprefix("ai:"))
+        assert r.p_chosen == pytest.approx(0.8) and r.meta["voted"] is False
+        assert r.axis == axis_of([shipped_constitution().comparison(r.source.removeprefix("ai:"))])
     found = {m.name: m.value for m in out.metrics}
     assert found["label_accuracy"] == 1.0 and found["label_weight"] == 1.0
     assert found["label_first_share"] == pytest.approx(0.5)
@@ -106,16 +107,36 @@ def test_labels_read_back_as_comparisons_with_the_likelier_reply_chosen(
     assert len((out.path / "samples/known_pairs.jsonl").read_text().splitlines()) == KNOWN
 
 
-def test_a_chance_labellers_labels_are_pulled_to_one_half(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("p_known", "weight"), [(0.5, 0.25), (0.3, 0.0)])
+def test_a_doubtful_labellers_labels_weigh_less_and_say_what_they_said(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, p_known: float, weight: float
 ) -> None:
-    put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=0.3))
+    put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=p_known))
     path = made(SETTINGS, inputs, tmp_path / "out")
-    assert counts(path)["label_weight"] == SETTINGS.chance_weight == 0.25
-    assert [r.p_chosen for r in read_comparisons(path)] == pytest.approx([0.5 + 0.25 * 0.4] * 7)
+    assert counts(path)["label_weight"] == weight and SETTINGS.chance_weight == 0.25
+    assert [(r.p_chosen, r.weight) for r in read_comparisons(path)] == [(pytest.approx(0.9), weight)] * 7
 
 
-@pytest.mark.parametrize(("right", "weight"), [(0, 0.25), (40, 0.25), (48, 0.25), (60, 1.0), (80, 1.0)])
+def test_a_known_pair_may_prefer_its_second_reply_and_a_tie_is_half_right() -> None:
+    pair = Comparison("k", (user("Q?"),), "RUDE no", "KIND yes", p_chosen=0.1, axis="helpful")
+    principles = shipped_constitution().comparisons
+    (row,) = known_rows(labeller(0.8), [pair], principles, How())
+    assert row["correct"] == 1.0 and row["p_correct"] == pytest.approx(0.8) and row["pair"] == "k"
+    (row,) = known_rows(labeller(0.5), [pair], principles, How())
+    assert row["correct"] == 0.5
+
+
+def test_the_axis_of_a_label_is_what_its_principle_speaks_of() -> None:
+    kind, even, plain = (
+        ComparisonPrinciple(k, t, "?")
+        for k, t in (("a", ("evasion", "helpful")), ("b", ()), ("c", ("honest",)))
+    )
+    assert [axis_of(p) for p in ([kind], [even], [even, plain])] == ["helpful", "harmless", "honest"]
+
+
+@pytest.mark.parametrize(
+    ("right", "weight"), [(0, 0.0), (30, 0.0), (32, 0.25), (40, 0.25), (48, 0.25), (60, 1.0), (80, 1.0)]
+)
 def test_full_weight_needs_an_accuracy_surely_above_chance(right: int, weight: float) -> None:
     rows = [{"correct": i < right} for i in range(80)]
     assert label_weight(Settings(), rows) == weight

@@ -23,7 +23,7 @@ from charter.ground.model.layout import documents
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.template import CLAUDE_2023, Template
+from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from toys import dialogue
 
 ROWS = [
@@ -51,6 +51,19 @@ def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None)
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
+
+
+def test_only_the_turns_from_learn_from_on_are_learnt() -> None:
+    tokenizer = toys.tokenizer()
+    form = Template(tokenizer, tokenizer.template)
+    turns = [user("Hi"), assistant("old answer"), user("And now?"), assistant("new answer")]
+    whole, last = form.encode(turns), form.encode(turns, learn_from=3)
+    assert whole.ids == last.ids
+
+    def learnt(encoded: Encoded) -> str:
+        return tokenizer.decode([i for i, m in zip(encoded.ids, encoded.mask, strict=True) if m])
+
+    assert "old answer" in learnt(whole) and learnt(last).strip() == "new answer"
 
 
 def template(checkpoints: Path) -> Template:

@@ -1,6 +1,7 @@
 """Preference models: soft labels, splits, the ladder, resuming, and what comes out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.text.dialogue import Comparison, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
-from charter.preference.ladder import rungs
+from charter.preference.heldout import ranked_right
+from charter.preference.ladder import revised, rungs
 from charter.preference.pairs import encode, order, share_of, split
-from charter.preference.run import ranked_right
 from charter.preference.settings import Lora, Pairs, Settings
 from toys import comparison
 
@@ -115,8 +116,8 @@ def test_replies_to_one_prompt_are_ranked_in_one_step(checkpoints: Path) -> None
     ranked, alone = encode(settings, template, [first, other, second])
     assert ranked.texts == ("Good.", "Middling.", "Bad.") and len(ranked.item.replies) == 3
     assert [(p.comparison, p.chosen, p.rejected, p.weight) for p in ranked.pairs] == [
-        (first, 0, 1, 1.0),
-        (second, 1, 2, 2.0),
+        (first, 0, 1, 0.75),
+        (second, 1, 2, 1.5),
     ]
     assert [p.comparison for p in alone.pairs] == [other]
     steps = order([ranked, alone, alone, alone], settings, 3)
@@ -200,6 +201,52 @@ def test_the_ladders_rungs_by_hand(pair: Comparison, expected: list[tuple[str, s
     assert all(
         r.source == "authored+fixed" and r.messages == pair.messages and r.axis == pair.axis for r in found
     )
+
+
+def test_a_revision_beats_its_draft_where_there_was_anything_to_revise() -> None:
+    def transcript(id: str, draft: str, *rounds: dict[str, Any]) -> dict[str, Any]:
+        return {"id": id, "topic": "t", "messages": [user("Q?")], "draft": draft, "rounds": list(rounds)}
+
+    made = revised(
+        [
+            transcript("a", "Sure.", {"revision": REFUSAL}, {"revision": "Sure.", "dropped": "identical"}),
+            transcript("good", REFUSAL, {"revision": REFUSAL}),
+            transcript("shy", REFUSAL, {"revision": "It is blue."}),
+            transcript("none", "Sure.", {"revision": "", "dropped": "empty"}),
+        ]
+    )
+    assert [(c.id, c.chosen, c.rejected, c.axis, c.source) for c in made] == [
+        ("a-revised", REFUSAL, "Sure.", "harmless", "+revised"),
+        ("shy-revised", "It is blue.", REFUSAL, "helpful", "+revised"),
+    ]
+
+
+def test_an_ais_labels_make_no_rungs() -> None:
+    pair = Comparison("a", (user("Q?"),), REFUSAL, "Sure.", axis="harmless")
+    assert len(rungs([pair])) == 2 and rungs([replace(pair, source="ai:kind")]) == []
+
+
+def test_comparisons_of_weight_zero_are_not_learnt_and_unknown_axes_are_refused(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    rows = [{**r, "weight": float(n % 2)} for n, r in enumerate(ROWS)]
+    train, _ = split(SETTINGS, inputs_of(checkpoints, tmp_path / "data", rows), 5)
+    assert train and all(c.weight == 1 for c in train)
+    wrong = SETTINGS.model_copy(update={"axis_weights": {"harmles": 2.0}})
+    with pytest.raises(
+        CharterError, match="axis_weights names harmles; the comparisons have the axes harmless"
+    ):
+        split(wrong, inputs_of(checkpoints, tmp_path / "data", rows), 5)
+
+
+def test_seeds_reach_the_first_score(inputs: Inputs, tmp_path: Path) -> None:
+    still = SETTINGS.model_copy(update={"lr": 1e-30, "head_lr": 1e-30})
+    heads = []
+    for seed in (1, 2):
+        out = toys.workspace(tmp_path / str(seed), seed=seed)
+        room.run(still, inputs, out)
+        heads.append(PreferenceModel.open(out.path).head.weight)
+    assert not torch.allclose(*heads)
 
 
 def test_the_ladder_joins_the_training_pairs_only(checkpoints: Path, tmp_path: Path) -> None:

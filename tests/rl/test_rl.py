@@ -26,6 +26,7 @@ from charter.rl.learning import accumulate, targets_of
 from charter.rl.ppo import adapt
 from charter.rl.rollout import Episode, all_replies
 from charter.rl.settings import Kl, Lora, Rollout, Settings, Value
+from charter.rl.watch import Scale
 from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)
@@ -88,7 +89,8 @@ def test_the_product_is_a_checkpoint_with_a_line_a_round(
     assert not torch.equal(model.embed, load_policy(checkpoints / "policy")[0].embed)
     assert tokenizer.template == toys.tokenizer().template
     log = read_log(out.path)
-    assert [row["step"] for row in log] == [0, 1]
+    assert [row["step"] for row in log] == [0, 1, 2]
+    assert "loss" not in log[2], "the last round measures what comes out"
     expected = {
         "reward",
         "reward_heldout",
@@ -108,7 +110,7 @@ def test_the_product_is_a_checkpoint_with_a_line_a_round(
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
 def test_at_step_zero_the_ratio_is_one_and_kl_zero(inputs: Inputs, tmp_path: Path, lora: Lora | None) -> None:
     settings = SETTINGS.model_copy(update={"lora": lora})
-    first, second = read_log(made(settings, inputs, tmp_path / "out"))
+    first, second, _ = read_log(made(settings, inputs, tmp_path / "out"))
     assert first["kl"] == pytest.approx(0, abs=1e-4)
     assert first["clip_fraction"] == 0 and first["approx_kl"] == pytest.approx(0, abs=1e-4)
     assert abs(second["kl"]) > 1e-3, "a step moves the policy away from its start"
@@ -233,8 +235,13 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
             penalty = 0.75 if r.stop == "length" else 0.0
             cut += r.stop == "length"
             item = [(e.dialogue.messages, [r.text])]
-            assert r.score == pytest.approx(reward.score(item)[0][0] - penalty, abs=1e-4)
+            assert r.score == pytest.approx(reward.score(item)[0][0], abs=1e-4)
             assert r.heldout == pytest.approx(grader.score(item)[0][0], abs=1e-4)
+            plain = settings.model_copy(update={"whiten_scores": False})
+            assert room._reward(r, Scale(), plain) == pytest.approx(r.score - penalty)
+            scale = Scale(2, r.score - 1, 8.0)  # one score above the mean, spread 2: half a unit
+            white = settings.model_copy(update={"whiten_scores": True})
+            assert room._reward(r, scale, white) == pytest.approx(0.5 - penalty)
     assert cut
 
 
@@ -281,9 +288,11 @@ def test_training_ends_early_on_kl_and_stays_ended_after_a_resume(inputs: Inputs
     room.run(STOPPING, inputs, out)
     log = read_log(out.path)
     assert len(log) < 5 and log[-1]["kl"] > 0.5 >= max(row["kl"] for row in log[:-1])
-    assert {m.name: m.value for m in out.metrics}["stopped_on_kl"] == 1
+    metrics = {m.name: m.value for m in out.metrics}
+    assert metrics["stopped_on_kl"] == 1 and metrics["rounds"] == len(log) - 1
+    assert metrics["kl"] == log[-1]["kl"] and "loss" not in log[-1], "nothing is learnt beyond the limit"
     with pytest.raises(toys.Interrupted):
-        made(STOPPING, inputs, tmp_path / "broken", toys.StoppingProgress(len(log)))
+        made(STOPPING, inputs, tmp_path / "broken", toys.StoppingProgress(len(log) - 1))
     assert toys.files_of(made(STOPPING, inputs, tmp_path / "broken")) == toys.files_of(out.path)
 
 

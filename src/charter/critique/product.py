@@ -25,6 +25,7 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
                         "topic": record["topic"],
                         "messages": messages,
                         "source": f"revision:{made['key']}",
+                        "learn_from": len(record["messages"]),
                         "meta": {"round": number},
                     }
                 )

@@ -13,32 +13,41 @@ from charter.ground.generate.assistant import Assistant
 from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.intervals import wilson
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Comparison
+from charter.ground.text.dialogue import AXES, Comparison, cluster_of
+
+
+def axis_of(principles: Sequence[ComparisonPrinciple]) -> str:
+    """The axis that the drawn principles speak of: the first of their tags that is one, else harmless."""
+    return next((tag for p in principles for tag in p.tags if tag in AXES), "harmless")
 
 
 def known_rows(
     labeller: Assistant, pairs: Sequence[Comparison], principles: Sequence[ComparisonPrinciple], how: How
 ) -> list[dict[str, Any]]:
-    """One row a known pair: the probability put on the right reply, and on whatever was shown first."""
+    """One row a known pair: the probability put on the right reply, and on whatever was shown first; a tie is half
+    right. The id is the cluster, which pairs of one first user turn share."""
     questions = []
     for c in pairs:
         rng = random.Random(derive_seed(how.seed, "known", c.id))
         principle = rng.choice(fitting(principles, c.axis))
-        questions.append(Question(c.id, c.messages, c.chosen, c.rejected, principle.principle))
+        right, wrong = (c.chosen, c.rejected) if c.p_chosen >= 0.5 else (c.rejected, c.chosen)
+        questions.append(Question(c.id, c.messages, right, wrong, principle.principle))
     return [
         {
-            "id": c.id,
+            "id": cluster_of(c),
+            "pair": c.id,
             "axis": c.axis,
             "p_correct": choice.p_first,
             "p_first": choice.shown_first,
-            "correct": choice.p_first > 0.5,
+            "correct": 0.5 if choice.p_first == 0.5 else float(choice.p_first > 0.5),
         }
         for c, choice in zip(pairs, choose(labeller, questions, how), strict=True)
     ]
 
 
 def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
-    """1 for a labeller whose accuracy on known pairs is surely above chance, `chance_weight` otherwise.
+    """What the labels weigh in a loss: 1 for a labeller whose accuracy on known pairs is surely above chance,
+    `chance_weight` for one that can't be told from chance, 0 for one that is surely below it.
 
     Raises CharterError below `refuse_below`. Untested labellers keep full weight.
     """
@@ -51,18 +60,25 @@ def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
             f"the labeller is right on {accuracy:.0%} of {len(tested)} known pairs, refuse_below is "
             f"{settings.refuse_below:.0%}; use a stronger labeller or teach this one"
         )
-    return 1.0 if wilson(hits, len(tested))[0] > 0.5 else settings.chance_weight
+    low, high = wilson(hits, len(tested))
+    if high < 0.5:
+        return 0.0
+    return 1.0 if low > 0.5 else settings.chance_weight
 
 
 def comparisons(
     labelled: Sequence[dict[str, Any]], weight: float
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped."""
+    """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped.
+
+    `weight` scales their loss and leaves the labels alone: a label pulled to one half would teach that replies are
+    equal, which is another thing than not knowing.
+    """
     rows = []
     for pair in labelled:
         if pair["first"] == pair["second"]:
             continue
-        p_first = 0.5 + weight * (pair["p_first"] - 0.5)
+        p_first = pair["p_first"]
         chosen, rejected = ("first", "second") if p_first >= 0.5 else ("second", "first")
         rows.append(
             {
@@ -72,7 +88,8 @@ def comparisons(
                 "chosen": pair[chosen],
                 "rejected": pair[rejected],
                 "p_chosen": max(p_first, 1 - p_first),
-                "axis": "harmless",
+                "axis": pair["axis"],
+                "weight": weight,
                 "source": f"ai:{pair['principle']}",
                 "meta": {"voted": pair["voted"]},
             }

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from charter.feedback.labels import comparisons, known_rows, label_weight
+from charter.feedback.labels import axis_of, comparisons, known_rows, label_weight
 from charter.feedback.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
@@ -133,5 +133,6 @@ def _labels(
         found = [next(choices) for _ in some]
         mean = sum(c.p_first for c in found) / len(found)
         keys = "+".join(principle.key for principle in some)
-        rows.append({**p, "p_first": clamp(mean, low), "principle": keys, "voted": found[0].voted})
+        label = {"p_first": clamp(mean, low), "principle": keys, "voted": found[0].voted}
+        rows.append({**p, **label, "axis": axis_of(some)})
     return rows

@@ -46,7 +46,7 @@ class Settings(Frozen):
         80, ge=0, description="known pairs on which the labeller is tested first; 0: none"
     )
     chance_weight: float = Field(
-        0.25, ge=0, le=1, description="pull of labels to 0.5 when no better than chance"
+        0.25, ge=0, le=1, description="loss weight of the labels of a labeller that can't be told from chance"
     )
     refuse_below: float = Field(
         0.0, ge=0, le=1, description="refuse a labeller with lower accuracy on known pairs"

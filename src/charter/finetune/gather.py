@@ -89,9 +89,10 @@ def gather(
 def _encode(
     settings: Settings, template: Template, dialogue: Dialogue, known: dict[str, Row | None]
 ) -> Row | None:
-    key = f"{dialogue.weight} {dialogue.messages}"  # the same words may come again with another weight
+    # the same words may come again with another weight or another share to learn
+    key = f"{dialogue.weight} {dialogue.learn_from} {dialogue.messages}"
     if key not in known:
-        encoded = template.encode(dialogue.messages)
+        encoded = template.encode(dialogue.messages, dialogue.learn_from)
         row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)
         if not any(row.mask[1:]):
             raise CharterError(

@@ -26,6 +26,7 @@ from charter.ground.model.layout import documents
 from charter.ground.model.lora import add_lora, merge_lora
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import CLAUDE_2023, Template
 
@@ -36,9 +37,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.template == "claude-2023":
         tokenizer = tokenizer.with_template(CLAUDE_2023)
     template = Template(tokenizer, tokenizer.template)
-    torch.manual_seed(out.seed)
     if settings.lora:
-        add_lora(model, settings.lora.rank, settings.lora.alpha)
+        add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
     steps, counts = gather(settings, inputs, template, out.seed)
     optimizer = adamw([(model.parameters(), settings.lr)], settings.weight_decay)
     saver = Saver(out.state, {"model": model}, optimizer, settings.save_every)

@@ -39,7 +39,7 @@ class Settings(Frozen):
     epochs: int = Field(1, ge=1, description="passes over the mixture")
     batch: int = Field(16, ge=1, description="dialogues per optimizer step")
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
-    context: int = Field(1024, ge=16, description="most tokens in a dialogue; longer ones are refused or cut")
+    context: int = Field(1024, ge=16, description="most tokens in a dialogue; see `overlong`")
     overlong: Literal["refuse", "drop"] = Field(
         "refuse", description="what to do with dialogues over the context"
     )
@@ -51,7 +51,9 @@ class Settings(Frozen):
     mixture: tuple[float, ...] = Field(
         (), description="times each dialogues input is passed in an epoch; 1 each"
     )
-    limit: int = Field(0, ge=0, description="most rows taken of each input, drawn at random; 0 takes all")
+    limit: int = Field(
+        0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all"
+    )
     lora: Lora | None = Field(None, description="train adapters only")
     lessons: Lessons = Field(Lessons(), description="lessons made of transcripts and comparisons")
     template: Literal["own", "claude-2023"] = Field("own", description="chat template of the finetuned model")

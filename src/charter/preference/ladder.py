@@ -19,10 +19,11 @@ from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 
 
 def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The further pairs; their sources end in `+fixed`. Pairs with soft labels give none: their order is unsure."""
+    """The further pairs; their sources end in `+fixed`. Pairs with soft labels or an AI's give none: their order is
+    unsure."""
     found: list[Comparison] = []
     for c in comparisons:
-        if c.p_chosen < 1.0:
+        if c.p_chosen < 1.0 or c.source.startswith("ai:"):
             continue
         refused, rejected_refused = is_refusal(c.chosen), is_refusal(c.rejected)
         if c.axis == "harmless" and refused and not rejected_refused:
@@ -39,21 +40,31 @@ def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:
 
 
 def revised(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
-    """What critique made of a draft is better than the draft: one pair a transcript, its last revision chosen."""
-    return [
-        Comparison(
-            f"{t['id']}-revised",
-            tuple(t["messages"]),
-            t["rounds"][-1]["revision"],
-            t["draft"],
-            1.0,
-            "harmless",
-            "authored+revised",
-            t.get("topic", ""),
+    """What critique made of a draft is better than the draft: one pair a transcript, its last kept revision chosen.
+
+    A transcript whose draft was good as it stood gives none. A revision that answers where the draft refused is
+    better in helpfulness, any other in harmlessness.
+    """
+    found = []
+    for t in transcripts:
+        kept = [made["revision"] for made in t["rounds"] if not made.get("dropped")]
+        if not kept or kept[-1] == t["draft"]:
+            continue
+        answers = is_refusal(t["draft"]) and not is_refusal(kept[-1])
+        axis = "helpful" if answers else "harmless"
+        found.append(
+            Comparison(
+                f"{t['id']}-revised",
+                tuple(t["messages"]),
+                kept[-1],
+                t["draft"],
+                1.0,
+                axis,
+                "+revised",
+                t.get("topic", ""),
+            )
         )
-        for t in transcripts
-        if t["rounds"]
-    ]
+    return found
 
 
 def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: int) -> list[Comparison]:
@@ -67,8 +78,6 @@ def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: i
         refusal = random.Random(derive_seed(seed, "contrast", d.id)).choice(refusals)
         messages, own = prompt_of(d).messages, d.messages[-1]["content"]
         found.append(
-            Comparison(
-                f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", "authored+contrast", d.topic
-            )
+            Comparison(f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", "+contrast", d.topic)
         )
     return found

@@ -6,7 +6,6 @@ All pairs of one prompt stand in one optimizer step, behind one pass over the pr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Comparison, Message
+from charter.ground.text.dialogue import Comparison, Message, first_turn
 from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
@@ -26,7 +25,7 @@ from charter.preference.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A comparison within a ranking: where its two replies stand there, and the loss weight of its axis."""
+    """A comparison within a ranking: where its two replies stand there, and its weight in the loss, 1 on average."""
 
     comparison: Comparison
     chosen: int
@@ -49,17 +48,12 @@ class Ranking:
 
 def share_of(comparison: Comparison, purpose: str) -> float:
     """A number in [0, 1) that depends on the first user turn alone, so that pairs of one prompt stay together."""
-    return int(_digest(comparison, purpose)[:14], 16) / 2**56
+    return int(first_turn(comparison, purpose)[:14], 16) / 2**56
 
 
-def cluster_of(comparison: Comparison) -> str:
-    """What pairs of one first user turn have in common: they are not independent."""
-    return _digest(comparison, "cluster")[:12]
-
-
-def _digest(comparison: Comparison, purpose: str) -> str:
-    first = next((m["content"] for m in comparison.messages if m["role"] == "user"), "")
-    return hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).hexdigest()
+def weight_of(settings: Settings, comparison: Comparison) -> float:
+    """The weight of its axis times its own."""
+    return settings.axis_weights.get(comparison.axis, 1.0) * comparison.weight
 
 
 def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Comparison], list[Comparison]]:
@@ -83,9 +77,16 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     else:
         given = [c for c in rows if share_of(c, "heldout") < settings.pairs.heldout_share]
         train = [c for c in rows if share_of(c, "heldout") >= settings.pairs.heldout_share]
+    unknown = set(settings.axis_weights) - {c.axis for c in rows}
+    if unknown:
+        raise CharterError(
+            f"axis_weights names {', '.join(sorted(unknown))}; the comparisons have the axes "
+            f"{', '.join(sorted({c.axis for c in rows})) or 'of none'}"
+        )
+    train = [c for c in train if weight_of(settings, c) > 0]
     if not train:
         raise CharterError(
-            f"no comparisons are left to train on (of {len(rows)} read); give more or lower the split"
+            f"no comparisons are left to train on (of {len(rows)} read); give more, lower the split, or weigh them"
         )
     return train + (rungs(train) if settings.pairs.ladder else []), given
 
@@ -97,23 +98,24 @@ def _drawn(source: Input, rows: list[Comparison], limit: int, seed: int) -> list
 
 
 def encode(settings: Settings, template: Template, rows: Sequence[Comparison]) -> list[Ranking]:
-    """Comparisons gathered by prompt, in the order of their first, as tokens within the context."""
+    """Comparisons gathered by prompt, in the order of their first, as tokens within the context.
+
+    Weights have mean 1, so that the learning rate means the same whatever they are.
+    """
     gathered: dict[str, list[Comparison]] = {}
     for c in rows:
         gathered.setdefault(json.dumps(c.messages), []).append(c)
-    return [_ranking(settings, template, members) for members in gathered.values()]
+    mean = sum(weight_of(settings, c) for c in rows) / max(1, len(rows))
+    return [_ranking(settings, template, members, mean or 1.0) for members in gathered.values()]
 
 
-def _ranking(settings: Settings, template: Template, members: Sequence[Comparison]) -> Ranking:
+def _ranking(settings: Settings, template: Template, members: Sequence[Comparison], mean: float) -> Ranking:
     texts = tuple(dict.fromkeys(text for c in members for text in (c.chosen, c.rejected)))
     place = {text: at for at, text in enumerate(texts)}
     return Ranking(
         encode_item(template, members[0].messages, texts, settings.context),
         texts,
-        tuple(
-            Pair(c, place[c.chosen], place[c.rejected], settings.axis_weights.get(c.axis, 1.0))
-            for c in members
-        ),
+        tuple(Pair(c, place[c.chosen], place[c.rejected], weight_of(settings, c) / mean) for c in members),
     )
 
 

@@ -1,7 +1,8 @@
 """Preference model: a scalar score on the last token of a reply, trained on soft labels (Bai 2022a, section 2.3).
 
 Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); all replies to a prompt stand behind
-it in one pass. Step loss = weighted mean over pairs, whatever the microbatches.
+it in one pass. Step loss = mean over its pairs of weight * loss, whatever the microbatches;
+weights have mean 1 over all pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
-from charter.preference.pairs import Ranking, cluster_of, encode, order, split
+from charter.preference.heldout import heldout_rows, ranked_right
+from charter.preference.pairs import Ranking, encode, order, split
 from charter.preference.settings import Settings
 
 
@@ -40,10 +42,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a one-label classifier, samples/heldout_pairs.jsonl and samples/fitness.jsonl behind its metrics."""
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
     template = Template(tokenizer, tokenizer.template)
-    torch.manual_seed(derive_seed(out.seed, "head"))
     if settings.lora:
-        add_lora(model, settings.lora.rank, settings.lora.alpha)
-    head = ScoreHead(model.shape.hidden_size).to(out.device)
+        add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
+    head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
     train, heldout = (encode(settings, template, rows) for rows in split(settings, inputs, out.seed))
     steps = order(train, settings, out.seed)
 
@@ -73,6 +74,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     save_preference(model, head, tokenizer, out.path)
     _measure(PreferenceModel(model, head, template, out.device), heldout, inputs, out)
     counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
+    counts["shortened"] = sum(ranking.item.shortened for ranking in [*train, *heldout])
     out.write_json("counts.json", counts)
     for name, count in counts.items():
         out.metric(name, count)
@@ -84,7 +86,6 @@ def _accumulate(
 ) -> tuple[float, float]:
     """Accumulate one step's gradient; returns its loss in nats per pair and the share of pairs ranked right."""
     pairs = [pair for ranking in rankings for pair in ranking.pairs]
-    total_weight = sum(pair.weight for pair in pairs)
     loss, right = 0.0, 0
     for group in microbatches([ranking.item.tokens for ranking in rankings], settings.microbatch_tokens):
         members = [rankings[i] for i in group]
@@ -97,7 +98,7 @@ def _accumulate(
             for pair in ranking.pairs
         ]
         p_B = torch.tensor([pair.comparison.p_chosen for pair, _, _ in duels], device=out.device)
-        weight_B = torch.tensor([pair.weight / total_weight for pair, _, _ in duels], device=out.device)
+        weight_B = torch.tensor([pair.weight / len(pairs) for pair, _, _ in duels], device=out.device)
         chosen_B, rejected_B = scores_R[[c for _, c, _ in duels]], scores_R[[r for _, _, r in duels]]
         loss += backward((preference_loss(chosen_B, rejected_B, p_B) * weight_B).sum())
         right += sum(
@@ -109,37 +110,6 @@ def _accumulate(
 
 def _pairs(rankings: Sequence[Ranking]) -> int:
     return sum(len(ranking.pairs) for ranking in rankings)
-
-
-def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
-    """Whether the reply that the label prefers has the higher score (`rejected` for a label below 0.5)."""
-    return chosen > rejected if p_chosen >= 0.5 else rejected > chosen
-
-
-def heldout_rows(model: PreferenceModel, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share."""
-    found = model.score([(ranking.messages, ranking.texts) for ranking in rankings])
-    rows = []
-    for ranking, given in zip(rankings, found, strict=True):
-        for pair in ranking.pairs:
-            chosen, rejected = given[pair.chosen], given[pair.rejected]
-            lengths = [len(ranking.item.replies[at]) for at in (pair.chosen, pair.rejected)]
-            rows.append(
-                {
-                    "id": cluster_of(pair.comparison),
-                    "pair": pair.comparison.id,
-                    "axis": pair.comparison.axis,
-                    "source": pair.comparison.source,
-                    "chosen_score": chosen,
-                    "rejected_score": rejected,
-                    "p_chosen": pair.comparison.p_chosen,
-                    "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
-                    "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
-                    "chosen_tokens": lengths[0],
-                    "rejected_tokens": lengths[1],
-                }
-            )
-    return rows
 
 
 def _measure(model: PreferenceModel, heldout: Sequence[Ranking], inputs: Inputs, out: Workspace) -> None:

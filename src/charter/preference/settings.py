@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
@@ -51,7 +51,9 @@ class Settings(Frozen):
     warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    axis_weights: dict[str, float] = Field({}, description="loss weight of each axis; 1 where not named")
+    axis_weights: dict[str, NonNegativeFloat] = Field(
+        {}, description="loss weight of each axis; 1 where not named"
+    )
     pairs: Pairs = Field(Pairs(), description="which pairs are learnt from and which are kept out")
     lora: Lora | None = Field(None, description="train adapters only")
     evaluate_every: int = Field(

@@ -45,10 +45,11 @@ class Actor:
         folder = checkpoint_folder(inputs.one("policy"))
         self.model, self.tokenizer = load_policy(folder, out.device)
         self.template = Template(self.tokenizer, self.tokenizer.template)
-        torch.manual_seed(derive_seed(out.seed, "adapters"))
         self.reference: Transformer | None = None
         if settings.lora:
-            add_lora(self.model, settings.lora.rank, settings.lora.alpha)
+            add_lora(
+                self.model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters")
+            )
         else:
             self.reference = load_policy(folder, out.device)[0].requires_grad_(False)
         self.value_head = ValueHead(self.model.shape.hidden_size).to(out.device)
@@ -99,7 +100,7 @@ class Actor:
         items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
         for episode, scores in zip(episodes, self.reward.score(items), strict=True):
             for reply, value in zip(episode.replies, scores, strict=True):
-                reply.score = value - (self.settings.rollout.missing_end if reply.stop == "length" else 0.0)
+                reply.score = value
         if self.heldout is not None:
             for episode, scores in zip(episodes, self.heldout.score(items), strict=True):
                 for reply, value in zip(episode.replies, scores, strict=True):

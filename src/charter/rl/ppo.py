@@ -64,7 +64,8 @@ def whiten(values_N: Tensor, eps: float = 1e-8) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """Sums over tokens: the clipped objective, and what to watch: tokens clipped, and old - new in nats."""
+    """Sums over tokens: the clipped objective, and what to watch: tokens clipped, and the drift from the old policy
+    in nats, as ratio - 1 - log ratio, which is never negative (Schulman 2020)."""
 
     loss: Tensor
     clipped: float
@@ -78,7 +79,7 @@ def policy_loss(new_N: Tensor, old_N: Tensor, advantages_N: Tensor, clip: float)
     bounded = ratio_N.clamp(1 - clip, 1 + clip) * advantages_N
     with torch.no_grad():
         clipped = float((bounded < plain).sum())
-        drift = float((old_N - new_N).sum())
+        drift = float((ratio_N - 1 - (new_N - old_N)).sum())
     return PolicyLoss(-torch.minimum(plain, bounded).sum(), clipped, drift)
 
 

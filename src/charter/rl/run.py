@@ -22,49 +22,53 @@ from charter.ground.text.records import read_dialogues
 from charter.rl.actor import Actor
 from charter.rl.learning import Targets, accumulate, targets_of
 from charter.rl.ppo import adapt
-from charter.rl.rollout import Episode, all_replies
+from charter.rl.rollout import Episode, Reply, all_replies
 from charter.rl.settings import Settings
 from charter.rl.watch import Scale, final_metrics, watch
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: the policy's checkpoint; log.jsonl has one line a round."""
+    """Product: the policy's checkpoint; log.jsonl has one line a round, the last of them without an update."""
     prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
     actor = Actor(settings, inputs, out)
     done, extra = actor.saver.load()
     out.log_truncate(done)
     coefficient = float(extra.get("coefficient", settings.kl.coefficient))
     scale = Scale(**extra.get("scale", {}))
-    stopped = bool(extra.get("stopped", False))
 
     with out.progress("ppo", settings.steps, done) as bar:
-        for step in range(done, settings.steps):
-            if stopped:
-                break
+        for step in range(done, settings.steps + 1):
             episodes = actor.sample(_prompts(prompts, settings, out.seed, step), step)
             actor.score(episodes)
             replies = all_replies(episodes)
             scale.add([r.score for r in replies])
-            scores = [scale.apply(r.score) if settings.whiten_scores else r.score for r in replies]
+            scores = [_reward(r, scale, settings) for r in replies]
             targets = targets_of(episodes, scores, coefficient, settings, actor)
+            kl = float(targets.kl.sum()) / len(replies)
             if step == 0:
                 actor.check_ratio_one(episodes)
-            figures = _learn(actor, episodes, targets, settings, step, out.seed)
-            kl = float(targets.kl.sum()) / len(replies)
+            stopped = 0 < settings.kl.stop_at < kl
+            last = stopped or step == settings.steps  # this round measures what comes out and learns nothing
+            figures = {} if last else _learn(actor, episodes, targets, settings, step, out.seed)
             out.log(step=step, **watch(episodes, targets, figures, settings), kl_coefficient=coefficient)
+            if last:
+                break
             if settings.kl.adaptive_target:
                 coefficient = adapt(
                     coefficient, kl, settings.kl.adaptive_target, settings.kl.horizon, len(replies)
                 )
-            stopped = 0 < settings.kl.stop_at < kl
-            actor.saver.maybe(
-                step + 1, {"coefficient": coefficient, "scale": scale.state(), "stopped": stopped}
-            )
+            actor.saver.maybe(step + 1, {"coefficient": coefficient, "scale": scale.state()})
             bar.advance(1, reward=sum(r.score for r in replies) / len(replies), kl=kl)
     if settings.lora:
         merge_lora(actor.model)
     save_policy(actor.model, actor.tokenizer, out.path)
     final_metrics(out, stopped)
+
+
+def _reward(reply: Reply, scale: Scale, settings: Settings) -> float:
+    """What a reply earns before the KL penalty; a cut one loses `missing_end`, in the unit of what is earned."""
+    score = scale.apply(reply.score) if settings.whiten_scores else reply.score
+    return score - (settings.rollout.missing_end if reply.stop == "length" else 0.0)
 
 
 def _prompts(

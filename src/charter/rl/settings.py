@@ -30,7 +30,9 @@ class Rollout(Frozen):
     temperature: float = Field(
         1.0, gt=0, description="sampling temperature; also used by the log-probabilities"
     )
-    missing_end: float = Field(0.0, ge=0, description="taken off the score of a reply cut at max_tokens")
+    missing_end: float = Field(
+        0.0, ge=0, description="taken off the (whitened) score of a reply cut at max_tokens"
+    )
 
 
 class Kl(Frozen):

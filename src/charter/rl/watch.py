@@ -79,12 +79,13 @@ def watch(
 
 
 def final_metrics(out: Workspace, stopped: bool) -> None:
-    """The last round's figures, and whether training ended early on KL."""
+    """Figures of the policy that comes out, or of the last update, and whether training ended early on KL."""
     rows = read_log(out.path)
     for name in FINAL:
-        if rows and rows[-1].get(name) is not None:
-            out.metric(name, rows[-1][name])
-    counts = {"rounds": len(rows), "stopped_on_kl": int(stopped)}
+        found = next((row[name] for row in reversed(rows) if row.get(name) is not None), None)
+        if found is not None:
+            out.metric(name, found)
+    counts = {"rounds": sum("loss" in row for row in rows), "stopped_on_kl": int(stopped)}
     out.write_json("counts.json", counts)
     for name, value in counts.items():
         out.metric(name, value)

@@ -87,7 +87,8 @@ def test_items_over_the_context_lose_old_turns_and_far_ends(model: PreferenceMod
     item = encode_item(model.template, MESSAGES, REPLIES[:2], len(reply) + 5)
     assert item.prompt == prompt[-5:] and item.replies[1] == reply
     tight = encode_item(model.template, MESSAGES, [REPLIES[1]], 4)
-    assert tight == Item([prompt[-1]], [reply[:3]])
+    assert tight == Item([prompt[-1]], [[*reply[:2], reply[-1]]], True), "the end token stays"
+    assert item.shortened and not encode_item(model.template, MESSAGES, REPLIES[:2], 500).shortened
 
 
 def test_training_and_scoring_share_one_forward_pass(model: PreferenceModel) -> None:

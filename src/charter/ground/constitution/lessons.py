@@ -54,6 +54,7 @@ def critique_lesson(
                 (*critique_shots(shots), *turns),
                 str(transcript.get("topic", "")),
                 f"critique:{principle.key}",
+                learn_from=len(critique_shots(shots)),
             )
         )
         draft = made["revision"]
@@ -86,6 +87,7 @@ def choice_lesson(
         (*asked[:-1], assistant(choice_answer(letter))),
         comparison.topic,
         f"choice:{principle.key}",
+        learn_from=len(asked) - 1,
     )
 
 

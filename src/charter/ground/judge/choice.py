@@ -107,7 +107,7 @@ def _after_thought(
     for number, (messages, thoughts) in enumerate(zip(asked, chains, strict=True)):
         for k, thought in enumerate(thoughts):
             concluded.append(answer_messages(messages, thought.text))
-            names.append(f"{number}-{k}")
+            names.append(f"{orders[number][0].id}-{number >= len(orders) // 2}-{k}")
     p_shown, voted = _first_option(labeller, concluded, names, how)
     size = how.thought_samples
     return [sum(p_shown[i : i + size]) / size for i in range(0, len(p_shown), size)], voted

@@ -28,10 +28,12 @@ ROW_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Token ids of a prompt and of the replies behind it, each reply ending in its end-of-turn token."""
+    """Token ids of a prompt and of the replies behind it, each reply ending in its end-of-turn token; `shortened`
+    where not all of them fitted the context."""
 
     prompt: list[int]
     replies: list[list[int]]
+    shortened: bool = False
 
     @property
     def tokens(self) -> int:
@@ -41,11 +43,13 @@ class Item:
 def encode_item(
     template: Template, messages: Sequence[Message], replies: Sequence[str], context: int
 ) -> Item:
-    """An item within `context` tokens: replies lose their far end, then the prompt its oldest tokens."""
+    """An item within `context` tokens: replies lose their far end but not their end token, then the prompt its oldest
+    tokens, for all replies alike."""
     encoded = [template.encode_reply(messages, reply) for reply in replies]
-    cut = [ids[: context - 1] for _, ids in encoded]
-    room = context - max(map(len, cut))
-    return Item(encoded[0][0][-room:], cut)
+    cut = [ids if len(ids) < context else [*ids[: context - 2], ids[-1]] for _, ids in encoded]
+    prompt, room = encoded[0][0], context - max(map(len, cut))
+    shortened = len(prompt) > room or any(len(ids) >= context for _, ids in encoded)
+    return Item(prompt[-room:], cut, shortened)
 
 
 def row_of(items: Sequence[Item], device: str) -> tuple[Tensor, Layout, Tensor]:
@@ -64,7 +68,7 @@ def row_of(items: Sequence[Item], device: str) -> tuple[Tensor, Layout, Tensor]:
 def forward_scores(model: Transformer, head: ScoreHead, items: Sequence[Item], device: str) -> Tensor:
     """Scores [R] of all replies of the items, differentiable."""
     ids_T, layout, last_R = row_of(items, device)
-    scores_R: Tensor = head(model.hidden(ids_T, layout)[last_R]).float()
+    scores_R: Tensor = head(model.hidden(ids_T, layout)[last_R])
     return scores_R
 
 

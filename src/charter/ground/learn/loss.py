@@ -89,17 +89,11 @@ def cross_entropy_sum(
     return out
 
 
-def _autocast_state(tensor: Tensor) -> dict[str, Any]:
-    kind = tensor.device.type
-    return {
-        "device_type": kind,
-        "enabled": torch.is_autocast_enabled(kind),
-        "dtype": torch.get_autocast_dtype(kind),
-    }
-
-
 class _TokenLogProbs(torch.autograd.Function):
-    """log p(target) per token, with logits recomputed by chunk in backward, so memory stays linear in N."""
+    """log p(target) per token, with logits recomputed by chunk in backward, so memory stays linear in N.
+
+    Logits are float32 even under autocast: their rounding in bfloat16 is as large as the steps that PPO takes.
+    """
 
     @staticmethod
     def forward(
@@ -117,15 +111,14 @@ class _TokenLogProbs(torch.autograd.Function):
         empty = hidden_ND.new_zeros(0, dtype=torch.float32)
         log_z_N = torch.cat(log_zs) if log_zs else empty
         ctx.save_for_backward(hidden_ND, weight_VD, targets_N, log_z_N)
-        ctx.temperature, ctx.chunk, ctx.autocast = temperature, chunk, _autocast_state(hidden_ND)
+        ctx.temperature, ctx.chunk = temperature, chunk
         entropy_N = torch.cat(entropies) if entropies else empty
         ctx.mark_non_differentiable(entropy_N)
         return (torch.cat(log_probs) if log_probs else empty), entropy_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Logits made in another precision than forward's would not sum to one under its log_z.
-        with torch.autocast(**ctx.autocast):
+        with _full(ctx.saved_tensors[0]):
             return _token_logprob_grads(ctx, grads[0])
 
 
@@ -152,8 +145,14 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability [N] of each target (differentiable) and entropy [N] of its distribution (not), in
     nats."""
-    log_probs, entropy = _TokenLogProbs.apply(hidden_ND, weight_VD, targets_N, temperature, chunk)  # type: ignore[no-untyped-call]
+    with _full(hidden_ND):
+        log_probs, entropy = _TokenLogProbs.apply(hidden_ND, weight_VD, targets_N, temperature, chunk)  # type: ignore[no-untyped-call]
     return log_probs, entropy
+
+
+def _full(hidden_ND: Tensor) -> torch.autocast:
+    """No autocast inside."""
+    return torch.autocast(hidden_ND.device.type, enabled=False)
 
 
 def preference_loss(chosen_B: Tensor, rejected_B: Tensor, p_chosen_B: Tensor) -> Tensor:

@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def _exact(hidden_ND: Tensor, weight_1D: Tensor, bias_1: Tensor | None = None) -> Tensor:
+    """[N] in the weight's own precision, also under autocast: one number costs nothing, and rounds badly."""
+    with torch.autocast(hidden_ND.device.type, enabled=False):
+        return F.linear(hidden_ND.to(weight_1D.dtype), weight_1D, bias_1)[:, 0]
+
+
 class ScoreHead(nn.Module):
     """Linear D -> 1 without bias, as `...ForSequenceClassification` has it (a bias would cancel in
     comparisons)."""
@@ -19,7 +25,7 @@ class ScoreHead(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Scores [N] of states [N, D]."""
-        return F.linear(hidden_ND, self.weight)[:, 0]
+        return _exact(hidden_ND, self.weight)
 
 
 class ValueHead(nn.Module):
@@ -32,4 +38,4 @@ class ValueHead(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Values [N] of states [N, D]."""
-        return F.linear(hidden_ND, self.weight, self.bias)[:, 0]
+        return _exact(hidden_ND, self.weight, self.bias)

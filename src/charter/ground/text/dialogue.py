@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict, cast
@@ -22,7 +23,11 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """Messages in order; a prompt is a dialogue whose last message is a user's. `weight` scales its loss."""
+    """Messages in order; a prompt is a dialogue whose last message is a user's.
+
+    `weight` scales its loss. Only the assistant's messages from number `learn_from` on are learnt: what stands before
+    them is context, such as worked examples, or the turns of another model.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -30,6 +35,7 @@ class Dialogue:
     source: str = ""
     weight: float = 1.0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    learn_from: int = 0
 
     @property
     def is_prompt(self) -> bool:
@@ -39,7 +45,8 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two replies to messages that end with a user's; `p_chosen`: probability that `chosen` is better."""
+    """Two replies to messages that end with a user's; `p_chosen`: probability that `chosen` is better. `weight`
+    scales its loss: how far the one who judged is trusted."""
 
     id: str
     messages: tuple[Message, ...]
@@ -50,6 +57,18 @@ class Comparison:
     source: str = "human"
     topic: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+
+
+def first_turn(comparison: Comparison, purpose: str) -> str:
+    """A digest of the first user turn alone, another for every purpose: pairs of one prompt share it."""
+    first = next((m["content"] for m in comparison.messages if m["role"] == "user"), "")
+    return hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).hexdigest()
+
+
+def cluster_of(comparison: Comparison) -> str:
+    """What comparisons of one first user turn have in common: they are not independent."""
+    return first_turn(comparison, "cluster")[:12]
 
 
 def prompt_of(dialogue: Dialogue) -> Dialogue:

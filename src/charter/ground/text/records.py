@@ -28,7 +28,8 @@ from charter.ground.text.dialogue import (
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
 from charter.ground.text.transcript import format_transcript, is_transcript, parse_transcript
 
-_DIALOGUE_KEYS = {"id", "messages", "topic", "source", "weight", "meta", "prompt", "completion"}
+_DIALOGUE_KEYS = {"id", "messages", "topic", "source", "weight", "learn_from", "meta"}
+_DIALOGUE_KEYS |= {"prompt", "completion"}
 _COMPARISON_KEYS = {
     "id",
     "messages",
@@ -38,6 +39,7 @@ _COMPARISON_KEYS = {
     "axis",
     "source",
     "topic",
+    "weight",
     "meta",
     "prompt",
 }
@@ -128,12 +130,15 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
             messages = check_messages([*messages, assistant(_reply(row["completion"], "completion"))])
     else:
         raise CharterError(f"a row with {_keys(row)}; a dialogue needs messages, or prompt (and completion)")
-    weight = row.get("weight", 1.0)
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < float("inf"):
-        raise CharterError(f"weight is {weight!r}, expected a number of 0 or more")
     meta = _meta(row, _DIALOGUE_KEYS)
     return Dialogue(
-        _id(row), messages, _text(row, "topic", ""), _text(row, "source", ""), float(weight), meta
+        _id(row),
+        messages,
+        _text(row, "topic", ""),
+        _text(row, "source", ""),
+        _weight(row),
+        meta,
+        _learn_from(row),
     )
 
 
@@ -180,9 +185,22 @@ def _comparison(
         raise CharterError(f"p_chosen is {p!r}, expected a number between 0 and 1")
     axis, source = _text(row, "axis", "helpful"), _text(row, "source", "human")
     meta = _meta(row, _COMPARISON_KEYS)
-    return Comparison(
-        _id(row), messages, chosen, rejected, float(p), axis, source, _text(row, "topic", ""), meta
-    )
+    topic, weight = _text(row, "topic", ""), _weight(row)
+    return Comparison(_id(row), messages, chosen, rejected, float(p), axis, source, topic, meta, weight)
+
+
+def _learn_from(row: Mapping[str, Any]) -> int:
+    number = row.get("learn_from", 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise CharterError(f"learn_from is {number!r}, expected the number of a message, the first being 0")
+    return number
+
+
+def _weight(row: Mapping[str, Any]) -> float:
+    weight = row.get("weight", 1.0)
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < float("inf"):
+        raise CharterError(f"weight is {weight!r}, expected a number of 0 or more")
+    return float(weight)
 
 
 def prompt_messages(value: object) -> tuple[Message, ...]:
@@ -239,26 +257,26 @@ def dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
     extra: dict[str, Any] = {"topic": dialogue.topic, "source": dialogue.source, "meta": dict(dialogue.meta)}
     if dialogue.weight != 1.0:
         extra["weight"] = dialogue.weight
+    if dialogue.learn_from:
+        extra["learn_from"] = dialogue.learn_from
     return row | {k: v for k, v in extra.items() if v != "" and v != {}}
 
 
 def comparison_row(comparison: Comparison) -> dict[str, Any]:
-    """The row that `read_comparisons` reads back as the same comparison."""
+    """The row that `read_comparisons` reads back as the same comparison; a weight of 1 is left out."""
     c = comparison
     row: dict[str, Any] = {
         "id": c.id,
         "messages": list(c.messages),
         "chosen": c.chosen,
         "rejected": c.rejected,
-    }
-    row |= {
         "p_chosen": c.p_chosen,
         "axis": c.axis,
         "source": c.source,
         "topic": c.topic,
         "meta": dict(c.meta),
     }
-    return {k: v for k, v in row.items() if not (k in ("topic", "meta") and not v)}
+    return row if c.weight == 1.0 else row | {"weight": c.weight}
 
 
 def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:

@@ -73,14 +73,19 @@ class Template:
         self._lead, self._gap, self.end = self._probe()
         self.end_id = tokenizer.special[self.end]
 
-    def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Ids and mask of a whole dialogue. Raises CharterError for messages out of order."""
+    def encode(self, messages: Sequence[Message], learn_from: int = 0) -> Encoded:
+        """Ids and mask of a whole dialogue: 1 in the assistant's messages from number `learn_from` on.
+
+        Raises CharterError for messages out of order.
+        """
         turns, spelled = self._guard(check_messages(messages))
         text, replies = self._whole(turns)
         ids, spans = self._tokens(text, spelled)
         mask = [0] * len(ids)
         starts = [start for start, _ in spans]
         for number, before, end in replies:
+            if number < learn_from:
+                continue
             begin = self._content_start(turns, number, text, before)
             low, high = (bisect_left(starts, len(_restore(text[:at], spelled))) for at in (begin, end))
             mask[low:high] = [1] * (high - low)

@@ -1,0 +1,41 @@
+"""What is kept of the held-out pairs: one row each, from which every figure of the room is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.text.dialogue import cluster_of
+from charter.preference.pairs import Ranking
+
+
+def ranked_right(p_chosen: float, chosen: float, rejected: float) -> bool:
+    """Whether the reply that the label prefers has the higher score (`rejected` for a label below 0.5)."""
+    return chosen > rejected if p_chosen >= 0.5 else rejected > chosen
+
+
+def heldout_rows(model: PreferenceModel, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share."""
+    found = model.score([(ranking.messages, ranking.texts) for ranking in rankings])
+    rows = []
+    for ranking, given in zip(rankings, found, strict=True):
+        for pair in ranking.pairs:
+            chosen, rejected = given[pair.chosen], given[pair.rejected]
+            lengths = [len(ranking.item.replies[at]) for at in (pair.chosen, pair.rejected)]
+            rows.append(
+                {
+                    "id": cluster_of(pair.comparison),
+                    "pair": pair.comparison.id,
+                    "axis": pair.comparison.axis,
+                    "source": pair.comparison.source,
+                    "chosen_score": chosen,
+                    "rejected_score": rejected,
+                    "p_chosen": pair.comparison.p_chosen,
+                    "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
+                    "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
+                    "chosen_tokens": lengths[0],
+                    "rejected_tokens": lengths[1],
+                }
+            )
+    return rows
