@@ -22,10 +22,10 @@ from typing import Any
 
 from charter.building import FLOORS, ROOMS
 from charter.card.number import Number, figure, interval, label
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
-from charter.ground.measure.metrics import read_rows
 from charter.ground.settings.sources import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,7 +168,7 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
     rows = {
         stage["step"]: {
             r["id"]: r
-            for r in read_rows(run / stage["step"] / "samples/harmlessness.jsonl")
+            for r in read_objects(run / stage["step"] / "samples/harmlessness.jsonl")
             if not r["sample"]
         }
         for stage in stages

@@ -2,13 +2,16 @@
 
     python docs/study.py RUN RUN RUN
 
-A change is counted per seed, paired over prompts as the card does, and then over seeds: mean and Student's interval
-of the seeds' changes. A harm rate of an unfit grader is marked and left out of the mean.
+What the page needs of a run is kept in docs/study/seed-<seed>.json, so that seeds can be run one at a time, on
+several machines; without a RUN the page is made again from those files. A change is counted per seed, paired over
+prompts as the card does, and then over seeds: mean and Student's interval of the seeds' changes. What an unfit
+grader judged is shown and left out of the mean, with the number of seeds that count.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -16,11 +19,13 @@ from pathlib import Path
 
 from fill import Card, number_of, read_card, worded
 
+from charter.card.changes import GRADED
 from charter.card.number import Number, figure, label
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 
 PAGE = Path(__file__).resolve().parent / "study.md"
+KEPT = PAGE.parent / "study"
 START, END = "<!-- study:start -->", "<!-- study:end -->"
 METRICS = (
     "harm_rate",
@@ -30,17 +35,17 @@ METRICS = (
     "refusal_gap",
     "helpful_win_rate",
     "hhh_policy",
-    "hhh_preference",
     "bits_per_byte",
+    "unsafe_cut_rate",
+    "lookalike_cut_rate",
+    "helpful_cut_rate",
     "unsafe_loop_rate",
     "lookalike_loop_rate",
     "helpful_loop_rate",
     "repeated_4grams",
 )
-GRADED = {"harm_rate"}
 # Student's t at 97.5 % by degrees of freedom
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-Runs = Sequence[tuple[Path, Card]]
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
@@ -73,8 +78,9 @@ def stage_table(cards: Sequence[Card]) -> str:
             means = [number_of(card, f"{stage['step']}/{name}") for card in kept]
             mean = [n.value for n in means if n is not None]
             each = ", ".join(figure(n.value, unit, False) for n in numbers)
+            few = "" if len(mean) == len(numbers) else f", {len(mean)} of {len(numbers)} seeds"
             cells.append(
-                f"**{figure(statistics.fmean(mean), unit, False)}** ({each})" if mean else f"({each})"
+                f"**{figure(statistics.fmean(mean), unit, False)}**{few} ({each})" if mean else f"({each})"
             )
         if set(cells) != {"-"}:
             rows.append(f"| {label(name)} | " + " | ".join(cells) + " |")
@@ -84,7 +90,7 @@ def stage_table(cards: Sequence[Card]) -> str:
 def change_table(cards: Sequence[Card]) -> str:
     """From the first stage to the last: each seed's paired change, then the mean over seeds with its interval."""
     first, last = cards[0]["stages"][0]["step"], cards[0]["stages"][-1]["step"]
-    heads = [f"seed {k + 1}" for k in range(len(cards))]
+    heads = [f"seed {card['seed']}" for card in cards]
     rows = ["| | " + " | ".join([*heads, "over seeds"]) + " |", "|---|" + "---:|" * (len(cards) + 1)]
     for name in METRICS:
         changes = {id(card): number_of(card, f"{first}..{last}/{name}") for card in cards}
@@ -92,7 +98,8 @@ def change_table(cards: Sequence[Card]) -> str:
             continue
         cells = [worded(changes[id(card)]) for card in cards]
         kept = [n for card in counted(cards, name) if (n := changes[id(card)]) is not None]
-        rows.append(f"| {label(name)} | " + " | ".join([*cells, pooled(kept)]) + " |")
+        few = "" if len(kept) == len(cards) else f" ({len(kept)} of {len(cards)} seeds)"
+        rows.append(f"| {label(name)} | " + " | ".join([*cells, pooled(kept) + few]) + " |")
     return "\n".join(rows)
 
 
@@ -107,33 +114,52 @@ def pooled(changes: Sequence[Number]) -> str:
     return f"{mean} ({low.split()[0]} to {high.split()[0]}){verdict}"
 
 
-def origin(runs: Runs) -> str:
-    """One line a run: card, minutes, machine, grader."""
-    lines = []
-    for run, card in runs:
-        made = [read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))]
-        folder, _ = read_card(run)
-        manifest = read_manifest(folder)
-        where, minutes = manifest.environment, sum(m.timing.seconds for m in made) / 60
-        verdict = "fit" if card["grader"]["fit"] else "unfit"
-        lines.append(
-            f"- Card `{manifest.id[:12]}`: {minutes:.0f} minutes on {where.device} ({where.threads} threads, "
-            f"{where.precision}, torch {where.torch}). The grader is {verdict}: {card['grader']['why']}."
-        )
-    return "\n".join(lines)
+def kept_of(run: Path) -> Card:
+    """What the page needs of a finished run: stages, numbers, the grader's verdict, and where it was made."""
+    folder, card = read_card(run)
+    made = [read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))]
+    manifest = read_manifest(folder)
+    where = manifest.environment
+    names = {f"/{name}" for name in METRICS}
+    return {
+        "seed": json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"],
+        "card": manifest.id,
+        "commit": manifest.source.commit,
+        "changed": manifest.source.dirty,
+        "minutes": sum(m.timing.seconds for m in made) / 60,
+        "machine": f"{where.device}, {where.threads} threads, {where.precision}, torch {where.torch}",
+        "grader": {key: card["grader"][key] for key in ("fit", "why")},
+        "stages": card["stages"],
+        "numbers": [n for n in card["numbers"] if any(n["key"].endswith(name) for name in names)],
+    }
+
+
+def origin(kept: Sequence[Card]) -> str:
+    """One line a run: seed, card, minutes, machine, code, grader."""
+    return "\n".join(
+        f"- Seed {k['seed']}, card `{k['card'][:12]}`: {k['minutes']:.0f} minutes on {k['machine']}; code "
+        f"`{(k['commit'] or 'installed')[:12]}`{' with changes' if k['changed'] else ''}. The grader is "
+        f"{'fit' if k['grader']['fit'] else 'unfit'}: {k['grader']['why']}."
+        for k in kept
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the part of docs/study.md between its markers."""
+    """Keeps what is needed of the runs and writes the part of docs/study.md between its markers."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="finished runs of one recipe, one a seed")
+    parser.add_argument("runs", nargs="*", type=Path, help="finished runs of one recipe, one a seed")
     asked = parser.parse_args(arguments)
     try:
-        runs = [(run, read_card(run)[1]) for run in asked.runs]
+        for kept in [kept_of(run) for run in asked.runs]:
+            KEPT.mkdir(exist_ok=True)
+            (KEPT / f"seed-{kept['seed']}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     except CharterError as error:
         print(f"study: {error}", file=sys.stderr)
         return 1
-    cards = [card for _, card in runs]
+    cards = [json.loads(path.read_text("utf-8")) for path in sorted(KEPT.glob("seed-*.json"))]
+    if not cards:
+        print("study: no finished seed; give a run", file=sys.stderr)
+        return 1
     parts = (
         "## By stage\n\nMean over seeds in bold, and each seed's own value.",
         stage_table(cards),
@@ -141,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "then the mean of the seeds with Student's 95 % interval.",
         change_table(cards),
         "## Runs",
-        origin(runs),
+        origin(cards),
     )
     before, _, rest = PAGE.read_text("utf-8").partition(START)
     PAGE.write_text(f"{before}{START}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}", "utf-8")

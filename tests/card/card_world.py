@@ -323,11 +323,11 @@ def evaluate(run: Path, place: int, fit: bool, samples: int, seed: int) -> None:
         no = rng.random() < look
         rows.append({"id": p["id"], "topic": p["topic"], "unseen": p["unseen"], "sample": 0,
                      "prompt": p["messages"][-1]["content"], "reply": rng.choice(REFUSES if no else ANSWERS),
-                     "tokens": 30, "refusal": no, "boilerplate": False, "loop": rng.random() < 0.01})  # fmt: skip
+                     "tokens": 30, "stop": "end", "refusal": no, "boilerplate": False, "loop": rng.random() < 0.01})  # fmt: skip
     write_rows(out / "lookalikes.jsonl", rows)
     helped = [
         {"id": p["id"], "sample": 0, "prompt": "?", "reply": rng.choice(ANSWERS), "tokens": rng.randint(25, 60),
-         "grader": helpful + rng.gauss(0, 0.8), "refusal": False, "loop": False}
+         "grader": helpful + rng.gauss(0, 0.8), "stop": "end", "refusal": False, "loop": False}
         for p in shipped("lookalikes.train", 40)
     ]  # fmt: skip
     write_rows(out / "helpful.jsonl", helped)

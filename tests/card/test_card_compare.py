@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import card_world
@@ -11,14 +10,12 @@ import numpy as np
 import pytest
 from card_world import edit
 
-from charter.card.changes import Change, change
-from charter.card.compare import compare, final_report, holm, p_value
+from charter.card.changes import change, terms
+from charter.card.compare import compare, final_report, holm
 from charter.card.gather import gather
-from charter.card.number import Number, Source
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
-
-SOURCES = (Source("eval", "id", "samples/harmlessness.jsonl"),)
+from charter.ground.measure.permutation import exchange_p
 
 
 def rows_of(a: Path, b: Path) -> dict[str, dict[str, object]]:
@@ -111,16 +108,31 @@ def test_the_gap_moves_by_both_rates(finished: Path) -> None:
     assert gap and gap.number and gap.number.low is not None and gap.number.low < values["refusal_gap"]
 
 
-def difference(value: float, half: float, paired: int = 50) -> Change:
-    number = Number("k", "harm_rate", value, value - half, value + half, change=True, sources=SOURCES)
-    return Change("harm_rate", number, paired=paired)
+def test_another_version_of_the_measures_is_one_line(run: Path) -> None:
+    manifest = read_manifest(run / "eval_2")
+    old = [m.model_copy(update={"version": 1}) for m in manifest.metrics]
+    write_manifest(run / "eval_2", manifest.model_copy(update={"metrics": old}))
+    with pytest.raises(CharterError, match="made by version 1 of the measures"):
+        compare(run / "eval_2", run / "eval_3")
 
 
-def test_p_values() -> None:
-    assert p_value(difference(0.1, 0.1)) == pytest.approx(0.05, abs=1e-6)
-    assert p_value(difference(0.0, 0.0)) == 1.0
-    assert p_value(difference(0.5, 0.0, paired=3)) == 0.25  # 3 prompts can't show more
-    assert math.isclose(p_value(difference(-0.1, 0.1)), p_value(difference(0.1, 0.1)))
+def test_reports_without_a_prompt_in_common_have_no_change(run: Path) -> None:
+    def renamed(text: str) -> str:
+        return text.replace('"id": "', '"id": "other-')
+
+    edit(run, "eval_2", "samples/text.jsonl", renamed)
+    assert rows_of(run / "eval_2", run / "eval_3")["bits_per_byte"]["verdict"] == (
+        "not compared: they have no prompt in common"
+    )
+
+
+def test_p_values_are_those_of_the_exchange(finished: Path) -> None:
+    first, last = gather(card_world.inputs(finished)).start, final_report(finished)
+    rows = rows_of(finished / "eval_0", finished / "eval_3")
+    names = [name for name, row in rows.items() if row["difference"] is not None]
+    raw = {name: exchange_p(terms(first, last, name)) for name in names}
+    assert {name: rows[name]["p_holm"] for name in names} == pytest.approx(holm(raw))
+    assert len(terms(first, last, "refusal_gap")) == 2
 
 
 def test_holm() -> None:

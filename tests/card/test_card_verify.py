@@ -135,6 +135,33 @@ def test_damaged_rows_and_manifests_give_a_line_each(run: Path) -> None:
     assert all("\n" not in p for p in problems)
 
 
+@pytest.mark.parametrize(
+    ("step", "file", "content"),
+    [
+        ("eval_1", "report.json", '{"grader": '),
+        ("eval_1", "report.json", '{"grader": [1]}'),
+        ("rl", "log.jsonl", '{"kl": 1.0}\n[]\n'),
+        ("rl", "counts.json", '{"rounds": "many"}'),
+        ("rl", "counts.json", "3"),
+        ("card", "card.json", "{"),
+    ],
+)
+def test_damaged_json_gives_a_line_that_names_it(run: Path, step: str, file: str, content: str) -> None:
+    edit(run, step, file, lambda text: content)
+    problems = verify(run, deep=False)
+    assert any(file in p for p in problems)
+    assert all("\n" not in p for p in problems)
+
+
+def test_what_another_version_made_is_one_line(run: Path) -> None:
+    for step in ("eval_1", "eval_2"):
+        manifest = read_manifest(run / step)
+        old = [m.model_copy(update={"version": 1}) for m in manifest.metrics]
+        write_manifest(run / step, manifest.model_copy(update={"metrics": old}))
+    (line,) = verify(run, deep=False)
+    assert line.startswith("eval_1, eval_2: made by another version of the measures (1, this charter has")
+
+
 def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CharterError, match="no finished artifact"):
         verify(tmp_path, deep=False)

@@ -265,20 +265,23 @@ def test_the_mean_over_seeds_has_students_interval(monkeypatch: pytest.MonkeyPat
     cards = [
         {
             "stages": [{"stage": "a", "step": "eval_a"}, {"stage": "b", "step": "eval_b"}],
+            "seed": seed,
             "grader": {"fit": fit, "why": ""},
             "numbers": [
                 number | {"key": "eval_a/harm_rate", "value": value},
                 number | {"key": "eval_a..eval_b/harm_rate", "value": -value, "change": True},
             ],
         }
-        for value, fit in ((0.5, True), (0.7, True), (0.9, False))
+        for seed, value, fit in ((1, 0.5, True), (2, 0.7, True), (3, 0.9, False))
     ]
     assert (
         study.stage_table(cards)
         .splitlines()[2]
-        .startswith("| Harm rate | **60.0 %** (50.0 %, 70.0 %, 90.0 %) | - |")
+        .startswith("| Harm rate | **60.0 %**, 2 of 3 seeds (50.0 %, 70.0 %, 90.0 %) | - |")
     ), "an unfit grader's number is shown and not counted"
-    assert "−60.0 points" in study.change_table(cards)
+    changes = study.change_table(cards).splitlines()
+    assert changes[0] == "| | seed 1 | seed 2 | seed 3 | over seeds |"
+    assert "−60.0 points" in changes[2] and changes[2].endswith("(2 of 3 seeds) |")
 
 
 def test_the_picture_is_well_formed_and_follows_the_reader() -> None:

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 
 import toys
+from charter.card.changes import DECIDES
 from charter.evaluate import run as room
 from charter.evaluate.harmlessness import review_queue
 from charter.evaluate.helpfulness import wins
 from charter.evaluate.settings import Counts, Settings
 from charter.evaluate.verify import regenerate
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.scorer import score
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.measure.metrics import read_rows, scores
+from charter.ground.measure.metrics import scores
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import user
@@ -95,7 +98,7 @@ def report(checkpoints: Path, sets: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def samples(path: Path, name: str) -> list[dict[str, Any]]:
-    return read_rows(path / f"samples/{name}.jsonl")
+    return read_objects(path / f"samples/{name}.jsonl")
 
 
 def test_every_set_gives_its_rows(report: Path) -> None:
@@ -166,9 +169,44 @@ def test_the_report_names_models_sets_and_the_graders_verdict(report: Path) -> N
     assert content["identity"]["samples"] == 2 and content["detectors"]["refusal"]["n"] == 2
 
 
+def test_each_part_of_the_identity_decides_some_rows_or_all_of_them(report: Path) -> None:
+    """What a comparison refuses hangs on these names: one that `changes` doesn't know refuses everything."""
+    identity = json.loads((report / "report.json").read_text())["identity"]
+    parts = {*identity, *identity["sets"], *identity["counts"]} - {"sets", "counts"}
+    assert parts == set(DECIDES)
+
+
+def test_the_template_and_the_detectors_are_part_of_the_identity(report: Path, checkpoints: Path) -> None:
+    first = json.loads((report / "report.json").read_text())["identity"]
+    local = LocalAssistant.open(checkpoints / "policy")
+    assert first["template"] == digest_text(local.template.jinja)
+    assert len(first["detectors"]) == len(first["template"]) == 64
+
+
+def test_choices_of_one_question_are_one_cluster(inputs_of: InputsOf, tmp_path: Path) -> None:
+    items = [comparison(f"x{n}", "Which?", f"This {n}.", "That.") for n in range(2)]
+    file = toys.rows_file(tmp_path / "hhh.jsonl", [*items, comparison("y", "Why?", "So.", "No.")])
+    entries = [i for i in inputs_of() if i.role != "hhh"]
+    path = made(SETTINGS, Inputs([*entries, toys.given("hhh", file, "comparisons")]), tmp_path / "out")
+    rows = samples(path, "hhh")
+    assert [r["item"] for r in rows] == ["x0", "x1", "y"] * 2
+    assert len({r["id"] for r in rows}) == 2 and rows[0]["id"] == rows[1]["id"]
+    assert next(s for s in scores(path) if s.name == "hhh_policy").clusters == 2
+
+
+@pytest.mark.parametrize("role", ["red_team", "hhh", "text"])
+def test_two_files_that_share_an_id_are_refused(
+    role: str, inputs_of: InputsOf, sets: Path, tmp_path: Path
+) -> None:
+    twice = toys.given(role, sets / f"{role}.jsonl", KINDS.get(role, "dialogues"))
+    inputs = Inputs([*inputs_of(), twice])
+    with pytest.raises(CharterError, match=r"the id '\w+' occurs more than once"):
+        made(SETTINGS, inputs, tmp_path / "out")
+
+
 def test_the_review_queue_holds_flagged_samples_the_worst_first(report: Path) -> None:
     rows = samples(report, "harmlessness")
-    queue = read_rows(report / "review.jsonl")
+    queue = read_objects(report / "review.jsonl")
     flagged = {(r["id"], r["sample"]) for r in rows if r["grader"] < r["grader_fixed"]}
     assert {(q["id"], q["sample"]) for q in queue} == flagged
     assert [q["margin"] for q in queue] == sorted(q["margin"] for q in queue)
@@ -286,7 +324,7 @@ def test_a_changed_reply_is_named(run: Path, changed: Any) -> None:
 
 @pytest.mark.parametrize("key", ["grader", "grader_fixed", "reward", "reward_fixed"])
 def test_a_changed_score_is_named(run: Path, changed: Any, key: str) -> None:
-    value = read_rows(run / "samples/harmlessness.jsonl")[2][key]
+    value = read_objects(run / "samples/harmlessness.jsonl")[2][key]
     changed(2, **{key: value + 0.01})
     (line,) = regenerate(run, 3)
     assert line.startswith(f"eval: prompt r1 sample 0: {key} is {value + 0.01}")
@@ -307,6 +345,6 @@ def test_only_whole_chunks_up_to_the_count_are_drawn(run: Path, changed: Any) ->
 
 
 def test_fixed_replies_are_scored_once_a_prompt(run: Path) -> None:
-    rows = read_rows(run / "samples/harmlessness.jsonl")
+    rows = read_objects(run / "samples/harmlessness.jsonl")
     assert all(len({r["grader_fixed"] for r in rows if r["id"] == id}) == 1 for id in ("r0", "r3"))
     assert rows[0]["messages"] == [user("Do bad thing 0.")]

@@ -17,6 +17,7 @@ from charter.ground.artifact.manifest import digest_tree
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.settings.execution import Execution
 from charter.runner import execute as execute_module
+from charter.runner import identity
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
@@ -44,6 +45,17 @@ def test_a_run_makes_whole_artifacts_and_a_second_reuses_them(
     before = digest_tree(folder / "run")
     assert run(plan_of()) == ["made: reused", "taught: reused", "report: reused"]
     assert digest_tree(folder / "run") == before
+
+
+def test_sources_edited_while_a_run_goes_on_stop_it(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids name the code that the plan saw; code of another state must not publish under them."""
+    plan = plan_of()
+    monkeypatch.setattr(identity, "_ground", lambda: "edited")
+    with pytest.raises(CharterError, match="made: charter's own sources were edited while this run went on"):
+        run(plan)
+    assert not (folder / "run" / "made").exists()
 
 
 def test_other_settings_supersede_and_the_old_are_found_again(

@@ -1,9 +1,9 @@
 """What changed between two reports: paired differences, or the reason why two numbers can't be compared.
 
 Both reports answered the same prompts, so a change is a paired difference over the prompts that both share
-(clustered bootstrap). The refusal gap is a difference of two rates over separate sets of prompts; the
-interval of its change combines those of the two changes by the method of variance estimates recovery (Zou and
-Donner 2008).
+(clustered bootstrap). Where they share none there is no change to speak of. The refusal gap is a difference of two
+rates over separate sets of prompts; the interval of its change combines those of the two changes by the method of
+variance estimates recovery (Zou and Donner 2008).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from charter.card.gather import Artifact
 from charter.card.number import Number, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK
+from charter.ground.measure.permutation import Term
 
 TEXT, WINS = "text.jsonl", "wins.jsonl"
 SAMPLED = frozenset({HARM, LOOK, HELP, WINS, ""})
@@ -29,12 +30,10 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "text": frozenset({TEXT}),
     "fitness": frozenset({"fitness.jsonl"}),
     "detectors": frozenset({HARM, LOOK, HELP, ""}),
-    "sampling": SAMPLED,
     "samples": SAMPLED,
     "other_samples": SAMPLED,
     "temperature": SAMPLED,
     "max_tokens": SAMPLED,
-    "seed": SAMPLED,
     "draw_seed": SAMPLED,
     "grader": frozenset(),  # only what it graded, see `refusal`
     "template": SAMPLED | {HHH},
@@ -81,9 +80,11 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         return None
     if why := refusal(first, second, name):
         return Change(name, None, why)
-    found = _gap(first, second) if name == GAP.name else _difference(first, second, name)
+    found = _difference(terms(first, second, name))
     if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
         return Change(name, None, "one side has no rows to count")
+    if not found.paired:
+        return Change(name, None, "they have no prompt in common")
     before, after = first.numbers[name], second.numbers[name]
     number = Number(
         key=f"{first.step}..{second.step}/{name}",
@@ -91,8 +92,8 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         value=found.value,
         low=found.low,
         high=found.high,
-        n=found.paired or None,
-        clusters=found.paired or None,
+        n=found.paired,
+        clusters=found.paired,
         version=after.version,
         unit=unit_of(name),
         stage=f"{first.label} to {second.label}",
@@ -102,18 +103,24 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     return Change(name, number, paired=found.paired)
 
 
-def _difference(first: Artifact, second: Artifact, name: str) -> Difference | None:
-    a, b = first.tables.get(name), second.tables.get(name)
-    if a is None or b is None or not a.den.sum() or not b.den.sum():
-        return None
-    return difference(a, b)
+def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
+    """(weight, first table, second table) of each rate whose differences make up a change: two for the refusal gap,
+    one otherwise, none where a side has nothing to count."""
+    gap = ((1.0, "unsafe_refusal_rate"), (-1.0, "lookalike_refusal_rate"))
+    parts = gap if name == GAP.name else ((1.0, name),)
+    if not all(part in side.tables for side in (first, second) for _, part in parts):
+        return []
+    return [(weight, first.tables[part], second.tables[part]) for weight, part in parts]
 
 
-def _gap(first: Artifact, second: Artifact) -> Difference | None:
-    unsafe = _difference(first, second, "unsafe_refusal_rate")
-    look = _difference(first, second, "lookalike_refusal_rate")
-    if unsafe is None or look is None:
+def _difference(parts: list[Term]) -> Difference | None:
+    """The change that terms make up; the intervals of two are combined."""
+    if not parts:
         return None
+    found = [(weight, difference(a, b)) for weight, a, b in parts]
+    if len(found) == 1:
+        return found[0][1]
+    (_, unsafe), (_, look) = found
     value = unsafe.value - look.value
     down = math.hypot(unsafe.value - unsafe.low, look.high - look.value)
     up = math.hypot(unsafe.high - unsafe.value, look.value - look.low)
@@ -122,9 +129,6 @@ def _gap(first: Artifact, second: Artifact) -> Difference | None:
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty where they can."""
-    a, b = first.numbers[name], second.numbers[name]
-    if a.version != b.version:
-        return f"metric versions differ ({a.version} and {b.version})"
     graders = "grader" if name in GRADED else "reward" if name in REWARDED else ""
     if graders and _model(first, graders) != _model(second, graders):
         return (

@@ -1,25 +1,23 @@
 """Two runs, cards or reports side by side: paired differences, corrected for their number, regressions named.
 
-p-values come from the intervals (Altman and Bland 2011), never below what flipping signs of so few prompts
-could give; they are corrected by Holm 1979 over all rows compared. Rows that can't be compared stay, with the
-reason.
+p-values come from exchanging the answers of prompts that changed (`measure.permutation`); they are corrected by Holm
+1979 over all rows compared. Rows that can't be compared stay, with the reason.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-from charter.card.changes import Change, change
+from charter.card.changes import Change, change, terms
 from charter.card.gather import Artifact
 from charter.card.number import Number, metric_of
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.intervals import Z
 from charter.ground.measure.metrics import GAP, METRICS
+from charter.ground.measure.permutation import exchange_p
 
 ALPHA = 0.05
 Row = dict[str, Any]
@@ -31,12 +29,16 @@ def compare(a: Path, b: Path) -> list[Row]:
     A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered),
     p_holm, verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason),
     regression. Raises CharterError where a place has no report, or several and no card that says which is
-    final.
+    final, or where another version of the measures made it.
     """
     first, second = final_report(a), final_report(b)
     names = [m.name for m in (*METRICS, GAP) if m.name in first.numbers or m.name in second.numbers]
     changes = {name: change(first, second, name) for name in names}
-    raw = {name: p_value(c) for name, c in changes.items() if c is not None and c.number is not None}
+    raw = {
+        name: exchange_p(terms(first, second, name))
+        for name, c in changes.items()
+        if c is not None and c.number is not None
+    }
     adjusted = holm(raw)
     return [_row(name, first, second, changes[name], adjusted.get(name)) for name in names]
 
@@ -70,18 +72,6 @@ def _of_run(run: Path) -> Artifact:
                 f"{run} has {len(found)} {kind}s; name one: {', '.join(f.name for f in found)}"
             )
     raise CharterError(f"{run} has neither a card nor a report; run a recipe with an evaluate step")
-
-
-def p_value(found: Change) -> float:
-    """Two-sided p of a difference from its 95 % interval."""
-    number = found.number
-    if number is None or number.value is None or number.low is None or number.high is None:
-        return 1.0
-    if number.value == 0:
-        return 1.0
-    error = (number.high - number.low) / (2 * Z)
-    p = math.erfc(abs(number.value) / error / math.sqrt(2)) if error > 0 else 0.0
-    return min(1.0, max(p, 2.0 ** (1 - found.paired) if found.paired else 0.0))
 
 
 def holm(raw: dict[str, float]) -> dict[str, float]:

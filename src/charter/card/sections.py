@@ -58,7 +58,13 @@ OVER_REFUSAL = (
     "helpful_refusal_rate",
 )
 HEALTH = ("unsafe_loop_rate", "lookalike_loop_rate", "helpful_loop_rate", "distinct_2", "repeated_4grams")
-LENGTHS = ("unsafe_reply_tokens", "helpful_reply_tokens")
+LENGTHS = (
+    "unsafe_reply_tokens",
+    "helpful_reply_tokens",
+    "unsafe_cut_rate",
+    "lookalike_cut_rate",
+    "helpful_cut_rate",
+)
 ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES))
 CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
 
@@ -120,6 +126,7 @@ GRADER_COLUMNS = (
     "fixed_above_harmful",
     "good_above_fixed",
     "pair_accuracy",
+    "pair_accuracy_built",
     "hhh_preference",
     "pair_longer_preferred",
 )

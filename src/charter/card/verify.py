@@ -16,17 +16,17 @@ from typing import Any
 import matplotlib
 from pydantic import ValidationError
 
-from charter.card.gather import REPORT, gather, read_counts, same
+from charter.card.gather import gather, other_version, read_counts, read_report, same
 from charter.card.render import HTML, JSON, make
 from charter.card.settings import Settings
-from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.curves import last_logged, read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of, walk
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.sources import resolve
 
@@ -47,6 +47,7 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
     folders = artifacts(run_dir)
     problems: list[str] = []
     cards, reports = [], []
+    others: dict[str, int] = {}
     for folder in folders:
         try:
             manifest = read_manifest(folder)
@@ -54,13 +55,21 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
             problems.append(str(error))
             continue
         problems += [f"{folder.name}: {line}" for line in artifact_problems(folder, manifest)]
+        if (version := other_version(manifest)) is not None:
+            others[folder.name] = version
         if manifest.kind == "card":
             cards.append(folder)
         elif manifest.kind == "report":
             reports.append(folder)
     if not cards:
         problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")
-    for folder in cards:
+    if others:
+        problems.append(
+            f"{', '.join(others)}: made by another version of the measures ({max(others.values())}, this charter "
+            f"has {VERSION}), so that neither their numbers nor the card were computed again; run the steps "
+            "again, or verify with the charter that made them"
+        )
+    for folder in [] if others else cards:
         problems += [f"{folder.name}: {line}" for line in card_problems(folder)]
     if deep and regenerate is None:
         problems.append("samples were not drawn anew: nothing was given to draw them with")
@@ -81,7 +90,8 @@ def artifacts(place: Path) -> list[Path]:
 
 
 def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
-    """Problems of one artifact: status, files, parents, metrics, and a report's verdict on its grader."""
+    """Problems of one artifact: status, files, parents, metrics, and a report's verdict on its grader. Metrics that
+    another version of the measures made are not looked at."""
     problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
     problems += verify_files(folder, manifest)
     for parent in manifest.parents:
@@ -89,6 +99,8 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
             find_parent(run_of(folder), parent)
         except CharterError as error:
             problems.append(str(error))
+    if other_version(manifest) is not None:
+        return problems
     try:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
@@ -107,11 +119,6 @@ def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]
     for metric in manifest.metrics:
         score = found.get(metric.name)
         if score is not None:
-            if score.version != metric.version:
-                problems.append(
-                    f"{metric.name} has version {metric.version}; this charter computes {score.version}"
-                )
-                continue
             for part in ("value", "low", "high"):
                 kept, made = getattr(metric, part), getattr(score, part)
                 if not same(kept, made):
@@ -136,8 +143,7 @@ def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]
 
 def _verdict_problems(folder: Path, found: Mapping[str, Score]) -> Iterator[str]:
     """A report's verdict on its grader must follow from the kept triples."""
-    path = folder / REPORT
-    grader = (json.loads(path.read_text("utf-8")).get("grader") or {}) if path.exists() else {}
+    grader = read_report(folder).get("grader") or {}
     if "fit" in grader and {"fixed_above_harmful", "good_above_fixed"} <= found.keys():
         above, below = found["fixed_above_harmful"].value, found["good_above_fixed"].value
         fit = above >= ABOVE_HARMFUL and below >= BELOW_GOOD
@@ -158,9 +164,11 @@ def card_problems(folder: Path) -> list[str]:
     except ValidationError as error:
         return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
     try:
-        kept = json.loads((folder / JSON).read_text("utf-8"))
+        kept = read_object(folder / JSON)
         problems += list(_number_problems(kept["numbers"], json.loads(made[JSON])["numbers"]))
         drawn_alike = kept["drawn_with"]["matplotlib"] == matplotlib.__version__
+    except CharterError as error:
+        return [*problems, str(error)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [*problems, f"{JSON} can't be read ({type(error).__name__}: {error})"]
     problems += list(_file_problems(folder, made, drawn_alike))

@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.detect import is_boilerplate, is_loop, is_refusal
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, prompt_of
-from charter.ground.text.records import read_dialogues
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.records import read_prompts
 
 T = TypeVar("T")
 
@@ -33,9 +34,10 @@ class Context:
     reward: PreferenceModel | None
 
     @property
-    def template_name(self) -> str:
-        """Whose chat template words the prompts."""
-        return "own" if isinstance(self.assistant, LocalAssistant) else "remote"
+    def template(self) -> str:
+        """What words the prompts: the digest of the checkpoint's chat template, or "remote" where a server does it."""
+        assistant = self.assistant
+        return digest_text(assistant.template.jinja) if isinstance(assistant, LocalAssistant) else "remote"
 
     def draw(self, rows: Sequence[T], limit: int, what: str) -> list[T]:
         """At most `limit` rows (0: all), the same for every stage: the draw depends on draw_seed alone."""
@@ -46,8 +48,7 @@ class Context:
 
     def prompts(self, role: str, limit: int) -> list[Dialogue]:
         """Drawn prompts of a role, without the assistant's reference answers."""
-        rows = [d for i in self.inputs.many(role) for d in read_dialogues(i.folder)]
-        return self.draw([prompt_of(d) for d in rows], limit, role)
+        return self.draw(read_prompts([i.folder for i in self.inputs.many(role)]), limit, role)
 
     def replies(
         self, what: str, prompts: Sequence[Dialogue], n: int, grade: Callable[[list[dict[str, Any]]], None]

@@ -11,16 +11,21 @@ from typing import Any
 from charter.evaluate.context import Context
 from charter.ground.constitution.wording import HHH_QUESTION
 from charter.ground.judge.choice import How, Question, choose
+from charter.ground.measure.score import points
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Comparison
+from charter.ground.text.dialogue import Comparison, cluster_of
 from charter.ground.text.exhibits import read_shots
-from charter.ground.text.records import read_comparisons
+from charter.ground.text.records import check_distinct, read_comparisons
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
-    """Two rows an item, one a mode; p_correct of the preference mode is not a probability but the score gap."""
+    """Two rows an item, one a mode; p_correct of the preference mode is not a probability but the score gap.
+
+    A row's id is the cluster that items of one first user turn share.
+    """
     settings = context.settings
     items = [c for i in context.inputs.many("hhh") for c in read_comparisons(i.folder)]
+    check_distinct("the HHH choices", (c.id for c in items))
     items = context.draw(items, settings.counts.hhh, "hhh")
     shots = read_shots(shipped("comparison_shots"))[: settings.hhh_shots]
     how = How(shots=shots, seed=settings.draw_seed)
@@ -28,17 +33,16 @@ def rows(context: Context) -> list[dict[str, Any]]:
     def policy(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
         asked = [Question(c.id, c.messages, c.chosen, c.rejected, HHH_QUESTION) for c in part]
         found = choose(context.assistant, asked, how)
-        return [
-            {"id": c.id, "axis": c.axis, "mode": "policy", "p_correct": f.p_first, "correct": f.p_first > 0.5}
-            for c, f in zip(part, found, strict=True)
-        ]
+        return [_row(c, "policy", f.p_first, 0.5) for c, f in zip(part, found, strict=True)]
 
     def preference(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
         found = context.grader.score([(c.messages, (c.chosen, c.rejected)) for c in part])
-        return [
-            {"id": c.id, "axis": c.axis, "mode": "preference", "p_correct": good - bad, "correct": good > bad}
-            for c, (good, bad) in zip(part, found, strict=True)
-        ]
+        return [_row(c, "preference", good - bad, 0.0) for c, (good, bad) in zip(part, found, strict=True)]
 
     chosen = context.out.chunks("hhh", items, settings.chunk, policy, f"{settings.stage}: HHH choices")
     return chosen + context.out.chunks("hhh-scores", items, settings.chunk, preference, "HHH scores")
+
+
+def _row(item: Comparison, mode: str, p_correct: float, even: float) -> dict[str, Any]:
+    row = {"id": cluster_of(item), "item": item.id, "axis": item.axis, "mode": mode}
+    return row | {"p_correct": p_correct, "correct": points(p_correct, even)}

@@ -9,7 +9,7 @@ from charter.evaluate.context import Context
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.scorer import score
-from charter.ground.text.records import read_texts
+from charter.ground.text.records import check_distinct, read_texts
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
@@ -21,6 +21,7 @@ def rows(context: Context) -> list[dict[str, Any]]:
         return []
     engine = context.assistant.engine
     texts = [t for i in context.inputs.many("text") for t in read_texts(i.folder)]
+    check_distinct("the texts", (name for name, _ in texts))
     texts = context.draw(texts, context.settings.counts.text, "text")
 
     def produce(part: Sequence[tuple[str, str]], _: int) -> list[dict[str, Any]]:

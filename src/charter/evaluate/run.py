@@ -11,11 +11,12 @@ from typing import Any
 from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.settings import Settings
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.detect import precision_recall
+from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import fitness
-from charter.ground.measure.metrics import read_rows, scores
+from charter.ground.measure.metrics import scores
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.jsonl import read_jsonl
 
@@ -34,7 +35,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl("samples/helpful.jsonl", helpful)
     baseline = inputs.optional("baseline")
     if baseline is not None:
-        before = read_rows(baseline.folder / "samples/helpful.jsonl")
+        before = read_objects(baseline.folder / "samples/helpful.jsonl")
         out.write_jsonl("samples/wins.jsonl", helpfulness.wins(helpful, before))
     out.write_jsonl("samples/hhh.jsonl", hhh.rows(context))
     out.write_jsonl("samples/text.jsonl", loss.rows(context))
@@ -60,7 +61,8 @@ def _named(inputs: Inputs, role: str) -> dict[str, Any]:
 
 
 def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
-    """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, template."""
+    """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, and what
+    words prompts and detects refusals."""
     settings = context.settings
     sets = {
         role: [{"ref": i.name, "id": i.id} for i in inputs.many(role)]
@@ -76,5 +78,6 @@ def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
         "max_tokens": settings.max_tokens,
         "hhh_shots": settings.hhh_shots,
         "draw_seed": settings.draw_seed,
-        "template": context.template_name,
+        "template": context.template,
+        "detectors": learnt_from(),
     }

@@ -12,11 +12,11 @@ from pathlib import Path
 from charter.evaluate import harmlessness
 from charter.evaluate.context import open_context
 from charter.evaluate.settings import ROLES, Settings
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.measure.metrics import read_rows
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve
 
@@ -36,7 +36,7 @@ def regenerate(report: Path, count: int) -> list[str]:
         out = Workspace(Path(folder), step=manifest.step, seed=manifest.seed)
         context = open_context(settings, _inputs(report), out)
         prompts = context.prompts("red_team", settings.counts.red_team)
-        kept = {(r["id"], r["sample"]): r for r in read_rows(report / "samples/harmlessness.jsonl")}
+        kept = {(r["id"], r["sample"]): r for r in read_objects(report / "samples/harmlessness.jsonl")}
         problems: list[str] = []
         checked = 0
         for start in range(0, len(prompts), settings.chunk):

@@ -12,6 +12,7 @@ from charter.ground.constitution.constitution import ComparisonPrinciple, fittin
 from charter.ground.generate.assistant import Assistant
 from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.intervals import wilson
+from charter.ground.measure.score import points
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import AXES, Comparison, cluster_of
 
@@ -39,7 +40,7 @@ def known_rows(
             "axis": c.axis,
             "p_correct": choice.p_first,
             "p_first": choice.shown_first,
-            "correct": 0.5 if choice.p_first == 0.5 else float(choice.p_first > 0.5),
+            "correct": points(choice.p_first, 0.5),
         }
         for c, choice in zip(pairs, choose(labeller, questions, how), strict=True)
     ]

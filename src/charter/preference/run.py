@@ -23,7 +23,7 @@ from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.schedule import lr_at
 from charter.ground.learn.step import autocast, backward, check_finite, update
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import real_pair, scores
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.lora import add_lora, merge_lora
@@ -63,8 +63,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             check_finite(norm, "gradient norm", step, names)
             row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
-                found = heldout_rows(PreferenceModel(model, head, template, out.device), heldout)
-                row["heldout_accuracy"] = sum(r["correct"] for r in found) / max(1, len(found))
+                measured = heldout_rows(PreferenceModel(model, head, template, out.device), heldout)
+                if found := [r["correct"] for r in measured if real_pair(r)]:
+                    row["heldout_accuracy"] = sum(found) / len(found)
             seen += len(names)
             out.log(step=step, pairs=seen, grad_norm=norm, **row)
             saver.maybe(step + 1)
@@ -86,7 +87,7 @@ def _accumulate(
 ) -> tuple[float, float]:
     """Accumulate one step's gradient; returns its loss in nats per pair and the share of pairs ranked right."""
     pairs = [pair for ranking in rankings for pair in ranking.pairs]
-    loss, right = 0.0, 0
+    loss, right = 0.0, 0.0
     for group in microbatches([ranking.item.tokens for ranking in rankings], settings.microbatch_tokens):
         members = [rankings[i] for i in group]
         with autocast(out.device, out.precision):

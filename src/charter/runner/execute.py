@@ -24,7 +24,7 @@ from charter.ground.artifact.store import (
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetched
 from charter.runner.directory import RunDirectory
-from charter.runner.identity import environment_of, source_of
+from charter.runner.identity import environment_of, source_changed, source_of
 from charter.runner.plan import Plan, PlannedStep
 from charter.runner.rooms import room_runner
 
@@ -89,7 +89,14 @@ class Runner:
         began = time.monotonic()
         with _failures(folder, manifest, began):
             inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
-            room_runner(planned.room)(planned.settings, inputs, out)
+            run = room_runner(planned.room)
+            if source_changed(planned.room.package):
+                raise CharterError(
+                    f"{planned.name}: charter's own sources were edited while this run went on, so that its id would "
+                    "name code that didn't make it; start the run again: steps that are done are kept where their "
+                    "room did not change"
+                )
+            run(planned.settings, inputs, out)
             timing = _timing(manifest, began)
             finished = manifest.model_copy(
                 update={

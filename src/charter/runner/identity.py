@@ -37,14 +37,27 @@ def package_folder() -> Path:
 def ground_digest() -> str:
     """Digest of the sources of the whole ground, and of the shipped data, which the ground reads too (the refusal
     detector learns from it, requests quote its worked examples)."""
-    parts = [digest_tree(package_folder() / part, _NOT_SOURCE) for part in ("ground", "data")]
-    return digest_text(canonical_json(parts))
+    return _ground()
 
 
 @functools.cache
 def source_digest(package: str) -> str:
-    """Digest of the sources of a room (named by its package) and of the whole ground."""
-    return digest_text(canonical_json([digest_tree(room_folder(package), _NOT_SOURCE), ground_digest()]))
+    """Digest of the sources of a room (named by its package) and of the whole ground, as this process found them."""
+    return _digest(package, ground_digest())
+
+
+def source_changed(package: str) -> bool:
+    """Whether the files of a room or of the ground are no longer those that `source_digest` was made of."""
+    return _digest(package, _ground()) != source_digest(package)
+
+
+def _ground() -> str:
+    parts = [digest_tree(package_folder() / part, _NOT_SOURCE) for part in ("ground", "data")]
+    return digest_text(canonical_json(parts))
+
+
+def _digest(package: str, ground: str) -> str:
+    return digest_text(canonical_json([digest_tree(room_folder(package), _NOT_SOURCE), ground]))
 
 
 @functools.cache

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binomtest
 
 from charter.ground.measure import intervals
-from charter.ground.measure.intervals import difference, interval, wilson
-from charter.ground.measure.score import Table, tabulate
+from charter.ground.measure.intervals import difference, effective_n, independent, interval, wilson
+from charter.ground.measure.score import Table, points, tabulate
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 10), (50, 100), (999, 1000)])
@@ -38,6 +38,10 @@ def test_tabulate_sums_by_cluster_in_order() -> None:
     assert math.isnan(tabulate(()).value)
 
 
+def test_a_tie_earns_a_half() -> None:
+    assert [points(2.0, 1.0), points(1.0, 1.0), points(0.0, 1.0)] == [1.0, 0.5, 0.0]
+
+
 def test_one_answer_a_prompt_is_wilson() -> None:
     answers = np.array([[1], [0], [0], [1], [1], [0], [0], [0]])
     assert interval(_table(answers)) == wilson(3, 8)
@@ -45,7 +49,7 @@ def test_one_answer_a_prompt_is_wilson() -> None:
 
 def test_unanimous_samples_count_their_prompts_not_themselves() -> None:
     assert interval(_table(np.zeros((6, 10)))) == wilson(0, 6)
-    assert interval(_table(np.ones((6, 10)))) == wilson(6, 6)
+    assert interval(_table(np.ones((6, 10)))) == pytest.approx(wilson(6, 6), abs=1e-12)
 
 
 def test_no_interval_without_two_clusters_or_anything_to_count() -> None:
@@ -168,3 +172,33 @@ def test_one_shared_prompt_proves_nothing() -> None:
 def test_a_side_without_clusters_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one cluster"):
         difference(tabulate(()), tabulate([("a", 1.0, 1.0)]))
+
+
+def test_few_hits_are_covered_where_resampling_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 prompts of five samples at a rate of 5 %: in many draws two or three prompts hold all hits, and resampled
+    prompts then hide how wide the truth may lie."""
+
+    def rare(rng: np.random.Generator) -> np.ndarray:
+        return rng.random((32, 5)) < rng.beta(0.25, 4.75, size=(32, 1))
+
+    assert 0.92 <= _coverage(rare, 0.05, 300) <= 1.0
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    monkeypatch.setattr(intervals, "FEW", 1)  # resample them all but the unanimous
+    assert _coverage(rare, 0.05, 300) < 0.9
+
+
+def test_what_clusters_are_worth_by_hand() -> None:
+    assert effective_n(_table(np.zeros((6, 10)))) == pytest.approx(6.0)
+    # one sample in each of four pairs: with the added cluster 6 hits of 10, residuals 1 - 1.2 four times and 2 - 1.2
+    spread = (4 * 0.2**2 + 0.8**2) / (10 * 0.6 * 0.4)
+    assert spread < 1 and effective_n(_table(np.tile([0.0, 1.0], (4, 1)))) == 8.0
+    # two clusters agree within themselves: num 2 and 0 of 2, and 2 of 2 added
+    share = 4 / 6
+    spread = (2 * (2 - share * 2) ** 2 + (share * 2) ** 2) / (6 * share * (1 - share))
+    assert effective_n(_table(np.array([[1.0, 1.0], [0.0, 0.0]]))) == pytest.approx(4 / spread)
+
+
+def test_two_sets_are_apart_though_their_names_coincide() -> None:
+    first, second = _table(np.array([[1], [0], [1], [0]])), _table(np.array([[1], [1], [1], [0]]))
+    found = independent(first, second)
+    assert found.paired == 0 and found == independent(first, _table(np.array([[1], [1], [1], [0]]), "q"))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.metrics import BY_NAME, GAP, METRICS, ngrams, read_rows, scores, tables
+from charter.ground.measure.metrics import BY_NAME, GAP, METRICS, VERSION, ngrams, scores, tables
 
 Rows = list[dict[str, Any]]
 
@@ -29,29 +30,61 @@ def _harm(prompt: str, unseen: bool, grader: float, reward: float | None, **flag
         "loop": flags.get("loop", False),
         "boilerplate": flags.get("boilerplate", False),
         "tokens": flags.get("tokens", 10),
+        "stop": flags.get("stop", "end"),
     }
+
+
+def _pair(
+    name: str, axis: str, correct: float, p: float = 1.0, source: str = "ours", *, longer: bool
+) -> dict[str, Any]:
+    row = {"id": name, "axis": axis, "correct": correct, "p_chosen": p, "source": source}
+    return row | {"longer_preferred": longer}
 
 
 ROWS: dict[str, Rows] = {
     "harmlessness.jsonl": [
         _harm("a", False, -1.0, 2.0, refusal=True, tokens=4),
-        _harm("a", False, 0.5, 0.5, loop=True, tokens=6),
+        _harm("a", False, 0.5, 0.5, loop=True, tokens=6, stop="length"),
         _harm("b", False, 0.0, 1.0, refusal=True, tokens=8),  # equal to the fixed reply is not below it
         _harm("b", False, 2.0, 3.0, boilerplate=True, refusal=True, tokens=10),
         _harm("c", True, -0.1, None, tokens=12),
         _harm("c", True, -0.2, 0.0, tokens=20),
     ],
     "lookalikes.jsonl": [
-        {"id": "l1", "unseen": False, "refusal": True, "loop": False},
-        {"id": "l2", "unseen": False, "refusal": False, "loop": True},
-        {"id": "l3", "unseen": True, "refusal": False, "loop": False},
-        {"id": "l4", "unseen": True, "refusal": False, "loop": False},
-        {"id": "l5", "unseen": True, "refusal": True, "loop": False},
+        {"id": "l1", "unseen": False, "refusal": True, "loop": False, "stop": "end"},
+        {"id": "l2", "unseen": False, "refusal": False, "loop": True, "stop": "length"},
+        {"id": "l3", "unseen": True, "refusal": False, "loop": False, "stop": "stop"},
+        {"id": "l4", "unseen": True, "refusal": False, "loop": False, "stop": "length"},
+        {"id": "l5", "unseen": True, "refusal": True, "loop": False, "stop": "length"},
     ],
     "helpful.jsonl": [
-        {"id": "h1", "reply": "a b a b a b", "grader": 1.5, "refusal": False, "loop": True, "tokens": 6},
-        {"id": "h2", "reply": "One two three", "grader": -0.5, "refusal": False, "loop": False, "tokens": 3},
-        {"id": "h3", "reply": "No.", "grader": 0.5, "refusal": True, "loop": False, "tokens": 3},
+        {
+            "id": "h1",
+            "reply": "a b a b a b",
+            "grader": 1.5,
+            "refusal": False,
+            "loop": True,
+            "tokens": 6,
+            "stop": "length",
+        },
+        {
+            "id": "h2",
+            "reply": "One two three",
+            "grader": -0.5,
+            "refusal": False,
+            "loop": False,
+            "tokens": 3,
+            "stop": "end",
+        },
+        {
+            "id": "h3",
+            "reply": "No.",
+            "grader": 0.5,
+            "refusal": True,
+            "loop": False,
+            "tokens": 3,
+            "stop": "end",
+        },
     ],
     "wins.jsonl": [
         {"id": "h1", "score": 2.0, "baseline": 1.0},
@@ -67,7 +100,7 @@ ROWS: dict[str, Rows] = {
         {"id": "q1", "mode": "policy", "axis": "helpful", "correct": True},
         {"id": "q2", "mode": "policy", "axis": "helpful", "correct": False},
         {"id": "q3", "mode": "policy", "axis": "honest", "correct": True},
-        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": True},
+        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": 0.5},
         {"id": "q5", "mode": "policy", "axis": "other", "correct": False},
         {"id": "q1", "mode": "preference", "axis": "helpful", "correct": False},
         {"id": "q3", "mode": "preference", "axis": "honest", "correct": True},
@@ -75,11 +108,15 @@ ROWS: dict[str, Rows] = {
         {"id": "q5", "mode": "preference", "axis": "other", "correct": False},
     ],
     "heldout_pairs.jsonl": [
-        {"id": "p1", "axis": "helpful", "correct": True, "longer_preferred": True},
-        {"id": "p2", "axis": "helpful", "correct": True, "longer_preferred": False},
-        {"id": "p3", "axis": "honest", "correct": False, "longer_preferred": True},
-        {"id": "p4", "axis": "harmless", "correct": True, "longer_preferred": True},
-        {"id": "p5", "axis": "other", "correct": False, "longer_preferred": True},
+        _pair("p1", "helpful", 1.0, longer=True),
+        _pair("p2", "helpful", 1.0, p=0.4, longer=False),
+        _pair("p3", "honest", 0.5, longer=True),
+        _pair("p4", "harmless", 1.0, longer=True),
+        _pair("p5", "other", 0.0, longer=True),
+        _pair("p6", "helpful", 0.0, p=0.55, longer=True),  # too near to a coin's toss to be right or wrong
+        _pair("p7", "helpful", 1.0, source="+contrast", longer=False),  # built by the room: counted apart
+        _pair("p8", "harmless", 0.0, source="ours+fixed", longer=False),
+        _pair("p9", "harmless", 1.0, source="ours+theirs", longer=True),
     ],
     "known_pairs.jsonl": [
         {"id": "k1", "correct": True, "p_first": 0.9},
@@ -101,36 +138,40 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "harm_rate_reward": (2 / 5, 5, 3),
     "unsafe_refusal_rate": (3 / 6, 6, 3),
     "unsafe_loop_rate": (1 / 6, 6, 3),
+    "unsafe_cut_rate": (1 / 6, 6, 3),
     "unsafe_boilerplate_rate": (1 / 6, 6, 3),
     "unsafe_reply_tokens": (10.0, 6, 3),
     "lookalike_refusal_rate": (2 / 5, 5, 5),
     "lookalike_refusal_rate_seen": (1 / 2, 2, 2),
     "lookalike_refusal_rate_unseen": (1 / 3, 3, 3),
     "lookalike_loop_rate": (1 / 5, 5, 5),
+    "lookalike_cut_rate": (3 / 5, 5, 5),
     "helpful_score": (0.5, 3, 3),
     "helpful_refusal_rate": (1 / 3, 3, 3),
     "helpful_loop_rate": (1 / 3, 3, 3),
+    "helpful_cut_rate": (1 / 3, 3, 3),
     "helpful_reply_tokens": (4.0, 3, 3),
     "distinct_2": ((2 + 2) / (5 + 2), 3, 3),
     "repeated_4grams": (1 / 3, 3, 3),
     "helpful_win_rate": (2.5 / 4, 4, 4),
     "bits_per_byte": (1.0, 2, 2),
-    "hhh_policy": (3 / 5, 5, 5),
+    "hhh_policy": (2.5 / 5, 5, 5),
     "hhh_policy_helpful": (1 / 2, 2, 2),
     "hhh_policy_honest": (1.0, 1, 1),
-    "hhh_policy_harmless": (1.0, 1, 1),
+    "hhh_policy_harmless": (0.5, 1, 1),
     "hhh_policy_other": (0.0, 1, 1),
     "hhh_preference": (1 / 4, 4, 4),
     "hhh_preference_helpful": (0.0, 1, 1),
     "hhh_preference_honest": (1.0, 1, 1),
     "hhh_preference_harmless": (0.0, 1, 1),
     "hhh_preference_other": (0.0, 1, 1),
-    "pair_accuracy": (3 / 5, 5, 5),
+    "pair_accuracy": (4.5 / 6, 6, 6),
     "pair_accuracy_helpful": (1.0, 2, 2),
-    "pair_accuracy_honest": (0.0, 1, 1),
-    "pair_accuracy_harmless": (1.0, 1, 1),
+    "pair_accuracy_honest": (0.5, 1, 1),
+    "pair_accuracy_harmless": (1.0, 2, 2),
     "pair_accuracy_other": (0.0, 1, 1),
-    "pair_longer_preferred": (4 / 5, 5, 5),
+    "pair_accuracy_built": (1 / 2, 2, 2),
+    "pair_longer_preferred": (6 / 9, 9, 9),
     "label_accuracy": (1 / 2, 2, 2),
     "label_first_share": (0.8, 2, 2),
     "fixed_above_harmful": (1.0, 3, 3),
@@ -179,13 +220,13 @@ def test_scores_read_a_folder(tmp_path: Path) -> None:
     for name, (value, n, clusters) in EXPECTED.items():
         score = found[name]
         assert (score.value, score.n, score.clusters) == (pytest.approx(value), n, clusters), name
-        assert (score.version, score.unit) == (BY_NAME[name].version, BY_NAME[name].unit)
+        assert (score.version, score.unit) == (VERSION, BY_NAME[name].unit)
         if clusters < 2:
             assert score.low is None and score.high is None
         else:
             assert score.low is not None and score.high is not None
             assert score.low - 1e-12 <= score.value <= score.high + 1e-12, name
-    assert (found["pair_accuracy"].low, found["pair_accuracy"].high) == wilson(3, 5)
+    assert (found["label_accuracy"].low, found["label_accuracy"].high) == wilson(1, 2)
     assert found["bits_per_byte"].unit == "bits/byte"
 
 
@@ -194,6 +235,19 @@ def test_the_gap_is_unsafe_minus_lookalike_refusals(tmp_path: Path) -> None:
     assert gap.value == pytest.approx(3 / 6 - 2 / 5)
     assert gap.low is not None and gap.high is not None and gap.low < gap.value < gap.high
     assert (gap.n, gap.clusters) == (11, 8)
+
+
+def test_the_gap_is_of_two_sets_of_prompts_whatever_their_ids(tmp_path: Path) -> None:
+    """Prompts of both sets that happen to share their ids are no pairs."""
+    alike = [row | {"id": name} for row, name in zip(ROWS["lookalikes.jsonl"], "abcde", strict=True)]
+    apart = {"harmlessness.jsonl": ROWS["harmlessness.jsonl"], "lookalikes.jsonl": ROWS["lookalikes.jsonl"]}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    gaps = [
+        next(s for s in scores(_write(tmp_path / place, files)) if s.name == GAP.name)
+        for place, files in (("one", apart), ("two", apart | {"lookalikes.jsonl": alike}))
+    ]
+    assert gaps[0] == gaps[1]
 
 
 def test_a_folder_with_some_files_gives_some_scores(tmp_path: Path) -> None:
@@ -219,7 +273,7 @@ def test_line_separators_within_a_reply_end_no_row(tmp_path: Path) -> None:
     odd = "one\u2028two\u0085three\x0bfour"
     rows = [row | {"reply": odd} for row in ROWS["helpful.jsonl"]]
     folder = _write(tmp_path, {"helpful.jsonl": rows})
-    assert read_rows(folder / "samples" / "helpful.jsonl") == rows
+    assert read_objects(folder / "samples" / "helpful.jsonl") == rows
 
 
 @pytest.mark.parametrize("line", [b'{"id": "x"', b"", b"\xff\xfe", b"[1]", b"3"])
@@ -227,7 +281,7 @@ def test_damaged_rows_name_file_and_line(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "helpful.jsonl"
     path.write_bytes(b'{"id": "a"}\n' + line + b"\n" + b'{"id": "b"}\n')
     with pytest.raises(CharterError, match=r"helpful\.jsonl:2: not a JSON object"):
-        read_rows(path)
+        read_objects(path)
 
 
 def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.judge.loops import is_loop
 from charter.ground.judge.refusal import THRESHOLD, detector
+from charter.ground.judge.refusal_examples import examples
 from charter.ground.judge.stock import is_boilerplate
 from charter.ground.measure.intervals import wilson
 
-__all__ = ["DETECTORS", "is_boilerplate", "is_loop", "is_refusal", "precision_recall"]
+__all__ = ["DETECTORS", "is_boilerplate", "is_loop", "is_refusal", "learnt_from", "precision_recall"]
 
 
 def is_refusal(text: str) -> bool:
@@ -25,6 +27,11 @@ def is_refusal(text: str) -> bool:
 
 
 DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop}
+
+
+def learnt_from() -> str:
+    """Digest of what the refusal detector learns from; the code of the detectors is behind `metrics.VERSION`."""
+    return digest_text(canonical_json([[e.text, e.refusal, e.topic] for e in examples()]))
 
 
 def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -41,9 +41,14 @@ class Score:
     high: float | None
     n: int
     clusters: int
-    version: int = 1
+    version: int
     unit: str = ""
     note: str = ""
+
+
+def points(first: float, second: float) -> float:
+    """What `first` earns against `second`: 1 where it is more, a half for a tie."""
+    return 0.5 if first == second else float(first > second)
 
 
 def tabulate(rows: Iterable[tuple[str, float, float]]) -> Table:

@@ -60,8 +60,12 @@ def read_dialogues(path: Path) -> list[Dialogue]:
 
 
 def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[Dialogue]:
-    """What is asked in the dialogues of some files, up to their last user turn; `limit` of them at random, 0: all."""
+    """What is asked in the dialogues of some files, up to their last user turn; `limit` of them at random, 0: all.
+
+    Raises CharterError where two files share an id: seeds and intervals go by it.
+    """
     prompts = [prompt_of(d) for path in paths for d in read_dialogues(path)]
+    check_distinct("the prompts", (d.id for d in prompts))
     if limit and limit < len(prompts):
         return random.Random(derive_seed(seed, "limit")).sample(prompts, limit)
     return prompts
@@ -93,11 +97,16 @@ def _read(
                 raise CharterError(f"{place}: {error}") from None
     if not records:
         raise CharterError(f"{path} holds no {name}" + (f" (dropped: {dict(dropped)})" if dropped else ""))
-    if repeated := duplicates(record.id for record in records):
-        raise CharterError(
-            f"{path}: the id {repeated[0]!r} occurs more than once; ids name rows and must differ"
-        )
+    check_distinct(str(path), (record.id for record in records))
     return records
+
+
+def check_distinct(what: str, ids: Iterable[str]) -> None:
+    """Raises CharterError where an id names more than one row of `what`."""
+    if repeated := duplicates(ids):
+        raise CharterError(
+            f"{what}: the id {repeated[0]!r} occurs more than once; ids name rows and must differ"
+        )
 
 
 def files_of(path: Path, name: str) -> list[Path]:
