@@ -178,8 +178,9 @@ def _report(comparison: Comparison, options: argparse.Namespace, runs: Mapping[s
     print_table(table)
     print()
     for row in judged:
-        judgement = f" (aim {row['aim']:.3g}: {'met' if row['met'] else 'missed'})"
-        aim = "" if row["met"] is None or options.quick else judgement
+        aim = ""
+        if row["met"] is not None and not options.quick:
+            aim = f" (aim {row['aim']:.3g}: {'met' if row['met'] else 'missed'})"
         against = f"x against {row['peer']}" if row["peer"] else ""
         print(f"{row['what']}: {row['figure']} {row['value']:.2f}{against}{aim}")
     if options.quick:
