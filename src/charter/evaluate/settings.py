@@ -27,7 +27,7 @@ ROLES = {
 
 
 class Counts(Frozen):
-    """How many rows of each set are used, drawn with the recipe's seed so that all stages see the same ones."""
+    """How many rows of each set are used, drawn with draw_seed so that all stages see the same ones."""
 
     red_team: int = Field(0, ge=0, description="unsafe prompts; 0 takes all, as below")
     lookalikes: int = Field(0, ge=0, description="harmless look-alikes")
