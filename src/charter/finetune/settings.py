@@ -63,8 +63,11 @@ class Settings(Frozen):
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time from the row counts known before the run, at the measured rate of two cores; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
-    rows = sizes.rows.get("dialogues", 0) + 3 * sizes.rows.get("transcripts", 0)
-    rows += settings.lessons.choices_per_comparison * sizes.rows.get("comparisons", 0)
+    counts = [min(n, settings.limit) if settings.limit else n for n in sizes.each.get("dialogues", ())]
+    counts += [3 * n for n in sizes.each.get("transcripts", ())]
+    counts += [settings.lessons.choices_per_comparison * n for n in sizes.each.get("comparisons", ())]
+    passes = settings.mixture if len(settings.mixture) == len(counts) else (1.0,) * len(counts)
+    rows = sum(n * times for n, times in zip(counts, passes, strict=True))
     if not parameters or not rows:
         return Estimate()
     rate = TOKENS_PER_SECOND * (134.5e6 / parameters) * max(1, sizes.threads) / 2

@@ -56,22 +56,22 @@ class _Known:
     rows: dict[str, int]
 
     def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
-        """Rows of each role (summed over its inputs) and parameters of the model in each, where known."""
-        rows: dict[str, int | None] = {}
+        """Rows of each input of a role and parameters of the model in each role, where known."""
+        rows: dict[str, list[int | None]] = {}
         parameters: dict[str, int] = {}
         made = {parent.step for parent in planned.parents if parent.path == parent.step}
         for entry in planned.inputs:
             count = _rows(entry)
             if entry.name in made and count is None:
                 count = self.rows.get(entry.name)
-            before = rows.get(entry.role, 0)
-            rows[entry.role] = None if count is None or before is None else before + count
+            rows.setdefault(entry.role, []).append(count)
             size = self.parameters.get(entry.name) or _KNOWN_PARAMETERS.get(entry.ref)
             if size is None and entry.kind == "checkpoint" and entry.path is not None:
                 size = count_parameters(entry.path)
             if size is not None:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
-        counted = {role: count for role, count in rows.items() if count is not None}
+        known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
+        counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
         return Sizes(counted, parameters, environment.threads, environment.device)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:

@@ -6,14 +6,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is known of the inputs before a run: rows of each role (of steps that haven't run: as many as
-    they are expected to make; absent when unknown), parameters of the model in each role, processor threads,
-    and the device."""
+    """What is known of the inputs before a run: rows of each input of a role, in the recipe's order (of steps that
+    haven't run: as many as they are expected to make; absent when one is unknown), parameters of the model in each
+    role, processor threads, and the device."""
 
-    rows: Mapping[str, int] = field(default_factory=dict)
+    each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     threads: int = 1
     device: str = "cpu"
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows of each role, summed over its inputs."""
+        return {role: sum(counts) for role, counts in self.each.items()}
 
 
 @dataclass(frozen=True)
