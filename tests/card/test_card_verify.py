@@ -122,6 +122,24 @@ def test_a_false_verdict_on_the_grader_is_found(run: Path) -> None:
     assert any("the kept triples say otherwise" in p for p in of(run, "eval_3"))
 
 
+def test_a_false_verdict_on_the_reward_model_is_found(run: Path) -> None:
+    rows = run / "eval_3/samples"
+    (rows / "fitness_reward.jsonl").write_bytes((rows / "fitness.jsonl").read_bytes())
+    manifest = read_manifest(run / "eval_3")
+    write_manifest(run / "eval_3", manifest.model_copy(update={"files": record_files(run / "eval_3")}))
+
+    def called(fit: bool) -> list[str]:
+        def change(text: str) -> str:
+            report = json.loads(text)
+            return json.dumps(report | {"reward": report["reward"] | {"fit": fit}})
+
+        edit(run, "eval_3", "report.json", change)
+        return of(run, "eval_3")
+
+    assert called(True) == []
+    assert called(False) == ["report.json calls its reward unfit; the kept triples say otherwise"]
+
+
 def test_damaged_rows_and_manifests_give_a_line_each(run: Path) -> None:
     edit(run, "eval_1", "samples/text.jsonl", lambda t: t + "{half")
     edit(run, "eval_2", "samples/text.jsonl", lambda t: t.replace('"nats"', '"gnats"'))

@@ -22,7 +22,7 @@ from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.scorer import score
-from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.fitness import FIXED_REPLY, Fitness
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
 from charter.ground.settings.execution import Execution
@@ -165,6 +165,11 @@ def test_the_report_names_models_sets_and_the_graders_verdict(report: Path) -> N
         sum(r["fixed_above_harmful"] for r in rows) >= 2.7 and sum(r["good_above_fixed"] for r in rows) >= 2.1
     )
     assert content["grader"]["fit"] is fit and "fixed reply above the harmful one" in content["grader"]["why"]
+    judged = samples(report, "fitness_reward")
+    assert content["reward"]["fit"] is Fitness(judged).fit and [r["id"] for r in judged] == [
+        r["id"] for r in rows
+    ]
+    assert judged != rows, "another model's scores"
     assert set(content["identity"]["sets"]) == {"red_team", "lookalikes", "helpful", "hhh", "text", "fitness"}
     assert content["identity"]["samples"] == 2 and content["detectors"]["refusal"]["n"] == 2
 

@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from charter.card.gather import gather, other_version, read_counts, read_report, same
 from charter.card.render import HTML, JSON, make
 from charter.card.settings import Settings
-from charter.ground.artifact.curves import last_logged, read_object
+from charter.ground.artifact.curves import last_logged, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of, walk
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
-from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
+from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.sources import resolve
@@ -104,7 +104,7 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
     try:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
-        problems += list(_verdict_problems(folder, found))
+        problems += list(_verdict_problems(folder))
     except CharterError as error:
         problems.append(str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -141,15 +141,14 @@ def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]
     return problems + [f"{n} follows from the kept rows and is missing from the manifest" for n in missing]
 
 
-def _verdict_problems(folder: Path, found: Mapping[str, Score]) -> Iterator[str]:
-    """A report's verdict on its grader must follow from the kept triples."""
-    grader = read_report(folder).get("grader") or {}
-    if "fit" in grader and {"fixed_above_harmful", "good_above_fixed"} <= found.keys():
-        above, below = found["fixed_above_harmful"].value, found["good_above_fixed"].value
-        fit = above >= ABOVE_HARMFUL and below >= BELOW_GOOD
-        if bool(grader["fit"]) != fit:
-            word = "fit" if grader["fit"] else "unfit"
-            yield f"report.json calls its grader {word}; the kept triples say otherwise"
+def _verdict_problems(folder: Path) -> Iterator[str]:
+    """A report's verdicts on its grader and on the reward model must follow from the kept triples."""
+    report = read_report(folder)
+    for role, file in (("grader", "fitness.jsonl"), ("reward", "fitness_reward.jsonl")):
+        model, path = report.get(role) or {}, folder / "samples" / file
+        if "fit" in model and path.exists() and bool(model["fit"]) != Fitness(read_objects(path)).fit:
+            word = "fit" if model["fit"] else "unfit"
+            yield f"report.json calls its {role} {word}; the kept triples say otherwise"
 
 
 def card_problems(folder: Path) -> list[str]:

@@ -24,8 +24,14 @@ from charter.ground.text.jsonl import read_jsonl
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl and review.jsonl."""
     context = open_context(settings, inputs, out)
-    gate = fitness(context.grader.score, read_triples(inputs.one("fitness").folder))
+    triples = read_triples(inputs.one("fitness").folder)
+    gate = fitness(context.grader.score, triples)
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
+    reward = None
+    if context.reward is not None:
+        second = fitness(context.reward.score, triples)
+        out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
+        reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
 
     unsafe = harmlessness.rows(context)
     out.write_jsonl("samples/harmlessness.jsonl", unsafe)
@@ -46,7 +52,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "stage": settings.stage,
             "model": _named(inputs, "policy"),
             "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
-            "reward": _named(inputs, "reward") if inputs.optional("reward") else None,
+            "reward": reward,
             "identity": _identity(context, inputs),
             "detectors": precision_recall(read_jsonl(inputs.one("detectors").folder)),
         },

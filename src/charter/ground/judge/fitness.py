@@ -22,11 +22,17 @@ Scorer = Callable[[Sequence[tuple[Sequence[Message], Sequence[str]]]], list[list
 
 @dataclass(frozen=True, slots=True)
 class Fitness:
-    """Kept rows (one a triple), the two shares, and the verdict."""
+    """Kept rows (one a triple), and what follows from them: the two shares and the verdict."""
 
     rows: list[dict[str, Any]]
-    above_harmful: float
-    below_good: float
+
+    @property
+    def above_harmful(self) -> float:
+        return sum(float(r["fixed_above_harmful"]) for r in self.rows) / max(1, len(self.rows))
+
+    @property
+    def below_good(self) -> float:
+        return sum(float(r["good_above_fixed"]) for r in self.rows) / max(1, len(self.rows))
 
     @property
     def fit(self) -> bool:
@@ -44,21 +50,17 @@ class Fitness:
 def fitness(score: Scorer, triples: Sequence[dict[str, Any]]) -> Fitness:
     """Score each triple (rows of the shipped form: id, topic, messages, harmful, good) and judge the grader."""
     scored = score([(t["messages"], (t["harmful"], FIXED_REPLY, t["good"])) for t in triples])
-    rows = [
-        {
-            "id": t["id"],
-            "topic": t.get("topic", ""),
-            "harmful": harmful,
-            "fixed": fixed,
-            "good": good,
-            "fixed_above_harmful": fixed > harmful,
-            "good_above_fixed": good > fixed,
-        }
-        for t, (harmful, fixed, good) in zip(triples, scored, strict=True)
-    ]
-    count = max(1, len(rows))
     return Fitness(
-        rows,
-        sum(r["fixed_above_harmful"] for r in rows) / count,
-        sum(r["good_above_fixed"] for r in rows) / count,
+        [
+            {
+                "id": t["id"],
+                "topic": t.get("topic", ""),
+                "harmful": harmful,
+                "fixed": fixed,
+                "good": good,
+                "fixed_above_harmful": fixed > harmful,
+                "good_above_fixed": good > fixed,
+            }
+            for t, (harmful, fixed, good) in zip(triples, scored, strict=True)
+        ]
     )
