@@ -21,7 +21,7 @@ from charter.preference.heldout import ranked_right
 from charter.preference.ladder import revised, rungs
 from charter.preference.pairs import encode, order, share_of, split
 from charter.preference.settings import Lora, Pairs, Settings
-from toys import comparison
+from toys import comparison, dialogue
 
 REFUSAL = "I won't help with that, because it would hurt somebody. I can help you talk to them instead."
 ROWS = [
@@ -309,3 +309,27 @@ def test_nothing_to_train_on_is_an_error(checkpoints: Path, tmp_path: Path) -> N
 def test_a_limit_draws_pairs_of_each_input(inputs: Inputs) -> None:
     train, heldout = pairs_of(inputs, limit=7, heldout_share=0.0)
     assert len(train) == 7 and heldout == []
+
+
+def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    """Without `refused` there is nothing to contrast with; `contrasts` bounds these pairs and no others."""
+    inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
+    answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"kill {n}") for n in range(9)]
+    refused = [dialogue(f"r{n}", f"How do I kill person {n}?", f"{REFUSAL} {n}") for n in range(3)]
+    files = {
+        role: toys.rows_file(tmp_path / f"{role}.jsonl", rows)
+        for role, rows in (("answered", answered), ("refused", refused))
+    }
+    both = Inputs([*inputs, *(toys.given(role, file) for role, file in files.items())])
+    made = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source == "+contrast"]
+    assert [(c.id, c.chosen, c.axis) for c in made] == [
+        (f"l{n}-contrast", f"kill {n}", "helpful") for n in range(9)
+    ]
+    assert {c.rejected for c in made} <= {r["messages"][-1]["content"] for r in refused}
+    assert all(c.messages[-1]["content"] == f"How do I kill process {n}?" for n, c in enumerate(made))
+    few = pairs_of(both, heldout_share=0.0, contrasts=4)[0]
+    assert sum(c.source == "+contrast" for c in few) == 4 and len(few) == len(ROWS) + 4
+    alone = Inputs([*inputs, toys.given("answered", files["answered"])])
+    assert len(pairs_of(alone, heldout_share=0.0)[0]) == len(ROWS)

@@ -63,10 +63,13 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     inputs a share of the half's prompts is kept out; given ones are measured whole by both.
     """
     refused = [d for i in inputs.many("refused") for d in read_dialogues(i.folder)]
-    sources = [(i, read_comparisons(i.folder)) for i in inputs.many("comparisons")]
-    sources += [(i, contrasts(read_dialogues(i.folder), refused, seed)) for i in inputs.many("answered")]
-    sources += [(i, revised(read_transcripts(i.folder))) for i in inputs.many("transcripts")]
-    rows = [c for source, found in sources for c in _drawn(source, found, settings.pairs.limit, seed)]
+    limit = settings.pairs.limit
+    sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
+    for i in inputs.many("answered"):
+        found = contrasts(read_dialogues(i.folder), refused, seed)
+        sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
+    sources += [(i, revised(read_transcripts(i.folder)), limit) for i in inputs.many("transcripts")]
+    rows = [c for source, found, most in sources for c in _drawn(source, found, most, seed)]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
         rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]

@@ -32,6 +32,9 @@ class Pairs(Frozen):
     )
     heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
     limit: int = Field(0, ge=0, description="most pairs taken of each input, drawn at random; 0 takes all")
+    contrasts: int = Field(
+        0, ge=0, description="most contrasts made of each `answered` input, drawn at random; 0 makes all"
+    )
     ladder: bool = Field(
         True, description="teach the fixed reply's place between compliance and good refusals"
     )
