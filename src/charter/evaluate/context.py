@@ -53,14 +53,18 @@ class Context:
     def replies(
         self, what: str, prompts: Sequence[Dialogue], n: int, grade: Callable[[list[dict[str, Any]]], None]
     ) -> list[dict[str, Any]]:
-        """n sampled replies a prompt as rows, detectors applied, graded chunk by chunk; resumable."""
+        """n sampled replies a prompt as rows, detectors applied, graded chunk by chunk; resumable.
+
+        A chunk has as many replies whatever n, so that few samples a prompt leave no slot of the engine empty.
+        """
+        size = max(1, self.settings.chunk * self.settings.samples // n)
 
         def produce(part: Sequence[Dialogue], _: int) -> list[dict[str, Any]]:
             rows = self.sample(what, part, n)
             grade(rows)
             return rows
 
-        return self.out.chunks(what, prompts, self.settings.chunk, produce, f"{self.settings.stage}: {what}")
+        return self.out.chunks(what, prompts, size, produce, f"{self.settings.stage}: {what}")
 
     def sample(self, what: str, prompts: Sequence[Dialogue], n: int) -> list[dict[str, Any]]:
         """Ungraded rows of a chunk; seeds depend on draw_seed, the evaluation and the prompt's id alone."""

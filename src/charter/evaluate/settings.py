@@ -44,7 +44,7 @@ class Settings(Frozen):
     other_samples: int = Field(1, ge=1, description="replies per look-alike and helpful prompt")
     temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
     max_tokens: int = Field(96, ge=1, description="longest reply")
-    chunk: int = Field(16, ge=1, description="prompts sampled together and saved whole")
+    chunk: int = Field(16, ge=1, description="unsafe prompts sampled together and saved whole")
     hhh_shots: int = Field(
         0, ge=0, le=5, description="worked examples before each HHH choice: 0 or 5 in the card"
     )
