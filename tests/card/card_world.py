@@ -436,3 +436,12 @@ def edit(run: Path, step: str, file: str, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text("utf-8")), "utf-8")
     manifest = read_manifest(run / step)
     write_manifest(run / step, manifest.model_copy(update={"files": record_files(run / step)}))
+
+
+def remeasure(run: Path, step: str) -> None:
+    """Take the metrics of a report's manifest from its kept rows again."""
+    metrics = [
+        Metric(name=s.name, value=s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+        for s in scores(run / step)
+    ]
+    write_manifest(run / step, read_manifest(run / step).model_copy(update={"metrics": metrics}))

@@ -126,13 +126,30 @@ def test_reports_without_a_prompt_in_common_have_no_change(run: Path) -> None:
     )
 
 
-def test_p_values_are_those_of_the_exchange(finished: Path) -> None:
+def test_the_card_and_compare_give_one_p(finished: Path) -> None:
     first, last = gather(card_world.inputs(finished)).start, final_report(finished)
     rows = rows_of(finished / "eval_0", finished / "eval_3")
-    names = [name for name, row in rows.items() if row["difference"] is not None]
-    raw = {name: exchange_p(terms(first, last, name)) for name in names}
-    assert {name: rows[name]["p_holm"] for name in names} == pytest.approx(holm(raw))
+    found = {name: change(first, last, name) for name, row in rows.items() if row["difference"] is not None}
+    raw = {name: c.number.p for name, c in found.items() if c and c.number and c.number.p is not None}
+    assert raw == {name: exchange_p(terms(first, last, name)) for name in found}
+    assert {name: rows[name]["p_holm"] for name in raw} == pytest.approx(holm(raw))
     assert len(terms(first, last, "refusal_gap")) == 2
+
+
+def test_four_texts_that_all_got_worse_prove_nothing(run: Path) -> None:
+    """Their interval leaves out 0, yet four exchanges give no p below 1/8."""
+    for step, factor in (("eval_2", 1.0), ("eval_3", 1.2)):
+
+        def four(text: str, factor: float = factor) -> str:
+            rows = [json.loads(line) for line in text.splitlines()[:4]]
+            return "".join(json.dumps(r | {"nats": 100.0 * factor, "bytes": 100}) + "\n" for r in rows)
+
+        edit(run, step, "samples/text.jsonl", four)
+        card_world.remeasure(run, step)
+    inputs = [final_report(run / step) for step in ("eval_2", "eval_3")]
+    found = change(*inputs, "bits_per_byte")
+    assert found and found.number and found.number.low is not None and found.number.low > 0
+    assert found.number.p == 2 / 2**4 and found.verdict == "same"
 
 
 def test_holm() -> None:

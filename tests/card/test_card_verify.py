@@ -9,7 +9,7 @@ import card_world
 import pytest
 from card_world import edit
 
-from charter.card.verify import artifact_problems, card_problems, verify
+from charter.card.verify import _file_problems, artifact_problems, card_problems, verify
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Metric
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
@@ -89,6 +89,19 @@ def test_a_changed_card_is_found(run: Path) -> None:
     assert any("card.json: value of eval_3/harm_rate is" in p for p in problems)
     assert any("card.html is not what the artifacts give" in p for p in problems)
     assert any("card.md is not what the artifacts give: it has" in p for p in problems)
+
+
+def test_a_carriage_return_in_a_reply_is_no_difference(run: Path) -> None:
+    """The card is compared as bytes; a line of it ends at a newline and nowhere else."""
+    odd = "First.\rSecond.\u2028Third."
+    folder = run / "card"
+    for name in ("card.md", "card.html"):
+        content = (folder / name).read_bytes().decode() + odd
+        (folder / name).write_bytes(content.encode())
+        kept = list(_file_problems(folder, {name: content}, True))
+        assert kept == []
+        (line,) = _file_problems(folder, {name: content.replace("Second", "Third")}, True)
+        assert "'First.\\rSecond" in line or "Second" in line
 
 
 def test_drawings_of_another_matplotlib_are_not_compared(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from charter.card.gather import Artifact
 from charter.card.number import Number, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK
-from charter.ground.measure.permutation import Term
+from charter.ground.measure.permutation import Term, exchange_p
 
 TEXT, WINS = "text.jsonl", "wins.jsonl"
 SAMPLED = frozenset({HARM, LOOK, HELP, WINS, ""})
@@ -80,7 +80,8 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         return None
     if why := refusal(first, second, name):
         return Change(name, None, why)
-    found = _difference(terms(first, second, name))
+    parts = terms(first, second, name)
+    found = _difference(parts)
     if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
         return Change(name, None, "one side has no rows to count")
     if not found.paired:
@@ -98,6 +99,7 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         unit=unit_of(name),
         stage=f"{first.label} to {second.label}",
         change=True,
+        p=exchange_p(parts),
         sources=(*before.sources, *after.sources),
     )
     return Change(name, number, paired=found.paired)

@@ -9,17 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from charter.card.changes import Change, change, terms
+from charter.card.changes import Change, change
 from charter.card.gather import Artifact
-from charter.card.number import Number, metric_of
+from charter.card.number import ALPHA, Number, metric_of
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.metrics import GAP, METRICS
-from charter.ground.measure.permutation import exchange_p
 
-ALPHA = 0.05
 Row = dict[str, Any]
 
 
@@ -34,11 +32,7 @@ def compare(a: Path, b: Path) -> list[Row]:
     first, second = final_report(a), final_report(b)
     names = [m.name for m in (*METRICS, GAP) if m.name in first.numbers or m.name in second.numbers]
     changes = {name: change(first, second, name) for name in names}
-    raw = {
-        name: exchange_p(terms(first, second, name))
-        for name, c in changes.items()
-        if c is not None and c.number is not None
-    }
+    raw = {n: c.number.p for n, c in changes.items() if c and c.number and c.number.p is not None}
     adjusted = holm(raw)
     return [_row(name, first, second, changes[name], adjusted.get(name)) for name in names]
 

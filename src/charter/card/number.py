@@ -15,6 +15,7 @@ from markupsafe import Markup
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metrics import BY_NAME, GAP, Metric
 
+ALPHA = 0.05
 SHARE, COUNT, PLAIN = "share", "count", ""
 NOT_SHARES = frozenset({"helpful_score"})
 LABELS = {
@@ -80,11 +81,13 @@ class Number:
     stage: str = ""
     change: bool = False
     sources: tuple[Source, ...] = ()
+    p: float | None = None  # of a change: by exchange, not corrected for the number of changes
 
     @property
     def significant(self) -> bool:
-        """Of a change: whether its interval leaves out 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Of a change: whether its interval leaves out 0 and, where p is known, p is at most ALPHA."""
+        apart = self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return apart and (self.p is None or self.p <= ALPHA)
 
     def record(self) -> dict[str, Any]:
         """As it stands in card.json."""

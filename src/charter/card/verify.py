@@ -208,7 +208,9 @@ def _number_problems(kept: list[dict[str, Any]], made: list[dict[str, Any]]) -> 
         yield f"{JSON} has {key} = {theirs[key].get('value')}, which nothing in the run gives"
     for key in sorted(ours.keys() - theirs.keys()):
         yield f"{JSON} lacks {key} = {ours[key]['value']}"
-    for key in sorted(theirs.keys() & ours.keys()):
+    for key in sorted(
+        theirs.keys() & ours.keys(), key=lambda k: (".." in k, k)
+    ):  # changes follow from the others
         for part, value in ours[key].items():
             other = theirs[key].get(part)
             equal = same(value, other) if _numeric(value) and _numeric(other) else value == other
@@ -227,7 +229,7 @@ def _file_problems(folder: Path, made: dict[str, str], drawn_alike: bool) -> Ite
         if not path.is_file():
             yield f"{name} is missing"
             continue
-        kept = path.read_text("utf-8")
+        kept = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
         if not drawn_alike:
             if name.startswith("plots/"):
                 continue
@@ -243,7 +245,7 @@ def _undrawn(text: str, name: str) -> str:
 
 
 def _first_difference(kept: str, made: str) -> str:
-    ours, theirs = kept.splitlines(), made.splitlines()
+    ours, theirs = (text.removesuffix("\n").split("\n") for text in (kept, made))
     for number, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
         if a != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -142,7 +142,7 @@ def test_only_shared_clusters_are_compared() -> None:
     after = tabulate([("b", 5.0, 1.0), ("a", 2.0, 1.0), ("new", -90.0, 1.0)])
     found = difference(before, after)
     assert found.value == pytest.approx(2.0) and found.paired == 2
-    assert found.low == 1.0 and found.high == 3.0
+    assert found.low < 1.0 and found.high > 3.0, "two changes say little"
 
 
 def test_a_model_against_itself_does_not_differ() -> None:
@@ -202,3 +202,37 @@ def test_two_sets_are_apart_though_their_names_coincide() -> None:
     first, second = _table(np.array([[1], [0], [1], [0]])), _table(np.array([[1], [1], [1], [0]]))
     found = independent(first, second)
     assert found.paired == 0 and found == independent(first, _table(np.array([[1], [1], [1], [0]]), "q"))
+
+
+def test_few_changes_are_as_wide_as_students_t() -> None:
+    """Three of 20 prompts changed: resampling alone would call three of one direction nearly certain."""
+    before = np.zeros((20, 1))
+    before[10:] = 1.0
+    after = before.copy()
+    after[:3] = 1.0
+    found = difference(_table(before), _table(after))
+    spread = math.sqrt(0.15 * 0.85 / 20)  # of the mean of 20 changes, three of them 1
+    half = 4.3027 * spread  # t with two degrees of freedom
+    assert found.value == pytest.approx(0.15) and not found.significant
+    assert found.low == pytest.approx(0.15 - half, abs=0.02) and found.high == pytest.approx(
+        0.15 + half, abs=0.02
+    )
+
+
+def test_where_no_answer_changed_some_may_have_unseen() -> None:
+    mixed = _table(np.array([[1], [0], [1], [0], [1], [1]]))
+    found = difference(mixed, mixed)
+    assert (found.value, found.low, found.high) == (0.0, -wilson(0, 6)[1], wilson(0, 6)[1])
+
+
+def test_rare_changes_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 prompts, half of which the first model answers with 0 and the second with 1 one time in ten."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    inside = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        before = np.repeat([[0.0], [1.0]], 20, axis=0)
+        after = np.where((before == 0) & (rng.random((40, 1)) < 0.1), 1.0, before)
+        found = difference(_table(before), _table(after), seed)
+        inside += found.low <= 0.05 <= found.high
+    assert 0.93 <= inside / 200 <= 1.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import stdtrit
 
 from charter.ground.measure.score import Floats, Table
 
@@ -100,13 +101,20 @@ class Difference:
 def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     """second - first: paired by cluster where both share their clusters, as two independent tables otherwise.
 
-    Where each side's answers all agree, or only one cluster is shared, resampling shows no spread: the interval is
-    then that of independent tables. Raises ValueError where either side has no clusters.
+    Resampling says little where little changed. With no changed cluster the interval of yes/no answers is as wide as
+    the share that may have changed unseen (Wilson); with fewer than FEW it is at least that of Student's t over them.
+    Where each side's answers all agree, or one cluster is shared, it is that of independent tables. Raises ValueError
+    where either side has no clusters.
     """
     shared = set(first.clusters) & set(second.clusters)
     if not shared:
         return independent(first, second, seed)
     first, second = (_only(t, sorted(shared)) for t in (first, second))
+    yes_no = _yes_no(first) and _yes_no(second)
+    changed = int(((first.num != second.num) | (first.den != second.den)).sum())
+    if not changed:
+        half = wilson(0, len(shared))[1] if yes_no else 0.0
+        return Difference(0.0, -half, half, len(shared))
     if (_unanimous(first) and _unanimous(second)) or len(shared) < 2:
         apart = independent(first, second, seed)
         return Difference(apart.value, apart.low, apart.high, len(shared))
@@ -114,8 +122,13 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (weights @ second.num) / (weights @ second.den)
         draws = draws - (weights @ first.num) / (weights @ first.den)
-    low, high = _ends(draws)
-    return Difference(second.value - first.value, low, high, len(shared))
+    value, (low, high) = second.value - first.value, _ends(draws)
+    if changed < FEW:
+        half = float(stdtrit(max(1, changed - 1), 0.975) * np.nanstd(draws))
+        low, high = min(low, value - half), max(high, value + half)
+    if yes_no:
+        low, high = max(-1.0, low), min(1.0, high)
+    return Difference(value, low, high, len(shared))
 
 
 def independent(first: Table, second: Table, seed: int = 0) -> Difference:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from charter.ground.measure.score import Floats, Table
 
 EXACT = 16  # changed clusters up to which all 2^m exchanges are counted
-DRAWS = 19_999  # exchanges drawn for more; 1 is added to hits and draws, which keeps p valid (Phipson and Smyth 2010)
+DRAWS = 4_999  # exchanges drawn for more; 1 is added to hits and draws, which keeps p valid (Phipson and Smyth 2010)
 _BLOCK = 2_000
 Term = tuple[float, Table, Table]
 
