@@ -35,6 +35,7 @@ def test_a_moved_card_holds_with_its_ancestors(run: Path) -> None:
     moved = run.rename(run.with_name("elsewhere"))
     problems = verify(moved / "card", deep=True)
     assert len(problems) == 1 and "not drawn anew" in problems[0]
+    assert verify(moved / "card/card.html", deep=False) == []
 
 
 def test_a_changed_file_is_found(run: Path) -> None:

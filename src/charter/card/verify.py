@@ -80,12 +80,16 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
 
 
 def artifacts(place: Path) -> list[Path]:
-    """Finished artifacts of a run directory, or an artifact and its ancestors."""
+    """Finished artifacts of a run directory, or those that an artifact, or a file in it, was made from."""
+    place = place.parent if place.is_file() else place
     if (place / MANIFEST).is_file():
         return [folder for _, folder in walk(place)]
     found = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     if not found:
-        raise CharterError(f"{place} holds no finished artifact; name a run directory or an artifact in it")
+        raise CharterError(
+            f"{place} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
+            "with charter run"
+        )
     return found
 
 
