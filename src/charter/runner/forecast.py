@@ -6,8 +6,9 @@ from pathlib import Path
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
+from charter.ground.model.folder import count_parameters
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.recognise import count_parameters, count_rows
+from charter.ground.settings.recognise import count_rows
 from charter.runner.directory import RunDirectory, Standing
 from charter.runner.identity import environment_of
 from charter.runner.plan import Plan, PlannedStep

@@ -14,6 +14,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, External, Parent
 from charter.ground.artifact.store import read_manifest
+from charter.ground.model.folder import check_folder
+from charter.ground.model.shape import named
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.problems import first_problem, suggest
 from charter.ground.settings.recipe import Recipe, Step
@@ -157,6 +159,8 @@ class _Planner:
         if not wanted.accepts(entry.kind, entry.variant):
             found = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
             raise CharterError(f"step {step.name}: role {role} takes {wanted.wants()}, and {ref} is {found}")
+        if isinstance(record, External):
+            _check_model(entry, f"step {step.name}: role {role}")
         return entry, record
 
 
@@ -207,6 +211,19 @@ def open_source(source: Source, name: str, role: str = "") -> Input:
     packed = source.kind == "checkpoint" and source.path is not None and source.path.is_file()
     ref = str(source.path) if source.own and source.path is not None else source.ref
     return Input(role, name, source.kind, source.variant, None if packed else source.path, ref, source.digest)
+
+
+def _check_model(entry: Input, where: str) -> None:
+    """Refuses a model that the step would refuse, as far as its files' headers and names tell."""
+    if entry.kind != "checkpoint":
+        return
+    try:
+        if entry.ref.startswith("random:"):
+            named(entry.ref)
+        elif entry.path is not None:
+            check_folder(entry.path, entry.variant)
+    except CharterError as error:
+        raise CharterError(f"{where}: {error}") from None
 
 
 def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:

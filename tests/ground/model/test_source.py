@@ -14,13 +14,14 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model import source
 from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.shape import NAMED
 from charter.ground.model.source import materialise, source_digest
 
 
 def test_a_random_model_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = materialise("random:tiny", tmp_path)
     model, tokenizer = load_policy(first)
-    assert model.shape == source.NAMED["tiny"] and tokenizer.vocab_size <= 2048
+    assert model.shape == NAMED["tiny"] and tokenizer.vocab_size <= 2048
     assert "<|im_start|>" in tokenizer.special and tokenizer.pad_id != tokenizer.eos_id
     made = (first / "config.json").stat().st_mtime_ns
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path))

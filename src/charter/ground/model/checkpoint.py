@@ -18,15 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, weight_files
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.padding import set_padding
-from charter.ground.model.shape import ARCHITECTURES, Shape, from_config, to_config
-from charter.ground.model.shards import INDEX, SHARD_BYTES, SINGLE, shard_plan, write_index
+from charter.ground.model.shape import ARCHITECTURES, Shape, to_config
+from charter.ground.model.shards import SHARD_BYTES, shard_plan, write_index
 from charter.ground.model.source import random_weights
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer
-
-_SCORE = "score.weight"
 
 
 def load_policy(
@@ -39,12 +38,9 @@ def load_policy(
     embeddings.
     """
     folder = Path(folder)
-    config = read_config(folder)
-    if any("SequenceClassification" in name for name in config.get("architectures") or []):
-        raise CharterError(f"{folder} is a preference model; expected a policy (a ...ForCausalLM checkpoint)")
-    shape = from_config(config)
+    shape = check_folder(folder)
     model = Transformer(shape, device, dtype)
-    _fill(named_tensors(model), folder, ignored=("lm_head.weight",) if shape.tied else ())
+    _fill(named_tensors(model), folder, shape.tied)
     return model, _tokenizer(folder, shape)
 
 
@@ -54,15 +50,9 @@ def load_preference(
     """(decoder, score head, tokenizer) of a one-label `...ForSequenceClassification` folder. Errors:
     `load_policy`."""
     folder = Path(folder)
-    config = read_config(folder)
-    if not any("SequenceClassification" in name for name in config.get("architectures") or []):
-        raise CharterError(
-            f"{folder} is not a preference model; expected a ...ForSequenceClassification checkpoint"
-        )
-    # There is no language-model head in such a file.
-    shape = replace(from_config(config), tied=True)
+    shape = check_folder(folder, "preference")
     model, head = Transformer(shape, device, dtype), ScoreHead(shape.hidden_size).to(device, dtype)
-    _fill({**named_tensors(model), _SCORE: head.weight.detach()}, folder, ignored=("lm_head.weight",))
+    _fill({**named_tensors(model), SCORE: head.weight.detach()}, folder, shape.tied)
     return model, head, _tokenizer(folder, shape)
 
 
@@ -100,7 +90,7 @@ def save_preference(
     if pad_id >= embeddings.shape[0]:
         extra = embeddings.new_zeros(pad_id + 1 - embeddings.shape[0], embeddings.shape[1])
         tensors["model.embed_tokens.weight"] = torch.cat((embeddings, extra))
-    tensors[_SCORE] = head.weight.detach()
+    tensors[SCORE] = head.weight.detach()
     shape = replace(model.shape, vocab_size=max(model.shape.vocab_size, pad_id + 1), tied=True)
     config = _typed(to_config(shape, tokenizer.eos_id, tokenizer.bos_id, pad_id), model.dtype)
     config["architectures"] = [ARCHITECTURES[shape.family].replace("CausalLM", "SequenceClassification")]
@@ -117,23 +107,6 @@ def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Tr
     for name, tensor in named_tensors(model).items():
         tensor.copy_(torch.from_numpy(weights[name]))
     return model
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The parsed `config.json` of a checkpoint folder."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CharterError(
-            f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CharterError(
-            f"{folder / 'config.json'} cannot be read ({_line(error)}); restore the file"
-        ) from None
-    if not isinstance(config, dict):
-        raise CharterError(f"{folder / 'config.json'} is not a JSON object; restore the file")
-    return config
 
 
 def generation_config(eos_id: int | None, bos_id: int | None, pad_id: int | None) -> dict[str, Any]:
@@ -171,48 +144,16 @@ def named_tensors(model: Transformer, merged: bool = False) -> dict[str, Tensor]
     return result
 
 
-def _files(folder: Path) -> list[Path]:
-    if (folder / INDEX).exists():
-        try:
-            names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise CharterError(
-                f"{folder / INDEX} cannot be read ({_line(error)}); restore the file"
-            ) from None
-        return [folder / name for name in sorted(names)]
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
-    pickles = sorted(path.name for path in folder.glob("*.bin"))
-    hint = f" ({pickles[0]} is a pickle, which is never loaded)" if pickles else ""
-    raise CharterError(f"{folder} has no {SINGLE}{hint}; expected weights as safetensors")
-
-
-def _fill(targets: Mapping[str, Tensor], folder: Path, ignored: tuple[str, ...]) -> None:
-    """Copy the file's tensors into the model's, checking that each is there once and has the right shape."""
-    missing = dict(targets)
-    for path in _files(folder):
+def _fill(targets: Mapping[str, Tensor], folder: Path, tied: bool) -> None:
+    """Copy the tensors of a checked folder into the model's."""
+    for path in weight_files(folder):
         try:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
-                    if name in ignored or name.endswith("rotary_emb.inv_freq"):
-                        continue
-                    if name not in missing:
-                        raise CharterError(
-                            f"{path} has the unexpected tensor {name}; it does not fit config.json"
-                        )
-                    target, found = missing.pop(name), tuple(file.get_slice(name).get_shape())
-                    if found != tuple(target.shape):
-                        raise CharterError(
-                            f"{path}: {name} is {list(found)}, config.json asks for {list(target.shape)}"
-                        )
-                    target.copy_(file.get_tensor(name))
+                    if not is_ignored(name, tied):
+                        targets[name].copy_(file.get_tensor(name))
         except (OSError, SafetensorError) as error:
-            raise CharterError(
-                f"{path} is missing, truncated or corrupt ({_line(error)}); restore it"
-            ) from None
-    if missing:
-        some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
-        raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")
+            raise damaged(path, error) from None
 
 
 def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
@@ -248,7 +189,3 @@ def _prepared(folder: Path | str) -> Path:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -208,3 +208,13 @@ NAMED = {
     "small": Shape(8192, 384, 1024, 8, 6, 2, 64, 2048),
     "smollm2-135m": Shape(49152, 576, 1536, 30, 9, 3, 64, 8192, rope_theta=100_000.0),
 }
+
+
+def named(ref: str) -> tuple[str, Shape, int]:
+    """(name, shape, seed) of `random:NAME[@SEED]`. Raises CharterError for a name or seed that isn't one."""
+    name, _, seed = ref.removeprefix("random:").partition("@")
+    if name not in NAMED:
+        raise CharterError(f"unknown shape {name!r} in {ref}; named shapes: {', '.join(NAMED)}")
+    if seed and not (seed.isascii() and seed.isdigit()):
+        raise CharterError(f"the seed in {ref} is {seed!r}; expected random:{name}@<whole number>")
+    return name, NAMED[name], int(seed or 0)

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
-from charter.ground.model.shape import NAMED, Shape, to_config
+from charter.ground.model.shape import Shape, named, to_config
 from charter.ground.model.shards import SINGLE
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -52,7 +53,7 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
     if ref.startswith("pkg:"):
         ref = str(_package_file(ref))
     if ref.startswith("random:"):
-        name, shape, seed = _random(ref)
+        name, shape, seed = named(ref)
         return _cached(
             models / f"random-{name}-{seed}-{source_digest(ref)[:16]}", lambda at: _create(shape, seed, at)
         )
@@ -77,7 +78,7 @@ def source_digest(ref: str) -> str:
     if ref.startswith("pkg:"):
         ref = str(_package_file(ref))
     if ref.startswith("random:"):
-        name, shape, seed = _random(ref)
+        name, shape, seed = named(ref)
         texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _texts()]
         return hashlib.sha256(json.dumps([_FORMAT, name, repr(shape), seed, texts]).encode()).hexdigest()
     if ref.startswith("hf:"):
@@ -175,15 +176,6 @@ def _hub_message(ref: str, error: Exception) -> str:
     return f"{ref} cannot be fetched and is not cached ({reason}); go online or name a local folder"
 
 
-def _random(ref: str) -> tuple[str, Shape, int]:
-    name, _, seed = ref.removeprefix("random:").partition("@")
-    if name not in NAMED:
-        raise CharterError(f"unknown shape {name!r} in {ref}; named shapes: {', '.join(NAMED)}")
-    if seed and not seed.isdigit():
-        raise CharterError(f"the seed in {ref} is {seed!r}; expected random:{name}@<whole number>")
-    return name, NAMED[name], int(seed or 0)
-
-
 def _texts() -> list[Path]:
     return sorted(_DATA.glob("*.train.jsonl"))
 
@@ -221,32 +213,12 @@ def _create(shape: Shape, seed: int, folder: Path) -> None:
 def random_weights(shape: Shape, seed: int) -> dict[str, Floats]:
     """Weights of a new model under Hugging Face names: normal with deviation 0.02, and those that write to
     the residual stream divided by sqrt(2 layers) (GPT-2); norms one, biases zero."""
-    rng = np.random.default_rng(seed)
-    width, d, residual = shape.hidden_size, shape.head_dim, (2 * shape.num_layers) ** -0.5
+    rng, residual = np.random.default_rng(seed), (2 * shape.num_layers) ** -0.5
 
-    def normal(rows: int, columns: int, scale: float = 1.0) -> Floats:
-        return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02 * scale)
+    def new(name: str, size: tuple[int, ...]) -> Floats:
+        if len(size) == 1:
+            return np.zeros(size, np.float32) if name.endswith(".bias") else np.ones(size, np.float32)
+        scale = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+        return rng.standard_normal(size, dtype=np.float32) * np.float32(0.02 * scale)
 
-    result: dict[str, Floats] = {"model.embed_tokens.weight": normal(shape.vocab_size, width)}
-    for number in range(shape.num_layers):
-        at = f"model.layers.{number}"
-        sizes = {"q": shape.num_heads * d, "k": shape.num_kv_heads * d, "v": shape.num_kv_heads * d}
-        for name, size in sizes.items():
-            result[f"{at}.self_attn.{name}_proj.weight"] = normal(size, width)
-            if shape.qkv_bias:
-                result[f"{at}.self_attn.{name}_proj.bias"] = np.zeros(size, np.float32)
-        result[f"{at}.self_attn.o_proj.weight"] = normal(width, shape.num_heads * d, residual)
-        if shape.o_bias:
-            result[f"{at}.self_attn.o_proj.bias"] = np.zeros(width, np.float32)
-        if shape.qk_norm:
-            result[f"{at}.self_attn.q_norm.weight"] = np.ones(d, np.float32)
-            result[f"{at}.self_attn.k_norm.weight"] = np.ones(d, np.float32)
-        result[f"{at}.mlp.gate_proj.weight"] = normal(shape.intermediate_size, width)
-        result[f"{at}.mlp.up_proj.weight"] = normal(shape.intermediate_size, width)
-        result[f"{at}.mlp.down_proj.weight"] = normal(width, shape.intermediate_size, residual)
-        result[f"{at}.input_layernorm.weight"] = np.ones(width, np.float32)
-        result[f"{at}.post_attention_layernorm.weight"] = np.ones(width, np.float32)
-    result["model.norm.weight"] = np.ones(width, np.float32)
-    if not shape.tied:
-        result["lm_head.weight"] = normal(shape.vocab_size, width)
-    return result
+    return {name: new(name, size) for name, size in tensor_sizes(shape).items()}

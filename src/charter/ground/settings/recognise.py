@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import struct
 from pathlib import Path
 from typing import IO
 
@@ -67,29 +66,6 @@ def variant_of_folder(folder: Path) -> str:
     except (OSError, ValueError, AttributeError) as error:
         raise CharterError(f"{folder / 'config.json'} cannot be read: {error}") from None
     return "preference" if any("ForSequenceClassification" in str(name) for name in names) else "policy"
-
-
-def count_parameters(folder: Path) -> int | None:
-    """Parameters of a model folder, from the headers of its safetensors files; None without such files.
-
-    A safetensors file starts with the length of its header (8 bytes, little endian), then the header as JSON
-    with the shape of each tensor.
-    """
-    total = 0
-    try:
-        for path in sorted(folder.glob("*.safetensors")):
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(length))
-            for name, tensor in header.items():
-                if name != "__metadata__":
-                    size = 1
-                    for extent in tensor["shape"]:
-                        size *= int(extent)
-                    total += size
-    except (OSError, ValueError, struct.error, KeyError):
-        return None
-    return total or None
 
 
 def _first_row(path: Path) -> dict[str, object] | None:

@@ -1,0 +1,188 @@
+"""A checkpoint folder as far as it can be read without torch: config.json, the headers of its weights, file names.
+
+What a plan refuses here is what the loader refuses, in the same words, because the loader asks here first.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.model.shape import Shape, from_config
+from charter.ground.model.shards import INDEX, SINGLE
+
+SCORE = "score.weight"
+_HEAD = "lm_head.weight"
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+Sizes = dict[str, tuple[int, ...]]
+
+
+def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
+    """The shape of a folder that holds a whole model: a policy, or for "preference" a one-label classifier.
+
+    Raises CharterError for a missing or damaged file, an unsupported architecture, a model of the other variant,
+    and missing, unexpected or misshapen tensors.
+    """
+    config = read_config(folder)
+    classifier = any("SequenceClassification" in str(name) for name in _listed(config.get("architectures")))
+    if variant == "preference" and not classifier:
+        raise CharterError(
+            f"{folder} is not a preference model; expected a ...ForSequenceClassification checkpoint"
+        )
+    if variant == "policy" and classifier:
+        raise CharterError(f"{folder} is a preference model; expected a policy (a ...ForCausalLM checkpoint)")
+    try:
+        shape = from_config(config)
+    except _DAMAGE as error:
+        raise CharterError(
+            f"{folder / 'config.json'} holds a value that is no size ({_line(error)}); restore the file"
+        ) from None
+    # a classifier's file has no language-model head
+    shape = replace(shape, tied=True) if classifier else shape
+    wanted = tensor_sizes(shape) | ({SCORE: (1, shape.hidden_size)} if classifier else {})
+    _compare(wanted, folder, shape.tied)
+    if not (folder / "tokenizer.json").is_file():
+        raise CharterError(
+            f"{folder} has no tokenizer.json; expected the tokenizer that belongs to this model"
+        )
+    return shape
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed `config.json` of a checkpoint folder. Raises CharterError when it is missing or damaged."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CharterError(
+            f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
+        ) from None
+    except _DAMAGE as error:
+        raise CharterError(
+            f"{folder / 'config.json'} cannot be read ({_line(error)}); restore the file"
+        ) from None
+    if not isinstance(config, dict):
+        raise CharterError(f"{folder / 'config.json'} is not a JSON object; restore the file")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, by its index if it has one. Raises CharterError when there are none."""
+    if (folder / INDEX).exists():
+        try:
+            names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+            return [folder / name for name in sorted(names)]
+        except _DAMAGE as error:
+            raise CharterError(
+                f"{folder / INDEX} cannot be read ({_line(error)}); restore the file"
+            ) from None
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    hint = f" ({pickles[0]} is a pickle, which is never loaded)" if pickles else ""
+    raise CharterError(f"{folder} has no {SINGLE}{hint}; expected weights as safetensors")
+
+
+def read_header(path: Path) -> Sizes:
+    """Tensor name -> extents, of a safetensors file.
+
+    The file starts with the length of its header (8 bytes, little endian), then the header as JSON, then the
+    tensors; the header says where each begins and ends. Raises CharterError for a file that isn't whole.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > size - 8:
+                raise ValueError("its header would be longer than the file")
+            entries = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        if end != size:
+            raise ValueError(f"it has {size} bytes and its header asks for {end}")
+        return {name: tuple(int(extent) for extent in entry["shape"]) for name, entry in tensors.items()}
+    except _DAMAGE as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> CharterError:
+    """The refusal of a file of weights that can't be read."""
+    return CharterError(f"{path} is missing, truncated or corrupt ({_line(error)}); restore it")
+
+
+def count_parameters(folder: Path) -> int | None:
+    """Parameters of a model folder, from the headers of its weights; None where they can't be read."""
+    try:
+        headers = [read_header(path) for path in weight_files(folder)]
+    except CharterError:
+        return None
+    return sum(math.prod(extents) for header in headers for extents in header.values())
+
+
+def is_ignored(name: str, tied: bool) -> bool:
+    """Whether a tensor in a file says nothing: a head equal to the embeddings, or frequencies that are computed."""
+    return (tied and name == _HEAD) or name.endswith("rotary_emb.inv_freq")
+
+
+def tensor_sizes(shape: Shape) -> Sizes:
+    """Hugging Face name -> extents of every weight of a decoder, in the order in which new ones are drawn."""
+    width, inner, d = shape.hidden_size, shape.intermediate_size, shape.head_dim
+    queries, keys = shape.num_heads * d, shape.num_kv_heads * d
+    result: Sizes = {"model.embed_tokens.weight": (shape.vocab_size, width)}
+    for number in range(shape.num_layers):
+        at = f"model.layers.{number}"
+        for name, size in {"q": queries, "k": keys, "v": keys}.items():
+            result[f"{at}.self_attn.{name}_proj.weight"] = (size, width)
+            if shape.qkv_bias:
+                result[f"{at}.self_attn.{name}_proj.bias"] = (size,)
+        result[f"{at}.self_attn.o_proj.weight"] = (width, queries)
+        if shape.o_bias:
+            result[f"{at}.self_attn.o_proj.bias"] = (width,)
+        if shape.qk_norm:
+            result[f"{at}.self_attn.q_norm.weight"] = (d,)
+            result[f"{at}.self_attn.k_norm.weight"] = (d,)
+        result[f"{at}.mlp.gate_proj.weight"] = (inner, width)
+        result[f"{at}.mlp.up_proj.weight"] = (inner, width)
+        result[f"{at}.mlp.down_proj.weight"] = (width, inner)
+        result[f"{at}.input_layernorm.weight"] = (width,)
+        result[f"{at}.post_attention_layernorm.weight"] = (width,)
+    result["model.norm.weight"] = (width,)
+    if not shape.tied:
+        result[_HEAD] = (shape.vocab_size, width)
+    return result
+
+
+def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) -> None:
+    """Checks that each tensor is there once, with the right extents, and no other."""
+    missing = dict(wanted)
+    for path in weight_files(folder):
+        for name, found in read_header(path).items():
+            if is_ignored(name, tied):
+                continue
+            if name not in missing:
+                raise CharterError(f"{path} has the unexpected tensor {name}; it does not fit config.json")
+            asked = missing.pop(name)
+            if found != asked:
+                raise CharterError(f"{path}: {name} is {list(found)}, config.json asks for {list(asked)}")
+    if missing:
+        some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
+        raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
