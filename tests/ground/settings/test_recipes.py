@@ -1,5 +1,7 @@
 """Recipes, overrides and seeds."""
 
+import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from charter.ground.settings.execution import Execution, choose_execution, multi
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.seed import derive_seed
 
+DRIVER = "/proc/driver/nvidia/version"
 TEXT = """
 name: small
 steps:
@@ -120,7 +123,35 @@ def test_seeds_are_stable_and_apart() -> None:
     assert derive_seed(7, "step") == 1951432771
 
 
-def test_execution_is_checked() -> None:
+def machine(monkeypatch: pytest.MonkeyPatch, torch: str, *files: str) -> None:
+    """Pretends that this torch is installed and that only these files show a GPU."""
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: torch)
+    monkeypatch.setattr(Path, "exists", lambda self: str(self) in files)
+
+
+@pytest.mark.parametrize(
+    ("torch", "files", "reason"),
+    [
+        ("2.13.0+cpu", ("/dev/nvidia0", DRIVER), "torch 2.13.0+cpu is built without CUDA"),
+        ("2.13.0", (), "there is no driver"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, torch: str, files: tuple[str, ...], reason: str
+) -> None:
+    machine(monkeypatch, torch, *files)
+    assert choose_execution() == Execution("cpu", "float32")
+    with pytest.raises(CharterError) as caught:
+        choose_execution("cuda:1")
+    assert str(caught.value) == f"--device cuda:1: no CUDA GPU here ({reason}); use --device cpu"
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(CharterError, match="only Macs have it"):
+        choose_execution("mps")
+
+
+def test_execution_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, "2.13.0+cu128", DRIVER)
+    assert choose_execution() == Execution("cuda", "bfloat16")
     assert choose_execution("cpu") == Execution("cpu", "float32")
     assert choose_execution("cuda:1") == Execution("cuda:1", "bfloat16")
     assert choose_execution("cpu", "bfloat16").precision == "bfloat16"

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from charter.ground.artifact.errors import CharterError
 
 PRECISIONS = ("float32", "bfloat16")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+# What shows a GPU to a process: NVIDIA's driver, or its device in a container; WSL's and ROCm's, which torch calls
+# CUDA too. The first alone is enough to choose a GPU that nobody asked for.
+_GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,17 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
 
     Without a device: a CUDA GPU if this machine and the installed torch have one, else the CPU. Without a
     precision: bfloat16 on CUDA, float32 elsewhere: it is exact, and on most CPUs the fast one.
-    Raises CharterError for names that don't exist.
+    Raises CharterError for names that don't exist, and for a device that this machine doesn't have, as far as can
+    be told without loading torch: a GPU that a driver shows may still refuse to work.
     """
-    device = device if device not in (None, "auto") else _present_device()
-    if device is None or not _DEVICE.fullmatch(device):
+    if device is None or device == "auto":
+        device = "cpu" if _lacking_cuda(_GPU_FILES[:1]) else "cuda"
+    if not _DEVICE.fullmatch(device):
         raise CharterError(f"unknown device {device!r}: use cpu, cuda, cuda:N or mps")
+    if device.startswith("cuda") and (reason := _lacking_cuda(_GPU_FILES)):
+        raise CharterError(f"--device {device}: no CUDA GPU here ({reason}); use --device cpu")
+    if device == "mps" and sys.platform != "darwin":
+        raise CharterError("--device mps: only Macs have it; use --device cpu")
     if precision is None:
         precision = "bfloat16" if device.startswith("cuda") else "float32"
     if precision not in PRECISIONS:
@@ -45,10 +55,13 @@ def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags.group(1).split()))
 
 
-def _present_device() -> str:
-    """Looks for a GPU without loading torch: a driver in the kernel and a torch built for it."""
+def _lacking_cuda(files: tuple[str, ...]) -> str:
+    """Why torch can't use a CUDA GPU here, "" when nothing speaks against it; found without loading torch: its
+    build stands in its version, and a driver in one of the files."""
     try:
-        cpu_build = importlib.metadata.version("torch").endswith("+cpu")
+        version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        cpu_build = True
-    return "cuda" if not cpu_build and Path("/proc/driver/nvidia/version").exists() else "cpu"
+        return "torch is not installed"
+    if version.endswith("+cpu"):
+        return f"torch {version} is built without CUDA"
+    return "" if any(Path(file).exists() for file in files) else "there is no driver"
