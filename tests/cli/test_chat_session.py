@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -20,6 +20,9 @@ REPLY = "grüß dich 🌊".encode()
 
 class Bytes:
     """A tokenizer of bytes."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
 
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(ids).decode("utf-8", errors="replace")
@@ -71,11 +74,13 @@ def assistant(context: int = 1000) -> tuple[LocalAssistant, Scripted]:
     return local, engine
 
 
-def talk(monkeypatch: pytest.MonkeyPatch, lines: str, context: int = 1000, system: str = "") -> list[str]:
+def talk(
+    monkeypatch: pytest.MonkeyPatch, lines: str | io.TextIOBase, context: int = 1000, system: str = ""
+) -> list[str]:
     """Plays the lines to a conversation; returns the prompts that the engine saw."""
     local, engine = assistant(context)
     monkeypatch.setattr(chat_session, "open_assistant", lambda *_, **__: local)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    monkeypatch.setattr(sys, "stdin", lines if isinstance(lines, io.TextIOBase) else io.StringIO(lines))
     source = Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0")
     converse(source, "cpu", system, 1.0, 50)
     return [bytes(prompt).decode() for prompt in engine.prompts]
@@ -116,5 +121,47 @@ def test_the_oldest_exchanges_are_forgotten(
     prompts = talk(monkeypatch, "one\ntwo\nthree\n", context=40, system="s")
     assert prompts[2] == f"s:s\nu:two\na:{REPLY.decode()}\nu:three\n"
     assert "the 1 oldest exchanges are forgotten" in capsys.readouterr().err
-    with pytest.raises(CharterError, match="longer than the model's context of 40 tokens"):
-        talk(monkeypatch, "x" * 60 + "\n", context=40)
+
+
+def test_a_message_that_is_too_long_is_one_line_and_forgotten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = talk(monkeypatch, "one\n" + "x" * 60 + "\ntwo\n", context=40)
+    assert prompts == ["u:one\n", f"u:one\na:{REPLY.decode()}\nu:two\n"]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("charter: ")]
+    assert line.startswith(
+        "charter: this message has 60 tokens (63 with what stands around it), the model's context"
+    )
+    assert "holds 40 with the reply: shorten it" in line and "/reset" in line
+
+
+def test_bytes_that_are_no_text_spoil_their_own_line_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = io.TextIOWrapper(io.BytesIO(b"one\nfoo\xffbar\ntwo\n"), encoding="utf-8")
+    assert talk(monkeypatch, typed) == ["u:one\n", f"u:one\na:{REPLY.decode()}\nu:two\n"]
+    assert "charter: character 4 of this message is no UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_reply_that_fails_leaves_the_conversation_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> Iterator[str]:
+        yield "half "
+        raise CharterError("the server is gone")
+
+    monkeypatch.setattr(chat_session, "stream", refuse)
+    assert talk(monkeypatch, "one\n") == []
+    captured = capsys.readouterr()
+    assert captured.out == "half " and captured.err.endswith("\ncharter: the server is gone\n")
+
+
+def test_a_slash_is_a_command_or_answered_with_the_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert talk(monkeypatch, "/help\n/rest\n") == []
+    told = capsys.readouterr().err.splitlines()[1:]
+    assert (
+        told
+        == ["(/reset begins anew, /quit ends, /help says this; everything else is said to the model)"] * 2
+    )

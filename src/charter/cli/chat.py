@@ -32,7 +32,7 @@ def chat(
         str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N, mps.")
     ] = None,
 ) -> None:
-    """Talk with a model in the terminal: /reset begins anew, /quit ends."""
+    """Talk with a model in the terminal: /reset begins anew, /quit ends, /help lists these."""
     source = find_model(checkpoint)
     where = choose_execution(device).device
     relaunch()

@@ -1,5 +1,6 @@
 """A conversation in the terminal; tokens appear as they are made."""
 
+import io
 import secrets
 import sys
 from collections.abc import Iterator
@@ -10,32 +11,61 @@ from charter.ground.generate.assistant import Assistant, LocalAssistant, open_as
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Message
 
+COMMANDS = "/reset begins anew, /quit ends, /help says this"
+
 
 def converse(source: Input, device: str, system: str, temperature: float, max_tokens: int) -> None:
-    """Reads lines until /quit or the end of input, and streams the replies to standard output."""
+    """Reads lines until /quit or the end of input, and streams the replies to standard output.
+
+    A message that can't be answered costs one line on standard error, and the conversation stays as it was.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text spoil their own line alone
     assistant = open_assistant(source, device, slots=1)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     start: list[Message] = [Message(role="system", content=system)] if system else []
     messages = list(start)
-    print(f"{source.name}: /reset begins anew, /quit ends", file=sys.stderr)
+    print(f"{source.name}: {COMMANDS}", file=sys.stderr)
     while (line := _read()) is not None:
         if line == "/quit":
             return
         if line == "/reset":
             messages = list(start)
             print("(a new conversation)", file=sys.stderr)
+        elif line.startswith("/"):
+            print(f"({COMMANDS}; everything else is said to the model)", file=sys.stderr)
         elif line:
-            messages.append(Message(role="user", content=line))
-            messages = _fitting(assistant, messages, len(start))
-            reply = ""
-            try:
-                for piece in stream(assistant, messages, sampling):
-                    reply += piece
-                    print(piece, end="", flush=True)
-            except KeyboardInterrupt:
-                print(" (stopped)", end="")
-            print(flush=True)
-            messages.append(Message(role="assistant", content=reply))
+            messages = _answered(assistant, messages, line, sampling, len(start))
+
+
+def _answered(
+    assistant: Assistant, messages: list[Message], line: str, sampling: Sampling, fixed: int
+) -> list[Message]:
+    """The conversation with a message and the reply to it, which is printed as it comes; as it was when refused."""
+    asked, reply = [*messages, Message(role="user", content=line)], ""
+    try:
+        _check_readable(line)
+        asked = _fitting(assistant, asked, fixed)
+        for piece in stream(assistant, asked, sampling):
+            reply += piece
+            print(piece, end="", flush=True)
+    except CharterError as error:
+        print("\n" if reply else "", f"charter: {error}", sep="", file=sys.stderr)
+        return messages
+    except KeyboardInterrupt:
+        print(" (stopped)", end="")
+    print(flush=True)
+    return [*asked, Message(role="assistant", content=reply)]
+
+
+def _check_readable(line: str) -> None:
+    """Raises CharterError where a line holds bytes that are no text."""
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CharterError(
+            f"character {error.start + 1} of this message is no UTF-8 text; write it again without it"
+        ) from None
 
 
 def stream(assistant: Assistant, messages: list[Message], sampling: Sampling) -> Iterator[str]:
@@ -67,14 +97,20 @@ def _settled(assistant: LocalAssistant, ids: list[int]) -> str:
 
 
 def _fitting(assistant: Assistant, messages: list[Message], fixed: int) -> list[Message]:
-    """Drops the oldest exchanges of a conversation that has outgrown the context, and says so."""
+    """Drops the oldest exchanges of a conversation that has outgrown the context, and says so.
+
+    Raises CharterError for a last message that is too long by itself.
+    """
     if not isinstance(assistant, LocalAssistant):
         return messages
     kept, dropped = list(messages), 0
-    while len(assistant.template.encode_prompt(kept)) + 1 > assistant.engine.context:
+    while (length := len(assistant.template.encode_prompt(kept))) + 1 > assistant.engine.context:
         if len(kept) - fixed < 3:
+            own = len(assistant.engine.tokenizer.encode(kept[-1]["content"]))
             raise CharterError(
-                f"this message is longer than the model's context of {assistant.engine.context} tokens"
+                f"this message has {own} tokens ({length} with what stands around it), the model's context holds "
+                f"{assistant.engine.context} with the reply: shorten it; the conversation is as before it, and "
+                "/reset begins a new one"
             )
         del kept[fixed : fixed + 2]
         dropped += 1
