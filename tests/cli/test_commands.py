@@ -1,7 +1,6 @@
 """Every command: what it prints, what it writes, and one line with exit code 1 for each thing wrong."""
 
 import errno
-import gzip
 import json
 import os
 import shutil
@@ -19,9 +18,6 @@ from charter.cli.bars import PlainBar, PlainProgress, RichProgress, clock, spell
 from charter.ground.settings.sources import shipped_folder
 
 Charter = Callable[..., tuple[int, str, str]]
-
-PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\n'
-HH = {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: go away"}
 
 
 def refused(result: tuple[int, str, str], part: str) -> None:
@@ -120,12 +116,6 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
         (("chat", "mine.jsonl"), "mine.jsonl is dialogues; chat needs a policy checkpoint"),
         (("card", "verify", "none"), "none is not a run"),
         (("compare", "none", "none"), "there is no run or card none"),
-        (("data", "check", "none"), "there is no file none"),
-        (("data", "import", "none", "--to", "x"), "there is no file none"),
-        (("data", "import", "mine.jsonl", "--to", "mine.jsonl"), "--to must name another file"),
-        (("data", "import", "mine.jsonl", "--to", "no/x.jsonl"), "there is no folder no"),
-        (("data", "export", "none", "--to", "x", "--form", "trl"), "there is no file none"),
-        (("data", "export", "mine.jsonl", "--to", "x.jsonl", "--form", "hh"), "holds dialogues"),
         (("constitution", "check", "none"), "none"),
     ],
 )
@@ -149,48 +139,6 @@ def test_a_disk_that_refuses_is_one_line(
         patch.setattr(os, "replace", refuse)
         refused(charter("run", "recipe.yaml"), "finished steps and resumable work are kept")
     assert "made: resumed" in charter("run", "recipe.yaml")[2]
-
-
-def test_data_check_import_and_export(charter: Charter, tmp_path: Path) -> None:
-    (tmp_path / "hh.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
-    code, out, err = charter("data", "import", "hh.jsonl.gz", "--to", "c.jsonl")
-    assert (code, err) == (0, "") and out.startswith("c.jsonl: 1 comparisons")
-    assert charter("data", "check", "c.jsonl")[1].startswith("c.jsonl: 1 comparisons, 1.0 turns")
-    row = json.loads((tmp_path / "c.jsonl").read_text())
-    assert (row["chosen"], row["rejected"]) == ("hello", "go away")
-    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-    (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "messages": turns}) + "\n")
-    assert "1 dialogues" in charter("data", "check", "d.jsonl")[1]
-    assert "1 prompts" in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
-    assert charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")[1].endswith("form hh\n")
-    assert json.loads((tmp_path / "out.jsonl").read_text()) == HH
-    charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl")
-    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"messages": turns}
-    (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "hello"}\n')
-    assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 texts, 5 characters\n"
-    (tmp_path / "bad.jsonl").write_text(PROMPT + "{broken\n")
-    refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:2")
-
-
-def test_data_check_of_a_hub_name_reads_what_was_downloaded(tmp_path: Path) -> None:
-    commit = "0123456789" * 4
-    place = tmp_path / "datasets--own--hh"
-    folder = place / "snapshots" / commit / "harmless-base"
-    for made in (place / "refs", folder):
-        made.mkdir(parents=True)
-    (place / "refs" / "main").write_text(commit)
-    (folder / "test.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
-
-    def checked(*names: str) -> subprocess.CompletedProcess[str]:
-        offline = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-        start = [sys.executable, "-m", "charter", "data", "check"]
-        return subprocess.run([*start, *names], env=offline, capture_output=True, text=True, check=False)
-
-    done = checked("hf:own/hh#harmless-base")
-    assert done.stdout.startswith("hf:own/hh#harmless-base: 1 comparisons, 1.0 turns"), done.stderr
-    done = checked("hf:own/hh#none.jsonl")
-    assert done.returncode == 1 and done.stderr.startswith("charter: error: hf:own/hh@0123456789")
-    assert "there are no rows at none.jsonl" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_constitution_check(charter: Charter, tmp_path: Path) -> None:

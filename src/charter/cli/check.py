@@ -1,7 +1,6 @@
 """Commands that look at what people bring: constitutions, data, cards, and two runs side by side."""
 
 import json
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,26 +8,16 @@ from typing import Annotated
 import typer
 
 from charter.cli.launch import relaunch
+from charter.cli.rows import DataKind, Found, Rows, read_rows
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
-from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
-from charter.ground.settings.recognise import kind_of_file
 from charter.ground.settings.sources import resolve
-from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
+from charter.ground.text.dialogue import Comparison, Dialogue
 from charter.ground.text.jsonl import write_jsonl
-from charter.ground.text.records import (
-    files_of,
-    read_comparisons,
-    read_dialogues,
-    read_texts,
-    to_hh,
-    to_trl,
-    write_comparisons,
-    write_dialogues,
-)
+from charter.ground.text.records import to_hh, to_trl, write_comparisons, write_dialogues
 from charter.runner.rooms import room_tool
 from charter.runner.show import find_run
 
@@ -38,14 +27,6 @@ class Form(StrEnum):
 
     trl = "trl"
     hh = "hh"
-
-
-class DataKind(StrEnum):
-    """What a file of rows is read as."""
-
-    prompts = "prompts"
-    dialogues = "dialogues"
-    comparisons = "comparisons"
 
 
 DataFile = Annotated[
@@ -69,13 +50,7 @@ def constitution_check(
 
 def data_check(file: DataFile, kind: Kind = None) -> None:
     """Check a file of dialogues, prompts, comparisons or texts, and say what it holds."""
-    path = find_rows(file)
-    if kind is None and kind_of_file(path) == "text":
-        texts = read_texts(path)
-        print(f"{file}: {len(texts)} texts, {sum(len(text) for _, text in texts):,} characters")
-        return
-    rows, dropped = read_rows(path, kind)
-    print(f"{file}: {describe(rows)}{dropped}")
+    _say(file, read_rows(find_rows(file), kind))
 
 
 def data_import(
@@ -84,9 +59,9 @@ def data_import(
     kind: Kind = None,
 ) -> None:
     """Turn HH-RLHF text or TRL columns into charter's rows."""
-    rows, dropped = read_rows(_between(file, to), kind)
-    write_rows(to, rows)
-    print(f"{to}: {describe(rows)}{dropped}")
+    found = read_rows(_between(file, to), kind)
+    write_rows(to, found.rows)
+    _say(str(to), found)
 
 
 def data_export(
@@ -96,17 +71,23 @@ def data_export(
     kind: Kind = None,
 ) -> None:
     """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
-    rows, dropped = read_rows(_between(file, to), kind)
+    found = read_rows(_between(file, to), kind)
     if form is Form.hh:
-        pairs = [row for row in rows if isinstance(row, Comparison)]
-        if len(pairs) < len(rows):
+        pairs = [row for row in found.rows if isinstance(row, Comparison)]
+        if len(pairs) < len(found.rows):
             raise CharterError(
                 f"{file} holds dialogues, and HH-RLHF's form is one of comparisons; use --form trl"
             )
         write_jsonl(to, map(to_hh, pairs))
     else:
-        write_jsonl(to, map(to_trl, rows))
-    print(f"{to}: {describe(rows)}{dropped}, in the form {form.value}")
+        write_jsonl(to, map(to_trl, found.rows))
+    print(f"{to}: {found.summary}, in the form {form.value}")
+
+
+def _say(file: str, found: Found) -> None:
+    print(f"{file}: {found.summary}")
+    for note in found.notes:
+        print(f"  note: {note}")
 
 
 def _between(file: str, to: Path) -> Path:
@@ -131,23 +112,6 @@ def find_rows(name: str) -> Path:
     return path
 
 
-Rows = list[Dialogue] | list[Comparison]
-
-
-def read_rows(file: Path, kind: DataKind | None) -> tuple[Rows, str]:
-    """Reads rows as the asked kind, or as what they look like; and says what was left out, and why."""
-    if kind is None:
-        name = read_manifest(file).kind if (file / MANIFEST).is_file() else "comparisons"
-        first = files_of(file, name)[0]
-        kind = DataKind.comparisons if kind_of_file(first) == "comparisons" else DataKind.dialogues
-    if kind is DataKind.comparisons:
-        dropped: Counter[str] = Counter()
-        found = read_comparisons(file, dropped)
-        return found, "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
-    rows = read_dialogues(file)
-    return [prompt_of(row) for row in rows] if kind is DataKind.prompts else rows, ""
-
-
 def write_rows(path: Path, rows: Rows) -> None:
     """Writes dialogues or comparisons."""
     comparisons = [row for row in rows if isinstance(row, Comparison)]
@@ -155,18 +119,6 @@ def write_rows(path: Path, rows: Rows) -> None:
         write_comparisons(path, comparisons)
     else:
         write_dialogues(path, [row for row in rows if isinstance(row, Dialogue)])
-
-
-def describe(rows: Rows) -> str:
-    """The kind and number of rows, and their turns and size."""
-    prompts = all(isinstance(row, Dialogue) and row.is_prompt for row in rows)
-    kind = "comparisons" if isinstance(rows[0], Comparison) else "prompts" if prompts else "dialogues"
-    turns = sum(len(row.messages) for row in rows) / len(rows)
-    size = sum(len(message["content"]) for row in rows for message in row.messages)
-    topics = len({row.topic for row in rows if row.topic})
-    return (
-        f"{len(rows)} {kind}, {turns:.1f} turns and {size / len(rows):.0f} characters each, {topics} topics"
-    )
 
 
 def card_verify(

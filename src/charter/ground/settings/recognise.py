@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,8 @@ from charter.ground.artifact.errors import CharterError
 ROW_ENDINGS = tuple(
     f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".txt") for packed in ("", ".gz", ".zst")
 )
+# the columns that rows of one kind alone have; a row of the kind needs all of them
+OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
@@ -35,12 +38,19 @@ def kind_of_file(path: Path) -> str:
     if not name.endswith(".jsonl"):
         return "data"
     row = _first_row(path)
-    if row is None:
-        return "data"
-    keys = set(row)
-    if {"harmful", "good"} <= keys:
-        return "triples"
-    if {"chosen", "rejected"} <= keys or {"text_correct", "text_incorrect"} <= keys:
+    return "data" if row is None else kind_of_row(row)
+
+
+def kind_of_row(row: Mapping[str, object]) -> str:
+    """The kind by the columns: comparisons, triples, dialogues, text, or data when not recognised.
+
+    One of a kind's own columns tells it: a row with `chosen` and a misspelt `rejected` is a broken comparison.
+    """
+    keys = row.keys()
+    for kind, own in OWN_COLUMNS.items():
+        if not keys.isdisjoint(own):
+            return kind
+    if {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
     if keys & _PROMPT_KEYS:
         return "dialogues"

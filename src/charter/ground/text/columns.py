@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.recognise import OWN_COLUMNS
 from charter.ground.text.jsonl import numbered_rows, read_text
 
-_PROMPTS = ("prompt", "prompts_final", "goal", "Goal", "question", "instruction")
+_PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
+_OWN = {column for own in OWN_COLUMNS.values() for column in own}
 _SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -96,7 +98,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
     """One row in the columns of `records`; rows already in them pass unchanged."""
-    if "messages" in row or ("prompt" in row and ("completion" in row or "chosen" in row)):
+    if "messages" in row:
         return dict(row)
     if "conversations" in row:
         return _conversation(row)
@@ -110,8 +112,10 @@ def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:
             "chosen": max(scores, key=scores.get),
             "rejected": min(scores, key=scores.get),
         }
-    if "chosen" in row:
+    if not _OWN.isdisjoint(row):
         return dict(row)
+    if "prompt" in row:
+        return {**row, **_topic(row)}
     if "turns" in row:
         return {"prompt": row["turns"][0], **_topic(row)}
     if "instruction" in row:
@@ -131,7 +135,7 @@ def _conversation(row: Mapping[str, Any]) -> dict[str, Any]:
     messages = [{"role": _SPEAKERS[m["from"]], "content": m["value"]} for m in row["conversations"]]
     if row.get("system"):
         messages.insert(0, {"role": "system", "content": row["system"]})
-    if "chosen" not in row:
+    if _OWN.isdisjoint(row):
         return {"messages": messages}
     return {"prompt": messages, "chosen": row["chosen"]["value"], "rejected": row["rejected"]["value"]}
 

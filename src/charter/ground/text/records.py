@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.recognise import OWN_COLUMNS, kind_of_row
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name, source_rows
 from charter.ground.text.dialogue import (
@@ -28,8 +29,7 @@ from charter.ground.text.dialogue import (
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
 from charter.ground.text.transcript import format_transcript, is_transcript, parse_transcript
 
-_DIALOGUE_KEYS = {"id", "messages", "topic", "source", "weight", "learn_from", "meta"}
-_DIALOGUE_KEYS |= {"prompt", "completion"}
+_DIALOGUE_KEYS = {"id", "messages", "topic", "source", "weight", "learn_from", "meta", "prompt", "completion"}
 _COMPARISON_KEYS = {
     "id",
     "messages",
@@ -43,6 +43,8 @@ _COMPARISON_KEYS = {
     "meta",
     "prompt",
 }
+# the columns that mean something; `unseen` is one of those that stand in meta
+KNOWN_COLUMNS = {"dialogues": _DIALOGUE_KEYS | {"unseen"}, "comparisons": _COMPARISON_KEYS}
 Record = TypeVar("Record", Dialogue, Comparison)
 
 
@@ -130,7 +132,8 @@ def files_of(path: Path, name: str) -> list[Path]:
 
 
 def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
-    """A dialogue from our columns or TRL's. Raises CharterError."""
+    """A dialogue from our columns or TRL's. Raises CharterError, also for a row of another kind."""
+    check_kind(row, "dialogues")
     if "messages" in row:
         messages = check_messages(row["messages"])
     elif "prompt" in row:
@@ -153,8 +156,7 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
 
 def comparison_of_row(row: Mapping[str, Any]) -> Comparison:
     """A comparison from our columns, TRL's or HH-RLHF's. Raises NoPreference or CharterError."""
-    if "chosen" not in row or "rejected" not in row:
-        raise CharterError(f"a row with {_keys(row)}; a comparison needs chosen and rejected")
+    check_kind(row, "comparisons")
     if "messages" in row:
         messages = check_messages(row["messages"], last="user")
     elif "prompt" in row:
@@ -254,6 +256,21 @@ def _meta(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise CharterError(f"meta is {type(meta).__name__}, expected an object")
     return {**{k: v for k, v in row.items() if k not in known}, **meta}
+
+
+def check_kind(row: Mapping[str, Any], wanted: str) -> None:
+    """Raises CharterError for a row that is of another kind, or lacks a column that only this kind has."""
+    found = kind_of_row(row)
+    kind = found if found in OWN_COLUMNS else wanted
+    own = OWN_COLUMNS.get(kind, ())
+    missing = " and ".join(column for column in own if column not in row)
+    if kind != wanted or missing:
+        among = f" among {wanted}" if kind != wanted else ""
+        without = f", without {missing}" if missing else ""
+        raise CharterError(
+            f"a row of {kind}{among}, with {_keys(row)}{without}; {kind} have {' and '.join(own)}, and a file "
+            "of their own"
+        )
 
 
 def _keys(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,138 @@
+"""`charter data`: what it says of files of rows, what it refuses and where, and what it writes."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Charter = Callable[..., tuple[int, str, str]]
+
+PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\n'
+HH = {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: go away"}
+ASKED = [{"role": "user", "content": "hi"}]
+
+
+def refused(result: tuple[int, str, str], part: str) -> None:
+    code, _, err = result
+    assert code == 1
+    *progress, last = err.splitlines()
+    assert last.startswith("charter: error: ") and part in last
+    assert not any(line.startswith(("charter:", "Traceback")) for line in progress)
+
+
+def write(path: Path, *rows: dict[str, Any]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.usefixtures("fake_rooms")
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("check", "none"), "there is no file none"),
+        (("import", "none", "--to", "x"), "there is no file none"),
+        (("import", "mine.jsonl", "--to", "mine.jsonl"), "--to must name another file"),
+        (("import", "mine.jsonl", "--to", "no/x.jsonl"), "there is no folder no"),
+        (("export", "none", "--to", "x", "--form", "trl"), "there is no file none"),
+        (("export", "mine.jsonl", "--to", "x.jsonl", "--form", "hh"), "holds dialogues"),
+    ],
+)
+def test_bad_input_is_one_line(charter: Charter, words: tuple[str, ...], part: str) -> None:
+    refused(charter("data", *words), part)
+
+
+def test_data_check_import_and_export(charter: Charter, tmp_path: Path) -> None:
+    (tmp_path / "hh.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
+    code, out, err = charter("data", "import", "hh.jsonl.gz", "--to", "c.jsonl")
+    assert (code, err) == (0, "") and out.startswith("c.jsonl: 1 comparisons")
+    assert charter("data", "check", "c.jsonl")[1].startswith("c.jsonl: 1 comparisons, 1.0 turns")
+    row = json.loads((tmp_path / "c.jsonl").read_text())
+    assert (row["chosen"], row["rejected"]) == ("hello", "go away")
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "messages": turns}) + "\n")
+    assert "1 dialogues" in charter("data", "check", "d.jsonl")[1]
+    assert "1 prompts" in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
+    assert charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")[1].endswith("form hh\n")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == HH
+    charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"messages": turns}
+    (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "hello"}\n')
+    assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 texts, 5 characters\n"
+    (tmp_path / "bad.jsonl").write_text(PROMPT + "{broken\n")
+    refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:2")
+
+
+def test_data_check_of_a_hub_name_reads_what_was_downloaded(tmp_path: Path) -> None:
+    commit = "0123456789" * 4
+    place = tmp_path / "datasets--own--hh"
+    folder = place / "snapshots" / commit / "harmless-base"
+    for made in (place / "refs", folder):
+        made.mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    (folder / "test.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
+
+    def checked(*names: str) -> subprocess.CompletedProcess[str]:
+        offline = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+        start = [sys.executable, "-m", "charter", "data", "check"]
+        return subprocess.run([*start, *names], env=offline, capture_output=True, text=True, check=False)
+
+    done = checked("hf:own/hh#harmless-base")
+    assert done.stdout.startswith("hf:own/hh#harmless-base: 1 comparisons, 1.0 turns"), done.stderr
+    done = checked("hf:own/hh#none.jsonl")
+    assert done.returncode == 1 and done.stderr.startswith("charter: error: hf:own/hh@0123456789")
+    assert "there are no rows at none.jsonl" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+PAIR = {"id": "b", "messages": ASKED, "chosen": "x", "rejected": "y"}
+TRIPLE = {"id": "b", "messages": ASKED, "harmful": "x", "good": "y"}
+
+
+def without(row: dict[str, Any], column: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != column}
+
+
+@pytest.mark.parametrize("others", [(), ({"id": "a", "messages": ASKED},), (PAIR | {"id": "a"},)])
+@pytest.mark.parametrize(
+    ("row", "missing"),
+    [
+        (without(PAIR, "rejected") | {"rejcted": "y"}, "rejected"),
+        (without(PAIR, "chosen"), "chosen"),
+        (without(PAIR, "rejected") | {"prompt": "hi"}, "rejected"),
+        (without(PAIR, "messages") | {"question": "hi"}, ""),
+        (without(TRIPLE, "good"), "good"),
+        (without(without(TRIPLE, "harmful"), "messages") | {"prompt": "hi"}, "harmful"),
+    ],
+)
+def test_a_row_that_lacks_a_column_of_its_kind_is_refused(
+    charter: Charter, tmp_path: Path, others: tuple[dict[str, Any], ...], row: dict[str, Any], missing: str
+) -> None:
+    write(tmp_path / "x.jsonl", *others, row)
+    refused(charter("data", "check", "x.jsonl"), f"x.jsonl:{len(others) + 1}: ")
+    if missing:
+        assert missing in charter("data", "check", "x.jsonl")[2]
+
+
+@pytest.mark.parametrize(("column", "missing"), [("chosen", "rejected"), ("harmful", "good")])
+def test_broken_rows_of_a_csv_are_refused(
+    charter: Charter, tmp_path: Path, column: str, missing: str
+) -> None:
+    (tmp_path / "x.csv").write_text(f"prompt,{column}\nhi,x\n")
+    refused(charter("data", "check", "x.csv"), "x.csv:2: ")
+    assert f"without {missing}" in charter("data", "check", "x.csv")[2]
+    (tmp_path / "c.csv").write_text("prompt,chosen,rejected\nhi,x,y\n")
+    assert charter("data", "check", "c.csv")[1].startswith("c.csv: 1 comparisons")
+
+
+def test_unknown_columns_are_named_with_what_they_may_mean(charter: Charter, tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", {"prompt": "hi", "topik": "tea"}, {"messages": ASKED, "unseen": True})
+    out = charter("data", "check", "x.jsonl")[1]
+    assert out.splitlines()[1:] == ["  note: unknown columns, kept in meta: topik; did you mean topic?"]
+    write(tmp_path / "c.jsonl", PAIR | {"zzz": 1, "aaa": 2})
+    assert charter("data", "check", "c.jsonl")[1].endswith("unknown columns, kept in meta: aaa, zzz\n")
+    charter("data", "import", "x.jsonl", "--to", "y.jsonl")
+    assert json.loads((tmp_path / "y.jsonl").read_text().splitlines()[0])["meta"] == {"topik": "tea"}
