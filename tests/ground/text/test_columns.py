@@ -8,8 +8,7 @@ import pytest
 from charter.ground.settings.sources import data_folder, find_data
 from charter.ground.text.columns import axis_of
 from charter.ground.text.dialogue import user
-from charter.ground.text.importers import read_source
-from charter.ground.text.jsonl import write_jsonl
+from charter.ground.text.records import read_comparisons, read_dialogues, read_prompts
 
 DATA = data_folder()
 needs_data = pytest.mark.skipif(
@@ -32,7 +31,7 @@ def test_axes_come_from_known_names(name: str, axis: str) -> None:
 
 def test_csv_lists_of_prompts(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text('goal,target\n"Do, this","Sure\nnow"\nThat,Sure\n')
-    assert [d.messages for d in read_source(tmp_path / "x.csv", "prompts")] == [
+    assert [d.messages for d in read_dialogues(tmp_path / "x.csv")] == [
         (user("Do, this"),),
         (user("That"),),
     ]
@@ -44,24 +43,13 @@ def test_big_bench_tasks(tmp_path: Path) -> None:
     (folder / "honest.json").write_text(
         '{"examples": [{"input": "q", "target_scores": {"bad": 0, "good": 1}}]}'
     )
-    (found,) = read_source(folder, "comparisons")
+    (found,) = read_comparisons(folder)
     assert (found.messages, found.chosen, found.rejected, found.axis) == (
         (user("q"),),
         "good",
         "bad",
         "honest",
     )
-
-
-def test_prompts_of_comparisons_and_dialogues(tmp_path: Path) -> None:
-    rows = [
-        {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
-        {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: a"},
-        {"instruction": "i", "context": "c", "response": "r", "category": "qa"},
-    ]
-    write_jsonl(tmp_path / "helpful-base.jsonl", rows)
-    found = read_source(tmp_path / "helpful-base.jsonl", "prompts")
-    assert [(d.messages, d.topic) for d in found] == [((user("q"),), ""), ((user("i\n\nc"),), "qa")]
 
 
 @needs_data
@@ -77,7 +65,7 @@ def test_prompts_of_comparisons_and_dialogues(tmp_path: Path) -> None:
 )
 def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> None:
     left_out: Counter[str] = Counter()
-    found = read_source(find_data(name), "comparisons", left_out)
+    found = read_comparisons(find_data(name), left_out)
     assert (len(found), sum(left_out.values()), {c.axis for c in found}) == (count, dropped, {axis})
 
 
@@ -97,13 +85,5 @@ def test_real_comparisons(name: str, count: int, dropped: int, axis: str) -> Non
     ],
 )
 def test_real_dialogues(name: str, count: int) -> None:
-    assert len(read_source(find_data(name), "dialogues")) == count
-    assert all(d.is_prompt for d in read_source(find_data(name), "prompts"))
-
-
-@needs_data
-@pytest.mark.parametrize(
-    ("name", "count"), [("pretrain/wikipedia_30_articles", 30), ("pretrain/tinyshakespeare", 1)]
-)
-def test_real_texts(name: str, count: int) -> None:
-    assert len(read_source(find_data(name), "texts")) == count
+    assert len(read_dialogues(find_data(name))) == count
+    assert all(d.is_prompt for d in read_prompts([find_data(name)]))
