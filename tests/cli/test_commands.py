@@ -67,7 +67,7 @@ def test_plan_run_show_and_gc(charter: Charter, tmp_path: Path) -> None:
 
     code, out, err = charter("run", "recipe.yaml", "--json", "--set", "made.count=4")
     shown = json.loads(out)
-    assert code == 0 and "made: started" in err and "words: 4/4" in err
+    assert code == 0 and "made (step 1 of 3): started" in err and "made: words: 4/4" in err
     assert [step["status"] for step in shown["steps"]] == ["done"] * 3
     assert shown["steps"][1]["metrics"] == {"loss": 1.25}
     assert set(shown) == {"steps"}
@@ -95,7 +95,7 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
     assert code == 130 and err.splitlines()[-1].startswith("charter: interrupted; the same command goes on")
     monkeypatch.setenv("FAULT", "")
     code, _, err = charter("run", "recipe.yaml", "--out", "here", "--until", "made")
-    assert code == 0 and "made: resumed" in err and not (tmp_path / "here" / "taught").exists()
+    assert code == 0 and "made (step 1 of 1): resumed" in err and not (tmp_path / "here" / "taught").exists()
 
 
 @pytest.mark.usefixtures("fake_rooms")
@@ -138,7 +138,7 @@ def test_a_disk_that_refuses_is_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", refuse)
         refused(charter("run", "recipe.yaml"), "finished steps and resumable work are kept")
-    assert "made: resumed" in charter("run", "recipe.yaml")[2]
+    assert "made (step 1 of 3): resumed" in charter("run", "recipe.yaml")[2]
 
 
 def test_constitution_check(charter: Charter, tmp_path: Path) -> None:
@@ -214,6 +214,7 @@ def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]
         bar.advance(3, loss=1.0)
     assert capsys.readouterr().err.startswith("train: 7/10, 0:00, 0:00 left")
     assert PlainBar("x", 10, 5).line(0.0, {"kl": 0.123456, "n": 3}).endswith("  kl 0.1235  n 3")
+    assert spell({"rate": 1234.5, "left in the run": "1 minute"}) == "rate 1234 tokens/s  left in the run 1 minute"
     assert (clock(59.9), clock(3723), spell({})) == ("0:59", "1:02:03", "")
     from rich.console import Console
 

@@ -19,6 +19,7 @@ from rich.progress import (
 from charter.ground.artifact import progress as protocol
 
 EVERY_SECONDS = 15.0
+_UNITS = {"rate": " tokens/s"}
 
 
 def make_progress() -> protocol.Progress:
@@ -28,8 +29,10 @@ def make_progress() -> protocol.Progress:
 
 
 def spell(shown: dict[str, object]) -> str:
-    """'loss 1.234  kl 0.05': the values beside a bar."""
-    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+    """'loss 1.234  rate 98.76 tokens/s': the values beside a bar."""
+    return "  ".join(
+        f"{k} {v:.4g}{_UNITS.get(k, '')}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items()
+    )
 
 
 class RichBar:

@@ -24,7 +24,9 @@ from charter.ground.artifact.store import (
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetched
 from charter.runner.directory import RunDirectory
+from charter.runner.forecast import expected_minutes
 from charter.runner.identity import environment_of, source_changed, source_of
+from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import Plan, PlannedStep
 from charter.runner.rooms import room_runner
 
@@ -45,15 +47,21 @@ class Runner:
     directory: RunDirectory
     environment: Environment
     progress: Progress
+    pace: Pace
 
-    def run(self, planned: PlannedStep) -> None:
-        """Brings one step to its finished artifact. Raises CharterError; unfinished work is kept."""
+    def run(self, planned: PlannedStep, place: str) -> None:
+        """Brings one step, which has its place among all, to its finished artifact.
+
+        Raises CharterError; unfinished work is kept.
+        """
         name = planned.name
         standing = self.directory.look(planned, self.environment)
         for note in standing.notes:
             self.progress.note(note)
         if standing.refusal is not None:
             raise CharterError(standing.refusal)
+        if standing.action not in ("run", "resume"):
+            self.pace.reused(name)
         if standing.action == "reused":
             if not (self.directory.partial(name) / MANIFEST).exists():
                 self.directory.discard_partial(name)  # what a process killed while publishing left behind
@@ -67,14 +75,18 @@ class Runner:
         else:
             if standing.action == "run":
                 self.directory.discard_partial(name)
-            self.progress.note(f"{name}: {'resumed' if standing.action == 'resume' else 'started'}")
-            self._make(planned)
+            self._make(
+                planned, f"{name} ({place}): {'resumed' if standing.action == 'resume' else 'started'}"
+            )
             self.progress.note(f"{name}: done")
 
-    def _make(self, planned: PlannedStep) -> None:
-        """Runs the room in the partial folder and publishes what it made."""
-        check_inputs(planned)
+    def _make(self, planned: PlannedStep, opening: str) -> None:
+        """Runs the room in the partial folder and publishes what it made; `opening` is what the reader is told."""
         folder = self.directory.partial(planned.name)
+        self.pace.begin(planned.name, spent_before(folder))
+        left = self.pace.left()
+        self.progress.note(opening if left is None else f"{opening}; left in the run: {spell_minutes(left)}")
+        check_inputs(planned)
         manifest = self._begin(planned, folder)
         (folder / "files" / MANIFEST).unlink(missing_ok=True)
         out = Workspace(
@@ -83,7 +95,7 @@ class Runner:
             seed=planned.seed,
             device=self.environment.device,
             precision=self.environment.precision,
-            progress=self.progress,
+            progress=StepProgress(self.progress, planned.name, self.pace),
         )
         out.variant = planned.room.variant
         began = time.monotonic()
@@ -110,6 +122,7 @@ class Runner:
             )
             write_manifest(out.path, finished)
             self.directory.publish(planned.name)
+            self.pace.finished(planned.name)
 
     def _begin(self, planned: PlannedStep, folder: Path) -> Manifest:
         """Writes the started manifest; a resume keeps the time that was spent before."""
@@ -146,11 +159,12 @@ def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
     """
     chosen = plan.until(until)
     directory = RunDirectory(plan.run)
-    runner = Runner(plan, directory, environment_of(plan.execution), progress)
+    pace = Pace(expected_minutes(plan, until))
+    runner = Runner(plan, directory, environment_of(plan.execution), progress, pace)
     with disk_errors(str(plan.run)), directory.lock():
         write_run_file(plan, directory)
-        for planned in chosen:
-            runner.run(planned)
+        for number, planned in enumerate(chosen, 1):
+            runner.run(planned, f"step {number} of {len(chosen)}")
 
 
 def write_run_file(plan: Plan, directory: RunDirectory) -> None:
@@ -258,6 +272,14 @@ def _unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterEr
     except OSError:
         place = ""
     return CharterError(f"step {manifest.step}: {type(error).__name__}: {error}{place}")
+
+
+def spent_before(folder: Path) -> float:
+    """Minutes that unfinished work took so far; 0 where there is none."""
+    try:
+        return read_manifest(folder).timing.seconds / 60
+    except CharterError:
+        return 0.0
 
 
 def _timing(manifest: Manifest, began: float) -> Timing:

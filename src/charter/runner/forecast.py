@@ -1,5 +1,6 @@
 """What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,20 +34,32 @@ def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
     """Looks at the disk and asks the rooms what their steps will cost."""
     directory = RunDirectory(plan.run)
     environment = environment_of(plan.execution)
-    known = _Known({}, {})
     lines = []
-    for planned in plan.until(until):
+    for planned, cost in _estimates(plan, until, environment):
         standing = directory.look(planned, environment)
         status = _STATUS[standing.action]
-        sizes = known.sizes(planned, environment)
-        estimate = None
-        if status != "reused" and planned.room.estimate is not None:
-            estimate = planned.room.estimate(planned.settings, sizes)
-        elif status == "reused" and standing.folder is not None:
-            estimate = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
-        known.learn(planned, sizes, estimate)
-        lines.append(Forecast(planned, standing, status, directory.finished(planned.name), estimate))
+        if status == "reused" and standing.folder is not None:
+            cost = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
+        lines.append(Forecast(planned, standing, status, directory.finished(planned.name), cost))
     return lines
+
+
+def expected_minutes(plan: Plan, until: str | None = None) -> dict[str, float | None]:
+    """Minutes of each step by its room's estimate, whatever is done already; None where there is none."""
+    costs = _estimates(plan, until, environment_of(plan.execution))
+    return {planned.name: cost.minutes if cost else None for planned, cost in costs}
+
+
+def _estimates(
+    plan: Plan, until: str | None, environment: Environment
+) -> Iterator[tuple[PlannedStep, Estimate | None]]:
+    """What the rooms say of the steps, each knowing the sizes of those before it."""
+    known = _Known({}, {})
+    for planned in plan.until(until):
+        sizes = known.sizes(planned, environment)
+        cost = planned.room.estimate(planned.settings, sizes) if planned.room.estimate is not None else None
+        known.learn(planned, sizes, cost)
+        yield planned, cost
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ class Bar(Protocol):
     """One running count, for example the optimizer steps of a training loop."""
 
     def advance(self, n: int = 1, **shown: object) -> None:
-        """Adds n to what is done; `shown` values (such as loss=1.23) stand next to the bar."""
+        """Adds n to what is done; `shown` values (such as loss=1.23) stand next to the bar; `rate` is in tokens a
+        second."""
         ...
 
 

@@ -1,0 +1,85 @@
+"""How far a whole run is: the step's name on its bars, and the time that the rest of the run will take."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+from charter.ground.artifact.progress import Bar, Progress
+
+
+class Pace:
+    """The minutes that are left: what `charter plan` estimates for the steps that aren't finished, scaled by how the
+    finished steps of this run compared with theirs. Steps without an estimate count nothing."""
+
+    def __init__(self, estimates: Mapping[str, float | None]) -> None:
+        self._waiting = {name: minutes for name, minutes in estimates.items() if minutes is not None}
+        self._expected = self._spent = 0.0
+        self._current, self._began = "", time.monotonic()
+
+    def begin(self, step: str, before: float = 0.0) -> None:
+        """A step starts, or goes on after the minutes that were spent on it before."""
+        self._current, self._began = step, time.monotonic() - 60 * before
+
+    def reused(self, step: str) -> None:
+        """A step needs no work."""
+        self._waiting.pop(step, None)
+
+    def finished(self, step: str) -> None:
+        """The step that began is done."""
+        estimate = self._waiting.pop(step, None)
+        if estimate is not None:
+            self._expected += estimate
+            self._spent += self._elapsed()
+
+    def left(self) -> float | None:
+        """Minutes until the run is done, None where no step that waits has an estimate."""
+        if not self._waiting:
+            return None
+        scale = self._spent / self._expected if self._expected else 1.0
+        current = max(0.0, scale * self._waiting.get(self._current, 0.0) - self._elapsed())
+        return current + scale * sum(m for name, m in self._waiting.items() if name != self._current)
+
+    def _elapsed(self) -> float:
+        return (time.monotonic() - self._began) / 60
+
+
+def spell_minutes(minutes: float) -> str:
+    """'under a minute', '34 minutes', '2.5 hours'."""
+    if round(minutes) < 1:
+        return "under a minute"
+    if minutes >= 120:
+        return f"{minutes / 60:.1f} hours"
+    return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
+
+
+class StepProgress:
+    """The progress of one step: its name stands before what its bars count, the time left beside them."""
+
+    def __init__(self, progress: Progress, step: str, pace: Pace) -> None:
+        self._progress, self._step, self._pace = progress, step, pace
+
+    def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
+        """A bar of the step."""
+        return self._bar(description, total, done)
+
+    @contextmanager
+    def _bar(self, description: str, total: int, done: int) -> Iterator[Bar]:
+        with self._progress.bar(f"{self._step}: {description}", total, done) as bar:
+            yield _StepBar(bar, self._pace)
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self._progress.note(text)
+
+
+class _StepBar:
+    """A bar that says how long the run still takes, where that is known."""
+
+    def __init__(self, bar: Bar, pace: Pace) -> None:
+        self._bar, self._pace = bar, pace
+
+    def advance(self, n: int = 1, **shown: object) -> None:
+        """Adds n; the time left comes after the other values."""
+        left = self._pace.left()
+        run = {} if left is None else {"left in the run": spell_minutes(left)}
+        self._bar.advance(n, **shown, **run)
