@@ -39,7 +39,7 @@ def write(path: Path, *rows: dict[str, Any]) -> None:
         (("import", "mine.jsonl", "--to", "mine.jsonl"), "--to must name another file"),
         (("import", "mine.jsonl", "--to", "no/x.jsonl"), "there is no folder no"),
         (("export", "none", "--to", "x", "--form", "trl"), "there is no file none"),
-        (("export", "mine.jsonl", "--to", "x.jsonl", "--form", "hh"), "holds dialogues"),
+        (("export", "mine.jsonl", "--to", "x.jsonl", "--form", "hh"), "holds prompts"),
     ],
 )
 def test_bad_input_is_one_line(charter: Charter, words: tuple[str, ...], part: str) -> None:
@@ -49,20 +49,20 @@ def test_bad_input_is_one_line(charter: Charter, words: tuple[str, ...], part: s
 def test_data_check_import_and_export(charter: Charter, tmp_path: Path) -> None:
     (tmp_path / "hh.jsonl.gz").write_bytes(gzip.compress((json.dumps(HH) + "\n").encode()))
     code, out, err = charter("data", "import", "hh.jsonl.gz", "--to", "c.jsonl")
-    assert (code, err) == (0, "") and out.startswith("c.jsonl: 1 comparisons")
-    assert charter("data", "check", "c.jsonl")[1].startswith("c.jsonl: 1 comparisons, 1.0 turns")
+    assert (code, err) == (0, "") and out.startswith("c.jsonl: 1 comparison")
+    assert charter("data", "check", "c.jsonl")[1].startswith("c.jsonl: 1 comparison, 1.0 turns")
     row = json.loads((tmp_path / "c.jsonl").read_text())
     assert (row["chosen"], row["rejected"]) == ("hello", "go away")
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "messages": turns}) + "\n")
-    assert "1 dialogues" in charter("data", "check", "d.jsonl")[1]
-    assert "1 prompts" in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
+    assert "1 dialogue," in charter("data", "check", "d.jsonl")[1]
+    assert "1 prompt," in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
     assert charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")[1].endswith("form hh\n")
     assert json.loads((tmp_path / "out.jsonl").read_text()) == HH
     charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl")
     assert json.loads((tmp_path / "out.jsonl").read_text()) == {"messages": turns}
     (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "hello"}\n')
-    assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 texts, 5 characters\n"
+    assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 text, 5 characters\n"
     (tmp_path / "bad.jsonl").write_text(PROMPT + "{broken\n")
     refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:2")
 
@@ -82,7 +82,7 @@ def test_data_check_of_a_hub_name_reads_what_was_downloaded(tmp_path: Path) -> N
         return subprocess.run([*start, *names], env=offline, capture_output=True, text=True, check=False)
 
     done = checked("hf:own/hh#harmless-base")
-    assert done.stdout.startswith("hf:own/hh#harmless-base: 1 comparisons, 1.0 turns"), done.stderr
+    assert done.stdout.startswith("hf:own/hh#harmless-base: 1 comparison, 1.0 turns"), done.stderr
     done = checked("hf:own/hh#none.jsonl")
     assert done.returncode == 1 and done.stderr.startswith("charter: error: hf:own/hh@0123456789")
     assert "there are no rows at none.jsonl" in done.stderr and len(done.stderr.splitlines()) == 1
@@ -125,7 +125,7 @@ def test_broken_rows_of_a_csv_are_refused(
     refused(charter("data", "check", "x.csv"), "x.csv:2: ")
     assert f"without {missing}" in charter("data", "check", "x.csv")[2]
     (tmp_path / "c.csv").write_text("prompt,chosen,rejected\nhi,x,y\n")
-    assert charter("data", "check", "c.csv")[1].startswith("c.csv: 1 comparisons")
+    assert charter("data", "check", "c.csv")[1].startswith("c.csv: 1 comparison,")
 
 
 def test_unknown_columns_are_named_with_what_they_may_mean(charter: Charter, tmp_path: Path) -> None:
@@ -136,3 +136,28 @@ def test_unknown_columns_are_named_with_what_they_may_mean(charter: Charter, tmp
     assert charter("data", "check", "c.jsonl")[1].endswith("unknown columns, kept in meta: aaa, zzz\n")
     charter("data", "import", "x.jsonl", "--to", "y.jsonl")
     assert json.loads((tmp_path / "y.jsonl").read_text().splitlines()[0])["meta"] == {"topik": "tea"}
+
+
+def test_triples_are_checked_counted_and_not_exported(charter: Charter, tmp_path: Path) -> None:
+    assert charter("data", "check", "shipped:fitness.heldout")[1].startswith(
+        "shipped:fitness.heldout: 76 triples, 1.0 turns"
+    )
+    write(tmp_path / "t.jsonl", TRIPLE | {"topic": "tea", "goood": 1})
+    code, out, _ = charter("data", "check", "t.jsonl", "--kind", "triples")
+    assert code == 0 and out.startswith("t.jsonl: 1 triple, 1.0 turns and 2 characters each, 1 topic\n")
+    assert out.endswith("unknown columns, which nothing reads: goood; did you mean good?\n")
+    refused(charter("data", "export", "t.jsonl", "--to", "o.jsonl", "--form", "trl"), "t.jsonl holds triples")
+    assert not (tmp_path / "o.jsonl").exists()
+    (tmp_path / "t.csv").write_text("prompt,harmful,good\nhi,x,y\n")
+    assert charter("data", "import", "t.csv", "--to", "new.jsonl")[1].startswith("new.jsonl: 1 triple,")
+    row = json.loads((tmp_path / "new.jsonl").read_text())
+    assert row == {"id": "t-00002", "topic": "", "messages": ASKED, "harmful": "x", "good": "y"}
+    write(tmp_path / "bad.jsonl", TRIPLE, TRIPLE | {"good": 1, "id": "c"})
+    refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:2: good must be a text")
+
+
+def test_texts_are_imported_in_charters_columns(charter: Charter, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a tale\nof two lines")
+    assert charter("data", "import", "t.txt", "--to", "o.jsonl", "--kind", "texts")[0] == 0
+    assert json.loads((tmp_path / "o.jsonl").read_text()) == {"id": "t", "text": "a tale\nof two lines"}
+    refused(charter("data", "export", "o.jsonl", "--to", "p.jsonl", "--form", "trl"), "o.jsonl holds texts")

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from charter.cli.launch import relaunch
-from charter.cli.rows import DataKind, Found, Rows, read_rows
+from charter.cli.rows import DataKind, Found, read_rows
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.sources import resolve
-from charter.ground.text.dialogue import Comparison, Dialogue
+from charter.ground.text.dialogue import Comparison
 from charter.ground.text.jsonl import write_jsonl
-from charter.ground.text.records import to_hh, to_trl, write_comparisons, write_dialogues
+from charter.ground.text.records import to_hh, to_trl
 from charter.runner.rooms import room_tool
 from charter.runner.show import find_run
 
@@ -60,7 +60,7 @@ def data_import(
 ) -> None:
     """Turn HH-RLHF text or TRL columns into charter's rows."""
     found = read_rows(_between(file, to), kind)
-    write_rows(to, found.rows)
+    write_jsonl(to, found.rows)
     _say(str(to), found)
 
 
@@ -72,15 +72,17 @@ def data_export(
 ) -> None:
     """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
     found = read_rows(_between(file, to), kind)
-    if form is Form.hh:
-        pairs = [row for row in found.rows if isinstance(row, Comparison)]
-        if len(pairs) < len(found.rows):
-            raise CharterError(
-                f"{file} holds dialogues, and HH-RLHF's form is one of comparisons; use --form trl"
-            )
-        write_jsonl(to, map(to_hh, pairs))
-    else:
-        write_jsonl(to, map(to_trl, found.rows))
+    if not found.records:
+        raise CharterError(
+            f"{file} holds {found.kind}, and other tools have no columns for them; use the file as it is"
+        )
+    if form is Form.hh and found.kind is not DataKind.comparisons:
+        raise CharterError(
+            f"{file} holds {found.kind}, and HH-RLHF's form is one of comparisons; use --form trl"
+        )
+    write_jsonl(
+        to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in found.records]
+    )
     print(f"{to}: {found.summary}, in the form {form.value}")
 
 
@@ -110,15 +112,6 @@ def find_rows(name: str) -> Path:
     if not path.is_file() and not (path / MANIFEST).is_file():
         raise CharterError(f"there is no file {name}")
     return path
-
-
-def write_rows(path: Path, rows: Rows) -> None:
-    """Writes dialogues or comparisons."""
-    comparisons = [row for row in rows if isinstance(row, Comparison)]
-    if comparisons:
-        write_comparisons(path, comparisons)
-    else:
-        write_dialogues(path, [row for row in rows if isinstance(row, Dialogue)])
 
 
 def card_verify(

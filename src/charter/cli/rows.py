@@ -2,19 +2,23 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.recognise import kind_of_row
 from charter.ground.text.columns import source_rows
-from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
+from charter.ground.text.dialogue import Comparison, Dialogue, Message, prompt_of
+from charter.ground.text.exhibits import read_triples
+from charter.ground.text.parsing import KNOWN_COLUMNS
 from charter.ground.text.records import (
-    KNOWN_COLUMNS,
+    comparison_row,
+    dialogue_row,
     files_of,
     read_comparisons,
     read_dialogues,
@@ -28,70 +32,111 @@ class DataKind(StrEnum):
     prompts = "prompts"
     dialogues = "dialogues"
     comparisons = "comparisons"
-
-
-Rows = list[Dialogue] | list[Comparison]
+    triples = "triples"
+    texts = "texts"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of a file, what they are in one line, and what else is to be known of them, a line each."""
+    """What a file holds: `rows` in charter's columns, and the records that they are of if there are such.
 
-    rows: Rows
+    `summary` is said beside the file's name, each of `notes` in a line of its own.
+    """
+
+    kind: DataKind
     summary: str
+    rows: Sequence[Mapping[str, Any]]
+    records: Sequence[Dialogue | Comparison] = ()
     notes: tuple[str, ...] = ()
 
 
-def read_rows(file: Path, kind: DataKind | None) -> Found:
+def read_rows(file: Path, asked: DataKind | None) -> Found:
     """Reads rows as the asked kind, or as what the first looks like. Raises CharterError naming file:line."""
-    looks = kind or kind_of_rows(file)
-    if looks == "text":
-        texts = read_texts(file)
-        return Found([], f"{len(texts)} texts, {sum(len(text) for _, text in texts):,} characters")
-    if looks == "comparisons":
-        dropped: Counter[str] = Counter()
-        pairs = read_comparisons(file, dropped)
-        left_out = "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
-        return Found(pairs, describe(pairs) + left_out, _unknown_columns(file, "comparisons"))
-    rows = read_dialogues(file)
-    if kind is DataKind.prompts:
-        rows = [prompt_of(row) for row in rows]
-    return Found(rows, describe(rows), _unknown_columns(file, "dialogues"))
+    kind = asked or _kind_of_rows(file)
+    if kind is DataKind.texts:
+        return _texts(file)
+    if kind is DataKind.triples:
+        found = _triples(file)
+    elif kind is DataKind.comparisons:
+        found = _comparisons(file)
+    else:
+        found = _dialogues(file, asked)
+    return replace(found, notes=(*found.notes, *_unknown_columns(file, found.kind)))
 
 
-def kind_of_rows(file: Path) -> str:
+def counted(number: int, things: str) -> str:
+    """A number of things, whose plural ends in s: 1 prompt, 2 prompts."""
+    return f"{number} {things if number != 1 else things.removesuffix('s')}"
+
+
+def _kind_of_rows(file: Path) -> DataKind:
     """What an artifact holds, or what the first row of a file, or of a folder's first file, looks like."""
     if (file / MANIFEST).is_file():
-        return read_manifest(file).kind
-    first = next(source_rows(files_of(file, "comparisons")[0]), None)
-    if first is None:
-        raise CharterError(f"{file} holds no rows; expected one below the names of the columns")
-    return kind_of_row(first[1])
+        found: str = read_manifest(file).kind
+    else:
+        first = next(source_rows(files_of(file, "comparisons")[0]), None)
+        if first is None:
+            raise CharterError(f"{file} holds no rows; expected one below the names of the columns")
+        found = kind_of_row(first[1])
+    named = {"comparisons": DataKind.comparisons, "triples": DataKind.triples, "text": DataKind.texts}
+    return named.get(found, DataKind.dialogues)
 
 
-def _unknown_columns(file: Path, kind: str) -> tuple[str, ...]:
+def _texts(file: Path) -> Found:
+    texts = read_texts(file)
+    size = sum(len(text) for _, text in texts)
+    rows = [{"id": name, "text": text} for name, text in texts]
+    return Found(DataKind.texts, f"{counted(len(texts), 'texts')}, {size:,} characters", rows)
+
+
+def _triples(file: Path) -> Found:
+    rows = read_triples(file)
+    summary = _describe(DataKind.triples, [row["messages"] for row in rows], (row["topic"] for row in rows))
+    return Found(DataKind.triples, summary, rows)
+
+
+def _comparisons(file: Path) -> Found:
+    dropped: Counter[str] = Counter()
+    pairs = read_comparisons(file, dropped)
+    summary = _describe(DataKind.comparisons, [c.messages for c in pairs], (c.topic for c in pairs))
+    summary += "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
+    return Found(DataKind.comparisons, summary, [comparison_row(c) for c in pairs], pairs)
+
+
+def _dialogues(file: Path, asked: DataKind | None) -> Found:
+    read = read_dialogues(file)
+    found = [prompt_of(d) for d in read] if asked is DataKind.prompts else read
+    kind = DataKind.prompts if all(d.is_prompt for d in found) else DataKind.dialogues
+    summary = _describe(kind, [d.messages for d in found], (d.topic for d in found))
+    return Found(kind, summary, [dialogue_row(d) for d in found], found)
+
+
+def _describe(kind: DataKind, asked: Sequence[Sequence[Message]], topics: Iterable[str]) -> str:
+    """The kind and number of rows, their turns and size, and how many topics they name."""
+    turns = sum(map(len, asked)) / len(asked)
+    size = sum(len(message["content"]) for messages in asked for message in messages)
+    named = len({topic for topic in topics if topic})
+    return (
+        f"{counted(len(asked), kind)}, {turns:.1f} turns and {size / len(asked):.0f} characters each, "
+        f"{counted(named, 'topics')}"
+    )
+
+
+def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
     """A note that names the columns that mean nothing to charter, and those they may be misspellings of."""
-    known = KNOWN_COLUMNS[kind]
-    unknown = Counter(
-        str(column)
-        for path in files_of(file, kind)
-        for _, row in source_rows(path)
-        for column in row.keys() - known
+    name = "dialogues" if kind is DataKind.prompts else kind.value
+    known = KNOWN_COLUMNS[name]
+    unknown = sorted(
+        {
+            str(column)
+            for path in files_of(file, name)
+            for _, row in source_rows(path)
+            for column in row.keys() - known
+        }
     )
     if not unknown:
         return ()
-    close = [near for name in unknown for near in difflib.get_close_matches(name, known, n=1)]
+    close = [near for column in unknown for near in difflib.get_close_matches(column, known, n=1)]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
-    return (f"unknown columns, kept in meta: {', '.join(sorted(unknown))}{hint}",)
-
-
-def describe(rows: Sequence[Dialogue] | Sequence[Comparison]) -> str:
-    """The kind and number of rows, and their turns and size."""
-    prompts = all(isinstance(row, Dialogue) and row.is_prompt for row in rows)
-    kind = "comparisons" if isinstance(rows[0], Comparison) else "prompts" if prompts else "dialogues"
-    turns = sum(len(row.messages) for row in rows) / len(rows)
-    size = sum(len(message["content"]) for row in rows for message in row.messages)
-    topics = len({row.topic for row in rows if row.topic})
-    return (
-        f"{len(rows)} {kind}, {turns:.1f} turns and {size / len(rows):.0f} characters each, {topics} topics"
-    )
+    kept = "which nothing reads" if kind is DataKind.triples else "kept in meta"
+    return (f"unknown columns, {kept}: {', '.join(unknown)}{hint}",)

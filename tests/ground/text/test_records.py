@@ -188,7 +188,9 @@ def test_bad_dialogues_name_file_and_line(tmp_path: Path, row: dict[str, Any], s
 
 
 def test_ids_must_differ(tmp_path: Path) -> None:
-    with pytest.raises(CharterError, match="'x' occurs more than once"):
+    with pytest.raises(
+        CharterError, match=r"d.jsonl:2: the id 'x' occurs more than once, first at .*d.jsonl:1;"
+    ):
         read_dialogues(rows(tmp_path / "d.jsonl", {"id": "x", "prompt": "q"}, {"id": "x", "prompt": "r"}))
 
 

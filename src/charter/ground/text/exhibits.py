@@ -8,6 +8,8 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.dialogue import check_messages
 from charter.ground.text.jsonl import numbered_rows
+from charter.ground.text.parsing import triple_of_row
+from charter.ground.text.records import read_records
 
 Row = dict[str, Any]
 
@@ -38,7 +40,7 @@ def read_shots(path: Path) -> list[Row]:
 
 def read_triples(path: Path) -> list[Row]:
     """Fitness triples: id, topic, messages, harmful, good."""
-    return _rows(path, "triples.jsonl", {"id": str, "harmful": str, "good": str})
+    return read_records(path, "triples", triple_of_row)
 
 
 def _rows(path: Path, name: str, keys: dict[str, type]) -> list[Row]:

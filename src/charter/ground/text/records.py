@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.recognise import OWN_COLUMNS, kind_of_row
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name, source_rows
 from charter.ground.text.dialogue import (
@@ -20,36 +19,20 @@ from charter.ground.text.dialogue import (
     Dialogue,
     Message,
     assistant,
-    check_messages,
     check_text,
     duplicates,
     prompt_of,
-    user,
 )
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
-from charter.ground.text.transcript import format_transcript, is_transcript, parse_transcript
+from charter.ground.text.parsing import (
+    NoPreference,
+    comparison_of_row,
+    dialogue_of_row,
+    keys_of,
+)
+from charter.ground.text.transcript import format_transcript
 
-_DIALOGUE_KEYS = {"id", "messages", "topic", "source", "weight", "learn_from", "meta", "prompt", "completion"}
-_COMPARISON_KEYS = {
-    "id",
-    "messages",
-    "chosen",
-    "rejected",
-    "p_chosen",
-    "axis",
-    "source",
-    "topic",
-    "weight",
-    "meta",
-    "prompt",
-}
-# the columns that mean something; `unseen` is one of those that stand in meta
-KNOWN_COLUMNS = {"dialogues": _DIALOGUE_KEYS | {"unseen"}, "comparisons": _COMPARISON_KEYS}
-Record = TypeVar("Record", Dialogue, Comparison)
-
-
-class NoPreference(CharterError):
-    """A pair that carries no preference; readers drop it and count the reason."""
+Record = TypeVar("Record")
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:
@@ -58,7 +41,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     Rows: {"messages"}, {"prompt", "completion"}, {"prompt"}, or any set that `columns` knows; a .txt file is
     one prompt a line.
     """
-    return _read(path, "dialogues", dialogue_of_row, None)
+    return read_records(path, "dialogues", dialogue_of_row)
 
 
 def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[Dialogue]:
@@ -80,27 +63,46 @@ def read_comparisons(path: Path, dropped: Counter[str] | None = None) -> list[Co
     or HH-RLHF's two transcripts. Pairs of identical replies, or of transcripts that differ before the last
     reply, carry no preference: they are left out and counted in `dropped` by reason.
     """
-    return _read(path, "comparisons", comparison_of_row, dropped if dropped is not None else Counter())
+    return read_records(path, "comparisons", comparison_of_row, Counter() if dropped is None else dropped)
 
 
-def _read(
-    path: Path, name: str, make: Callable[[Mapping[str, Any]], Record], dropped: Counter[str] | None
+def read_records(
+    path: Path,
+    name: str,
+    make: Callable[[Mapping[str, Any]], Record],
+    dropped: Counter[str] | None = None,
 ) -> list[Record]:
+    """What `make` makes of each row of a file or a folder's `name` file.
+
+    Raises CharterError naming file:line, for a second row of one id as well. With `dropped`, rows without a
+    preference are left out and counted in it by reason.
+    """
     records: list[Record] = []
+    places: dict[str, str] = {}
     for file in files_of(path, name):
         for place, row in source_rows(file):
             try:
-                records.append(make(row))
+                record = make(row)
+                _note_id(places, str(row["id"]), place)
             except NoPreference as reason:
                 if dropped is None:
                     raise
                 dropped[str(reason)] += 1
             except CharterError as error:
                 raise CharterError(f"{place}: {error}") from None
+            else:
+                records.append(record)
     if not records:
         raise CharterError(f"{path} holds no {name}" + (f" (dropped: {dict(dropped)})" if dropped else ""))
-    check_distinct(str(path), (record.id for record in records))
     return records
+
+
+def _note_id(places: dict[str, str], id: str, place: str) -> None:
+    """Notes where an id stands. Raises CharterError where it stood already."""
+    if (first := places.setdefault(id, place)) != place:
+        raise CharterError(
+            f"the id {id!r} occurs more than once, first at {first}; ids name rows and must differ"
+        )
 
 
 def check_distinct(what: str, ids: Iterable[str]) -> None:
@@ -129,152 +131,6 @@ def files_of(path: Path, name: str) -> list[Path]:
     if not found:
         raise CharterError(f"{path} holds no {name}.jsonl and no other data file")
     return found
-
-
-def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
-    """A dialogue from our columns or TRL's. Raises CharterError, also for a row of another kind."""
-    check_kind(row, "dialogues")
-    if "messages" in row:
-        messages = check_messages(row["messages"])
-    elif "prompt" in row:
-        messages = prompt_messages(row["prompt"])
-        if "completion" in row:
-            messages = check_messages([*messages, assistant(_reply(row["completion"], "completion"))])
-    else:
-        raise CharterError(f"a row with {_keys(row)}; a dialogue needs messages, or prompt (and completion)")
-    meta = _meta(row, _DIALOGUE_KEYS)
-    return Dialogue(
-        _id(row),
-        messages,
-        _text(row, "topic", ""),
-        _text(row, "source", ""),
-        _weight(row),
-        meta,
-        _learn_from(row),
-    )
-
-
-def comparison_of_row(row: Mapping[str, Any]) -> Comparison:
-    """A comparison from our columns, TRL's or HH-RLHF's. Raises NoPreference or CharterError."""
-    check_kind(row, "comparisons")
-    if "messages" in row:
-        messages = check_messages(row["messages"], last="user")
-    elif "prompt" in row:
-        messages = check_messages(prompt_messages(row["prompt"]), last="user")
-    else:
-        return _whole_pair(row)
-    return _comparison(row, messages, _reply(row["chosen"], "chosen"), _reply(row["rejected"], "rejected"))
-
-
-def _whole_pair(row: Mapping[str, Any]) -> Comparison:
-    """Chosen and rejected are whole dialogues (transcripts or messages) that share all but the last reply."""
-    sides: list[tuple[Message, ...]] = []
-    for key in ("chosen", "rejected"):
-        value = row[key]
-        if not isinstance(value, str):
-            sides.append(check_messages(value, last="assistant"))
-            continue
-        if not is_transcript(value, headed=True):
-            raise CharterError(f"{key} has neither a prompt beside it nor the \\n\\nHuman: form")
-        try:
-            sides.append(check_messages(parse_transcript(value), last="assistant"))
-        except CharterError:
-            raise NoPreference("turns out of order") from None
-    chosen, rejected = sides
-    if chosen[:-1] != rejected[:-1]:
-        raise NoPreference("no common prefix")
-    return _comparison(row, chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
-
-
-def _comparison(
-    row: Mapping[str, Any], messages: tuple[Message, ...], chosen: str, rejected: str
-) -> Comparison:
-    if chosen == rejected:
-        raise NoPreference("identical")
-    p = row.get("p_chosen", 1.0)
-    if not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 1:
-        raise CharterError(f"p_chosen is {p!r}, expected a number between 0 and 1")
-    axis, source = _text(row, "axis", "helpful"), _text(row, "source", "human")
-    meta = _meta(row, _COMPARISON_KEYS)
-    topic, weight = _text(row, "topic", ""), _weight(row)
-    return Comparison(_id(row), messages, chosen, rejected, float(p), axis, source, topic, meta, weight)
-
-
-def _learn_from(row: Mapping[str, Any]) -> int:
-    number = row.get("learn_from", 0)
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise CharterError(f"learn_from is {number!r}, expected the number of a message, the first being 0")
-    return number
-
-
-def _weight(row: Mapping[str, Any]) -> float:
-    weight = row.get("weight", 1.0)
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < float("inf"):
-        raise CharterError(f"weight is {weight!r}, expected a number of 0 or more")
-    return float(weight)
-
-
-def prompt_messages(value: object) -> tuple[Message, ...]:
-    """Messages of a prompt: a list of them, a transcript, or one user turn's text."""
-    if not isinstance(value, str):
-        return check_messages(value)
-    if is_transcript(value):
-        return parse_transcript(value)
-    if not value.strip():
-        raise CharterError("the prompt is empty")
-    return check_messages([user(value)])
-
-
-def _reply(value: object, name: str) -> str:
-    """The text of a reply: a string, or a list of one assistant message."""
-    if isinstance(value, str):
-        return check_text(value, name)
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        role, content = value[0].get("role"), value[0].get("content")
-        if role == "assistant" and isinstance(content, str):
-            return check_text(content, name)
-    raise CharterError(f"{name} must be a text or a list of one assistant message")
-
-
-def _id(row: Mapping[str, Any]) -> str:
-    value = row.get("id")
-    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-        raise CharterError(f"id is {value!r}, expected a text")
-    return str(value)
-
-
-def _text(row: Mapping[str, Any], key: str, default: str) -> str:
-    value = row.get(key, default)
-    if not isinstance(value, str):
-        raise CharterError(f"{key} is {type(value).__name__}, expected a text")
-    return value
-
-
-def _meta(row: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """The row's meta, and every column that has no place of its own."""
-    meta = row.get("meta", {})
-    if not isinstance(meta, dict):
-        raise CharterError(f"meta is {type(meta).__name__}, expected an object")
-    return {**{k: v for k, v in row.items() if k not in known}, **meta}
-
-
-def check_kind(row: Mapping[str, Any], wanted: str) -> None:
-    """Raises CharterError for a row that is of another kind, or lacks a column that only this kind has."""
-    found = kind_of_row(row)
-    kind = found if found in OWN_COLUMNS else wanted
-    own = OWN_COLUMNS.get(kind, ())
-    missing = " and ".join(column for column in own if column not in row)
-    if kind != wanted or missing:
-        among = f" among {wanted}" if kind != wanted else ""
-        without = f", without {missing}" if missing else ""
-        raise CharterError(
-            f"a row of {kind}{among}, with {_keys(row)}{without}; {kind} have {' and '.join(own)}, and a file "
-            "of their own"
-        )
-
-
-def _keys(row: Mapping[str, Any]) -> str:
-    return "no columns" if not row else "the columns " + ", ".join(sorted(map(str, row)))
 
 
 def dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
@@ -344,15 +200,21 @@ def _sides(comparison: Comparison) -> tuple[str, str]:
 def read_texts(path: Path) -> list[tuple[str, str]]:
     """(id, text) of a file: JSON Lines with "text" (and "id" or "name"), or one document of plain text."""
     found: list[tuple[str, str]] = []
+    places: dict[str, str] = {}
     for file in files_of(path, "text"):
         if ".jsonl" not in file.name:
             found.append((plain_name(file), read_text(file)))
             continue
         for number, row in numbered_rows(file):
+            place = f"{file}:{number}"
             if not isinstance(row.get("text"), str):
-                raise CharterError(f"{file}:{number}: a row with {_keys(row)}; a text needs the column text")
-            name = row.get("id", row.get("name", f"{plain_name(file)}-{number:05d}"))
-            found.append((str(name), check_text(row["text"], f"{file}:{number}")))
+                raise CharterError(f"{place}: a row with {keys_of(row)}; a text needs the column text")
+            name = str(row.get("id", row.get("name", f"{plain_name(file)}-{number:05d}")))
+            try:
+                _note_id(places, name, place)
+                found.append((name, check_text(row["text"], "text")))
+            except CharterError as error:
+                raise CharterError(f"{place}: {error}") from None
     if not any(text.strip() for _, text in found):
         raise CharterError(f"{path} holds no text")
     return found
