@@ -9,6 +9,7 @@ from rich.tree import Tree
 
 from charter.ground.artifact.manifest import Metric
 from charter.runner.forecast import Forecast
+from charter.runner.pace import spell_minutes
 from charter.runner.show import StepView
 
 _COLOURS = {"done": "green", "reused": "green", "resume": "yellow", "started": "yellow", "failed": "red"}
@@ -62,17 +63,26 @@ def plan_total(lines: Sequence[Forecast]) -> str:
     minutes = [cost.minutes for cost in costs if cost.minutes is not None]
     memory = [cost.memory_gib for cost in costs if cost.memory_gib is not None]
     disk = [cost.disk_gib for cost in costs if cost.disk_gib is not None]
-    unknown = len(todo) - len(minutes)
-    parts = [f"{len(todo)} of {len(lines)} steps to run"]
+    unknown = [line.planned.name for line in todo if line.estimate is None or line.estimate.minutes is None]
+    parts = [f"{len(todo)} of {len(lines)} {'step' if len(lines) == 1 else 'steps'} to run"]
     if minutes:
-        steps = "1 step" if unknown == 1 else f"{unknown} steps"
-        more = f" and {steps} without an estimate" if unknown else ""
-        parts.append(f"about {amount(sum(minutes))} minutes{more}")
+        parts.append(f"{_about(sum(minutes))}{f' without {_listed(unknown)}' if unknown else ''}")
     if memory:
         parts.append(f"peak memory {amount(max(memory))} GiB")
     if disk:
         parts.append(f"disk {amount(sum(disk))} GiB")
     return ", ".join(parts)
+
+
+def _about(minutes: float) -> str:
+    words = spell_minutes(minutes)
+    return f"about {words}" if words[0].isdigit() else words
+
+
+def _listed(names: Sequence[str]) -> str:
+    """'card, which has no estimate': at most three names."""
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{some}, which {'has' if len(names) == 1 else 'have'} no estimate"
 
 
 def run_tree(name: str, views: Sequence[StepView]) -> Tree:

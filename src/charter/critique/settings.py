@@ -45,7 +45,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if not count:
         return Estimate()
     tokens = settings.draft_tokens + settings.rounds * (settings.critique_tokens + settings.revision_tokens)
-    rate = 250 * (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    rate = 250 * sizes.speed(parameters)
     return Estimate(
         minutes=count * tokens * 0.7 / rate / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01
     )

@@ -65,7 +65,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     replies += (used["lookalikes"] + used["helpful"]) * settings.other_samples
     if not replies:
         return Estimate()
-    scale = (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    scale = sizes.speed(parameters)
     seconds = replies * settings.max_tokens * 0.7 / (300 * scale) + (replies * 70 + used["hhh"] * 350) / (
         700 * scale
     )

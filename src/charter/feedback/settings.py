@@ -65,7 +65,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     count = min(prompts, settings.limit) if settings.limit else prompts
     if not count:
         return Estimate()
-    scale = (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    scale = sizes.speed(parameters)
     sampled = count * 2 * settings.max_tokens * 0.8
     if settings.thought:
         sampled += count * 2 * settings.thought.tokens * settings.thought.samples

@@ -95,7 +95,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
-    scale = (134.5e6 / parameters) * max(1, sizes.threads) / 2
+    scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
     sampled = replies * settings.rollout.max_tokens
     learned = (replies * 40 + sampled) * (1 + settings.epochs)

