@@ -56,6 +56,7 @@ def test_version_and_usage(charter: Charter) -> None:
     for words in (("nonsense",), ("run",), ("show", "--nonsense", "x"), ("data",)):
         code, _, err = charter(*words)
         assert code == 2 and err.startswith("charter: error: ") and err.count("\n") == 1
+        assert "--help` says what is expected" in err
 
 
 @pytest.mark.usefixtures("fake_rooms")

@@ -132,11 +132,11 @@ BAD = [
     ),
     (
         "made: {settings: {count: 0}}",
-        "count: input should be greater than or equal to 1 (given 0)",
+        "count: must be at least 1 (given 0)",
     ),
     (
         "made: {settings: {count: many}}",
-        "count: input should be a valid integer",
+        "count: must be a whole number (given 'many')",
     ),
     (
         "made: {from: {prompts: [./none.jsonl]}}",

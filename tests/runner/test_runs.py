@@ -278,6 +278,12 @@ def test_an_unwritable_directory_is_one_line(
         run(plan_of())
 
 
+def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    (folder / "run").symlink_to("/proc/nowhere")
+    with pytest.raises(CharterError, match=r"run cannot be made \(.*\): choose another with --out$"):
+        run(plan_of())
+
+
 def test_killed_at_any_instant(tmp_path: Path) -> None:
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), *sys.path])

@@ -80,7 +80,9 @@ def execute(arguments: list[str]) -> int:
         # typer's own errors (it brings its own click since 0.26): a message and an exit code
         if not hasattr(error, "format_message"):
             raise
-        return complain(str(error.format_message()), int(getattr(error, "exit_code", 2)))
+        where = getattr(getattr(error, "ctx", None), "command_path", "charter")
+        help = f"{error.format_message().rstrip('.')}; `{where} --help` says what is expected"
+        return complain(help, int(getattr(error, "exit_code", 2)))
 
 
 def complain(message: str, code: int) -> int:

@@ -57,8 +57,13 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes out. Raises CharterError when one is in."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Keeps other processes out. Raises CharterError when one is in, or the directory can't be made."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CharterError(
+                f"the run directory {self.path} cannot be made ({error.strerror}): choose another with --out"
+            ) from None
         with (self.path / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

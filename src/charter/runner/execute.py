@@ -30,12 +30,14 @@ from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import Plan, PlannedStep
 from charter.runner.rooms import room_runner
 
+_ROOM = "make room or choose another directory with --out"
+_RIGHTS = "choose another directory with --out, or one that you may write to"
 _DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: ("the disk is full", _ROOM),
+    errno.EDQUOT: ("the disk quota is used up", _ROOM),
+    errno.EACCES: ("permission denied", _RIGHTS),
+    errno.EPERM: ("permission denied", _RIGHTS),
+    errno.EROFS: ("the file system is read-only", _RIGHTS),
 }
 
 
@@ -223,10 +225,10 @@ def disk_errors(where: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        place = error.filename or where
+        problem, advice = _DISK[error.errno]
         raise CharterError(
-            f"{_DISK[error.errno]} ({place}): make room or choose another directory with --out, then run "
-            "again; finished steps and resumable work are kept"
+            f"{problem} ({error.filename or where}): {advice}, then run again; finished steps and resumable work "
+            "are kept"
         ) from error
 
 

@@ -1,10 +1,12 @@
 """Turns a failed validation into one line: which key or value is wrong and what is allowed."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
@@ -25,10 +27,60 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {name}; {suggest(str(place[-1]), _fields_at(model, place[:-1]))}"
     if problem["type"] == "missing":
         return f"{name} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    given = repr(problem["input"])
-    shown = given if len(given) <= 60 else given[:57] + "..."
-    return f"{name or model.__name__}: {message[:1].lower()}{message[1:]} (given {shown})"
+    alternatives = [one for one in problems if _alternative(one, problem)]
+    if alternatives:
+        name = ".".join(str(part) for part in place[:-1])
+    first, *others = dict.fromkeys(_words(one) for one in alternatives or [problem])
+    words = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    return f"{name}{': ' if name else ''}{words}{_given(problem['input'])}"
+
+
+_UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
+_WORDS = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+    "finite_number": "must be a finite number",
+}
+_KINDS = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list",
+    "tuple": "must be a list",
+    "dict": "must be a mapping of names to values",
+    "model": "must be a mapping of names to values",
+}
+
+
+def _words(problem: ErrorDetails) -> str:
+    """What is expected, in plain words; pydantic's own for what no recipe has met so far."""
+    if (known := _WORDS.get(problem["type"])) is not None:
+        return known.format(**problem.get("ctx", {}))
+    if (known := _KINDS.get(problem["type"].partition("_")[0])) is not None:
+        return known
+    return problem["msg"][:1].lower() + problem["msg"][1:]
+
+
+def _alternative(one: ErrorDetails, problem: ErrorDetails) -> bool:
+    """Whether a problem is that of another form which the same value might have had: text, or a list of texts."""
+    place = problem["loc"]
+    same = one["input"] is problem["input"] and one["loc"][:-1] == place[:-1]
+    return same and all(_UNION.fullmatch(str(loc[-1])) is not None for loc in (one["loc"], place) if loc)
+
+
+def _given(value: object) -> str:
+    """' (given 3)'; nothing of lists and mappings, which would fill the line."""
+    if isinstance(value, list | dict | tuple | BaseModel):
+        return ""
+    shown = "nothing" if value is None else repr(value)
+    return f" (given {shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 
 def _fields_at(model: type[BaseModel], place: list[int | str]) -> list[str]:
