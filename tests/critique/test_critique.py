@@ -215,3 +215,13 @@ def test_a_real_model_that_says_nothing_sensible_is_refused(inputs: Inputs, tmp_
             inputs,
             tmp_path / "o",
         )
+
+
+def test_a_prompt_over_the_context_is_named(inputs: Inputs, tmp_path: Path) -> None:
+    rows = [dialogue("short", "Help me."), dialogue("long", "Help me with this. " * 400)]
+    prompts = toys.given("prompts", toys.rows_file(tmp_path / "long.jsonl", rows))
+    others = [entry for entry in inputs if entry.role != "prompts"]
+    with pytest.raises(
+        CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
+    ):
+        made(SETTINGS, Inputs([*others, prompts]), tmp_path / "o")

@@ -18,6 +18,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.constitution import CritiquePrinciple, load
 from charter.ground.constitution.wording import critique_messages, revision_messages
 from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
@@ -67,11 +68,12 @@ def _all_drafts(
 def _drafts(
     start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
 ) -> list[dict[str, Any]]:
-    replies = start.reply(
-        [list(d.messages) for d in prompts],
-        Sampling(temperature=settings.draft_temperature, max_tokens=settings.draft_tokens),
-        seeds=[derive_seed(seed, "draft", d.id) for d in prompts],
-    )
+    with naming_prompts(d.id for d in prompts):
+        replies = start.reply(
+            [list(d.messages) for d in prompts],
+            Sampling(temperature=settings.draft_temperature, max_tokens=settings.draft_tokens),
+            seeds=[derive_seed(seed, "draft", d.id) for d in prompts],
+        )
     return [
         {
             "id": d.id,
@@ -97,7 +99,8 @@ def _round(
     def say(asked: list[Any], tokens: int, what: str) -> list[Any]:
         seeds = [derive_seed(seed[0], what, seed[1], record["id"]) for record, _ in work]
         sampling = Sampling(temperature=settings.temperature, max_tokens=tokens)
-        return [replies[0] for replies in critic.reply(asked, sampling, seeds=seeds)]
+        with naming_prompts(record["id"] for record, _ in work):
+            return [replies[0] for replies in critic.reply(asked, sampling, seeds=seeds)]
 
     asked = [critique_messages(r["messages"], r["reply"], p, shots) for r, p in work]
     critiques = [c.text.strip() for c in say(asked, settings.critique_tokens, "critique")]

@@ -12,6 +12,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.detect import is_boilerplate, is_loop, is_refusal
 from charter.ground.judge.preference_score import PreferenceModel
@@ -70,7 +71,8 @@ class Context:
         """Ungraded rows of a chunk; seeds depend on draw_seed, the evaluation and the prompt's id alone."""
         seeds = [derive_seed(self.settings.draw_seed, what, d.id) for d in prompts]
         sampling = Sampling(temperature=self.settings.temperature, max_tokens=self.settings.max_tokens)
-        found = self.assistant.reply([list(d.messages) for d in prompts], sampling, n, seeds)
+        with naming_prompts(d.id for d in prompts):
+            found = self.assistant.reply([list(d.messages) for d in prompts], sampling, n, seeds)
         return [
             {
                 "id": d.id,

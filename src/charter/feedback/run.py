@@ -16,6 +16,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.constitution import ComparisonPrinciple, load
 from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.choice import How, Question, choose, clamp
 from charter.ground.measure.metrics import scores
@@ -89,12 +90,13 @@ def _all_pairs(
 def _pairs(
     policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
 ) -> list[dict[str, Any]]:
-    replies = policy.reply(
-        [list(d.messages) for d in prompts],
-        Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
-        n=2,
-        seeds=[derive_seed(seed, "pair", d.id) for d in prompts],
-    )
+    with naming_prompts(d.id for d in prompts):
+        replies = policy.reply(
+            [list(d.messages) for d in prompts],
+            Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
+            n=2,
+            seeds=[derive_seed(seed, "pair", d.id) for d in prompts],
+        )
     return [
         {
             "id": d.id,

@@ -15,7 +15,7 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.engine import Engine
+from charter.ground.generate.engine import Engine, naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.checkpoint import Saver
@@ -83,12 +83,13 @@ class Actor:
             raise CharterError(
                 "rollouts must sample the policy's own distribution: temperature above 0, no cuts"
             )
-        found = self.engine.generate(
-            [e.prompt for e in episodes],
-            sampling,
-            n=how.replies,
-            seeds=[derive_seed(self.seed, "rollout", step, i) for i in range(len(episodes))],
-        )
+        with naming_prompts(e.dialogue.id for e in episodes):
+            found = self.engine.generate(
+                [e.prompt for e in episodes],
+                sampling,
+                n=how.replies,
+                seeds=[derive_seed(self.seed, "rollout", step, i) for i in range(len(episodes))],
+            )
         for episode, completions in zip(episodes, found, strict=True):
             episode.replies = [Reply(c.ids, c.text, c.stop, c.logprobs, c.probes) for c in completions]
         if self.value_trunk is not None:

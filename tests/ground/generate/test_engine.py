@@ -8,7 +8,7 @@ from torch import Tensor
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.engine import Completion, Engine, Event, naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.heads import ScoreHead
@@ -190,6 +190,14 @@ def test_a_reply_ends_where_the_context_does(model: Transformer) -> None:
     completion = engine(model, context=14).generate([prompt], FREE)[0][0]
     assert len(completion.ids) == 4 and completion.stop == "length"
     assert completion.ids == engine(model).generate([prompt], FREE)[0][0].ids[:4]
+
+
+def test_the_prompt_that_is_too_long_is_named(model: Transformer) -> None:
+    made = engine(model, context=14)
+    message = r"^prompt third: the prompt has 20 tokens, the context holds 14 with the reply; shorten it$"
+    with pytest.raises(CharterError, match=message), naming_prompts(["first", "second", "third"]):
+        made.generate(prompts(3, 4, 20), FREE)
+    assert made.idle
 
 
 def test_a_prompt_over_the_context_and_an_empty_one_are_refused(model: Transformer) -> None:

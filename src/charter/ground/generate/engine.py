@@ -11,8 +11,10 @@ Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -28,6 +30,26 @@ from charter.ground.text.tokenizer import Tokenizer
 
 Stop = Literal["end", "stop", "length"]
 PREFILL_TOKENS = 2048
+
+
+class PromptTooLong(CharterError):
+    """A prompt that leaves no room for a reply; `place` is its number among those given together, from 0."""
+
+    def __init__(self, tokens: int, context: int, place: int = 0) -> None:
+        super().__init__(
+            f"the prompt has {tokens} tokens, the context holds {context} with the reply; shorten it"
+        )
+        self.tokens, self.context, self.place = tokens, context, place
+
+
+@contextmanager
+def naming_prompts(names: Iterable[str]) -> Iterator[None]:
+    """Says which of some prompts, sampled together and in this order, is too long."""
+    try:
+        yield
+    except PromptTooLong as error:
+        name = next(islice(names, error.place, None))
+        raise CharterError(f"prompt {name}: {error}") from None
 
 
 @dataclass(slots=True)
@@ -98,9 +120,7 @@ class Engine:
         if not prompt:
             raise CharterError("an empty prompt can't be continued; give at least one token")
         if len(prompt) + 1 > self.context:
-            raise CharterError(
-                f"the prompt has {len(prompt)} tokens, the context holds {self.context} with the reply; shorten it"
-            )
+            raise PromptTooLong(len(prompt), self.context)
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
         self._queue.append(_Request(self._count, list(prompt), sampling, seeds))
@@ -144,9 +164,11 @@ class Engine:
         try:
             for prompt, seed in zip(prompts, given, strict=True):
                 numbers.append(self.submit(prompt, sampling, n, seed))
-        except CharterError:
+        except CharterError as error:
             for number in numbers:  # a refused prompt leaves nothing of its batch behind
                 self.cancel(number)
+            if isinstance(error, PromptTooLong):
+                raise PromptTooLong(error.tokens, error.context, len(numbers)) from None
             raise
         place = {number: i for i, number in enumerate(numbers)}
         found: list[list[Completion]] = [[Completion() for _ in range(n)] for _ in prompts]
