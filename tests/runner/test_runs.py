@@ -125,7 +125,7 @@ def test_chunks_resume_without_redoing(
     assert not partial.exists()
 
 
-def test_partial_work_of_other_settings_is_discarded(
+def test_partial_work_of_other_settings_is_kept_and_goes_on_when_they_come_back(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLS", str(folder / "calls"))
@@ -133,9 +133,38 @@ def test_partial_work_of_other_settings_is_discarded(
     with pytest.raises(CharterError, match=r"^step made: the room refuses this$"):
         run(plan_of())
     monkeypatch.setenv("FAULT", "")
-    notes = run(plan_of("made.count=5"), "made")
-    assert notes[0] == "made: unfinished work under other settings is discarded"
+    kept = "made: unfinished work under other settings is kept, and goes on when they come back"
+    assert forecast(plan_of("made.count=5"))[0].standing.notes == (kept,)
+    assert run(plan_of("made.count=5"), "made")[0] == kept
     assert (folder / "calls").read_text().split() == ["0", "0", "1", "2"]
+    assert statuses(plan_of())["made"] == "resume"
+    assert run(plan_of(), "made")[0].startswith("made (step 1 of 1): resumed")
+    assert (folder / "calls").read_text().split()[4:] == ["1", "2"]
+    assert not list((folder / "run" / ".partial").iterdir())
+
+
+def test_unfinished_work_of_two_settings_changes_places(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [plan_of(), plan_of("made.count=5")]
+    for fault, plan in zip(("refuse 1", "refuse 2", "refuse 2"), (*plans, plans[0]), strict=True):
+        monkeypatch.setenv("FAULT", fault)
+        with pytest.raises(CharterError):
+            run(plan)
+    aside = folder / "run" / ".partial" / f"made@{plans[1].steps[0].id[:12]}"
+    assert {path.name for path in aside.parent.iterdir()} == {"made", aside.name}
+    assert len(list((aside.parent / "made" / "state").iterdir())) == 2
+    assert len(sweep(folder / "run", partial=True, superseded=False)) == 2 and not aside.exists()
+
+
+def test_work_that_saved_nothing_is_not_kept(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "refuse 0")
+    for change in ("made.count=6", "made.count=5"):
+        with pytest.raises(CharterError):
+            run(plan_of(change))
+    assert [path.name for path in (folder / "run" / ".partial").iterdir()] == ["made"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 runs/<recipe>/<step>/                 a finished artifact
 runs/<recipe>/.partial/<step>/        a step being made: manifest.json, files/, state/
+runs/<recipe>/.partial/<step>@<id12>/      one that was begun under other settings; found again by id
 runs/<recipe>/.superseded/<step>-<id12>/   finished artifacts that others replaced; found again by id
 runs/<recipe>/run.json                the recipe as resolved, the order and the ids of its steps
 runs/<recipe>/.lock                   held by the process that writes here
@@ -24,6 +25,7 @@ from charter.runner.plan import RUN_FILE, PlannedStep
 
 Action = Literal["reused", "restore", "publish", "resume", "run"]
 PARTIAL = ".partial"
+ASIDE = "@"  # in no step's name
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,17 @@ class RunDirectory:
             if damage(folder, planned.id) is None:
                 return Standing("restore", folder, tuple(notes))
         partial = self.partial(planned.name)
-        if (partial / "files" / MANIFEST).is_file() and damage(partial / "files", planned.id) is None:
-            return Standing("publish", partial, tuple(notes))
-        if partial.exists():
-            try:
-                manifest = read_manifest(partial)
-            except CharterError:
-                return Standing("run", None, tuple(notes))
-            if manifest.id == planned.id or self._elsewhere(planned, manifest):
-                return Standing(
-                    "resume", partial, tuple(notes), refuse_resume(self.path, manifest, environment)
+        for folder in (partial, *self.set_aside(planned.name)):
+            if (folder / "files" / MANIFEST).is_file() and damage(folder / "files", planned.id) is None:
+                return Standing("publish", folder, tuple(notes))
+            manifest = _begun(folder)
+            if manifest is not None and (manifest.id == planned.id or self._elsewhere(planned, manifest)):
+                refusal = refuse_resume(self.path, manifest, environment)
+                return Standing("resume", folder, tuple(notes), refusal)
+            if folder == partial and manifest is not None and _holds_work(partial):
+                notes.append(
+                    f"{planned.name}: unfinished work under other settings is kept, and goes on when they come back"
                 )
-            notes.append(f"{planned.name}: unfinished work under other settings is discarded")
         return Standing("run", None, tuple(notes))
 
     def superseded(self, step: str) -> list[Path]:
@@ -148,14 +149,46 @@ class RunDirectory:
         fsync_folder(shelf)
         fsync_folder(self.path)
 
-    def discard_partial(self, step: str) -> None:
-        """Removes the unfinished work of a step."""
-        remove_folder(self.partial(step))
+    def set_aside(self, step: str) -> list[Path]:
+        """Folders of unfinished work of a step under other settings."""
+        return sorted((self.path / PARTIAL).glob(f"{step}{ASIDE}*"))
+
+    def take_up(self, step: str, folder: Path) -> None:
+        """Puts unfinished work that was set aside back into the place where a step is made."""
+        if folder != self.partial(step):
+            self.clear_partial(step)
+            os.rename(folder, self.partial(step))
+            fsync_folder(self.path / PARTIAL)
+
+    def clear_partial(self, step: str) -> None:
+        """Makes room for new work on a step: sets aside what was begun, removes what is of no use."""
+        folder = self.partial(step)
+        manifest = _begun(folder)
+        if manifest is None or not _holds_work(folder):
+            remove_folder(folder)
+            return
+        target = folder.with_name(f"{step}{ASIDE}{manifest.id[:12]}")
+        remove_folder(target)
+        os.rename(folder, target)
+        fsync_folder(self.path / PARTIAL)
 
     def _elsewhere(self, planned: PlannedStep, manifest: Manifest) -> bool:
         """Whether unfinished work is this very step, only on another device or in another precision."""
         made_in = manifest.environment
         return manifest.id == planned.id_under(Execution(made_in.device, made_in.precision))
+
+
+def _begun(folder: Path) -> Manifest | None:
+    """The manifest of unfinished work, None where there is none that can be read."""
+    try:
+        return read_manifest(folder)
+    except CharterError:
+        return None
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether anything was saved in the folder of an unfinished step."""
+    return any(path.is_file() for area in ("files", "state") for path in (folder / area).rglob("*"))
 
 
 def damage(folder: Path, identity: str) -> str | None:

@@ -66,17 +66,20 @@ class Runner:
             self.pace.reused(name)
         if standing.action == "reused":
             if not (self.directory.partial(name) / MANIFEST).exists():
-                self.directory.discard_partial(name)  # what a process killed while publishing left behind
+                self.directory.clear_partial(name)  # what a process killed while publishing left behind
             self.progress.note(f"{name}: reused")
         elif standing.action == "restore" and standing.folder is not None:
             self.directory.restore(name, standing.folder)
             self.progress.note(f"{name}: reused (it was superseded and is put back)")
-        elif standing.action == "publish":
+        elif standing.action == "publish" and standing.folder is not None:
+            self.directory.take_up(name, standing.folder)
             self.directory.publish(name)
             self.progress.note(f"{name}: done")
         else:
-            if standing.action == "run":
-                self.directory.discard_partial(name)
+            if standing.folder is None:
+                self.directory.clear_partial(name)
+            else:
+                self.directory.take_up(name, standing.folder)
             self._make(
                 planned, f"{name} ({place}): {'resumed' if standing.action == 'resume' else 'started'}"
             )
