@@ -161,3 +161,21 @@ def test_texts_are_imported_in_charters_columns(charter: Charter, tmp_path: Path
     assert charter("data", "import", "t.txt", "--to", "o.jsonl", "--kind", "texts")[0] == 0
     assert json.loads((tmp_path / "o.jsonl").read_text()) == {"id": "t", "text": "a tale\nof two lines"}
     refused(charter("data", "export", "o.jsonl", "--to", "p.jsonl", "--form", "trl"), "o.jsonl holds texts")
+
+
+@pytest.mark.parametrize("row", [{"prompt": ""}, {"messages": [{"role": "user", "content": " "}]}])
+def test_an_empty_prompt_is_refused(charter: Charter, tmp_path: Path, row: dict[str, Any]) -> None:
+    write(tmp_path / "x.jsonl", {"prompt": "hi"}, row)
+    refused(charter("data", "check", "x.jsonl"), "x.jsonl:2: message 1, the user's, is empty")
+
+
+def test_dialogues_need_a_turn_to_learn_from(charter: Charter, tmp_path: Path) -> None:
+    answered = {"messages": [*ASKED, {"role": "assistant", "content": "hello"}]}
+    write(tmp_path / "x.jsonl", answered, {"messages": ASKED})
+    assert charter("data", "check", "x.jsonl")[0] == 0
+    asked = ("data", "check", "x.jsonl", "--kind", "dialogues")
+    refused(charter(*asked), "x.jsonl:2: a dialogue without an assistant's turn to learn from")
+    write(tmp_path / "x.jsonl", answered, answered | {"learn_from": 2})
+    refused(
+        charter(*asked), "x.jsonl:2: a dialogue without an assistant's turn to learn from (learn_from is 2)"
+    )

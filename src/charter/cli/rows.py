@@ -104,7 +104,7 @@ def _comparisons(file: Path) -> Found:
 
 
 def _dialogues(file: Path, asked: DataKind | None) -> Found:
-    read = read_dialogues(file)
+    read = read_dialogues(file, lessons=asked is DataKind.dialogues)
     found = [prompt_of(d) for d in read] if asked is DataKind.prompts else read
     kind = DataKind.prompts if all(d.is_prompt for d in found) else DataKind.dialogues
     summary = _describe(kind, [d.messages for d in found], (d.topic for d in found))

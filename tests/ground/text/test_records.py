@@ -23,6 +23,7 @@ from charter.ground.text.records import (
 )
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
+asked = texts.filter(str.strip)
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 notes = st.integers() | texts | st.booleans()
 metas = st.dictionaries(st.sampled_from(["round", "voted", "note"]), notes, max_size=2)
@@ -31,8 +32,8 @@ metas = st.dictionaries(st.sampled_from(["round", "voted", "note"]), notes, max_
 @st.composite
 def messages(draw: st.DrawFn, last: str) -> tuple[Message, ...]:
     head = [system(draw(texts))] if draw(st.booleans()) else []
-    turns = [m for _ in range(draw(st.integers(0, 2))) for m in (user(draw(texts)), assistant(draw(texts)))]
-    tail = [user(draw(texts))] + ([assistant(draw(texts))] if last == "assistant" else [])
+    turns = [m for _ in range(draw(st.integers(0, 2))) for m in (user(draw(asked)), assistant(draw(texts)))]
+    tail = [user(draw(asked))] + ([assistant(draw(texts))] if last == "assistant" else [])
     return (*head, *turns, *tail)
 
 
@@ -77,7 +78,7 @@ def test_hh_transcripts_come_back(tmp_path_factory: pytest.TempPathFactory, c: C
         return text.strip()
 
     assume(clean(c.chosen) and clean(c.rejected) and clean(c.chosen) != clean(c.rejected))
-    assume(all(m["content"].strip() or m["role"] == "user" for m in c.messages))
+    assume(all(m["content"].strip() for m in c.messages))
     path = tmp_path_factory.getbasetemp() / "hh.jsonl"
     write_jsonl(path, [to_hh(c)])
     (found,) = read_comparisons(path)
@@ -146,7 +147,7 @@ def test_pairs_without_a_preference_are_dropped_and_counted(tmp_path: Path) -> N
     dropped: Counter[str] = Counter()
     (kept,) = read_comparisons(path, dropped)
     assert (kept.chosen, kept.rejected, kept.axis) == ("a", "b", "harmless")
-    assert dropped == {"identical": 1, "no common prefix": 1, "turns out of order": 1}
+    assert dropped == {"identical": 1, "no common prefix": 1, "turns empty or out of order": 1}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_pairs_without_a_preference_are_dropped_and_counted(tmp_path: Path) -> N
         ({"messages": [user("q"), assistant("a")], "chosen": "a", "rejected": "b"}, "expected 'user'"),
         ({"messages": [user("q")], "chosen": "a"}, "without rejected; comparisons have chosen and rejected"),
         ({"messages": [user("q")], "chosen": 3, "rejected": "b"}, "chosen must be a text"),
-        ({"prompt": "", "chosen": "a", "rejected": "b"}, "prompt is empty"),
+        ({"prompt": "", "chosen": "a", "rejected": "b"}, "message 1, the user's, is empty"),
         ({"chosen": "a", "rejected": "b"}, "neither a prompt"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "axis": 1}, "axis is int"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "id": 1.5}, "id is 1.5"),

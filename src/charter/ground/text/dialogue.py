@@ -137,6 +137,14 @@ def _check_message(number: int, message: object) -> Message:
     return {"role": cast(Role, role), "content": content}
 
 
+def check_asked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages, if the user says something in each of their turns. Raises CharterError."""
+    for number, message in enumerate(messages, 1):
+        if message["role"] == "user" and not message["content"].strip():
+            raise CharterError(f"message {number}, the user's, is empty; expected text")
+    return messages
+
+
 def check_text(text: str, where: str) -> str:
     """The text, if it is valid Unicode: half a surrogate pair cannot be tokenised or saved."""
     try:

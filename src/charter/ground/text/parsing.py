@@ -15,6 +15,7 @@ from charter.ground.text.dialogue import (
     Dialogue,
     Message,
     assistant,
+    check_asked,
     check_messages,
     check_text,
     user,
@@ -63,13 +64,24 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
     meta = _meta(row, _DIALOGUE_KEYS)
     return Dialogue(
         _id(row),
-        messages,
+        check_asked(messages),
         _text(row, "topic", ""),
         _text(row, "source", ""),
         _weight(row),
         meta,
         _learn_from(row),
     )
+
+
+def lesson_of_row(row: Mapping[str, Any]) -> Dialogue:
+    """A dialogue with something to learn from. Raises CharterError."""
+    dialogue = dialogue_of_row(row)
+    if all(message["role"] != "assistant" for message in dialogue.messages[dialogue.learn_from :]):
+        where = f" (learn_from is {dialogue.learn_from})" if dialogue.learn_from else ""
+        raise CharterError(
+            f"a dialogue without an assistant's turn to learn from{where}; add one, or check it as prompts"
+        )
+    return dialogue
 
 
 def comparison_of_row(row: Mapping[str, Any]) -> Comparison:
@@ -94,7 +106,7 @@ def triple_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     else:
         raise CharterError(f"a row with {keys_of(row)}; a triple needs messages or prompt")
     kept = {key: value for key, value in row.items() if key != "prompt"}
-    kept |= {"id": _id(row), "topic": _text(row, "topic", ""), "messages": list(messages)}
+    kept |= {"id": _id(row), "topic": _text(row, "topic", ""), "messages": list(check_asked(messages))}
     return kept | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
 
 
@@ -109,9 +121,9 @@ def _whole_pair(row: Mapping[str, Any]) -> Comparison:
         if not is_transcript(value, headed=True):
             raise CharterError(f"{key} has neither a prompt beside it nor the \\n\\nHuman: form")
         try:
-            sides.append(check_messages(parse_transcript(value), last="assistant"))
+            sides.append(check_asked(check_messages(parse_transcript(value), last="assistant")))
         except CharterError:
-            raise NoPreference("turns out of order") from None
+            raise NoPreference("turns empty or out of order") from None
     chosen, rejected = sides
     if chosen[:-1] != rejected[:-1]:
         raise NoPreference("no common prefix")
@@ -129,7 +141,9 @@ def _comparison(
     axis, source = _text(row, "axis", "helpful"), _text(row, "source", "human")
     meta = _meta(row, _COMPARISON_KEYS)
     topic, weight = _text(row, "topic", ""), _weight(row)
-    return Comparison(_id(row), messages, chosen, rejected, float(p), axis, source, topic, meta, weight)
+    return Comparison(
+        _id(row), check_asked(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
+    )
 
 
 def _learn_from(row: Mapping[str, Any]) -> int:
@@ -152,8 +166,6 @@ def prompt_messages(value: object) -> tuple[Message, ...]:
         return check_messages(value)
     if is_transcript(value):
         return parse_transcript(value)
-    if not value.strip():
-        raise CharterError("the prompt is empty")
     return check_messages([user(value)])
 
 
