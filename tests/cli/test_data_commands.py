@@ -179,3 +179,9 @@ def test_dialogues_need_a_turn_to_learn_from(charter: Charter, tmp_path: Path) -
     refused(
         charter(*asked), "x.jsonl:2: a dialogue without an assistant's turn to learn from (learn_from is 2)"
     )
+
+
+def test_brackets_without_end_are_one_line(charter: Charter, tmp_path: Path) -> None:
+    for name, place in (("x.jsonl", "x.jsonl:1: "), ("x.json", "x.json ")):
+        (tmp_path / name).write_text("[" * 100_000)
+        refused(charter("data", "check", name), f"{place}not JSON" if ":" in place else f"{place}is not JSON")

@@ -85,6 +85,6 @@ def _first_row(path: Path) -> dict[str, object] | None:
                 if line.strip():
                     row = json.loads(line)
                     return row if isinstance(row, dict) else None
-    except (OSError, ValueError, EOFError, zstandard.ZstdError):
+    except (OSError, ValueError, RecursionError, EOFError, zstandard.ZstdError):
         return None
     return None

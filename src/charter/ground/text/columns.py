@@ -86,7 +86,7 @@ def axis_of(path: Path) -> str:
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         value = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CharterError(f"{path} is not JSON ({error})") from None
     rows = value.get("examples") if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
