@@ -57,9 +57,13 @@ def test_data_check_import_and_export(charter: Charter, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text(json.dumps({"id": "a", "messages": turns}) + "\n")
     assert "1 dialogue," in charter("data", "check", "d.jsonl")[1]
     assert "1 prompt," in charter("data", "import", "d.jsonl", "--to", "p.jsonl", "--kind", "prompts")[1]
-    assert charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")[1].endswith("form hh\n")
+    code, out, _ = charter("data", "export", "c.jsonl", "--to", "out.jsonl", "--form", "hh")
+    assert out.splitlines()[0].endswith("in the form hh")
+    assert out.splitlines()[1:] == [
+        "  note: left out, as the form has no column for it: id, axis, source, p_chosen"
+    ]
     assert json.loads((tmp_path / "out.jsonl").read_text()) == HH
-    charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl")
+    charter("data", "export", "d.jsonl", "--to", "out.jsonl", "--form", "trl", "--force")
     assert json.loads((tmp_path / "out.jsonl").read_text()) == {"messages": turns}
     (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "hello"}\n')
     assert charter("data", "check", "t.jsonl")[1] == "t.jsonl: 1 text, 5 characters\n"
@@ -185,3 +189,63 @@ def test_brackets_without_end_are_one_line(charter: Charter, tmp_path: Path) -> 
     for name, place in (("x.jsonl", "x.jsonl:1: "), ("x.json", "x.json ")):
         (tmp_path / name).write_text("[" * 100_000)
         refused(charter("data", "check", name), f"{place}not JSON" if ":" in place else f"{place}is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        (
+            "x.jsonl",
+            (),
+            "axis helpful for all 2 comparisons: the file's name says nothing; --axis sets another",
+        ),
+        (
+            "harmless-base.jsonl",
+            (),
+            "axis harmless for all 2 comparisons: the file's name says so; --axis sets",
+        ),
+        ("x.jsonl", ("--axis", "honest"), "axis honest for all 2 comparisons: --axis says so"),
+    ],
+)
+def test_the_import_says_which_axis_it_gave_and_why(
+    charter: Charter, tmp_path: Path, name: str, options: tuple[str, ...], said: str
+) -> None:
+    write(tmp_path / name, PAIR, PAIR | {"id": "c"})
+    code, out, _ = charter("data", "import", name, "--to", "o.jsonl", *options)
+    assert code == 0 and said in out
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [row["axis"] for row in rows] == [said.split()[1]] * 2
+    assert "axis" not in charter("data", "import", "o.jsonl", "--to", "again.jsonl")[1]
+
+
+def test_an_axis_is_for_comparisons_that_name_none(charter: Charter, tmp_path: Path) -> None:
+    write(tmp_path / "c.jsonl", PAIR | {"axis": "honest"})
+    write(tmp_path / "p.jsonl", {"prompt": "hi"})
+    for name in ("c.jsonl", "p.jsonl"):
+        refused(charter("data", "import", name, "--to", "o.jsonl", "--axis", "harmless"), "leave --axis out")
+    write(tmp_path / "m.jsonl", PAIR | {"axis": "honest"}, PAIR | {"id": "c"})
+    out = charter("data", "import", "m.jsonl", "--to", "o.jsonl", "--axis", "harmless")[1]
+    assert "axis harmless for the comparisons that name none: --axis says so" in out
+    assert [json.loads(r)["axis"] for r in (tmp_path / "o.jsonl").read_text().splitlines()] == [
+        "honest",
+        "harmless",
+    ]
+
+
+def test_the_export_says_what_it_leaves_out(charter: Charter, tmp_path: Path) -> None:
+    write(tmp_path / "c.jsonl", PAIR | {"p_chosen": 0.2, "topic": "tea"})
+    out = charter("data", "export", "c.jsonl", "--to", "o.jsonl", "--form", "trl")[1]
+    assert out.splitlines()[1] == (
+        "  note: left out, as the form has no column for it: id, topic, axis, source, p_chosen; "
+        "pairs with p_chosen below one half changed sides"
+    )
+
+
+def test_nothing_is_overwritten_without_force(charter: Charter, tmp_path: Path) -> None:
+    write(tmp_path / "c.jsonl", PAIR)
+    (tmp_path / "o.jsonl").write_text("mine")
+    for words in (("import", "c.jsonl"), ("export", "c.jsonl", "--form", "trl")):
+        refused(charter("data", *words, "--to", "o.jsonl"), "o.jsonl exists; name another file, or")
+        assert (tmp_path / "o.jsonl").read_text() == "mine"
+    assert charter("data", "import", "c.jsonl", "--to", "o.jsonl", "--force")[0] == 0
+    assert json.loads((tmp_path / "o.jsonl").read_text())["chosen"] == "x"

@@ -1,6 +1,7 @@
 """Commands that look at what people bring: constitutions, data, cards, and two runs side by side."""
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.launch import relaunch
-from charter.cli.rows import DataKind, Found, read_rows
+from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_rows
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
@@ -29,12 +30,22 @@ class Form(StrEnum):
     hh = "hh"
 
 
+class Axis(StrEnum):
+    """What a comparison was judged by."""
+
+    helpful = "helpful"
+    honest = "honest"
+    harmless = "harmless"
+
+
 DataFile = Annotated[
     str,
     typer.Argument(
         metavar="FILE", help="A file of rows, plain, .gz or .zst; or a hf:, data: or shipped: name."
     ),
 ]
+Out = Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite OUT if it exists.")]
 Kind = Annotated[DataKind | None, typer.Option("--kind", help="Guessed from the rows if left out.")]
 
 
@@ -55,23 +66,31 @@ def data_check(file: DataFile, kind: Kind = None) -> None:
 
 def data_import(
     file: DataFile,
-    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")],
+    to: Out,
     kind: Kind = None,
+    axis: Annotated[
+        Axis | None,
+        typer.Option("--axis", help="Of comparisons that name none; else the file's name tells it."),
+    ] = None,
+    force: Force = False,
 ) -> None:
-    """Turn HH-RLHF text or TRL columns into charter's rows."""
-    found = read_rows(_between(file, to), kind)
+    """Turn rows of other forms into charter's own: HH-RLHF, TRL, ShareGPT, instruction sets, lists of prompts."""
+    path = _between(file, to, force)
+    found = read_rows(path, kind, axis or "")
+    note = axis_note(path, found, axis or "")
     write_jsonl(to, found.rows)
-    _say(str(to), found)
+    _say(str(to), found, note)
 
 
 def data_export(
     file: DataFile,
-    to: Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")],
+    to: Out,
     form: Annotated[Form, typer.Option("--form", help="trl: TRL's columns; hh: HH-RLHF's transcripts.")],
     kind: Kind = None,
+    force: Force = False,
 ) -> None:
     """Turn charter's rows, or the comparisons of a feedback step, into TRL columns or HH-RLHF text."""
-    found = read_rows(_between(file, to), kind)
+    found = read_rows(_between(file, to, force), kind)
     if not found.records:
         raise CharterError(
             f"{file} holds {found.kind}, and other tools have no columns for them; use the file as it is"
@@ -83,20 +102,22 @@ def data_export(
     write_jsonl(
         to, [to_hh(r) if form is Form.hh and isinstance(r, Comparison) else to_trl(r) for r in found.records]
     )
-    print(f"{to}: {found.summary}, in the form {form.value}")
+    _say(str(to), replace(found, summary=f"{found.summary}, in the form {form.value}"), left_out_note(found))
 
 
-def _say(file: str, found: Found) -> None:
+def _say(file: str, found: Found, *notes: str) -> None:
     print(f"{file}: {found.summary}")
-    for note in found.notes:
+    for note in filter(None, (*notes, *found.notes)):
         print(f"  note: {note}")
 
 
-def _between(file: str, to: Path) -> Path:
+def _between(file: str, to: Path, force: bool) -> Path:
     """The file to read, when `to` can be written beside it."""
     path = find_rows(file)
     if to.exists() and to.resolve() == path.resolve():
         raise CharterError("--to must name another file than the one that is read")
+    if to.exists() and not force:
+        raise CharterError(f"{to} exists; name another file, or overwrite this one with --force")
     if not to.parent.is_dir():
         raise CharterError(f"there is no folder {to.parent}; make it first")
     return path

@@ -12,10 +12,10 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.recognise import kind_of_row
-from charter.ground.text.columns import source_rows
+from charter.ground.text.columns import axis_of, source_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, prompt_of
 from charter.ground.text.exhibits import read_triples
-from charter.ground.text.parsing import KNOWN_COLUMNS
+from charter.ground.text.parsing import DEFAULT_AXIS, KNOWN_COLUMNS
 from charter.ground.text.records import (
     comparison_row,
     dialogue_row,
@@ -24,6 +24,9 @@ from charter.ground.text.records import (
     read_dialogues,
     read_texts,
 )
+
+# columns that neither TRL nor HH-RLHF has
+_OWN_ALONE = ("id", "topic", "axis", "source", "p_chosen", "weight", "learn_from", "meta")
 
 
 class DataKind(StrEnum):
@@ -50,18 +53,56 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def read_rows(file: Path, asked: DataKind | None) -> Found:
-    """Reads rows as the asked kind, or as what the first looks like. Raises CharterError naming file:line."""
+def read_rows(file: Path, asked: DataKind | None, axis: str = "") -> Found:
+    """Reads rows as the asked kind, or as what the first looks like; `axis` is for comparisons that name none.
+
+    Raises CharterError naming file:line.
+    """
     kind = asked or _kind_of_rows(file)
     if kind is DataKind.texts:
         return _texts(file)
     if kind is DataKind.triples:
         found = _triples(file)
     elif kind is DataKind.comparisons:
-        found = _comparisons(file)
+        found = _comparisons(file, axis)
     else:
         found = _dialogues(file, asked)
     return replace(found, notes=(*found.notes, *_unknown_columns(file, found.kind)))
+
+
+def axis_note(file: Path, found: Found, axis: str) -> str:
+    """Which axis the comparisons have got that named none, and why; "" if there are none.
+
+    Raises CharterError when `axis` was asked for and no row takes it.
+    """
+    rows = silent = 0
+    axes: set[str] = set()
+    if found.kind is DataKind.comparisons:
+        for path in files_of(file, "comparisons"):
+            named = ["axis" in row for _, row in source_rows(path)]
+            rows, silent = rows + len(named), silent + named.count(False)
+            axes |= {axis_of(path)} if not all(named) else set()
+    if not silent:
+        if axis:
+            raise CharterError(
+                f"no row of {file} takes an axis: {found.kind} that name none were expected"
+                " to be comparisons; leave --axis out"
+            )
+        return ""
+    told = axes - {""}
+    given = axis or ", ".join(sorted(told | ({DEFAULT_AXIS} if "" in axes else set())))
+    every = "the comparison" if rows == 1 else f"all {counted(len(found.rows), 'comparisons')}"
+    whom = every if silent == rows else "the comparisons that name none"
+    why = "the file's name says so" if told else "the file's name says nothing"
+    return f"axis {given} for {whom}: {'--axis says so' if axis else f'{why}; --axis sets another'}"
+
+
+def left_out_note(found: Found) -> str:
+    """Which of charter's columns the forms of other tools have no place for; "" where none says anything."""
+    said = [name for name in _OWN_ALONE if any(row.get(name) not in (None, "", {}) for row in found.rows)]
+    turned = any(row.get("p_chosen", 1.0) < 0.5 for row in found.rows)
+    ending = "; pairs with p_chosen below one half changed sides" if turned else ""
+    return f"left out, as the form has no column for it: {', '.join(said)}{ending}" if said else ""
 
 
 def counted(number: int, things: str) -> str:
@@ -95,9 +136,9 @@ def _triples(file: Path) -> Found:
     return Found(DataKind.triples, summary, rows)
 
 
-def _comparisons(file: Path) -> Found:
+def _comparisons(file: Path, axis: str) -> Found:
     dropped: Counter[str] = Counter()
-    pairs = read_comparisons(file, dropped)
+    pairs = read_comparisons(file, dropped, axis)
     summary = _describe(DataKind.comparisons, [c.messages for c in pairs], (c.topic for c in pairs))
     summary += "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
     return Found(DataKind.comparisons, summary, [comparison_row(c) for c in pairs], pairs)

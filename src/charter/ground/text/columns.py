@@ -56,15 +56,12 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise CharterError(
             f"{path} has an unknown ending; expected .jsonl, .json, .csv or .txt (also .gz, .zst)"
         )
-    axis = axis_of(path)
     for number, row in numbered:
         place = f"{path}:{number}"
         try:
             found = _canonical(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise CharterError(f"{place}: a row whose columns do not fit together ({error!r})") from None
-        if axis and "axis" not in found:
-            found["axis"] = axis
         found.setdefault("id", f"{plain_name(path)}-{number:05d}")
         yield place, found
 

@@ -36,6 +36,7 @@ _COMPARISON_KEYS = {
     "meta",
     "prompt",
 }
+DEFAULT_AXIS = "helpful"
 # the columns that mean something; `unseen` is one of those that stand in meta
 KNOWN_COLUMNS = {
     "dialogues": _DIALOGUE_KEYS | {"unseen"},
@@ -138,7 +139,7 @@ def _comparison(
     p = row.get("p_chosen", 1.0)
     if not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 1:
         raise CharterError(f"p_chosen is {p!r}, expected a number between 0 and 1")
-    axis, source = _text(row, "axis", "helpful"), _text(row, "source", "human")
+    axis, source = _text(row, "axis", DEFAULT_AXIS), _text(row, "source", "human")
     meta = _meta(row, _COMPARISON_KEYS)
     topic, weight = _text(row, "topic", ""), _weight(row)
     return Comparison(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.columns import plain_name, source_rows
+from charter.ground.text.columns import axis_of, plain_name, source_rows
 from charter.ground.text.dialogue import (
     Comparison,
     Dialogue,
@@ -25,6 +25,7 @@ from charter.ground.text.dialogue import (
 )
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
 from charter.ground.text.parsing import (
+    DEFAULT_AXIS,
     NoPreference,
     comparison_of_row,
     dialogue_of_row,
@@ -57,14 +58,20 @@ def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[D
     return prompts
 
 
-def read_comparisons(path: Path, dropped: Counter[str] | None = None) -> list[Comparison]:
+def read_comparisons(path: Path, dropped: Counter[str] | None = None, axis: str = "") -> list[Comparison]:
     """Comparisons of a file or a Comparisons artifact.
 
     Rows: {"messages", "chosen", "rejected"}, TRL's {"prompt", "chosen", "rejected"} as strings or messages,
     or HH-RLHF's two transcripts. Pairs of identical replies, or of transcripts that differ before the last
-    reply, carry no preference: they are left out and counted in `dropped` by reason.
+    reply, carry no preference: they are left out and counted in `dropped` by reason. Rows that name no axis
+    are of `axis`, else of the one that the file's name stands for, else helpful.
     """
-    return read_records(path, "comparisons", comparison_of_row, Counter() if dropped is None else dropped)
+
+    def columns_of(file: Path) -> dict[str, str]:
+        return {"axis": axis or axis_of(file) or DEFAULT_AXIS}
+
+    counts = Counter[str]() if dropped is None else dropped
+    return read_records(path, "comparisons", comparison_of_row, counts, columns_of)
 
 
 def read_records(
@@ -72,8 +79,10 @@ def read_records(
     name: str,
     make: Callable[[Mapping[str, Any]], Record],
     dropped: Counter[str] | None = None,
+    columns_of: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> list[Record]:
-    """What `make` makes of each row of a file or a folder's `name` file.
+    """What `make` makes of each row of a file or a folder's `name` file; `columns_of` a file are those of its
+    rows that lack them.
 
     Raises CharterError naming file:line, for a second row of one id as well. With `dropped`, rows without a
     preference are left out and counted in it by reason.
@@ -81,9 +90,10 @@ def read_records(
     records: list[Record] = []
     places: dict[str, str] = {}
     for file in files_of(path, name):
+        given = columns_of(file) if columns_of else {}
         for place, row in source_rows(file):
             try:
-                record = make(row)
+                record = make({**given, **row})
                 _note_id(places, str(row["id"]), place)
             except NoPreference as reason:
                 if dropped is None:
