@@ -215,7 +215,10 @@ def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]
         bar.advance(3, loss=1.0)
     assert capsys.readouterr().err.startswith("train: 7/10, 0:00, 0:00 left")
     assert PlainBar("x", 10, 5).line(0.0, {"kl": 0.123456, "n": 3}).endswith("  kl 0.1235  n 3")
-    assert spell({"rate": 1234.5, "left in the run": "1 minute"}) == "rate 1234 tokens/s  left in the run 1 minute"
+    assert (
+        spell({"rate": 1234.5, "left in the run": "1 minute"})
+        == "rate 1234 tokens/s  left in the run 1 minute"
+    )
     assert (clock(59.9), clock(3723), spell({})) == ("0:59", "1:02:03", "")
     from rich.console import Console
 
