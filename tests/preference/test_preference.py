@@ -143,9 +143,9 @@ def test_swapping_every_pair_with_its_label_changes_no_loss(checkpoints: Path, t
 
 
 def test_a_label_below_one_half_prefers_the_other_reply() -> None:
-    assert ranked_right(0.9, 1.0, 0.0) and not ranked_right(0.9, 0.0, 1.0)
-    assert ranked_right(0.1, 0.0, 1.0) and not ranked_right(0.1, 1.0, 0.0)
-    assert not ranked_right(0.9, 1.0, 1.0) and not ranked_right(0.1, 1.0, 1.0)
+    assert (ranked_right(0.9, 1.0, 0.0), ranked_right(0.9, 0.0, 1.0)) == (1.0, 0.0)
+    assert (ranked_right(0.1, 0.0, 1.0), ranked_right(0.1, 1.0, 0.0)) == (1.0, 0.0)
+    assert ranked_right(0.9, 1.0, 1.0) == ranked_right(0.1, 1.0, 1.0) == 0.5
 
 
 def test_microbatches_change_nothing(inputs: Inputs, tmp_path: Path) -> None:
