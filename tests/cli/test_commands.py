@@ -114,7 +114,7 @@ def test_out_until_and_failures(charter: Charter, tmp_path: Path, monkeypatch: p
         (("show", "none"), "none is not a run"),
         (("gc", "none"), "none is not a run"),
         (("chat", "none"), "there is no model none"),
-        (("chat", "mine.jsonl"), "mine.jsonl is dialogues; chat needs a policy checkpoint"),
+        (("chat", "mine.jsonl"), "mine.jsonl is prompts; chat needs a policy checkpoint"),
         (("card", "verify", "none"), "none is not a run"),
         (("compare", "none", "none"), "there is no run or card none"),
         (("constitution", "check", "none"), "none"),

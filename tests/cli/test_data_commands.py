@@ -249,3 +249,21 @@ def test_nothing_is_overwritten_without_force(charter: Charter, tmp_path: Path) 
         assert (tmp_path / "o.jsonl").read_text() == "mine"
     assert charter("data", "import", "c.jsonl", "--to", "o.jsonl", "--force")[0] == 0
     assert json.loads((tmp_path / "o.jsonl").read_text())["chosen"] == "x"
+
+
+@pytest.mark.usefixtures("fake_rooms")
+def test_what_is_no_file_of_rows_is_called_by_its_name(charter: Charter, tmp_path: Path) -> None:
+    charter("run", "recipe.yaml")
+    export = ("data", "export", "runs/small/taught", "--to", "o.jsonl", "--form", "trl")
+    refused(charter(*export), "runs/small/taught is a checkpoint and has no rows; give a file of rows")
+    refused(charter(*export, "--kind", "comparisons"), "runs/small/taught is a checkpoint and has no rows")
+    refused(
+        charter("data", "check", "runs/small"),
+        "runs/small is a folder; give one of what it holds: runs/small/",
+    )
+    (tmp_path / "empty").mkdir()
+    refused(
+        charter("data", "check", "empty"), "empty is a folder; give a file of rows, such as prompts.jsonl"
+    )
+    refused(charter("data", "check", "shipped:constitution"), "charter constitution check /")
+    refused(charter("data", "check", "recipe.yaml"), "charter constitution check recipe.yaml")

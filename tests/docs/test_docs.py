@@ -193,7 +193,7 @@ def test_the_readmes_rows_can_be_read(tmp_path: Path) -> None:
     section = text[text.index("## Your own data") : text.index("## Your own model")]
     rows = dict(re.findall(r"^\| (\w+) \| [^|]+ \| `(\{.+\})` \|$", section, re.MULTILINE))
     readers: dict[str, tuple[str, Any]] = {
-        "prompts": ("dialogues", read_dialogues),
+        "prompts": ("prompts", read_dialogues),
         "dialogues": ("dialogues", read_dialogues),
         "comparisons": ("comparisons", read_comparisons),
         "texts": ("text", read_texts),

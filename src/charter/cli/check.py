@@ -15,6 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
+from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Comparison
 from charter.ground.text.jsonl import write_jsonl
@@ -124,15 +125,32 @@ def _between(file: str, to: Path, force: bool) -> Path:
 
 
 def find_rows(name: str) -> Path:
-    """The file of a path, or the file or folder of a hf:, data: or shipped: reference, as in a recipe."""
+    """The file of a path, or the file or folder of a hf:, data: or shipped: reference, as in a recipe.
+
+    Raises CharterError where there are no rows.
+    """
     if name.startswith("hf:"):
         return fetch(pin(name, "dataset"))
-    if name.startswith(("data:", "shipped:")) and (path := resolve(name).path) is not None:
-        return path
-    path = Path(name)
-    if not path.is_file() and not (path / MANIFEST).is_file():
-        raise CharterError(f"there is no file {name}")
+    named = resolve(name).path if name.startswith(("data:", "shipped:")) else None
+    path = named or Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        raise CharterError(
+            f"{name} is no file of rows; if it is a constitution: charter constitution check {path}"
+        )
+    if named is None and path.is_dir() and not (path / MANIFEST).is_file():
+        raise CharterError(f"{name} is a folder; give {_inside(path)}")
+    if not path.exists():
+        raise CharterError(f"there is no file {name}; give a file of rows, or a hf:, data: or shipped: name")
     return path
+
+
+def _inside(folder: Path) -> str:
+    """What of a folder can be given in its place."""
+    found = sorted(
+        str(p) for p in folder.iterdir() if p.name.endswith(ROW_ENDINGS) or (p / MANIFEST).is_file()
+    )
+    some = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    return f"one of what it holds: {some}" if found else "a file of rows, such as prompts.jsonl"
 
 
 def card_verify(

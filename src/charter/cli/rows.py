@@ -58,7 +58,8 @@ def read_rows(file: Path, asked: DataKind | None, axis: str = "") -> Found:
 
     Raises CharterError naming file:line.
     """
-    kind = asked or _kind_of_rows(file)
+    made = _made(file)
+    kind = asked or _kind_of_rows(file, made)
     if kind is DataKind.texts:
         return _texts(file)
     if kind is DataKind.triples:
@@ -110,11 +111,22 @@ def counted(number: int, things: str) -> str:
     return f"{number} {things if number != 1 else things.removesuffix('s')}"
 
 
-def _kind_of_rows(file: Path) -> DataKind:
+def _made(file: Path) -> str | None:
+    """What an artifact holds, None for other files and folders. Raises CharterError for one without rows."""
+    if not (file / MANIFEST).is_file():
+        return None
+    kind = read_manifest(file).kind
+    if kind not in ("dialogues", "comparisons"):
+        raise CharterError(
+            f"{file} is a {kind} and has no rows; give a file of rows, or a step of critique or feedback"
+        )
+    return kind
+
+
+def _kind_of_rows(file: Path, made: str | None) -> DataKind:
     """What an artifact holds, or what the first row of a file, or of a folder's first file, looks like."""
-    if (file / MANIFEST).is_file():
-        found: str = read_manifest(file).kind
-    else:
+    found = made
+    if found is None:
         first = next(source_rows(files_of(file, "comparisons")[0]), None)
         if first is None:
             raise CharterError(f"{file} holds no rows; expected one below the names of the columns")

@@ -18,12 +18,14 @@ PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}'
 @pytest.mark.parametrize(
     ("name", "text", "kind"),
     [
-        ("a.jsonl", PROMPT, "dialogues"),
-        ("a.jsonl.gz", PROMPT, "dialogues"),
-        ("a.jsonl.zst", PROMPT, "dialogues"),
+        ("a.jsonl", PROMPT, "prompts"),
+        ("a.jsonl.gz", PROMPT, "prompts"),
+        ("a.jsonl.zst", PROMPT, "prompts"),
         ("a.jsonl", '{"prompt": "hi", "chosen": "a", "rejected": "b"}', "comparisons"),
         ("a.jsonl", '{"prompt": "hi", "text_correct": "a", "text_incorrect": "b"}', "comparisons"),
-        ("a.jsonl", '\n{"prompt": "hi"}', "dialogues"),
+        ("a.jsonl", '\n{"prompt": "hi"}', "prompts"),
+        ("a.jsonl", '{"prompt": "hi", "completion": "a"}', "dialogues"),
+        ("a.jsonl", '{"messages": [{"role": "assistant", "content": "a"}]}', "dialogues"),
         ("a.jsonl", '{"id": 1, "messages": [], "harmful": "a", "good": "b"}', "triples"),
         ("a.jsonl", '{"id": 1, "text": "a"}', "text"),
         ("a.jsonl", '{"question": 1}', "data"),
@@ -70,7 +72,8 @@ def test_models_on_disk(tmp_path: Path) -> None:
 
 
 def test_shipped_data_and_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve("shipped:red_team.train").kind == "dialogues"
+    assert resolve("shipped:red_team.train").kind == "prompts"
+    assert resolve("shipped:helpful.train").kind == "dialogues"
     assert resolve("shipped:red_team.train.jsonl").digest == resolve("shipped:red_team.train").digest
     monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
     (tmp_path / "a.jsonl").write_text(PROMPT)
@@ -92,7 +95,7 @@ def test_data_files_are_found_whatever_their_ending(tmp_path: Path, monkeypatch:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.jsonl.gz").write_bytes(gzip.compress(PROMPT.encode()))
     source = resolve("data:set/a")
-    assert (source.path, source.kind) == (tmp_path / "set" / "a.jsonl.gz", "dialogues")
+    assert (source.path, source.kind) == (tmp_path / "set" / "a.jsonl.gz", "prompts")
     assert source.digest == resolve("data:set/a.jsonl.gz").digest
     assert find_data("set/a") == find_data("a", tmp_path / "set") and find_data("set") == tmp_path / "set"
     with pytest.raises(CharterError, match="set CHARTER_DATA"):
@@ -143,5 +146,6 @@ def test_roles_accept_what_fits() -> None:
     assistant = Role("assistant")
     assert assistant.accepts("assistant", None) and assistant.accepts("checkpoint", "policy")
     assert not assistant.accepts("checkpoint", "preference") and not assistant.accepts("dialogues", None)
+    assert Role("dialogues").accepts("prompts", None) and not Role("comparisons").accepts("prompts", None)
     assert Role("dialogues").accepts("data", None) and not Role("constitution").accepts("data", None)
     assert Role("text").accepts("corpus", None) and not Role("report").accepts("hub", None)

@@ -31,7 +31,7 @@ def open_text(path: Path) -> IO[str]:
 
 
 def kind_of_file(path: Path) -> str:
-    """The kind: comparisons, dialogues, triples, text, constitution, or data when not recognised."""
+    """The kind: that of its first row, constitution, or data when not recognised."""
     name = path.name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith((".yaml", ".yml")):
         return "constitution"
@@ -42,7 +42,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def kind_of_row(row: Mapping[str, object]) -> str:
-    """The kind by the columns: comparisons, triples, dialogues, text, or data when not recognised.
+    """The kind by the columns: comparisons, triples, dialogues, prompts, text, or data when not recognised.
 
     One of a kind's own columns tells it: a row with `chosen` and a misspelt `rejected` is a broken comparison.
     """
@@ -53,8 +53,16 @@ def kind_of_row(row: Mapping[str, object]) -> str:
     if {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
     if keys & _PROMPT_KEYS:
-        return "dialogues"
+        return "prompts" if _waits(row) else "dialogues"
     return "text" if "text" in keys else "data"
+
+
+def _waits(row: Mapping[str, object]) -> bool:
+    """Whether a dialogue is a prompt, which nobody has answered yet."""
+    messages = row.get("messages")
+    if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
+        return bool(messages[-1].get("role") == "user")
+    return "prompt" in row and "completion" not in row
 
 
 def count_rows(path: Path) -> int | None:

@@ -36,7 +36,7 @@ class Role:
         """Whether an artifact or source of that kind may fill this role.
 
         A variant of None is unknown until the source is opened and is let through; so is "hub" for models and
-        data, and "data" (a file whose rows aren't recognised by their keys) for data.
+        data, and "data" (a file whose rows aren't recognised by their keys) for data. Prompts are dialogues.
         """
         if kind == "hub":
             return self.holds_data or self.kind in ("checkpoint", "assistant")
@@ -46,6 +46,6 @@ class Role:
             return kind == "assistant" or (
                 kind == "checkpoint" and variant in (None, self.variant or "policy")
             )
-        if self.kind == "text" and kind == "corpus":
+        if (self.kind, kind) in (("text", "corpus"), ("dialogues", "prompts")):
             return True
         return kind == self.kind and (self.variant is None or variant in (None, self.variant))
