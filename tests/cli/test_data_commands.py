@@ -267,3 +267,11 @@ def test_what_is_no_file_of_rows_is_called_by_its_name(charter: Charter, tmp_pat
     )
     refused(charter("data", "check", "shipped:constitution"), "charter constitution check /")
     refused(charter("data", "check", "recipe.yaml"), "charter constitution check recipe.yaml")
+
+
+def test_the_help_names_what_is_read(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("check", "import"):
+        out = charter("data", command, "--help")[1]
+        for name in ("triples", "texts", "comparisons", "ShareGPT", "instruction", "lists"):
+            assert name in out

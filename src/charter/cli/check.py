@@ -47,7 +47,14 @@ DataFile = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--to", metavar="OUT", help="The JSONL file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite OUT if it exists.")]
-Kind = Annotated[DataKind | None, typer.Option("--kind", help="Guessed from the rows if left out.")]
+Kind = Annotated[
+    DataKind | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="prompts, dialogues, comparisons, triples or texts; guessed from the first row if left out.",
+    ),
+]
 
 
 def constitution_check(
@@ -61,7 +68,10 @@ def constitution_check(
 
 
 def data_check(file: DataFile, kind: Kind = None) -> None:
-    """Check a file of dialogues, prompts, comparisons or texts, and say what it holds."""
+    """Check a file of prompts, dialogues, comparisons, triples or texts, and say what it holds.
+
+    Read are charter's own rows, HH-RLHF's and TRL's, ShareGPT conversations, instruction sets, lists of prompts.
+    """
     _say(file, read_rows(find_rows(file), kind))
 
 
@@ -75,7 +85,10 @@ def data_import(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Turn rows of other forms into charter's own: HH-RLHF, TRL, ShareGPT, instruction sets, lists of prompts."""
+    """Turn HH-RLHF's and TRL's rows, ShareGPT conversations, instruction sets and lists into charter's rows.
+
+    Triples and texts are taken too. Lists are of prompts: .csv, .json, or .txt with one a line.
+    """
     path = _between(file, to, force)
     found = read_rows(path, kind, axis or "")
     note = axis_note(path, found, axis or "")
