@@ -118,7 +118,9 @@ def test_a_row_that_lacks_a_column_of_its_kind_is_refused(
     write(tmp_path / "x.jsonl", *others, row)
     refused(charter("data", "check", "x.jsonl"), f"x.jsonl:{len(others) + 1}: ")
     if missing:
-        assert missing in charter("data", "check", "x.jsonl")[2]
+        assert f"without {missing}" in charter("data", "check", "x.jsonl")[2]
+    if "rejcted" in row:
+        assert "(and with the unknown rejcted)" in charter("data", "check", "x.jsonl")[2]
 
 
 @pytest.mark.parametrize(("column", "missing"), [("chosen", "rejected"), ("harmful", "good")])

@@ -156,7 +156,10 @@ def test_pairs_without_a_preference_are_dropped_and_counted(tmp_path: Path) -> N
         ({"messages": [user("q")], "chosen": "a", "rejected": "b", "p_chosen": 2}, "p_chosen is 2"),
         ({"messages": [user("q")], "chosen": "a", "rejected": "b", "p_chosen": True}, "p_chosen is True"),
         ({"messages": [user("q"), assistant("a")], "chosen": "a", "rejected": "b"}, "expected 'user'"),
-        ({"messages": [user("q")], "chosen": "a"}, "without rejected; comparisons have chosen and rejected"),
+        (
+            {"messages": [user("q")], "chosen": "a"},
+            "a row of comparisons without rejected; comparisons have chosen and rejected",
+        ),
         ({"messages": [user("q")], "chosen": 3, "rejected": "b"}, "chosen must be a text"),
         ({"prompt": "", "chosen": "a", "rejected": "b"}, "message 1, the user's, is empty"),
         ({"chosen": "a", "rejected": "b"}, "neither a prompt"),

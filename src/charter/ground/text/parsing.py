@@ -211,10 +211,12 @@ def check_kind(row: Mapping[str, Any], wanted: str) -> None:
     missing = " and ".join(column for column in own if column not in row)
     if kind != wanted or missing:
         among = f" among {wanted}" if kind != wanted else ""
-        without = f", without {missing}" if missing else ""
+        without = f" without {missing}" if missing else ""
+        unknown = ", ".join(sorted(str(column) for column in row if column not in KNOWN_COLUMNS[kind]))
+        strange = f" (and with the unknown {unknown})" if unknown else ""
+        alone = ", in a file of their own" if among else ""
         raise CharterError(
-            f"a row of {kind}{among}, with {keys_of(row)}{without}; {kind} have {' and '.join(own)}, and a file "
-            "of their own"
+            f"a row of {kind}{among}{without}{strange}; {kind} have {' and '.join(own)}{alone}"
         )
 
 
