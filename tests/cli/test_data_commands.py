@@ -130,6 +130,8 @@ def test_broken_rows_of_a_csv_are_refused(
     (tmp_path / "x.csv").write_text(f"prompt,{column}\nhi,x\n")
     refused(charter("data", "check", "x.csv"), "x.csv:2: ")
     assert f"without {missing}" in charter("data", "check", "x.csv")[2]
+    (tmp_path / "x.csv").write_text("prompt\nhi, you\n")
+    refused(charter("data", "check", "x.csv"), "x.csv:2: more cells than columns")
     (tmp_path / "c.csv").write_text("prompt,chosen,rejected\nhi,x,y\n")
     assert charter("data", "check", "c.csv")[1].startswith("c.csv: 1 comparison,")
 

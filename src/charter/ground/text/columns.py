@@ -58,6 +58,8 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         )
     for number, row in numbered:
         place = f"{path}:{number}"
+        if any(row.get(None) or ()):  # what a CSV row has beyond its columns
+            raise CharterError(f"{place}: more cells than columns; put cells that hold a comma in quotes")
         try:
             found = _canonical(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
