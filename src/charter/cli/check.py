@@ -191,7 +191,9 @@ def compare(
     """Put the metrics of two runs or cards side by side, with intervals and differences."""
     for place in (a, b):
         if not place.exists():
-            raise CharterError(f"there is no run or card {place}")
+            raise CharterError(
+                f"there is no run or card {place}; name a run's folder, such as runs/demo, or a card or report in one"
+            )
     rows: list[dict[str, object]] = room_tool("card", "compare").compare(a, b)
     if as_json:
         print(json.dumps({"metrics": rows}, indent=1, ensure_ascii=False))
