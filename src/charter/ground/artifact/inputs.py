@@ -13,8 +13,8 @@ class Input:
 
     `name` is the step's name, or the reference as written for external sources; `kind` is an artifact kind,
     or for external sources "dialogues", "prompts", "comparisons", "text", "triples", "constitution",
-    "checkpoint", "assistant", "hub" or "data"; `path` is where it can be read as it lies, None for what must be fetched or
-    unpacked first (a model's hub name, a GGUF file, a random model) and for remote engines; `ref` opens it
+    "checkpoint", "assistant", "hub" or "data"; `path` is where it can be read as it lies, None for what must be
+    fetched or unpacked first (a model's hub name, a GGUF file, a random model) and for remote engines; `ref` opens it
     from anywhere: a folder or file, or a reference with its moving parts pinned; `id` is the artifact's id or
     the digest of the external source. Seeds may depend on `name` and `id`, never on `ref` or `path`, which
     change with the place of a run.
