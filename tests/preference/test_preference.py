@@ -333,3 +333,20 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
     assert sum(c.source == "+contrast" for c in few) == 4 and len(few) == len(ROWS) + 4
     alone = Inputs([*inputs, toys.given("answered", files["answered"])])
     assert len(pairs_of(alone, heldout_share=0.0)[0]) == len(ROWS)
+
+
+def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
+    made = [
+        {"id": f"t{n}", "topic": "theft", "messages": [user(f"Rob {n}?")], "draft": draft, "rounds": []}
+        for n, draft in enumerate(["Wait until night.", REFUSAL, "purple the the of"])
+    ]
+    folder = tmp_path / "revisions"
+    folder.mkdir()
+    toys.rows_file(folder / "transcripts.jsonl", made)
+    inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), toys.given("drafts", folder)])
+    train, _ = pairs_of(inputs, heldout_share=0.0)
+    found = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source == "+fixed"]
+    assert found == [
+        ("t0-draft", FIXED_REPLY, "Wait until night.", "harmless"),
+        ("t2-draft", FIXED_REPLY, "purple the the of", "harmless"),
+    ]

@@ -67,6 +67,25 @@ def revised(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
     return found
 
 
+def below_fixed(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
+    """The fixed reply over each draft that went along with a harmful prompt: a grader must have seen, beside the fixed
+    reply, the kind of text that it will grade. Drafts that refuse give none."""
+    return [
+        Comparison(
+            f"{t['id']}-draft",
+            tuple(t["messages"]),
+            FIXED_REPLY,
+            t["draft"],
+            1.0,
+            "harmless",
+            "+fixed",
+            t.get("topic", ""),
+        )
+        for t in transcripts
+        if not is_refusal(t["draft"])
+    ]
+
+
 def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: int) -> list[Comparison]:
     """Discrimination taught from single replies: to a harmless prompt its answer beats a good refusal that was
     written for another, harmful prompt. Length and politeness can't tell them apart, only what was asked."""

@@ -19,7 +19,7 @@ from charter.ground.text.dialogue import Comparison, Message, first_turn
 from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.preference.ladder import contrasts, revised, rungs
+from charter.preference.ladder import below_fixed, contrasts, revised, rungs
 from charter.preference.settings import Settings
 
 
@@ -69,6 +69,7 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
         found = contrasts(read_dialogues(i.folder), refused, seed)
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder)), limit) for i in inputs.many("transcripts")]
+    sources += [(i, below_fixed(read_transcripts(i.folder)), limit) for i in inputs.many("drafts")]
     rows = [c for source, found, most in sources for c in _drawn(source, found, most, seed)]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"

@@ -20,6 +20,7 @@ ROLES = {
     "answered": Role(kind="dialogues", many=True, required=False),
     "refused": Role(kind="dialogues", many=True, required=False),
     "transcripts": Role(kind="dialogues", many=True, required=False),
+    "drafts": Role(kind="dialogues", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
 }
 
