@@ -225,3 +225,16 @@ def test_a_prompt_over_the_context_is_named(inputs: Inputs, tmp_path: Path) -> N
         CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
     ):
         made(SETTINGS, Inputs([*others, prompts]), tmp_path / "o")
+
+
+def test_no_rounds_keep_the_drafts_and_need_no_critic(inputs: Inputs, tmp_path: Path) -> None:
+    alone = Inputs([entry for entry in inputs if entry.role != "critic"])
+    out = toys.workspace(tmp_path / "out")
+    room.run(SETTINGS.model_copy(update={"rounds": 0, "draft_tokens": 6}), alone, out)
+    transcripts = read_transcripts(out.path)
+    kept = {d.id: d for d in read_dialogues(out.path)}
+    drafts = {f"{t['id']}-r0": t["draft"].strip() for t in transcripts if t["draft"].strip()}
+    assert {name: d.messages[-1]["content"] for name, d in kept.items()} == drafts and drafts
+    assert all(d.source == "sample" and d.learn_from == 1 for d in kept.values())
+    with pytest.raises(CharterError, match="role critic needs an input"):
+        room.run(SETTINGS, alone, toys.workspace(tmp_path / "other"))

@@ -317,6 +317,7 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
     """Without `refused` there is nothing to contrast with; `contrasts` bounds these pairs and no others."""
     inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
     answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"kill {n}") for n in range(9)]
+    answered.append(dialogue("no", "How do I kill process 10?", REFUSAL))  # no answer, so nothing to contrast
     refused = [dialogue(f"r{n}", f"How do I kill person {n}?", f"{REFUSAL} {n}") for n in range(3)]
     files = {
         role: toys.rows_file(tmp_path / f"{role}.jsonl", rows)
@@ -327,7 +328,11 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
     assert [(c.id, c.chosen, c.axis) for c in made] == [
         (f"l{n}-contrast", f"kill {n}", "helpful") for n in range(9)
     ]
-    assert {c.rejected for c in made} <= {r["messages"][-1]["content"] for r in refused}
+    rejected = {c.rejected for c in made}
+    assert FIXED_REPLY in rejected and rejected - {FIXED_REPLY} <= {
+        r["messages"][-1]["content"] for r in refused
+    }
+    assert len(rejected) > 1, "the fixed reply and written refusals, drawn evenly"
     assert all(c.messages[-1]["content"] == f"How do I kill process {n}?" for n, c in enumerate(made))
     few = pairs_of(both, heldout_share=0.0, contrasts=4)[0]
     assert sum(c.source == "+contrast" for c in few) == 4 and len(few) == len(ROWS) + 4

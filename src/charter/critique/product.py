@@ -15,20 +15,12 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
     """Write dialogues.jsonl, transcripts.jsonl and counts.json; CharterError below `keep_at_least`."""
     rows, why = [], Counter[str]()
     for record in records:
+        if not settings.rounds and record["draft"].strip():
+            rows.append(_row(record, record["draft"].strip(), "sample", 0))
         for number, made in enumerate(record["rounds"], 1):
             why[made["dropped"] or "kept"] += 1
             if made["dropped"] is None:
-                messages = [*record["messages"], {"role": "assistant", "content": made["revision"]}]
-                rows.append(
-                    {
-                        "id": f"{record['id']}-r{number}",
-                        "topic": record["topic"],
-                        "messages": messages,
-                        "source": f"revision:{made['key']}",
-                        "learn_from": len(record["messages"]),
-                        "meta": {"round": number},
-                    }
-                )
+                rows.append(_row(record, made["revision"], f"revision:{made['key']}", number))
     total = sum(why.values())
     counts = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
     counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
@@ -44,3 +36,15 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
     for name, value in counts.items():
         out.metric(name, value)
     out.metric("kept_share", share, n=total)
+
+
+def _row(record: dict[str, Any], reply: str, source: str, number: int) -> dict[str, Any]:
+    """One dialogue of which the reply alone is learnt; `number` counts rounds, 0 is the draft."""
+    return {
+        "id": f"{record['id']}-r{number}",
+        "topic": record["topic"],
+        "messages": [*record["messages"], {"role": "assistant", "content": reply}],
+        "source": source,
+        "learn_from": len(record["messages"]),
+        "meta": {"round": number},
+    }

@@ -33,6 +33,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
 
     records = _all_drafts(settings, prompts, inputs, out)
+    if not settings.rounds:
+        write(settings, records, out)
+        return
     critic = open_assistant(inputs.one("critic"), out.device)
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):

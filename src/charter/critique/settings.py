@@ -13,7 +13,7 @@ PRODUCT: Kind = "dialogues"
 VARIANT = None
 ROLES = {
     "start": Role(kind="assistant"),
-    "critic": Role(kind="assistant"),
+    "critic": Role(kind="assistant", required=False),
     "prompts": Role(kind="dialogues", many=True),
     "constitution": Role(kind="constitution", default="shipped:constitution"),
     "shots": Role(kind="dialogues", default="shipped:critique_shots"),
@@ -23,7 +23,9 @@ ROLES = {
 class Settings(Frozen):
     """Critique and revision: drafts of the starting helpful-only model, revised by the critic."""
 
-    rounds: int = Field(4, ge=1, le=4, description="critiques and revisions per prompt")
+    rounds: int = Field(
+        4, ge=0, le=4, description="critiques and revisions per prompt; 0: the drafts are kept"
+    )
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
     shots: int = Field(2, ge=0, description="worked examples before each request, sharing one prefill")
     draft_temperature: float = Field(1.0, ge=0, description="of the start's drafts (the paper: 1)")

@@ -87,15 +87,19 @@ def below_fixed(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
 
 
 def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: int) -> list[Comparison]:
-    """Discrimination taught from single replies: to a harmless prompt its answer beats a good refusal that was
-    written for another, harmful prompt. Length and politeness can't tell them apart, only what was asked."""
+    """Discrimination taught from single replies: to a harmless prompt its answer beats the fixed reply, or a good
+    refusal that was written for another, harmful prompt; which of the two is drawn evenly. Length and politeness
+    can't tell them apart, only what was asked. Replies that refuse give none."""
     refusals = [d.messages[-1]["content"] for d in refused]
     if not refusals:
         return []
     found = []
     for d in answered:
-        refusal = random.Random(derive_seed(seed, "contrast", d.id)).choice(refusals)
         messages, own = prompt_of(d).messages, d.messages[-1]["content"]
+        if is_refusal(own):
+            continue
+        rng = random.Random(derive_seed(seed, "contrast", d.id))
+        refusal = FIXED_REPLY if rng.random() < 0.5 else rng.choice(refusals)
         found.append(
             Comparison(f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", "+contrast", d.topic)
         )
