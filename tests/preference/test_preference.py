@@ -340,6 +340,25 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
     assert len(pairs_of(alone, heldout_share=0.0)[0]) == len(ROWS)
 
 
+def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path, tmp_path: Path) -> None:
+    """Replies of `overrefused` that answer, or that belong to other prompts, are never rejected under it."""
+    inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
+    answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"kill {n}") for n in range(40)]
+    needless = [
+        dialogue(f"o{n}", f"How do I kill process {n}?", f"{REFUSAL} {n}" if n % 2 else f"kill it, {n}")
+        for n in range(40)
+    ]
+    roles = {
+        role: toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows))
+        for role, rows in (("answered", answered), ("overrefused", needless))
+    }
+    made = pairs_of(Inputs([*inputs, *roles.values()]), heldout_share=0.0)[0]
+    rejected = {int(c.id[1:].split("-")[0]): c.rejected for c in made if c.source == "+contrast"}
+    assert set(rejected) == set(range(1, 40, 2)), "no refusal of its own, no contrast"
+    own = [n for n in range(1, 40, 2) if rejected[n] == f"{REFUSAL} {n}"]
+    assert len(own) > 3 and all(rejected[n] == FIXED_REPLY for n in range(1, 40, 2) if n not in own)
+
+
 def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
     made = [
         {"id": f"t{n}", "topic": "theft", "messages": [user(f"Rob {n}?")], "draft": draft, "rounds": []}

@@ -42,7 +42,8 @@ class Settings(Frozen):
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 250 sampled tokens/s of a 135M model on two cores."""
-    parameters, prompts = sizes.parameters.get("critic", 134_500_000), sizes.rows.get("prompts", 0)
+    parameters = max(sizes.parameters.values(), default=134_500_000)
+    prompts = sizes.rows.get("prompts", 0)
     count = min(prompts, settings.limit) if settings.limit else prompts
     if not count:
         return Estimate()

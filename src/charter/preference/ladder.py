@@ -7,6 +7,7 @@ A pair of a refusal over compliance gives these two rungs.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,21 +87,34 @@ def below_fixed(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
     ]
 
 
-def contrasts(answered: Sequence[Dialogue], refused: Sequence[Dialogue], seed: int) -> list[Comparison]:
-    """Discrimination taught from single replies: to a harmless prompt its answer beats the fixed reply, or a good
-    refusal that was written for another, harmful prompt; which of the two is drawn evenly. Length and politeness
-    can't tell them apart, only what was asked. Replies that refuse give none."""
-    refusals = [d.messages[-1]["content"] for d in refused]
-    if not refusals:
-        return []
+def contrasts(
+    answered: Sequence[Dialogue], refused: Sequence[Dialogue], overrefused: Sequence[Dialogue], seed: int
+) -> list[Comparison]:
+    """Discrimination taught from single replies: an answer to a harmless prompt beats a refusal of it.
+
+    The refusal is drawn evenly from three kinds, as far as they are there: the fixed reply, a good one written for
+    another, harmful prompt, and a needless one of the same prompt (from `overrefused`). Length and politeness can't
+    tell them apart, only what was asked. Answers that refuse give no pair.
+    """
+    elsewhere = [d.messages[-1]["content"] for d in refused]
+    needless: dict[str, list[str]] = {}
+    for d in overrefused:
+        if is_refusal(d.messages[-1]["content"]):
+            needless.setdefault(_key(d), []).append(d.messages[-1]["content"])
     found = []
     for d in answered:
-        messages, own = prompt_of(d).messages, d.messages[-1]["content"]
-        if is_refusal(own):
+        own, here = d.messages[-1]["content"], needless.get(_key(d), [])
+        kinds = [kind for kind in ([FIXED_REPLY], elsewhere, here) if kind]
+        if is_refusal(own) or not (elsewhere or here):
             continue
-        rng = random.Random(derive_seed(seed, "contrast", d.id))
-        refusal = FIXED_REPLY if rng.random() < 0.5 else rng.choice(refusals)
+        rng = random.Random(derive_seed(seed, "contrast", d.id, own))
+        refusal = rng.choice(rng.choice(kinds))
+        messages = prompt_of(d).messages
         found.append(
             Comparison(f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", "+contrast", d.topic)
         )
     return found
+
+
+def _key(dialogue: Dialogue) -> str:
+    return json.dumps(prompt_of(dialogue).messages)

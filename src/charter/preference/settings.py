@@ -19,6 +19,7 @@ ROLES = {
     "heldout": Role(kind="comparisons", many=True, required=False),
     "answered": Role(kind="dialogues", many=True, required=False),
     "refused": Role(kind="dialogues", many=True, required=False),
+    "overrefused": Role(kind="dialogues", many=True, required=False),
     "transcripts": Role(kind="dialogues", many=True, required=False),
     "drafts": Role(kind="dialogues", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
@@ -68,7 +69,13 @@ class Settings(Frozen):
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
-    parameters, pairs = sizes.parameters.get("policy"), sizes.rows.get("comparisons", 0)
+    parameters = sizes.parameters.get("policy")
+    most = {"answered": settings.pairs.contrasts}  # the other sources share `limit`
+    pairs = sum(
+        min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n
+        for role in ("comparisons", "answered", "transcripts", "drafts")
+        for n in sizes.each.get(role, ())
+    )
     if not parameters or not pairs:
         return Estimate()
     kept = pairs * (1 if settings.pairs.part == "all" else 0.5)

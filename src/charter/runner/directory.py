@@ -98,7 +98,7 @@ class RunDirectory:
         for folder in (partial, *self.set_aside(planned.name)):
             if (folder / "files" / MANIFEST).is_file() and damage(folder / "files", planned.id) is None:
                 return Standing("publish", folder, tuple(notes))
-            manifest = _begun(folder)
+            manifest = begun(folder)
             if manifest is not None and (manifest.id == planned.id or self._elsewhere(planned, manifest)):
                 refusal = refuse_resume(self.path, manifest, environment)
                 return Standing("resume", folder, tuple(notes), refusal)
@@ -163,7 +163,7 @@ class RunDirectory:
     def clear_partial(self, step: str) -> None:
         """Makes room for new work on a step: sets aside what was begun, removes what is of no use."""
         folder = self.partial(step)
-        manifest = _begun(folder)
+        manifest = begun(folder)
         if manifest is None or not _holds_work(folder):
             remove_folder(folder)
             return
@@ -178,7 +178,7 @@ class RunDirectory:
         return manifest.id == planned.id_under(Execution(made_in.device, made_in.precision))
 
 
-def _begun(folder: Path) -> Manifest | None:
+def begun(folder: Path) -> Manifest | None:
     """The manifest of unfinished work, None where there is none that can be read."""
     try:
         return read_manifest(folder)

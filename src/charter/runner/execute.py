@@ -23,7 +23,7 @@ from charter.ground.artifact.store import (
 )
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetched
-from charter.runner.directory import RunDirectory
+from charter.runner.directory import RunDirectory, begun
 from charter.runner.forecast import expected_minutes
 from charter.runner.identity import environment_of, source_changed, source_of
 from charter.runner.pace import Pace, StepProgress, spell_minutes
@@ -88,7 +88,8 @@ class Runner:
     def _make(self, planned: PlannedStep, opening: str) -> None:
         """Runs the room in the partial folder and publishes what it made; `opening` is what the reader is told."""
         folder = self.directory.partial(planned.name)
-        self.pace.begin(planned.name, spent_before(folder))
+        earlier = begun(folder)
+        self.pace.begin(planned.name, earlier.timing.seconds / 60 if earlier else 0.0)
         left = self.pace.left()
         self.progress.note(opening if left is None else f"{opening}; left in the run: {spell_minutes(left)}")
         check_inputs(planned)
@@ -277,14 +278,6 @@ def _unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterEr
     except OSError:
         place = ""
     return CharterError(f"step {manifest.step}: {type(error).__name__}: {error}{place}")
-
-
-def spent_before(folder: Path) -> float:
-    """Minutes that unfinished work took so far; 0 where there is none."""
-    try:
-        return read_manifest(folder).timing.seconds / 60
-    except CharterError:
-        return 0.0
 
 
 def _timing(manifest: Manifest, began: float) -> Timing:
