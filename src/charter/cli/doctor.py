@@ -74,8 +74,12 @@ def _threads() -> Check:
 
 def _precision() -> Check:
     if multiplies_bfloat16():
-        return "numbers", True, "float32; this CPU multiplies bfloat16: --precision bfloat16 trains faster"
-    return "numbers", True, "float32; this CPU has no bfloat16 products, which would be slower"
+        return (
+            "numbers",
+            True,
+            "bfloat16 for learning, which this CPU multiplies fast; --precision float32 is exact",
+        )
+    return "numbers", True, "float32: this CPU has no instructions for bfloat16"
 
 
 def _memory() -> Check:

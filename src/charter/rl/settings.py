@@ -95,11 +95,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
-    scale = sizes.speed(parameters)
+    sampling, learning = 300 * sizes.speed(parameters), 210 * sizes.learning_speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
     sampled = replies * settings.rollout.max_tokens
     learned = (replies * 40 + sampled) * (1 + settings.epochs)
-    seconds = settings.steps * (sampled / (300 * scale) + learned / (210 * scale))
+    seconds = settings.steps * (sampled / sampling + learned / learning)
     copies = 4 if settings.lora else 16
     return Estimate(
         minutes=seconds / 60,

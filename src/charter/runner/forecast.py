@@ -85,7 +85,7 @@ class _Known:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
         known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
-        return Sizes(counted, parameters, environment.threads, environment.device)
+        return Sizes(counted, parameters, environment.threads, environment.device, environment.precision)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """What later steps may count on: a checkpoint is as large as the largest model it is made from; rows

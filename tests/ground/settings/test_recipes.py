@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings import execution
 from charter.ground.settings.execution import Execution, choose_execution, multiplies_bfloat16
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.seed import derive_seed
@@ -146,7 +147,7 @@ def test_a_gpu_that_is_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch, torch: str, files: tuple[str, ...], reason: str
 ) -> None:
     machine(monkeypatch, torch, *files)
-    assert choose_execution() == Execution("cpu", "float32")
+    assert choose_execution().device == "cpu"
     with pytest.raises(CharterError) as caught:
         choose_execution("cuda:1")
     assert str(caught.value) == f"--device cuda:1: no CUDA GPU here ({reason}); use --device cpu"
@@ -158,9 +159,11 @@ def test_a_gpu_that_is_not_there_is_refused(
 def test_execution_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, "2.13.0+cu128", DRIVER)
     assert choose_execution() == Execution("cuda", "bfloat16")
-    assert choose_execution("cpu") == Execution("cpu", "float32")
+    for multiplies, precision in ((False, "float32"), (True, "bfloat16")):
+        monkeypatch.setattr(execution, "multiplies_bfloat16", lambda found=multiplies: found)
+        assert choose_execution("cpu") == Execution("cpu", precision)
     assert choose_execution("cuda:1") == Execution("cuda:1", "bfloat16")
-    assert choose_execution("cpu", "bfloat16").precision == "bfloat16"
+    assert choose_execution("cpu", "float32").precision == "float32"
     for device, precision in (("gpu", None), ("cpu", "float16"), ("cuda:x", None)):
         with pytest.raises(CharterError, match="unknown"):
             choose_execution(device, precision)

@@ -27,7 +27,7 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
     """Checks the asked device and precision and fills in what was left out.
 
     Without a device: a CUDA GPU if this machine and the installed torch have one, else the CPU. Without a
-    precision: bfloat16 on CUDA, float32 elsewhere: it is exact, and on most CPUs the fast one.
+    precision: bfloat16 where products of it are fast (CUDA, and CPUs with instructions for it), else float32.
     Raises CharterError for names that don't exist, and for a device that this machine doesn't have, as far as can
     be told without loading torch: a GPU that a driver shows may still refuse to work.
     """
@@ -40,7 +40,8 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
     if device == "mps" and sys.platform != "darwin":
         raise CharterError("--device mps: only Macs have it; use --device cpu")
     if precision is None:
-        precision = "bfloat16" if device.startswith("cuda") else "float32"
+        fast = device.startswith("cuda") or (device == "cpu" and multiplies_bfloat16())
+        precision = "bfloat16" if fast else "float32"
     if precision not in PRECISIONS:
         raise CharterError(f"unknown precision {precision!r}: use {' or '.join(PRECISIONS)}")
     return Execution(device, precision)
