@@ -12,10 +12,13 @@ from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.judge.fitness import fitness
+from charter.ground.judge.fitness import Fitness, fitness
+from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.jsonl import read_jsonl
@@ -24,12 +27,11 @@ from charter.ground.text.jsonl import read_jsonl
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl and review.jsonl."""
     context = open_context(settings, inputs, out)
-    triples = read_triples(inputs.one("fitness").folder)
-    gate = fitness(context.grader.score, triples)
+    gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
     reward = None
     if context.reward is not None:
-        second = fitness(context.reward.score, triples)
+        second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"))
         out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
         reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
 
@@ -59,6 +61,15 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     )
     for s in scores(out.path):
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+
+
+def _gate(model: PreferenceModel, source: Input, triples: Input) -> Fitness:
+    """The verdict on these triples: the one kept by the step that made the model if it had the same, else judged."""
+    if (source.folder / MANIFEST).is_file():
+        used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
+        if triples.id in used:
+            return Fitness(read_objects(source.folder / "samples/fitness.jsonl"))
+    return fitness(model.score, read_triples(triples.folder))
 
 
 def _named(inputs: Inputs, role: str) -> dict[str, Any]:
