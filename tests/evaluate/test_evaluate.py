@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from charter.evaluate.verify import regenerate
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.manifest import External, Manifest, digest_text
 from charter.ground.artifact.progress import SilentProgress
+from charter.ground.artifact.store import write_manifest
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.scorer import score
 from charter.ground.judge.fitness import FIXED_REPLY, Fitness
@@ -172,6 +174,35 @@ def test_the_report_names_models_sets_and_the_graders_verdict(report: Path) -> N
     assert judged != rows, "another model's scores"
     assert set(content["identity"]["sets"]) == {"red_team", "lookalikes", "helpful", "hhh", "text", "fitness"}
     assert content["identity"]["samples"] == 2 and content["detectors"]["refusal"]["n"] == 2
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_verdict_is_not_made_twice_on_the_same_triples(
+    same: bool, report: Path, inputs_of: InputsOf, sets: Path, checkpoints: Path, tmp_path: Path
+) -> None:
+    """Kept by the step that made the grader; on other triples it is worth nothing, and the grader is judged anew."""
+    grader = shutil.copytree(checkpoints / "grader", tmp_path / "grader")
+    kept = [row | {"fixed": row["fixed"] + 1} for row in samples(report, "fitness")]
+    (grader / "samples").mkdir()
+    toys.rows_file(grader / "samples/fitness.jsonl", kept)
+    digest = toys.given("fitness", sets / "fitness.jsonl").id if same else "0" * 64
+    made_of = [External(role="fitness", ref="triples", digest=digest)]
+    write_manifest(
+        grader,
+        Manifest(
+            kind="checkpoint",
+            id="1",
+            status="done",
+            step="pm",
+            room="preference",
+            recipe="x",
+            external=made_of,
+        ),
+    )
+    entries = [i for i in inputs_of() if i.role != "grader"]
+    path = made(SETTINGS, Inputs([*entries, toys.preference(grader, "grader")]), tmp_path / "out")
+    assert samples(path, "fitness") == (kept if same else samples(report, "fitness"))
+    assert samples(path, "fitness_reward") == samples(report, "fitness_reward")
 
 
 def test_each_part_of_the_identity_decides_some_rows_or_all_of_them(report: Path) -> None:
