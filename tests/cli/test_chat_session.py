@@ -14,6 +14,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Event
 from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.execution import Execution
 
 REPLY = "grüß dich 🌊".encode()
 
@@ -82,7 +83,7 @@ def talk(
     monkeypatch.setattr(chat_session, "open_assistant", lambda *_, **__: local)
     monkeypatch.setattr(sys, "stdin", lines if isinstance(lines, io.TextIOBase) else io.StringIO(lines))
     source = Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0")
-    converse(source, "cpu", system, 1.0, 50)
+    converse(source, Execution(), system, 1.0, 50)
     return [bytes(prompt).decode() for prompt in engine.prompts]
 
 

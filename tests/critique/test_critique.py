@@ -78,7 +78,7 @@ def critic(revise: Any = None) -> Scripted:
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch, **roles: Scripted) -> None:
-    monkeypatch.setattr(room, "open_assistant", lambda source, device: roles[source.role])
+    monkeypatch.setattr(room, "open_assistant", lambda source, device, precision: roles[source.role])
 
 
 def made(settings: Settings, inputs: Inputs, folder: Path) -> Path:
@@ -184,7 +184,7 @@ def test_the_critic_is_opened_once_all_drafts_are_made(
     start = critic()
     opened = []
 
-    def opening(source: Any, device: str) -> Scripted:
+    def opening(source: Any, device: str, precision: str) -> Scripted:
         opened.append((source.role, len(start.asked)))
         return start if source.role == "start" else critic()
 

@@ -9,8 +9,11 @@ import toys
 from charter.finetune import run as finetune
 from charter.finetune.settings import Settings
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.step import autocast
 from charter.ground.model.layout import documents
+from charter.ground.model.linear import Projection, pack
+from charter.ground.text.dialogue import user
 
 ROWS = [toys.dialogue(f"d{n}", f"What is number {n}?", f"It is the one after {n - 1}.") for n in range(12)]
 SETTINGS = Settings(batch=3, lr=1e-3, save_every=1)
@@ -24,6 +27,40 @@ def test_hidden_states_are_close_and_not_the_same() -> None:
         rounded = model.hidden(ids, documents([40])).detach()
     gap = float((exact - rounded).norm() / exact.norm())
     assert 1e-4 < gap < 0.05
+
+
+def test_packed_weights_round_and_the_head_does_not() -> None:
+    """Inference takes the packed weights: states are close to the exact ones, logits are exact products of them."""
+    model, rounded = toys.model(scale=2.0), toys.model(scale=2.0)
+    rounded.precision = "bfloat16"
+    ids, layout = torch.arange(5, 45), documents([40])
+    exact, _ = model.prefill(ids, layout)
+    found, _ = rounded.prefill(ids, layout)
+    assert 1e-4 < float((exact - found).norm() / exact.norm()) < 0.05
+    assert torch.equal(found, rounded.prefill(ids, layout)[0])
+    with torch.no_grad():
+        assert torch.allclose(rounded.logits(found), found @ rounded.head_weight().T, atol=1e-4)
+
+
+def test_a_bias_is_added_in_bfloat16_too() -> None:
+    projection = Projection(8, {"q_proj": 16}, bias=True)
+    for parameter in projection.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
+    exact = projection(x).detach()
+    projection.packed = pack(projection.effective(), torch.bfloat16)
+    with torch.no_grad():
+        assert torch.allclose(projection.infer(x), exact, rtol=0.02, atol=0.1)
+
+
+def test_scores_of_a_grader_are_close_and_in_one_precision_equal(checkpoints: Path) -> None:
+    items = [([user(f"What is number {n}?")], [f"It is {n}.", "Dunno."]) for n in range(4)]
+    exact, first, second = (
+        torch.tensor(PreferenceModel.open(checkpoints / "grader", precision=p).score(items))
+        for p in ("float32", "bfloat16", "bfloat16")
+    )
+    assert torch.equal(first, second) and not torch.equal(first, exact)
+    assert torch.allclose(first, exact, atol=0.1 * float(exact.std()))
 
 
 def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(checkpoints: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def labeller(p_kind: float, p_known: float | None = None) -> Scripted:
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch, **roles: Scripted) -> None:
-    monkeypatch.setattr(room, "open_assistant", lambda source, device: roles[source.role])
+    monkeypatch.setattr(room, "open_assistant", lambda source, device, precision: roles[source.role])
 
 
 def made(settings: Settings, inputs: Inputs, folder: Path) -> Path:

@@ -34,7 +34,7 @@ def chat(
 ) -> None:
     """Talk with a model in the terminal: /reset begins anew, /quit ends, /help lists these."""
     source = find_model(checkpoint)
-    where = choose_execution(device).device
+    where = choose_execution(device)
     relaunch()
     load_module("charter.cli.chat_session").converse(source, where, system, temperature, max_tokens)
 

@@ -9,19 +9,20 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
 from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 
 COMMANDS = "/reset begins anew, /quit ends, /help says this"
 
 
-def converse(source: Input, device: str, system: str, temperature: float, max_tokens: int) -> None:
+def converse(source: Input, where: Execution, system: str, temperature: float, max_tokens: int) -> None:
     """Reads lines until /quit or the end of input, and streams the replies to standard output.
 
     A message that can't be answered costs one line on standard error, and the conversation stays as it was.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text spoil their own line alone
-    assistant = open_assistant(source, device, slots=1)
+    assistant = open_assistant(source, where.device, 1, where.precision)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     start: list[Message] = [Message(role="system", content=system)] if system else []
     messages = list(start)

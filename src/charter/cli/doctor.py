@@ -77,7 +77,7 @@ def _precision() -> Check:
         return (
             "numbers",
             True,
-            "bfloat16 for learning, which this CPU multiplies fast; --precision float32 is exact",
+            "bfloat16, which this CPU multiplies fast; --precision float32 is exact",
         )
     return "numbers", True, "float32: this CPU has no instructions for bfloat16"
 

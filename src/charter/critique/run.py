@@ -36,7 +36,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if not settings.rounds:
         write(settings, records, out)
         return
-    critic = open_assistant(inputs.one("critic"), out.device)
+    critic = open_assistant(inputs.one("critic"), out.device, precision=out.precision)
     by_key = {p.key: p for p in principles}
     for number in range(settings.rounds):
         keys = [
@@ -62,7 +62,7 @@ def _all_drafts(
     settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
 ) -> list[dict[str, Any]]:
     """Drafts of all prompts; the starting model leaves memory before the critic comes."""
-    start = open_assistant(inputs.one("start"), out.device)
+    start = open_assistant(inputs.one("start"), out.device, precision=out.precision)
     return out.chunks(
         "drafts", prompts, settings.chunk, lambda part, _: _drafts(start, settings, part, out.seed), "drafts"
     )

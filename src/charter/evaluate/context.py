@@ -109,7 +109,7 @@ def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
         settings,
         inputs,
         out,
-        open_assistant(inputs.one("policy"), out.device),
-        PreferenceModel.open(inputs.one("grader").folder, out.device),
-        PreferenceModel.open(reward.folder, out.device) if reward else None,
+        open_assistant(inputs.one("policy"), out.device, precision=out.precision),
+        PreferenceModel.open(inputs.one("grader").folder, out.device, out.precision),
+        PreferenceModel.open(reward.folder, out.device, out.precision) if reward else None,
     )

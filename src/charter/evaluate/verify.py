@@ -33,7 +33,8 @@ def regenerate(report: Path, count: int) -> list[str]:
             f"{report.name}: made on {manifest.environment.device}; samples are regenerated on a CPU only"
         ]
     with tempfile.TemporaryDirectory() as folder:
-        out = Workspace(Path(folder), step=manifest.step, seed=manifest.seed)
+        precision = manifest.environment.precision
+        out = Workspace(Path(folder), step=manifest.step, seed=manifest.seed, precision=precision)
         context = open_context(settings, _inputs(report), out)
         prompts = context.prompts("red_team", settings.counts.red_team)
         kept = {(r["id"], r["sample"]): r for r in read_objects(report / "samples/harmlessness.jsonl")}

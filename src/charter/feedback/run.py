@@ -33,7 +33,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
 
     pairs = _all_pairs(settings, prompts, inputs, out)
-    labeller = open_assistant(inputs.one("labeller"), out.device)
+    labeller = open_assistant(inputs.one("labeller"), out.device, precision=out.precision)
     known = [c for source in inputs.many("known") for c in read_comparisons(source.folder)]
     known = random.Random(derive_seed(out.seed, "known")).sample(known, min(len(known), settings.known_limit))
     tested = out.chunks(
@@ -77,7 +77,7 @@ def _all_pairs(
     settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
 ) -> list[dict[str, Any]]:
     """Two replies to every prompt; the policy leaves memory before the labeller comes."""
-    policy = open_assistant(inputs.one("policy"), out.device)
+    policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
     return out.chunks(
         "pairs",
         prompts,

@@ -70,7 +70,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     rows = sum(n * times for n, times in zip(counts, passes, strict=True))
     if not parameters or not rows:
         return Estimate()
-    rate = TOKENS_PER_SECOND * sizes.learning_speed(parameters)
+    rate = TOKENS_PER_SECOND * sizes.speed(parameters)
     return Estimate(
         minutes=settings.epochs * rows * TOKENS_PER_ROW / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,

@@ -63,7 +63,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             check_finite(norm, "gradient norm", step, names)
             row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
-                measured = heldout_rows(PreferenceModel(model, head, template, out.device), heldout)
+                measured = heldout_rows(
+                    PreferenceModel(model, head, template, out.device, out.precision), heldout
+                )
                 if found := [r["correct"] for r in measured if real_pair(r)]:
                     row["heldout_accuracy"] = sum(found) / len(found)
             seen += len(names)
@@ -73,7 +75,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.lora:
         merge_lora(model)
     save_preference(model, head, tokenizer, out.path)
-    _measure(PreferenceModel(model, head, template, out.device), heldout, inputs, out)
+    _measure(PreferenceModel(model, head, template, out.device, out.precision), heldout, inputs, out)
     counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
     counts["shortened"] = sum(ranking.item.shortened for ranking in [*train, *heldout])
     out.write_json("counts.json", counts)

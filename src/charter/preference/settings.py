@@ -79,7 +79,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if not parameters or not pairs:
         return Estimate()
     kept = pairs * (1 if settings.pairs.part == "all" else 0.5)
-    rate = 210 * sizes.learning_speed(parameters)
+    rate = 210 * sizes.speed(parameters)
     return Estimate(
         minutes=settings.epochs * kept * 150 / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,

@@ -44,6 +44,7 @@ class Actor:
         self.seed = out.seed
         folder = checkpoint_folder(inputs.one("policy"))
         self.model, self.tokenizer = load_policy(folder, out.device)
+        self.model.precision = out.precision
         self.template = Template(self.tokenizer, self.tokenizer.template)
         self.reference: Transformer | None = None
         if settings.lora:
@@ -62,9 +63,9 @@ class Actor:
             modules["value_trunk"] = self.value_trunk
         self.optimizer = adamw(rates, betas=(0.9, 0.95))
         self.saver = Saver(out.state, modules, self.optimizer, settings.save_every)
-        self.reward = PreferenceModel.open(inputs.one("reward").folder, out.device)
+        self.reward = PreferenceModel.open(inputs.one("reward").folder, out.device, out.precision)
         heldout = inputs.optional("heldout_reward")
-        self.heldout = PreferenceModel.open(heldout.folder, out.device) if heldout else None
+        self.heldout = PreferenceModel.open(heldout.folder, out.device, out.precision) if heldout else None
         replies = settings.rollout.prompts * settings.rollout.replies
         self.engine = Engine(
             self.model, self.tokenizer, min(64, replies), probe=self._probe, ends=[self.template.end_id]
@@ -110,8 +111,8 @@ class Actor:
     def old_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
         """log pi of every reply token before the round's updates, [N].
 
-        In float32 sampling's own. In bfloat16 they are made once more, as training makes them: rounding alone would
-        move many ratios beyond the clip.
+        In float32 sampling's own. In bfloat16 they are made once more, as training makes them: the two round
+        differently, and that alone would move many ratios beyond the clip.
         """
         if self.precision == "float32":
             return self._sampled(episodes)

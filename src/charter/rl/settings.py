@@ -95,7 +95,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
-    sampling, learning = 300 * sizes.speed(parameters), 210 * sizes.learning_speed(parameters)
+    speed = sizes.speed(parameters)
+    sampling, learning = 300 * speed, 210 * speed
     replies = settings.rollout.prompts * settings.rollout.replies
     sampled = replies * settings.rollout.max_tokens
     learned = (replies * 40 + sampled) * (1 + settings.epochs)

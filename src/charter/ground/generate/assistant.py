@@ -20,7 +20,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.dialogue import Message
 from charter.ground.text.template import Template
 
-SLOTS = 32
+SLOTS = 64
 
 
 class Assistant(Protocol):
@@ -52,9 +52,12 @@ class LocalAssistant:
         self.engine, self.template = engine, template
 
     @classmethod
-    def open(cls, folder: Path, device: str = "cpu", slots: int = SLOTS) -> LocalAssistant:
+    def open(
+        cls, folder: Path, device: str = "cpu", slots: int = SLOTS, precision: str = "float32"
+    ) -> LocalAssistant:
         """Load a policy checkpoint folder."""
         model, tokenizer = load_policy(folder, device)
+        model.precision = precision
         template = Template(tokenizer, tokenizer.template)
         return cls(Engine(model, tokenizer, slots, ends=[template.end_id]), template)
 
@@ -76,8 +79,10 @@ class LocalAssistant:
         return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
 
 
-def open_assistant(source: Input, device: str = "cpu", slots: int = SLOTS) -> Assistant:
+def open_assistant(
+    source: Input, device: str = "cpu", slots: int = SLOTS, precision: str = "float32"
+) -> Assistant:
     """The assistant behind a role: a checkpoint, any model reference, or a remote server."""
     if is_remote(source.ref):
         return RemoteAssistant(source.ref)
-    return LocalAssistant.open(checkpoint_folder(source), device, slots)
+    return LocalAssistant.open(checkpoint_folder(source), device, slots, precision)

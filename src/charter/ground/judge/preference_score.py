@@ -73,24 +73,32 @@ def forward_scores(model: Transformer, head: ScoreHead, items: Sequence[Item], d
 
 
 class PreferenceModel:
-    """A preference checkpoint that scores replies in batches."""
+    """A preference checkpoint that scores replies in batches, in `precision`."""
 
-    def __init__(self, model: Transformer, head: ScoreHead, template: Template, device: str = "cpu") -> None:
-        self.model, self.head, self.template, self.device = model, head, template, device
+    def __init__(
+        self,
+        model: Transformer,
+        head: ScoreHead,
+        template: Template,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        self.model, self.head, self.template = model, head, template
+        self.device, self.precision = device, precision
         self.context = model.shape.max_positions
 
     @classmethod
-    def open(cls, folder: Path, device: str = "cpu") -> PreferenceModel:
+    def open(cls, folder: Path, device: str = "cpu", precision: str = "float32") -> PreferenceModel:
         """Load a one-label classifier folder (ours, or a stock one of a supported family)."""
         model, head, tokenizer = load_preference(folder, device)
-        return cls(model, head, Template(tokenizer, tokenizer.template), device)
+        return cls(model, head, Template(tokenizer, tokenizer.template), device, precision)
 
     def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
-        """Score of each reply behind its messages; the same alone or in a batch within 1e-4."""
+        """Score of each reply behind its messages; in float32 the same alone or in a batch within 1e-4."""
         encoded = [encode_item(self.template, m, replies, self.context) for m, replies in items]
         order = sorted(range(len(encoded)), key=lambda i: encoded[i].tokens)
         found: list[list[float]] = [[] for _ in encoded]
-        with torch.no_grad(), autocast(self.device, "float32"):
+        with torch.no_grad(), autocast(self.device, self.precision):
             for group in microbatches([encoded[i].tokens for i in order], ROW_TOKENS):
                 members = [order[i] for i in group]
                 scores_R = forward_scores(self.model, self.head, [encoded[i] for i in members], self.device)

@@ -16,15 +16,20 @@ _SAMPLES = 64
 
 
 class PackedWeights:
-    """The packed copies of all projections (kept in `Projection.packed`) and of the head (`head`)."""
+    """The packed copies of all projections (kept in `Projection.packed`), in `dtype`, and of the head (`head`).
 
-    def __init__(self, projections: Sequence[Projection], head_VD: Tensor) -> None:
+    The head stays float32: rounded logits would be another distribution to sample from.
+    """
+
+    def __init__(
+        self, projections: Sequence[Projection], head_VD: Tensor, dtype: torch.dtype = torch.float32
+    ) -> None:
         self._projections = projections
         self._watched = [_Watch([head_VD]), _Watch(_weights(projections))]
         self._adapters = self._adapter_state()
         self.head = pack(head_VD)
         for projection in projections:
-            projection.packed = pack(projection.effective())
+            projection.packed = pack(projection.effective(), dtype)
 
     def fresh(self, head_VD: Tensor) -> bool:
         """Whether every weight is what was packed and the same adapters are on."""

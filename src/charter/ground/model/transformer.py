@@ -19,7 +19,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.model.attention import attend, attend_behind, attend_one
 from charter.ground.model.cache import Cache, Step
 from charter.ground.model.layout import Layout
-from charter.ground.model.linear import Projection, linear, product
+from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.packing import PackedWeights
 from charter.ground.model.rope import frequencies, rotate, tables
 from charter.ground.model.shape import Shape
@@ -107,7 +107,8 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """The decoder with its embedding and head; weights are uninitialised until they are loaded.
 
-    `recompute`: keep only the input of each block for backward (gradient checkpointing).
+    `recompute`: keep only the input of each block for backward (gradient checkpointing). `precision`: in which type
+    the packed weights of inference are (see `fuse`); set it before the first use.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape = shape
         self.recompute = False
+        self.precision = "float32"
         with torch.device("meta"):
             self.embed = nn.Parameter(torch.empty(shape.vocab_size, shape.hidden_size))
             self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
@@ -154,7 +156,7 @@ class Transformer(nn.Module):
             and not torch.is_grad_enabled()
             and packed.head_fresh(weight)
         ):
-            return product(hidden_ND, packed.head)
+            return packed_product(hidden_ND, packed.head)
         return linear(hidden_ND, weight)
 
     def hidden(self, ids_T: Tensor, layout: Layout) -> Tensor:
@@ -243,7 +245,8 @@ class Transformer(nn.Module):
             self.unfuse()
         elif self._packed is None or not self._packed.fresh(self.head_weight()):
             self.unfuse()
-            self._packed = PackedWeights(self.projections(), self.head_weight())
+            dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+            self._packed = PackedWeights(self.projections(), self.head_weight(), dtype)
 
     def unfuse(self) -> None:
         """Drop the packed weights."""

@@ -14,7 +14,7 @@ _BFLOAT16 = 1.5
 class Sizes:
     """What is known of the inputs before a run: rows of each input of a role, in the recipe's order (of steps that
     haven't run: as many as they are expected to make; absent when one is unknown), parameters of the model in each
-    role, processor threads, the device, and the precision of learning."""
+    role, processor threads, the device, and the precision."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -32,11 +32,8 @@ class Sizes:
 
         A small model gains less than its size says, as each operation has a cost of its own.
         """
-        return min(_MOST, _MEASURED / parameters) * max(1, self.threads) / 2
-
-    def learning_speed(self, parameters: int) -> float:
-        """The same for learning, which gains from bfloat16; a CPU samples and grades in float32 in any case."""
-        return self.speed(parameters) * (_BFLOAT16 if self.precision == "bfloat16" else 1.0)
+        gain = _BFLOAT16 if self.precision == "bfloat16" else 1.0
+        return min(_MOST, _MEASURED / parameters) * max(1, self.threads) / 2 * gain
 
 
 @dataclass(frozen=True)
