@@ -1,6 +1,7 @@
 """Every command: what it prints, what it writes, and one line with exit code 1 for each thing wrong."""
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ import pytest
 from charter.building import ROOMS
 from charter.cli import check, pipeline
 from charter.cli.bars import PlainBar, PlainProgress, RichProgress, clock, spell
+from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import shipped_folder
+from charter.runner.pace import LEFT_IN_RUN
 
 Charter = Callable[..., tuple[int, str, str]]
 
@@ -205,7 +208,7 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     words = ("--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--device", "cpu")
     assert charter("chat", "runs/small/taught", *words)[0] == 0
     source, *rest = calls[0]
-    assert (source.name, rest) == ("taught", ["cpu", "Be brief.", 0.0, 9])
+    assert (source.name, rest) == ("taught", [choose_execution("cpu"), "Be brief.", 0.0, 9])
     refused(charter("chat", "runs/small/made"), "is dialogues; chat needs a policy checkpoint")
     refused(charter("chat", "runs/small"), "is a whole run; name one of its artifacts: made, report, taught")
 
@@ -229,6 +232,22 @@ def test_bars_speak_on_terminals_and_in_pipes(capsys: pytest.CaptureFixture[str]
             outer.advance()
             rich.note("a note")
         assert rich._display is None
+
+
+@pytest.mark.parametrize(("width", "rate"), [(80, False), (120, True)])
+def test_a_narrow_terminal_cuts_the_values_and_nothing_else(width: int, rate: bool) -> None:
+    from rich.console import Console
+
+    screen = io.StringIO()
+    rich = RichProgress(Console(file=screen, force_terminal=True, width=width, color_system=None))
+    with rich.bar("rl: critique and revision", 183) as bar:
+        bar.advance(133, loss=5.605, rate=7460.1, **{LEFT_IN_RUN: "12 minutes"})
+        assert rich._display is not None
+        rich._display.refresh()
+        row = screen.getvalue().split("\r")[-1]
+    assert "133/183 0:00 run: 12 minutes left" in row and ("7460 tokens/s" in row) is rate
+    ended = screen.getvalue().split("\r")[-1]
+    assert "133/183 0:00" in ended and "run" not in ended, "of a bar that ended the time alone is kept"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -6,17 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from charter.ground.artifact import progress as protocol
+from charter.runner.pace import LEFT_IN_RUN
 
 EVERY_SECONDS = 15.0
 _UNITS = {"rate": " tokens/s"}
@@ -35,6 +30,27 @@ def spell(shown: dict[str, object]) -> str:
     )
 
 
+class _Clock(ProgressColumn):
+    """Time spent, and left while there is something to do."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        spent = clock(task.elapsed or 0.0)
+        left = None if task.finished or task.stop_time is not None else task.time_remaining
+        return Text(spent if left is None else f"{spent}, {clock(left)} left", style="cyan")
+
+
+class _Values(ProgressColumn):
+    """The values shown beside a bar: what a narrow terminal has no room for is cut here and nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=False))
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["shown"]), style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class RichBar:
     """One row of the live display."""
 
@@ -43,9 +59,11 @@ class RichBar:
         self._task = task
 
     def advance(self, n: int = 1, **shown: object) -> None:
-        """Adds n; the values stand at the end of the row."""
+        """Adds n; the values stand at the end of the row, the time left in the run first."""
         if shown:
-            self._display.update(self._task, advance=n, shown=spell(shown))
+            run = shown.pop(LEFT_IN_RUN, None)
+            words = f"run: {run} left  " if run else ""
+            self._display.update(self._task, advance=n, shown=words + spell(shown))
         else:
             self._display.update(self._task, advance=n)
 
@@ -59,7 +77,7 @@ class RichProgress:
         self._open = 0
 
     def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[protocol.Bar]:
-        """Description, bar, done of total, elapsed, remaining, and the last shown values."""
+        """Description, bar, done of total, time spent and left, and while it is open the last shown values."""
         return self._bar(description, total, done)
 
     @contextmanager
@@ -67,12 +85,10 @@ class RichProgress:
         if self._display is None:
             self._display = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=12),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[shown]}"),
+                _Clock(),
+                _Values(),
                 console=self._console,
             )
             self._display.start()
@@ -82,6 +98,7 @@ class RichProgress:
             yield RichBar(display, task)
         finally:
             display.stop_task(task)
+            display.update(task, shown="")
             self._open -= 1
             if self._open == 0:
                 display.stop()

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from charter.ground.artifact.progress import Bar, Progress
 
+LEFT_IN_RUN = "left in the run"
+
 
 class Pace:
     """The minutes that are left: what `charter plan` estimates for the steps that aren't finished, scaled by how the
@@ -81,5 +83,5 @@ class _StepBar:
     def advance(self, n: int = 1, **shown: object) -> None:
         """Adds n; the time left comes after the other values."""
         left = self._pace.left()
-        run = {} if left is None else {"left in the run": spell_minutes(left)}
+        run = {} if left is None else {LEFT_IN_RUN: spell_minutes(left)}
         self._bar.advance(n, **shown, **run)
