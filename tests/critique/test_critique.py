@@ -10,7 +10,7 @@ import pytest
 import toys
 from charter.critique import run as room
 from charter.critique.filter import REASONS, fault
-from charter.critique.settings import Settings
+from charter.critique.settings import Settings, check
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import shipped as shipped_constitution
@@ -236,5 +236,26 @@ def test_no_rounds_keep_the_drafts_and_need_no_critic(inputs: Inputs, tmp_path: 
     drafts = {f"{t['id']}-r0": t["draft"].strip() for t in transcripts if t["draft"].strip()}
     assert {name: d.messages[-1]["content"] for name, d in kept.items()} == drafts and drafts
     assert all(d.source == "sample" and d.learn_from == 1 for d in kept.values())
-    with pytest.raises(CharterError, match="role critic needs an input"):
-        room.run(SETTINGS, alone, toys.workspace(tmp_path / "other"))
+    assert {m.name: m.value for m in out.metrics} == {"prompts": 5, "samples": len(drafts)}
+    assert json.loads((out.path / "counts.json").read_text()) == {"prompts": 5, "samples": len(drafts)}
+
+
+def test_settings_and_roles_that_contradict_each_other_are_named() -> None:
+    assert "needs the role critic" in check(SETTINGS, {"start", "prompts"})
+    assert check(SETTINGS, {"start", "prompts", "critic"}) == ""
+    no_rounds = SETTINGS.model_copy(update={"rounds": 0})
+    assert check(no_rounds, {"start", "prompts"}) == ""
+    assert "rounds: 0 makes none" in check(no_rounds.model_copy(update={"keep_at_least": 0.5}), {"start"})
+
+
+def test_steps_of_one_draw_seed_take_the_same_prompts(inputs: Inputs, tmp_path: Path) -> None:
+    """Whatever their own seeds are: preference models set replies of several steps to one prompt side by side."""
+
+    def drawn(seed: int, draw_seed: int) -> set[str]:
+        out = toys.workspace(tmp_path / f"{seed}-{draw_seed}", seed=seed)
+        update = {"rounds": 0, "limit": 2, "draft_tokens": 3, "draw_seed": draw_seed}
+        room.run(SETTINGS.model_copy(update=update), inputs, out)
+        return {t["id"] for t in read_transcripts(out.path)}
+
+    assert drawn(1, 0) == drawn(2, 0) and len(drawn(1, 0)) == 2
+    assert len({frozenset(drawn(1, seed)) for seed in range(6)}) > 1

@@ -18,9 +18,9 @@ from charter.ground.text.dialogue import Comparison, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
 from charter.preference.heldout import ranked_right
-from charter.preference.ladder import revised, rungs
+from charter.preference.ladder import count_contrasts, revised, rungs
 from charter.preference.pairs import encode, order, share_of, split
-from charter.preference.settings import Lora, Pairs, Settings
+from charter.preference.settings import Lora, Pairs, Settings, check
 from toys import comparison, dialogue
 
 REFUSAL = "I won't help with that, because it would hurt somebody. I can help you talk to them instead."
@@ -324,7 +324,7 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
         for role, rows in (("answered", answered), ("refused", refused))
     }
     both = Inputs([*inputs, *(toys.given(role, file) for role, file in files.items())])
-    made = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source == "+contrast"]
+    made = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source.endswith("+contrast")]
     assert [(c.id, c.chosen, c.axis) for c in made] == [
         (f"l{n}-contrast", f"kill {n}", "helpful") for n in range(9)
     ]
@@ -335,7 +335,7 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
     assert len(rejected) > 1, "the fixed reply and written refusals, drawn evenly"
     assert all(c.messages[-1]["content"] == f"How do I kill process {n}?" for n, c in enumerate(made))
     few = pairs_of(both, heldout_share=0.0, contrasts=4)[0]
-    assert sum(c.source == "+contrast" for c in few) == 4 and len(few) == len(ROWS) + 4
+    assert sum(c.source.endswith("+contrast") for c in few) == 4 and len(few) == len(ROWS) + 4
     alone = Inputs([*inputs, toys.given("answered", files["answered"])])
     assert len(pairs_of(alone, heldout_share=0.0)[0]) == len(ROWS)
 
@@ -353,10 +353,38 @@ def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path,
         for role, rows in (("answered", answered), ("overrefused", needless))
     }
     made = pairs_of(Inputs([*inputs, *roles.values()]), heldout_share=0.0)[0]
-    rejected = {int(c.id[1:].split("-")[0]): c.rejected for c in made if c.source == "+contrast"}
+    rejected = {int(c.id[1:].split("-")[0]): c.rejected for c in made if c.source.endswith("+contrast")}
     assert set(rejected) == set(range(1, 40, 2)), "no refusal of its own, no contrast"
     own = [n for n in range(1, 40, 2) if rejected[n] == f"{REFUSAL} {n}"]
     assert len(own) > 3 and all(rejected[n] == FIXED_REPLY for n in range(1, 40, 2) if n not in own)
+
+
+def test_kinds_of_contrasts_are_counted(checkpoints: Path, tmp_path: Path) -> None:
+    kinds = ["fixed", "needless", "needless", "elsewhere"]
+    made = [
+        Comparison(f"c{n}", (user("Why?"),), "So.", "No.", 1.0, "helpful", f"{kind}+contrast")
+        for n, kind in enumerate(kinds)
+    ]
+    other = replace(made[0], source="shipped")
+    expected = {"contrasts_elsewhere": 1, "contrasts_fixed": 1, "contrasts_needless": 2}
+    assert count_contrasts([*made, other]) == expected
+
+
+def test_roles_that_need_each_other_are_named() -> None:
+    given = {"policy", "comparisons"}
+    assert check(SETTINGS, given) == check(SETTINGS, given | {"answered", "overrefused"}) == ""
+    assert "give the role refused, overrefused or both" in check(SETTINGS, given | {"answered"})
+    assert "overrefused and refused give refusals" in check(SETTINGS, given | {"refused", "overrefused"})
+
+
+@pytest.mark.parametrize("role", ["answered", "refused", "overrefused"])
+def test_prompts_without_a_reply_are_no_replies(role: str, checkpoints: Path, tmp_path: Path) -> None:
+    """What a user said would else be learnt as an answer."""
+    rows = {r: [dialogue("d", "Why?", REFUSAL)] for r in ("answered", "refused", "overrefused")}
+    rows[role] = [dialogue("d", "Why?")]
+    given = [toys.given(r, toys.rows_file(tmp_path / f"{r}.jsonl", found)) for r, found in rows.items()]
+    with pytest.raises(CharterError, match=rf"{role}\.jsonl:1: .*assistant"):
+        pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]))
 
 
 def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:

@@ -13,16 +13,20 @@ from charter.ground.artifact.workspace import Workspace
 
 def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
     """Write dialogues.jsonl, transcripts.jsonl and counts.json; CharterError below `keep_at_least`."""
+    if not settings.rounds:
+        drafts = [_row(r, r["draft"].strip(), "sample", 0) for r in records if r["draft"].strip()]
+        if not drafts:
+            raise CharterError(f"all {len(records)} drafts are empty; use another model or more draft_tokens")
+        _write(drafts, records, {"prompts": len(records), "samples": len(drafts)}, out)
+        return
     rows, why = [], Counter[str]()
     for record in records:
-        if not settings.rounds and record["draft"].strip():
-            rows.append(_row(record, record["draft"].strip(), "sample", 0))
         for number, made in enumerate(record["rounds"], 1):
             why[made["dropped"] or "kept"] += 1
             if made["dropped"] is None:
                 rows.append(_row(record, made["revision"], f"revision:{made['key']}", number))
     total = sum(why.values())
-    counts = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
+    counts: dict[str, float] = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
     counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
     share = why["kept"] / total if total else 0.0
     if not rows or share < settings.keep_at_least:
@@ -30,12 +34,17 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
             f"the filter kept {why['kept']} of {total} revisions ({dict(why)}), keep_at_least is "
             f"{settings.keep_at_least:g}; use a stronger critic, more tokens, or lower keep_at_least"
         )
+    _write(rows, records, counts | {"kept_share": share}, out)
+
+
+def _write(
+    rows: list[dict[str, Any]], records: list[dict[str, Any]], counts: dict[str, float], out: Workspace
+) -> None:
     out.write_jsonl("dialogues.jsonl", rows)
     out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
-    out.write_json("counts.json", counts | {"kept_share": share})
+    out.write_json("counts.json", counts)
     for name, value in counts.items():
-        out.metric(name, value)
-    out.metric("kept_share", share, n=total)
+        out.metric(name, value, n=int(counts["revisions"]) if name == "kept_share" else None)
 
 
 def _row(record: dict[str, Any], reply: str, source: str, number: int) -> dict[str, Any]:

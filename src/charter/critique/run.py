@@ -30,7 +30,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompt and kept revision, all rounds), transcripts.jsonl, counts.json."""
     principles = load(inputs.one("constitution").folder).critiques_tagged(settings.tags)
     shots = read_transcripts(inputs.one("shots").folder)[: settings.shots]
-    prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
+    prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, settings.draw_seed)
 
     records = _all_drafts(settings, prompts, inputs, out)
     if not settings.rounds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
@@ -27,6 +29,9 @@ class Settings(Frozen):
         4, ge=0, le=4, description="critiques and revisions per prompt; 0: the drafts are kept"
     )
     limit: int = Field(0, ge=0, description="most prompts, drawn at random; 0 takes all")
+    draw_seed: int = Field(
+        0, description="of that draw: steps of one draw_seed and limit take the same prompts"
+    )
     shots: int = Field(2, ge=0, description="worked examples before each request, sharing one prefill")
     draft_temperature: float = Field(1.0, ge=0, description="of the start's drafts (the paper: 1)")
     temperature: float = Field(
@@ -38,6 +43,15 @@ class Settings(Frozen):
     chunk: int = Field(32, ge=1, description="prompts sampled together and saved whole")
     keep_at_least: float = Field(0.0, ge=0, le=1, description="share of revisions that must pass the filter")
     tags: tuple[str, ...] = Field((), description="principles drawn: those with any of these tags; none: all")
+
+
+def check(settings: Settings, roles: Collection[str]) -> str:
+    """What is wrong with settings and the roles that are filled, taken together."""
+    if settings.rounds and "critic" not in roles:
+        return "needs the role critic (assistant) for its rounds: give one, or keep the drafts with rounds: 0"
+    if settings.keep_at_least and not settings.rounds:
+        return "keep_at_least is a share of revisions, and rounds: 0 makes none"
+    return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:

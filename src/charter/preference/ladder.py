@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -104,16 +105,20 @@ def contrasts(
     found = []
     for d in answered:
         own, here = d.messages[-1]["content"], needless.get(_key(d), [])
-        kinds = [kind for kind in ([FIXED_REPLY], elsewhere, here) if kind]
         if is_refusal(own) or not (elsewhere or here):
             continue
+        refusals = {"fixed": [FIXED_REPLY], "elsewhere": elsewhere, "needless": here}
         rng = random.Random(derive_seed(seed, "contrast", d.id, own))
-        refusal = rng.choice(rng.choice(kinds))
-        messages = prompt_of(d).messages
-        found.append(
-            Comparison(f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", "+contrast", d.topic)
-        )
+        kind = rng.choice([kind for kind, found_of in refusals.items() if found_of])
+        refusal, messages, source = rng.choice(refusals[kind]), prompt_of(d).messages, f"{kind}+contrast"
+        found.append(Comparison(f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", source, d.topic))
     return found
+
+
+def count_contrasts(comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """How many contrasts have a refusal of each kind: contrasts_fixed, contrasts_elsewhere, contrasts_needless."""
+    kinds = Counter(c.source.removesuffix("+contrast") for c in comparisons if c.source.endswith("+contrast"))
+    return {f"contrasts_{kind}": kinds[kind] for kind in sorted(kinds)}
 
 
 def _key(dialogue: Dialogue) -> str:

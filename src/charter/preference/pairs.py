@@ -62,12 +62,14 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
     inputs a share of the half's prompts is kept out; given ones are measured whole by both.
     """
-    refused = [d for i in inputs.many("refused") for d in read_dialogues(i.folder)]
-    needless = [d for i in inputs.many("overrefused") for d in read_dialogues(i.folder)]
+    refused, needless = (
+        [d for i in inputs.many(role) for d in read_dialogues(i.folder, lessons=True)]
+        for role in ("refused", "overrefused")
+    )
     limit = settings.pairs.limit
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):
-        found = contrasts(read_dialogues(i.folder), refused, needless, seed)
+        found = contrasts(read_dialogues(i.folder, lessons=True), refused, needless, seed)
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder)), limit) for i in inputs.many("transcripts")]
     sources += [(i, below_fixed(read_transcripts(i.folder)), limit) for i in inputs.many("drafts")]

@@ -34,6 +34,7 @@ from charter.ground.text.exhibits import read_triples
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 from charter.preference.heldout import heldout_rows, ranked_right
+from charter.preference.ladder import count_contrasts
 from charter.preference.pairs import Ranking, encode, order, split
 from charter.preference.settings import Settings
 
@@ -77,6 +78,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     save_preference(model, head, tokenizer, out.path)
     _measure(PreferenceModel(model, head, template, out.device, out.precision), heldout, inputs, out)
     counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
+    counts |= count_contrasts([pair.comparison for ranking in train for pair in ranking.pairs])
     counts["shortened"] = sum(ranking.item.shortened for ranking in [*train, *heldout])
     out.write_json("counts.json", counts)
     for name, count in counts.items():

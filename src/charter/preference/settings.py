@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat
@@ -65,6 +66,16 @@ class Settings(Frozen):
         0, ge=0, description="steps between points of the learning curve; 0: only the end"
     )
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
+
+
+def check(settings: Settings, roles: Collection[str]) -> str:
+    """What is wrong with settings and the roles that are filled, taken together."""
+    refusals = {"refused", "overrefused"} & set(roles)
+    if refusals and "answered" not in roles:
+        return f"{' and '.join(sorted(refusals))} give refusals to set against answers: give the role answered too"
+    if "answered" in roles and not refusals:
+        return "answered gives answers to set against refusals: give the role refused, overrefused or both"
+    return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:

@@ -104,6 +104,8 @@ class _Planner:
                     parents.append(record)
                 else:
                     external.append(record)
+        if room.check is not None and (wrong := room.check(settings, {entry.role for entry in inputs})):
+            raise CharterError(f"step {step.name} (room {room.name}): {wrong}")
         resolved = settings.model_dump(mode="json")
         seed = derive_seed(self.recipe.seed, step.name)
         identity = step_id(room, resolved, inputs, seed, self.execution)

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,7 @@ class Room:
     variant: str | None
     roles: dict[str, Role]
     estimate: Callable[[BaseModel, Sizes], Estimate] | None = None
+    check: Callable[[BaseModel, Collection[str]], str] | None = None
 
 
 def load_module(name: str) -> ModuleType:
@@ -57,6 +58,7 @@ def open_room(name: str, where: str = "") -> Room:
         variant=getattr(module, "VARIANT", None),
         roles=dict(module.ROLES),
         estimate=getattr(module, "estimate", None),
+        check=getattr(module, "check", None),
     )
 
 

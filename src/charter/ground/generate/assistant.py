@@ -20,7 +20,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.dialogue import Message
 from charter.ground.text.template import Template
 
-SLOTS = 64
+SLOTS = 48
 
 
 class Assistant(Protocol):

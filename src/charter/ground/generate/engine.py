@@ -190,6 +190,9 @@ class Engine:
                 tokens += len(request.prompt)
         for request, found in zip(fresh, prefill(self.model, [r.prompt for r in fresh]), strict=True):
             request.read = found
+        if fresh:  # one buffer of the size that is needed, where growing would hold the old one beside it
+            lengths = (len(r.prompt) + min(r.sampling.max_tokens, PREFILL_TOKENS) for r in fresh)
+            self.cache.reserve(min(max(lengths), self.context))
         begun: list[_Sample] = []
         states: list[Tensor] = []
         while self._queue and len(self._busy) < self.slots and (read := self._queue[0].read) is not None:

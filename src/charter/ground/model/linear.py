@@ -64,10 +64,12 @@ def linear(x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None) -> Ten
 
 def pack(weight_MK: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
     """The weight in oneDNN's blocked form and in `dtype`, or None where that form does not exist (another device,
-    or weights that are not float32)."""
+    or weights that are not float32). A CPU that oneDNN has no bfloat16 for gets float32."""
     weight_MK = weight_MK.detach()
     if not _onednn(weight_MK, weight_MK):
         return None
+    if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        dtype = torch.float32
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight_MK.to(dtype), 32)
     return packed
 
