@@ -90,6 +90,22 @@ def test_page_is_accessible(page: str, outline: Outline) -> None:
     assert 'name="viewport"' in page and "prefers-color-scheme:dark" in page and "@media print" in page
 
 
+def test_rows_of_a_table_have_as_many_cells_as_its_head(finished: Path, page: str) -> None:
+    """Else numbers stand under another's name."""
+    tables = [t for t in re.findall(r"<table.*?</table>", page, re.DOTALL) if "<thead>" in t]
+    assert len(tables) > 3
+    for table in tables:
+        assert "colspan" not in table
+        widths = {len(re.findall(r"<t[hd]\b", row)) for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)}
+        assert len(widths) == 1, table[:300]
+    text = (finished / "card" / "card.md").read_text("utf-8")
+    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(found) > 3 and "Pairs built by the room" in text
+    for table in found:
+        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
+        assert len(widths) == 1 and len(table.splitlines()) > 2, table[:300]
+
+
 def test_names_are_escaped(page: str) -> None:
     assert "A &amp; B &lt;c&gt;" in page and "<c>" not in page
 

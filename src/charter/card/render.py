@@ -18,7 +18,7 @@ from markupsafe import Markup
 from charter.card import facts, samples, sections
 from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
-from charter.card.number import Ledger
+from charter.card.number import Ledger, label
 from charter.card.plots import Figure, figures
 from charter.card.settings import Settings
 from charter.card.tree import draw
@@ -100,6 +100,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "figures": drawn,
         "svgs": {f.key: Markup(f.svg) for f in drawn},
         "graders": judged,
+        "grader_columns": [(label(name), note) for name, note in sections.GRADER_COLUMNS.items()],
         "labeller": sections.labeller(run),
         "detectors": sections.detectors(run),
         "details": facts.details(settings, run),

@@ -122,14 +122,15 @@ class Grader:
 
 
 OF_GRADERS = frozenset({PAIRS, LABELS, "fitness.jsonl"})
-GRADER_COLUMNS = (
-    "fixed_above_harmful",
-    "good_above_fixed",
-    "pair_accuracy",
-    "pair_accuracy_built",
-    "hhh_preference",
-    "pair_longer_preferred",
-)
+# Numbers of a grader, and what is said below their labels.
+GRADER_COLUMNS = {
+    "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
+    "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
+    "pair_accuracy": "held-out pairs",
+    "pair_accuracy_built": "held-out",
+    "hhh_preference": "of the HHH choices",
+    "pair_longer_preferred": "length bias",
+}
 
 
 def unfit(stage: Artifact, name: str) -> bool:
