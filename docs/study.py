@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fill import Card, number_of, read_card, worded
 
-from charter.card.changes import GRADED
+from charter.card.changes import GRADED, REWARDED
 from charter.card.number import Number, figure, label
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -58,8 +58,9 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
 
 
 def counted(cards: Sequence[Card], name: str) -> list[Card]:
-    """The cards whose number of that name means something: a graded one wants a fit grader."""
-    return [c for c in cards if name not in GRADED or c["grader"]["fit"]]
+    """The cards whose number of that name means something: a graded one wants a model that passed the gate."""
+    role = "grader" if name in GRADED else "reward" if name in REWARDED else ""
+    return [c for c in cards if not role or c[role]["fit"]]
 
 
 def stage_table(cards: Sequence[Card]) -> str:
@@ -115,11 +116,12 @@ def pooled(changes: Sequence[Number]) -> str:
 
 
 def kept_of(run: Path) -> Card:
-    """What the page needs of a finished run: stages, numbers, the grader's verdict, and where it was made."""
+    """What the page needs of a finished run: stages, numbers, both graders' verdicts, and where it was made."""
     folder, card = read_card(run)
     made = [read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))]
     manifest = read_manifest(folder)
     where = manifest.environment
+    report = json.loads((run / card["stages"][-1]["step"] / "report.json").read_text("utf-8"))
     names = {f"/{name}" for name in METRICS}
     return {
         "seed": json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"],
@@ -128,7 +130,7 @@ def kept_of(run: Path) -> Card:
         "changed": manifest.source.dirty,
         "minutes": sum(m.timing.seconds for m in made) / 60,
         "machine": f"{where.device}, {where.threads} threads, {where.precision}, torch {where.torch}",
-        "grader": {key: card["grader"][key] for key in ("fit", "why")},
+        **{role: {key: report[role][key] for key in ("fit", "why")} for role in ("grader", "reward")},
         "stages": card["stages"],
         "numbers": [n for n in card["numbers"] if any(n["key"].endswith(name) for name in names)],
     }
@@ -138,8 +140,11 @@ def origin(kept: Sequence[Card]) -> str:
     """One line a run: seed, card, minutes, machine, code, grader."""
     return "\n".join(
         f"- Seed {k['seed']}, card `{k['card'][:12]}`: {k['minutes']:.0f} minutes on {k['machine']}; code "
-        f"`{(k['commit'] or 'installed')[:12]}`{' with changes' if k['changed'] else ''}. The grader is "
-        f"{'fit' if k['grader']['fit'] else 'unfit'}: {k['grader']['why']}."
+        f"`{(k['commit'] or 'installed')[:12]}`{' with changes' if k['changed'] else ''}. "
+        + " ".join(
+            f"The {words} is {'fit' if k[role]['fit'] else 'unfit'}: {k[role]['why']}."
+            for role, words in (("grader", "grader"), ("reward", "reward model"))
+        )
         for k in kept
     )
 

@@ -16,6 +16,7 @@ import pytest
 from charter.building import ROOMS
 from charter.cli import check, pipeline
 from charter.cli.bars import PlainBar, PlainProgress, RichProgress, clock, spell
+from charter.ground.settings import execution
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import shipped_folder
 from charter.runner.pace import LEFT_IN_RUN
@@ -52,6 +53,22 @@ def test_help_names_every_command_and_leaves_torch_unloaded(charter: Charter) ->
     check_torch = "import sys, charter.cli.main as m; m.execute(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check_torch], capture_output=True, env=with_source())
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("fake_rooms")
+def test_a_run_goes_on_in_the_precision_that_it_was_begun_in(
+    charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder that comes from a machine which chose otherwise is not made anew; a flag still decides."""
+    for here, begun in ((True, "float32"), (False, "bfloat16")):
+        monkeypatch.setattr(execution, "multiplies_bfloat16", lambda here=here: here)
+        out = ("--out", begun)
+        assert charter("run", "recipe.yaml", *out, "--precision", begun)[0] == 0
+        assert "every step is reused" in charter("plan", "recipe.yaml", *out)[1]
+        other = {"float32": "bfloat16", "bfloat16": "float32"}[begun]
+        assert "3 of 3 steps to run" in charter("plan", "recipe.yaml", *out, "--precision", other)[1]
+        (tmp_path / begun / "run.json").write_text("{}")
+        assert "3 of 3 steps to run" in charter("plan", "recipe.yaml", *out)[1], "then by this machine's rule"
 
 
 def test_version_and_usage(charter: Charter) -> None:

@@ -267,6 +267,7 @@ def test_the_mean_over_seeds_has_students_interval(monkeypatch: pytest.MonkeyPat
             "stages": [{"stage": "a", "step": "eval_a"}, {"stage": "b", "step": "eval_b"}],
             "seed": seed,
             "grader": {"fit": fit, "why": ""},
+            "reward": {"fit": not fit, "why": ""},
             "numbers": [
                 number | {"key": "eval_a/harm_rate", "value": value},
                 number | {"key": "eval_a..eval_b/harm_rate", "value": -value, "change": True},
@@ -279,6 +280,8 @@ def test_the_mean_over_seeds_has_students_interval(monkeypatch: pytest.MonkeyPat
         .splitlines()[2]
         .startswith("| Harm rate | **60.0 %**, 2 of 3 seeds (50.0 %, 70.0 %, 90.0 %) | - |")
     ), "an unfit grader's number is shown and not counted"
+    counted = [[c["seed"] for c in study.counted(cards, name)] for name in ("harm_rate_reward", "hhh_policy")]
+    assert counted == [[3], [1, 2, 3]], "the reward model's numbers hang on its own verdict, others on none"
     changes = study.change_table(cards).splitlines()
     assert changes[0] == "| | seed 1 | seed 2 | seed 3 | over seeds |"
     assert "−60.0 points" in changes[2] and changes[2].endswith("(2 of 3 seeds) |")

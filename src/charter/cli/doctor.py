@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.execution import multiplies_bfloat16
+from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import data_folder
 from charter.runner.identity import physical_cores, thread_count, version_of
 
@@ -73,13 +73,11 @@ def _threads() -> Check:
 
 
 def _precision() -> Check:
-    if multiplies_bfloat16():
-        return (
-            "numbers",
-            True,
-            "bfloat16, which this CPU multiplies fast; --precision float32 is exact",
-        )
-    return "numbers", True, "float32: this CPU has no instructions for bfloat16"
+    chosen = choose_execution()
+    if chosen.precision == "float32":
+        return "numbers", True, "float32: this CPU has no instructions for bfloat16"
+    where = "CPU" if chosen.device == "cpu" else "GPU"
+    return "numbers", True, f"bfloat16, which this {where} multiplies fast; --precision float32 is exact"
 
 
 def _memory() -> Check:

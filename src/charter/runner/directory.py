@@ -9,6 +9,7 @@ runs/<recipe>/.lock                   held by the process that writes here
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,6 +185,15 @@ def begun(folder: Path) -> Manifest | None:
         return read_manifest(folder)
     except CharterError:
         return None
+
+
+def begun_precision(run: Path) -> str | None:
+    """The precision that a run directory was last written in, None where none can be read."""
+    try:
+        found = json.loads((run / RUN_FILE).read_text("utf-8"))["execution"]["precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return str(found)
 
 
 def _holds_work(folder: Path) -> bool:

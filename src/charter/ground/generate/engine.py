@@ -3,7 +3,7 @@
 `submit` queues a request, `step` admits what fits and samples one token in every busy slot, `cancel` frees a
 request's slots, `generate` drains a fixed set. The samples of a request share one prefill; prompts that begin alike
 share the computation of what they have in common; a slot that falls free is refilled at the next step. Each sample
-draws from uniform numbers of its own seed, so it depends on no neighbour.
+draws from uniform numbers of its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
 
 Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 """
