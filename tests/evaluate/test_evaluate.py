@@ -317,8 +317,10 @@ steps:
 """
 
 
-@pytest.fixture(scope="module")
-def run(checkpoints: Path, sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def run(
+    request: pytest.FixtureRequest, checkpoints: Path, sets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A run directory with one report, made by the runner from a user's own files and models."""
     place = tmp_path_factory.mktemp("run")
     for name in ("policy", "grader", "reward"):
@@ -326,7 +328,9 @@ def run(checkpoints: Path, sets: Path, tmp_path_factory: pytest.TempPathFactory)
     (place / "sets").symlink_to(sets)
     lines = "\n      ".join(f"{n}: ./sets/{n}.jsonl" for n in SETS)
     (place / "recipe.yaml").write_text(RECIPE.format(sets=lines))
-    plan = make_plan(load_recipe(place / "recipe.yaml", []), place, place / "run", Execution())
+    plan = make_plan(
+        load_recipe(place / "recipe.yaml", []), place, place / "run", Execution("cpu", request.param)
+    )
     execute(plan, SilentProgress())
     return place / "run/eval"
 

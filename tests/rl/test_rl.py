@@ -58,9 +58,11 @@ def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None)
     return out.path
 
 
-def actor_of(settings: Settings, inputs: Inputs, folder: Path) -> tuple[Actor, list[Episode]]:
+def actor_of(
+    settings: Settings, inputs: Inputs, folder: Path, precision: str = "float32"
+) -> tuple[Actor, list[Episode]]:
     """An actor and its first round."""
-    actor = Actor(settings, inputs, toys.workspace(folder))
+    actor = Actor(settings, inputs, toys.workspace(folder, precision=precision))
     prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
     episodes = actor.sample(prompts[: settings.rollout.prompts], 0)
     actor.score(episodes)
@@ -132,8 +134,10 @@ def test_sampling_and_training_agree_or_the_run_is_refused(
 def test_in_bfloat16_the_first_ratio_is_one_although_sampling_rounds_otherwise(
     inputs: Inputs, tmp_path: Path
 ) -> None:
-    actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w")
-    actor.precision = "bfloat16"
+    actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w", "bfloat16")
+    exact = [p for r in all_replies(actor_of(SETTINGS, inputs, tmp_path / "x")[1]) for p in r.log_probs]
+    assert exact != [p for r in all_replies(episodes) for p in r.log_probs], "sampling rounds too"
+    actor.check_ratio_one(episodes)
     targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, SETTINGS, actor)
     sampled = torch.tensor([p for r in all_replies(episodes) for p in r.log_probs])
     assert float((targets.old - sampled).abs().max()) > 1e-3, "rounding shows"
