@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from charter.cli.launch import settings as launch_settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import walk
 from charter.ground.artifact.manifest import digest_tree
@@ -327,3 +328,24 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[0]) > 60  # instants at which it was killed
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="what is measured is glibc's, and Linux tells it"
+)
+def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
+    """Under the launcher's settings the allocator keeps everything below the last block that is in use."""
+    lines = (
+        "import charter.runner.execute as execute",
+        "mib = lambda: int(next(x for x in open('/proc/self/status') if 'VmRSS' in x).split()[1]) / 1024",
+        "blocks = [bytearray(b'x') * 2**20 for _ in range(200)]; del blocks[:-1]",
+        "before = mib(); execute.give_memory_back(); print(before - mib())",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={**os.environ, **launch_settings(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) > 150

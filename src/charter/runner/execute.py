@@ -1,11 +1,13 @@
 """Runs a plan: each step reused, restored, resumed or made, and published whole."""
 
+import ctypes
 import errno
+import gc
 import json
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +131,7 @@ class Runner:
             write_manifest(out.path, finished)
             self.directory.publish(planned.name)
             self.pace.finished(planned.name)
+        give_memory_back()
 
     def _begin(self, planned: PlannedStep, folder: Path) -> Manifest:
         """Writes the started manifest; a resume keeps the time that was spent before."""
@@ -155,6 +158,14 @@ class Runner:
         )
         write_manifest(folder, manifest)
         return manifest
+
+
+def give_memory_back() -> None:
+    """Returns to the system what a step has left free: the allocator keeps it (see `cli/launch.py`), and what one
+    step cut it into may not fit the next, so that a run would grow from step to step."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
