@@ -95,12 +95,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
-    speed = sizes.speed(parameters)
-    sampling, learning = 300 * speed, 210 * speed
+    scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
     sampled = replies * settings.rollout.max_tokens
     learned = (replies * 40 + sampled) * (1 + settings.epochs)
-    seconds = settings.steps * (sampled / sampling + learned / learning)
+    seconds = settings.steps * (sampled / (300 * scale) + learned / (210 * scale))
     copies = 4 if settings.lora else 16
     return Estimate(
         minutes=seconds / 60,
