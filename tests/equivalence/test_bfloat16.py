@@ -11,7 +11,8 @@ from charter.finetune.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.step import autocast
-from charter.ground.model.layout import documents
+from charter.ground.model.attention import attend
+from charter.ground.model.layout import Layout, documents, join, tree
 from charter.ground.model.linear import Projection, pack
 from charter.ground.text.dialogue import user
 
@@ -27,6 +28,37 @@ def test_hidden_states_are_close_and_not_the_same() -> None:
         rounded = model.hidden(ids, documents([40])).detach()
     gap = float((exact - rounded).norm() / exact.norm())
     assert 1e-4 < gap < 0.05
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        documents([70]),
+        documents([40, 40, 40]),
+        documents([1, 33, 90]),
+        tree(60, [5, 9]),
+        join([tree(12, [30, 31]), tree(80, [4, 3, 6])]),
+        documents([600, 20]),
+    ],
+    ids=["one", "equal", "ragged", "few queries", "trees", "too long for plain products"],
+)
+def test_attention_learns_in_bfloat16_what_it_learns_in_float32(layout: Layout) -> None:
+    """Outputs and gradients differ from the fused kernel's in float32 by rounding alone; a key that is seen too much
+    or too little would be a gap many times as large."""
+    draw = torch.Generator().manual_seed(3)
+    qk, v = torch.randn(len(layout), 9, 16, generator=draw), torch.randn(len(layout), 3, 16, generator=draw)
+    upstream = torch.randn(len(layout), 6 * 16, generator=draw)
+    qk, v, upstream = (x.bfloat16().float() for x in (qk, v, upstream))  # rounding inside is what is compared
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        leaves = qk.clone().requires_grad_(), v.clone().requires_grad_()
+        with autocast("cpu", precision):
+            mixed = attend(*leaves, layout)
+        mixed.backward(upstream.to(mixed.dtype))
+        found[precision] = [mixed.detach(), *(leaf.grad for leaf in leaves)]
+    for exact, rounded in zip(found["float32"], found["bfloat16"], strict=True):
+        assert exact is not None and rounded is not None
+        assert 1e-4 < float((exact - rounded).norm() / exact.norm()) < 0.006
 
 
 def test_packed_weights_round_and_the_head_does_not() -> None:

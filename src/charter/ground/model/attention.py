@@ -8,6 +8,7 @@ Two parts of one softmax merge by their log-sum-exps: o = o_1 s + o_2 (1 - s), s
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from charter.ground.model.layout import Layout, Plan
 
 # (q [B, H, Q, d], k and v [B, K, L, d], which keys a query sees or None: causal) -> tensors [B, H, Q, ...]
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
+
+SHORT = 512  # keys; beyond them the softmax that `_Short` keeps would be large
 
 
 def _rows(result: Tensor) -> Tensor:
@@ -102,13 +105,59 @@ def _grouped(qk_THd: Tensor, v_TKd: Tensor, plan: Plan, kernel: Kernel) -> list[
     return [_join(results).index_select(0, plan.order) for results in zip(*parts, strict=True)]
 
 
+class _Short(torch.autograd.Function):
+    """Attention of few tokens in half precision, by plain products that keep the softmax for backward.
+
+    On a CPU torch's fused kernel is as fast forward and takes three to four times as long backward at 100 tokens:
+    it makes scores and softmax once more, in tiles that short text does not fill. The scores are float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_BHQd: Tensor, k_BKLd: Tensor, v_BKLd: Tensor, visible: Tensor | None) -> Tensor:
+        (b, heads, queries, d), (_, key_heads, length, _) = q_BHQd.shape, k_BKLd.shape
+        q = q_BHQd.reshape(
+            b * key_heads, -1, d
+        )  # the heads that share a key head are just more queries of it
+        k, v = (x.reshape(b * key_heads, length, d) for x in (k_BKLd, v_BKLd))
+        if visible is None:
+            visible = torch.ones((queries, length), dtype=torch.bool, device=q.device).tril()
+        with torch.autocast("cpu", enabled=False):
+            scores = torch.bmm(q.float().mul_(d**-0.5), k.float().transpose(1, 2))
+            scores.view(b, heads, queries, length).masked_fill_(~visible, float("-inf"))
+            shares = scores.softmax(-1).to(q.dtype)
+            ctx.save_for_backward(q, k, v, shares)
+            return torch.bmm(shares, v).view(b, heads, queries, d)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, shares = ctx.saved_tensors
+        (b, heads, queries, d), (rows, length, _) = grads[0].shape, k.shape
+        grad = grads[0].reshape(rows, -1, d)
+        towards = torch.bmm(grad, v.transpose(1, 2))
+        scores = torch.ops.aten._softmax_backward_data(towards, shares, -1, shares.dtype).mul_(d**-0.5)
+        keys = (b, rows // b, length, d)
+        return (
+            torch.bmm(scores, k).view(b, heads, queries, d),
+            torch.bmm(scores.transpose(1, 2), q).view(keys),
+            torch.bmm(shares.transpose(1, 2), grad).view(keys),
+            None,
+        )
+
+
 def attend(qk_THd: Tensor, v_TKd: Tensor, layout: Layout) -> Tensor:
     """Causal attention along every path of the layout -> [T, H * d], differentiable.
 
     qk [T, H + K, d]: rotated queries, then rotated keys. v [T, K, d].
     """
+    learning = torch.is_grad_enabled() and (qk_THd.requires_grad or v_TKd.requires_grad)
+    plain = learning and qk_THd.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if plain:
+        half = torch.get_autocast_dtype("cpu")
+        qk_THd, v_TKd = qk_THd.to(half), v_TKd.to(half)
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> tuple[Tensor, ...]:
+        if plain and k.shape[2] <= SHORT:
+            return (_Short.apply(q, k, v, visible),)  # type: ignore[no-untyped-call]
         shared = q.shape[1] != k.shape[1]
         causal = visible is None
         return (F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal, enable_gqa=shared),)
