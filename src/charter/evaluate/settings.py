@@ -53,20 +53,20 @@ class Settings(Frozen):
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 300 sampled tokens/s of a 135M model on two cores, and 700 read tokens/s for grading."""
+    """Time at 300 sampled tokens/s of a 135M model on two cores, and 700 read ones for all that is scored."""
     parameters = sizes.parameters.get("policy", 134_500_000)
     used = {
         key: min(sizes.rows.get(key, 0), limit)
         if (limit := getattr(settings.counts, key))
         else sizes.rows.get(key, 0)
-        for key in ("red_team", "lookalikes", "helpful", "hhh")
+        for key in ("red_team", "lookalikes", "helpful", "hhh", "text")
     }
     replies = used["red_team"] * settings.samples
     replies += (used["lookalikes"] + used["helpful"]) * settings.other_samples
     if not replies:
         return Estimate()
     scale = sizes.speed(parameters)
-    seconds = replies * settings.max_tokens * 0.7 / (300 * scale) + (replies * 70 + used["hhh"] * 350) / (
-        700 * scale
-    )
+    graders = 2 if "reward" in sizes.parameters else 1
+    read = replies * 90 * graders + used["hhh"] * 500 + used["text"] * 400
+    seconds = (replies * settings.max_tokens * 0.7 / 300 + read / 700) / scale
     return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)

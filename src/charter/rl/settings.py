@@ -91,15 +91,16 @@ class Settings(Frozen):
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time of sampling (300 tokens/s at 135M on two cores) and of about five passes over prompts and replies."""
+    """Time of sampling (300 tokens/s at 135M on two cores), of learning, and of four models that read each reply, at a
+    third of what learning takes; one round more measures what came out."""
     parameters = sizes.parameters.get("policy")
     if not parameters:
         return Estimate()
     scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
     sampled = replies * settings.rollout.max_tokens
-    learned = (replies * 40 + sampled) * (1 + settings.epochs)
-    seconds = settings.steps * (sampled / (300 * scale) + learned / (210 * scale))
+    learned = (replies * 40 + sampled) * (settings.epochs + 4 / 3)
+    seconds = (settings.steps + 1) * (sampled / (300 * scale) + learned / (210 * scale))
     copies = 4 if settings.lora else 16
     return Estimate(
         minutes=seconds / 60,
