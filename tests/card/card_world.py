@@ -242,7 +242,13 @@ def preference(run: Path, step: str, rng: random.Random, above: float, below: fl
         )
     write_rows(run / step / "samples" / "heldout_pairs.jsonl", rows)
     write_rows(run / step / "samples" / "fitness.jsonl", triples(rng, above, below))
-    write_rows(run / step / "log.jsonl", [{"step": i, "loss": 0.69 - 0.01 * i} for i in range(20)])
+    log: list[dict[str, float]] = [
+        {"step": i, "loss": 0.69 - 0.01 * i, "pairs": 26 * (i + 1)} for i in range(20)
+    ]
+    if step == "pm_reward":  # the other has no learning curve
+        for i in (4, 9, 14, 19):
+            log[i] |= {"heldout_accuracy": 0.5 + 0.01 * i, "heldout_pairs": 150}
+    write_rows(run / step / "log.jsonl", log)
     (run / step / "counts.json").write_text(json.dumps({"train_pairs": 520, "heldout_pairs": 150}))
     finish(run, step, "preference", "checkpoint", variant="preference",
            parents=(("policy", "taught"), ("comparisons", "labels")),

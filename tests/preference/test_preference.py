@@ -170,6 +170,15 @@ def test_stopped_and_resumed_is_bit_equal_to_unbroken(
     assert any("heldout_accuracy" in row for row in read_log(whole))
 
 
+def test_the_learning_curve_has_the_same_pairs_at_each_point(inputs: Inputs, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"evaluate_every": 1, "evaluate_pairs": 1})
+    few = [row["heldout_pairs"] for row in read_log(made(settings, inputs, tmp_path / "few"))]
+    everything = settings.model_copy(update={"evaluate_pairs": 0})
+    whole = [row["heldout_pairs"] for row in read_log(made(everything, inputs, tmp_path / "all"))]
+    assert len(set(few)) == len(set(whole)) == 1
+    assert 1 <= few[0] < whole[0]
+
+
 def c(axis: str, chosen: str, rejected: str, p: float = 1.0) -> Comparison:
     return Comparison("x", (user("How do I steal a bike?"),), chosen, rejected, p, axis, "authored")
 

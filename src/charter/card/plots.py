@@ -208,11 +208,12 @@ def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
 
 
 def preference(model: Artifact) -> Figure | None:
-    """Calibration of a preference model on held-out pairs, and its accuracy by axis."""
+    """Calibration of a preference model on held-out pairs, its accuracy by axis, and its learning curve."""
     rows = model.rows("samples/heldout_pairs.jsonl")
     if not rows:
         return None
-    figure, (left, right) = canvas(9.6, 2.7, 1, 2)
+    learnt = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
+    figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(learnt) > 1 else 2)
     reliability(left, "Calibration", bins(rows))
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
     kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
@@ -224,12 +225,18 @@ def preference(model: Artifact) -> Figure | None:
         title="Pairs ranked as labelled, by axis",
     )
     right.axvline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+    for place in further:
+        line = Line("", [x for x, _ in learnt], [y for _, y in learnt], SERIES[0])
+        curves(place, "Learning curve", [line], "pairs learnt from", True)
+        place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
         f"{model.step}: left, how often the preferred reply is the labelled one, by how sure the model is; "
-        "on the dashed line it is as right as it says. Right, accuracy by axis with the number of pairs; the "
+        "on the dashed line it is as right as it says. Beside it, accuracy by axis with the number of pairs; the "
         "dashed line is a coin. "
         f"n = {len(rows):,} held-out pairs. Bars are 95 % intervals (left: Wilson)."
     )
+    if further:
+        caption += " Right, accuracy while it learnt, on the same held-out pairs each time; no intervals."
     return Figure(
         f"preference-{model.step}",
         f"Preference model: {model.step}",

@@ -126,6 +126,18 @@ def _ranking(settings: Settings, template: Template, members: Sequence[Compariso
     )
 
 
+def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:
+    """Rankings drawn at random until they hold `pairs` pairs (0: all of them), in their order."""
+    if not pairs:
+        return list(rankings)
+    drawn = list(range(len(rankings)))
+    random.Random(derive_seed(seed, "curve")).shuffle(drawn)
+    chosen: list[int] = []
+    while drawn and sum(len(rankings[i].pairs) for i in chosen) < pairs:
+        chosen.append(drawn.pop())
+    return [rankings[i] for i in sorted(chosen)]
+
+
 def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
     """Optimizer steps over all epochs, each epoch shuffled anew; a step takes rankings until it has its pairs."""
     steps: list[list[Ranking]] = []

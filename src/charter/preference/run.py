@@ -35,7 +35,7 @@ from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 from charter.preference.heldout import heldout_rows, ranked_right
 from charter.preference.ladder import count_contrasts
-from charter.preference.pairs import Ranking, encode, order, split
+from charter.preference.pairs import Ranking, encode, order, sample, split
 from charter.preference.settings import Settings
 
 
@@ -48,6 +48,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
     train, heldout = (encode(settings, template, rows) for rows in split(settings, inputs, out.seed))
     steps = order(train, settings, out.seed)
+    watched = sample(heldout, settings.evaluate_pairs, out.seed)
 
     optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
     saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
@@ -65,10 +66,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
                 measured = heldout_rows(
-                    PreferenceModel(model, head, template, out.device, out.precision), heldout
+                    PreferenceModel(model, head, template, out.device, out.precision), watched
                 )
                 if found := [r["correct"] for r in measured if real_pair(r)]:
-                    row["heldout_accuracy"] = sum(found) / len(found)
+                    row |= {"heldout_accuracy": sum(found) / len(found), "heldout_pairs": len(found)}
             seen += len(names)
             out.log(step=step, pairs=seen, grad_norm=norm, **row)
             saver.maybe(step + 1)

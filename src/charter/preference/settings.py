@@ -65,6 +65,9 @@ class Settings(Frozen):
     evaluate_every: int = Field(
         0, ge=0, description="steps between points of the learning curve; 0: only the end"
     )
+    evaluate_pairs: int = Field(
+        0, ge=0, description="held-out pairs of a point of that curve, the same ones each time; 0 takes all"
+    )
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 
