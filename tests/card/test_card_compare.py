@@ -13,6 +13,7 @@ from card_world import edit
 from charter.card.changes import change, terms
 from charter.card.compare import compare, final_report, holm
 from charter.card.gather import gather
+from charter.cli.tables import rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.permutation import exchange_p
@@ -30,6 +31,18 @@ def test_first_and_last_report(finished: Path) -> None:
     assert rows["helpful_win_rate"]["verdict"] == "not compared: only the second has it"
     assert rows["fixed_above_harmful"]["verdict"] == "not significant"
     assert rows["refusal_gap"]["verdict"] == "better"
+
+
+def test_rows_say_when_a_number_is_an_unfit_graders(finished: Path, tmp_path: Path) -> None:
+    assert not any(row["unfit"] for row in compare(finished / "eval_0", finished / "eval_3"))
+    run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
+    rows = compare(finished / "eval_0", run / "eval_3")
+    graded = {row["metric"] for row in rows if row["unfit"]}
+    assert {"harm_rate", "harm_rate_reward", "helpful_score", "helpful_win_rate"} <= graded
+    assert not {"unsafe_refusal_rate", "refusal_gap", "bits_per_byte", "hhh_policy"} & graded
+    table = rows_table(rows)
+    column = next(c for c in table.columns if c.header == "unfit")
+    assert list(column.cells).count("yes") == len(graded)
 
 
 def test_places_that_stand_for_the_final_report(finished: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import random
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -21,6 +22,7 @@ from charter.card.number import Ledger, Number, Source, figure
 from charter.card.sections import SECTIONS
 from charter.card.settings import INTENDED, Settings
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.metrics import scores
 from conftest import SETTINGS
 
@@ -173,6 +175,17 @@ def test_eval_results_have_the_hubs_form(finished: Path) -> None:
         assert entries and all(isinstance(e, EvalResultEntry) for e in entries)
         assert eval_result_entries_to_yaml(entries) == raw
         assert all(e.dataset_id == "someone/prompts" and isinstance(e.value, float) for e in entries)
+        assert not any("hhh_preference" in str(e.task_id) for e in entries), "that measures the grader"
+        for entry in entries:
+            ends = re.search(r"95 % interval (\S+) to (\S+)", entry.notes or "")
+            assert ends, entry
+            low, high = float(ends[1]), float(ends[2])
+            assert low - 0.01 <= entry.value <= high + 0.01, "in the unit of the value"
+
+
+def test_eval_results_need_a_data_set_that_holds_the_prompts(finished: Path) -> None:
+    made = render.make(Settings(), gather(card_world.inputs(finished)))
+    assert not [name for name in made if name.startswith(".eval_results")]
 
 
 def test_samples_are_drawn_by_rule(finished: Path) -> None:
@@ -188,13 +201,84 @@ def test_samples_are_drawn_by_rule(finished: Path) -> None:
 
 def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
-    made = render.make(Settings(log_axis=True), gather(card_world.inputs(run)))
+    made = render.make(Settings(log_axis=True, eval_dataset="a/b"), gather(card_world.inputs(run)))
     page = made["card.html"]
     assert "The grader is not fit." in page
     assert re.search(r'<td class="unfit"><span class="v"[^>]*>\d', page)
     assert "†" in made["card.md"] and "Unfit grader" in page
-    assert "(unfit)" in made["plots/harm.svg"]
+    assert "held-out grader (unfit)" in made["plots/harm.svg"]
+    assert "model that RL maximised (unfit)" in made["plots/harm.svg"]
+    assert "var(--plot-1" not in made["plots/harm.svg"].partition("</style>")[2]
+    assert "var(--plot-2" not in made["plots/harm.svg"].partition("</style>")[2]
+    for words in ("trained on (unfit)", "held out (unfit)"):
+        assert words in made["plots/ppo.svg"]
+    assert '<span class="tag">graded worse than the fixed reply (unfit grader)</span>' in page
+    assert '<span class="tag worse">graded worse' not in page and "**graded worse" not in made["card.md"]
+    assert re.search(r"graded worse than the fixed reply\. <sup>†</sup></li>", page)
+    assert re.search(r">Harm rate [^<]* †</text>", page)
     assert "failed its fitness gate" in made[".eval_results/red_team.yaml"]
+
+
+def test_a_fit_grader_is_marked_nowhere(finished: Path, page: str) -> None:
+    assert "(unfit" not in page and "†" not in page and '<span class="tag worse">graded worse' in page
+    words = (finished / "card/card.md").read_text("utf-8")
+    assert "†" not in words and "**graded worse than the fixed reply**" in words
+
+
+def test_a_labeller_whose_labels_weigh_less_is_named(run: Path, page: str) -> None:
+    assert "The AI labeller is right" not in page
+    card_world.feedback(run, random.Random(5), accuracy=0.5)
+    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    numbers = {n["key"]: n["value"] for n in json.loads(made["card.json"])["numbers"]}
+    assert numbers["labels/label_weight"] == 0.25
+    found = re.search(
+        r"The AI labeller is right on ([\d.]+).% of known pairs [(]([^)]*)[)], ([^<]*)</li>",
+        made["card.html"],
+    )
+    assert found and float(found[1]) == pytest.approx(100 * numbers["labels/label_accuracy"], abs=0.06)
+    assert re.fullmatch(r"95 % interval [\d.]+.to.[\d.]+, n.=.60", found[2])
+    assert found[3].startswith("which can&#39;t be told from chance") and found[3].endswith("weigh 0.25.")
+    assert "The AI labeller is right on" in made["card.md"]
+
+
+def test_a_share_of_one_is_a_share_and_no_count(run: Path) -> None:
+    card_world.critique(run, random.Random(0), share=1.0)
+    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    units = {n["key"]: (n["value"], n["unit"]) for n in json.loads(made["card.json"])["numbers"]}
+    assert units["revisions/kept_share"] == (1.0, "share") and units["revisions/kept"][1] == "count"
+    assert units["labels/label_weight"] == (1.0, "") and units["labels/mean_p_chosen"][1] == "share"
+    data = re.search(r'<section id="data".*?</section>', made["card.html"], re.DOTALL)
+    assert data and "comparisons: 240" in data[0]
+    assert "kept share" not in data[0] and "label weight" not in data[0]
+
+
+def test_two_artifacts_of_one_step_have_keys_of_their_own(run: Path) -> None:
+    """A report of another run beside this run's of the same step, which is an ancestor here, and two models alike."""
+    before = json.loads((run / "card/card.json").read_text("utf-8"))
+    for step in ("eval_0", "pm_reward"):
+        card_world.elsewhere(run, step)
+    other = read_manifest(run / "../other/eval_0")
+    write_manifest(
+        run / "../other/eval_0", other.model_copy(update={"resolved": other.resolved | {"stage": "theirs"}})
+    )
+    parents = (("reports", "../other/eval_0"), *card_world.CARD_PARENTS, ("preference", "../other/pm_reward"))
+    made = render.make(SETTINGS, gather(card_world.inputs(run, parents)))
+    numbers = {n["key"]: n for n in json.loads(made["card.json"])["numbers"]}
+    foreign = f"eval_0@{other.id[:8]}/harm_rate"
+    assert numbers[foreign]["sources"][0]["artifact"] == other.id and numbers[foreign]["stage"] == "theirs"
+    assert numbers["eval_0/harm_rate"]["sources"][0]["artifact"] == read_manifest(run / "eval_0").id
+    plots = sorted(name for name in made if name.startswith("plots/preference-pm_reward"))
+    mark = f"@{read_manifest(run / '../other/pm_reward').id[:8]}"
+    assert plots == ["plots/preference-pm_reward.svg", f"plots/preference-pm_reward{mark}.svg"]
+    same = [
+        n
+        for n in before["numbers"]
+        if n["key"].startswith(("eval_1", "eval_2", "eval_3", "pm_", "rl", "labels"))
+    ]
+    assert len(same) > 100 and all(numbers[n["key"]] == n for n in same)
+    page = Outline()
+    page.feed(made["card.html"])
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_one_report_alone_makes_a_card(finished: Path) -> None:
@@ -271,6 +355,7 @@ def test_hostile_text_stays_text(run: Path) -> None:
         path = run / f"eval_{place}/samples/harmlessness.jsonl"
         ugly = {"reply": "<script>x</script> ``` {{ 7 * 7 }} $a_b$"}
         card_world.write_rows(path, [json.loads(line) | ugly for line in path.read_text().splitlines()])
+        card_world.remeasure(run, f"eval_{place}")
     reports = (("reports", "eval_0"), ("reports", "eval_3"))
     made = render.make(SETTINGS, gather(card_world.inputs(run, reports)))
     assert "<script>" not in made["card.html"] and "{{ 7 * 7 }}" in made["card.html"]

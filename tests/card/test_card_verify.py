@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import card_world
 import pytest
 from card_world import edit
 
+from charter.card.recount import COUNTED, REASONS, Kept, count_problems
 from charter.card.verify import _file_problems, artifact_problems, card_problems, verify
+from charter.critique.filter import REASONS as critique_reasons
+from charter.feedback.labels import label_weight
+from charter.feedback.settings import Settings as FeedbackSettings
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Metric
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
+from charter.ground.judge.fitness import Fitness
+from conftest import SETTINGS
 
 
 def of(run: Path, step: str) -> list[str]:
@@ -73,6 +84,174 @@ def test_a_changed_score_is_found_though_the_metrics_were_made_again(run: Path) 
     assert of(run, "eval_3") == []
     problems = card_problems(run / "card")
     assert any("value of eval_3/harm_rate" in p for p in problems) and "further problems" in problems[-1]
+
+
+def changed_row(run: Path, step: str, file: str, number: int, change: Callable[[Any], Any]) -> None:
+    path = run / step / file
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[number] = change(rows[number])
+    card_world.write_rows(path, [row for row in rows if row is not None])
+
+
+def turned(key: str) -> Callable[[Any], Any]:
+    return lambda row: {**row, key: not row[key]}
+
+
+def remade(run: Path, *steps: str) -> list[str]:
+    """Hashes, metrics and card made again after a change, and what verification says then."""
+    for step in steps:
+        card_world.remeasure(run, step)
+    card_world.make_card(run, SETTINGS)
+    return verify(run, deep=False)
+
+
+def test_changed_flags_are_found_though_metrics_hashes_and_card_were_made_again(run: Path) -> None:
+    changes = [
+        ("eval_3", "harmlessness", "refusal"),
+        ("eval_3", "harmlessness", "boilerplate"),
+        ("eval_2", "lookalikes", "refusal"),
+        ("eval_2", "helpful", "loop"),
+        ("eval_1", "hhh", "correct"),
+        ("eval_1", "fitness", "fixed_above_harmful"),
+        ("eval_1", "fitness_reward", "good_above_fixed"),
+        ("pm_grader", "heldout_pairs", "correct"),
+        ("labels", "known_pairs", "correct"),
+    ]
+    for step, file, key in changes:
+        changed_row(run, step, f"samples/{file}.jsonl", 0, turned(key))
+    said_again(run, "eval_1")
+    problems = remade(run, *{step for step, _, _ in changes})
+    assert len(problems) == len(changes), problems
+    for step, file, key in changes:
+        assert any(p.startswith(f"{step}: samples/{file}.jsonl: {key} of ") for p in problems), (file, key)
+
+
+def said_again(run: Path, step: str) -> None:
+    """The verdicts of a report's graders from its changed triples."""
+
+    def change(text: str) -> str:
+        report = json.loads(text)
+        for role, file in (("grader", "fitness"), ("reward", "fitness_reward")):
+            gate = Fitness(read_objects(run / step / f"samples/{file}.jsonl"))
+            report[role] |= {"fit": gate.fit, "why": gate.why}
+        return json.dumps(report)
+
+    edit(run, step, "report.json", change)
+
+
+def test_changed_counts_are_found_though_metrics_hashes_and_card_were_made_again(run: Path) -> None:
+    changes: dict[str, dict[str, float]] = {
+        "revisions": {"kept": 59, "kept_share": 0.99, "dropped_loop": 0, "prompts": 61},
+        "labels": {"comparisons": 241, "pairs": 253, "label_weight": 0.5, "mean_p_chosen": 0.9},
+        "pm_reward": {"heldout_pairs": 151},
+    }
+    for step, counts in changes.items():
+        edit(run, step, "counts.json", lambda text, counts=counts: json.dumps(json.loads(text) | counts))  # type: ignore[misc]
+    problems = remade(run, *changes)
+    starts = [
+        f"{s}: counts.json: {n} is {float(v)}; the rows" for s, c in changes.items() for n, v in c.items()
+    ]
+    assert all(any(p.startswith(start) for p in problems) for start in starts), problems
+    assert all(p.startswith(tuple(starts)) for p in problems), problems
+
+
+def test_counts_of_drafts_are_counted_again(run: Path) -> None:
+    drafts = [
+        {"id": str(n), "draft": text, "stop": stop, "rounds": []}
+        for n, (text, stop) in enumerate(
+            (("Go by bus.", "end"), ("Take the", "length"), (card_world.LOOPS, "length"), ("", "end"))
+        )
+    ]
+    files = {"transcripts.jsonl": drafts, "dialogues.jsonl": [{"id": "0"}, {"id": "1"}]}
+    counts = {"prompts": 4.0, "samples": 2.0, "cut": 1.0, "loop": 1.0}
+    assert count_problems("critique", Kept(files, counts, {})) == []
+    for name in counts:
+        (line,) = count_problems("critique", Kept(files, counts | {name: 7.0}, {}))
+        assert line.startswith(f"counts.json: {name} is 7.0")
+
+
+def test_rules_follow_the_rooms() -> None:
+    assert critique_reasons == REASONS
+    kept = Kept({"samples/known_pairs.jsonl": []}, {}, FeedbackSettings().model_dump())
+    weights = dict(COUNTED["feedback"][:4])
+    for right in (0, 20, 30, 45, 60):
+        known = [{"correct": n < right} for n in range(60)]
+        expected = label_weight(FeedbackSettings(), known)
+        assert weights["label_weight"](replace(kept, files={"samples/known_pairs.jsonl": known})) == expected
+    assert weights["label_weight"](kept) == 1.0
+
+
+def test_replies_of_other_detectors_are_not_marked_again(run: Path) -> None:
+    def other(text: str) -> str:
+        report = json.loads(text)
+        return json.dumps(report | {"identity": report["identity"] | {"detectors": "0" * 64}})
+
+    changed_row(run, "eval_1", "samples/lookalikes.jsonl", 0, turned("refusal"))
+    edit(run, "eval_1", "report.json", other)
+    card_world.remeasure(run, "eval_1")
+    (line,) = of(run, "eval_1")
+    assert "detectors that learnt from other examples" in line
+
+
+def test_artifacts_of_other_runs_are_verified_each_once(run: Path) -> None:
+    foreign = card_world.elsewhere(run, "pm_reward")
+    parents = (*card_world.CARD_PARENTS, ("preference", "../other/pm_reward"))
+    card_world.make_card(run, SETTINGS, parents)
+    assert verify(run, deep=False) == []
+    (foreign / "config.json").write_text("{}")
+    for place in (run, run / "card"):
+        (line,) = verify(place, deep=False)
+        assert line.startswith("../other/pm_reward: config.json has 2 bytes")
+    shutil.rmtree(foreign)
+    assert any("pm_reward (preference" in line for line in verify(run, deep=False))
+
+
+def test_damage_of_any_form_gives_a_line(run: Path) -> None:
+    def gone(row: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in row.items() if key != "reply"} | {"refusal": True}
+
+    changed_row(run, "eval_3", "samples/lookalikes.jsonl", 0, gone)
+    card_world.remeasure(run, "eval_3")
+    assert any("can't be read (KeyError: 'reply')" in line for line in of(run, "eval_3"))
+    manifest = read_manifest(run / "card")
+    shows_all = manifest.resolved | {"failures_shown": 50}
+    write_manifest(run / "card", manifest.model_copy(update={"resolved": shows_all}))
+    assert card_problems(run / "card") == ["can't be made again: KeyError: 'reply'"]
+
+
+def test_a_page_that_is_no_text_gives_a_line(run: Path) -> None:
+    path = run / "card/card.html"
+    path.write_bytes(path.read_bytes() + b"\xff")
+    (line,) = card_problems(run / "card")
+    assert line.startswith("card.html can't be read (UnicodeDecodeError")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of\nmemory"), CharterError("no model there")])
+def test_an_error_while_sampling_anew_keeps_what_was_found(run: Path, error: Exception) -> None:
+    (run / "taught/config.json").write_text("{}")
+
+    def regenerate(report: Path, count: int) -> list[str]:
+        if report.name == "eval_1":
+            raise error
+        return []
+
+    problems = verify(run, True, regenerate)
+    assert len(problems) == 2 and problems[0].startswith("taught: config.json")
+    assert problems[1].startswith("eval_1: samples can't be drawn anew (") and "\n" not in problems[1]
+
+
+def test_false_words_on_a_grader_are_found(run: Path) -> None:
+    edit(
+        run,
+        "eval_3",
+        "report.json",
+        lambda t: t.replace("fixed reply above the harmful one in", "fixed reply near", 1),
+    )
+    (line,) = of(run, "eval_3")
+    assert (
+        line.startswith("report.json says of its grader: fixed reply near")
+        and "triples give: fixed reply above" in line
+    )
 
 
 def test_a_changed_card_is_found(run: Path) -> None:
@@ -137,11 +316,6 @@ def test_a_false_verdict_on_the_grader_is_found(run: Path) -> None:
 
 
 def test_a_false_verdict_on_the_reward_model_is_found(run: Path) -> None:
-    rows = run / "eval_3/samples"
-    (rows / "fitness_reward.jsonl").write_bytes((rows / "fitness.jsonl").read_bytes())
-    manifest = read_manifest(run / "eval_3")
-    write_manifest(run / "eval_3", manifest.model_copy(update={"files": record_files(run / "eval_3")}))
-
     def called(fit: bool) -> list[str]:
         def change(text: str) -> str:
             report = json.loads(text)

@@ -224,7 +224,8 @@ def test_a_prompt_over_the_context_is_named(inputs: Inputs, tmp_path: Path) -> N
     with pytest.raises(
         CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
     ):
-        made(SETTINGS, Inputs([*others, prompts]), tmp_path / "o")
+        made(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "o")
+    assert not list((tmp_path / "o/state").iterdir()), "before anything is sampled"
 
 
 def test_no_rounds_keep_the_drafts_and_need_no_critic(inputs: Inputs, tmp_path: Path) -> None:
@@ -233,11 +234,38 @@ def test_no_rounds_keep_the_drafts_and_need_no_critic(inputs: Inputs, tmp_path: 
     room.run(SETTINGS.model_copy(update={"rounds": 0, "draft_tokens": 6}), alone, out)
     transcripts = read_transcripts(out.path)
     kept = {d.id: d for d in read_dialogues(out.path)}
-    drafts = {f"{t['id']}-r0": t["draft"].strip() for t in transcripts if t["draft"].strip()}
+    drafts = {f"{t['id']}-r0": t["draft"] for t in transcripts if t["draft"]}
     assert {name: d.messages[-1]["content"] for name, d in kept.items()} == drafts and drafts
     assert all(d.source == "sample" and d.learn_from == 1 for d in kept.values())
-    assert {m.name: m.value for m in out.metrics} == {"prompts": 5, "samples": len(drafts)}
-    assert json.loads((out.path / "counts.json").read_text()) == {"prompts": 5, "samples": len(drafts)}
+    assert {f"{t['id']}-r0" for t in transcripts if t["stop"] == "length"} & kept.keys() == {
+        name for name, d in kept.items() if d.meta == {"round": 0, "cut": True}
+    }
+    counts = json.loads((out.path / "counts.json").read_text())
+    assert counts == {m.name: m.value for m in out.metrics}
+    assert (
+        counts["prompts"] == 5 and counts["samples"] == len(drafts) and counts["cut"] and not counts["loop"]
+    )
+
+
+def test_drafts_that_loop_are_dropped_and_cut_ones_are_marked(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say(messages: Asked, k: int) -> str:
+        text = messages[-1]["content"]
+        return "Please stop it. " * 12 if "thing 1" in text else "" if "thing 2" in text else f" {DRAFT}\n"
+
+    no_rounds = SETTINGS.model_copy(update={"rounds": 0})
+    for stop, mark in (("end", {}), ("length", {"cut": True})):
+        put_in(monkeypatch, start=Scripted(say, stop=stop))
+        path = made(no_rounds, inputs, tmp_path / stop)
+        kept = read_dialogues(path)
+        assert [d.id for d in kept] == ["p0-r0", "p3-r0", "p4-r0"]
+        assert all(d.meta == {"round": 0} | mark and d.messages[-1]["content"] == DRAFT for d in kept)
+        counts = json.loads((path / "counts.json").read_text())
+        assert counts == {"prompts": 5, "samples": 3, "cut": 3 * len(mark), "loop": 1}
+        assert [t["stop"] for t in read_transcripts(path)] == [stop] * 5
+    with pytest.raises(CharterError, match="no draft is kept: of 5, 1 loop, 3 are cut, the others are empty"):
+        made(no_rounds.model_copy(update={"keep_cut": False}), inputs, tmp_path / "none")
 
 
 def test_settings_and_roles_that_contradict_each_other_are_named() -> None:
@@ -246,6 +274,10 @@ def test_settings_and_roles_that_contradict_each_other_are_named() -> None:
     no_rounds = SETTINGS.model_copy(update={"rounds": 0})
     assert check(no_rounds, {"start", "prompts"}) == ""
     assert "rounds: 0 makes none" in check(no_rounds.model_copy(update={"keep_at_least": 0.5}), {"start"})
+    assert check(no_rounds.model_copy(update={"keep_cut": False}), {"start"}) == ""
+    assert "only rounds: 0 keeps" in check(
+        SETTINGS.model_copy(update={"keep_cut": False}), {"start", "critic"}
+    )
 
 
 def test_steps_of_one_draw_seed_take_the_same_prompts(inputs: Inputs, tmp_path: Path) -> None:

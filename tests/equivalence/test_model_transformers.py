@@ -197,7 +197,7 @@ def test_score_of_a_padded_batch_in_stock_transformers(
     pad_id = save_preference(model, head, tokenizer, tmp_path)
     assert pad_id == (tokenizer.special["<|pad|>"] if reserve else tokenizer.vocab_size)
     texts = ["How much wood<|im_end|>", "would a woodchuck chuck? would<|im_end|>", "a<|im_end|>"]
-    rows = [tokenizer.encode_special(text) for text in texts]
+    rows = [tokenizer.special_spans(text)[0] for text in texts]
     read = AutoTokenizer.from_pretrained(tmp_path)
     assert read.pad_token_id == pad_id
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32)

@@ -219,6 +219,17 @@ def test_known_pairs_are_asked_under_principles_of_their_axis(
     assert len(known) == 2 * KNOWN and all(any(p in text for p in helpful) for text in known)
 
 
+def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    rows = [dialogue("short", "Help me."), dialogue("long", "Help me with this. " * 400)]
+    prompts = toys.given("prompts", toys.rows_file(tmp_path / "long.jsonl", rows))
+    others = [entry for entry in inputs if entry.role != "prompts"]
+    with pytest.raises(CharterError, match=r"^prompt long: the prompt has \d+ tokens"):
+        made(SETTINGS.model_copy(update={"chunk": 1}), Inputs([*others, prompts]), tmp_path / "out")
+    assert not list((tmp_path / "out/state").iterdir())
+
+
 def test_stopped_and_resumed_is_equal_with_real_models(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"max_tokens": 5, "known_limit": 4, "limit": 5, "chunk": 2})
     whole = made(settings, inputs, tmp_path / "whole")

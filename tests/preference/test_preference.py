@@ -113,7 +113,7 @@ def test_replies_to_one_prompt_are_ranked_in_one_step(checkpoints: Path) -> None
     )
     template = Template(toys.tokenizer(), toys.tokenizer().template)
     settings = SETTINGS.model_copy(update={"axis_weights": {"honest": 2.0}, "batch": 2})
-    ranked, alone = encode(settings, template, [first, other, second])
+    ranked, alone = encode(settings, template, [first, other, second], 256)
     assert ranked.texts == ("Good.", "Middling.", "Bad.") and len(ranked.item.replies) == 3
     assert [(p.comparison, p.chosen, p.rejected, p.weight) for p in ranked.pairs] == [
         (first, 0, 1, 0.75),

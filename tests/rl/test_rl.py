@@ -15,6 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.loss import token_logprobs
+from charter.ground.learn.step import autocast
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import documents
 from charter.ground.model.lora import lora_parameters
@@ -24,7 +25,7 @@ from charter.rl import run as room
 from charter.rl.actor import Actor
 from charter.rl.learning import accumulate, targets_of
 from charter.rl.ppo import adapt
-from charter.rl.rollout import Episode, all_replies
+from charter.rl.rollout import Episode, all_replies, batch_of, groups
 from charter.rl.settings import Kl, Lora, Rollout, Settings, Value
 from charter.rl.watch import Scale
 from toys import dialogue
@@ -96,8 +97,10 @@ def test_the_product_is_a_checkpoint_with_a_line_a_round(
     expected = {
         "reward",
         "reward_heldout",
-        "reward_red",
-        "reward_look",
+        "reward_of_red",
+        "reward_of_look",
+        "refusal_of_red",
+        "refusal_of_look",
         "kl",
         "entropy",
         "loss",
@@ -220,6 +223,23 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
         assert reply.values == pytest.approx(expected.tolist(), abs=1e-3)
 
 
+def test_in_bfloat16_a_critic_of_its_own_reads_as_it_learns(inputs: Inputs, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"value": Value(trunk="own")})
+    actor = Actor(settings, inputs, toys.workspace(tmp_path / "w", precision="bfloat16"))
+    with torch.no_grad():
+        actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
+    prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
+    episodes = actor.sample(prompts[:4], 0)
+    targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
+    found = []
+    for members in groups(episodes, settings.microbatch_tokens):
+        batch = batch_of(members, "cpu")
+        with torch.no_grad(), autocast("cpu", "bfloat16"):
+            hidden = actor.model.hidden(batch.ids, batch.layout)[batch.predicts]
+            found.append(actor.values(batch, hidden))
+    assert torch.equal(targets.values, torch.cat(found)) and float(targets.values.std()) > 0
+
+
 def test_a_critic_of_its_own_learns_and_is_not_saved_with_the_policy(inputs: Inputs, tmp_path: Path) -> None:
     path = made(SETTINGS.model_copy(update={"value": Value(trunk="own")}), inputs, tmp_path / "out")
     assert load_policy(path)[0].shape == toys.SHAPE
@@ -247,6 +267,26 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
             white = settings.model_copy(update={"whiten_scores": True})
             assert room._reward(r, scale, white) == pytest.approx(0.5 - penalty)
     assert cut
+
+
+def test_white_space_around_a_reply_is_neither_scored_nor_logged(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor, plain = actor_of(SETTINGS, inputs, tmp_path / "w")
+    real = actor.engine.generate
+
+    def padded(*words: Any, **named: Any) -> Any:
+        found = real(*words, **named)
+        for completion in (c for samples in found for c in samples):
+            completion.text = f" {completion.text.strip()}\n\n"
+        return found
+
+    monkeypatch.setattr(actor.engine, "generate", padded)
+    episodes = actor.sample([(e.dialogue, e.source) for e in plain], 0)
+    actor.score(episodes)
+    for reply, before in zip(all_replies(episodes), all_replies(plain), strict=True):
+        assert reply.text == reply.text.strip() == before.text and reply.ids == before.ids
+        assert reply.score == pytest.approx(before.score, abs=1e-4)
 
 
 def test_microbatches_change_no_gradient(inputs: Inputs, tmp_path: Path) -> None:
@@ -348,6 +388,23 @@ def test_prompts_are_all_seen_before_any_comes_again(inputs: Inputs) -> None:
     seen = [d.id for step in range(3) for d, _ in room._prompts(prompts, SETTINGS, 7, step)]
     assert len(seen) == 12 and sorted(seen[:6]) == sorted(seen[6:]) == sorted(d.id for d, _ in prompts)
     assert seen[:6] != seen[6:], "each pass is shuffled anew"
+
+
+def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Actor, "sample", None)
+    long = toys.rows_file(tmp_path / "long.jsonl", [dialogue("long", "Ask this once more. " * 400)])
+    with pytest.raises(
+        CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
+    ):
+        made(SETTINGS, Inputs([*inputs, toys.given("prompts", long)]), tmp_path / "out")
+
+
+def test_rollouts_come_from_the_policys_own_distribution() -> None:
+    for cut in ({"temperature": 0.0}, {"top_k": 3}, {"top_p": 0.9}):
+        with pytest.raises(ValidationError):
+            Rollout.model_validate(cut)
 
 
 def test_senseless_settings_are_refused() -> None:

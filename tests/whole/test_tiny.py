@@ -17,6 +17,7 @@ from charter.card.verify import verify
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.runner.identity import package_folder
+from charter.ground.measure.metrics import scores
 
 RECIPE = Path(__file__).parents[2] / "recipes/tiny.yaml"
 STEPS = [step["name"] for step in yaml.safe_load(RECIPE.read_text())["steps"]]
@@ -160,13 +161,20 @@ def test_a_score_changed_in_the_cards_json_is_caught_though_hashes_were_made_aga
 
 @pytest.mark.whole
 def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Path) -> None:
-    """Whoever rewrites a kept reply, and nothing that a metric counts, is found only by sampling anew."""
+    """Whoever rewrites a kept reply, and all numbers that follow from it, is found only by sampling anew."""
     report = copy / "eval_rl"
     path = report / "samples/harmlessness.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["reply"] += " Kindly yours."
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    with_hashes_made_again(report)
+    made = {s.name: s for s in scores(report)}
+    metrics = [
+        m.model_copy(update={"value": s.value, "low": s.low, "high": s.high})
+        if (s := made.get(m.name))
+        else m
+        for m in read_manifest(report).metrics
+    ]
+    with_hashes_made_again(report, metrics=metrics)
     shallow = verify(copy, deep=False)
     assert not any("eval_rl:" in line for line in shallow), "hashes and metrics of the report agree with it"
     done = charter(copy.parent, "card", "verify", "moved", "--deep")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from charter.card.gather import Artifact
 from charter.card.number import Number, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK
+from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, METRICS, REVISIONS
 from charter.ground.measure.permutation import Term, exchange_p
 
 TEXT, WINS = "text.jsonl", "wins.jsonl"
@@ -46,6 +46,7 @@ GRADED = frozenset(
         "harm_rate_unseen",
         "helpful_score",
         "helpful_win_rate",
+        *(metric.name for metric in METRICS if metric.file == REVISIONS),
     }
 )
 REWARDED = frozenset({"harm_rate_reward"})
@@ -88,7 +89,7 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         return Change(name, None, "they have no prompt in common")
     before, after = first.numbers[name], second.numbers[name]
     number = Number(
-        key=f"{first.step}..{second.step}/{name}",
+        key=f"{first.name}..{second.name}/{name}",
         name=name,
         value=found.value,
         low=found.low,

@@ -12,6 +12,7 @@ from typing import Any
 from charter.card.changes import Change, change
 from charter.card.gather import Artifact
 from charter.card.number import ALPHA, Number, metric_of
+from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST
@@ -26,8 +27,8 @@ def compare(a: Path, b: Path) -> list[Row]:
 
     A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered),
     p_holm, verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason),
-    regression. Raises CharterError where a place has no report, or several and no card that says which is
-    final, or where another version of the measures made it.
+    regression, unfit (a grader that failed its fitness gate gave a or b). Raises CharterError where a place has no
+    report, or several and no card that says which is final, or where another version of the measures made it.
     """
     first, second = final_report(a), final_report(b)
     names = [m.name for m in (*METRICS, GAP) if m.name in first.numbers or m.name in second.numbers]
@@ -52,7 +53,9 @@ def final_report(place: Path) -> Artifact:
         manifest, place = find_parent(run_of(place), reports[-1])
     if manifest.kind != "report":
         raise CharterError(f"{place} is a {manifest.kind}; compare takes run directories, cards and reports")
-    return Artifact(manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step))
+    return Artifact(
+        manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), manifest.step
+    )
 
 
 def _of_run(run: Path) -> Artifact:
@@ -94,6 +97,7 @@ def _row(name: str, first: Artifact, second: Artifact, found: Change | None, p: 
         "p_holm": p,
         "verdict": verdict,
         "regression": verdict == "worse",
+        "unfit": any(side.numbers.get(name) and unfit(side, name) for side in (first, second)),
     }
 
 

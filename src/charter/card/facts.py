@@ -8,7 +8,7 @@ from typing import Any
 
 from charter.card.gather import Artifact, Run
 from charter.card.number import Number, label
-from charter.card.sections import counts
+from charter.card.sections import counts, unfit
 from charter.card.settings import Settings
 from charter.ground.artifact.curves import read_object
 
@@ -48,7 +48,7 @@ NODE_METRIC = (
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One artifact of the lineage with the one number that says most about it."""
+    """One artifact of the lineage with the one number that says most about it; `unfit`: by a grader that failed."""
 
     step: str
     room: str
@@ -58,6 +58,7 @@ class Node:
     outside: tuple[tuple[str, str, str], ...]  # (role, reference, digest)
     metric: str
     number: Number | None
+    unfit: bool
     settings: tuple[tuple[str, str], ...]
     counts: tuple[tuple[str, Number], ...]
 
@@ -79,6 +80,7 @@ def _node(artifact: Artifact) -> Node:
         outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
         metric=label(name) if name else "",
         number=artifact.numbers.get(name),
+        unfit=unfit(artifact, name),
         settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),
         counts=counts(artifact),
     )

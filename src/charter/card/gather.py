@@ -6,16 +6,17 @@ Numbers are computed anew from the kept rows. Where a manifest says otherwise, n
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from charter.card.number import COUNT, Number, Source, metric_of, unit_of
+from charter.card.number import COUNT, Number, Source, is_count, metric_of, unit_of
 from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.lineage import walk
+from charter.ground.artifact.lineage import run_of, walk
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
@@ -29,12 +30,14 @@ GAP_FILES = ("samples/harmlessness.jsonl", "samples/lookalikes.jsonl")
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact and what can be computed from it."""
+    """A finished artifact and what can be computed from it. `name` begins the keys of its numbers: its step, with the
+    start of its id where the card holds another artifact of that step."""
 
     step: str
     path: Path
     manifest: Manifest
     label: str
+    name: str
 
     @cached_property
     def numbers(self) -> dict[str, Number]:
@@ -63,7 +66,7 @@ class Artifact:
     def count(self, name: str, value: float, file: str) -> Number:
         """A plain count of rows of a file."""
         return Number(
-            f"{self.step}/{name}", name, value, unit=COUNT, stage=self.label, sources=(self.source(file),)
+            f"{self.name}/{name}", name, value, unit=COUNT, stage=self.label, sources=(self.source(file),)
         )
 
 
@@ -92,49 +95,64 @@ class Run:
 def gather(inputs: Inputs) -> Run:
     """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
     name."""
-    stages = tuple(_artifact(i, stage=True) for i in inputs.many("reports"))
-    if not stages:
+    reports = inputs.many("reports")
+    if not reports:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
-    names = [s.label for s in stages]
-    if twice := next((n for n in names if names.count(n) > 1), None):
+    given = {role: inputs.many(role) for role in ("preference", "rl", "transcripts", "comparisons")}
+    ancestry = _ancestry([*(i for found in given.values() for i in found), *reports])
+    names = _names(ancestry, run_of(reports[-1].folder))
+    stages = tuple(_artifact(i, names, stage=True) for i in reports)
+    labels = [s.label for s in stages]
+    if twice := next((n for n in labels if labels.count(n) > 1), None):
         raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
     principles, constitution = _constitution(inputs.optional("constitution"))
-    made = {
-        role: tuple(_artifact(i) for i in inputs.many(role))
-        for role in ("preference", "rl", "transcripts", "comparisons")
-    }
+    made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
     one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
+    known = {a.manifest.id: a for a in (*(a for found in made.values() for a in found), *stages)}
     return Run(
         stages=stages,
         preferences=made["preference"],
         principles=principles,
         constitution=constitution,
-        lineage=_lineage([*(a for found in made.values() for a in found), *stages]),
+        lineage=tuple(
+            known.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id]) for m, path in ancestry.values()
+        ),
         **one,
     )
 
 
-def _artifact(entry: Input, stage: bool = False) -> Artifact:
+Ancestry = dict[str, tuple[Manifest, Path]]
+
+
+def _ancestry(entries: Sequence[Input]) -> Ancestry:
+    """All that a card is made of and their ancestors by id, ancestors first."""
+    found: Ancestry = {}
+    for entry in entries:
+        for manifest, path in walk(entry.folder):
+            found.setdefault(manifest.id, (manifest, path))
+    return found
+
+
+def _names(ancestry: Ancestry, home: Path) -> dict[str, str]:
+    """Id -> name: the step's for the first artifact of a step, those of the run directory `home` before others."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for manifest, _ in sorted(ancestry.values(), key=lambda made: run_of(made[1]) != home):
+        found[manifest.id] = manifest.step + (f"@{manifest.id[:8]}" if manifest.step in taken else "")
+        taken.add(manifest.step)
+    return found
+
+
+def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artifact:
     manifest = read_manifest(entry.folder)
     if manifest.status != "done":
         raise CharterError(
             f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
         )
     label = str(manifest.resolved.get("stage") or manifest.step) if stage else manifest.step
-    return Artifact(manifest.step, entry.folder, manifest, label)
-
-
-def _lineage(artifacts: list[Artifact]) -> tuple[Artifact, ...]:
-    """All ancestors, each once, ancestors first; the reports keep the names of their stages."""
-    stages = {a.manifest.id: a for a in artifacts}
-    found: dict[str, Artifact] = {}
-    for artifact in artifacts:
-        for manifest, path in walk(artifact.path):
-            known = stages.get(manifest.id)
-            found.setdefault(manifest.id, known or Artifact(manifest.step, path, manifest, manifest.step))
-    return tuple(found.values())
+    return Artifact(manifest.step, entry.folder, manifest, label, names[manifest.id])
 
 
 def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], dict[str, str]]:
@@ -194,12 +212,11 @@ def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
     value, low, high, n, clusters, version, files = entry
     if value is not None and not math.isfinite(value):
         value = None
-    unit = unit_of(name)
-    if files == (COUNTS,) and value is not None and float(value).is_integer():
-        unit = COUNT
+    whole = value is not None and float(value).is_integer()
+    unit = COUNT if whole and files == (COUNTS,) and is_count(name) else unit_of(name)
     sources = tuple(artifact.source(f) for f in files)
     return Number(
-        f"{artifact.step}/{name}",
+        f"{artifact.name}/{name}",
         name,
         value,
         low,

@@ -1,7 +1,7 @@
 """What the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
 
 The hub's model-index is legacy; scores go to `.eval_results`, one list of entries a file, in the form of
-huggingface_hub's EvalResultEntry.
+huggingface_hub's EvalResultEntry. Intervals in the notes are in the unit of the value.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from charter.card.facts import base_model
 from charter.card.gather import Run
-from charter.card.number import Ledger, interval
-from charter.card.sections import unfit
+from charter.card.number import Ledger
+from charter.card.sections import of_model, unfit
 from charter.card.settings import Settings
 from charter.ground.measure.metrics import METRICS
 
@@ -44,17 +44,17 @@ def front_matter(settings: Settings, run: Run) -> str:
 
 
 def eval_results(settings: Settings, run: Run, ledger: Ledger) -> dict[str, str]:
-    """File name -> YAML of the final stage's scores, a file for each set of prompts; each score is a number
-    shown."""
+    """File name -> YAML of the final model's scores, a file for each set of prompts; each score is a number shown. None
+    where no data set is named that holds the prompts."""
     groups: dict[str, list[EvalResultEntry]] = {}
-    for metric in METRICS:
+    for metric in METRICS if settings.eval_dataset else ():
         number = run.final.numbers.get(metric.name)
-        if metric.file not in FILES or number is None or number.value is None:
+        if metric.file not in FILES or not of_model(metric) or number is None or number.value is None:
             continue
         ledger.note(number)
-        span = interval(number)
         notes = [metric.meaning, ledger.count(number).replace("\u00a0", " "), f"version {number.version}"]
-        notes += [f"95 % interval {span}"] if span else []
+        if number.low is not None and number.high is not None:
+            notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
         notes += ["graded by a model that failed its fitness gate"] if unfit(run.final, metric.name) else []
         group = FILES[metric.file]
         entry = EvalResultEntry(

@@ -18,6 +18,8 @@ from charter.ground.measure.metrics import BY_NAME, GAP, Metric
 ALPHA = 0.05
 SHARE, COUNT, PLAIN = "share", "count", ""
 NOT_SHARES = frozenset({"helpful_score"})
+# What counts.json holds besides counts and shares, with its unit.
+MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE}
 LABELS = {
     "harm_rate": "Harm rate",
     "harm_rate_prompts": "Prompts with harm",
@@ -28,6 +30,8 @@ LABELS = {
     "unsafe_loop_rate": "Loops, unsafe",
     "unsafe_cut_rate": "Cut at the limit, unsafe",
     "unsafe_boilerplate_rate": "Stock phrases, unsafe",
+    "unsafe_harsh_rate": "Scolding, unsafe",
+    "unsafe_distinct_2": "Distinct among samples",
     "unsafe_reply_tokens": "Length, unsafe",
     "lookalike_refusal_rate": "Look-alikes refused",
     "lookalike_refusal_rate_seen": "Look-alikes, seen kinds",
@@ -41,17 +45,22 @@ LABELS = {
     "helpful_loop_rate": "Loops, helpful",
     "helpful_cut_rate": "Cut at the limit, helpful",
     "helpful_reply_tokens": "Length, helpful",
+    "distinct_1": "Distinct words",
     "distinct_2": "Distinct bigrams",
+    "distinct_3": "Distinct trigrams",
     "repeated_4grams": "Repeated 4-grams",
     "bits_per_byte": "Bits per byte",
     "pair_accuracy": "Pair accuracy",
     "pair_accuracy_built": "Pairs built by the room",
     "pair_longer_preferred": "Longer preferred",
+    "pair_longer_labelled": "Longer labelled better",
     "label_accuracy": "Label accuracy",
+    "label_confidence": "Confidence in its choice",
     "label_first_share": "Put on the first option",
     "fixed_above_harmful": "Fixed reply above harm",
     "good_above_fixed": "Good refusal above fixed",
     "hhh_policy": "HHH choices",
+    "hhh_first_share": "HHH, put on the first option",
     "hhh_preference": "HHH, by score",
 }
 
@@ -67,7 +76,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A value, its 95 % interval, what it counts, and where it comes from. `key` is unique in a card."""
+    """A value, its 95 % interval, what it counts, and where it comes from. `key` is unique in a card: the name of an
+    artifact (see `gather`), then that of the number."""
 
     key: str
     name: str
@@ -108,6 +118,7 @@ def label(name: str) -> str:
         ("hhh_policy_", "HHH, "),
         ("hhh_preference_", "HHH by score, "),
         ("pair_accuracy_", "Pairs, "),
+        ("revision_harm_rate_", "Harm after revision "),
     ):
         if name.startswith(start):
             return words + name.removeprefix(start)
@@ -118,10 +129,15 @@ def unit_of(name: str) -> str:
     """share, tokens, bits/byte ... of a metric; plain for scores."""
     metric = metric_of(name)
     if metric is None:
-        return SHARE if name.endswith("_share") else PLAIN
+        return MEASURED.get(name, SHARE if name.endswith("_share") else PLAIN)
     if name in NOT_SHARES:
         return PLAIN
     return metric.unit or SHARE
+
+
+def is_count(name: str) -> bool:
+    """Whether a number of counts.json counts something; shares and weights may be integral too."""
+    return name not in MEASURED and unit_of(name) == PLAIN
 
 
 def figure(value: float | None, unit: str, signed: bool = False, bare: bool = False) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from charter.card.gather import Artifact, Run, log_rows
 from charter.card.number import Ledger, Number, Source
 from charter.card.samples import TRANSCRIPTS, revisions
-from charter.card.sections import unfit
+from charter.card.sections import fit, unfit
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.metrics import AXES
+from charter.ground.measure.metrics import AXES, LABELS, ROUNDS, real_pair
 from charter.ground.measure.plots import (
     GRID,
     MUTED,
@@ -31,6 +31,10 @@ from charter.ground.measure.plots import (
     reliability,
 )
 
+UNFIT = " (unfit)"
+# Logged scores of preference models, what the figure calls these, and the roles of RL that they filled.
+REWARDS = (("reward", "trained on", "reward"), ("reward_heldout", "held out", "heldout_reward"))
+REFUSAL_OF = "refusal_of_"
 INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."
 
 
@@ -50,9 +54,9 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     """All figures that the run has data for."""
     found = [harm(run, ledger, log_axis), refusals(run, ledger)]
     if run.rl is not None:
-        found.append(ppo(run.rl))
+        found.append(ppo(run, run.rl))
     found += [preference(p) for p in run.preferences]
-    found.append(critiques(run))
+    found += [labeller(run), critiques(run), rounds(run, ledger)]
     return tuple(f for f in found if f is not None)
 
 
@@ -87,10 +91,10 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     rewarded, others = _points(run, "harm_rate_reward", ledger)
     if not numbers:
         return None
-    grey = any(unfit(s, "harm_rate") for s in run.stages)
-    series = [Series("held-out grader" + (" (unfit)" if grey else ""), graded, MUTED if grey else SERIES[0])]
+    series = [_judged(run, "harm_rate", "held-out grader", graded, SERIES[0])]
     if others:
-        series.append(Series("model that RL maximised", rewarded, SERIES[1], hollow=True))
+        maximised = _judged(run, "harm_rate_reward", "model that RL maximised", rewarded, SERIES[1])
+        series.append(replace(maximised, hollow=True))
     figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
     forest(axes, [s.label for s in run.stages], series, log=log_axis)
     words = "; ".join(
@@ -108,6 +112,12 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         inline(figure, "harm", "Harm rate by stage", words),
         _sources([*numbers, *others]),
     )
+
+
+def _judged(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
+    """Points by one preference model; muted and named unfit where it failed its gate at any stage."""
+    failed = any(unfit(stage, metric) for stage in run.stages)
+    return Series(name + UNFIT, points, MUTED) if failed else Series(name, points, colour)
 
 
 def refusals(run: Run, ledger: Ledger) -> Figure | None:
@@ -140,7 +150,7 @@ def refusals(run: Run, ledger: Ledger) -> Figure | None:
     )
 
 
-def ppo(rl: Artifact) -> Figure | None:
+def ppo(run: Run, rl: Artifact) -> Figure | None:
     """The curves that tell a healthy RL run from one that games its reward (Gao 2022)."""
     rows = log_rows(rl)
     if len(rows) < 2:
@@ -158,7 +168,9 @@ def ppo(rl: Artifact) -> Figure | None:
                 found.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
         return found
 
-    both = (("reward", "trained on"), ("reward_heldout", "held out"))
+    refused = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
+    by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in refused[: len(SERIES)]]
+    both = tuple((key, words + _verdict(run, rl, role)) for key, words, role in REWARDS)
     panels = [
         ("Reward against KL", lines("kl", *both), "KL to the start, nats a reply", False),
         ("Reward", lines("step", *both), "step", False),
@@ -171,6 +183,7 @@ def ppo(rl: Artifact) -> Figure | None:
             "step",
             True,
         ),
+        ("Refusals by prompts", lines("step", *by_source), "step", True),
     ]
     panels = [p for p in panels if p[1]]
     columns = min(3, len(panels))
@@ -183,7 +196,7 @@ def ppo(rl: Artifact) -> Figure | None:
     caption = (
         f"Means over the replies of each of the {len(rows)} rounds; no intervals. Reward is the score of the "
         "preference model that the policy was trained on, and of one it never saw. When the first rises and "
-        "the second doesn't, the policy games its reward."
+        "the second doesn't, the policy games its reward. Refusals that rise on harmless prompts too are collapse."
     )
     words = "Curves of reward under both preference models, KL, entropy, length and refusals"
     return Figure(
@@ -194,6 +207,13 @@ def ppo(rl: Artifact) -> Figure | None:
         (rl.source("log.jsonl"),),
         wide=True,
     )
+
+
+def _verdict(run: Run, rl: Artifact, role: str) -> str:
+    """What is said of a preference model that filled a role of RL and failed its gate."""
+    parents, external = rl.manifest.parents, rl.manifest.external
+    models = [p.id for p in parents if p.role == role] + [e.digest for e in external if e.role == role]
+    return UNFIT if any(fit(run, model) is False for model in models) else ""
 
 
 def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
@@ -214,7 +234,8 @@ def preference(model: Artifact) -> Figure | None:
         return None
     learnt = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
     figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(learnt) > 1 else 2)
-    reliability(left, "Calibration", bins(rows))
+    sure = [(confidence(r["chosen_score"] - r["rejected_score"]), r["correct"]) for r in rows if real_pair(r)]
+    reliability(left, "Calibration", bins(sure))
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
     kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
     points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in kept]
@@ -230,33 +251,31 @@ def preference(model: Artifact) -> Figure | None:
         curves(place, "Learning curve", [line], "pairs learnt from", True)
         place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     caption = (
-        f"{model.step}: left, how often the preferred reply is the labelled one, by how sure the model is; "
+        f"{model.name}: left, how often the preferred reply is the labelled one, by how sure the model is; "
         "on the dashed line it is as right as it says. Beside it, accuracy by axis with the number of pairs; the "
         "dashed line is a coin. "
-        f"n = {len(rows):,} held-out pairs. Bars are 95 % intervals (left: Wilson)."
+        f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
+        "left. Bars are 95 % intervals (left: Wilson)."
     )
     if further:
         caption += " Right, accuracy while it learnt, on the same held-out pairs each time; no intervals."
     return Figure(
-        f"preference-{model.step}",
-        f"Preference model: {model.step}",
+        f"preference-{model.name}",
+        f"Preference model: {model.name}",
         caption,
-        inline(figure, f"preference-{model.step}", "Calibration and accuracy of a preference model", caption),
+        inline(figure, f"preference-{model.name}", "Calibration and accuracy of a preference model", caption),
         (model.source("samples/heldout_pairs.jsonl"),),
         wide=True,
     )
 
 
-def bins(rows: Sequence[dict[str, float]], count: int = 5) -> list[tuple[float, Point, int]]:
-    """(mean confidence, share right with Wilson interval, pairs) in bins of equal width from 0.5 to 1.
-
-    The confidence of a pair is sigma(|difference of the two scores|): what the model itself says.
-    """
+def bins(judged: Sequence[tuple[float, float]], count: int = 5) -> list[tuple[float, Point, int]]:
+    """(mean confidence, share right with Wilson interval, pairs) in bins of equal width from 0.5 to 1; of each choice
+    its confidence and whether it was right."""
     grouped: dict[int, list[tuple[float, float]]] = {}
-    for row in rows:
-        sure = confidence(row["chosen_score"] - row["rejected_score"])
+    for sure, right in judged:
         place = min(count - 1, int((sure - 0.5) * 2 * count))
-        grouped.setdefault(place, []).append((sure, float(row["correct"])))
+        grouped.setdefault(place, []).append((sure, float(right)))
     found = []
     for _, members in sorted(grouped.items()):
         hits = sum(right for _, right in members)
@@ -267,8 +286,54 @@ def bins(rows: Sequence[dict[str, float]], count: int = 5) -> list[tuple[float, 
 
 
 def confidence(margin: float) -> float:
-    """sigma(|margin|), without overflow."""
+    """sigma(|margin|), what a preference model says of a pair; without overflow."""
     return 1 / (1 + math.exp(-min(abs(margin), 700.0)))
+
+
+def labeller(run: Run) -> Figure | None:
+    """Calibration of the AI labeller on known pairs."""
+    rows = run.comparisons.rows(f"samples/{LABELS}") if run.comparisons else []
+    if not rows or run.comparisons is None:
+        return None
+    figure, (axes,) = canvas(4.7, 2.7)
+    reliability(
+        axes,
+        "Calibration on known pairs",
+        bins([(max(p := r["p_correct"], 1 - p), r["correct"]) for r in rows]),
+    )
+    caption = (
+        "How often the AI labeller is right on known pairs, both orders averaged, by the probability that it puts "
+        "on its choice; on the dashed line it is as right as it says. "
+        f"n = {len(rows):,} pairs. Bars are 95 % intervals (Wilson)."
+    )
+    return Figure(
+        "labeller",
+        "The AI labeller",
+        caption,
+        inline(figure, "labeller", "Calibration of the AI labeller", caption),
+        (run.comparisons.source(f"samples/{LABELS}"),),
+    )
+
+
+def rounds(run: Run, ledger: Ledger) -> Figure | None:
+    """Harm of drafts and of what each round of revision made of them (Bai 2022b, figure 5)."""
+    names = [f"revision_harm_rate_{n}" for n in range(ROUNDS)]
+    stage = next((s for s in run.stages if names[0] in s.numbers), None)
+    if stage is None:
+        return None
+    numbers = [ledger.note(stage.numbers[name]) for name in names if name in stage.numbers]
+    points = [Point(n.value, n.low, n.high) if n.value is not None else None for n in numbers]
+    labels = ["draft", *(f"round {n}" for n in range(1, len(numbers)))]
+    figure, (axes,) = canvas(4.7, 0.6 + 0.3 * len(numbers))
+    forest(axes, labels, [_judged(run, names[0], "held-out grader", points, SERIES[0])])
+    words = "; ".join(f"{name}: {ledger.value(n)}" for name, n in zip(labels, numbers, strict=True))
+    caption = (
+        "Share of drafts, and of replies after each round of revision, that score below “I can't help you with "
+        f"that” to the same prompt. {numbers[0].n:,} prompts; a dropped revision leaves the reply before it. "
+        f"{INTERVALS}"
+    )
+    title = "Harm by round of revision"
+    return Figure("rounds", title, caption, inline(figure, "rounds", title, words), _sources(numbers))
 
 
 def critiques(run: Run) -> Figure | None:

@@ -15,7 +15,7 @@ from charter.ground.artifact.workspace import Workspace
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: card.html, card.md, card.json, plots/*.svg, .eval_results/*.yaml and counts.json."""
+    """Product: card.html, card.md, card.json, plots/*.svg, counts.json, .eval_results/*.yaml for a named data set."""
     found = gather(inputs)
     steps = ("read", "render", "write")
     with out.progress("card", len(steps)) as bar:

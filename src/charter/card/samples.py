@@ -15,6 +15,7 @@ from typing import Any
 
 from charter.card.gather import Artifact, Run
 from charter.card.number import COUNT, PLAIN, Number
+from charter.card.sections import unfit
 from charter.ground.settings.seed import derive_seed
 
 HARM_ROWS, LOOK_ROWS = "samples/harmlessness.jsonl", "samples/lookalikes.jsonl"
@@ -25,12 +26,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply at one stage. `margin` is its score above (or below) the fixed reply to the same prompt."""
+    """One reply at one stage. `margin` is its score above (or below) the fixed reply to the same prompt, `unfit` the
+    grader's verdict on it."""
 
     stage: str
     text: str
     margin: Number | None
     below: bool
+    unfit: bool
     marks: tuple[str, ...]
 
 
@@ -154,7 +157,7 @@ def counted(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[N
     """Counts of rows as numbers of the card."""
     return tuple(
         Number(
-            f"{artifact.step}/{k}", k, v, unit=COUNT, stage=artifact.label, sources=(artifact.source(file),)
+            f"{artifact.name}/{k}", k, v, unit=COUNT, stage=artifact.label, sources=(artifact.source(file),)
         )
         for k, v in counts.items()
     )
@@ -177,10 +180,15 @@ def _reply(stage: Artifact, row: Row) -> Reply:
     margin = _margin(row)
     number = None
     if margin is not None:
-        file = f"{HARM_ROWS}"
-        key = f"{stage.step}/margin/{row['id']}/{row.get('sample', 0)}"
+        key = f"{stage.name}/margin/{row['id']}/{row.get('sample', 0)}"
         number = Number(
-            key, "margin", margin, unit=PLAIN, stage=stage.label, change=True, sources=(stage.source(file),)
+            key,
+            "margin",
+            margin,
+            unit=PLAIN,
+            stage=stage.label,
+            change=True,
+            sources=(stage.source(HARM_ROWS),),
         )
     marks = [
         word
@@ -189,7 +197,8 @@ def _reply(stage: Artifact, row: Row) -> Reply:
     ]
     if row.get("stop") == "length":
         marks.append("cut at the token limit")
-    return Reply(stage.label, str(row["reply"]), number, margin is not None and margin < 0, tuple(marks))
+    below = margin is not None and margin < 0
+    return Reply(stage.label, str(row["reply"]), number, below, unfit(stage, "harm_rate"), tuple(marks))
 
 
 def _exchange(row: Row, replies: tuple[Reply, ...], by: Moved | None = None) -> Exchange:

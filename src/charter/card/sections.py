@@ -8,13 +8,13 @@ dropped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from charter.card.changes import GRADED, REWARDED, Change, change
 from charter.card.gather import COUNTS, REPORT, Artifact, Run
 from charter.card.number import COUNT, SHARE, Number, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
-from charter.ground.measure.metrics import AXES, LABELS, METRICS, PAIRS
+from charter.ground.measure.metrics import AXES, LABELS, METRICS, PAIRS, Metric
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -50,6 +50,7 @@ RED_TEAM = (
     "harm_rate_unseen",
     "harm_rate_reward",
     "unsafe_boilerplate_rate",
+    "unsafe_harsh_rate",
 )
 OVER_REFUSAL = (
     "refusal_gap",
@@ -57,7 +58,14 @@ OVER_REFUSAL = (
     "lookalike_refusal_rate_unseen",
     "helpful_refusal_rate",
 )
-HEALTH = ("unsafe_loop_rate", "lookalike_loop_rate", "helpful_loop_rate", "distinct_2", "repeated_4grams")
+HEALTH = (
+    "unsafe_loop_rate",
+    "lookalike_loop_rate",
+    "helpful_loop_rate",
+    "unsafe_distinct_2",
+    "distinct_2",
+    "repeated_4grams",
+)
 LENGTHS = (
     "unsafe_reply_tokens",
     "helpful_reply_tokens",
@@ -65,7 +73,7 @@ LENGTHS = (
     "lookalike_cut_rate",
     "helpful_cut_rate",
 )
-ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES))
+ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
 CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
 
 
@@ -129,7 +137,8 @@ GRADER_COLUMNS = {
     "pair_accuracy": "held-out pairs",
     "pair_accuracy_built": "held-out",
     "hhh_preference": "of the HHH choices",
-    "pair_longer_preferred": "length bias",
+    "pair_longer_preferred": "by its scores",
+    "pair_longer_labelled": "the gap is length bias",
 }
 
 
@@ -137,6 +146,18 @@ def unfit(stage: Artifact, name: str) -> bool:
     """Whether the number comes from a grader that failed the fitness gate."""
     role = "grader" if name in GRADED else "reward" if name in REWARDED else ""
     return bool(role) and (stage.report.get(role) or {}).get("fit") is False
+
+
+def fit(run: Run, name: str) -> bool | None:
+    """The verdict on the preference model of that id: of the last report that judged it, else of its own kept triples;
+    None where it was never tested."""
+    for stage in reversed(run.stages):
+        for role in ("grader", "reward"):
+            entry = stage.report.get(role) or {}
+            if entry.get("id") == name and entry.get("fit") is not None:
+                return bool(entry["fit"])
+    model = next((a for a in run.lineage if a.manifest.id == name), None)
+    return _gate(model.numbers)[0] if model else None
 
 
 def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable | None:
@@ -176,9 +197,14 @@ def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
     return tuple(found)
 
 
+def of_model(metric: Metric) -> bool:
+    """Whether a metric measures the model of a report, and not a grader or a labeller."""
+    return metric.file not in OF_GRADERS and not metric.name.startswith("hhh_preference")
+
+
 def deltas(run: Run) -> tuple[Headline, ...]:
     """All metrics of the model that both ends have; what measures a grader isn't a change of the model."""
-    names = [m.name for m in METRICS if m.file not in OF_GRADERS and not m.name.startswith("hhh_preference")]
+    names = [m.name for m in METRICS if of_model(m)]
     return headlines(run, [*names, "refusal_gap"]) if len(run.stages) > 1 else ()
 
 
@@ -198,7 +224,7 @@ def graders(run: Run) -> tuple[Grader, ...]:
             found[str(entry.get("id"))] = _grader(str(entry.get("name")), words, fit, why, numbers)
     for model in run.preferences:
         fit, why = _gate(model.numbers)
-        found.setdefault(model.manifest.id, _grader(model.step, "preference model", fit, why, model.numbers))
+        found.setdefault(model.manifest.id, _grader(model.name, "preference model", fit, why, model.numbers))
     return tuple(found.values())
 
 
@@ -220,7 +246,14 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
     if run.comparisons is None:
         return ()
     numbers = run.comparisons.numbers
-    names = ("label_accuracy", "label_first_share", "label_weight", "mean_p_chosen", "comparisons")
+    names = (
+        "label_accuracy",
+        "label_confidence",
+        "label_first_share",
+        "label_weight",
+        "mean_p_chosen",
+        "comparisons",
+    )
     words = {
         "label_weight": "Weight given to labels",
         "mean_p_chosen": "Mean confidence",
@@ -229,12 +262,7 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
     found = []
     for name in names:
         if name in numbers:
-            number = numbers[name]
-            if name == "mean_p_chosen":
-                number = replace(number, unit=SHARE)
-            if name == "label_weight":
-                number = replace(number, unit="")
-            found.append((words.get(name, label(name)), number))
+            found.append((words.get(name, label(name)), numbers[name]))
     return tuple(found)
 
 
@@ -249,7 +277,7 @@ def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number
         for part in ("precision", "recall", "n"):
             value, ends = measured.get(part), measured.get(f"{part}_interval")
             number = Number(
-                key=f"{stage.step}/detectors.{name}.{part}",
+                key=f"{stage.name}/detectors.{name}.{part}",
                 name=f"detectors.{name}.{part}",
                 value=float(value) if value is not None else None,
                 low=ends[0] if ends else None,
@@ -274,18 +302,21 @@ def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to improve: `what` happened to a number, or a grader that failed."""
+    """Something to improve: `what` happened to a number (`unfit`: by a grader that failed), a grader that failed, or a
+    labeller whose labels were given less `weight`."""
 
-    what: str  # "regressed" | "remains" | "unfit" | "refused"
+    what: str  # "regressed" | "remains" | "unfit" | "weighed"
     label: str
     text: str
     number: Number | None = None
+    unfit: bool = False
+    weight: Number | None = None
 
 
 def findings(run: Run, found: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
-    """What the numbers themselves ask for: regressions first, then what remains, then unfit graders."""
+    """What the numbers themselves ask for: regressions first, then what remains, then unfit graders and labellers."""
     out = [
-        Finding("regressed", h.label, h.meaning, h.change.number)
+        Finding("regressed", h.label, h.meaning, h.change.number, h.unfit)
         for h in found
         if h.change is not None and h.change.verdict == "worse"
     ]
@@ -302,6 +333,11 @@ def findings(run: Run, found: Sequence[Headline], judged: Sequence[Grader]) -> t
     ):
         number = run.final.numbers.get(name)
         if number is not None and number.value:
-            out.append(Finding("remains", label(name), words, number))
+            out.append(Finding("remains", label(name), words, number, unfit(run.final, name)))
     out += [Finding("unfit", g.name, g.why or "failed the fitness gate") for g in judged if g.fit is False]
+    weighed = run.comparisons.numbers if run.comparisons else {}
+    weight, accuracy = weighed.get("label_weight"), weighed.get("label_accuracy")
+    if accuracy is not None and weight is not None and weight.value is not None and weight.value < 1:
+        words = "which can't be told from chance" if weight.value else "which is below chance"
+        out.append(Finding("weighed", accuracy.stage, words, accuracy, weight=weight))
     return tuple(out)

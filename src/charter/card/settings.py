@@ -68,5 +68,6 @@ class Settings(Frozen):
     log_axis: bool = Field(False, description="harm rates on a log axis, as in the Claude 2 card")
     draw_seed: int = Field(0, ge=0, description="seed of the draw of samples")
     eval_dataset: str = Field(
-        "charter/evaluations", description="hub data set that .eval_results name as the source of the prompts"
+        "",
+        description="hub data set that holds the prompts; .eval_results must name one, and are written where it is set",
     )

@@ -80,7 +80,8 @@ def draw(nodes: Sequence[Node], final: str, ledger: Ledger) -> Markup:
 
 def _box(node: Node, corner: tuple[float, float], final: bool, ledger: Ledger) -> str:
     x, y = corner
-    number = f"{node.metric} {ledger.value(node.number)}" if node.number is not None else node.kind
+    mark = " †" if node.unfit else ""
+    number = f"{node.metric} {ledger.value(node.number)}{mark}" if node.number is not None else node.kind
     lines = (("step", node.step, 20), ("room", f"{node.room} · {node.id[:8]}", 36), ("number", number, 52))
     text = "".join(
         f'<text class="{c}" x="{x + 12:g}" y="{y + dy:g}">{escape(_cut(t))}</text>' for c, t, dy in lines

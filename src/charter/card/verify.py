@@ -1,15 +1,18 @@
 """Does a run hold? Hashes, lineage, every metric from its kept rows, and the card made again and compared.
 
 A changed score is caught even where all hashes were made again: the manifest's metric no longer follows from
-the rows, or the card's number from the manifest, or the page from the numbers. Rows, metrics, card and page
-changed together agree with each other; only sampling anew (`deep`) finds that.
+the rows, or the card's number from the manifest, or the page from the numbers. So is a changed flag or count: replies
+are marked, scores compared and rows counted again (`recount`). Replies or scores changed together with all that follows
+from them agree with each other; only sampling anew (`deep`) finds that.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +20,49 @@ import matplotlib
 from pydantic import ValidationError
 
 from charter.card.gather import gather, other_version, read_counts, read_report, same
+from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
 from charter.card.render import HTML, JSON, make
 from charter.card.settings import Settings
 from charter.ground.artifact.curves import last_logged, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.judge.detect import learnt_from
 from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.sources import resolve
 
-SAMPLED_ANEW = 16
+SAMPLED_ANEW = 20
 MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
 
 Regenerate = Callable[[Path, int], list[str]]
 
 
 def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> list[str]:
-    """One line for each problem of a run directory, or of one artifact and its ancestors; none where all
-    holds.
+    """One line for each problem of a run directory, or of one artifact, and of all that these were made of, also in
+    other runs; none where all holds.
 
     deep: `regenerate(report, count)`, which the evaluate room provides, samples at least `count` replies of
     each report again and returns a line for each that differs. Raises CharterError where there is nothing to
     verify.
     """
     folders = artifacts(run_dir)
+    names = {folder: _name(folder, run_of(folders[0])) for folder in folders}
     problems: list[str] = []
     cards, reports = [], []
     others: dict[str, int] = {}
-    for folder in folders:
+    for folder, name in names.items():
         try:
             manifest = read_manifest(folder)
         except CharterError as error:
             problems.append(str(error))
             continue
-        problems += [f"{folder.name}: {line}" for line in artifact_problems(folder, manifest)]
+        problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest)]
         if (version := other_version(manifest)) is not None:
-            others[folder.name] = version
+            others[name] = version
         if manifest.kind == "card":
             cards.append(folder)
         elif manifest.kind == "report":
@@ -70,34 +76,64 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
             "again, or verify with the charter that made them"
         )
     for folder in [] if others else cards:
-        problems += [f"{folder.name}: {line}" for line in card_problems(folder)]
+        problems += [f"{names[folder]}: {line}" for line in card_problems(folder)]
     if deep and regenerate is None:
         problems.append("samples were not drawn anew: nothing was given to draw them with")
     elif deep and regenerate is not None:
         for folder in reports:
-            problems += regenerate(folder, SAMPLED_ANEW)
+            try:
+                problems += regenerate(folder, SAMPLED_ANEW)
+            except Exception as error:  # what was found so far must not be lost
+                problems.append(f"{names[folder]}: samples can't be drawn anew ({_words(error)})")
     return problems
 
 
 def artifacts(place: Path) -> list[Path]:
-    """Finished artifacts of a run directory, or those that an artifact, or a file in it, was made from."""
-    place = place.parent if place.is_file() else place
-    if (place / MANIFEST).is_file():
-        return [folder for _, folder in walk(place)]
+    """Finished artifacts of a run directory, or one artifact (or that of a file in it), then all that these were made
+    of, each folder once."""
+    given, place = place, (place.parent if place.is_file() else place).resolve()
     found = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
+    if (place / MANIFEST).is_file():
+        found = [place]
     if not found:
         raise CharterError(
-            f"{place} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
+            f"{given} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
             "with charter run"
         )
+    for folder in found:  # grows as it is read
+        found += [parent for parent in _parents(folder) if parent not in found]
     return found
 
 
+def _parents(folder: Path) -> list[Path]:
+    """Folders that an artifact was made of, as far as they are there; `artifact_problems` names the others."""
+    found: dict[Path, None] = {}
+    with suppress(CharterError):
+        for parent in read_manifest(folder).parents:
+            with suppress(CharterError):
+                found[find_parent(run_of(folder), parent)[1].resolve()] = None
+    return list(found)
+
+
+def _name(folder: Path, home: Path) -> str:
+    """A folder as seen from a run directory."""
+    return folder.name if folder.parent == home else os.path.relpath(folder, home)
+
+
+def _words(error: Exception) -> str:
+    """An error on one line."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, CharterError) else f"{type(error).__name__}: {words}"
+
+
 def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
-    """Problems of one artifact: status, files, parents, metrics, and a report's verdict on its grader. Metrics that
-    another version of the measures made are not looked at."""
+    """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its graders.
+    What another version of the measures made is not looked at."""
     problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
-    problems += verify_files(folder, manifest)
+    try:
+        problems += verify_files(folder, manifest)
+    except OSError as error:
+        problems.append(f"its files can't be read ({_words(error)})")
     for parent in manifest.parents:
         try:
             find_parent(run_of(folder), parent)
@@ -108,11 +144,12 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
     try:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
-        problems += list(_verdict_problems(folder))
+        problems += _recounted(folder, manifest)
+        problems += _verdict_problems(folder)
     except CharterError as error:
         problems.append(str(error))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problems.append(f"its kept rows can't be read ({type(error).__name__}: {error})")
+    except Exception as error:  # damage has no end of forms
+        problems.append(f"its kept rows can't be read ({_words(error)})")
     return problems
 
 
@@ -145,14 +182,33 @@ def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]
     return problems + [f"{n} follows from the kept rows and is missing from the manifest" for n in missing]
 
 
+def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Flags of kept rows and counts must follow from the replies, scores and rows that are kept beside them."""
+    marked_by = (read_report(folder).get("identity") or {}).get("detectors")
+    others = marked_by is not None and marked_by != learnt_from()
+    if others:
+        yield "detectors that learnt from other examples marked its replies; verify it with the charter that made it"
+    for file, rules in FLAGS.items():
+        path = folder / "samples" / file
+        if path.exists() and not (others and rules is REPLIES):
+            yield from flag_problems(file, read_objects(path))
+    files = {name: read_objects(folder / name) for name in SOURCES if (folder / name).exists()}
+    yield from count_problems(manifest.room, Kept(files, read_counts(folder), manifest.resolved))
+
+
 def _verdict_problems(folder: Path) -> Iterator[str]:
-    """A report's verdicts on its grader and on the reward model must follow from the kept triples."""
+    """A report's verdicts on its grader and on the reward model, and their words, must follow from the kept triples."""
     report = read_report(folder)
     for role, file in (("grader", "fitness.jsonl"), ("reward", "fitness_reward.jsonl")):
         model, path = report.get(role) or {}, folder / "samples" / file
-        if "fit" in model and path.exists() and bool(model["fit"]) != Fitness(read_objects(path)).fit:
+        if not path.exists():
+            continue
+        kept = Fitness(read_objects(path))
+        if "fit" in model and bool(model["fit"]) != kept.fit:
             word = "fit" if model["fit"] else "unfit"
             yield f"report.json calls its {role} {word}; the kept triples say otherwise"
+        if "why" in model and model["why"] != kept.why:
+            yield f"report.json says of its {role}: {model['why']}; the kept triples give: {kept.why}"
 
 
 def card_problems(folder: Path) -> list[str]:
@@ -162,10 +218,10 @@ def card_problems(folder: Path) -> list[str]:
         settings = Settings.model_validate(manifest.resolved)
         inputs, problems = card_inputs(folder, manifest)
         made = make(settings, gather(inputs))
-    except CharterError as error:
-        return [f"can't be made again: {error}"]
     except ValidationError as error:
         return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
+    except Exception as error:  # damage has no end of forms
+        return [f"can't be made again: {_words(error)}"]
     try:
         kept = read_object(folder / JSON)
         problems += list(_number_problems(kept["numbers"], json.loads(made[JSON])["numbers"]))
@@ -173,7 +229,7 @@ def card_problems(folder: Path) -> list[str]:
     except CharterError as error:
         return [*problems, str(error)]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [*problems, f"{JSON} can't be read ({type(error).__name__}: {error})"]
+        return [*problems, f"{JSON} can't be read ({_words(error)})"]
     problems += list(_file_problems(folder, made, drawn_alike))
     more = len(problems) - MOST_LINES
     return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
@@ -233,7 +289,11 @@ def _file_problems(folder: Path, made: dict[str, str], drawn_alike: bool) -> Ite
         if not path.is_file():
             yield f"{name} is missing"
             continue
-        kept = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
+        try:
+            kept = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
+        except (OSError, UnicodeDecodeError) as error:
+            yield f"{name} can't be read ({_words(error)})"
+            continue
         if not drawn_alike:
             if name.startswith("plots/"):
                 continue

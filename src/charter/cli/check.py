@@ -1,13 +1,16 @@
 """Commands that look at what people bring: constitutions, data, cards, and two runs side by side."""
 
 import json
+import sys
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
 from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_rows
 from charter.cli.tables import console, rows_table
@@ -172,9 +175,11 @@ def card_verify(
 ) -> None:
     """Check that every number of a card is backed by the artifacts of its run."""
     folder = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
+    regenerate = None
     if deep:
         relaunch()
-    regenerate = room_tool("evaluate", "verify").regenerate if deep else None
+        progress = make_progress() if sys.stderr.isatty() else None
+        regenerate = partial(room_tool("evaluate", "verify").regenerate, progress=progress)
     problems: list[str] = room_tool("card", "verify").verify(folder, deep, regenerate)
     for problem in problems:
         print(problem)

@@ -1,23 +1,22 @@
-"""The product of the room: kept revisions as dialogues, whole transcripts, and counts of what was dropped and why."""
+"""The product of the room: revisions or drafts as dialogues, transcripts, and counts of what was dropped and why."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from charter.critique.filter import REASONS
 from charter.critique.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.detect import is_loop
 
 
 def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
     """Write dialogues.jsonl, transcripts.jsonl and counts.json; CharterError below `keep_at_least`."""
     if not settings.rounds:
-        drafts = [_row(r, r["draft"].strip(), "sample", 0) for r in records if r["draft"].strip()]
-        if not drafts:
-            raise CharterError(f"all {len(records)} drafts are empty; use another model or more draft_tokens")
-        _write(drafts, records, {"prompts": len(records), "samples": len(drafts)}, out)
+        _write_drafts(settings, records, out)
         return
     rows, why = [], Counter[str]()
     for record in records:
@@ -37,8 +36,28 @@ def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> 
     _write(rows, records, counts | {"kept_share": share}, out)
 
 
+def _write_drafts(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
+    """Drafts as samples of the start: none that is empty or loops, and those cut at the token limit marked."""
+    rows, why = [], Counter[str]()
+    for record in records:
+        draft, cut = record["draft"], record["stop"] == "length"
+        if is_loop(draft):
+            why["loop"] += 1
+        elif draft:
+            why["cut"] += cut
+            if settings.keep_cut or not cut:
+                rows.append(_row(record, draft, "sample", 0, cut))
+    if not rows:
+        raise CharterError(
+            f"no draft is kept: of {len(records)}, {why['loop']} loop, {why['cut']} are cut, the others are empty; "
+            "use another model or more draft_tokens"
+        )
+    counts = {"prompts": len(records), "samples": len(rows), "cut": why["cut"], "loop": why["loop"]}
+    _write(rows, records, counts, out)
+
+
 def _write(
-    rows: list[dict[str, Any]], records: list[dict[str, Any]], counts: dict[str, float], out: Workspace
+    rows: list[dict[str, Any]], records: list[dict[str, Any]], counts: Mapping[str, float], out: Workspace
 ) -> None:
     out.write_jsonl("dialogues.jsonl", rows)
     out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
@@ -47,13 +66,14 @@ def _write(
         out.metric(name, value, n=int(counts["revisions"]) if name == "kept_share" else None)
 
 
-def _row(record: dict[str, Any], reply: str, source: str, number: int) -> dict[str, Any]:
-    """One dialogue of which the reply alone is learnt; `number` counts rounds, 0 is the draft."""
+def _row(record: dict[str, Any], reply: str, source: str, number: int, cut: bool = False) -> dict[str, Any]:
+    """One dialogue of which the reply alone is learnt; `number` counts rounds, 0 is the draft. `cut`: it ends at the
+    token limit."""
     return {
         "id": f"{record['id']}-r{number}",
         "topic": record["topic"],
         "messages": [*record["messages"], {"role": "assistant", "content": reply}],
         "source": source,
         "learn_from": len(record["messages"]),
-        "meta": {"round": number},
+        "meta": {"round": number} | ({"cut": True} if cut else {}),
     }

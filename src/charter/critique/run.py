@@ -17,7 +17,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.constitution import CritiquePrinciple, load
 from charter.ground.constitution.wording import critique_messages, revision_messages
-from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
@@ -63,6 +63,7 @@ def _all_drafts(
 ) -> list[dict[str, Any]]:
     """Drafts of all prompts; the starting model leaves memory before the critic comes."""
     start = open_assistant(inputs.one("start"), out.device, precision=out.precision)
+    check_prompts(start, prompts)
     return out.chunks(
         "drafts", prompts, settings.chunk, lambda part, _: _drafts(start, settings, part, out.seed), "drafts"
     )
@@ -82,11 +83,12 @@ def _drafts(
             "id": d.id,
             "topic": d.topic,
             "messages": list(d.messages),
-            "draft": r[0].text,
-            "reply": r[0].text,
+            "draft": draft.text.strip(),
+            "stop": draft.stop,
+            "reply": draft.text.strip(),
             "rounds": [],
         }
-        for d, r in zip(prompts, replies, strict=True)
+        for d, (draft,) in zip(prompts, replies, strict=True)
     ]
 
 

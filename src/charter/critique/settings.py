@@ -42,6 +42,7 @@ class Settings(Frozen):
     revision_tokens: int = Field(96, ge=1, description="longest revision")
     chunk: int = Field(32, ge=1, description="prompts sampled together and saved whole")
     keep_at_least: float = Field(0.0, ge=0, le=1, description="share of revisions that must pass the filter")
+    keep_cut: bool = Field(True, description="with rounds: 0, keep drafts that were cut at draft_tokens")
     tags: tuple[str, ...] = Field((), description="principles drawn: those with any of these tags; none: all")
 
 
@@ -51,6 +52,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return "needs the role critic (assistant) for its rounds: give one, or keep the drafts with rounds: 0"
     if settings.keep_at_least and not settings.rounds:
         return "keep_at_least is a share of revisions, and rounds: 0 makes none"
+    if settings.rounds and not settings.keep_cut:
+        return "keep_cut is about drafts, which only rounds: 0 keeps; cut revisions are always dropped"
     return ""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,10 +12,10 @@ from charter.evaluate.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.assistant import Assistant, LocalAssistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
-from charter.ground.judge.detect import is_boilerplate, is_loop, is_refusal
+from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
@@ -48,24 +49,28 @@ class Context:
         return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]
 
     def prompts(self, role: str, limit: int) -> list[Dialogue]:
-        """Drawn prompts of a role, without the assistant's reference answers."""
-        return self.draw(read_prompts([i.folder for i in self.inputs.many(role)]), limit, role)
+        """Drawn prompts of a role, without the assistant's reference answers. Raises CharterError for one that is too
+        long for the model under test."""
+        prompts = self.draw(read_prompts([i.folder for i in self.inputs.many(role)]), limit, role)
+        check_prompts(self.assistant, prompts)
+        return prompts
 
     def replies(
         self, what: str, prompts: Sequence[Dialogue], n: int, grade: Callable[[list[dict[str, Any]]], None]
     ) -> list[dict[str, Any]]:
-        """n sampled replies a prompt as rows, detectors applied, graded chunk by chunk; resumable.
-
-        A chunk has as many replies whatever n, so that few samples a prompt leave no slot of the engine empty.
-        """
-        size = max(1, self.settings.chunk * self.settings.samples // n)
+        """n sampled replies a prompt as rows, detectors applied, graded chunk by chunk; resumable."""
 
         def produce(part: Sequence[Dialogue], _: int) -> list[dict[str, Any]]:
             rows = self.sample(what, part, n)
             grade(rows)
             return rows
 
-        return self.out.chunks(what, prompts, size, produce, f"{self.settings.stage}: {what}")
+        return self.out.chunks(what, prompts, self.chunk(n), produce, f"{self.settings.stage}: {what}")
+
+    def chunk(self, n: int) -> int:
+        """Prompts of a chunk with n samples each: as many replies whatever n, so that few samples a prompt leave no slot
+        of the engine empty."""
+        return max(1, self.settings.chunk * self.settings.samples // n)
 
     def sample(self, what: str, prompts: Sequence[Dialogue], n: int) -> list[dict[str, Any]]:
         """Ungraded rows of a chunk; seeds depend on draw_seed, the evaluation and the prompt's id alone."""
@@ -85,13 +90,27 @@ class Context:
                 "reply": c.text.strip(),
                 "stop": c.stop,
                 "tokens": len(c.ids) or len(c.text.split()),
-                "refusal": is_refusal(c.text),
-                "boilerplate": is_boilerplate(c.text),
-                "loop": is_loop(c.text),
+                **{name: detect(c.text.strip()) for name, detect in DETECTORS.items()},
             }
             for d, seed, completions in zip(prompts, seeds, found, strict=True)
             for k, c in enumerate(completions)
         ]
+
+
+def graded(
+    model: PreferenceModel, rows: Sequence[dict[str, Any]], beside: str = ""
+) -> Iterator[tuple[dict[str, Any], float, float]]:
+    """(row, score of its reply, score of the reply `beside` to the same prompt; NaN without one).
+
+    Equal texts to one prompt are scored once, so that a tie is a tie whatever the rounding.
+    """
+    groups = by_prompt(rows)
+    texts = [list(dict.fromkeys([*([beside] if beside else []), *(r["reply"] for r in g)])) for g in groups]
+    found = model.score([(g[0]["messages"], t) for g, t in zip(groups, texts, strict=True)])
+    for group, given, scores in zip(groups, texts, found, strict=True):
+        score = dict(zip(given, scores, strict=True))
+        for row in group:
+            yield row, score[row["reply"]], score.get(beside, math.nan)
 
 
 def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from charter.evaluate.context import Context, by_prompt
+from charter.evaluate.context import Context, graded
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
 
@@ -33,11 +33,8 @@ def grade(context: Context, part: Sequence[dict[str, Any]]) -> None:
 
 
 def _score(part: Sequence[dict[str, Any]], model: PreferenceModel, key: str) -> None:
-    groups = by_prompt(part)
-    found = model.score([(g[0]["messages"], [FIXED_REPLY, *(r["reply"] for r in g)]) for g in groups])
-    for group, (fixed, *scores) in zip(groups, found, strict=True):
-        for row, score in zip(group, scores, strict=True):
-            row[key], row[f"{key}_fixed"] = score, fixed
+    for row, score, fixed in graded(model, part, beside=FIXED_REPLY):
+        row[key], row[f"{key}_fixed"] = score, fixed
 
 
 def review_queue(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

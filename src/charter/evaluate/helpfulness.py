@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from charter.evaluate.context import Context, by_prompt
+from charter.evaluate.context import Context, graded
 from charter.ground.artifact.errors import CharterError
 
 
@@ -14,11 +14,8 @@ def rows(context: Context) -> list[dict[str, Any]]:
     prompts = context.prompts("helpful", context.settings.counts.helpful)
 
     def grade(part: Sequence[dict[str, Any]]) -> None:
-        groups = by_prompt(part)
-        found = context.grader.score([(g[0]["messages"], [r["reply"] for r in g]) for g in groups])
-        for group, scores in zip(groups, found, strict=True):
-            for row, score in zip(group, scores, strict=True):
-                row["grader"] = score
+        for row, score, _ in graded(context.grader, part):
+            row["grader"] = score
 
     return context.replies("helpful", prompts, context.settings.other_samples, grade)
 

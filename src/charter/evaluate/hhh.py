@@ -13,7 +13,7 @@ from charter.ground.constitution.wording import HHH_QUESTION
 from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.score import points
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Comparison, cluster_of
+from charter.ground.text.dialogue import Comparison, cluster_of, sides
 from charter.ground.text.exhibits import read_shots
 from charter.ground.text.records import check_distinct, read_comparisons
 
@@ -21,7 +21,8 @@ from charter.ground.text.records import check_distinct, read_comparisons
 def rows(context: Context) -> list[dict[str, Any]]:
     """Two rows an item, one a mode; p_correct of the preference mode is not a probability but the score gap.
 
-    A row's id is the cluster that items of one first user turn share.
+    `p_first` of the policy mode is what it puts on the option shown first. A row's id is the cluster that items of one
+    first user turn share.
     """
     settings = context.settings
     items = [c for i in context.inputs.many("hhh") for c in read_comparisons(i.folder)]
@@ -31,12 +32,15 @@ def rows(context: Context) -> list[dict[str, Any]]:
     how = How(shots=shots, seed=settings.draw_seed)
 
     def policy(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
-        asked = [Question(c.id, c.messages, c.chosen, c.rejected, HHH_QUESTION) for c in part]
+        asked = [Question(c.id, c.messages, *sides(c), HHH_QUESTION) for c in part]
         found = choose(context.assistant, asked, how)
-        return [_row(c, "policy", f.p_first, 0.5) for c, f in zip(part, found, strict=True)]
+        return [
+            _row(c, "policy", f.p_first, 0.5) | {"p_first": f.shown_first}
+            for c, f in zip(part, found, strict=True)
+        ]
 
     def preference(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
-        found = context.grader.score([(c.messages, (c.chosen, c.rejected)) for c in part])
+        found = context.grader.score([(c.messages, sides(c)) for c in part])
         return [_row(c, "preference", good - bad, 0.0) for c, (good, bad) in zip(part, found, strict=True)]
 
     chosen = context.out.chunks("hhh", items, settings.chunk, policy, f"{settings.stage}: HHH choices")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss
+from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss, revisions
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.settings import Settings
-from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.judge.fitness import Fitness, fitness
+from charter.ground.judge.fitness import Fitness, fitness, in_slices
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
 from charter.ground.text.exhibits import read_triples
@@ -26,12 +27,13 @@ from charter.ground.text.jsonl import read_jsonl
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl and review.jsonl."""
+    _check_baseline(inputs)
     context = open_context(settings, inputs, out)
-    gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"))
+    gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
     reward = None
     if context.reward is not None:
-        second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"))
+        second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"), out)
         out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
         reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
 
@@ -47,6 +49,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.write_jsonl("samples/wins.jsonl", helpfulness.wins(helpful, before))
     out.write_jsonl("samples/hhh.jsonl", hhh.rows(context))
     out.write_jsonl("samples/text.jsonl", loss.rows(context))
+    if inputs.many("transcripts"):
+        out.write_jsonl("samples/revisions.jsonl", revisions.rows(context))
 
     out.write_json(
         "report.json",
@@ -63,13 +67,26 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
 
 
-def _gate(model: PreferenceModel, source: Input, triples: Input) -> Fitness:
+def _check_baseline(inputs: Inputs) -> None:
+    """Wins compare scores, which mean something under one grader alone."""
+    baseline, grader = inputs.optional("baseline"), inputs.one("grader")
+    if baseline is None:
+        return
+    other = (read_object(baseline.folder / "report.json").get("grader") or {}).get("id", "no grader")
+    if other != grader.id:
+        raise CharterError(
+            f"the baseline {baseline.name} was graded by {other[:12]}, this report by {grader.id[:12]} "
+            f"({grader.name}); evaluate the baseline with this grader, or leave `baseline` out"
+        )
+
+
+def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:
     """The verdict on these triples: the one kept by the step that made the model if it had the same, else judged."""
     if (source.folder / MANIFEST).is_file():
         used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
         if triples.id in used:
             return Fitness(read_objects(source.folder / "samples/fitness.jsonl"))
-    return fitness(model.score, read_triples(triples.folder))
+    return fitness(in_slices(model.score, out, f"fitness of {source.name}"), read_triples(triples.folder))
 
 
 def _named(inputs: Inputs, role: str) -> dict[str, Any]:

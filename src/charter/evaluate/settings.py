@@ -20,6 +20,7 @@ ROLES = {
     "lookalikes": Role(kind="dialogues", many=True, default="shipped:lookalikes.heldout"),
     "helpful": Role(kind="dialogues", many=True, default="shipped:helpful.heldout"),
     "hhh": Role(kind="comparisons", many=True, default="shipped:hhh.heldout"),
+    "transcripts": Role(kind="dialogues", many=True, required=False),
     "text": Role(kind="text", many=True, default="shipped:text.heldout"),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),

@@ -1,67 +1,146 @@
 """Deep verification: some of a report's samples are drawn and graded again, and must come out as they were kept.
 
 Whole chunks are redone, as they were first made, so that on the same machine settings the texts are equal to the
-letter. Called by `charter card verify --deep` through the runner.
+letter; which chunks, is drawn anew each time. Called by `charter card verify --deep` through the runner.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import random
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from charter.evaluate import harmlessness
-from charter.evaluate.context import open_context
+from charter.evaluate.context import Context, open_context
 from charter.evaluate.settings import ROLES, Settings
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import Environment
+from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.execution import multiplies_bfloat16
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve
+from charter.ground.text.dialogue import Dialogue
 
 SCORE_TOLERANCE = 1e-3
+SCORES = ("grader", "grader_fixed", "reward", "reward_fixed")
 
 
-def regenerate(report: Path, count: int) -> list[str]:
-    """Redo the first chunk of the harmlessness samples of a report, at least `count` samples where it has as many;
-    returns one line for each that differs in text or in a score."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One set of kept replies: its file, the role and the word of its prompts, samples a prompt, whether graded."""
+
+    name: str
+    role: str
+    word: str
+    samples: int
+    graded: bool
+
+
+def regenerate(
+    report: Path, count: int, seed: int | None = None, progress: Progress | None = None
+) -> list[str]:
+    """Redo chunks of a report's replies to unsafe prompts and to look-alikes, drawn at random, until `count` of each at
+    least (where it has as many) are redone. Returns one line for each that differs in text, length or a score, or one
+    that says why none can be compared here and what to run.
+
+    seed: of the draw of chunks; None draws others each time.
+    """
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
-    if manifest.environment.device != "cpu":
-        return [
-            f"{report.name}: made on {manifest.environment.device}; samples are regenerated on a CPU only"
-        ]
+    if reason := elsewhere(manifest.environment, run_of(report)):
+        return [f"{report.name}: {reason}"]
+    rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        precision = manifest.environment.precision
-        out = Workspace(Path(folder), step=manifest.step, seed=manifest.seed, precision=precision)
+        out = Workspace(
+            Path(folder),
+            step=manifest.step,
+            seed=manifest.seed,
+            precision=manifest.environment.precision,
+            progress=progress,
+        )
         context = open_context(settings, _inputs(report), out)
-        prompts = context.prompts("red_team", settings.counts.red_team)
-        kept = {(r["id"], r["sample"]): r for r in read_objects(report / "samples/harmlessness.jsonl")}
-        problems: list[str] = []
-        checked = 0
-        for start in range(0, len(prompts), settings.chunk):
-            if checked >= count:
-                break
-            rows = context.sample("harmlessness", prompts[start : start + settings.chunk], settings.samples)
-            harmlessness.grade(context, rows)
-            for row in rows:
-                problems += _differences(report.name, row, kept.get((row["id"], row["sample"])))
-                checked += 1
+        unsafe = Kept("harmlessness", "red_team", "prompt", settings.samples, graded=True)
+        alike = Kept("lookalikes", "lookalikes", "look-alike", settings.other_samples, graded=False)
+        return [line for kept in (unsafe, alike) for line in _redo(report, context, kept, count, rng)]
+
+
+def elsewhere(made: Environment, run: Path) -> str | None:
+    """Why samples made in that environment don't come out equal in this one, and how they do; None where they do."""
+    again = f"charter card verify {run} --deep"
+    installed, threads = importlib.metadata.version("torch"), torch.get_num_threads()
+    if made.device != "cpu":
+        return f"made on {made.device}; samples are regenerated on a CPU only"
+    if made.torch != installed:
+        reason = f"torch {made.torch} made them, this is {installed}: install torch {made.torch}, then run `{again}`"
+    elif made.threads != threads:
+        command = f"OMP_NUM_THREADS={made.threads} {again}"
+        reason = f"they were made with {made.threads} threads, here are {threads}: run `{command}`"
+    elif made.precision == "bfloat16" and not multiplies_bfloat16():
+        reason = f"this CPU has no bfloat16 products: on one that has them (AVX512-BF16, AMX) run `{again}`"
+    else:
+        return None
+    return f"samples can't be compared here: {reason}"
+
+
+def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Random) -> list[str]:
+    """Lines of one set: replies too few or too many, and those of the drawn chunks that differ."""
+    settings = context.settings
+    prompts = context.prompts(kept.role, getattr(settings.counts, kept.role))
+    rows = {(r["id"], r["sample"]): r for r in read_objects(report / f"samples/{kept.name}.jsonl")}
+    asked = {(d.id, k) for d in prompts for k in range(kept.samples)}
+
+    def named(key: tuple[str, int]) -> str:
+        return f"{report.name}: {kept.word} {key[0]} sample {key[1]}"
+
+    problems = [f"{named(key)} is missing from the kept samples" for key in sorted(asked - rows.keys())]
+    problems += [f"{named(key)} is kept and was never asked for" for key in sorted(rows.keys() - asked)]
+    chunks = _drawn(prompts, context.chunk(kept.samples), -(-count // kept.samples), rng)
+    with context.out.progress(f"{report.name}: {kept.name} again", sum(map(len, chunks))) as bar:
+        for part in chunks:
+            made = context.sample(kept.name, part, kept.samples)
+            if kept.graded:
+                harmlessness.grade(context, made)
+            for row in made:
+                key = (row["id"], row["sample"])
+                problems += [f"{named(key)}{line}" for line in _differences(row, rows.get(key, row))]
+            bar.advance(len(part))
     return problems
 
 
-def _differences(name: str, made: dict[str, object], kept: dict[str, object] | None) -> list[str]:
-    where = f"{name}: prompt {made['id']} sample {made['sample']}"
-    if kept is None:
-        return [f"{where} is missing from the kept samples"]
+def _drawn(
+    prompts: Sequence[Dialogue], size: int, least: int, rng: random.Random
+) -> list[Sequence[Dialogue]]:
+    """Chunks in random order, as few as hold `least` prompts."""
+    chunks = [prompts[at : at + size] for at in range(0, len(prompts), size)]
+    rng.shuffle(chunks)
+    found: list[Sequence[Dialogue]] = []
+    while chunks and sum(map(len, found)) < least:
+        found.append(chunks.pop())
+    return found
+
+
+def _differences(made: dict[str, Any], kept: dict[str, Any]) -> list[str]:
     if made["reply"] != kept["reply"]:
-        return [f"{where} comes out as another text when it is sampled again"]
-    found = []
-    for key in ("grader", "grader_fixed", "reward", "reward_fixed"):
-        a, b = made[key], kept[key]
+        return [" comes out as another text when it is sampled again"]
+    found = [
+        f": {key} is {kept[key]} in the kept samples and {made[key]} when sampled again"
+        for key in ("stop", "tokens")
+        if made[key] != kept[key]
+    ]
+    for key in SCORES:
+        a, b = made.get(key), kept.get(key)
         if isinstance(a, float) and (not isinstance(b, float) or abs(a - b) > SCORE_TOLERANCE):
-            found.append(f"{where}: {key} is {b} in the kept samples and {a:.4f} when graded again")
+            found.append(f": {key} is {b} in the kept samples and {a:.4f} when graded again")
     return found
 
 

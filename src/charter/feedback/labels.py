@@ -14,7 +14,7 @@ from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.score import points
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import AXES, Comparison, cluster_of
+from charter.ground.text.dialogue import AXES, Comparison, cluster_of, sides
 
 
 def axis_of(principles: Sequence[ComparisonPrinciple]) -> str:
@@ -31,8 +31,7 @@ def known_rows(
     for c in pairs:
         rng = random.Random(derive_seed(how.seed, "known", c.id))
         principle = rng.choice(fitting(principles, c.axis))
-        right, wrong = (c.chosen, c.rejected) if c.p_chosen >= 0.5 else (c.rejected, c.chosen)
-        questions.append(Question(c.id, c.messages, right, wrong, principle.principle))
+        questions.append(Question(c.id, c.messages, *sides(c), principle.principle))
     return [
         {
             "id": cluster_of(c),

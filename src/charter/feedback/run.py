@@ -1,7 +1,7 @@
 """AI feedback: soft labels on pairs of the policy's replies, under drawn principles (Bai 2022b, section 4.1).
 
-The labeller is first tested on known pairs in both orders; one that is no better than chance has its labels pulled
-towards 0.5, or is refused, and the manifest says so.
+The labeller is first tested on known pairs in both orders; the labels of one that is no better than chance weigh less
+in a loss or nothing, or it is refused, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from charter.feedback.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.constitution import ComparisonPrinciple, load
-from charter.ground.generate.assistant import Assistant, open_assistant
+from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.choice import How, Question, choose, clamp
@@ -78,6 +78,7 @@ def _all_pairs(
 ) -> list[dict[str, Any]]:
     """Two replies to every prompt; the policy leaves memory before the labeller comes."""
     policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
+    check_prompts(policy, prompts)
     return out.chunks(
         "pairs",
         prompts,

@@ -39,7 +39,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     template = Template(tokenizer, tokenizer.template)
     if settings.lora:
         add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
-    steps, counts = gather(settings, inputs, template, out.seed)
+    bounded = settings.model_copy(update={"context": min(settings.context, model.shape.context)})
+    steps, counts = gather(bounded, inputs, template, out.seed)
     optimizer = adamw([(model.parameters(), settings.lr)], settings.weight_decay)
     saver = Saver(out.state, {"model": model}, optimizer, settings.save_every)
     done, _ = saver.load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.fitness import Scorer
 from charter.ground.measure.score import points
 from charter.ground.text.dialogue import cluster_of
 from charter.preference.pairs import Ranking
@@ -17,9 +17,9 @@ def ranked_right(p_chosen: float, chosen: float, rejected: float) -> float:
     return points(chosen, rejected) if p_chosen >= 0.5 else points(rejected, chosen)
 
 
-def heldout_rows(model: PreferenceModel, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+def heldout_rows(score: Scorer, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share."""
-    found = model.score([(ranking.messages, ranking.texts) for ranking in rankings])
+    found = score([(ranking.messages, ranking.texts) for ranking in rankings])
     rows = []
     for ranking, given in zip(rankings, found, strict=True):
         for pair in ranking.pairs:
@@ -35,7 +35,6 @@ def heldout_rows(model: PreferenceModel, rankings: Sequence[Ranking]) -> list[di
                     "rejected_score": rejected,
                     "p_chosen": pair.comparison.p_chosen,
                     "correct": ranked_right(pair.comparison.p_chosen, chosen, rejected),
-                    "longer_preferred": (chosen > rejected) == (lengths[0] >= lengths[1]),
                     "chosen_tokens": lengths[0],
                     "rejected_tokens": lengths[1],
                 }

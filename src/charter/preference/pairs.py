@@ -82,7 +82,10 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
         known = {share_of(c, "heldout") for c in given}
         train = [c for c in rows if share_of(c, "heldout") not in known]
     else:
-        given = [c for c in rows if share_of(c, "heldout") < settings.pairs.heldout_share]
+        kept_out = [c for c in rows if share_of(c, "heldout") < settings.pairs.heldout_share]
+        given = [
+            c for c in kept_out if c.weight > 0
+        ]  # a labeller worse than chance is no truth to measure by
         train = [c for c in rows if share_of(c, "heldout") >= settings.pairs.heldout_share]
     unknown = set(settings.axis_weights) - {c.axis for c in rows}
     if unknown:
@@ -104,8 +107,8 @@ def _drawn(source: Input, rows: list[Comparison], limit: int, seed: int) -> list
     return rows
 
 
-def encode(settings: Settings, template: Template, rows: Sequence[Comparison]) -> list[Ranking]:
-    """Comparisons gathered by prompt, in the order of their first, as tokens within the context.
+def encode(settings: Settings, template: Template, rows: Sequence[Comparison], context: int) -> list[Ranking]:
+    """Comparisons gathered by prompt, in the order of their first, within `context` tokens.
 
     Weights have mean 1, so that the learning rate means the same whatever they are.
     """
@@ -113,14 +116,16 @@ def encode(settings: Settings, template: Template, rows: Sequence[Comparison]) -
     for c in rows:
         gathered.setdefault(json.dumps(c.messages), []).append(c)
     mean = sum(weight_of(settings, c) for c in rows) / max(1, len(rows))
-    return [_ranking(settings, template, members, mean or 1.0) for members in gathered.values()]
+    return [_ranking(settings, template, members, context, mean or 1.0) for members in gathered.values()]
 
 
-def _ranking(settings: Settings, template: Template, members: Sequence[Comparison], mean: float) -> Ranking:
+def _ranking(
+    settings: Settings, template: Template, members: Sequence[Comparison], context: int, mean: float
+) -> Ranking:
     texts = tuple(dict.fromkeys(text for c in members for text in (c.chosen, c.rejected)))
     place = {text: at for at, text in enumerate(texts)}
     return Ranking(
-        encode_item(template, members[0].messages, texts, settings.context),
+        encode_item(template, members[0].messages, texts, context),
         texts,
         tuple(Pair(c, place[c.chosen], place[c.rejected], weight_of(settings, c) / mean) for c in members),
     )

@@ -16,7 +16,7 @@ import torch
 from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.fitness import fitness
+from charter.ground.judge.fitness import fitness, in_slices
 from charter.ground.judge.preference_score import PreferenceModel, forward_scores
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import preference_loss
@@ -46,7 +46,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.lora:
         add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
     head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
-    train, heldout = (encode(settings, template, rows) for rows in split(settings, inputs, out.seed))
+    scorer = PreferenceModel(model, head, template, out.device, out.precision)
+    context = min(settings.context, model.shape.context)
+    train, heldout = (encode(settings, template, rows, context) for rows in split(settings, inputs, out.seed))
     steps = order(train, settings, out.seed)
     watched = sample(heldout, settings.evaluate_pairs, out.seed)
 
@@ -65,9 +67,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             check_finite(norm, "gradient norm", step, names)
             row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
-                measured = heldout_rows(
-                    PreferenceModel(model, head, template, out.device, out.precision), watched
-                )
+                measured = heldout_rows(scorer.score, watched)
                 if found := [r["correct"] for r in measured if real_pair(r)]:
                     row |= {"heldout_accuracy": sum(found) / len(found), "heldout_pairs": len(found)}
             seen += len(names)
@@ -77,10 +77,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.lora:
         merge_lora(model)
     save_preference(model, head, tokenizer, out.path)
-    _measure(PreferenceModel(model, head, template, out.device, out.precision), heldout, inputs, out)
+    _measure(scorer, heldout, inputs, out)
     counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
     counts |= count_contrasts([pair.comparison for ranking in train for pair in ranking.pairs])
-    counts["shortened"] = sum(ranking.item.shortened for ranking in [*train, *heldout])
+    counts["shortened"] = sum(ranking.item.shortened for ranking in train)
     out.write_json("counts.json", counts)
     for name, count in counts.items():
         out.metric(name, count)
@@ -119,8 +119,9 @@ def _pairs(rankings: Sequence[Ranking]) -> int:
 
 
 def _measure(model: PreferenceModel, heldout: Sequence[Ranking], inputs: Inputs, out: Workspace) -> None:
-    out.write_jsonl("samples/heldout_pairs.jsonl", heldout_rows(model, heldout))
-    gate = fitness(model.score, read_triples(inputs.one("fitness").folder))
+    score = in_slices(model.score, out, "held-out pairs")
+    out.write_jsonl("samples/heldout_pairs.jsonl", heldout_rows(score, heldout))
+    gate = fitness(in_slices(model.score, out, "fitness"), read_triples(inputs.one("fitness").folder))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
     for s in scores(out.path):
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)

@@ -1,7 +1,8 @@
 """The models of PPO in one place: policy, its frozen start, the critic, and the two preference models.
 
 With LoRA the frozen start is the policy with its adapters off; otherwise it is a second copy of the weights.
-A critic on the shared trunk is read while sampling, so values cost no pass of their own.
+A critic on the shared trunk is read while sampling, so values cost no pass of their own; one on a trunk of its own
+reads each round's replies once they are whole.
 """
 
 from __future__ import annotations
@@ -68,33 +69,34 @@ class Actor:
         self.heldout = PreferenceModel.open(heldout.folder, out.device, out.precision) if heldout else None
         replies = settings.rollout.prompts * settings.rollout.replies
         self.engine = Engine(
-            self.model, self.tokenizer, min(64, replies), probe=self._probe, ends=[self.template.end_id]
+            self.model,
+            self.tokenizer,
+            min(64, replies),
+            probe=self._shared_values if self.value_trunk is None else None,
+            ends=[self.template.end_id],
         )
 
-    def _probe(self, hidden_SD: Tensor) -> Tensor:
-        values_S: Tensor = self.value_head(hidden_SD)
-        return values_S
-
     def sample(self, prompts: Sequence[tuple[Dialogue, str]], step: int) -> list[Episode]:
-        """A round of episodes; each reply's seed depends on the run's seed, the round and its place alone."""
+        """A round of episodes; each reply's seed depends on the run's seed, the round and its place alone.
+
+        Replies come from the policy's own distribution, as PPO needs: nothing is cut from it, and the settings allow
+        no temperature of 0. Their text is stripped, as it is everywhere else; their tokens stay as sampled.
+        """
         episodes = [Episode(d, source, self.template.encode_prompt(d.messages)) for d, source in prompts]
         how = self.settings.rollout
-        sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens)
-        if not sampling.own_distribution:
-            raise CharterError(
-                "rollouts must sample the policy's own distribution: temperature above 0, no cuts"
-            )
         with naming_prompts(e.dialogue.id for e in episodes):
             found = self.engine.generate(
                 [e.prompt for e in episodes],
-                sampling,
+                Sampling(temperature=how.temperature, max_tokens=how.max_tokens),
                 n=how.replies,
                 seeds=[derive_seed(self.seed, "rollout", step, i) for i in range(len(episodes))],
             )
         for episode, completions in zip(episodes, found, strict=True):
-            episode.replies = [Reply(c.ids, c.text, c.stop, c.logprobs, c.probes) for c in completions]
+            episode.replies = [
+                Reply(c.ids, c.text.strip(), c.stop, c.logprobs, c.probes) for c in completions
+            ]
         if self.value_trunk is not None:
-            self._own_values(episodes)
+            self._read_values(self.value_trunk, episodes)
         return episodes
 
     def score(self, episodes: Sequence[Episode]) -> None:
@@ -144,17 +146,26 @@ class Actor:
 
     def values(self, batch: Batch, hidden_ND: Tensor) -> Tensor:
         """The critic's values [N] of a batch whose policy hidden states are `hidden_ND`."""
-        if self.value_trunk is not None:
-            hidden_ND = self.value_trunk.hidden(batch.ids, batch.layout)[batch.predicts]
-        values_N: Tensor = self.value_head(hidden_ND).float()
+        if self.value_trunk is None:
+            return self._shared_values(hidden_ND)
+        return self._own_values(self.value_trunk, batch)
+
+    def _shared_values(self, hidden_ND: Tensor) -> Tensor:
+        values_N: Tensor = self.value_head(hidden_ND)
         return values_N
 
-    def _own_values(self, episodes: Sequence[Episode]) -> None:
+    def _own_values(self, trunk: Transformer, batch: Batch) -> Tensor:
+        with autocast(self.device, self.precision):
+            values_N: Tensor = self.value_head(trunk.hidden(batch.ids, batch.layout)[batch.predicts])
+        return values_N
+
+    def _read_values(self, trunk: Transformer, episodes: Sequence[Episode]) -> None:
+        """Put the values of a critic on its own trunk into the replies."""
         replies = iter(all_replies(episodes))
         with torch.no_grad():
             for members in groups(episodes, self.settings.microbatch_tokens):
                 batch = batch_of(members, self.device)
-                flat = self.values(batch, torch.empty(0)).tolist()
+                flat = self._own_values(trunk, batch).tolist()
                 for reply in (next(replies) for e in members for _ in e.replies):
                     reply.values, flat = flat[: len(reply.ids)], flat[len(reply.ids) :]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import LocalAssistant, check_prompts
 from charter.ground.learn.step import check_finite, update
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.lora import merge_lora
@@ -31,6 +32,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: the policy's checkpoint; log.jsonl has one line a round, the last of them without an update."""
     prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
     actor = Actor(settings, inputs, out)
+    check_prompts(LocalAssistant(actor.engine, actor.template), [prompt for prompt, _ in prompts])
     done, extra = actor.saver.load()
     out.log_truncate(done)
     coefficient = float(extra.get("coefficient", settings.kl.coefficient))

@@ -9,7 +9,7 @@ from typing import Any
 
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.detect import is_boilerplate, is_loop, is_refusal
+from charter.ground.judge.detect import DETECTORS, is_refusal
 from charter.rl.learning import Targets
 from charter.rl.ppo import explained_variance
 from charter.rl.rollout import Episode, all_replies
@@ -57,7 +57,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def watch(
     episodes: Sequence[Episode], targets: Targets, figures: dict[str, Any], settings: Settings
 ) -> dict[str, Any]:
-    """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies."""
+    """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies.
+
+    Reward and refusals also stand by source of the prompts: refusals that rise on unsafe prompts are learnt, those
+    that rise on harmless ones too are collapse.
+    """
     replies = all_replies(episodes)
     count = len(replies)
     row: dict[str, Any] = {
@@ -67,14 +71,12 @@ def watch(
         "explained_variance": explained_variance(targets.values, targets.returns),
         "tokens": _mean([len(r.ids) for r in replies]),
         "cut": _mean([r.stop == "length" for r in replies]),
-        "refusal": _mean([is_refusal(r.text) for r in replies]),
-        "boilerplate": _mean([is_boilerplate(r.text) for r in replies]),
-        "loop": _mean([is_loop(r.text) for r in replies]),
+        **{name: _mean([detect(r.text) for r in replies]) for name, detect in DETECTORS.items()},
     }
     for source in dict.fromkeys(label(e.source) for e in episodes):
-        row[f"reward_{source}"] = _mean(
-            [r.score for e in episodes if label(e.source) == source for r in e.replies]
-        )
+        own = [r for e in episodes if label(e.source) == source for r in e.replies]
+        row[f"reward_of_{source}"] = _mean([r.score for r in own])
+        row[f"refusal_of_{source}"] = _mean([is_refusal(r.text) for r in own])
     return row | figures
 
 

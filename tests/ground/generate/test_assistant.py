@@ -7,15 +7,16 @@ import pytest
 import torch
 
 import toys
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.constitution.wording import OPTIONS
-from charter.ground.generate.assistant import LocalAssistant, open_assistant
+from charter.ground.generate.assistant import LocalAssistant, check_prompts, open_assistant
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import documents
-from charter.ground.text.dialogue import assistant, user
+from charter.ground.text.dialogue import Dialogue, assistant, user
 
 PLAIN = [user("Name the capital of Peru.")]
 OPENED = [user("Is fire hot or cold?"), assistant("The answer is:")]
@@ -76,6 +77,19 @@ def test_the_end_of_turn_of_the_template_ends_replies(tmp_path: Path) -> None:
     assert len(free.ids) == 4 and ended.ids == free.ids[: free.ids.index(second) + 1] and ended.stop == "end"
     chat = LocalAssistant.open(toys.policy_folder(tmp_path / "policy"))
     assert chat.template.end_id in chat.engine.ends
+
+
+def test_prompts_that_leave_no_room_are_refused_by_name(local: LocalAssistant) -> None:
+    short, long = (Dialogue(name, (user("Why? " * n),)) for name, n in (("short", 3), ("long", 600)))
+    check_prompts(local, [short])
+    with pytest.raises(
+        CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
+    ):
+        check_prompts(local, [short, long])
+    check_prompts(RemoteAssistant("openai:http://127.0.0.1:9#m"), [long])
+    broken = Dialogue("broken", (assistant("I begin."),))
+    with pytest.raises(CharterError, match=r"^prompt broken: message 1 is a turn of 'assistant'"):
+        check_prompts(local, [broken])
 
 
 def test_a_role_is_opened_by_what_fills_it(checkpoints: Path) -> None:

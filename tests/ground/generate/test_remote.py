@@ -10,7 +10,7 @@ import pytest
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate import remote
-from charter.ground.generate.remote import TRIES, RemoteAssistant, is_remote
+from charter.ground.generate.remote import PATIENCE_SECONDS, TRIES, RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import assistant, system, user
 
@@ -24,13 +24,15 @@ ANTHROPIC = {
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with what is in `answers` (status, body), the last one again and again; keeps the requests."""
+    """Answers with what is in `answers` (status, body), the last one again and again, all with the same `headers`;
+    keeps the requests."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[tuple[int, Any]] = []
+        self.headers: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.lock = threading.Lock()
 
@@ -43,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         with self.server.lock:
             self.server.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             status, answer = self.server.answers[0]
@@ -55,9 +57,12 @@ class Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization", "") + self.headers.get("X-Api-Key", "")
         data = text.replace(ECHO, given).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        for name, value in {"Content-Length": str(len(data)), **self.server.headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+    do_GET = do_POST
 
     def log_message(self, *words: object) -> None:
         """Says nothing."""
@@ -182,10 +187,62 @@ def test_overload_and_lost_connections_are_tried_again(
 
 
 def test_tries_end(server: Server) -> None:
-    server.answers = [(429, "too many")]
-    with pytest.raises(CharterError, match="answered 429: too many"):
+    server.answers = [(500, "broken")]
+    with pytest.raises(CharterError, match="answered 500: broken"):
         RemoteAssistant(f"openai:{server.url}#m").reply([[user("Hi")]], Sampling())
     assert len(server.requests) == TRIES
+
+
+@pytest.mark.parametrize("status", [429, 529, 503])
+def test_an_overloaded_server_is_given_two_minutes(server: Server, waits: list[float], status: int) -> None:
+    server.answers = [(status, "too many")]
+    with pytest.raises(CharterError, match=f"answered {status}: too many"):
+        RemoteAssistant(f"openai:{server.url}#m").reply([[user("Hi")]], Sampling())
+    assert sum(waits) == pytest.approx(PATIENCE_SECONDS) and PATIENCE_SECONDS == 120
+    assert len(server.requests) == len(waits) + 1 < 30
+    nominal = [min(16.0, 0.5 * 2**n) for n in range(len(waits) - 1)]
+    assert all(n / 2 <= w <= n for n, w in zip(nominal, waits, strict=False))
+    assert len(set(waits)) == len(waits), "no two waits are alike"
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [("7", 7, 7), ("3600", 60, 60), ("0", 0.25, 0.5), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.25, 0.5)],
+)
+def test_a_server_is_left_alone_as_long_as_it_asks(
+    server: Server, waits: list[float], said: str, least: float, most: float
+) -> None:
+    server.headers = {"Retry-After": said}
+    server.answers = [(429, "busy"), (200, OPENAI)]
+    RemoteAssistant(f"openai:{server.url}#m").reply([[user("Hi")]], Sampling())
+    (wait,) = waits
+    assert least <= wait <= most
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_refused_and_named(server: Server, status: int, dialect: str) -> None:
+    path = "/v1/chat/completions" if dialect == "openai" else "/v1/messages"
+    server.headers = {"Location": f"{server.url}/elsewhere{path}"}
+    server.answers = [(status, ""), (200, OPENAI if dialect == "openai" else ANTHROPIC)]
+    with pytest.raises(CharterError, match=f"redirects to {server.url}/elsewhere;.* use that URL") as caught:
+        RemoteAssistant(f"{dialect}:{server.url}#m").reply([[user("Hi")]], Sampling())
+    assert "\n" not in str(caught.value)
+    assert len(server.requests) == 1, "the key is sent nowhere else"
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_replaced(server: Server) -> None:
+    server.answers = [
+        (200, '{"choices": [{"message": {"content": "Hi \\ud83d"}, "finish_reason": "length"}]}')
+    ]
+    assert (
+        RemoteAssistant(f"openai:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].text == "Hi \ufffd"
+    )
+    halves = [{"type": "text", "text": half} for half in ("Hi \ud83d", "\ude42")]
+    server.answers = [(200, {"content": halves, "stop_reason": "end_turn"})]
+    assert (
+        RemoteAssistant(f"anthropic:{server.url}#m").reply([[user("Hi")]], Sampling())[0][0].text == "Hi 🙂"
+    )
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])

@@ -99,9 +99,3 @@ def test_uniforms_depend_on_the_seed_alone_and_longer_ones_begin_alike() -> None
 def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(CharterError, match="sampling needs"):
         Sampling(**wrong)  # type: ignore[arg-type]
-
-
-def test_own_distribution_means_no_cut_and_no_greed() -> None:
-    assert Sampling(temperature=0.7).own_distribution
-    for how in (Sampling(temperature=0), Sampling(top_k=3), Sampling(top_p=0.9)):
-        assert not how.own_distribution

@@ -1,12 +1,15 @@
 """Preference scores: on the last real token, the same alone, in a batch, behind a shared prompt and in stock code."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import toys
 from charter.ground.judge.preference_score import Item, PreferenceModel, encode_item, forward_scores, row_of
+from charter.ground.model.heads import ScoreHead
 from charter.ground.model.layout import documents
 from charter.ground.text.dialogue import assistant, user
 
@@ -89,6 +92,16 @@ def test_items_over_the_context_lose_old_turns_and_far_ends(model: PreferenceMod
     tight = encode_item(model.template, MESSAGES, [REPLIES[1]], 4)
     assert tight == Item([prompt[-1]], [[*reply[:2], reply[-1]]], True), "the end token stays"
     assert item.shortened and not encode_item(model.template, MESSAGES, REPLIES[:2], 500).shortened
+
+
+def test_a_grader_with_a_window_shortens_what_its_window_cannot_hold(model: PreferenceModel) -> None:
+    shape = replace(toys.SHAPE, family="mistral", sliding_window=48)
+    windowed = PreferenceModel(toys.model(1, shape), ScoreHead(shape.hidden_size, 1), model.template)
+    (long,) = windowed.score([([user("Why? " * 60)], ["Because."])])
+    item = encode_item(model.template, [user("Why? " * 60)], ["Because."], 48)
+    assert item.shortened and item.tokens == 48
+    with torch.no_grad():
+        assert long == pytest.approx(forward_scores(windowed.model, windowed.head, [item], "cpu").tolist())
 
 
 def test_training_and_scoring_share_one_forward_pass(model: PreferenceModel) -> None:

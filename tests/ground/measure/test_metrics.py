@@ -18,9 +18,12 @@ from charter.ground.measure.metrics import BY_NAME, GAP, METRICS, VERSION, ngram
 Rows = list[dict[str, Any]]
 
 
-def _harm(prompt: str, unseen: bool, grader: float, reward: float | None, **flags: Any) -> dict[str, Any]:
+def _harm(
+    prompt: str, unseen: bool, grader: float, reward: float | None, reply: str = "", **flags: Any
+) -> dict[str, Any]:
     return {
         "id": prompt,
+        "reply": reply,
         "unseen": unseen,
         "grader": grader,
         "grader_fixed": 0.0,
@@ -29,26 +32,48 @@ def _harm(prompt: str, unseen: bool, grader: float, reward: float | None, **flag
         "refusal": flags.get("refusal", False),
         "loop": flags.get("loop", False),
         "boilerplate": flags.get("boilerplate", False),
+        "harsh": flags.get("harsh", False),
         "tokens": flags.get("tokens", 10),
         "stop": flags.get("stop", "end"),
     }
 
 
 def _pair(
-    name: str, axis: str, correct: float, p: float = 1.0, source: str = "ours", *, longer: bool
+    name: str,
+    axis: str,
+    correct: float,
+    p: float = 1.0,
+    source: str = "ours",
+    tokens: tuple[int, int] = (4, 2),
+    *,
+    longer: bool,
 ) -> dict[str, Any]:
+    """`longer`: whether the longer reply has the higher score."""
     row = {"id": name, "axis": axis, "correct": correct, "p_chosen": p, "source": source}
-    return row | {"longer_preferred": longer}
+    score = 1.0 if longer == (tokens[0] > tokens[1]) else -1.0
+    row |= {"chosen_score": score, "rejected_score": 0.0}
+    return row | {"chosen_tokens": tokens[0], "rejected_tokens": tokens[1]}
 
 
 ROWS: dict[str, Rows] = {
     "harmlessness.jsonl": [
-        _harm("a", False, -1.0, 2.0, refusal=True, tokens=4),
-        _harm("a", False, 0.5, 0.5, loop=True, tokens=6, stop="length"),
-        _harm("b", False, 0.0, 1.0, refusal=True, tokens=8),  # equal to the fixed reply is not below it
-        _harm("b", False, 2.0, 3.0, boilerplate=True, refusal=True, tokens=10),
-        _harm("c", True, -0.1, None, tokens=12),
-        _harm("c", True, -0.2, 0.0, tokens=20),
+        _harm("a", False, -1.0, 2.0, "I will not", refusal=True, tokens=4),
+        _harm("a", False, 0.5, 0.5, "I will not", loop=True, tokens=6, stop="length"),
+        _harm(
+            "b", False, 0.0, 1.0, "one two", refusal=True, tokens=8
+        ),  # equal to the fixed reply is not below it
+        _harm("b", False, 2.0, 3.0, "three", boilerplate=True, refusal=True, tokens=10),
+        _harm("c", True, -0.1, None, "a b c", harsh=True, tokens=12),
+        _harm("c", True, -0.2, 0.0, "b c d", harsh=True, tokens=20),
+    ],
+    "revisions.jsonl": [
+        {"id": "r1", "round": 0, "grader": -1.0, "grader_fixed": 0.0},
+        {"id": "r1", "round": 1, "grader": 1.0, "grader_fixed": 0.0},
+        {"id": "r1", "round": 4, "grader": 1.0, "grader_fixed": 0.0},
+        {"id": "r2", "round": 0, "grader": -1.0, "grader_fixed": 0.0},
+        {"id": "r2", "round": 1, "grader": -1.0, "grader_fixed": 0.0},
+        {"id": "r2", "round": 2, "grader": -1.0, "grader_fixed": 0.0},
+        {"id": "r2", "round": 3, "grader": 1.0, "grader_fixed": 0.0},
     ],
     "lookalikes.jsonl": [
         {"id": "l1", "unseen": False, "refusal": True, "loop": False, "stop": "end"},
@@ -97,11 +122,11 @@ ROWS: dict[str, Rows] = {
         {"id": "t2", "nats": 30 * math.log(2), "bytes": 50},
     ],
     "hhh.jsonl": [
-        {"id": "q1", "mode": "policy", "axis": "helpful", "correct": True},
-        {"id": "q2", "mode": "policy", "axis": "helpful", "correct": False},
-        {"id": "q3", "mode": "policy", "axis": "honest", "correct": True},
-        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": 0.5},
-        {"id": "q5", "mode": "policy", "axis": "other", "correct": False},
+        {"id": "q1", "mode": "policy", "axis": "helpful", "correct": True, "p_first": 0.9},
+        {"id": "q2", "mode": "policy", "axis": "helpful", "correct": False, "p_first": 0.8},
+        {"id": "q3", "mode": "policy", "axis": "honest", "correct": True, "p_first": 0.7},
+        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": 0.5, "p_first": 0.6},
+        {"id": "q5", "mode": "policy", "axis": "other", "correct": False, "p_first": 0.5},
         {"id": "q1", "mode": "preference", "axis": "helpful", "correct": False},
         {"id": "q3", "mode": "preference", "axis": "honest", "correct": True},
         {"id": "q4", "mode": "preference", "axis": "harmless", "correct": False},
@@ -110,17 +135,17 @@ ROWS: dict[str, Rows] = {
     "heldout_pairs.jsonl": [
         _pair("p1", "helpful", 1.0, longer=True),
         _pair("p2", "helpful", 1.0, p=0.4, longer=False),
-        _pair("p3", "honest", 0.5, longer=True),
+        _pair("p3", "honest", 0.5, tokens=(2, 4), longer=True),
         _pair("p4", "harmless", 1.0, longer=True),
-        _pair("p5", "other", 0.0, longer=True),
+        _pair("p5", "other", 0.0, tokens=(3, 3), longer=True),  # neither is longer
         _pair("p6", "helpful", 0.0, p=0.55, longer=True),  # too near to a coin's toss to be right or wrong
         _pair("p7", "helpful", 1.0, source="+contrast", longer=False),  # built by the room: counted apart
         _pair("p8", "harmless", 0.0, source="ours+fixed", longer=False),
         _pair("p9", "harmless", 1.0, source="ours+theirs", longer=True),
     ],
     "known_pairs.jsonl": [
-        {"id": "k1", "correct": True, "p_first": 0.9},
-        {"id": "k2", "correct": False, "p_first": 0.7},
+        {"id": "k1", "correct": True, "p_correct": 0.8, "p_first": 0.9},
+        {"id": "k2", "correct": False, "p_correct": 0.3, "p_first": 0.7},
     ],
     "fitness.jsonl": [
         {"id": "f1", "fixed_above_harmful": True, "good_above_fixed": True},
@@ -136,10 +161,17 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "harm_rate_seen": (1 / 4, 4, 2),
     "harm_rate_unseen": (1.0, 2, 1),
     "harm_rate_reward": (2 / 5, 5, 3),
+    "revision_harm_rate_0": (1.0, 2, 2),
+    "revision_harm_rate_1": (1 / 2, 2, 2),
+    "revision_harm_rate_2": (1.0, 1, 1),
+    "revision_harm_rate_3": (0.0, 1, 1),
+    "revision_harm_rate_4": (0.0, 1, 1),
     "unsafe_refusal_rate": (3 / 6, 6, 3),
     "unsafe_loop_rate": (1 / 6, 6, 3),
     "unsafe_cut_rate": (1 / 6, 6, 3),
     "unsafe_boilerplate_rate": (1 / 6, 6, 3),
+    "unsafe_harsh_rate": (2 / 6, 6, 3),
+    "unsafe_distinct_2": ((2 + 1 + 3) / (4 + 1 + 4), 3, 3),
     "unsafe_reply_tokens": (10.0, 6, 3),
     "lookalike_refusal_rate": (2 / 5, 5, 5),
     "lookalike_refusal_rate_seen": (1 / 2, 2, 2),
@@ -151,6 +183,8 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "helpful_loop_rate": (1 / 3, 3, 3),
     "helpful_cut_rate": (1 / 3, 3, 3),
     "helpful_reply_tokens": (4.0, 3, 3),
+    "distinct_1": ((2 + 3 + 1) / (6 + 3 + 1), 3, 3),
+    "distinct_3": ((2 + 1) / (4 + 1), 3, 3),
     "distinct_2": ((2 + 2) / (5 + 2), 3, 3),
     "repeated_4grams": (1 / 3, 3, 3),
     "helpful_win_rate": (2.5 / 4, 4, 4),
@@ -160,6 +194,7 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "hhh_policy_honest": (1.0, 1, 1),
     "hhh_policy_harmless": (0.5, 1, 1),
     "hhh_policy_other": (0.0, 1, 1),
+    "hhh_first_share": (0.7, 5, 5),
     "hhh_preference": (1 / 4, 4, 4),
     "hhh_preference_helpful": (0.0, 1, 1),
     "hhh_preference_honest": (1.0, 1, 1),
@@ -171,8 +206,10 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "pair_accuracy_harmless": (1.0, 2, 2),
     "pair_accuracy_other": (0.0, 1, 1),
     "pair_accuracy_built": (1 / 2, 2, 2),
-    "pair_longer_preferred": (6 / 9, 9, 9),
+    "pair_longer_preferred": (4 / 5, 5, 5),
+    "pair_longer_labelled": (3 / 5, 5, 5),
     "label_accuracy": (1 / 2, 2, 2),
+    "label_confidence": (0.75, 2, 2),
     "label_first_share": (0.8, 2, 2),
     "fixed_above_harmful": (1.0, 3, 3),
     "good_above_fixed": (1 / 3, 3, 3),

@@ -173,7 +173,7 @@ def test_smollm_cuts_every_digit(tmp_path: Path) -> None:
     convert(tmp_path / "model.gguf", tmp_path / "out")
     tokenizer = load_policy(tmp_path / "out")[1]
     ids = tokenizer.encode("chuck? 12345")
-    assert [tokenizer.token(id) for id in ids[-6:]] == ["Ġ", *"12345"]
+    assert [tokenizer.decode([id]) for id in ids[-6:]] == [" ", *"12345"]
 
 
 SMOLLM2_TEXTS = [
@@ -200,7 +200,7 @@ def test_smollm2_against_transformers(tmp_path: Path) -> None:
         AutoTokenizer.from_pretrained(folder),
     )
     for text in SMOLLM2_TEXTS:
-        ids = tokenizer.encode_special(text)
+        ids = tokenizer.special_spans(text)[0]
         assert ids == theirs(text).input_ids == stock(text).input_ids, text
     # transformers' conversion forgets that SmolLM cuts every digit, which shows on other scripts' digits only
     assert stock("½ ٣٤").input_ids == tokenizer.encode("½ ٣٤")

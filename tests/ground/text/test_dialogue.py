@@ -3,7 +3,7 @@
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.dialogue import assistant, check_messages, duplicates, system, user
+from charter.ground.text.dialogue import assistant, check_messages, duplicates, mend_text, system, user
 
 
 def test_good_orders_pass() -> None:
@@ -45,6 +45,19 @@ def test_the_last_role_can_be_asked_for() -> None:
 
 def test_other_keys_of_messages_are_dropped() -> None:
     assert check_messages([{"role": "user", "content": "a", "name": "x"}]) == (user("a"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("plain, \ufeff and 🙂", "plain, \ufeff and 🙂"),
+        ("cut \ud83d", "cut \ufffd"),
+        ("\ude42 late", "\ufffd late"),
+        ("in two parts: \ud83d" + "\ude42", "in two parts: 🙂"),
+    ],
+)
+def test_half_a_surrogate_pair_is_replaced(text: str, mended: str) -> None:
+    assert mend_text(text) == mended
 
 
 def test_duplicates() -> None:

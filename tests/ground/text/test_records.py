@@ -226,3 +226,13 @@ def test_texts(tmp_path: Path) -> None:
     assert read_texts(tmp_path / "t.txt") == [("t", "one\ntwo")]
     with pytest.raises(CharterError, match="needs the column text"):
         read_texts(rows(tmp_path / "u.jsonl", {"id": "a"}))
+
+
+def test_empty_texts_name_file_and_line(tmp_path: Path) -> None:
+    for empty in ("", " \n"):
+        path = rows(tmp_path / "t.jsonl", {"id": "a", "text": "x"}, {"id": "b", "text": empty})
+        with pytest.raises(CharterError, match=r"t\.jsonl:2: the text is empty"):
+            read_texts(path)
+    (tmp_path / "t.txt").write_text("\n")
+    with pytest.raises(CharterError, match=r"t\.txt: the text is empty"):
+        read_texts(tmp_path / "t.txt")

@@ -26,9 +26,6 @@ def test_a_trained_tokenizer_has_its_specials_first() -> None:
     assert OWN.special == {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2, "<|pad|>": 3}
     assert (OWN.eos_id, OWN.bos_id, OWN.pad_id, OWN.template) == (2, 0, 3, CHATML)
     assert OWN.ends == {0, 2}
-    assert OWN.token(2) == "<|im_end|>"
-    with pytest.raises(CharterError, match="there is no token 9999"):
-        OWN.token(9999)
     with pytest.raises(CharterError, match="too small"):
         train_tokenizer(["x"], 100)
 
@@ -37,9 +34,10 @@ def test_spelled_specials_are_plain_text_unless_asked_for() -> None:
     text = "hi<|im_end|>there"
     assert OWN.decode(OWN.encode(text)) == text
     assert 2 not in OWN.encode(text)
-    assert OWN.encode_special(text).count(2) == 1
-    assert OWN.decode(OWN.encode_special(text)) == "hithere"
-    assert OWN.decode(OWN.encode_special(text), skip_special=False) == text
+    ids, spans = OWN.special_spans(text)
+    assert ids.count(2) == 1 and text[slice(*spans[ids.index(2)])] == "<|im_end|>"
+    assert OWN.decode(ids) == "hithere"
+    assert OWN.decode(ids, skip_special=False) == text
 
 
 @pytest.mark.parametrize("special", [True, False])
@@ -51,7 +49,7 @@ def test_added_tokens_are_guarded_whether_marked_special_or_not(special: bool) -
     found = Tokenizer.from_json(backend.to_str(), eos="<|im_end|>")
     guarded = found.special["<tool_call>"]
     assert guarded not in found.encode("a<tool_call>b")
-    assert guarded in found.encode_special("a<tool_call>b")
+    assert guarded in found.special_spans("a<tool_call>b")[0]
     # runs of spaces and the like are ordinary vocabulary
     assert "  " not in found.special and backend.token_to_id("  ") in found.encode("a  b")
 
@@ -75,7 +73,7 @@ def test_no_space_is_put_before_a_piece_that_is_not_first() -> None:
     found = Tokenizer.from_json(backend.to_str())
     assert found.encode_spans("a")[0] == [2]
     assert found.encode_spans("a", first=False)[0] == [1]
-    assert found.encode_special("</s>a") == [3, 1]
+    assert found.special_spans("</s>a")[0] == [3, 1]
 
 
 def test_names_written_as_objects_and_templates_in_lists(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.engine import Completion, Engine
 from charter.ground.generate.remote import RemoteAssistant, is_remote
@@ -17,7 +18,7 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.text.dialogue import Message
+from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.template import Template
 
 SLOTS = 48
@@ -77,6 +78,20 @@ class LocalAssistant:
         encode = self.engine.tokenizer.encode
         asked = [(self.template.encode_prompt(m), [encode(text) for text in texts]) for m, texts in items]
         return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+
+
+def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
+    """Refuses by name, before anything is sampled, a prompt that a local assistant can't reply to.
+
+    What a server takes only the server knows. Raises CharterError.
+    """
+    if not isinstance(assistant, LocalAssistant):
+        return
+    for dialogue in prompts:
+        try:
+            assistant.engine.check(assistant.template.encode_prompt(dialogue.messages))
+        except CharterError as error:
+            raise CharterError(f"prompt {dialogue.id}: {error}") from None
 
 
 def open_assistant(

@@ -117,14 +117,18 @@ class Engine:
 
     def submit(self, prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
         """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k)."""
-        if not prompt:
-            raise CharterError("an empty prompt can't be continued; give at least one token")
-        if len(prompt) + 1 > self.context:
-            raise PromptTooLong(len(prompt), self.context)
+        self.check(prompt)
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
         self._queue.append(_Request(self._count, list(prompt), sampling, seeds))
         return self._count
+
+    def check(self, prompt: Sequence[int]) -> None:
+        """Raises CharterError for a prompt that is empty or leaves no room for a reply."""
+        if not prompt:
+            raise CharterError("an empty prompt can't be continued; give at least one token")
+        if len(prompt) + 1 > self.context:
+            raise PromptTooLong(len(prompt), self.context)
 
     @property
     def idle(self) -> bool:

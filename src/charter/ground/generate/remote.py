@@ -1,8 +1,9 @@
 """Remote engines: OpenAI- and Anthropic-shaped servers as assistants that can sample.
 
 References: `openai:http://127.0.0.1:8000#model` (vLLM and other servers of that shape) and
-`anthropic:https://host#model`. Keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY and are never logged. Both
-shapes continue a dialogue that ends in an assistant's message. Neither can score given texts.
+`anthropic:https://host#model`. Keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY, are never logged, and go nowhere
+but to the server that is named. Both shapes continue a dialogue that ends in an assistant's message. Neither can
+score given texts.
 """
 
 from __future__ import annotations
@@ -10,24 +11,31 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message as Headers
 from typing import Any
+from urllib.parse import urljoin
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Completion, Stop
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Message
+from charter.ground.text.dialogue import Message, mend_text
 
 DIALECTS = ("openai", "anthropic")
-TRIES = 5
 PARALLEL = 8
 TIMEOUT_SECONDS = 600
-RETRIED = {408, 409, 429, 500, 502, 503, 504, 529}
+FAILED = {408, 409, 500, 502, 504}
+TRIES = 5  # of a server that fails or can't be reached
+OVERLOADED = {429, 503, 529}
+PATIENCE_SECONDS = 120.0  # waited in all for a server that is overloaded
+LONGEST_BACKOFF_SECONDS = 16.0
+LONGEST_RETRY_AFTER_SECONDS = 60.0
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 STOPS: dict[str, Stop] = {
     "stop": "end",
@@ -54,6 +62,7 @@ class RemoteAssistant:
         if dialect not in DIALECTS or not url.startswith(("http://", "https://")) or not model:
             raise CharterError(f"{ref} is not a remote engine; write openai:URL#MODEL or anthropic:URL#MODEL")
         self.dialect, self.url, self.model = dialect, url.rstrip("/"), model
+        self._opener = urllib.request.build_opener(_NoRedirect)
 
     def reply(
         self,
@@ -141,35 +150,69 @@ class RemoteAssistant:
         headers: Mapping[str, str],
         read: Callable[[Any], Completion],
     ) -> Completion:
-        where = f"{self.url}{path}"
-        answer = _post(where, body, headers)
+        answer = self._post(path, body, headers)
         try:
-            return read(answer)
+            found = read(answer)
+            found.text = mend_text(found.text)
         except (LookupError, TypeError, AttributeError) as error:
             said = _one_line(json.dumps(answer))
             raise CharterError(
-                f"{where} answered in another shape than {self.dialect} servers do: {said}"
+                f"{self.url}{path} answered in another shape than {self.dialect} servers do: {said}"
             ) from error
+        return found
+
+    def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
+        """POST with retries on overload and lost connections; one-line errors that never hold a key."""
+        where, data = f"{self.url}{path}", json.dumps(body).encode()
+        waited, failures, backoff = 0.0, 0, 0.5
+        while True:
+            request = urllib.request.Request(where, data, {"Content-Type": "application/json", **headers})
+            busy, asked = False, 0.0
+            try:
+                with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                with error:
+                    problem = _problem(where, path, error)
+                busy, asked = error.code in OVERLOADED, _retry_after(error.headers)
+                if not busy and error.code not in FAILED:
+                    raise problem from error
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                problem = CharterError(
+                    f"{where} can't be used ({_one_line(str(error))}); is the server running?"
+                )
+            failures += not busy
+            if failures == TRIES or waited >= PATIENCE_SECONDS:
+                raise problem
+            # all requests under way meet the same overload: jitter keeps them from coming back at once
+            pause = max(asked, backoff * random.uniform(0.5, 1))
+            pause = min(pause, PATIENCE_SECONDS - waited)
+            time.sleep(pause)
+            waited, backoff = waited + pause, min(LONGEST_BACKOFF_SECONDS, 2 * backoff)
 
 
-def _post(where: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
-    """POST with retries on overload and lost connections; one-line errors that never hold a key."""
-    data = json.dumps(body).encode()
-    for attempt in range(TRIES):
-        request = urllib.request.Request(where, data, {"Content-Type": "application/json", **headers})
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            said = _one_line(error.read(4000).decode(errors="replace"))
-            if error.code not in RETRIED or attempt == TRIES - 1:
-                raise CharterError(f"{where} answered {error.code}: {said}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if attempt == TRIES - 1:
-                why = _one_line(str(error))
-                raise CharterError(f"{where} can't be used ({why}); is the server running?") from error
-        time.sleep(min(8.0, 0.5 * 2**attempt))
-    raise CharterError(f"{where} did not answer")
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would take the key to whatever host, and make a GET of the request."""
+
+    def redirect_request(self, *given: Any, **named: Any) -> None:
+        """Never a new request: the redirect is an error like any other."""
+
+
+def _problem(where: str, path: str, error: urllib.error.HTTPError) -> CharterError:
+    if 300 <= error.code < 400:
+        place = _one_line(urljoin(where, error.headers.get("Location", "")).removesuffix(path))
+        return CharterError(
+            f"{where} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
+        )
+    return CharterError(
+        f"{where} answered {error.code}: {_one_line(error.read(4000).decode(errors='replace'))}"
+    )
+
+
+def _retry_after(headers: Headers) -> float:
+    """The seconds that a server asks to wait, within bounds; 0 where it says nothing, or a date."""
+    said = headers.get("Retry-After", "").strip()
+    return min(LONGEST_RETRY_AFTER_SECONDS, float(said)) if said.isascii() and said.isdigit() else 0.0
 
 
 def _key(dialect: str) -> str:

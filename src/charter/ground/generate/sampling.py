@@ -29,11 +29,6 @@ class Sampling:
                 f"sampling needs temperature >= 0, top_k >= 0, 0 < top_p <= 1 and max_tokens >= 1; got {self}"
             )
 
-    @property
-    def own_distribution(self) -> bool:
-        """Whether samples come from the policy's own distribution at this temperature, as rollouts need."""
-        return self.temperature > 0 and self.top_k == 0 and self.top_p == 1.0
-
 
 def uniforms(seed: int, count: int) -> list[float]:
     """The uniform numbers behind one sample's tokens: they depend on its seed alone, never on its neighbours."""

@@ -1,4 +1,4 @@
-"""Detectors of refusals, stock phrases and loops in assistant replies.
+"""Detectors of refusals, stock phrases, loops and scolding in assistant replies.
 
 They are cheap, the same for every model, read English only and are known to err: `precision_recall` measures
 them on the hand-labelled replies of `shipped:detectors.heldout`, and the result stands beside every rate that
@@ -11,13 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.judge.harsh import is_harsh
 from charter.ground.judge.loops import is_loop
 from charter.ground.judge.refusal import THRESHOLD, detector
 from charter.ground.judge.refusal_examples import examples
 from charter.ground.judge.stock import is_boilerplate
 from charter.ground.measure.intervals import wilson
 
-__all__ = ["DETECTORS", "is_boilerplate", "is_loop", "is_refusal", "learnt_from", "precision_recall"]
+__all__ = [
+    "DETECTORS",
+    "is_boilerplate",
+    "is_harsh",
+    "is_loop",
+    "is_refusal",
+    "learnt_from",
+    "precision_recall",
+]
 
 
 def is_refusal(text: str) -> bool:
@@ -26,7 +35,7 @@ def is_refusal(text: str) -> bool:
     return not text.strip() or detector().probability(text) > THRESHOLD
 
 
-DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop}
+DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop, "harsh": is_harsh}
 
 
 def learnt_from() -> str:
@@ -35,14 +44,15 @@ def learnt_from() -> str:
 
 
 def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Precision and recall of each detector on labelled rows (`reply`, and true or false by detector name).
+    """Precision and recall of each detector on labelled rows (`reply`, and true or false by detector name; rows that
+    lack a detector's label are left out of its measure).
 
     By detector: precision and recall (None where nothing was found, or there) with their 95 % Wilson
     intervals, `n` rows and `positives` among them.
     """
     measured: dict[str, dict[str, Any]] = {}
     for name, detect in DETECTORS.items():
-        verdicts = [(detect(str(row["reply"])), bool(row[name])) for row in rows]
+        verdicts = [(detect(str(row["reply"])), bool(row[name])) for row in rows if name in row]
         found = sum(hit for hit, _ in verdicts)
         there = sum(truth for _, truth in verdicts)
         both = sum(hit and truth for hit, truth in verdicts)
@@ -51,7 +61,7 @@ def precision_recall(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
             "precision_interval": list(wilson(both, found)),
             "recall": both / there if there else None,
             "recall_interval": list(wilson(both, there)),
-            "n": len(rows),
+            "n": len(verdicts),
             "positives": there,
         }
     return measured

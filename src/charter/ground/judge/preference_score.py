@@ -85,7 +85,7 @@ class PreferenceModel:
     ) -> None:
         self.model, self.head, self.template = model, head, template
         self.device, self.precision = device, precision
-        self.context = model.shape.max_positions
+        self.context = model.shape.context
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu", precision: str = "float32") -> PreferenceModel:

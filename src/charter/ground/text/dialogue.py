@@ -66,6 +66,12 @@ def first_turn(comparison: Comparison, purpose: str) -> str:
     return hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).hexdigest()
 
 
+def sides(comparison: Comparison) -> tuple[str, str]:
+    """The reply that the label prefers, and the other: a label below one half changes sides."""
+    pair = (comparison.chosen, comparison.rejected)
+    return pair if comparison.p_chosen >= 0.5 else (pair[1], pair[0])
+
+
 def cluster_of(comparison: Comparison) -> str:
     """What comparisons of one first user turn have in common: they are not independent."""
     return first_turn(comparison, "cluster")[:12]
@@ -154,6 +160,11 @@ def check_text(text: str, where: str) -> str:
             f"{where} holds half a surrogate pair at character {error.start}; remove it"
         ) from None
     return text
+
+
+def mend_text(text: str) -> str:
+    """The text as valid Unicode: a lone half of a surrogate pair becomes the replacement character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def duplicates(ids: Iterable[str]) -> list[str]:

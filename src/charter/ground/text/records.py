@@ -22,6 +22,7 @@ from charter.ground.text.dialogue import (
     check_text,
     duplicates,
     prompt_of,
+    sides,
 )
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
 from charter.ground.text.parsing import (
@@ -189,13 +190,13 @@ def to_trl(record: Dialogue | Comparison) -> dict[str, Any]:
     """
     if isinstance(record, Dialogue):
         return {"messages": list(record.messages)}
-    better, worse = _sides(record)
+    better, worse = sides(record)
     return {"prompt": list(record.messages), "chosen": [assistant(better)], "rejected": [assistant(worse)]}
 
 
 def to_hh(comparison: Comparison) -> dict[str, str]:
     """HH-RLHF's columns: two whole transcripts. Raises CharterError where a turn's text looks like turns."""
-    better, worse = _sides(comparison)
+    better, worse = sides(comparison)
     prompt: Sequence[Message] = comparison.messages
     return {
         "chosen": format_transcript([*prompt, assistant(better)]),
@@ -203,18 +204,16 @@ def to_hh(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _sides(comparison: Comparison) -> tuple[str, str]:
-    pair = (comparison.chosen, comparison.rejected)
-    return pair if comparison.p_chosen >= 0.5 else (pair[1], pair[0])
-
-
 def read_texts(path: Path) -> list[tuple[str, str]]:
-    """(id, text) of a file: JSON Lines with "text" (and "id" or "name"), or one document of plain text."""
+    """(id, text) of a file: JSON Lines with "text" (and "id" or "name"), or one document of plain text.
+
+    Raises CharterError naming file:line, for an empty text as well: there is nothing in it to score.
+    """
     found: list[tuple[str, str]] = []
     places: dict[str, str] = {}
     for file in files_of(path, "text"):
         if ".jsonl" not in file.name:
-            found.append((plain_name(file), read_text(file)))
+            found.append((plain_name(file), _told(read_text(file), str(file))))
             continue
         for number, row in numbered_rows(file):
             place = f"{file}:{number}"
@@ -223,9 +222,15 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
             name = str(row.get("id", row.get("name", f"{plain_name(file)}-{number:05d}")))
             try:
                 _note_id(places, name, place)
-                found.append((name, check_text(row["text"], "text")))
+                text = check_text(row["text"], "text")
             except CharterError as error:
                 raise CharterError(f"{place}: {error}") from None
-    if not any(text.strip() for _, text in found):
-        raise CharterError(f"{path} holds no text")
+            found.append((name, _told(text, place)))
     return found
+
+
+def _told(text: str, place: str) -> str:
+    """The text, if it says something. Raises CharterError."""
+    if not text.strip():
+        raise CharterError(f"{place}: the text is empty; write one or remove it")
+    return text

@@ -129,13 +129,9 @@ class Tokenizer:
         """Ids of plain text, never a special token whatever the text spells."""
         return self.encode_spans(text)[0]
 
-    def encode_special(self, text: str) -> list[int]:
-        """Ids of text in which spelled special tokens are those tokens (for a template's own text only)."""
-        ids: list[int] = self._parsing.encode(text, add_special_tokens=False).ids
-        return ids
-
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
-        """As encode_special, with the characters (start, end) that each token covers."""
+        """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
+        characters (start, end) that each covers."""
         found = self._parsing.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
 
@@ -157,13 +153,6 @@ class Tokenizer:
         """Text of ids; bytes that are no UTF-8 become the replacement character."""
         text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
         return text
-
-    def token(self, id: int) -> str:
-        """The vocabulary's name of an id. Raises CharterError for an id outside of it."""
-        name: str | None = self._backend.id_to_token(id)
-        if name is None:
-            raise CharterError(f"there is no token {id}; the vocabulary has {self.vocab_size}")
-        return name
 
     def strips(self, token: str) -> tuple[bool, bool]:
         """Whether a special token swallows the white space on its left and on its right."""

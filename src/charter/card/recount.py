@@ -1,0 +1,147 @@
+"""Flags, verdicts and counts worked out again from what they were made of: replies, scores, rows.
+
+A metric that follows from its rows proves little where a row's flag was changed too. Detectors are run on the kept
+replies again, scores compared again, rows counted again; only sampling anew goes behind replies and scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.card.gather import same
+from charter.ground.judge.detect import DETECTORS
+from charter.ground.measure.intervals import wilson
+from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
+from charter.ground.measure.score import points
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT = (
+    "transcripts.jsonl",
+    "dialogues.jsonl",
+    "comparisons.jsonl",
+    f"samples/{LABELS}",
+    f"samples/{PAIRS}",
+)
+REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why critique drops a revision
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an artifact keeps: rows by file (those of SOURCES that it has), the counts beside them, its settings."""
+
+    files: Mapping[str, Rows]
+    counts: Mapping[str, float]
+    settings: Mapping[str, Any]
+
+
+def _detected(detect: Callable[[str], bool]) -> Callable[[Row], object]:
+    return lambda row: detect(row["reply"])
+
+
+def _ranked(row: Row) -> float:
+    """Whether the reply that the label prefers has the higher score."""
+    chosen, rejected = row["chosen_score"], row["rejected_score"]
+    return points(chosen, rejected) if row["p_chosen"] >= 0.5 else points(rejected, chosen)
+
+
+REPLIES: Mapping[str, Callable[[Row], object]] = {name: _detected(d) for name, d in DETECTORS.items()}
+TRIPLES: Mapping[str, Callable[[Row], object]] = {
+    "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
+    "good_above_fixed": lambda row: row["good"] > row["fixed"],
+}
+# File of kept rows -> flag -> what gives it, from the row alone.
+FLAGS: Mapping[str, Mapping[str, Callable[[Row], object]]] = {
+    HARM: REPLIES,
+    LOOK: REPLIES,
+    HELP: REPLIES,
+    "fitness.jsonl": TRIPLES,
+    "fitness_reward.jsonl": TRIPLES,
+    PAIRS: {"correct": _ranked},
+    HHH: {"correct": lambda row: points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)},
+    LABELS: {"correct": lambda row: points(row["p_correct"], 0.5)},
+}
+
+
+def _dropped(kept: Kept, reason: str | None) -> int:
+    """Revisions dropped for a reason, or kept."""
+    return sum(made["dropped"] == reason for row in kept.files[TRANSCRIPTS] for made in row["rounds"])
+
+
+def _drafts(kept: Kept, loops: bool) -> Rows:
+    """Drafts that loop, or the others that are not empty."""
+    loop = DETECTORS["loop"]
+    return [r for r in kept.files[TRANSCRIPTS] if loop(r["draft"]) == loops and (loops or r["draft"].strip())]
+
+
+def _dropping(reason: str) -> Callable[[Kept], float]:
+    return lambda kept: _dropped(kept, reason)
+
+
+def _revisions(kept: Kept) -> int:
+    return sum(len(row["rounds"]) for row in kept.files[TRANSCRIPTS])
+
+
+def _earned(kept: Kept) -> float:
+    """What labels weigh by the known pairs: 1 surely above chance (or untested), 0 surely below it."""
+    known = kept.files[KNOWN]
+    if not known:
+        return 1.0
+    low, high = wilson(sum(float(row["correct"]) for row in known), len(known))
+    return 1.0 if low > 0.5 else 0.0 if high < 0.5 else float(kept.settings["chance_weight"])
+
+
+# Room -> (count, what it is recounted from): a count of two sources stands twice.
+COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
+    "critique": (
+        ("prompts", lambda kept: len(kept.files[TRANSCRIPTS])),
+        ("samples", lambda kept: len(kept.files[DIALOGUES])),
+        ("loop", lambda kept: len(_drafts(kept, loops=True))),
+        ("cut", lambda kept: sum(row["stop"] == "length" for row in _drafts(kept, loops=False))),
+        ("revisions", _revisions),
+        ("kept", lambda kept: _dropped(kept, None)),
+        ("kept", lambda kept: len(kept.files[DIALOGUES])),
+        ("kept_share", lambda kept: _dropped(kept, None) / max(1, _revisions(kept))),
+        *((f"dropped_{reason}", _dropping(reason)) for reason in REASONS),
+    ),
+    "feedback": (
+        ("comparisons", lambda kept: len(kept.files[COMPARISONS])),
+        ("pairs", lambda kept: len(kept.files[COMPARISONS]) + kept.counts["dropped_equal"]),
+        ("mean_p_chosen", lambda kept: _sum(kept, "p_chosen") / max(1, len(kept.files[COMPARISONS]))),
+        ("label_weight", _earned),
+        ("label_weight", lambda kept: min(row["weight"] for row in kept.files[COMPARISONS])),
+        ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
+    ),
+    "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
+}
+
+
+def _sum(kept: Kept, key: str) -> float:
+    return sum(float(row[key]) for row in kept.files[COMPARISONS])
+
+
+def flag_problems(file: str, rows: Rows) -> list[str]:
+    """A line for each flag of a file of kept rows that doesn't follow in every row."""
+    problems = []
+    for key, rule in FLAGS.get(file, {}).items():
+        wrong = [(row, made) for row in rows if row[key] != (made := rule(row))]
+        if wrong:
+            row, made = wrong[0]
+            name = row.get("pair") or row.get("item") or row["id"]
+            sample = f" sample {row['sample']}" if "sample" in row else ""
+            more = f", and {len(wrong) - 1} further rows are alike" if len(wrong) > 1 else ""
+            problems.append(
+                f"samples/{file}: {key} of {name}{sample} is {row[key]}; its row gives {made}{more}"
+            )
+    return problems
+
+
+def count_problems(room: str, kept: Kept) -> list[str]:
+    """A line for each count of an artifact that its rows don't give."""
+    problems = []
+    for name, count in COUNTED.get(room, ()):
+        if name in kept.counts and not same(kept.counts[name], made := float(count(kept))):
+            problems.append(f"counts.json: {name} is {kept.counts[name]}; the rows beside it give {made}")
+    return problems
