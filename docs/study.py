@@ -200,15 +200,15 @@ def kept_of(run: Path) -> Card:
     """What the page needs of a finished run: stages, numbers, both graders' verdicts, and where it was made."""
     folder, card = read_card(run)
     made = [read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))]
-    manifest = read_manifest(folder)
-    where = manifest.environment
-    report = json.loads((run / card["stages"][-1]["step"] / "report.json").read_text("utf-8"))
+    last = run / card["stages"][-1]["step"]
+    report, made_by = json.loads((last / "report.json").read_text("utf-8")), read_manifest(last)
+    where = made_by.environment
     steps = {stage["step"] for stage in card["stages"]}
     return {
         "seed": json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"],
-        "card": manifest.id,
-        "commit": manifest.source.commit,
-        "changed": manifest.source.dirty,
+        "card": read_manifest(folder).id,
+        "commit": made_by.source.commit,
+        "changed": made_by.source.dirty,
         "minutes": sum(m.timing.seconds for m in made) / 60,
         "machine": f"{where.device}, {where.threads} threads, {where.precision}, torch {where.torch}",
         **{role: {key: report[role][key] for key in ("fit", "why")} for role in ("grader", "reward")},

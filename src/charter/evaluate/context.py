@@ -68,8 +68,8 @@ class Context:
         return self.out.chunks(what, prompts, self.chunk(n), produce, f"{self.settings.stage}: {what}")
 
     def chunk(self, n: int) -> int:
-        """Prompts of a chunk with n samples each: as many replies whatever n, so that few samples a prompt leave no slot
-        of the engine empty."""
+        """Prompts of a chunk with n samples each: as many replies whatever n, so that no slot of the engine stays empty
+        where they are few."""
         return max(1, self.settings.chunk * self.settings.samples // n)
 
     def sample(self, what: str, prompts: Sequence[Dialogue], n: int) -> list[dict[str, Any]]:
