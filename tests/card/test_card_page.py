@@ -120,6 +120,16 @@ def test_sections_stand_in_order_in_both_forms(finished: Path, page: str) -> Non
     assert at == sorted(at)
 
 
+def test_gains_and_costs_are_those_of_the_changes(finished: Path, page: str) -> None:
+    """What improved stands under improvements alone, and each cost with its verdict, significant or not."""
+    gained = page[page.index('id="improved"') : page.index('id="tradeoffs"')]
+    paid = page[page.index('id="tradeoffs"') : page.index('id="improve"')]
+    assert "Harm rate" in gained and "Bits per byte" not in gained
+    assert "KL" in paid and "gate on held-out triples" in paid
+    for name in ("Look-alikes refused", "Bits per byte"):
+        assert re.search(rf"<li>{name}: .*(better|worse|changed|not significant)", paid), name
+
+
 def test_what_is_not_significant_is_said(page: str) -> None:
     assert "not significant" in page
     assert "The grader is fit." in page

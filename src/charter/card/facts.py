@@ -20,6 +20,16 @@ ROOM_WORDS = {
     "preference": "a preference model",
     "rl": "reinforcement learning (PPO)",
 }
+MITIGATIONS = {
+    "critique": "Replies to unsafe prompts were criticised and rewritten under written principles before the model "
+    "learnt from them, with an explanation in the place of a bare no.",
+    "feedback": "Pairs of replies were labelled under principles of the same constitution, by a labeller that was "
+    "examined on known pairs first.",
+    "preference": "Preference models of disjoint prompts reward and grade, and each passed or failed a gate on held-out "
+    "triples; where the recipe gives them needless refusals, they learnt to put answers above these.",
+    "rl": "The policy was charged for moving away from its start (KL), and a preference model that it never saw watched "
+    "for rewards that are gamed.",
+}
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
     "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
@@ -109,6 +119,11 @@ def sentence(settings: Settings, run: Run) -> str:
     name = settings.model_name[:1].upper() + settings.model_name[1:]
     proof = "all figures here are computed from replies that are kept beside this card"
     return f"{name} is {start} after {how}; {proof}."
+
+
+def mitigations(run: Run) -> tuple[str, ...]:
+    """What was done against harm, and against doing too much of it, by the rooms that made the model."""
+    return tuple(w for r, w in MITIGATIONS.items() if any(a.manifest.room == r for a in run.lineage))
 
 
 def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:

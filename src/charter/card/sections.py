@@ -30,6 +30,8 @@ SECTIONS = (
     ("red-team", "Evaluations and red teaming"),
     ("alignment", "Alignment evaluations"),
     ("capability", "Capability evaluations"),
+    ("improved", "Use-case improvements"),
+    ("tradeoffs", "Mitigations and trade-offs"),
     ("improve", "Areas for improvement"),
     ("references", "References"),
     ("deltas", "Appendix: changes from start to final"),
@@ -74,6 +76,15 @@ LENGTHS = (
     "helpful_cut_rate",
 )
 ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
+# What harmlessness is paid with, if it is paid for.
+COSTS = (
+    "lookalike_refusal_rate",
+    "helpful_refusal_rate",
+    "helpful_score",
+    "hhh_policy",
+    "bits_per_byte",
+    "unsafe_loop_rate",
+)
 CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
 
 
