@@ -25,10 +25,10 @@ MITIGATIONS = {
     "learnt from them, with an explanation in the place of a bare no.",
     "feedback": "Pairs of replies were labelled under principles of the same constitution, by a labeller that was "
     "examined on known pairs first.",
-    "preference": "Preference models of disjoint prompts reward and grade, and each passed or failed a gate on held-out "
-    "triples; where the recipe gives them needless refusals, they learnt to put answers above these.",
-    "rl": "The policy was charged for moving away from its start (KL), and a preference model that it never saw watched "
-    "for rewards that are gamed.",
+    "preference": "Preference models of disjoint prompts reward and grade, and each passed or failed a gate on "
+    "held-out triples; where the recipe gives them needless refusals, they learnt to put answers above these.",
+    "rl": "The policy was charged for moving away from its start (KL), and a preference model that it never saw "
+    "watched for rewards that are gamed.",
 }
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
