@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
+from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.exhibits import read_shots, read_transcripts, read_triples
 from charter.ground.text.jsonl import read_jsonl
@@ -44,6 +45,17 @@ def answered(row: Row) -> bool:
 def prompt(row: Row) -> str:
     """What is asked last: the turn that a reply answers."""
     return str(next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user"))
+
+
+def replies(row: Row) -> list[str]:
+    """All that an assistant says in a row: answers, pairs, drafts and what became of them."""
+    said = [m["content"] for m in row.get("messages", []) if m["role"] == "assistant"]
+    said += [
+        row[key]
+        for key in ("chosen", "rejected", "harmful", "good", "draft", "first", "second")
+        if key in row
+    ]
+    return said + [made["revision"] for made in row.get("rounds", [])]
 
 
 def words(text: str) -> list[str]:
@@ -116,6 +128,19 @@ def test_every_axis_is_held_out() -> None:
 @pytest.mark.parametrize("path", WITH_PROMPTS, ids=name)
 def test_few_prompts_of_a_file_begin_alike(path: Path) -> None:
     starts = Counter(" ".join(words(prompt(row))[:FIRST_WORDS]) for row in read_jsonl(path))
+    assert {start: n for start, n in starts.items() if n > SAME_START} == {}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_few_replies_of_a_file_begin_alike(path: Path) -> None:
+    """The fixed reply is meant to recur; where a row's revision keeps the opening of its draft, that is one."""
+    starts = Counter(
+        start
+        for row in read_jsonl(path)
+        for start in {
+            " ".join(words(reply)[:FIRST_WORDS]) for reply in replies(row) if reply.rstrip(".") != FIXED_REPLY
+        }
+    )
     assert {start: n for start, n in starts.items() if n > SAME_START} == {}
 
 
