@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -10,9 +10,10 @@ import pytest
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate import remote
+from charter.ground.generate.engine import Completion
 from charter.ground.generate.remote import PATIENCE_SECONDS, TRIES, RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
-from charter.ground.text.dialogue import assistant, system, user
+from charter.ground.text.dialogue import Message, assistant, system, user
 
 KEY = "sk-very-secret-0123"
 ECHO = "{the key}"
@@ -83,7 +84,12 @@ def server() -> Iterator[Server]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, not slept through; and the keys."""
     found: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", found.append)
+
+    def wait(given_up: threading.Event, seconds: float) -> bool:
+        found.append(seconds)
+        return given_up.is_set()
+
+    monkeypatch.setattr(remote, "_wait", wait)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -302,3 +308,30 @@ def test_scoring_is_refused_and_references_are_checked() -> None:
     assert (
         is_remote("openai:http://x#m") and is_remote("anthropic:http://x#m") and not is_remote("random:tiny")
     )
+
+
+def test_when_one_request_is_refused_those_that_wait_for_another_try_are_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One prompt of two is refused for good while the other meets an overload that would be waited out."""
+    begun = threading.Event()
+
+    def wait(given_up: threading.Event, seconds: float) -> bool:
+        begun.set()
+        return given_up.wait(60)
+
+    monkeypatch.setattr(remote, "_wait", wait)
+    assistant = RemoteAssistant(f"openai:{server.url}#small")
+    first = assistant._one
+
+    def one(messages: Sequence[Message], sampling: Sampling, seed: int) -> Completion:
+        if messages[-1]["content"] == "refused":
+            assert begun.wait(30)
+            raise CharterError("no such model")
+        return first(messages, sampling, seed)
+
+    monkeypatch.setattr(assistant, "_one", one)
+    server.answers = [(529, {"error": "busy"})] * 2
+    with pytest.raises(CharterError, match="no such model"):
+        assistant.reply([[user("refused")], [user("Hi")]], Sampling(max_tokens=4))
+    assert len(server.requests) == 1

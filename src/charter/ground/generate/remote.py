@@ -12,7 +12,7 @@ import http.client
 import json
 import os
 import random
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +63,7 @@ class RemoteAssistant:
             raise CharterError(f"{ref} is not a remote engine; write openai:URL#MODEL or anthropic:URL#MODEL")
         self.dialect, self.url, self.model = dialect, url.rstrip("/"), model
         self._opener = urllib.request.build_opener(_NoRedirect)
+        self._given_up = threading.Event()
 
     def reply(
         self,
@@ -79,8 +80,13 @@ class RemoteAssistant:
             for messages, seed in zip(dialogues, given, strict=True)
             for k in range(n)
         ]
+        self._given_up.clear()
         with ThreadPoolExecutor(PARALLEL) as pool:
-            flat = list(pool.map(lambda job: self._one(job[0], sampling, job[1]), work))
+            try:
+                flat = list(pool.map(lambda job: self._one(job[0], sampling, job[1]), work))
+            except BaseException:  # Ctrl-C too: requests that wait for their next try are not waited for
+                self._given_up.set()
+                raise
         return [flat[i * n : (i + 1) * n] for i in range(len(dialogues))]
 
     def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
@@ -187,8 +193,14 @@ class RemoteAssistant:
             # all requests under way meet the same overload: jitter keeps them from coming back at once
             pause = max(asked, backoff * random.uniform(0.5, 1))
             pause = min(pause, PATIENCE_SECONDS - waited)
-            time.sleep(pause)
+            if _wait(self._given_up, pause):
+                raise problem
             waited, backoff = waited + pause, min(LONGEST_BACKOFF_SECONDS, 2 * backoff)
+
+
+def _wait(given_up: threading.Event, seconds: float) -> bool:
+    """Waits before the next try; True at once when nobody waits for the answer any more."""
+    return given_up.wait(seconds)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
