@@ -55,7 +55,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     found = [harm(run, ledger, log_axis), refusals(run, ledger)]
     if run.rl is not None:
         found.append(ppo(run, run.rl))
-    found += [preference(p) for p in run.preferences]
+    found += [preference(p, ledger) for p in run.preferences]
     found += [labeller(run), critiques(run), rounds(run, ledger)]
     return tuple(f for f in found if f is not None)
 
@@ -227,7 +227,7 @@ def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
     return found
 
 
-def preference(model: Artifact) -> Figure | None:
+def preference(model: Artifact, ledger: Ledger) -> Figure | None:
     """Calibration of a preference model on held-out pairs, its accuracy by axis, and its learning curve."""
     rows = model.rows("samples/heldout_pairs.jsonl")
     if not rows:
@@ -257,6 +257,12 @@ def preference(model: Artifact) -> Figure | None:
         f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
         "left. Bars are 95 % intervals (left: Wilson)."
     )
+    scored, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
+    if scored is not None and labelled is not None:
+        caption += (
+            f" Where the replies differ in length, the longer one scores higher in {ledger.value(scored)} and is "
+            f"labelled better in {ledger.value(labelled)}."
+        )
     if further:
         caption += " Right, accuracy while it learnt, on the same held-out pairs each time; no intervals."
     return Figure(

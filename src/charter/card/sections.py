@@ -148,8 +148,7 @@ GRADER_COLUMNS = {
     "pair_accuracy": "held-out pairs",
     "pair_accuracy_built": "held-out",
     "hhh_preference": "of the HHH choices",
-    "pair_longer_preferred": "by its scores",
-    "pair_longer_labelled": "the gap is length bias",
+    "pair_longer_preferred": "length bias",
 }
 
 
