@@ -14,6 +14,7 @@ import pytest
 from card_world import edit
 
 from charter.card.recount import COUNTED, REASONS, Kept, count_problems
+from charter.card.sections import SECTIONS
 from charter.card.verify import _file_problems, artifact_problems, card_problems, verify
 from charter.critique.filter import REASONS as critique_reasons
 from charter.feedback.labels import label_weight
@@ -375,5 +376,5 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
 
 def test_card_counts_its_numbers(finished: Path) -> None:
     counts = json.loads((finished / "card/counts.json").read_text())
-    assert counts["sections"] == 18 and counts["stages"] == 4
+    assert counts["sections"] == len(SECTIONS) == 20 and counts["stages"] == 4
     assert record_files(finished / "card") == read_manifest(finished / "card").files
