@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from chat_forms import FORMS, WORDS, tokenizer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charter.ground.text.dialogue import assistant, user
@@ -46,9 +46,14 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> object:
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 
+@example(text="<|pad|>")
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(st.characters(codec="utf-8")))
 def test_plain_text_has_the_same_ids(stock: object, text: str) -> None:
+    """But where it spells a special token: there ours is plain text still, which stock's is not."""
     ids = TRAINED.encode(text)
-    assert ids == stock.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
+    if any(name in text for name in TRAINED.special):
+        assert not set(TRAINED.special.values()) & set(ids)
+    else:
+        assert ids == stock.encode(text, add_special_tokens=False)  # type: ignore[attr-defined]
     assert TRAINED.decode(ids) == stock.decode(ids) == text  # type: ignore[attr-defined]
