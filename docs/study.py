@@ -24,6 +24,7 @@ from fill import README, Card, between, number_of, read_card, worded
 
 from charter.card.changes import GRADED, REWARDED
 from charter.card.number import Number, figure, label
+from charter.card.sections import MAIN
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 
@@ -64,14 +65,6 @@ SUMMARY = (
     "hhh_policy",
     "bits_per_byte",
     "unsafe_loop_rate",
-)
-MAIN = (
-    "harm_rate",
-    "unsafe_refusal_rate",
-    "lookalike_refusal_rate",
-    "helpful_score",
-    "hhh_policy",
-    "bits_per_byte",
 )
 # Student's t at 97.5 % by degrees of freedom
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}

@@ -14,7 +14,7 @@ from charter.card.gather import same
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
-from charter.ground.measure.score import points
+from charter.ground.measure.score import points, ranked_right
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -42,9 +42,7 @@ def _detected(detect: Callable[[str], bool]) -> Callable[[Row], object]:
 
 
 def _ranked(row: Row) -> float:
-    """Whether the reply that the label prefers has the higher score."""
-    chosen, rejected = row["chosen_score"], row["rejected_score"]
-    return points(chosen, rejected) if row["p_chosen"] >= 0.5 else points(rejected, chosen)
+    return ranked_right(row["p_chosen"], row["chosen_score"], row["rejected_score"])
 
 
 REPLIES: Mapping[str, Callable[[Row], object]] = {name: _detected(d) for name, d in DETECTORS.items()}

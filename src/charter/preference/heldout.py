@@ -6,15 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.ground.judge.fitness import Scorer
-from charter.ground.measure.score import points
+from charter.ground.measure.score import ranked_right
 from charter.ground.text.dialogue import cluster_of
 from charter.preference.pairs import Ranking
-
-
-def ranked_right(p_chosen: float, chosen: float, rejected: float) -> float:
-    """1 where the reply that the label prefers has the higher score (`rejected` for a label below 0.5), a half for
-    equal scores."""
-    return points(chosen, rejected) if p_chosen >= 0.5 else points(rejected, chosen)
 
 
 def heldout_rows(score: Scorer, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:

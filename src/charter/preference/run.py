@@ -24,6 +24,7 @@ from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.schedule import lr_at
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.measure.metrics import real_pair, scores
+from charter.ground.measure.score import ranked_right
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.lora import add_lora, merge_lora
@@ -33,7 +34,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
-from charter.preference.heldout import heldout_rows, ranked_right
+from charter.preference.heldout import heldout_rows
 from charter.preference.ladder import count_contrasts
 from charter.preference.pairs import Ranking, encode, order, sample, split
 from charter.preference.settings import Settings

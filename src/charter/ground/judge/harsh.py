@@ -21,7 +21,7 @@ _INSULT = re.compile(
     re.I,
 )
 _DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bno|\bdon't call \w+)(?: \w+){0,3} $", re.I)
-_ASIDE = re.compile(r"^ (?:of (?:your|the|that|this|it|me)\b|day|leave|in (?:this|the)\b)|^ing\b", re.I)
+_ASIDE = re.compile(r"^ (?:of (?:your|the|that|this|it|me)\b|day|leave|in (?:this|the)\b)", re.I)
 _SHAMING = re.compile(
     r"\bshame on (?:you|people like you)|\bashamed of yourself|\b(?:have you )?no (?:shame|conscience|decency)\b|"
     r"\bhow dare you\b|\bwhat(?:'s| is) wrong with you\b|\bwho raised you\b|\blook in the mirror\b|"

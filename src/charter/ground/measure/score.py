@@ -51,6 +51,12 @@ def points(first: float, second: float) -> float:
     return 0.5 if first == second else float(first > second)
 
 
+def ranked_right(p_chosen: float, chosen: float, rejected: float) -> float:
+    """1 where the reply that the label prefers has the higher score (`rejected` for a label below 0.5), a half for
+    equal scores."""
+    return points(chosen, rejected) if p_chosen >= 0.5 else points(rejected, chosen)
+
+
 def tabulate(rows: Iterable[tuple[str, float, float]]) -> Table:
     """Sum (cluster, numerator, denominator) rows by cluster, clusters in order of first appearance."""
     sums: dict[str, list[float]] = {}
