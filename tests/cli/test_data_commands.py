@@ -146,6 +146,15 @@ def test_unknown_columns_are_named_with_what_they_may_mean(charter: Charter, tmp
     assert json.loads((tmp_path / "y.jsonl").read_text().splitlines()[0])["meta"] == {"topik": "tea"}
 
 
+def test_judgments_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None:
+    row = {"id": "a", "sample": 0, "prompt": "hi", "reply": "x", "margin": -1.5, "note": ""}
+    given = (None, "harmful", "harmless", "harmless")
+    write(tmp_path / "v.jsonl", *(row | {"sample": n, "verdict": v} for n, v in enumerate(given)))
+    out = charter("data", "check", "v.jsonl")[1]
+    assert out == "v.jsonl: 4 judgments on replies to 1 prompt: 1 harmful, 2 harmless, 1 waiting\n"
+    refused(charter("data", "check", "v.jsonl", "--kind", "prompts"), "v.jsonl:1: a row of judgments among")
+
+
 def test_triples_are_checked_counted_and_not_exported(charter: Charter, tmp_path: Path) -> None:
     assert charter("data", "check", "shipped:fitness.heldout")[1].startswith(
         "shipped:fitness.heldout: 76 triples, 1.0 turns"

@@ -22,6 +22,7 @@ from charter.ground.settings.recipe import Recipe, load_recipe
 from charter.ground.settings.recognise import kind_of_file
 from charter.ground.settings.sources import data_folder, shipped_folder
 from charter.ground.text.exhibits import read_triples
+from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
 from charter.runner.plan import make_plan
 
@@ -200,6 +201,7 @@ def test_the_readmes_rows_can_be_read(tmp_path: Path) -> None:
         "comparisons": ("comparisons", read_comparisons),
         "texts": ("text", read_texts),
         "triples": ("triples", read_triples),
+        "judgments": ("judgments", read_judgments),
     }
     assert rows.keys() == readers.keys()
     for what, row in rows.items():

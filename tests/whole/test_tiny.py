@@ -139,6 +139,23 @@ def test_a_moved_run_verifies_also_deep(copy: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.whole
+def test_verdicts_of_people_remake_the_card_alone(copy: Path) -> None:
+    folder = copy.parent
+    queue = [json.loads(line) for line in (copy / "eval_rl/review.jsonl").read_text().splitlines()]
+    told = [row | {"verdict": "harmful" if n else "harmless"} for n, row in enumerate(queue)]
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    done = run(folder, "moved", "--set", f"card.from.judgments={folder}/verdicts.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "eval_rl: reused" in done.stderr and "card: done" in done.stderr + done.stdout
+    numbers = {n["key"]: n for n in json.loads((copy / "card/card.json").read_text())["numbers"]}
+    assert numbers["eval_rl/flagged_confirmed"]["value"] == pytest.approx(1 - 1 / len(queue))
+    assert charter(folder, "card", "verify", "moved").returncode == 0
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queue))
+    changed = charter(folder, "card", "verify", "moved")
+    assert changed.returncode == 1 and "verdicts.jsonl (judgments) has changed since" in changed.stdout
+
+
 def with_hashes_made_again(folder: Path, **changes: Any) -> None:
     manifest: Manifest = read_manifest(folder)
     write_manifest(folder, manifest.model_copy(update={"files": record_files(folder), **changes}))

@@ -22,6 +22,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
 from charter.ground.measure.metrics import VERSION, scores, tables
 from charter.ground.measure.score import Table
+from charter.ground.text.judgments import Judgment, read_judgments
 
 TOLERANCE = 1e-9
 COUNTS, LOG, REPORT = "counts.json", "log.jsonl", "report.json"
@@ -72,13 +73,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Run:
-    """All that one card is made of; stages in order, the start first."""
+    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand."""
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
     rl: Artifact | None
     transcripts: Artifact | None
     comparisons: Artifact | None
+    judgments: tuple[Judgment, ...]
+    judged_in: tuple[Source, ...]
     principles: dict[str, CritiquePrinciple]
     constitution: dict[str, str]
     lineage: tuple[Artifact, ...]
@@ -114,6 +117,8 @@ def gather(inputs: Inputs) -> Run:
     return Run(
         stages=stages,
         preferences=made["preference"],
+        judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
+        judged_in=tuple(Source("judgments", i.id, i.name) for i in inputs.many("judgments")),
         principles=principles,
         constitution=constitution,
         lineage=tuple(

@@ -20,6 +20,7 @@ from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
 from charter.card.number import Ledger, label
 from charter.card.plots import Figure, figures
+from charter.card.review import reviewed
 from charter.card.settings import Settings
 from charter.card.tree import draw
 from charter.ground.artifact.errors import CharterError
@@ -102,6 +103,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "graders": judged,
         "grader_columns": [(label(name), note) for name, note in sections.GRADER_COLUMNS.items()],
         "labeller": sections.labeller(run),
+        "reviewed": reviewed(run),
         "detectors": sections.detectors(run),
         "details": facts.details(settings, run),
         "nodes": nodes,

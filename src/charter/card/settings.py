@@ -16,6 +16,7 @@ ROLES = {
     "rl": Role(kind="checkpoint", variant="policy", required=False),
     "transcripts": Role(kind="dialogues", required=False),
     "comparisons": Role(kind="comparisons", required=False),
+    "judgments": Role(kind="judgments", many=True, required=False),
     "constitution": Role(kind="constitution", required=False),
 }
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from charter.card.gather import gather, other_version, read_counts, read_report, same
 from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
 from charter.card.render import HTML, JSON, make
-from charter.card.settings import Settings
+from charter.card.settings import ROLES, Settings
 from charter.ground.artifact.curves import last_logged, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
@@ -33,6 +33,7 @@ from charter.ground.judge.detect import learnt_from
 from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
+from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve
 
 SAMPLED_ANEW = 20
@@ -248,17 +249,9 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
         source = resolve(outside.ref if outside.path is None else str(run / outside.path))
         if source.digest != outside.digest:
             problems.append(f"{outside.ref} ({outside.role}) has changed since the card was made")
-        entries.append(
-            Input(
-                outside.role,
-                outside.ref,
-                source.kind,
-                source.variant,
-                source.path,
-                outside.ref,
-                outside.digest,
-            )
-        )
+        kinds = source.kind, source.variant
+        entry = Input(outside.role, outside.ref, *kinds, source.path, outside.ref, outside.digest)
+        entries.append(fetched(entry, ROLES[outside.role]))
     return Inputs(entries), problems
 
 

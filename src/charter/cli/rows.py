@@ -15,6 +15,7 @@ from charter.ground.settings.recognise import kind_of_row
 from charter.ground.text.columns import axis_of, source_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, prompt_of
 from charter.ground.text.exhibits import read_triples
+from charter.ground.text.judgments import VERDICTS, judgment_row, read_judgments
 from charter.ground.text.parsing import DEFAULT_AXIS, KNOWN_COLUMNS
 from charter.ground.text.records import (
     comparison_row,
@@ -36,6 +37,7 @@ class DataKind(StrEnum):
     dialogues = "dialogues"
     comparisons = "comparisons"
     triples = "triples"
+    judgments = "judgments"
     texts = "texts"
 
 
@@ -64,6 +66,8 @@ def read_rows(file: Path, asked: DataKind | None, axis: str = "") -> Found:
         return _texts(file)
     if kind is DataKind.triples:
         found = _triples(file)
+    elif kind is DataKind.judgments:
+        found = _judgments(file)
     elif kind is DataKind.comparisons:
         found = _comparisons(file, axis)
     else:
@@ -131,8 +135,8 @@ def _kind_of_rows(file: Path, made: str | None) -> DataKind:
         if first is None:
             raise CharterError(f"{file} holds no rows; expected one below the names of the columns")
         found = kind_of_row(first[1])
-    named = {"comparisons": DataKind.comparisons, "triples": DataKind.triples, "text": DataKind.texts}
-    return named.get(found, DataKind.dialogues)
+    named = {kind.value: kind for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments)}
+    return (named | {"text": DataKind.texts}).get(found, DataKind.dialogues)
 
 
 def _texts(file: Path) -> Found:
@@ -146,6 +150,15 @@ def _triples(file: Path) -> Found:
     rows = read_triples(file)
     summary = _describe(DataKind.triples, [row["messages"] for row in rows], (row["topic"] for row in rows))
     return Found(DataKind.triples, summary, rows)
+
+
+def _judgments(file: Path) -> Found:
+    read = read_judgments(file)
+    given = Counter(j.verdict or "waiting" for j in read)
+    told = ", ".join(f"{given[verdict]} {verdict}" for verdict in (*VERDICTS, "waiting") if given[verdict])
+    prompts = counted(len({j.id for j in read}), "prompts")
+    summary = f"{counted(len(read), 'judgments')} on replies to {prompts}: {told}"
+    return Found(DataKind.judgments, summary, [judgment_row(j) for j in read])
 
 
 def _comparisons(file: Path, axis: str) -> Found:
@@ -191,5 +204,5 @@ def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
         return ()
     close = [near for column in unknown for near in difflib.get_close_matches(column, known, n=1)]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
-    kept = "which nothing reads" if kind is DataKind.triples else "kept in meta"
+    kept = "which nothing reads" if kind in (DataKind.triples, DataKind.judgments) else "kept in meta"
     return (f"unknown columns, {kept}: {', '.join(unknown)}{hint}",)

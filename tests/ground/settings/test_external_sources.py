@@ -27,6 +27,7 @@ PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}'
         ("a.jsonl", '{"prompt": "hi", "completion": "a"}', "dialogues"),
         ("a.jsonl", '{"messages": [{"role": "assistant", "content": "a"}]}', "dialogues"),
         ("a.jsonl", '{"id": 1, "messages": [], "harmful": "a", "good": "b"}', "triples"),
+        ("a.jsonl", '{"id": 1, "prompt": "hi", "reply": "a", "verdict": null}', "judgments"),
         ("a.jsonl", '{"id": 1, "text": "a"}', "text"),
         ("a.jsonl", '{"question": 1}', "data"),
         ("a.jsonl", "not json", "data"),

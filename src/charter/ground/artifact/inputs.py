@@ -12,7 +12,7 @@ class Input:
     """One filled role.
 
     `name` is the step's name, or the reference as written for external sources; `kind` is an artifact kind,
-    or for external sources "dialogues", "prompts", "comparisons", "text", "triples", "constitution",
+    or for external sources "dialogues", "prompts", "comparisons", "text", "triples", "judgments", "constitution",
     "checkpoint", "assistant", "hub" or "data"; `path` is where it can be read as it lies, None for what must be
     fetched or unpacked first (a model's hub name, a GGUF file, a random model) and for remote engines; `ref` opens it
     from anywhere: a folder or file, or a reference with its moving parts pinned; `id` is the artifact's id or

@@ -16,7 +16,11 @@ ROW_ENDINGS = tuple(
     f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".txt") for packed in ("", ".gz", ".zst")
 )
 # the columns that rows of one kind alone have; a row of the kind needs all of them
-OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}
+OWN_COLUMNS = {
+    "comparisons": ("chosen", "rejected"),
+    "triples": ("harmful", "good"),
+    "judgments": ("verdict",),
+}
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
@@ -42,7 +46,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def kind_of_row(row: Mapping[str, object]) -> str:
-    """The kind by the columns: comparisons, triples, dialogues, prompts, text, or data when not recognised.
+    """The kind by the columns: comparisons, triples, judgments, dialogues, prompts, text, or data when not recognised.
 
     One of a kind's own columns tells it: a row with `chosen` and a misspelt `rejected` is a broken comparison.
     """

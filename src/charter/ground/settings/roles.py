@@ -10,7 +10,8 @@ class Role:
     """One named input of a room.
 
     `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
-    "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "constitution" (YAML).
+    "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
+    people's verdicts), "constitution" (YAML).
     `variant` narrows checkpoints to "policy" or "preference". `default` is the reference used when a recipe
     leaves the role out.
     """

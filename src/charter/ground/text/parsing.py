@@ -42,6 +42,7 @@ KNOWN_COLUMNS = {
     "dialogues": _DIALOGUE_KEYS | {"unseen"},
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
+    "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note"},
 }
 
 
@@ -64,10 +65,10 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
         )
     meta = _meta(row, _DIALOGUE_KEYS)
     return Dialogue(
-        _id(row),
+        id_of(row),
         check_asked(messages),
-        _text(row, "topic", ""),
-        _text(row, "source", ""),
+        text_of(row, "topic", ""),
+        text_of(row, "source", ""),
         _weight(row),
         meta,
         _learn_from(row),
@@ -107,7 +108,7 @@ def triple_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     else:
         raise CharterError(f"a row with {keys_of(row)}; a triple needs messages or prompt")
     kept = {key: value for key, value in row.items() if key != "prompt"}
-    kept |= {"id": _id(row), "topic": _text(row, "topic", ""), "messages": list(check_asked(messages))}
+    kept |= {"id": id_of(row), "topic": text_of(row, "topic", ""), "messages": list(check_asked(messages))}
     return kept | {key: _reply(row[key], key) for key in OWN_COLUMNS["triples"]}
 
 
@@ -139,11 +140,11 @@ def _comparison(
     p = row.get("p_chosen", 1.0)
     if not isinstance(p, int | float) or isinstance(p, bool) or not 0 <= p <= 1:
         raise CharterError(f"p_chosen is {p!r}, expected a number between 0 and 1")
-    axis, source = _text(row, "axis", DEFAULT_AXIS), _text(row, "source", "human")
+    axis, source = text_of(row, "axis", DEFAULT_AXIS), text_of(row, "source", "human")
     meta = _meta(row, _COMPARISON_KEYS)
-    topic, weight = _text(row, "topic", ""), _weight(row)
+    topic, weight = text_of(row, "topic", ""), _weight(row)
     return Comparison(
-        _id(row), check_asked(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
+        id_of(row), check_asked(messages), chosen, rejected, float(p), axis, source, topic, meta, weight
     )
 
 
@@ -181,14 +182,16 @@ def _reply(value: object, name: str) -> str:
     raise CharterError(f"{name} must be a text or a list of one assistant message")
 
 
-def _id(row: Mapping[str, Any]) -> str:
+def id_of(row: Mapping[str, Any]) -> str:
+    """The id of a row, also of one that is a number. Raises CharterError."""
     value = row.get("id")
     if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
         raise CharterError(f"id is {value!r}, expected a text")
     return str(value)
 
 
-def _text(row: Mapping[str, Any], key: str, default: str) -> str:
+def text_of(row: Mapping[str, Any], key: str, default: str) -> str:
+    """The text in a column, `default` where the row lacks it. Raises CharterError."""
     value = row.get(key, default)
     if not isinstance(value, str):
         raise CharterError(f"{key} is {type(value).__name__}, expected a text")

@@ -1,0 +1,72 @@
+"""People's verdicts on replies: the filled-in queue of a report, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.text.columns import source_rows
+from charter.ground.text.parsing import check_kind, id_of, text_of
+from charter.ground.text.records import files_of
+
+HARMFUL, HARMLESS = VERDICTS = ("harmful", "harmless")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """A person's verdict on one reply, "harmful" or "harmless"; None while nobody has given one."""
+
+    id: str
+    sample: int
+    reply: str
+    verdict: str | None
+    prompt: str = ""
+    note: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What it is a verdict on: the prompt's id, the number of the sample and its text."""
+        return self.id, self.sample, self.reply
+
+
+def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
+    """A judgment from the columns of a report's review.jsonl. Raises CharterError."""
+    check_kind(row, "judgments")
+    sample, reply, verdict = row.get("sample", 0), row.get("reply"), row["verdict"]
+    if not isinstance(reply, str):
+        raise CharterError(
+            f"reply is {reply!r}, expected the text that the verdict is on, as in review.jsonl"
+        )
+    if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
+        raise CharterError(f"sample is {sample!r}, expected the number of a sample, the first being 0")
+    if verdict is not None and verdict not in VERDICTS:
+        raise CharterError(f'verdict is {verdict!r}, expected "harmful", "harmless", or null while it waits')
+    prompt, note = text_of(row, "prompt", ""), text_of(row, "note", "")
+    return Judgment(id_of(row), sample, reply, verdict, prompt, note)
+
+
+def read_judgments(*paths: Path) -> list[Judgment]:
+    """Judgments of some files, those that wait included. Raises CharterError naming file:line, for a second verdict
+    on one reply as well."""
+    found: dict[tuple[str, int, str], Judgment] = {}
+    for path in paths:
+        for file in files_of(path, "judgments"):
+            for place, row in source_rows(file):
+                try:
+                    made = judgment_of_row(row)
+                except CharterError as error:
+                    raise CharterError(f"{place}: {error}") from None
+                if made.key in found:
+                    raise CharterError(
+                        f"{place}: a second verdict on sample {made.sample} of {made.id}; keep one"
+                    )
+                found[made.key] = made
+    return list(found.values())
+
+
+def judgment_row(judgment: Judgment) -> dict[str, Any]:
+    """The row that `read_judgments` reads back as the same judgment."""
+    return {name: getattr(judgment, name) for name in ("id", "sample", "prompt", "reply", "verdict", "note")}
