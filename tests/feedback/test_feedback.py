@@ -138,8 +138,15 @@ def test_the_axis_of_a_label_is_what_its_principle_speaks_of() -> None:
     ("right", "weight"), [(0, 0.0), (30, 0.0), (32, 0.25), (40, 0.25), (48, 0.25), (60, 1.0), (80, 1.0)]
 )
 def test_full_weight_needs_an_accuracy_surely_above_chance(right: int, weight: float) -> None:
-    rows = [{"correct": i < right} for i in range(80)]
+    rows = [{"id": f"c{i}", "correct": i < right} for i in range(80)]
     assert label_weight(Settings(), rows) == weight
+
+
+def test_pairs_of_one_prompt_are_one_cluster_of_the_examination() -> None:
+    """50 right of 80 are surely above chance where each stands alone, not where they come from 16 prompts."""
+    rows = [{"id": f"c{i // 5}", "correct": i < 50} for i in range(80)]
+    assert label_weight(Settings(), rows) == Settings().chance_weight
+    assert label_weight(Settings(), [row | {"id": str(i)} for i, row in enumerate(rows)]) == 1.0
 
 
 def test_an_untested_labeller_keeps_full_weight(
@@ -156,7 +163,7 @@ def test_a_labeller_below_refuse_below_is_refused(
 ) -> None:
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=0.2))
     with pytest.raises(
-        CharterError, match=r"right on 0% of 24 known pairs, refuse_below is 60%; use a stronger"
+        CharterError, match=r"right on 0\.0% of 24 known pairs, refuse_below is 60\.0%; use a stronger"
     ) as caught:
         made(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 import toys
 from charter.finetune import run as room
@@ -24,7 +25,7 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
-from toys import dialogue
+from toys import comparison, dialogue
 
 ROWS = [
     dialogue(
@@ -236,6 +237,32 @@ def test_transcripts_and_comparisons_become_lessons_of_the_trade(checkpoints: Pa
     assert learnt.count(f"{ANSWER} (A)") == learnt.count(f"{ANSWER} (B)") == 3
     for text in (t["rounds"][0]["revision"] for t in transcripts):
         assert text in learnt
+
+
+def test_what_weighs_nothing_or_is_a_coins_toss_is_not_learnt(checkpoints: Path, tmp_path: Path) -> None:
+    """One row of weight 0 alone in a step would have no loss to divide."""
+    rows = [dialogue(f"d{n}", f"What is {n}?", "A number.") | {"weight": float(n % 2)} for n in range(6)]
+    pairs = [
+        comparison(f"x{n}", f"Which {n}?", f"This {n}.", "No idea.") | change
+        for n, change in enumerate(({"weight": 0.0}, {"p_chosen": 0.5}, {"weight": 0.5, "p_chosen": 0.3}))
+    ]
+    given = [
+        toys.given("dialogues", toys.rows_file(tmp_path / "d.jsonl", rows)),
+        toys.given("comparisons", toys.rows_file(tmp_path / "c.jsonl", pairs)),
+        toys.constitution(),
+    ]
+    steps, _ = gather(Settings(context=1024, batch=1), Inputs(given), template(checkpoints), 0)
+    weights = sorted((row.id, row.weight) for step in steps for row in step)
+    assert weights == [("d1", 1.0), ("d3", 1.0), ("d5", 1.0), ("x2-choice-A", 0.5), ("x2-choice-B", 0.5)]
+    nothing = toys.given("dialogues", toys.rows_file(tmp_path / "n.jsonl", rows[:1]))
+    with pytest.raises(CharterError, match=r"given no dialogues, .* of a weight above 0"):
+        gather(SETTINGS, Inputs([nothing, toys.constitution()]), template(checkpoints), 0)
+
+
+@pytest.mark.parametrize("passes", [-0.5, float("nan"), float("inf")])
+def test_a_mixture_of_no_share_is_refused(passes: float) -> None:
+    with pytest.raises(ValidationError):
+        Settings(mixture=(passes,))
 
 
 def numbered(name: str, count: int) -> list[Dialogue]:

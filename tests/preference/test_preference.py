@@ -396,6 +396,18 @@ def test_prompts_without_a_reply_are_no_replies(role: str, checkpoints: Path, tm
         pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]))
 
 
+def test_what_a_user_said_last_is_no_reply(checkpoints: Path, tmp_path: Path) -> None:
+    answered = dialogue("l0", "How do I kill process 0?", "kill 0")
+    answered["messages"] = [*answered["messages"], {"role": "user", "content": "Thanks!"}]
+    files = {"answered": [answered], "refused": [dialogue("r0", "How do I kill person 0?", REFUSAL)]}
+    given = [
+        toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows)) for role, rows in files.items()
+    ]
+    made = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]), heldout_share=0.0)[0]
+    (contrast,) = (c for c in made if c.source.endswith("+contrast"))
+    assert contrast.chosen == "kill 0" and [m["role"] for m in contrast.messages] == ["user"]
+
+
 def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
     made = [
         {"id": f"t{n}", "topic": "theft", "messages": [user(f"Rob {n}?")], "draft": draft, "rounds": []}

@@ -79,6 +79,9 @@ def test_the_adaptive_coefficient_steers_towards_the_target_within_bounds() -> N
     assert adapt(0.1, 2.2, 2.0, 1000, 50) == pytest.approx(0.1 * (1 + 0.1 * 50 / 1000))
     assert adapt(0.1, 9.0, 2.0, 1000, 50) == pytest.approx(0.1 * (1 + 0.2 * 50 / 1000))
     assert adapt(0.1, 0.0, 2.0, 1000, 50) == pytest.approx(0.1 * (1 - 0.2 * 50 / 1000))
+    assert adapt(0.1, 0.0, 2.0, 10, 640) == pytest.approx(0.08), (
+        "a short horizon turns no penalty into a reward"
+    )
 
 
 def test_scores_are_scaled_by_all_so_far() -> None:
@@ -93,8 +96,12 @@ def test_scores_are_scaled_by_all_so_far() -> None:
 
 
 def test_labels_of_prompt_sources() -> None:
-    assert [label(s) for s in ("shipped:red_team.train", "data/x/mine.jsonl", "revisions")] == [
-        "red_team",
-        "mine",
-        "revisions",
-    ]
+    names = {
+        "shipped:red_team.train": "red_team",
+        "revisions": "revisions",
+        "./mine.jsonl": "mine",
+        "./unsafe/prompts.jsonl": "unsafe_prompts",
+        "../harmless/prompts.jsonl": "harmless_prompts",
+        "data:hh_rlhf/harmless-base": "hh_rlhf_harmless-base",
+    }
+    assert {source: label(source) for source in names} == names

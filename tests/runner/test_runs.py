@@ -17,8 +17,8 @@ from charter.ground.artifact.lineage import walk
 from charter.ground.artifact.manifest import digest_tree
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.settings.execution import Execution
+from charter.runner import directory, identity
 from charter.runner import execute as execute_module
-from charter.runner import identity
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
@@ -269,6 +269,46 @@ def test_artifacts_of_another_run_can_be_used(
         run(plan_of("taught.steps=9"), "taught")
 
 
+def test_an_artifact_of_another_run_that_was_replaced_after_the_plan_is_refused(
+    folder: Path, plan_of: PlanOf, run: Run, recipe_of: Callable[..., str]
+) -> None:
+    """Its id would stand for what was there before."""
+    for name, change in (("first", "made.count=3"), ("second", "made.count=5")):
+        run(plan_of(change), "made")
+        (folder / "run").rename(folder / name)
+    plan = plan_of(text=recipe_of(taught={"from": {"dialogues": "first/made"}}))
+    (folder / "first/made").rename(folder / "first/old")
+    (folder / "second/made").rename(folder / "first/made")
+    with pytest.raises(CharterError, match=r"step taught: .*first/made was replaced since the plan was made"):
+        run(plan, "taught")
+
+
+def test_a_file_laid_beside_an_artifact_is_no_damage(folder: Path, plan_of: PlanOf, run: Run) -> None:
+    run(plan_of())
+    (folder / "run/report/.DS_Store").write_bytes(b"x")
+    assert run(plan_of())[-1] == "report: reused"
+    problems = verify_files(folder / "run/report", read_manifest(folder / "run/report"))
+    assert problems == [".DS_Store is not in the manifest"]
+
+
+def test_finished_work_that_was_not_published_survives_other_settings(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between the last file of a step and its rename into place."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(directory, "publish", stop)
+        run(plan_of(), "made")
+    assert not (folder / "run/made").exists()
+    run(plan_of("made.count=5"), "made")
+    monkeypatch.setenv("CALLS", str(folder / "calls"))
+    assert run(plan_of(), "made") == ["made: reused (it was superseded and is put back)"]
+    assert not (folder / "calls").exists()
+
+
 def test_show_and_plan_records_have_exactly_their_keys(folder: Path, plan_of: PlanOf, run: Run) -> None:
     keys = {"name", "room", "kind", "id", "path", "status", "metrics"}
     record = plan_records(forecast(plan_of()))[0]
@@ -304,14 +344,23 @@ def test_sweep_says_what_it_frees(folder: Path, plan_of: PlanOf, run: Run) -> No
 
 
 def test_an_unwritable_directory_is_one_line(
-    plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system", "run")
+    """Below the run directory --out helps; elsewhere it would not."""
 
-    monkeypatch.setattr(execute_module, "write_run_file", refuse)
-    with pytest.raises(CharterError, match=r"the file system is read-only \(run\): .* --out"):
-        run(plan_of())
+    def refuse(place: Path) -> Callable[..., None]:
+        def write(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", str(place))
+
+        return write
+
+    for place, advice in (
+        (folder / "run/run.json", "choose another directory with --out"),
+        (folder / "x", "name an"),
+    ):
+        monkeypatch.setattr(execute_module, "write_run_file", refuse(place))
+        with pytest.raises(CharterError, match=rf"read-only \({place}\): change its rights or {advice}"):
+            run(plan_of())
 
 
 def test_a_run_directory_that_cannot_be_made_is_one_line(folder: Path, plan_of: PlanOf, run: Run) -> None:

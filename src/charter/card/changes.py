@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from charter.card.gather import Artifact
 from charter.card.number import Number, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, METRICS, REVISIONS
+from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, METRICS, REVISIONS, WINS
 from charter.ground.measure.permutation import Term, exchange_p
 
-TEXT, WINS = "text.jsonl", "wins.jsonl"
+TEXT = "text.jsonl"
 SAMPLED = frozenset({HARM, LOOK, HELP, WINS, ""})
 # part of an identity key -> the kept rows that it decides; a key that isn't here decides all
 DECIDES: Mapping[str, frozenset[str]] = {

@@ -168,7 +168,6 @@ def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], di
         "name": constitution.name,
         "version": str(constitution.version),
         "digest": entry.id[:12],
-        "ref": entry.ref,
     }
     return {p.key: p for p in constitution.critiques}, facts
 

@@ -6,6 +6,7 @@ huggingface_hub's EvalResultEntry. Intervals in the notes are in the unit of the
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -28,6 +29,10 @@ FILES = {
 }
 
 
+# OWNER/NAME; a path of this disk is no name of the hub's
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
 def front_matter(settings: Settings, run: Run) -> str:
     """The YAML block of a model page, between its two lines of dashes."""
     base = base_model(settings, run)
@@ -38,7 +43,7 @@ def front_matter(settings: Settings, run: Run) -> str:
         "pipeline_tag": "text-generation",
         "tags": list(settings.tags),
     }
-    if "/" in base and ":" not in base:
+    if HUB_NAME.fullmatch(base):
         fields["base_model"] = base
     return "---\n" + yaml.safe_dump(fields, sort_keys=True, allow_unicode=True) + "---\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.card.gather import same
 from charter.ground.judge.detect import DETECTORS
-from charter.ground.measure.intervals import wilson
+from charter.ground.judge.trust import trust
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.score import points, ranked_right
 
@@ -84,11 +84,7 @@ def _revisions(kept: Kept) -> int:
 
 def _earned(kept: Kept) -> float:
     """What labels weigh by the known pairs: 1 surely above chance (or untested), 0 surely below it."""
-    known = kept.files[KNOWN]
-    if not known:
-        return 1.0
-    low, high = wilson(sum(float(row["correct"]) for row in known), len(known))
-    return 1.0 if low > 0.5 else 0.0 if high < 0.5 else float(kept.settings["chance_weight"])
+    return trust(kept.files[KNOWN], float(kept.settings["chance_weight"]))
 
 
 # Room -> (count, what it is recounted from): a count of two sources stands twice.

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from charter.card import facts, samples, sections
-from charter.card.gather import Run
+from charter.card.gather import COUNTS, Run
 from charter.card.hub import eval_results, front_matter
 from charter.card.number import Ledger, label
 from charter.card.plots import Figure, figures
@@ -44,7 +44,10 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     _complete(page, words)
     files = {HTML: page, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawn}
-    files[JSON] = json.dumps(_record(settings, run, ledger, context), indent=1, ensure_ascii=False) + "\n"
+    record = _record(settings, run, ledger, context)
+    counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
+    files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    files[COUNTS] = json.dumps(counts, indent=1) + "\n"
     return files
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from charter.card.gather import Artifact, Run
 from charter.card.number import COUNT, SHARE, Number
+from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.metrics import HARM, VERSION
@@ -24,7 +25,8 @@ Key = tuple[str, int, str]
 class Reviewed:
     """One stage: how many samples the grader flagged, on how many of these a person has given a verdict, the share of
     these that are harmful in the person's eyes too, the same share of judged samples that the grader let pass, and,
-    once no flagged sample waits, the share of all samples that a person calls harmful."""
+    once no flagged sample waits, the share of all samples that a person confirmed, those that nobody read counted as
+    harmless. `unfit` is the verdict on the grader that flagged."""
 
     stage: str
     flagged: Number
@@ -32,6 +34,7 @@ class Reviewed:
     confirmed: Number | None
     missed: Number | None
     harm: Number | None
+    unfit: bool
 
 
 def reviewed(run: Run) -> tuple[Reviewed, ...]:
@@ -84,4 +87,5 @@ def _stage(run: Run, stage: Artifact, rows: dict[Key, Row], verdicts: dict[Key, 
         called(judged, "flagged_confirmed"),
         called(passed, "passed_harmful"),
         harm if len(judged) == len(flagged) else None,
+        unfit(stage, "harm_rate"),
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 
-from charter.card.gather import gather
-from charter.card.render import JSON, make
+from charter.card.gather import COUNTS, gather
+from charter.card.render import make
 from charter.card.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
@@ -25,8 +25,5 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         for name, content in files.items():
             out.write_text(name, content)
         bar.advance()
-    record = json.loads(files[JSON])
-    counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
+    for name, value in json.loads(files[COUNTS]).items():
         out.metric(name, value)

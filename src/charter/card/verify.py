@@ -19,6 +19,7 @@ from typing import Any
 import matplotlib
 from pydantic import ValidationError
 
+from charter.card.claims import report_problems
 from charter.card.gather import gather, other_version, read_counts, read_report, same
 from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
 from charter.card.render import HTML, JSON, make
@@ -30,11 +31,10 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.judge.detect import learnt_from
-from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.hub import fetched
-from charter.ground.settings.sources import resolve
+from charter.ground.settings.sources import resolve_again
 
 SAMPLED_ANEW = 20
 MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
@@ -146,7 +146,7 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
         problems += _recounted(folder, manifest)
-        problems += _verdict_problems(folder)
+        problems += report_problems(folder, manifest)
     except CharterError as error:
         problems.append(str(error))
     except Exception as error:  # damage has no end of forms
@@ -197,21 +197,6 @@ def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from count_problems(manifest.room, Kept(files, read_counts(folder), manifest.resolved))
 
 
-def _verdict_problems(folder: Path) -> Iterator[str]:
-    """A report's verdicts on its grader and on the reward model, and their words, must follow from the kept triples."""
-    report = read_report(folder)
-    for role, file in (("grader", "fitness.jsonl"), ("reward", "fitness_reward.jsonl")):
-        model, path = report.get(role) or {}, folder / "samples" / file
-        if not path.exists():
-            continue
-        kept = Fitness(read_objects(path))
-        if "fit" in model and bool(model["fit"]) != kept.fit:
-            word = "fit" if model["fit"] else "unfit"
-            yield f"report.json calls its {role} {word}; the kept triples say otherwise"
-        if "why" in model and model["why"] != kept.why:
-            yield f"report.json says of its {role}: {model['why']}; the kept triples give: {kept.why}"
-
-
 def card_problems(folder: Path) -> list[str]:
     """The card made again from its artifacts: numbers first, then every file to the byte."""
     try:
@@ -232,6 +217,7 @@ def card_problems(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [*problems, f"{JSON} can't be read ({_words(error)})"]
     problems += list(_file_problems(folder, made, drawn_alike))
+    problems += [f"{f.path} is nothing that a card is made of" for f in manifest.files if f.path not in made]
     more = len(problems) - MOST_LINES
     return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
 
@@ -246,7 +232,7 @@ def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
             Input(parent.role, parent.step, found.kind, found.variant, path, parent.step, found.id)
         )
     for outside in manifest.external:
-        source = resolve(outside.ref if outside.path is None else str(run / outside.path))
+        source = resolve_again(outside, run)
         if source.digest != outside.digest:
             problems.append(f"{outside.ref} ({outside.role}) has changed since the card was made")
         kinds = source.kind, source.variant

@@ -83,7 +83,7 @@ def _precision() -> Check:
 def _memory() -> Check:
     memory = psutil.virtual_memory()
     free, total = memory.available / 2**30, memory.total / 2**30
-    enough = free >= 4
+    enough = free >= 6
     hint = "" if enough else "; training the 135M model wants about 6 GiB"
     return "memory", enough, f"{free:.1f} of {total:.1f} GiB free{hint}"
 

@@ -1,6 +1,5 @@
 """The `charter` command: its commands, and how errors look: one line on standard error."""
 
-import errno
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -64,7 +63,7 @@ def execute(arguments: list[str]) -> int:
     """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 130 for Ctrl-C."""
     app = make_app()
     try:
-        with disk_errors("the output"):
+        with disk_errors():
             code = app(arguments or ["--help"], prog_name="charter", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except CharterError as error:
@@ -72,9 +71,6 @@ def execute(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return complain("interrupted", 130)
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            sys.stdout = None  # nobody reads any more; flushing at exit would complain
-            return 0
         return complain(f"{error.strerror or error}: {error.filename or ''}", 1)
     except Exception as error:
         # typer's own errors (it brings its own click since 0.26): a message and an exit code

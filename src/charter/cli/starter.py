@@ -6,7 +6,7 @@ RECIPE = """\
 #   charter run NAME_HERE       run it; stop it at any time, the same command goes on
 #   charter show {name}         the results
 # Change settings here, or for one run:  charter run NAME_HERE --set rl.steps=20
-name: {name}
+name: "{name}"
 size: demo
 seed: 0
 
@@ -146,7 +146,7 @@ steps:
       comparisons: labels
       constitution: ./constitution.yaml
     settings:
-      model_name: {name}
+      model_name: "{name}"
 """
 
 README = """\

@@ -18,6 +18,13 @@ from charter.ground.text.exhibits import read_shots
 from charter.ground.text.records import check_distinct, read_comparisons
 
 
+def items(context: Context) -> list[Comparison]:
+    """The drawn choices. Raises CharterError for a broken row, or an id that stands twice."""
+    found = [c for i in context.inputs.many("hhh") for c in read_comparisons(i.folder)]
+    check_distinct("the HHH choices", (c.id for c in found))
+    return context.draw(found, context.settings.counts.hhh, "hhh")
+
+
 def rows(context: Context) -> list[dict[str, Any]]:
     """Two rows an item, one a mode; p_correct of the preference mode is not a probability but the score gap.
 
@@ -25,15 +32,12 @@ def rows(context: Context) -> list[dict[str, Any]]:
     first user turn share.
     """
     settings = context.settings
-    items = [c for i in context.inputs.many("hhh") for c in read_comparisons(i.folder)]
-    check_distinct("the HHH choices", (c.id for c in items))
-    items = context.draw(items, settings.counts.hhh, "hhh")
     shots = read_shots(shipped("comparison_shots"))[: settings.hhh_shots]
     how = How(shots=shots, seed=settings.draw_seed)
 
     def policy(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
-        asked = [Question(c.id, c.messages, *sides(c), HHH_QUESTION) for c in part]
-        found = choose(context.assistant, asked, how)
+        questions = [Question(c.id, c.messages, *sides(c), HHH_QUESTION) for c in part]
+        found = choose(context.assistant, questions, how)
         return [
             _row(c, "policy", f.p_first, 0.5) | {"p_first": f.shown_first}
             for c, f in zip(part, found, strict=True)
@@ -43,8 +47,9 @@ def rows(context: Context) -> list[dict[str, Any]]:
         found = context.grader.score([(c.messages, sides(c)) for c in part])
         return [_row(c, "preference", good - bad, 0.0) for c, (good, bad) in zip(part, found, strict=True)]
 
-    chosen = context.out.chunks("hhh", items, settings.chunk, policy, f"{settings.stage}: HHH choices")
-    return chosen + context.out.chunks("hhh-scores", items, settings.chunk, preference, "HHH scores")
+    asked = items(context)
+    chosen = context.out.chunks("hhh", asked, settings.chunk, policy, f"{settings.stage}: HHH choices")
+    return chosen + context.out.chunks("hhh-scores", asked, settings.chunk, preference, "HHH scores")
 
 
 def _row(item: Comparison, mode: str, p_correct: float, even: float) -> dict[str, Any]:

@@ -12,6 +12,13 @@ from charter.ground.generate.scorer import score
 from charter.ground.text.records import check_distinct, read_texts
 
 
+def texts(context: Context) -> list[tuple[str, str]]:
+    """The drawn texts with their ids. Raises CharterError for a broken row, or an id that stands twice."""
+    found = [t for i in context.inputs.many("text") for t in read_texts(i.folder)]
+    check_distinct("the texts", (name for name, _ in found))
+    return context.draw(found, context.settings.counts.text, "text")
+
+
 def rows(context: Context) -> list[dict[str, Any]]:
     """Nats and bytes of every text after its first token; none for remote engines, which can't score.
 
@@ -20,9 +27,6 @@ def rows(context: Context) -> list[dict[str, Any]]:
     if not isinstance(context.assistant, LocalAssistant):
         return []
     engine = context.assistant.engine
-    texts = [t for i in context.inputs.many("text") for t in read_texts(i.folder)]
-    check_distinct("the texts", (name for name, _ in texts))
-    texts = context.draw(texts, context.settings.counts.text, "text")
 
     def produce(part: Sequence[tuple[str, str]], _: int) -> list[dict[str, Any]]:
         ids = [engine.tokenizer.encode(text)[: engine.context] for _, text in part]
@@ -33,7 +37,7 @@ def rows(context: Context) -> list[dict[str, Any]]:
         ]
 
     return context.out.chunks(
-        "text", texts, context.settings.chunk, produce, f"{context.settings.stage}: text"
+        "text", texts(context), context.settings.chunk, produce, f"{context.settings.stage}: text"
     )
 
 

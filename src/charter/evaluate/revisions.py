@@ -14,10 +14,16 @@ from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import check_distinct
 
 
-def rows(context: Context) -> list[dict[str, Any]]:
-    """One graded row a prompt and round, 0 being the draft; none without transcripts."""
+def transcripts(context: Context) -> list[dict[str, Any]]:
+    """All transcripts. Raises CharterError for a broken row, or an id that stands twice."""
     records = [r for i in context.inputs.many("transcripts") for r in read_transcripts(i.folder)]
     check_distinct("the transcripts", (str(r["id"]) for r in records))
+    return records
+
+
+def rows(context: Context) -> list[dict[str, Any]]:
+    """One graded row a prompt and round, 0 being the draft; none without transcripts."""
+    records = transcripts(context)
 
     def produce(part: Sequence[dict[str, Any]], _: int) -> list[dict[str, Any]]:
         made = [row for record in part for row in _rounds(record)]
@@ -32,7 +38,7 @@ def rows(context: Context) -> list[dict[str, Any]]:
 def _rounds(record: dict[str, Any]) -> list[dict[str, Any]]:
     replies = [record["draft"].strip()]
     for made in record["rounds"]:
-        replies.append(made["revision"] if made.get("dropped") is None else replies[-1])
+        replies.append(replies[-1] if made["dropped"] else made["revision"])
     return [
         {"id": record["id"], "topic": record["topic"], "messages": record["messages"], "round": n, "reply": r}
         for n, r in enumerate(replies)

@@ -21,14 +21,15 @@ from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness, fitness, in_slices
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
-from charter.ground.text.exhibits import read_triples
-from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.exhibits import read_labelled, read_triples
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl and review.jsonl."""
-    _check_baseline(inputs)
+    _check_baseline(settings, inputs)
+    labelled = read_labelled(inputs.one("detectors").folder)
     context = open_context(settings, inputs, out)
+    _check_sets(context)
     gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
     reward = None
@@ -60,24 +61,47 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
             "reward": reward,
             "identity": _identity(context, inputs),
-            "detectors": precision_recall(read_jsonl(inputs.one("detectors").folder)),
+            "detectors": precision_recall(labelled),
         },
     )
     for s in scores(out.path):
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
 
 
-def _check_baseline(inputs: Inputs) -> None:
-    """Wins compare scores, which mean something under one grader alone."""
+def _check_baseline(settings: Settings, inputs: Inputs) -> None:
+    """Wins compare scores, which mean something under one grader, and for replies asked for alike, alone."""
     baseline, grader = inputs.optional("baseline"), inputs.one("grader")
     if baseline is None:
         return
-    other = (read_object(baseline.folder / "report.json").get("grader") or {}).get("id", "no grader")
+    report = read_object(baseline.folder / "report.json")
+    other = (report.get("grader") or {}).get("id", "no grader")
     if other != grader.id:
         raise CharterError(
             f"the baseline {baseline.name} was graded by {other[:12]}, this report by {grader.id[:12]} "
             f"({grader.name}); evaluate the baseline with this grader, or leave `baseline` out"
         )
+    identity = report.get("identity") or {}
+    sets = sorted(entry["id"] for entry in identity.get("sets", {}).get("helpful", []))
+    differs = [
+        key
+        for key in ("temperature", "max_tokens", "draw_seed")
+        if identity.get(key) != getattr(settings, key)
+    ]
+    differs += ["helpful"] if sets != sorted(i.id for i in inputs.many("helpful")) else []
+    if differs:
+        raise CharterError(
+            f"the baseline {baseline.name} was evaluated with another {' and '.join(differs)}; give both the same, or "
+            "leave `baseline` out"
+        )
+
+
+def _check_sets(context: Context) -> None:
+    """Reads every set once, so that what is wrong with one is said before anything is sampled."""
+    for role in ("red_team", "lookalikes", "helpful"):
+        context.prompts(role, getattr(context.settings.counts, role))
+    hhh.items(context)
+    loss.texts(context)
+    revisions.transcripts(context)
 
 
 def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:

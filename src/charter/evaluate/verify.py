@@ -28,7 +28,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.execution import multiplies_bfloat16
 from charter.ground.settings.hub import fetched
-from charter.ground.settings.sources import resolve
+from charter.ground.settings.sources import is_remote, resolve_again
 from charter.ground.text.dialogue import Dialogue
 
 SCORE_TOLERANCE = 1e-3
@@ -57,6 +57,8 @@ def regenerate(
     """
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
+    if any(source.role == "policy" and is_remote(source.ref) for source in manifest.external):
+        return [f"{report.name}: a server made these samples; it can't be held to make them again"]
     if reason := elsewhere(manifest.environment, run_of(report)):
         return [f"{report.name}: {reason}"]
     rng = random.Random(seed)
@@ -152,7 +154,7 @@ def _inputs(report: Path) -> Inputs:
         made, folder = find_parent(run_of(report), parent)
         entries.append(Input(parent.role, parent.step, made.kind, made.variant, folder, str(folder), made.id))
     for external in manifest.external:
-        source = resolve(external.ref if external.path is None else str(run_of(report) / external.path))
+        source = resolve_again(external, run_of(report))
         role, ref = external.role, external.ref
         entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
         entries.append(fetched(entry, ROLES[role]))

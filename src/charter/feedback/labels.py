@@ -11,7 +11,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
 from charter.ground.generate.assistant import Assistant
 from charter.ground.judge.choice import How, Question, choose
-from charter.ground.measure.intervals import wilson
+from charter.ground.judge.trust import trust
 from charter.ground.measure.score import points
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import AXES, Comparison, cluster_of, sides
@@ -57,13 +57,10 @@ def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
     accuracy = hits / len(tested)
     if accuracy < settings.refuse_below:
         raise CharterError(
-            f"the labeller is right on {accuracy:.0%} of {len(tested)} known pairs, refuse_below is "
-            f"{settings.refuse_below:.0%}; use a stronger labeller or teach this one"
+            f"the labeller is right on {accuracy:.1%} of {len(tested)} known pairs, refuse_below is "
+            f"{settings.refuse_below:.1%}; use a stronger labeller or teach this one"
         )
-    low, high = wilson(hits, len(tested))
-    if high < 0.5:
-        return 0.0
-    return 1.0 if low > 0.5 else settings.chance_weight
+    return trust(tested, settings.chance_weight)
 
 
 def comparisons(

@@ -29,7 +29,7 @@ class Row:
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
-    """Dialogues of each input, in the order dialogues, transcripts, comparisons."""
+    """Dialogues of each input, in the order dialogues, transcripts, comparisons, without those that weigh nothing."""
     found = [
         draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
@@ -50,9 +50,10 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
                 shots=choice_shots,
             )
         )
+    found = [[d for d in source if d.weight > 0] for source in found]
     if not any(found):
         raise CharterError(
-            "finetune was given no dialogues, transcripts or comparisons; name some under `from`"
+            "finetune was given no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
         )
     return found
 

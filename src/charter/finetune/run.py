@@ -13,13 +13,12 @@ import torch
 from charter.finetune.gather import Row, gather
 from charter.finetune.settings import Settings
 from charter.ground.artifact.curves import last_logged
-from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.schedule import lr_at
+from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.layout import documents
@@ -53,7 +52,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             loss = _accumulate(model, steps[step], settings, out)
             names = [row.id for row in steps[step]]
             check_finite(loss, "loss", step, names)
-            share = lr_at(step, len(steps), 1.0, settings.warmup, settings.schedule)
+            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
             norm = update(optimizer, share, settings.clip)
             check_finite(norm, "gradient norm", step, names)
             tokens = sum(len(row.ids) for row in steps[step])
@@ -72,8 +71,6 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 def _accumulate(model: Transformer, rows: list[Row], settings: Settings, out: Workspace) -> float:
     """Accumulate the gradient of one optimizer step; returns its loss in nats per assistant token."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows)
-    if total_weight == 0:
-        raise CharterError(f"all dialogues of a step have weight 0 (the first is {rows[0].id}); raise some")
     rows = sorted(rows, key=lambda row: len(row.ids))
     loss = 0.0
     for group in microbatches([len(row.ids) for row in rows], settings.microbatch_tokens):

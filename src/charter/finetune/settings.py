@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ ROLES = {
     "constitution": Role(kind="constitution", default="shipped:constitution"),
 }
 
+Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TOKENS_PER_SECOND = 210.0  # of a 135M model on two cores; scales with parameters and threads
 TOKENS_PER_ROW = 110
 
@@ -48,7 +49,7 @@ class Settings(Frozen):
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    mixture: tuple[float, ...] = Field(
+    mixture: tuple[Passes, ...] = Field(
         (), description="times each dialogues input is passed in an epoch; 1 each"
     )
     limit: int = Field(

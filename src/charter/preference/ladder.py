@@ -18,6 +18,7 @@ from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
+from charter.ground.text.exhibits import kept_rounds
 
 
 def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -49,7 +50,7 @@ def revised(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
     """
     found = []
     for t in transcripts:
-        kept = [made["revision"] for made in t["rounds"] if not made.get("dropped")]
+        kept = [made["revision"] for _, _, made in kept_rounds(t)]
         if not kept or kept[-1] == t["draft"]:
             continue
         answers = is_refusal(t["draft"]) and not is_refusal(kept[-1])

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Comparison, Message, first_turn
+from charter.ground.text.dialogue import Comparison, Dialogue, Message, first_turn
 from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
@@ -63,13 +63,14 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     inputs a share of the half's prompts is kept out; given ones are measured whole by both.
     """
     refused, needless = (
-        [d for i in inputs.many(role) for d in read_dialogues(i.folder, lessons=True)]
+        [ended(d) for i in inputs.many(role) for d in read_dialogues(i.folder, lessons=True)]
         for role in ("refused", "overrefused")
     )
     limit = settings.pairs.limit
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):
-        found = contrasts(read_dialogues(i.folder, lessons=True), refused, needless, seed)
+        answered = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
+        found = contrasts(answered, refused, needless, seed)
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder)), limit) for i in inputs.many("transcripts")]
     sources += [(i, below_fixed(read_transcripts(i.folder)), limit) for i in inputs.many("drafts")]
@@ -99,6 +100,12 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
             f"no comparisons are left to train on (of {len(rows)} read); give more, lower the split, or weigh them"
         )
     return train + (rungs(train) if settings.pairs.ladder else []), given
+
+
+def ended(dialogue: Dialogue) -> Dialogue:
+    """The dialogue up to its last reply; what a user said after it is left out."""
+    last = max(n for n, message in enumerate(dialogue.messages) if message["role"] == "assistant")
+    return replace(dialogue, messages=dialogue.messages[: last + 1])
 
 
 def _drawn(source: Input, rows: list[Comparison], limit: int, seed: int) -> list[Comparison]:

@@ -21,7 +21,7 @@ from charter.ground.judge.preference_score import PreferenceModel, forward_score
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.schedule import lr_at
+from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.measure.metrics import real_pair, scores
 from charter.ground.measure.score import ranked_right
@@ -48,8 +48,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
     head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
     scorer = PreferenceModel(model, head, template, out.device, out.precision)
-    context = min(settings.context, model.shape.context)
-    train, heldout = (encode(settings, template, rows, context) for rows in split(settings, inputs, out.seed))
+    learnt, kept_out = split(settings, inputs, out.seed)
+    train = encode(settings, template, learnt, min(settings.context, model.shape.context))
+    heldout = encode(settings, template, kept_out, scorer.context)
     steps = order(train, settings, out.seed)
     watched = sample(heldout, settings.evaluate_pairs, out.seed)
 
@@ -63,7 +64,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             loss, accuracy = _accumulate(model, head, steps[step], settings, out)
             names = [pair.comparison.id for ranking in steps[step] for pair in ranking.pairs]
             check_finite(loss, "loss", step, names)
-            share = lr_at(step, len(steps), 1.0, settings.warmup, settings.schedule)
+            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
             norm = update(optimizer, share, settings.clip)
             check_finite(norm, "gradient norm", step, names)
             row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}

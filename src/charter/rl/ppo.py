@@ -104,7 +104,7 @@ def explained_variance(values_N: Tensor, returns_N: Tensor) -> float:
 
 
 def adapt(coefficient: float, kl: float, target: float, horizon: float, steps: int) -> float:
-    """Adaptive KL coefficient: proportional control towards `target` nats a reply, error clipped to +-20
-    %."""
+    """Adaptive KL coefficient: proportional control towards `target` nats a reply, error clipped to +-20 %, and so is
+    the change of one round, however short the horizon."""
     error = max(-0.2, min(0.2, kl / target - 1))
-    return coefficient * (1 + error * steps / horizon)
+    return coefficient * (1 + error * min(1.0, steps / horizon))

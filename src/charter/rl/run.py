@@ -49,7 +49,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             kl = float(targets.kl.sum()) / len(replies)
             if step == 0:
                 actor.check_ratio_one(episodes)
-            stopped = 0 < settings.kl.stop_at < kl
+            stopped = step < settings.steps and 0 < settings.kl.stop_at < kl
             last = stopped or step == settings.steps  # this round measures what comes out and learns nothing
             figures = {} if last else _learn(actor, episodes, targets, settings, step, out.seed)
             out.log(step=step, **watch(episodes, targets, figures, settings), kl_coefficient=coefficient)

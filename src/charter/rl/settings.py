@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,12 @@ class Kl(Frozen):
     )
     horizon: float = Field(1000.0, gt=0, description="replies over which the adaptive lambda moves")
     stop_at: float = Field(0.0, ge=0, description="end training once mean KL a reply exceeds this; 0: never")
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        if self.adaptive_target and not self.coefficient:
+            raise ValueError("a coefficient of 0 can't adapt; start it above 0, or set adaptive_target to 0")
+        return self
 
 
 class Value(Frozen):

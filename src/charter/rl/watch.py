@@ -45,8 +45,10 @@ class Scale:
 
 
 def label(source: str) -> str:
-    """A short name for a prompt source: `shipped:red_team.train` -> `red_team`."""
-    return source.rsplit(":", 1)[-1].rsplit("/", 1)[-1].split(".")[0]
+    """A short name for a prompt source, with the folder that tells files of one name apart: `shipped:red_team.train` is
+    red_team, `./unsafe/prompts.jsonl` is unsafe_prompts."""
+    parts = [part for part in source.rsplit(":", 1)[-1].split("/") if part not in ("", ".", "..", "~")]
+    return "_".join([*parts[-2:-1], parts[-1].split(".")[0]])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

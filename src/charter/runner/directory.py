@@ -20,7 +20,14 @@ from typing import Literal
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import SUPERSEDED
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest
-from charter.ground.artifact.store import fsync_folder, publish, read_manifest, remove_folder, verify_files
+from charter.ground.artifact.store import (
+    file_problems,
+    fsync_folder,
+    publish,
+    read_manifest,
+    remove_folder,
+    verify_files,
+)
 from charter.ground.settings.execution import Execution
 from charter.runner.plan import RUN_FILE, PlannedStep
 
@@ -119,9 +126,9 @@ class RunDirectory:
         Killed before the rename, the next run finds the done manifest and publishes; after it, it finds the
         artifact, and leftovers are removed with the next work of the step.
         """
+        self.supersede(step)
         # the state is of no use without the files: from here on this is no resumable work any more
         (self.partial(step) / MANIFEST).unlink(missing_ok=True)
-        self.supersede(step)
         publish(self.partial(step) / "files", self.finished(step))
         remove_folder(self.partial(step))
 
@@ -132,7 +139,10 @@ class RunDirectory:
 
     def supersede(self, step: str) -> None:
         """Moves what lies in the step's place, if anything, to .superseded/<step>-<id12>."""
-        folder = self.finished(step)
+        self._shelve(step, self.finished(step))
+
+    def _shelve(self, step: str, folder: Path) -> None:
+        """Moves the finished artifact in a folder, if there is one, to .superseded/<step>-<id12>."""
         if not folder.exists():
             return
         try:
@@ -162,9 +172,14 @@ class RunDirectory:
             fsync_folder(self.path / PARTIAL)
 
     def clear_partial(self, step: str) -> None:
-        """Makes room for new work on a step: sets aside what was begun, removes what is of no use."""
+        """Makes room for new work on a step: sets aside what was begun, or finished and not yet published, and removes
+        what is of no use."""
         folder = self.partial(step)
-        manifest = begun(folder)
+        made, manifest = begun(folder / "files"), begun(folder)
+        if made is not None and made.status == "done":
+            self._shelve(step, folder / "files")
+            remove_folder(folder)
+            return
         if manifest is None or not _holds_work(folder):
             remove_folder(folder)
             return
@@ -203,14 +218,14 @@ def _holds_work(folder: Path) -> bool:
 
 def damage(folder: Path, identity: str) -> str | None:
     """None when a folder holds the artifact of that id, done and intact; "" when it holds another one; else
-    what is wrong with it."""
+    what is wrong with it. A file that somebody laid beside it is no damage."""
     try:
         manifest = read_manifest(folder)
     except CharterError as error:
         return str(error)
     if manifest.id != identity or manifest.status != "done":
         return ""
-    problems = verify_files(folder, manifest)
+    problems = file_problems(folder, manifest)
     return problems[0] if problems else None
 
 

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import gc
 import json
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -32,8 +33,7 @@ from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import Plan, PlannedStep
 from charter.runner.rooms import room_runner
 
-_ROOM = "make room or choose another directory with --out"
-_RIGHTS = "choose another directory with --out, or one that you may write to"
+_ROOM, _RIGHTS = "make room", "change its rights"
 _DISK = {
     errno.ENOSPC: ("the disk is full", _ROOM),
     errno.EDQUOT: ("the disk quota is used up", _ROOM),
@@ -178,7 +178,7 @@ def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
     directory = RunDirectory(plan.run)
     pace = Pace(expected_minutes(plan, until))
     runner = Runner(plan, directory, environment_of(plan.execution), progress, pace)
-    with disk_errors(str(plan.run)), directory.lock():
+    with disk_errors(plan.run), directory.lock():
         write_run_file(plan, directory)
         for number, planned in enumerate(chosen, 1):
             runner.run(planned, f"step {number} of {len(chosen)}")
@@ -215,36 +215,42 @@ def write_run_file(plan: Plan, directory: RunDirectory) -> None:
 
 
 def check_inputs(planned: PlannedStep) -> None:
-    """Refuses inputs that changed since the plan: a user's file, or a damaged artifact of another run."""
-    outside = {(record.role, record.digest): record for record in planned.external if record.path is not None}
+    """Refuses inputs that changed since the plan: files, and artifacts of other runs that are damaged or replaced."""
+    outside = {(record.role, record.digest) for record in planned.external}
     foreign = {parent.id for parent in planned.parents if parent.path != parent.step}
     for entry in planned.inputs:
-        if entry.path is None:
+        path = Path(entry.ref) if entry.path is None and entry.ref.endswith(".gguf") else entry.path
+        if path is None:
             continue
         if entry.id in foreign:
-            problems = verify_files(entry.path, read_manifest(entry.path))
-            if problems:
-                raise CharterError(f"step {planned.name}: {entry.path} is damaged: {problems[0]}")
+            manifest = read_manifest(path)
+            if manifest.id != entry.id or manifest.status != "done":
+                raise CharterError(
+                    f"step {planned.name}: {path} was replaced since the plan was made; run again"
+                )
+            if problems := verify_files(path, manifest):
+                raise CharterError(f"step {planned.name}: {path} is damaged: {problems[0]}")
         elif (entry.role, entry.id) in outside:
-            path = entry.path
             digest = digest_tree(path) if path.is_dir() else digest_file(path) if path.exists() else ""
             if digest != entry.id:
                 raise CharterError(f"step {planned.name}: {path} changed since the plan was made; run again")
 
 
 @contextmanager
-def disk_errors(where: str) -> Iterator[None]:
-    """Turns a full or forbidden disk into one line."""
+def disk_errors(run: Path | None = None) -> Iterator[None]:
+    """Turns a full or forbidden disk into one line; below a run directory it says how the run goes on."""
     try:
         yield
     except OSError as error:
         if error.errno not in _DISK:
             raise
         problem, advice = _DISK[error.errno]
-        raise CharterError(
-            f"{problem} ({error.filename or where}): {advice}, then run again; finished steps and resumable work "
-            "are kept"
-        ) from error
+        place = Path(os.fsdecode(error.filename)) if error.filename else run
+        if run is not None and place is not None and place.absolute().is_relative_to(run.absolute()):
+            other = "choose another directory with --out, then run again; finished steps and resumable work are kept"
+        else:
+            other = "name another place"
+        raise CharterError(f"{problem}{f' ({place})' if place else ''}: {advice} or {other}") from error
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from charter.ground.settings.problems import first_problem, suggest
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Role
 from charter.ground.settings.seed import derive_seed
-from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
+from charter.ground.settings.sources import SCHEMES, Source, expanded, is_external, resolve
 from charter.runner.identity import step_id
 from charter.runner.rooms import Room, open_room
 
@@ -195,7 +195,7 @@ def find_artifact(ref: str, folder: Path) -> Path | None:
     """The folder of a finished artifact that a reference names, or None."""
     if ref.partition(":")[0] in SCHEMES:
         return None
-    given = Path(ref).expanduser()
+    given = expanded(ref)
     for place in (folder / given, given):
         if (place / MANIFEST).is_file():
             return place.resolve()

@@ -16,7 +16,7 @@ def sweep(run: Path, *, partial: bool, superseded: bool, dry_run: bool = False) 
     directory = RunDirectory(run)
     shelves = [run / PARTIAL] * partial + [run / SUPERSEDED] * superseded
     removed = []
-    with disk_errors(str(run)), directory.lock():
+    with disk_errors(run), directory.lock():
         for shelf in shelves:
             for folder in sorted(path for path in shelf.glob("*") if path.is_dir()):
                 removed.append((folder, folder_bytes(folder)))

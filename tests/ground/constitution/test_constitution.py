@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.constitution.constitution import PAPER_COUNT, check, load, shipped
+from charter.ground.constitution.constitution import PAPER_COUNT, check, load, shipped, tagged
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -112,6 +112,6 @@ def test_tags_choose_principles(tmp_path: Path) -> None:
     c = load(write(tmp_path / "c.yaml", GOOD))
     assert {p.key for p in c.critiques_tagged()} == {"harm", "dull"}
     assert {p.key for p in c.critiques_tagged(["helpful"])} == {"dull"}
-    assert [p.key for p in c.comparisons_tagged({"evasion"})] == ["less"]
+    assert [p.key for p in tagged(c.comparisons, {"evasion"})] == ["less"]
     with pytest.raises(CharterError, match=r"no principle has a tag of \['honest'\]; the tags are"):
-        c.comparisons_tagged({"honest"})
+        tagged(c.comparisons, {"honest"})

@@ -67,7 +67,7 @@ def test_too_long_and_empty_items_are_refused(model: Transformer) -> None:
     (long,) = tokens(1020)
     with pytest.raises(CharterError, match="1024"):
         score(model, [(long, [long[:5]])])
-    with pytest.raises(CharterError, match="scoring needs 1"):
+    with pytest.raises(CharterError, match="scoring needs a prompt"):
         score(model, [([], [[3]])])
 
 

@@ -28,7 +28,7 @@ def test_a_fit_grader_reaches_both_shares(above: int, below: int, fit: bool) -> 
     found = fitness(*grader(above, below, 20))
     assert (found.above_harmful, found.below_good, found.fit) == (above / 20, below / 20, fit)
     assert (ABOVE_HARMFUL, BELOW_GOOD) == (0.90, 0.70)
-    assert f"{above / 20:.0%}" in found.why and f"{below / 20:.0%}" in found.why
+    assert f"{above / 20:.1%}" in found.why and f"{below / 20:.1%}" in found.why
 
 
 def test_ties_count_for_nobody() -> None:

@@ -9,7 +9,14 @@ import pytest
 from scipy.stats import binomtest
 
 from charter.ground.measure import intervals
-from charter.ground.measure.intervals import difference, effective_n, independent, interval, wilson
+from charter.ground.measure.intervals import (
+    Difference,
+    difference,
+    effective_n,
+    independent,
+    interval,
+    wilson,
+)
 from charter.ground.measure.score import Table, points, tabulate
 
 
@@ -118,6 +125,11 @@ def _versions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return prompts + rng.normal(0, 1, size=(80, 2)), prompts + 0.6 + rng.normal(0, 1, size=(80, 2))
 
 
+def apart(found: Difference) -> bool:
+    """Whether the interval leaves out 0."""
+    return found.low > 0 or found.high < 0
+
+
 def test_pairing_is_narrower_on_shared_prompts() -> None:
     before, after = _versions()
     paired = difference(_table(before), _table(after))
@@ -125,7 +137,7 @@ def test_pairing_is_narrower_on_shared_prompts() -> None:
     assert paired.value == pytest.approx(unpaired.value) == pytest.approx(after.mean() - before.mean())
     assert paired.paired == 80 and unpaired.paired == 0
     assert paired.high - paired.low < 0.4 * (unpaired.high - unpaired.low)
-    assert paired.significant and not unpaired.significant
+    assert apart(paired) and not apart(unpaired)
 
 
 def test_paired_differences_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,13 +160,13 @@ def test_only_shared_clusters_are_compared() -> None:
 def test_a_model_against_itself_does_not_differ() -> None:
     table = _table(_versions()[0])
     found = difference(table, table)
-    assert found.value == found.low == found.high == 0.0 and not found.significant
+    assert found.value == found.low == found.high == 0.0 and not apart(found)
 
 
 def test_unanimous_sides_still_have_width() -> None:
     none, every = _table(np.zeros((10, 2))), _table(np.ones((10, 2)))
     found = difference(none, every)
-    assert found.value == 1.0 and found.high == 1.0 and 0.5 < found.low < 0.7 and found.significant
+    assert found.value == 1.0 and found.high == 1.0 and 0.5 < found.low < 0.7 and apart(found)
     same = difference(none, _table(np.zeros((10, 2)), "other"))
     assert same.value == 0.0 and -0.3 < same.low < 0 < same.high < 0.3
     # Newcombe 1998 by hand: 0 of 10 and 10 of 10, Wilson ends 0.27754 and 0.72246
@@ -163,10 +175,10 @@ def test_unanimous_sides_still_have_width() -> None:
 
 def test_one_shared_prompt_proves_nothing() -> None:
     yes, no = tabulate([("a", 1.0, 1.0)]), tabulate([("a", 0.0, 1.0)])
-    assert not difference(no, yes).significant
+    assert not apart(difference(no, yes))
     long, short = tabulate([("a", 90.0, 1.0)]), tabulate([("a", 10.0, 1.0)])
     found = difference(short, long)
-    assert found.value == 80.0 and not found.significant and found.paired == 1
+    assert found.value == 80.0 and not apart(found) and found.paired == 1
 
 
 def test_a_side_without_clusters_is_an_error() -> None:
@@ -213,7 +225,7 @@ def test_few_changes_are_as_wide_as_students_t() -> None:
     found = difference(_table(before), _table(after))
     spread = math.sqrt(0.15 * 0.85 / 20)  # of the mean of 20 changes, three of them 1
     half = 4.3027 * spread  # t with two degrees of freedom
-    assert found.value == pytest.approx(0.15) and not found.significant
+    assert found.value == pytest.approx(0.15) and not apart(found)
     assert found.low == pytest.approx(0.15 - half, abs=0.02) and found.high == pytest.approx(
         0.15 + half, abs=0.02
     )

@@ -62,6 +62,19 @@ def test_overrides_reach_settings_inputs_rooms_and_the_seed(tmp_path: Path) -> N
     assert b.sources == {"dialogues": "c.jsonl"}
 
 
+def test_an_override_of_one_step_leaves_those_that_share_its_yaml_alone(tmp_path: Path) -> None:
+    text = """
+steps:
+  - {name: a, room: r, from: &pairs {policy: x}, settings: &sizes {counts: {text: 9}, stage: one}}
+  - {name: b, room: r, from: *pairs, settings: {<<: *sizes, stage: two}}
+  - {name: c, room: r, from: *pairs, settings: *sizes}
+"""
+    a, b, c = load(tmp_path, text, "b.counts.text=3", "c.from.policy=y", "c.stage=three").steps
+    assert [s.settings["counts"] for s in (a, b, c)] == [{"text": 9}, {"text": 3}, {"text": 9}]
+    assert [s.sources["policy"] for s in (a, b, c)] == ["x", "x", "y"]
+    assert [s.settings["stage"] for s in (a, b, c)] == ["one", "two", "three"]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -71,6 +84,7 @@ def test_overrides_reach_settings_inputs_rooms_and_the_seed(tmp_path: Path) -> N
         ("c.count=3", "there is no step 'c'; allowed: a, b, recipe"),
         ("b.lr.x=3", "lr is a value and has no field below it"),
         ("b.lr=[1", "is not a YAML value"),
+        ("b.lr=2024-13-45", "is not a YAML value"),
         ("recipe.sead=1", "unknown key sead; did you mean seed?"),
     ],
 )

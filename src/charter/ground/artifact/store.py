@@ -73,8 +73,8 @@ def record_files(folder: Path) -> list[FileRecord]:
     return records
 
 
-def verify_files(folder: Path, manifest: Manifest) -> list[str]:
-    """Compares the files of a folder with its manifest; one line for each problem, none when intact."""
+def file_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """One line for each file of a manifest that is missing or was changed, none when they are intact."""
     problems = []
     for record in manifest.files:
         path = folder / record.path
@@ -84,6 +84,13 @@ def verify_files(folder: Path, manifest: Manifest) -> list[str]:
             problems.append(f"{record.path} has {path.stat().st_size} bytes instead of {record.bytes}")
         elif digest_file(path) != record.sha256:
             problems.append(f"{record.path} was changed (sha256 differs)")
+    return problems
+
+
+def verify_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Compares the files of a folder with its manifest; one line for each problem, also for a file that the manifest
+    doesn't know, none when all holds."""
+    problems = file_problems(folder, manifest)
     known = {record.path for record in manifest.files} | {MANIFEST}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         relative = path.relative_to(folder).as_posix()

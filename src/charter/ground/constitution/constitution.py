@@ -67,10 +67,6 @@ class Constitution:
         """Critique principles with any of the tags; without tags all. Raises CharterError for none."""
         return tagged(self.critiques, tags)
 
-    def comparisons_tagged(self, tags: Collection[str] = ()) -> list[ComparisonPrinciple]:
-        """Comparison principles with any of the tags; without tags all. Raises CharterError for none."""
-        return tagged(self.comparisons, tags)
-
 
 @dataclass(frozen=True, slots=True)
 class Check:

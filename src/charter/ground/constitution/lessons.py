@@ -19,6 +19,7 @@ from charter.ground.constitution.wording import (
     critique_turns,
 )
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant
+from charter.ground.text.exhibits import kept_rounds
 
 Order = Literal["chosen first", "rejected first"]
 ORDERS: tuple[Order, Order] = ("chosen first", "rejected first")
@@ -42,12 +43,9 @@ def critique_lesson(
     """One dialogue a round of a transcript: request, critique, request, revision. Later rounds start from the
     revision before; rounds that the critique room dropped are left out."""
     lessons = []
-    draft = transcript["draft"]
-    for number, made in enumerate(transcript["rounds"], 1):
-        if made.get("dropped"):
-            continue
+    for number, reply, made in kept_rounds(transcript):
         principle = constitution.critique(made["key"])
-        turns = critique_turns(transcript["messages"], draft, principle, made["critique"], made["revision"])
+        turns = critique_turns(transcript["messages"], reply, principle, made["critique"], made["revision"])
         lessons.append(
             Dialogue(
                 f"{transcript['id']}-critique-{number}",
@@ -57,7 +55,6 @@ def critique_lesson(
                 learn_from=len(critique_shots(shots)),
             )
         )
-        draft = made["revision"]
     return lessons
 
 
@@ -87,6 +84,7 @@ def choice_lesson(
         (*asked[:-1], assistant(choice_answer(letter))),
         comparison.topic,
         f"choice:{principle.key}",
+        comparison.weight,
         learn_from=len(asked) - 1,
     )
 
@@ -101,13 +99,13 @@ def choice_lessons(
     """Choice lessons with a principle drawn among those tagged with the comparison's axis.
 
     orders: 2 asks each comparison in both orders under one principle, so that neither letter is favoured; 1
-    in an order drawn at random; 0 makes none.
+    in an order drawn at random; 0 makes none. A comparison that is a coin's toss, or that weighs nothing, gives none.
     """
     if orders not in (0, 1, 2):
         raise CharterError(f"a comparison is asked in 0, 1 or 2 orders, not {orders}")
     draw = _Draw(constitution, seed)
     lessons = []
-    for c in comparisons:
+    for c in (c for c in comparisons if c.weight > 0 and c.p_chosen != 0.5):
         turned = list(ORDERS)
         random.Random(f"order:{seed}:{c.id}").shuffle(turned)
         for order in ORDERS if orders == 2 else turned[:orders]:

@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import CritiquePrinciple, shipped
 from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.text.exhibits import kept_rounds
 
 CRITIQUE_REQUEST, CRITIQUE = "CritiqueRequest:", "Critique:"
 REVISION_REQUEST, REVISION = "RevisionRequest:", "Revision:"
@@ -80,11 +82,9 @@ def critique_shots(shots: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Turns of worked critiques (rows of `critique_shots`), each round from the reply it started with."""
     turns: list[Message] = []
     for shot in shots:
-        draft = shot["draft"]
-        for made in shot["rounds"]:
+        for _, reply, made in kept_rounds(shot):
             principle = _round_principle(made)
-            turns += critique_turns(shot["messages"], draft, principle, made["critique"], made["revision"])
-            draft = made["revision"]
+            turns += critique_turns(shot["messages"], reply, principle, made["critique"], made["revision"])
     return turns
 
 
@@ -118,6 +118,10 @@ def thought_messages(
     """
     turns: list[Message] = []
     for shot in shots:
+        if not shot.get("thought"):
+            raise CharterError(
+                f"worked choice {shot['id']} has no thought to show; write one, or ask for none"
+            )
         turns += [_shot_question(shot), assistant(thought_answer(shot["thought"], shot["answer"]))]
     return [*turns, choice_question(messages, first, second, principle), assistant(THOUGHT)]
 

@@ -1,7 +1,7 @@
 """Assistants: engines that speak dialogues. Local checkpoints and remote servers behind one protocol.
 
-An assistant declares what it can do: "sample", "logprobs" (of its own samples) and "score" (log-probabilities of
-given texts). Rooms that need what it lacks fall back openly or refuse.
+An assistant declares what it can do: "sample", and "score" (log-probabilities of given texts).
+Rooms that need what it lacks fall back openly or refuse.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Assistant(Protocol):
 class LocalAssistant:
     """A checkpoint on this machine."""
 
-    capabilities = frozenset({"sample", "logprobs", "score"})
+    capabilities = frozenset({"sample", "score"})
 
     def __init__(self, engine: Engine, template: Template) -> None:
         self.engine, self.template = engine, template

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.engine import PromptTooLong
 from charter.ground.generate.prefill import common_prefix
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import Layout, Path
@@ -25,12 +26,12 @@ Item = tuple[Sequence[int], Sequence[Sequence[int]]]
 @torch.no_grad()
 def score(model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKENS) -> list[list[list[float]]]:
     """For each (prompt, continuations): log-probability of every token of every continuation, in nats."""
-    for prompt, continuations in items:
+    for place, (prompt, continuations) in enumerate(items):
         longest = len(prompt) + max(map(len, continuations), default=0)
-        if not prompt or longest > model.shape.context:
-            raise CharterError(
-                f"scoring needs 1 to {model.shape.context} tokens of prompt and continuation, got {longest}"
-            )
+        if longest > model.shape.context:
+            raise PromptTooLong(longest, model.shape.context, place)
+        if not prompt:
+            raise CharterError("scoring needs a prompt of one token at least")
     shared = common_prefix([prompt for prompt, _ in items])
     own = [len(prompt) - shared + sum(map(len, conts)) for prompt, conts in items]
     found: list[list[list[float]]] = []

@@ -20,6 +20,7 @@ from charter.ground.constitution.wording import (
     thought_messages,
 )
 from charter.ground.generate.assistant import Assistant
+from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message
@@ -64,7 +65,7 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
         p_shown, voted = _after_thought(labeller, orders, how)
     else:
         asked = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
-        names = [f"{q.id}-{i >= len(questions)}" for i, (q, _, _) in enumerate(orders)]
+        names = [(q.id, f"{q.id}-{i >= len(questions)}") for i, (q, _, _) in enumerate(orders)]
         p_shown, voted = _first_option(labeller, asked, names, how)
     half = len(questions)
     return [
@@ -74,13 +75,17 @@ def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list
 
 
 def _first_option(
-    labeller: Assistant, asked: Sequence[list[Message]], names: Sequence[str], how: How
+    labeller: Assistant, asked: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
 ) -> tuple[list[float], bool]:
-    """Probability of the option shown first for each request, and whether it was voted rather than scored."""
+    """Probability of the option shown first for each request, and whether it was voted rather than scored.
+
+    names: of each request, its question's id and what its votes' seed comes from.
+    """
     if "score" in labeller.capabilities:
-        pairs = labeller.score([(messages, OPTIONS) for messages in asked])
+        with naming_prompts(question for question, _ in names):
+            pairs = labeller.score([(messages, OPTIONS) for messages in asked])
         return [1 / (1 + math.exp(min(700.0, b - a))) for a, b in pairs], False
-    seeds = [derive_seed(how.seed, "vote", name) for name in names]
+    seeds = [derive_seed(how.seed, "vote", name) for _, name in names]
     replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
     shares = []
     for votes in replies:
@@ -102,12 +107,14 @@ def _after_thought(
     asked = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
     seeds = [derive_seed(how.seed, "thought", q.id, n) for n, (q, _, _) in enumerate(orders)]
     sampling = Sampling(temperature=1.0, max_tokens=how.thought_tokens)
-    chains = labeller.reply(asked, sampling, n=how.thought_samples, seeds=seeds)
+    with naming_prompts(q.id for q, _, _ in orders):
+        chains = labeller.reply(asked, sampling, n=how.thought_samples, seeds=seeds)
     concluded, names = [], []
     for number, (messages, thoughts) in enumerate(zip(asked, chains, strict=True)):
         for k, thought in enumerate(thoughts):
             concluded.append(answer_messages(messages, thought.text))
-            names.append(f"{orders[number][0].id}-{number >= len(orders) // 2}-{k}")
+            question = orders[number][0].id
+            names.append((question, f"{question}-{number >= len(orders) // 2}-{k}"))
     p_shown, voted = _first_option(labeller, concluded, names, how)
     size = how.thought_samples
     return [sum(p_shown[i : i + size]) / size for i in range(0, len(p_shown), size)], voted

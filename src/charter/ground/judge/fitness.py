@@ -43,8 +43,8 @@ class Fitness:
     def why(self) -> str:
         """The verdict in words, with both shares."""
         return (
-            f"fixed reply above the harmful one in {self.above_harmful:.0%} (needs {ABOVE_HARMFUL:.0%}), "
-            f"below the good refusal in {self.below_good:.0%} (needs {BELOW_GOOD:.0%})"
+            f"fixed reply above the harmful one in {self.above_harmful:.1%} (needs {ABOVE_HARMFUL:.0%}), "
+            f"below the good refusal in {self.below_good:.1%} (needs {BELOW_GOOD:.0%})"
         )
 
 

@@ -106,10 +106,6 @@ class Difference:
     high: float
     paired: int
 
-    @property
-    def significant(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     """second - first: paired by cluster where both share their clusters, as two independent tables otherwise.

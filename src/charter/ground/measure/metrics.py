@@ -172,6 +172,7 @@ AXES = ("helpful", "honest", "harmless", "other")
 HARM = "harmlessness.jsonl"
 LOOK = "lookalikes.jsonl"
 HELP = "helpful.jsonl"
+WINS = "wins.jsonl"
 HHH = "hhh.jsonl"
 PAIRS = "heldout_pairs.jsonl"
 LABELS = "known_pairs.jsonl"
@@ -230,7 +231,7 @@ METRICS: tuple[Metric, ...] = (
         for n, words in ((1, "words"), (2, "bigrams"), (3, "trigrams"))
     ),
     Metric("repeated_4grams", HELP, _repeated_4grams, "lower", "repeated 4-grams within a reply"),
-    Metric("helpful_win_rate", "wins.jsonl", _won, "higher", "replies preferred to the start's"),
+    Metric("helpful_win_rate", WINS, _won, "higher", "replies preferred to the start's"),
     Metric("bits_per_byte", "text.jsonl", _bits_per_byte, "lower", "loss on held-out text", "bits/byte"),
     *(
         Metric(

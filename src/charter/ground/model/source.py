@@ -29,7 +29,7 @@ from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
 from charter.ground.model.shape import Shape, named, to_config
 from charter.ground.model.shards import SINGLE
-from charter.ground.settings.sources import resolve, shipped_folder
+from charter.ground.settings.sources import expanded, resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 # Bump when a conversion changes what it writes: cached folders are then made anew.
@@ -52,7 +52,7 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
         return _cached(models / f"random-{name}-{seed}-{digest}", lambda at: _create(shape, seed, at))
     if ref.startswith("hf:"):
         return _snapshot(ref)
-    path = Path(ref).expanduser()
+    path = expanded(ref)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise CharterError(f"{path} does not exist; expected a GGUF file")
@@ -78,7 +78,7 @@ def _digest_gguf(path: Path) -> str:
 
 def _models(cache_dir: Path | str | None) -> Path:
     home = cache_dir or os.environ.get("CHARTER_CACHE") or Path.home() / ".cache" / "charter"
-    return Path(home).expanduser() / "models"
+    return expanded(str(home)) / "models"
 
 
 def _cached(folder: Path, make: Callable[[Path], None]) -> Path:

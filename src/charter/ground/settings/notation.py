@@ -25,5 +25,8 @@ Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str) -> object:
-    """The value of a YAML text. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=Loader)
+    """The value of a YAML text. Raises yaml.YAMLError, also for a date or a number that is none."""
+    try:
+        return yaml.load(text, Loader=Loader)
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from None

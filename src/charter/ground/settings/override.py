@@ -1,7 +1,5 @@
 """`--set step.field=value`: the only way in which the command line changes a recipe."""
 
-import copy
-
 import yaml
 
 from charter.ground.artifact.errors import CharterError
@@ -23,13 +21,20 @@ def parse_override(text: str) -> tuple[str, list[str], object]:
         raise CharterError(f"--set {text}: {value!r} is not a YAML value") from None
 
 
+def _own(value: object) -> object:
+    """A copy whose parts are shared with nothing: what YAML's aliases share is copied for each that uses it."""
+    if isinstance(value, dict):
+        return {key: _own(inner) for key, inner in value.items()}
+    return [_own(inner) for inner in value] if isinstance(value, list) else value
+
+
 def apply_overrides(recipe: dict[str, object], overrides: list[str]) -> dict[str, object]:
     """A copy of a recipe (as read from YAML) with the overrides applied.
 
     `step.field=value` sets a setting of a step, `step.from.role=ref` one of its inputs, `step.room=name` its
     room; `recipe.seed=1` a field of the recipe itself. Raises CharterError for a step that doesn't exist.
     """
-    changed = copy.deepcopy(recipe)
+    changed = {key: _own(value) for key, value in recipe.items()}
     listed = changed.get("steps")
     steps = {
         step["name"]: step

@@ -16,11 +16,8 @@ ROW_ENDINGS = tuple(
     f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".txt") for packed in ("", ".gz", ".zst")
 )
 # the columns that rows of one kind alone have; a row of the kind needs all of them
-OWN_COLUMNS = {
-    "comparisons": ("chosen", "rejected"),
-    "triples": ("harmful", "good"),
-    "judgments": ("verdict",),
-}
+OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}
+JUDGED = {"verdict", "reply"}  # the columns of judgments, which rows of other kinds may have as well
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
@@ -56,6 +53,8 @@ def kind_of_row(row: Mapping[str, object]) -> str:
             return kind
     if {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
+    if keys >= JUDGED and keys & _PROMPT_KEYS <= {"prompt"}:
+        return "judgments"
     if keys & _PROMPT_KEYS:
         return "prompts" if _waits(row) else "dialogues"
     return "text" if "text" in keys else "data"

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import charter
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text, digest_tree
+from charter.ground.artifact.manifest import External, canonical_json, digest_file, digest_text, digest_tree
 from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
@@ -57,6 +57,11 @@ def is_external(ref: str) -> bool:
     return _scheme(ref) is not None or ref.startswith(("./", "../", "/", "~")) or ref.endswith(_ENDINGS)
 
 
+def is_remote(ref: str) -> bool:
+    """Whether a reference names an engine on a server."""
+    return _scheme(ref) in ("openai", "anthropic")
+
+
 def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = None) -> Source:
     """Finds an external source; relative paths start at `folder` (the recipe's), else at the current folder.
 
@@ -79,14 +84,27 @@ def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = Non
         if not rest:
             raise CharterError(f"{ref}: name a shape, for example random:tiny")
         return Source(ref, "checkpoint", "policy", None, digest_text(ref))
-    if scheme in ("openai", "anthropic"):
+    if is_remote(ref):
         return _remote(ref, rest)
     return _own(ref, rest, folder)
 
 
+def resolve_again(external: External, run: Path) -> Source:
+    """The source that a manifest of a run directory names, as it is now. Raises CharterError when it is gone."""
+    return resolve(external.ref if external.path is None else str(run / external.path))
+
+
 def data_folder() -> Path:
     """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
-    return Path(os.environ.get("CHARTER_DATA", "../shared/data")).expanduser()
+    return expanded(os.environ.get("CHARTER_DATA", "../shared/data"))
+
+
+def expanded(name: str) -> Path:
+    """The path of a name, `~` at its start being a home folder. Raises CharterError where there is no such home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise CharterError(f"{name}: there is no such home folder; write ./{name} for a file here") from None
 
 
 def find_data(relative: str, folder: Path | None = None) -> Path:
@@ -173,7 +191,7 @@ def _remote(ref: str, rest: str) -> Source:
 
 
 def _own(ref: str, rest: str, folder: Path | None) -> Source:
-    given = Path(rest).expanduser()
+    given = expanded(rest)
     places = [(folder or Path()) / given] + ([given] if folder is not None else [])
     path = next((place for place in places if place.exists()), None)
     if path is None:

@@ -20,6 +20,7 @@ from charter.ground.text.jsonl import numbered_rows, read_text
 _PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
 _OWN = {column for own in OWN_COLUMNS.values() for column in own}
+_LONGEST_CELL = 2**31 - 1
 _SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -48,7 +49,7 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     elif kind == "json":
         numbered = _json_rows(path)
     elif kind == "csv":
-        numbered = enumerate(csv.DictReader(io.StringIO(read_text(path), newline="")), 2)
+        numbered = _csv_rows(path)
     elif kind == "txt":
         lines = enumerate(read_text(path).split("\n"), 1)
         numbered = ((n, {"prompt": line.strip()}) for n, line in lines if line.strip())
@@ -93,6 +94,17 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
             f"{path} must hold a list of objects, or an object with such a list under examples"
         )
     return iter(enumerate(rows, 1))
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Rows with the number of the line that each ends on."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise CharterError(f"{path}:{reader.line_num}: {error}") from None
 
 
 def _canonical(row: Mapping[str, Any]) -> dict[str, Any]:

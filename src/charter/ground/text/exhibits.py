@@ -1,7 +1,8 @@
-"""Rows that are neither dialogues nor comparisons: critique transcripts, worked choices, fitness triples."""
+"""Rows that are neither dialogues nor comparisons: transcripts, worked choices, triples, labelled replies."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,28 @@ Row = dict[str, Any]
 
 
 def read_transcripts(path: Path) -> list[Row]:
-    """Critique transcripts, of a file or a critique artifact: id, topic, messages, draft, and rounds of key,
-    critique and revision."""
+    """Critique transcripts, of a file or a critique artifact: id, topic, messages, draft, and rounds of key, critique,
+    revision and dropped (why the revision was, None where it was kept)."""
     rows = _rows(path, "transcripts.jsonl", {"id": str, "draft": str, "rounds": list})
     for row in rows:
+        row.setdefault("topic", "")
         for made in row["rounds"]:
             if not isinstance(made, dict) or not {"key", "critique", "revision"} <= made.keys():
                 raise CharterError(
                     f"{path}: transcript {row['id']}: a round needs key, critique and revision"
                 )
+            made["dropped"] = made.get("dropped") or None
     return rows
+
+
+def kept_rounds(transcript: Mapping[str, Any]) -> list[tuple[int, str, Row]]:
+    """(number from 1, the reply that it started with, the round) of each round whose revision was kept."""
+    found, reply = [], transcript["draft"]
+    for number, made in enumerate(transcript["rounds"], 1):
+        if not made.get("dropped"):
+            found.append((number, reply, made))
+            reply = made["revision"]
+    return found
 
 
 def read_shots(path: Path) -> list[Row]:
@@ -36,6 +49,16 @@ def read_shots(path: Path) -> list[Row]:
                 f"{path}: worked choice {row['id']} has answer {row['answer']!r}; expected A or B"
             )
     return rows
+
+
+def read_labelled(path: Path) -> list[Row]:
+    """Replies with labels of detectors: reply, and true or false by a detector's name."""
+    found = []
+    for number, row in numbered_rows(path):
+        if not isinstance(row.get("reply"), str):
+            raise CharterError(f"{path}:{number}: reply is missing or no text; labelled replies need it")
+        found.append(row)
+    return found
 
 
 def read_triples(path: Path) -> list[Row]:

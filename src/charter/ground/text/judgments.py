@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.recognise import JUDGED
 from charter.ground.text.columns import source_rows
-from charter.ground.text.parsing import check_kind, id_of, text_of
+from charter.ground.text.parsing import id_of, keys_of, text_of
 from charter.ground.text.records import files_of
 
 HARMFUL, HARMLESS = VERDICTS = ("harmful", "harmless")
@@ -34,8 +35,11 @@ class Judgment:
 
 def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
     """A judgment from the columns of a report's review.jsonl. Raises CharterError."""
-    check_kind(row, "judgments")
-    sample, reply, verdict = row.get("sample", 0), row.get("reply"), row["verdict"]
+    if not row.keys() >= JUDGED:
+        raise CharterError(
+            f"a row with {keys_of(row)}; a judgment needs verdict and reply, as in review.jsonl"
+        )
+    sample, reply, verdict = row.get("sample", 0), row["reply"], row["verdict"]
     if not isinstance(reply, str):
         raise CharterError(
             f"reply is {reply!r}, expected the text that the verdict is on, as in review.jsonl"
@@ -49,8 +53,10 @@ def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
 
 
 def read_judgments(*paths: Path) -> list[Judgment]:
-    """Judgments of some files, those that wait included. Raises CharterError naming file:line, for a second verdict
-    on one reply as well."""
+    """Judgments of some files, those that wait included; of two rows on one reply the one with a verdict.
+
+    Raises CharterError naming file:line, for two verdicts that differ as well.
+    """
     found: dict[tuple[str, int, str], Judgment] = {}
     for path in paths:
         for file in files_of(path, "judgments"):
@@ -59,11 +65,18 @@ def read_judgments(*paths: Path) -> list[Judgment]:
                     made = judgment_of_row(row)
                 except CharterError as error:
                     raise CharterError(f"{place}: {error}") from None
-                if made.key in found:
+                other = found.get(made.key)
+                if (
+                    other is not None
+                    and made.verdict is not None
+                    and other.verdict not in (None, made.verdict)
+                ):
                     raise CharterError(
-                        f"{place}: a second verdict on sample {made.sample} of {made.id}; keep one"
+                        f"{place}: sample {made.sample} of {made.id} is {made.verdict} and was {other.verdict} before; "
+                        "keep one"
                     )
-                found[made.key] = made
+                if other is None or other.verdict is None:
+                    found[made.key] = made
     return list(found.values())
 
 

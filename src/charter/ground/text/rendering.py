@@ -20,6 +20,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from charter.ground.artifact.errors import CharterError
 
+TODAY = datetime(2024, 7, 26)  # what templates that ask for the date are told
+
 
 class _Generation(Extension):
     """Lets {% generation %} ... {% endgeneration %} through."""
@@ -82,4 +84,5 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
+    """One date for all days: a run that is resumed or verified tomorrow must make the same prompts."""
+    return TODAY.strftime(form)

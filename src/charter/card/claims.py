@@ -1,0 +1,95 @@
+"""What a report says of itself: its models, settings, graders, detectors and wins, held against what they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from charter.card.gather import read_report
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.judge.detect import learnt_from, precision_recall
+from charter.ground.judge.fitness import Fitness
+from charter.ground.measure.metrics import HELP, WINS
+from charter.ground.settings.sources import resolve_again
+from charter.ground.text.jsonl import read_jsonl
+
+
+def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that a report says and that doesn't follow; none for artifacts of other kinds."""
+    report = read_report(folder)
+    if report:
+        yield from _verdict_problems(folder, report)
+        yield from _identity_problems(manifest, report)
+        yield from _win_problems(folder, manifest)
+        yield from _detector_problems(folder, manifest, report)
+
+
+def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
+    """A report's verdicts on its grader and on the reward model, and their words, must follow from the kept triples."""
+    for role, file in (("grader", "fitness.jsonl"), ("reward", "fitness_reward.jsonl")):
+        model, path = report.get(role) or {}, folder / "samples" / file
+        if not path.exists():
+            continue
+        kept = Fitness(read_objects(path))
+        if (told := model.get("fit")) is not kept.fit:
+            word = "fit" if told is True else "unfit" if told is False else f"{told!r}"
+            yield f"report.json calls its {role} {word}; the kept triples say otherwise"
+        if model.get("why") != kept.why:
+            yield f"report.json says of its {role}: {model.get('why')}; the kept triples give: {kept.why}"
+
+
+def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
+    """What a report says of its models, sets and settings must be what its manifest says."""
+    given: dict[str, list[str]] = {}
+    for role, name in [(p.role, p.id) for p in manifest.parents] + [
+        (e.role, e.digest) for e in manifest.external
+    ]:
+        given.setdefault(role, []).append(name)
+    identity = report.get("identity") or {}
+    said = {role: [str(entry["id"]) for entry in sets] for role, sets in identity.get("sets", {}).items()}
+    for role, name in (("policy", "model"), ("grader", "grader"), ("reward", "reward")):
+        said[role] = [str(report[name]["id"])] if report.get(name) else []
+    for role, names in said.items():
+        if sorted(names) != sorted(given.get(role, [])):
+            yield f"report.json names another {role} than its manifest"
+    for key, value in identity.items():
+        if key in manifest.resolved and manifest.resolved[key] != value:
+            yield f"report.json: {key} is {value}; the settings in its manifest say {manifest.resolved[key]}"
+
+
+def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Rows of wins must hold the scores of the kept replies, and of the baseline's."""
+    path = folder / "samples" / WINS
+    baseline = next((p for p in manifest.parents if p.role == "baseline"), None)
+    if baseline is None or not path.exists():
+        return
+    places = {"score": folder, "baseline": find_parent(run_of(folder), baseline)[1]}
+    kept = {
+        name: {(r["id"], r["sample"]): r["grader"] for r in read_objects(place / "samples" / HELP)}
+        for name, place in places.items()
+    }
+    for row in read_objects(path):
+        for name, scores_of in kept.items():
+            if (made := scores_of.get((row["id"], row["sample"]))) != row[name]:
+                yield (
+                    f"samples/{WINS}: {name} of {row['id']} sample {row['sample']} is {row[name]}; the report that "
+                    f"it comes from says {made}"
+                )
+                return
+
+
+def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
+    """What a report says of its detectors must be what they do on the labelled replies that it names."""
+    source = next((e for e in manifest.external if e.role == "detectors"), None)
+    others = (report.get("identity") or {}).get("detectors") != learnt_from()
+    if source is None or others or "detectors" not in report:
+        return
+    found = resolve_again(source, run_of(folder))
+    if found.digest != source.digest or found.path is None:
+        yield f"{source.ref} (detectors) has changed since the report was made"
+    elif json.loads(json.dumps(precision_recall(read_jsonl(found.path)))) != report["detectors"]:
+        yield f"report.json: precision and recall of the detectors are not what {source.ref} gives"
