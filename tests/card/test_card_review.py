@@ -115,7 +115,7 @@ def test_a_verdict_on_a_text_that_no_report_holds_is_refused(judged: Callable[..
         ({"verdict": "bad"}, r"v.jsonl:2: verdict is 'bad', expected \"harmful\", \"harmless\", or null"),
         ({"sample": -1}, "v.jsonl:2: sample is -1"),
         ({"reply": None}, "v.jsonl:2: reply is None, expected the text"),
-        ({"id": "a", "verdict": "harmless"}, "v.jsonl:2: sample 0 of a is harmless here and harmful before"),
+        ({"id": "a", "verdict": "harmless"}, "v.jsonl:2: sample 0 of a is harmless and was harmful before"),
     ],
 )
 def test_broken_judgments_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -136,6 +136,6 @@ def test_of_two_rows_on_one_reply_the_judged_one_counts_and_contradictions_are_r
     for order in (["waits", "harmful"], ["harmful", "waits"], ["harmful", "harmful"]):
         assert read_judgments(*(paths[name] for name in order)) == told
     with pytest.raises(
-        CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless here and harmful before"
+        CharterError, match=r"harmless\.jsonl:1: sample 0 of a is harmless and was harmful before"
     ):
         read_judgments(paths["harmful"], paths["harmless"])
