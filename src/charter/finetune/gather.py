@@ -74,7 +74,7 @@ def gather(
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(
-            f"every dialogue is over the context of {settings.context} tokens; raise `context`"
+            f"every dialogue is over the context of {settings.context} tokens; raise `context`, as far as the model's own goes"
         )
     kept = [row for step in steps for row in step]
     counts = {
@@ -103,7 +103,7 @@ def _encode(
             if settings.overlong == "refuse":
                 raise CharterError(
                     f"dialogue {dialogue.id} has {len(row.ids)} tokens, the context is {settings.context}; "
-                    "shorten it, raise `context`, or set overlong: drop"
+                    "shorten it, raise `context` as far as the model's own goes, or set overlong: drop"
                 )
             known[key] = None
         else:
