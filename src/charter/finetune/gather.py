@@ -74,7 +74,8 @@ def gather(
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(
-            f"every dialogue is over the context of {settings.context} tokens; raise `context`, as far as the model's own goes"
+            f"every dialogue is over the context of {settings.context} tokens; raise `context`, as far as the "
+            "model's own goes"
         )
     kept = [row for step in steps for row in step]
     counts = {
