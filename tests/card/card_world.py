@@ -133,15 +133,19 @@ def finish(
     log."""
     folder = run / step
     known = {p: read_manifest(run / p) for _, p in parents}
+    inputs: dict[str, list[str]] = {}
+    for role, name in [(r, known[p].id) for r, p in parents] + [(r, digest_of(ref)) for r, ref in external]:
+        inputs.setdefault(role, []).append(name)
     manifest = Manifest(
         kind=kind,  # type: ignore[arg-type]
         variant=variant,
-        id=digest_text(f"{step}{sorted(m.id for m in known.values())}{json.dumps(resolved, sort_keys=True)}"),
+        id="",
         status="done",
         step=step,
         room=room,
         recipe="demo",
         resolved=resolved or {},
+        inputs=inputs,
         parents=[Parent(role=r, step=known[p].step, id=known[p].id, path=p) for r, p in parents],
         external=[External(role=r, ref=ref, digest=digest_of(ref)) for r, ref in external],
         files=record_files(folder),
@@ -153,6 +157,12 @@ def finish(
         metrics=metrics_of(folder),
         timing=Timing(started="2026-11-01T00:00:00Z", seconds=12.0),
     )
+    return named(folder, manifest)
+
+
+def named(folder: Path, manifest: Manifest) -> Manifest:
+    """Write a manifest with the id that follows from it."""
+    manifest = manifest.model_copy(update={"id": manifest.derived_id})
     write_manifest(folder, manifest)
     return manifest
 
@@ -489,7 +499,5 @@ def elsewhere(run: Path, step: str) -> Path:
     shutil.copytree(run / step, target)
     manifest = read_manifest(target)
     parents = [p.model_copy(update={"path": f"../{run.name}/{p.path}"}) for p in manifest.parents]
-    write_manifest(
-        target, manifest.model_copy(update={"id": digest_text(f"other {step}"), "parents": parents})
-    )
+    named(target, manifest.model_copy(update={"seed": 99, "parents": parents}))
     return target

@@ -22,7 +22,7 @@ from charter.card.number import Ledger, Number, Source, figure
 from charter.card.sections import SECTIONS
 from charter.card.settings import INTENDED, Settings
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.store import read_manifest, write_manifest
+from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.metrics import scores
 from conftest import SETTINGS
 
@@ -268,9 +268,8 @@ def test_two_artifacts_of_one_step_have_keys_of_their_own(run: Path) -> None:
     for step in ("eval_0", "pm_reward"):
         card_world.elsewhere(run, step)
     other = read_manifest(run / "../other/eval_0")
-    write_manifest(
-        run / "../other/eval_0", other.model_copy(update={"resolved": other.resolved | {"stage": "theirs"}})
-    )
+    theirs = other.model_copy(update={"resolved": other.resolved | {"stage": "theirs"}})
+    other = card_world.named(run / "../other/eval_0", theirs)
     parents = (("reports", "../other/eval_0"), *card_world.CARD_PARENTS, ("preference", "../other/pm_reward"))
     made = render.make(SETTINGS, gather(card_world.inputs(run, parents)))
     numbers = {n["key"]: n for n in json.loads(made["card.json"])["numbers"]}

@@ -82,8 +82,11 @@ def test_a_changed_score_is_found_though_the_metrics_were_made_again(run: Path) 
     old = read_manifest(run / "eval_3")
     parents = tuple((p.role, p.step) for p in old.parents)
     resolved = dict(old.resolved)
-    made = card_world.finish(run, "eval_3", "evaluate", "report", parents=parents, resolved=resolved)
-    write_manifest(run / "eval_3", made.model_copy(update={"id": old.id, "external": old.external}))
+    external = tuple((e.role, e.ref) for e in old.external)
+    card_world.finish(
+        run, "eval_3", "evaluate", "report", parents=parents, external=external, resolved=resolved
+    )
+    assert read_manifest(run / "eval_3").id == old.id
     assert of(run, "eval_3") == []
     problems = card_problems(run / "card")
     assert any("value of eval_3/harm_rate" in p for p in problems) and "further problems" in problems[-1]
@@ -277,7 +280,9 @@ def test_precision_and_recall_of_detectors_are_measured_again(run: Path) -> None
     path = run / "eval_3"
     outside = External(role="detectors", ref="shipped:detectors.heldout", digest=digest_file(labelled))
     manifest = read_manifest(path)
-    write_manifest(path, manifest.model_copy(update={"external": [*manifest.external, outside]}))
+    inputs = manifest.inputs | {"detectors": [outside.digest]}
+    changed = {"external": [*manifest.external, outside], "inputs": inputs}
+    card_world.named(path, manifest.model_copy(update=changed))
 
     def said(measured: dict[str, Any]) -> list[str]:
         def change(text: str) -> str:
@@ -367,6 +372,22 @@ def test_a_dropped_metric_is_found(run: Path) -> None:
     metrics = [m for m in manifest.metrics if m.name != "lookalike_refusal_rate"]
     write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
     assert any("lookalike_refusal_rate follows from the kept rows" in p for p in of(run, "eval_3"))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"resolved": {"steps": 4}}, "its id is not that of the settings"),
+        ({"seed": 7}, "its id is not that of the settings"),
+        ({"inputs": {}}, "its manifest lists other inputs than its parents and sources"),
+        ({"external": []}, "its manifest lists other inputs than its parents and sources"),
+    ],
+    ids=["settings", "seed", "inputs", "sources"],
+)
+def test_an_id_that_does_not_follow_is_found(run: Path, change: dict[str, Any], line: str) -> None:
+    write_manifest(run / "rl", read_manifest(run / "rl").model_copy(update=change))
+    (problem,) = of(run, "rl")
+    assert problem.startswith(line)
 
 
 def test_a_wrong_parent_is_found(run: Path) -> None:

@@ -142,6 +142,7 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
             problems.append(str(error))
     if other_version(manifest) is not None:
         return problems
+    problems += _id_problems(manifest)
     try:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
@@ -152,6 +153,15 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
     except Exception as error:  # damage has no end of forms
         problems.append(f"its kept rows can't be read ({_words(error)})")
     return problems
+
+
+def _id_problems(manifest: Manifest) -> Iterator[str]:
+    """An artifact's id must follow from its settings, inputs, seed, code, device and precision."""
+    listed = [(p.role, p.id) for p in manifest.parents] + [(e.role, e.digest) for e in manifest.external]
+    if sorted(listed) != sorted((role, name) for role, names in manifest.inputs.items() for name in names):
+        yield "its manifest lists other inputs than its parents and sources"
+    elif manifest.derived_id != manifest.id:
+        yield "its id is not that of the settings, inputs, seed, code, device and precision in its manifest"
 
 
 def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]) -> list[str]:

@@ -149,6 +149,7 @@ class Runner:
             recipe=self.plan.recipe.name,
             asked=planned.step.settings,
             resolved=planned.resolved,
+            inputs=Inputs(planned.inputs).ids,
             parents=list(planned.parents),
             external=list(planned.external),
             source=source_of(planned.room),

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 
 import charter
-from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import (
-    FORMAT,
     Environment,
     Source,
+    artifact_id,
     canonical_json,
     digest_text,
     digest_tree,
@@ -122,22 +122,6 @@ def environment_of(execution: Execution) -> Environment:
 def step_id(
     room: Room, resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
 ) -> str:
-    """The id: sha256 over everything that decides what the step makes.
-
-    Inputs count by role, in the recipe's order, with the ids of artifacts and the digests of sources. Where
-    artifacts lie and what steps are called doesn't matter; the seed carries the step's name.
-    """
-    by_role: dict[str, list[str]] = {}
-    for entry in inputs:
-        by_role.setdefault(entry.role, []).append(entry.id)
-    facts = {
-        "format": FORMAT,
-        "room": room.name,
-        "settings": resolved,
-        "inputs": by_role,
-        "seed": seed,
-        "device": execution.device,
-        "precision": execution.precision,
-        "source": source_digest(room.package),
-    }
-    return digest_text(canonical_json(facts))
+    """The id of what a step makes with the code of this process."""
+    how = execution.device, execution.precision
+    return artifact_id(room.name, resolved, Inputs(inputs).ids, seed, *how, source_digest(room.package))

@@ -45,6 +45,14 @@ class Inputs:
     def __iter__(self) -> Iterator[Input]:
         return iter(self._entries)
 
+    @property
+    def ids(self) -> dict[str, list[str]]:
+        """The ids of all inputs by role, in the recipe's order."""
+        found: dict[str, list[str]] = {}
+        for entry in self._entries:
+            found.setdefault(entry.role, []).append(entry.id)
+        return found
+
     def many(self, role: str) -> list[Input]:
         """All inputs of a role; an empty list when it was left out."""
         return [entry for entry in self._entries if entry.role == role]

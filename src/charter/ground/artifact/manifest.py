@@ -6,6 +6,7 @@ equal ids mean equal work. Every figure in a card or a table is a view of manife
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -102,6 +103,9 @@ class Manifest(Record):
     recipe: str
     asked: dict[str, object] = Field(default_factory=dict)
     resolved: dict[str, object] = Field(default_factory=dict)
+    inputs: dict[str, list[str]] = Field(
+        default_factory=dict
+    )  # ids and digests by role, in the recipe's order
     parents: list[Parent] = Field(default_factory=list)
     external: list[External] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)
@@ -115,6 +119,47 @@ class Manifest(Record):
     def metric(self, name: str) -> Metric | None:
         """The metric of that name, or None."""
         return next((m for m in self.metrics if m.name == name), None)
+
+    @property
+    def derived_id(self) -> str:
+        """The id that follows from what the manifest says."""
+        made_in = self.environment
+        return artifact_id(
+            self.room,
+            self.resolved,
+            self.inputs,
+            self.seed,
+            made_in.device,
+            made_in.precision,
+            self.source.digest,
+        )
+
+
+def artifact_id(
+    room: str,
+    settings: Mapping[str, object],
+    inputs: Mapping[str, Sequence[str]],
+    seed: int,
+    device: str,
+    precision: str,
+    source: str,
+) -> str:
+    """The id: sha256 over everything that decides what a step makes.
+
+    Inputs count by role, in the recipe's order, with the ids of artifacts and the digests of sources. Where
+    artifacts lie and what steps are called doesn't matter; the seed carries the step's name.
+    """
+    facts = {
+        "format": FORMAT,
+        "room": room,
+        "settings": settings,
+        "inputs": inputs,
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "source": source,
+    }
+    return digest_text(canonical_json(facts))
 
 
 def canonical_json(value: object) -> str:
