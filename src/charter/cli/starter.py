@@ -92,7 +92,7 @@ steps:
       refused: shipped:refusals.train
       overrefused: needless
       transcripts: shipped:critiques.train
-      drafts: revisions
+      drafts: [revisions, shipped:critiques.train]
     settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: first, limit: 130, contrasts: 15}}}}
 
   - name: pm_grader
