@@ -23,13 +23,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TOGETHER = frozenset({"preference", "evaluate"})
-WIDTH, EDGE, GAP, BOX = 880.0, 10.0, 74.0, 66.0
+WIDTH, EDGE, GAP, BOX = 960.0, 10.0, 74.0, 66.0
 TOP, ROW = 34.0, 150.0
 
 STYLE = """
 svg{font-family:system-ui,-apple-system,"Segoe UI",sans-serif;color:#22252a;background:#fdfdfb}
 .paper{fill:#fdfdfb}.box{fill:#f3f2ec;stroke:#b9b6ab}.made{stroke:#6d7178;fill:none}.head{fill:#6d7178}
-.room{font-size:14px;font-weight:600;fill:#22252a}.step,.with,.kind{font-size:10.5px;fill:#5b6068}
+.room{font-size:12.5px;font-weight:600;fill:#22252a}.step,.with,.kind{font-size:10.5px;fill:#5b6068}
 .number{font-size:12px;fill:#1f5f8b;font-weight:600}
 @media (prefers-color-scheme:dark){svg{color:#e9e7e1;background:#16181c}.paper{fill:#16181c}
 .box{fill:#22252b;stroke:#474c55}.made{stroke:#9aa0a8}.head{fill:#9aa0a8}.room{fill:#f0eee8}
