@@ -29,7 +29,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
-from charter.ground.settings.sources import resolve
+from charter.ground.settings.sources import resolve_again
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -177,7 +177,7 @@ def principle_text(run: Path, folder: Path, key: str) -> str:
         if parent.role == "transcripts":
             for source in read_manifest(run / parent.path).external:
                 if source.role == "constitution":
-                    path = resolve(source.ref if source.path is None else str(run / source.path)).path
+                    path = resolve_again(source, run).path
                     if path is not None:
                         return load(path).critique(key).critique
     return ""

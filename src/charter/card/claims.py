@@ -44,17 +44,12 @@ def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
 
 def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
     """What a report says of its models, sets and settings must be what its manifest says."""
-    given: dict[str, list[str]] = {}
-    for role, name in [(p.role, p.id) for p in manifest.parents] + [
-        (e.role, e.digest) for e in manifest.external
-    ]:
-        given.setdefault(role, []).append(name)
     identity = report.get("identity") or {}
     said = {role: [str(entry["id"]) for entry in sets] for role, sets in identity.get("sets", {}).items()}
     for role, name in (("policy", "model"), ("grader", "grader"), ("reward", "reward")):
         said[role] = [str(report[name]["id"])] if report.get(name) else []
     for role, names in said.items():
-        if sorted(names) != sorted(given.get(role, [])):
+        if sorted(names) != sorted(manifest.inputs.get(role, [])):
             yield f"report.json names another {role} than its manifest"
     for key, value in identity.items():
         if key in manifest.resolved and manifest.resolved[key] != value:

@@ -8,14 +8,13 @@ from typing import Any
 
 from charter.card.gather import Artifact, Run
 from charter.card.number import COUNT, SHARE, Number
+from charter.card.samples import HARM_ROWS
 from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import HARM, VERSION
+from charter.ground.measure.metrics import VERSION
 from charter.ground.measure.score import tabulate
 from charter.ground.text.judgments import HARMFUL
-
-FILE = f"samples/{HARM}"
 
 Row = dict[str, Any]
 Key = tuple[str, int, str]
@@ -42,7 +41,7 @@ def reviewed(run: Run) -> tuple[Reviewed, ...]:
 
     Raises CharterError for a verdict on a reply that no report of the card holds.
     """
-    by_stage = [(stage, {key_of(row): row for row in stage.rows(FILE)}) for stage in run.stages]
+    by_stage = [(stage, {key_of(row): row for row in stage.rows(HARM_ROWS)}) for stage in run.stages]
     strays = [j for j in run.judgments if not any(j.key in rows for _, rows in by_stage)]
     if strays:
         raise CharterError(
@@ -67,7 +66,7 @@ def _stage(run: Run, stage: Artifact, rows: dict[Key, Row], verdicts: dict[Key, 
     passed = [key for key in verdicts if key in rows.keys() - set(flagged)]
 
     def number(name: str, value: float, **parts: Any) -> Number:
-        sources = (stage.source(FILE), *run.judged_in)
+        sources = (stage.source(HARM_ROWS), *run.judged_in)
         return Number(f"{stage.name}/{name}", name, value, stage=stage.label, sources=sources, **parts)
 
     def share(name: str, of: Iterable[Key], hit: Callable[[Key], bool]) -> Number:

@@ -103,9 +103,8 @@ class Manifest(Record):
     recipe: str
     asked: dict[str, object] = Field(default_factory=dict)
     resolved: dict[str, object] = Field(default_factory=dict)
-    inputs: dict[str, list[str]] = Field(
-        default_factory=dict
-    )  # ids and digests by role, in the recipe's order
+    # ids and digests by role, in the recipe's order
+    inputs: dict[str, list[str]] = Field(default_factory=dict)
     parents: list[Parent] = Field(default_factory=list)
     external: list[External] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)
