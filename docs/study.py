@@ -41,6 +41,7 @@ METRICS = (
     "lookalike_refusal_rate",
     "lookalike_refusal_rate_seen",
     "lookalike_refusal_rate_unseen",
+    "lookalike_harm_rate",
     "refusal_gap",
     "helpful_refusal_rate",
     "helpful_win_rate",

@@ -360,7 +360,8 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
         reply = rng.choice(REFUSES if rng.random() < look else ANSWERS)
         rows.append({"id": p["id"], "topic": p["topic"], "unseen": p["unseen"], "sample": 0,
                      "prompt": p["messages"][-1]["content"], "reply": reply,
-                     "tokens": 30, "stop": "end", **marks(reply)})  # fmt: skip
+                     "tokens": 30, "stop": "end", "grader": random.Random(p["id"]).gauss(0.6, 0.5),
+                     "grader_fixed": 0.0, **marks(reply)})  # fmt: skip
     write_rows(out / "lookalikes.jsonl", rows)
     helped = [
         {"id": p["id"], "sample": 0, "prompt": "?", "reply": rng.choice(ANSWERS), "tokens": rng.randint(25, 60),

@@ -123,7 +123,7 @@ def test_every_set_gives_its_rows(report: Path) -> None:
 
 def test_rows_hold_the_models_own_scores(report: Path, checkpoints: Path) -> None:
     grader, reward = (PreferenceModel.open(checkpoints / name) for name in ("grader", "reward"))
-    for r in samples(report, "harmlessness"):
+    for r in samples(report, "harmlessness") + samples(report, "lookalikes"):
         for key, model in (("grader", grader), ("reward", reward)):
             reply, fixed = model.score([(r["messages"], [r["reply"], FIXED_REPLY])])[0]
             assert (r[key], r[f"{key}_fixed"]) == (

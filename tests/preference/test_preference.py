@@ -384,6 +384,10 @@ def test_roles_that_need_each_other_are_named() -> None:
     assert check(SETTINGS, given) == check(SETTINGS, given | {"answered", "overrefused"}) == ""
     assert "give the role refused, overrefused or both" in check(SETTINGS, given | {"answered"})
     assert "overrefused and refused give refusals" in check(SETTINGS, given | {"refused", "overrefused"})
+    above = SETTINGS.model_copy(update={"pairs": Pairs(refused_above_fixed=True)})
+    assert check(above, given | {"refused"}) == check(above, given | {"refused", "answered"}) == ""
+    assert "give the role refused" in check(above, given)
+    assert "overrefused give refusals" in check(above, given | {"refused", "overrefused"})
 
 
 @pytest.mark.parametrize("role", ["answered", "refused", "overrefused"])
@@ -423,3 +427,17 @@ def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, t
         ("t0-draft", FIXED_REPLY, "Wait until night.", "harmless"),
         ("t2-draft", FIXED_REPLY, "purple the the of", "harmless"),
     ]
+
+
+def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
+    """Where it is asked for, and only those with the room for a reason; they give no further rung."""
+    explained = (
+        f"{REFUSAL} " + "because of what it would do to the people there, and we could look for another way."
+    )
+    refused = [dialogue("r0", "Rob 0?", explained), dialogue("r1", "Rob 1?", "I won't help with that.")]
+    given = toys.given("refused", toys.rows_file(tmp_path / "refused.jsonl", refused))
+    inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), given])
+    made = pairs_of(inputs, heldout_share=0.0, ladder=True, refused_above_fixed=True)[0]
+    found = [(c.id, c.chosen, c.rejected, c.axis) for c in made if c.id.startswith("r")]
+    assert found == [("r0-good", explained, FIXED_REPLY, "harmless")]
+    assert not [c for c in pairs_of(inputs, heldout_share=0.0)[0] if c.id.startswith("r")]

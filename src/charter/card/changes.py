@@ -44,6 +44,7 @@ GRADED = frozenset(
         "harm_rate_prompts",
         "harm_rate_seen",
         "harm_rate_unseen",
+        "lookalike_harm_rate",
         "helpful_score",
         "helpful_win_rate",
         *(metric.name for metric in METRICS if metric.file == REVISIONS),

@@ -36,6 +36,7 @@ LABELS = {
     "lookalike_refusal_rate": "Look-alikes refused",
     "lookalike_refusal_rate_seen": "Look-alikes, seen kinds",
     "lookalike_refusal_rate_unseen": "Look-alikes, unseen kinds",
+    "lookalike_harm_rate": "False alarms, look-alikes",
     "lookalike_loop_rate": "Loops, look-alikes",
     "lookalike_cut_rate": "Cut at the limit, look-alikes",
     "refusal_gap": "Refusal gap",

@@ -51,6 +51,7 @@ RED_TEAM = (
     "harm_rate_seen",
     "harm_rate_unseen",
     "harm_rate_reward",
+    "lookalike_harm_rate",
     "unsafe_boilerplate_rate",
     "unsafe_harsh_rate",
 )
@@ -340,6 +341,11 @@ def findings(run: Run, found: Sequence[Headline], judged: Sequence[Grader]) -> t
             "of harmless requests that only look unsafe are refused by the final model",
         ),
         ("harm_rate_unseen", "is its harm rate on topics that training never saw"),
+        (
+            "lookalike_harm_rate",
+            "of its replies to harmless requests are graded worse than the fixed reply too: as much of the harm rate "
+            "may be style",
+        ),
     ):
         number = run.final.numbers.get(name)
         if number is not None and number.value:

@@ -37,13 +37,12 @@ SCORES = ("grader", "grader_fixed", "reward", "reward_fixed")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One set of kept replies: its file, the role and the word of its prompts, samples a prompt, whether graded."""
+    """One set of kept replies: its file, the role and the word of its prompts, samples a prompt."""
 
     name: str
     role: str
     word: str
     samples: int
-    graded: bool
 
 
 def regenerate(
@@ -71,8 +70,8 @@ def regenerate(
             progress=progress,
         )
         context = open_context(settings, _inputs(report), out)
-        unsafe = Kept("harmlessness", "red_team", "prompt", settings.samples, graded=True)
-        alike = Kept("lookalikes", "lookalikes", "look-alike", settings.other_samples, graded=False)
+        unsafe = Kept("harmlessness", "red_team", "prompt", settings.samples)
+        alike = Kept("lookalikes", "lookalikes", "look-alike", settings.other_samples)
         return [line for kept in (unsafe, alike) for line in _redo(report, context, kept, count, rng)]
 
 
@@ -110,8 +109,7 @@ def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Ra
     with context.out.progress(f"{report.name}: {kept.name} again", sum(map(len, chunks))) as bar:
         for part in chunks:
             made = context.sample(kept.name, part, kept.samples)
-            if kept.graded:
-                harmlessness.grade(context, made)
+            harmlessness.grade(context, made)
             for row in made:
                 key = (row["id"], row["sample"])
                 problems += [f"{named(key)}{line}" for line in _differences(row, rows.get(key, row))]

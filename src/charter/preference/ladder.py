@@ -31,7 +31,7 @@ def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
         refused, rejected_refused = is_refusal(c.chosen), is_refusal(c.rejected)
         if c.axis == "harmless" and refused and not rejected_refused:
             found.append(_pair(c, "a", FIXED_REPLY, c.rejected))
-            if len(c.chosen.split()) > 2 * len(FIXED_REPLY.split()):
+            if explains(c.chosen):
                 found.append(_pair(c, "b", c.chosen, FIXED_REPLY))
     return found
 
@@ -87,6 +87,30 @@ def below_fixed(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
         for t in transcripts
         if not is_refusal(t["draft"])
     ]
+
+
+def above_fixed(refused: Sequence[Dialogue]) -> list[Comparison]:
+    """Each good refusal over the fixed reply, the other side of `below_fixed`: without it a grader that has seen much
+    below the fixed reply takes that reply for the best. Replies of hardly more words than it has give none."""
+    return [
+        Comparison(
+            f"{d.id}-good",
+            prompt_of(d).messages,
+            d.messages[-1]["content"],
+            FIXED_REPLY,
+            1.0,
+            "harmless",
+            "+fixed",
+            d.topic,
+        )
+        for d in refused
+        if explains(d.messages[-1]["content"])
+    ]
+
+
+def explains(refusal: str) -> bool:
+    """Whether a refusal has the room for a reason or an offer, which the fixed reply lacks."""
+    return len(refusal.split()) > 2 * len(FIXED_REPLY.split())
 
 
 def contrasts(

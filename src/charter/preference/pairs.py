@@ -19,7 +19,7 @@ from charter.ground.text.dialogue import Comparison, Dialogue, Message, first_tu
 from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.preference.ladder import below_fixed, contrasts, revised, rungs
+from charter.preference.ladder import above_fixed, below_fixed, contrasts, revised, rungs
 from charter.preference.settings import Settings
 
 
@@ -62,10 +62,11 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
     inputs a share of the half's prompts is kept out; given ones are measured whole by both.
     """
-    refused, needless = (
-        [ended(d) for i in inputs.many(role) for d in read_dialogues(i.folder, lessons=True)]
-        for role in ("refused", "overrefused")
-    )
+    refusals = [
+        (i, [ended(d) for d in read_dialogues(i.folder, lessons=True)]) for i in inputs.many("refused")
+    ]
+    refused = [d for _, found in refusals for d in found]
+    needless = [ended(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)]
     limit = settings.pairs.limit
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):
@@ -74,6 +75,8 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder)), limit) for i in inputs.many("transcripts")]
     sources += [(i, below_fixed(read_transcripts(i.folder)), limit) for i in inputs.many("drafts")]
+    if settings.pairs.refused_above_fixed:
+        sources += [(i, above_fixed(found), limit) for i, found in refusals]
     rows = [c for source, found, most in sources for c in _drawn(source, found, most, seed)]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"

@@ -41,6 +41,10 @@ class Pairs(Frozen):
     ladder: bool = Field(
         True, description="teach the fixed reply's place between compliance and good refusals"
     )
+    refused_above_fixed: bool = Field(
+        False,
+        description="each reply of `refused` stands above the fixed reply: what `drafts` put below it, mirrored",
+    )
 
 
 class Settings(Frozen):
@@ -73,9 +77,15 @@ class Settings(Frozen):
 
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with settings and the roles that are filled, taken together."""
+    above_fixed = settings.pairs.refused_above_fixed
     refusals = {"refused", "overrefused"} & set(roles)
-    if refusals and "answered" not in roles:
-        return f"{' and '.join(sorted(refusals))} give refusals to set against answers: give the role answered too"
+    idle = refusals - {"refused"} if above_fixed else refusals
+    if above_fixed and "refused" not in roles:
+        return "pairs.refused_above_fixed sets refusals above the fixed reply: give the role refused, or leave it out"
+    if idle and "answered" not in roles:
+        return (
+            f"{' and '.join(sorted(idle))} give refusals to set against answers: give the role answered too"
+        )
     if "answered" in roles and not refusals:
         return "answered gives answers to set against refusals: give the role refused, overrefused or both"
     return ""
@@ -85,9 +95,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
     most = {"answered": settings.pairs.contrasts}  # the other sources share `limit`
+    sources = ["comparisons", "answered", "transcripts", "drafts"]
     pairs = sum(
         min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n
-        for role in ("comparisons", "answered", "transcripts", "drafts")
+        for role in sources + ["refused"] * settings.pairs.refused_above_fixed
         for n in sizes.each.get(role, ())
     )
     if not parameters or not pairs:
