@@ -111,6 +111,7 @@ COMPARISON = Comparison(
     },
     claims=(
         Claim("its packing", "tokens_per_second", "charter", ("trl packing",), 1.5),
+        Claim("its packing, a row a forward", "tokens_per_second", "charter", ("trl packing 1",)),
         Claim("its best mode", "tokens_per_second", "charter", tuple(MODES), 1.05),
         Claim("bfloat16 against float32", "tokens_per_second", "charter bfloat16", ("charter",)),
     ),

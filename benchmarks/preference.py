@@ -79,13 +79,16 @@ def charter(options: argparse.Namespace) -> Figures:
     return _figures(marks, template, found)
 
 
-def trl(options: argparse.Namespace, batch: int) -> Figures:
+def trl(options: argparse.Namespace, batch: int, grouped: bool) -> Figures:
     """RewardTrainer on the same token ids."""
     datasets, transformers, trl = map(importlib.import_module, ("datasets", "transformers", "trl"))
     folder = model_folder(options)
     template = template_of(folder)
     found = _pairs(options, template)
-    rows = [dict(zip(("chosen_ids", "rejected_ids"), _sides(template, pair), strict=True)) for pair in found]
+    rows = [
+        {"chosen_ids": chosen, "rejected_ids": rejected, "length": max(len(chosen), len(rejected))}
+        for chosen, rejected in (_sides(template, pair) for pair in found)
+    ]
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, num_labels=1
     )
@@ -100,6 +103,7 @@ def trl(options: argparse.Namespace, batch: int) -> Figures:
             "max_length": CONTEXT,
             "per_device_train_batch_size": batch,
             "gradient_accumulation_steps": BATCH // batch,
+            "train_sampling_strategy": "group_by_length" if grouped else "random",
         }
         trainer = trl.RewardTrainer(
             model=model,
@@ -111,11 +115,15 @@ def trl(options: argparse.Namespace, batch: int) -> Figures:
     return _figures(marks, template, found)
 
 
-PEERS = {f"trl batch {batch}": partial(trl, batch=batch) for batch in (2, 4, 8)}
+PEERS = {
+    f"trl batch {batch}{' grouped' if grouped else ''}": partial(trl, batch=batch, grouped=grouped)
+    for batch in (2, 4, 8)
+    for grouped in (False, True)
+}
 COMPARISON = Comparison(
     title=str(__doc__),
     sides={"charter": charter, **PEERS},
-    claims=(Claim("its best batch", "pairs_per_second", "charter", tuple(PEERS), 1.3),),
+    claims=(Claim("its best mode", "pairs_per_second", "charter", tuple(PEERS), 1.3),),
     columns=("pairs_per_second", "seconds", "pairs", "tokens", "tokens_shared", "steps"),
 )
 

@@ -150,6 +150,9 @@ def test_card_json_has_every_number_with_its_source(finished: Path) -> None:
         if shown is not None:
             assert (shown["value"], shown["low"], shown["high"]) == (score.value, score.low, score.high)
     assert found["eval_3/harm_rate"]["clusters"] == 40
+    margins = {key: n["sources"][0]["file"] for key, n in found.items() if "/margin/" in key}
+    assert {key.split("/")[2] for key in margins} == {"harmlessness", "lookalikes"}
+    assert all(file == f"samples/{key.split('/')[2]}.jsonl" for key, file in margins.items())
     assert found["eval_0..eval_3/harm_rate"]["value"] < 0
     assert card["stages"][0]["stage"] == "start" and len(card["lineage"]) == 11
 

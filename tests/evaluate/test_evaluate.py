@@ -15,7 +15,7 @@ from charter.evaluate import run as room
 from charter.evaluate.harmlessness import review_queue
 from charter.evaluate.helpfulness import wins
 from charter.evaluate.settings import Counts, Settings
-from charter.evaluate.verify import elsewhere, regenerate
+from charter.evaluate.verify import SCORES, elsewhere, regenerate
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -280,11 +280,20 @@ def test_each_round_of_revision_is_graded_with_what_was_kept_so_far(
 def test_a_baseline_of_another_grader_is_refused_before_anything_is_sampled(
     report: Path, inputs_of: InputsOf, checkpoints: Path, tmp_path: Path
 ) -> None:
-    entries = [i for i in inputs_of(baseline=report) if i.role != "grader"]
+    entries = [i for i in inputs_of(baseline=report, reward=False) if i.role != "grader"]
     other = Inputs([*entries, toys.preference(checkpoints / "reward", "grader")])
     with pytest.raises(CharterError, match="the baseline files was graded by"):
         made(SETTINGS, other, tmp_path / "out")
     assert not list((tmp_path / "out/state").iterdir())
+
+
+def test_a_grader_that_is_the_reward_is_refused(
+    inputs_of: InputsOf, checkpoints: Path, tmp_path: Path
+) -> None:
+    """Its rates would be shown as those of a model that nothing maximised."""
+    same = Inputs([*inputs_of(reward=False), toys.preference(checkpoints / "grader", "reward")])
+    with pytest.raises(CharterError, match=r"grader and reward are one model .* leave `reward` out"):
+        made(SETTINGS, same, tmp_path / "out")
 
 
 def test_a_baseline_asked_otherwise_is_refused(
@@ -454,6 +463,17 @@ def test_samples_drawn_anew_are_those_of_an_intact_report(run: Path) -> None:
     assert regenerate(run, 3, progress=bars) == []
     assert bars.asked == [("eval: harmlessness again", 2), ("eval: lookalikes again", 3)]
     assert regenerate(run, 99) == []
+
+
+def test_look_alikes_of_earlier_versions_were_not_graded(run: Path) -> None:
+    """Their texts are compared; scores that were never kept are no difference."""
+    path = run / "samples/lookalikes.jsonl"
+    before = path.read_text()
+    rows = [{k: v for k, v in json.loads(line).items() if k not in SCORES} for line in before.splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = regenerate(run, 99)
+    path.write_text(before)
+    assert found == []
 
 
 def test_a_changed_reply_is_named(run: Path, changed: Any) -> None:

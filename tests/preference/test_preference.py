@@ -422,11 +422,37 @@ def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, t
     toys.rows_file(folder / "transcripts.jsonl", made)
     inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), toys.given("drafts", folder)])
     train, _ = pairs_of(inputs, heldout_share=0.0)
-    found = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source == "+fixed"]
+    found = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source.endswith("+fixed")]
     assert found == [
         ("t0-draft", FIXED_REPLY, "Wait until night.", "harmless"),
         ("t2-draft", FIXED_REPLY, "purple the the of", "harmless"),
+    ], "each once, though the ladder would make them too"
+
+
+def test_no_rung_is_learnt_twice(checkpoints: Path, tmp_path: Path) -> None:
+    """Transcripts that are given as drafts as well, and two pairs that reject one reply, give each rung once."""
+    rounds = [{"key": "kind", "critique": "It helps a thief.", "revision": REFUSAL}]
+    made = [
+        {
+            "id": "t",
+            "topic": "theft",
+            "messages": [user("Rob?")],
+            "draft": "Wait until night.",
+            "rounds": rounds,
+        }
     ]
+    folder = tmp_path / "revisions"
+    folder.mkdir()
+    toys.rows_file(folder / "transcripts.jsonl", made)
+    given = [toys.given(role, folder) for role in ("drafts", "transcripts")]
+    train, _ = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]), heldout_share=0.0)
+    pairs = [(c.chosen, c.rejected) for c in train if c.messages == (user("Rob?"),)]
+    assert sorted(pairs) == sorted(
+        [(REFUSAL, "Wait until night."), (FIXED_REPLY, "Wait until night."), (REFUSAL, FIXED_REPLY)]
+    )
+    first = Comparison("a", (user("Rob?"),), f"{REFUSAL} Truly.", "Sure.", axis="harmless")
+    found = rungs([first, replace(first, id="b", chosen=REFUSAL)])
+    assert [c.id for c in found] == ["a-fixed-a", "a-fixed-b", "b-fixed-b"]
 
 
 def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:

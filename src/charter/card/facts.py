@@ -23,12 +23,10 @@ ROOM_WORDS = {
 MITIGATIONS = {
     "critique": "Replies to unsafe prompts were criticised and rewritten under written principles before the model "
     "learnt from them, with an explanation in the place of a bare no.",
-    "feedback": "Pairs of replies were labelled under principles of the same constitution, by a labeller that was "
-    "examined on known pairs first.",
-    "preference": "Preference models of disjoint prompts reward and grade, and each passed or failed a gate on "
-    "held-out triples; where the recipe gives them needless refusals, they learnt to put answers above these.",
-    "rl": "The policy was charged for moving away from its start (KL), and a preference model that it never saw "
-    "watched for rewards that are gamed.",
+    "feedback": "Pairs of replies were labelled under principles of the same constitution.",
+    "preference": "Each preference model passed or failed a gate on held-out triples; where the recipe gives them "
+    "needless refusals, they learnt to put answers above these.",
+    "rl": "The policy was charged for moving away from its start (KL).",
 }
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
@@ -123,7 +121,32 @@ def sentence(settings: Settings, run: Run) -> str:
 
 def mitigations(run: Run) -> tuple[str, ...]:
     """What was done against harm, and against doing too much of it, by the rooms that made the model."""
-    return tuple(w for r, w in MITIGATIONS.items() if any(a.manifest.room == r for a in run.lineage))
+    made = {room: [a for a in run.lineage if a.manifest.room == room] for room in MITIGATIONS}
+    words = [w for room, w in MITIGATIONS.items() if made[room]]
+    if any("label_accuracy" in a.numbers for a in made["feedback"]):
+        words.append("The labeller was examined on known pairs first.")
+    parts = {a.manifest.id: _part(a) for a in made["preference"]}
+    grader, reward = (str((run.final.report.get(role) or {}).get("id")) for role in ("grader", "reward"))
+    if {parts.get(grader), parts.get(reward)} == {"first", "second"}:
+        words.append("The models that reward and grade were trained on disjoint halves of the prompts.")
+    if any(_watched(a) for a in made["rl"]):
+        words.append(
+            "A preference model that the policy was not trained on watched for rewards that are gamed."
+        )
+    return tuple(words)
+
+
+def _part(preference: Artifact) -> str:
+    """The half of all prompts that a preference model was trained on."""
+    pairs = preference.manifest.resolved.get("pairs")
+    return str(pairs.get("part", "")) if isinstance(pairs, dict) else ""
+
+
+def _watched(rl: Artifact) -> bool:
+    """Whether a second preference model, another than the reward model, followed an RL step."""
+    inputs = rl.manifest.inputs
+    watching = inputs.get("heldout_reward", [])
+    return bool(watching) and watching != inputs.get("reward")
 
 
 def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from charter.card.gather import Artifact, Run
@@ -91,7 +92,8 @@ def refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
     rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
     picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
     return tuple(
-        _exchange(row, (_reply(run.final, row),)) for row in sorted(picked, key=lambda r: str(r["id"]))
+        _exchange(row, (_reply(run.final, row, LOOK_ROWS),))
+        for row in sorted(picked, key=lambda r: str(r["id"]))
     )
 
 
@@ -176,11 +178,12 @@ def _margin(row: Row) -> float | None:
     return float(row["grader"] - row["grader_fixed"])
 
 
-def _reply(stage: Artifact, row: Row) -> Reply:
+def _reply(stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
+    """A row of `file` as it is shown."""
     margin = _margin(row)
     number = None
     if margin is not None:
-        key = f"{stage.name}/margin/{row['id']}/{row.get('sample', 0)}"
+        key = f"{stage.name}/margin/{PurePath(file).stem}/{row['id']}/{row.get('sample', 0)}"
         number = Number(
             key,
             "margin",
@@ -188,7 +191,7 @@ def _reply(stage: Artifact, row: Row) -> Reply:
             unit=PLAIN,
             stage=stage.label,
             change=True,
-            sources=(stage.source(HARM_ROWS),),
+            sources=(stage.source(file),),
         )
     marks = [
         word

@@ -210,7 +210,9 @@ def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
 
 def of_model(metric: Metric) -> bool:
     """Whether a metric measures the model of a report, and not a grader or a labeller."""
-    return metric.file not in OF_GRADERS and not metric.name.startswith("hhh_preference")
+    return metric.file not in OF_GRADERS and not metric.name.startswith(
+        ("hhh_preference", "lookalike_harm_rate")
+    )
 
 
 def deltas(run: Run) -> tuple[Headline, ...]:
@@ -343,7 +345,7 @@ def findings(run: Run, found: Sequence[Headline], judged: Sequence[Grader]) -> t
         ("harm_rate_unseen", "is its harm rate on topics that training never saw"),
         (
             "lookalike_harm_rate",
-            "of its replies to harmless requests are graded worse than the fixed reply too: as much of the harm rate "
+            "of its answers to harmless requests are graded worse than the fixed reply too: as much of the harm rate "
             "may be style",
         ),
     ):

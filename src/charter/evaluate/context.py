@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from charter.evaluate.settings import Settings
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
@@ -122,8 +123,14 @@ def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
-    """Load the model under test and its graders."""
+    """Load the model under test and its graders, which must be two: the first is shown as one that RL never
+    maximised."""
     reward = inputs.optional("reward")
+    if reward is not None and reward.id == inputs.one("grader").id:
+        raise CharterError(
+            f"grader and reward are one model ({reward.name}): a model can't grade what was trained to please it; give "
+            "a grader of other prompts (`pairs.part`), or leave `reward` out where nothing maximised it"
+        )
     return Context(
         settings,
         inputs,

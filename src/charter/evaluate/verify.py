@@ -98,6 +98,7 @@ def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Ra
     settings = context.settings
     prompts = context.prompts(kept.role, getattr(settings.counts, kept.role))
     rows = {(r["id"], r["sample"]): r for r in read_objects(report / f"samples/{kept.name}.jsonl")}
+    scored = any("grader" in row for row in rows.values())  # look-alikes of earlier versions were not
     asked = {(d.id, k) for d in prompts for k in range(kept.samples)}
 
     def named(key: tuple[str, int]) -> str:
@@ -109,7 +110,8 @@ def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Ra
     with context.out.progress(f"{report.name}: {kept.name} again", sum(map(len, chunks))) as bar:
         for part in chunks:
             made = context.sample(kept.name, part, kept.samples)
-            harmlessness.grade(context, made)
+            if scored:
+                harmlessness.grade(context, made)
             for row in made:
                 key = (row["id"], row["sample"])
                 problems += [f"{named(key)}{line}" for line in _differences(row, rows.get(key, row))]

@@ -22,8 +22,8 @@ from charter.ground.text.exhibits import kept_rounds
 
 
 def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The further pairs; their sources end in `+fixed`. Pairs with soft labels or an AI's give none: their order is
-    unsure."""
+    """The further pairs, each once and none that is there already; their sources end in `+fixed`. Pairs with soft
+    labels or an AI's give none: their order is unsure."""
     found: list[Comparison] = []
     for c in comparisons:
         if c.p_chosen < 1.0 or c.source.startswith("ai:"):
@@ -33,7 +33,13 @@ def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
             found.append(_pair(c, "a", FIXED_REPLY, c.rejected))
             if explains(c.chosen):
                 found.append(_pair(c, "b", c.chosen, FIXED_REPLY))
-    return found
+    there = {_words(c) for c in comparisons}
+    first = {_words(c): c for c in reversed(found)}
+    return [c for c in found if _words(c) not in there and first[_words(c)] is c]
+
+
+def _words(c: Comparison) -> tuple[str, str, str]:
+    return json.dumps(c.messages), c.chosen, c.rejected
 
 
 def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:

@@ -43,7 +43,7 @@ class Pairs(Frozen):
     )
     refused_above_fixed: bool = Field(
         False,
-        description="each reply of `refused` stands above the fixed reply: what `drafts` put below it, mirrored",
+        description="replies of `refused` that give a reason stand above the fixed reply, as `drafts` stand below it",
     )
 
 

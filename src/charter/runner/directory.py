@@ -237,6 +237,7 @@ def refuse_resume(run: Path, manifest: Manifest, environment: Environment) -> st
         ("threads", before.threads, environment.threads),
         ("device", before.device, environment.device),
         ("precision", before.precision, environment.precision),
+        ("the instructions", before.instructions, environment.instructions if before.instructions else ""),
     ):
         if old != new:
             again = {
@@ -244,6 +245,7 @@ def refuse_resume(run: Path, manifest: Manifest, environment: Environment) -> st
                 "torch version": f"install torch {old}",
                 "device": f"run with --device {old}",
                 "precision": f"run with --precision {old}",
+                "the instructions": "run on a CPU that has these and no others",
             }[name]
             return (
                 f"step {manifest.step} was begun with {name} {old} and would go on with {new}, which gives "

@@ -21,7 +21,7 @@ from charter.ground.artifact.manifest import (
     digest_text,
     digest_tree,
 )
-from charter.ground.settings.execution import Execution
+from charter.ground.settings.execution import Execution, instructions
 from charter.runner.rooms import Room, room_folder
 
 PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "scipy")
@@ -115,6 +115,7 @@ def environment_of(execution: Execution) -> Environment:
         device=execution.device,
         precision=execution.precision,
         platform=f"{sys.platform}-{platform.machine()}",
+        instructions=" ".join(instructions()),
         packages={name: version for name in PACKAGES if (version := version_of(name))},
     )
 

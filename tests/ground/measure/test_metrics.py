@@ -208,7 +208,7 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "lookalike_refusal_rate": (2 / 5, 5, 5),
     "lookalike_refusal_rate_seen": (1 / 2, 2, 2),
     "lookalike_refusal_rate_unseen": (1 / 3, 3, 3),
-    "lookalike_harm_rate": (2 / 4, 4, 4),  # l1 was not graded; equal to the fixed reply is not below it
+    "lookalike_harm_rate": (1 / 3, 3, 3),  # refusals don't count; equal to the fixed reply is not below it
     "lookalike_loop_rate": (1 / 5, 5, 5),
     "lookalike_cut_rate": (3 / 5, 5, 5),
     "helpful_score": (0.5, 3, 3),

@@ -106,8 +106,13 @@ def test_corrupt_and_foreign_configs(folder: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model(folder: Path) -> None:
-    train_tokenizer([Path(__file__).read_text()], 600).save(folder)
-    assert "embeddings; use the tokenizer that belongs to this model" in message(folder)
+    kept = (folder / "tokenizer.json").read_text()
+    for size in (600, SHAPE.vocab_size * 8 // 9):
+        train_tokenizer([Path(__file__).read_text()], size).save(folder)
+        assert "embeddings; use the tokenizer that belongs to this model" in message(folder)
+    (folder / "tokenizer.json").write_text(kept)
+    change_config(folder, eos_token_id=[300, 301])
+    assert "ends with token 300, 301, which is no special token" in message(folder)
 
 
 def test_policy_and_preference_are_told_apart(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Source(Record):
 
 
 class Environment(Record):
-    """Where it was made; torch, threads, device and precision must be equal for a resume."""
+    """Where it was made; torch, threads, device, precision and the CPU's instructions must be equal for a resume."""
 
     python: str = ""
     torch: str = ""
@@ -80,6 +80,7 @@ class Environment(Record):
     device: str = "cpu"
     precision: str = "float32"
     platform: str = ""
+    instructions: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
 
 

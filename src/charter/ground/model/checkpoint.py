@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, weight_files
+from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, read_config, weight_files
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.padding import set_padding
 from charter.ground.model.shape import ARCHITECTURES, Shape, to_config
@@ -27,6 +27,8 @@ from charter.ground.model.source import random_weights
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer
 
+LEAST_USED = 0.9  # of the embeddings: what is left over only rounds their number up
+
 
 def load_policy(
     folder: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -34,8 +36,7 @@ def load_policy(
     """(model, tokenizer) of a folder in HF layout; weights of any float type become `dtype`.
 
     Raises CharterError for a missing or corrupt file, missing, unexpected or misshapen tensors, an
-    unsupported architecture, a preference model, or a tokenizer with more tokens than the model has
-    embeddings.
+    unsupported architecture, a preference model, or a tokenizer that can't be the model's own.
     """
     folder = Path(folder)
     shape = check_folder(folder)
@@ -157,11 +158,20 @@ def _fill(targets: Mapping[str, Tensor], folder: Path, tied: bool) -> None:
 
 
 def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
+    """The folder's tokenizer, if it can belong to the model: embeddings are rounded up a little and never down, and
+    what ends a text by config.json is no ordinary token."""
     tokenizer = Tokenizer.from_folder(folder)
-    if tokenizer.vocab_size > shape.vocab_size:
+    if not LEAST_USED * shape.vocab_size <= tokenizer.vocab_size <= shape.vocab_size:
         raise CharterError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens but the model "
             f"has {shape.vocab_size} embeddings; use the tokenizer that belongs to this model"
+        )
+    named = read_config(folder).get("eos_token_id")
+    ends = named if isinstance(named, list) else [] if named is None else [named]
+    if ends and not set(ends) & set(tokenizer.special.values()):
+        raise CharterError(
+            f"by {folder / 'config.json'} a text ends with token {', '.join(map(str, ends))}, which is no special "
+            "token of the tokenizer beside it; use the tokenizer that belongs to this model"
         )
     return tokenizer
 

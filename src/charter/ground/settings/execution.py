@@ -9,6 +9,7 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError
 
 PRECISIONS = ("float32", "bfloat16")
+_KERNELS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"}
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 # What shows a GPU to a process: NVIDIA's driver, or its device in a container; WSL's and ROCm's, which torch calls
 # CUDA too. The first alone is enough to choose a GPU that nobody asked for.
@@ -49,11 +50,17 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
 
 def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this CPU has instructions for bfloat16 products (AVX512-BF16, AMX), as far as Linux tells."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(instructions(cpuinfo)))
+
+
+def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Those of this CPU's instructions by which torch chooses its kernels, as far as Linux tells: under others the
+    same products round otherwise."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
-        return False
-    return bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags.group(1).split()))
+        return []
+    return sorted(_KERNELS & set(flags.group(1).split())) if flags else []
 
 
 def _lacking_cuda(files: tuple[str, ...]) -> str:
