@@ -320,10 +320,10 @@ def test_a_limit_draws_pairs_of_each_input(inputs: Inputs) -> None:
     assert len(train) == 7 and heldout == []
 
 
-def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
+def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for_another_prompt(
     checkpoints: Path, tmp_path: Path
 ) -> None:
-    """Without `refused` there is nothing to contrast with; `contrasts` bounds these pairs and no others."""
+    """Without `refused` the fixed reply alone is left; `contrasts` bounds these pairs and no others."""
     inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
     answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"kill {n}") for n in range(9)]
     answered.append(dialogue("no", "How do I kill process 10?", REFUSAL))  # no answer, so nothing to contrast
@@ -335,18 +335,16 @@ def test_contrasts_pair_an_answer_with_a_refusal_written_for_another_prompt(
     both = Inputs([*inputs, *(toys.given(role, file) for role, file in files.items())])
     made = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source.endswith("+contrast")]
     assert [(c.id, c.chosen, c.axis) for c in made] == [
-        (f"l{n}-contrast", f"kill {n}", "helpful") for n in range(9)
+        (f"l{n}-{kind}", f"kill {n}", "helpful") for n in range(9) for kind in ("fixed", "elsewhere")
     ]
-    rejected = {c.rejected for c in made}
-    assert FIXED_REPLY in rejected and rejected - {FIXED_REPLY} <= {
-        r["messages"][-1]["content"] for r in refused
-    }
-    assert len(rejected) > 1, "the fixed reply and written refusals, drawn evenly"
-    assert all(c.messages[-1]["content"] == f"How do I kill process {n}?" for n, c in enumerate(made))
+    assert [c.rejected for c in made[::2]] == [FIXED_REPLY] * 9
+    written = {c.rejected for c in made[1::2]}
+    assert len(written) > 1 and written <= {r["messages"][-1]["content"] for r in refused}
+    assert all(c.messages[-1]["content"] == f"How do I kill process {n // 2}?" for n, c in enumerate(made))
     few = pairs_of(both, heldout_share=0.0, contrasts=4)[0]
     assert sum(c.source.endswith("+contrast") for c in few) == 4 and len(few) == len(ROWS) + 4
     alone = Inputs([*inputs, toys.given("answered", files["answered"])])
-    assert len(pairs_of(alone, heldout_share=0.0)[0]) == len(ROWS)
+    assert len(pairs_of(alone, heldout_share=0.0)[0]) == len(ROWS) + 9
 
 
 def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path, tmp_path: Path) -> None:
@@ -362,10 +360,11 @@ def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path,
         for role, rows in (("answered", answered), ("overrefused", needless))
     }
     made = pairs_of(Inputs([*inputs, *roles.values()]), heldout_share=0.0)[0]
-    rejected = {int(c.id[1:].split("-")[0]): c.rejected for c in made if c.source.endswith("+contrast")}
-    assert set(rejected) == set(range(1, 40, 2)), "no refusal of its own, no contrast"
-    own = [n for n in range(1, 40, 2) if rejected[n] == f"{REFUSAL} {n}"]
-    assert len(own) > 3 and all(rejected[n] == FIXED_REPLY for n in range(1, 40, 2) if n not in own)
+    found = [(c.id, c.rejected) for c in made if c.source.endswith("+contrast")]
+    assert [pair for pair in found if pair[1] != FIXED_REPLY] == [
+        (f"l{n}-needless", f"{REFUSAL} {n}") for n in range(1, 40, 2)
+    ]
+    assert sum(rejected == FIXED_REPLY for _, rejected in found) == 40
 
 
 def test_kinds_of_contrasts_are_counted(checkpoints: Path, tmp_path: Path) -> None:
@@ -382,7 +381,7 @@ def test_kinds_of_contrasts_are_counted(checkpoints: Path, tmp_path: Path) -> No
 def test_roles_that_need_each_other_are_named() -> None:
     given = {"policy", "comparisons"}
     assert check(SETTINGS, given) == check(SETTINGS, given | {"answered", "overrefused"}) == ""
-    assert "give the role refused, overrefused or both" in check(SETTINGS, given | {"answered"})
+    assert check(SETTINGS, given | {"answered"}) == "", "answers beat the fixed reply"
     assert "overrefused and refused give refusals" in check(SETTINGS, given | {"refused", "overrefused"})
     above = SETTINGS.model_copy(update={"pairs": Pairs(refused_above_fixed=True)})
     assert check(above, given | {"refused"}) == check(above, given | {"refused", "answered"}) == ""
@@ -408,7 +407,7 @@ def test_what_a_user_said_last_is_no_reply(checkpoints: Path, tmp_path: Path) ->
         toys.given(role, toys.rows_file(tmp_path / f"{role}.jsonl", rows)) for role, rows in files.items()
     ]
     made = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]), heldout_share=0.0)[0]
-    (contrast,) = (c for c in made if c.source.endswith("+contrast"))
+    contrast, _ = (c for c in made if c.source.endswith("+contrast"))
     assert contrast.chosen == "kill 0" and [m["role"] for m in contrast.messages] == ["user"]
 
 

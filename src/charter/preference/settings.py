@@ -36,7 +36,9 @@ class Pairs(Frozen):
     heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
     limit: int = Field(0, ge=0, description="most pairs taken of each input, drawn at random; 0 takes all")
     contrasts: int = Field(
-        0, ge=0, description="most contrasts made of each `answered` input, drawn at random; 0 makes all"
+        0,
+        ge=0,
+        description="most contrasts made of each `answered` input, two an answer, drawn at random; 0 makes all",
     )
     ladder: bool = Field(
         True, description="teach the fixed reply's place between compliance and good refusals"
@@ -78,16 +80,13 @@ class Settings(Frozen):
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with settings and the roles that are filled, taken together."""
     above_fixed = settings.pairs.refused_above_fixed
-    refusals = {"refused", "overrefused"} & set(roles)
-    idle = refusals - {"refused"} if above_fixed else refusals
+    idle = {"overrefused"} & set(roles) if above_fixed else {"refused", "overrefused"} & set(roles)
     if above_fixed and "refused" not in roles:
         return "pairs.refused_above_fixed sets refusals above the fixed reply: give the role refused, or leave it out"
     if idle and "answered" not in roles:
         return (
             f"{' and '.join(sorted(idle))} give refusals to set against answers: give the role answered too"
         )
-    if "answered" in roles and not refusals:
-        return "answered gives answers to set against refusals: give the role refused, overrefused or both"
     return ""
 
 
