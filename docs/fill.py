@@ -144,10 +144,10 @@ def worded(number: Number | None) -> str:
 
 
 def headline_table(card: Card) -> str:
-    """The card's four headline numbers: start, final, paired change."""
+    """The card's headline numbers: start, final, paired change; the grader's false alarms behind the harm rate."""
     first, last = card["stages"][0], card["stages"][-1]
     rows = [f"| | {first['stage']} | {last['stage']} | paired change | n |", "|---|---:|---:|---:|---:|"]
-    for name in card["settings"]["headline"]:
+    for name in dict.fromkeys(("harm_rate", "lookalike_harm_rate", *card["settings"]["headline"])):
         before, after = (number_of(card, f"{stage['step']}/{name}") for stage in (first, last))
         change = number_of(card, f"{first['step']}..{last['step']}/{name}")
         note = "" if change is None or change.significant else ", not significant"
