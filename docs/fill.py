@@ -149,6 +149,8 @@ def headline_table(card: Card) -> str:
     rows = [f"| | {first['stage']} | {last['stage']} | paired change | n |", "|---|---:|---:|---:|---:|"]
     for name in dict.fromkeys(("harm_rate", "lookalike_harm_rate", *card["settings"]["headline"])):
         before, after = (number_of(card, f"{stage['step']}/{name}") for stage in (first, last))
+        if before is None and after is None:
+            continue
         change = number_of(card, f"{first['step']}..{last['step']}/{name}")
         note = "" if change is None or change.significant else ", not significant"
         count = "-" if after is None or after.n is None else f"{after.n:,}"
