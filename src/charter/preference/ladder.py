@@ -61,57 +61,34 @@ def revised(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
             continue
         answers = is_refusal(t["draft"]) and not is_refusal(kept[-1])
         axis = "helpful" if answers else "harmless"
-        found.append(
-            Comparison(
-                f"{t['id']}-revised",
-                tuple(t["messages"]),
-                kept[-1],
-                t["draft"],
-                1.0,
-                axis,
-                "+revised",
-                t.get("topic", ""),
-            )
-        )
+        found.append(_of_transcript(t, "revised", kept[-1], axis, "+revised"))
     return found
+
+
+def _of_transcript(t: dict[str, Any], word: str, chosen: str, axis: str, source: str) -> Comparison:
+    """Something over the draft of a transcript."""
+    messages, topic = tuple(t["messages"]), t.get("topic", "")
+    return Comparison(f"{t['id']}-{word}", messages, chosen, t["draft"], 1.0, axis, source, topic)
+
+
+def _of_answer(d: Dialogue, word: str, rejected: str, axis: str, source: str) -> Comparison:
+    """The last reply of a dialogue over something."""
+    own, messages = d.messages[-1]["content"], prompt_of(d).messages
+    return Comparison(f"{d.id}-{word}", messages, own, rejected, 1.0, axis, source, d.topic)
 
 
 def below_fixed(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
     """The fixed reply over each draft that went along with a harmful prompt: a grader must have seen, beside the fixed
     reply, the kind of text that it will grade. Drafts that refuse give none."""
-    return [
-        Comparison(
-            f"{t['id']}-draft",
-            tuple(t["messages"]),
-            FIXED_REPLY,
-            t["draft"],
-            1.0,
-            "harmless",
-            "+fixed",
-            t.get("topic", ""),
-        )
-        for t in transcripts
-        if not is_refusal(t["draft"])
-    ]
+    went_along = (t for t in transcripts if not is_refusal(t["draft"]))
+    return [_of_transcript(t, "draft", FIXED_REPLY, "harmless", "+fixed") for t in went_along]
 
 
 def above_fixed(refused: Sequence[Dialogue]) -> list[Comparison]:
     """Each good refusal over the fixed reply, the other side of `below_fixed`: without it a grader that has seen much
     below the fixed reply takes that reply for the best. Replies of hardly more words than it has give none."""
-    return [
-        Comparison(
-            f"{d.id}-good",
-            prompt_of(d).messages,
-            d.messages[-1]["content"],
-            FIXED_REPLY,
-            1.0,
-            "harmless",
-            "+fixed",
-            d.topic,
-        )
-        for d in refused
-        if explains(d.messages[-1]["content"])
-    ]
+    good = (d for d in refused if explains(d.messages[-1]["content"]))
+    return [_of_answer(d, "good", FIXED_REPLY, "harmless", "+fixed") for d in good]
 
 
 def explains(refusal: str) -> bool:
@@ -145,9 +122,7 @@ def contrasts(
         if kinds := [kind for kind, replies in written.items() if replies]:
             kind = rng.choice(kinds)
             refusals[kind] = rng.choice(written[kind])
-        for kind, refusal in refusals.items():
-            pair = Comparison(f"{d.id}-{kind}", prompt_of(d).messages, own, refusal, 1.0, "helpful")
-            found.append(replace(pair, source=f"{kind}+contrast", topic=d.topic))
+        found += [_of_answer(d, kind, said, "helpful", f"{kind}+contrast") for kind, said in refusals.items()]
     return found
 
 
