@@ -8,7 +8,7 @@ import pytest
 
 from charter.cli import launch
 from charter.ground.settings import execution
-from charter.runner.identity import physical_cores, thread_count
+from charter.ground.settings.environment import physical_cores, thread_count
 
 Charter = Callable[..., tuple[int, str, str]]
 

@@ -441,12 +441,6 @@ def changed(run: Path) -> Any:
         path.write_text(text)
 
 
-@pytest.fixture(autouse=True)
-def any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Toys come out equal again also where bfloat16 is slow."""
-    monkeypatch.setattr("charter.evaluate.verify.multiplies_bfloat16", lambda: True)
-
-
 class Bars(SilentProgress):
     """Keeps what was asked of it."""
 
@@ -493,29 +487,26 @@ def test_a_changed_end_of_a_reply_is_named(run: Path, changed: Any, key: str, va
 
 
 @pytest.mark.parametrize(
-    ("here", "command"),
+    ("fact", "value", "remedy"),
     [
-        ("torch.get_num_threads", "run `OMP_NUM_THREADS="),
-        ("importlib.metadata.version", "install torch "),
-        ("multiplies_bfloat16", "on one that has them (AVX512-BF16, AMX) run `charter card verify "),
+        ("thread_count", 77, "here 77: run with OMP_NUM_THREADS="),
+        ("version_of", "0.1", "here 0.1: install torch "),
+        ("instructions", ["sse9"], "here sse9: run on a CPU that has these and no others"),
     ],
 )
 def test_another_machine_accuses_nobody(
-    run: Path, changed: Any, monkeypatch: pytest.MonkeyPatch, here: str, command: str
+    run: Path, changed: Any, monkeypatch: pytest.MonkeyPatch, fact: str, value: Any, remedy: str
 ) -> None:
     changed(1, reply="Something nicer.")
-    made = read_manifest(run).environment
-    other = {"torch.get_num_threads": 77, "importlib.metadata.version": "0.1", "multiplies_bfloat16": False}[
-        here
-    ]
-    monkeypatch.setattr(f"charter.evaluate.verify.{here}", lambda *_: other)
-    if here == "multiplies_bfloat16" and made.precision == "float32":
-        assert len(regenerate(run, 8)) == 1, "float32 needs no such CPU"
-        return
+    made = read_manifest(run)
+    known = {"instructions": made.environment.instructions or "avx2"}
+    write_manifest(run, made.model_copy(update={"environment": made.environment.model_copy(update=known)}))
+    monkeypatch.setattr(f"charter.ground.settings.environment.{fact}", lambda *_: value)
     (line,) = regenerate(run, 8)
-    assert line.startswith("eval: samples can't be compared here: ") and command in line
-    assert f"charter card verify {run.parent} --deep`" in line
-    assert elsewhere(made.model_copy(update={"device": "cuda"}), run.parent) == (
+    write_manifest(run, made)
+    assert line.startswith("eval: samples can't be compared here: ") and remedy in line
+    assert line.endswith(f"then `charter card verify {run.parent} --deep`")
+    assert elsewhere(made.environment.model_copy(update={"device": "cuda"}), run.parent) == (
         "made on cuda; samples are regenerated on a CPU only"
     )
 

@@ -208,7 +208,7 @@ def test_a_resume_under_another_environment_is_refused(
         run(plan_of(execution=Execution("cpu", "bfloat16")))
     assert forecast(plan_of(execution=Execution("cuda", "float32")))[0].standing.refusal
     with monkeypatch.context() as other:
-        other.setattr("charter.runner.identity.instructions", lambda: ["sse9"])
+        other.setattr("charter.ground.settings.environment.instructions", lambda: ["sse9"])
         with pytest.raises(CharterError, match=r"go on with sse9, .* run on a CPU that has these"):
             run(plan_of())
     removed = sweep(folder / "run", partial=True, superseded=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from charter.card.gather import Artifact
 from charter.card.number import Number, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, METRICS, REVISIONS, WINS
+from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, WINS
 from charter.ground.measure.permutation import Term, exchange_p
 
 TEXT = "text.jsonl"
@@ -38,19 +38,6 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "grader": frozenset(),  # only what it graded, see `refusal`
     "template": SAMPLED | {HHH},
 }
-GRADED = frozenset(
-    {
-        "harm_rate",
-        "harm_rate_prompts",
-        "harm_rate_seen",
-        "harm_rate_unseen",
-        "lookalike_harm_rate",
-        "helpful_score",
-        "helpful_win_rate",
-        *(metric.name for metric in METRICS if metric.file == REVISIONS),
-    }
-)
-REWARDED = frozenset({"harm_rate_reward"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +120,12 @@ def _difference(parts: list[Term]) -> Difference | None:
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty where they can."""
-    graders = "grader" if name in GRADED else "reward" if name in REWARDED else ""
-    if graders and _model(first, graders) != _model(second, graders):
-        return (
-            f"graded by different models ({_model(first, graders)[:12]} and {_model(second, graders)[:12]})"
-        )
+    metric = metric_of(name)
+    judge = metric.judge if metric else ""
+    if judge and _model(first, judge) != _model(second, judge):
+        return f"graded by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
-    metric = metric_of(name)
     file = metric.file if metric else ""
     for key in sorted(_differing(first.report.get("identity"), second.report.get("identity"))):
         decides = next((DECIDES[part] for part in key.split(".") if part in DECIDES), None)

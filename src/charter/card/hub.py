@@ -15,9 +15,9 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 from charter.card.facts import base_model
 from charter.card.gather import Run
 from charter.card.number import Ledger
-from charter.card.sections import of_model, unfit
+from charter.card.sections import unfit
 from charter.card.settings import Settings
-from charter.ground.measure.metrics import METRICS
+from charter.ground.measure.metrics import OF_POLICY
 
 FILES = {
     "harmlessness.jsonl": "red_team",
@@ -52,9 +52,9 @@ def eval_results(settings: Settings, run: Run, ledger: Ledger) -> dict[str, str]
     """File name -> YAML of the final model's scores, a file for each set of prompts; each score is a number shown. None
     where no data set is named that holds the prompts."""
     groups: dict[str, list[EvalResultEntry]] = {}
-    for metric in METRICS if settings.eval_dataset else ():
+    for metric in OF_POLICY if settings.eval_dataset else ():
         number = run.final.numbers.get(metric.name)
-        if metric.file not in FILES or not of_model(metric) or number is None or number.value is None:
+        if metric.file not in FILES or number is None or number.value is None:
             continue
         ledger.note(number)
         notes = [metric.meaning, ledger.count(number).replace("\u00a0", " "), f"version {number.version}"]

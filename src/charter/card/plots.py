@@ -13,8 +13,9 @@ from charter.card.gather import Artifact, Run, log_rows
 from charter.card.number import Ledger, Number, Source
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit
+from charter.ground.measure.counts import real_pair
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.metrics import AXES, LABELS, ROUNDS, real_pair
+from charter.ground.measure.metrics import AXES, LABELS, ROUNDS
 from charter.ground.measure.plots import (
     GRID,
     MUTED,

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.card.changes import GRADED, REWARDED, Change, change
+from charter.card.changes import Change, change
 from charter.card.gather import COUNTS, REPORT, Artifact, Run
 from charter.card.number import COUNT, SHARE, Number, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
-from charter.ground.measure.metrics import AXES, LABELS, METRICS, PAIRS, Metric
+from charter.ground.measure.metrics import AXES, OF_POLICY
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -141,7 +141,6 @@ class Grader:
     numbers: tuple[tuple[str, Number | None], ...]
 
 
-OF_GRADERS = frozenset({PAIRS, LABELS, "fitness.jsonl"})
 # Numbers of a grader, and what is said below their labels.
 GRADER_COLUMNS = {
     "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
@@ -155,8 +154,9 @@ GRADER_COLUMNS = {
 
 def unfit(stage: Artifact, name: str) -> bool:
     """Whether the number comes from a grader that failed the fitness gate."""
-    role = "grader" if name in GRADED else "reward" if name in REWARDED else ""
-    return bool(role) and (stage.report.get(role) or {}).get("fit") is False
+    metric = metric_of(name)
+    judge = metric.judge if metric else ""
+    return bool(judge) and (stage.report.get(judge) or {}).get("fit") is False
 
 
 def fit(run: Run, name: str) -> bool | None:
@@ -208,16 +208,9 @@ def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
     return tuple(found)
 
 
-def of_model(metric: Metric) -> bool:
-    """Whether a metric measures the model of a report, and not a grader or a labeller."""
-    return metric.file not in OF_GRADERS and not metric.name.startswith(
-        ("hhh_preference", "lookalike_harm_rate")
-    )
-
-
 def deltas(run: Run) -> tuple[Headline, ...]:
-    """All metrics of the model that both ends have; what measures a grader isn't a change of the model."""
-    names = [m.name for m in METRICS if of_model(m)]
+    """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
+    names = [m.name for m in OF_POLICY]
     return headlines(run, [*names, "refusal_gap"]) if len(run.stages) > 1 else ()
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.environment import physical_cores, thread_count, version_of
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import data_folder
-from charter.runner.identity import physical_cores, thread_count, version_of
 
 _IMPORT = (
     "import time; t = time.perf_counter(); import torch; "

@@ -8,7 +8,7 @@ recorded: a resume under another number would give other results.
 import os
 import sys
 
-from charter.runner.identity import physical_cores
+from charter.ground.settings.environment import physical_cores
 
 LAUNCHED = "CHARTER_LAUNCHED"
 

@@ -8,8 +8,8 @@ import typer
 
 from charter.cli import chat, check, doctor, pipeline, start
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.environment import version_of
 from charter.runner.execute import disk_errors
-from charter.runner.identity import version_of
 
 
 def _version(asked: bool) -> None:

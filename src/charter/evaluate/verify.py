@@ -6,15 +6,12 @@ letter; which chunks, is drawn anew each time. Called by `charter card verify --
 
 from __future__ import annotations
 
-import importlib.metadata
 import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from charter.evaluate import harmlessness
 from charter.evaluate.context import Context, open_context
@@ -26,7 +23,8 @@ from charter.ground.artifact.manifest import Environment
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.execution import multiplies_bfloat16
+from charter.ground.settings.environment import difference, environment_of
+from charter.ground.settings.execution import Execution
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import is_remote, resolve_again
 from charter.ground.text.dialogue import Dialogue
@@ -77,20 +75,15 @@ def regenerate(
 
 def elsewhere(made: Environment, run: Path) -> str | None:
     """Why samples made in that environment don't come out equal in this one, and how they do; None where they do."""
-    again = f"charter card verify {run} --deep"
-    installed, threads = importlib.metadata.version("torch"), torch.get_num_threads()
     if made.device != "cpu":
         return f"made on {made.device}; samples are regenerated on a CPU only"
-    if made.torch != installed:
-        reason = f"torch {made.torch} made them, this is {installed}: install torch {made.torch}, then run `{again}`"
-    elif made.threads != threads:
-        command = f"OMP_NUM_THREADS={made.threads} {again}"
-        reason = f"they were made with {made.threads} threads, here are {threads}: run `{command}`"
-    elif made.precision == "bfloat16" and not multiplies_bfloat16():
-        reason = f"this CPU has no bfloat16 products: on one that has them (AVX512-BF16, AMX) run `{again}`"
-    else:
+    found = difference(made, environment_of(Execution("cpu", made.precision)))
+    if found is None:
         return None
-    return f"samples can't be compared here: {reason}"
+    return (
+        f"samples can't be compared here: made with {found.what} {found.made}, here {found.here}: {found.remedy}, "
+        f"then `charter card verify {run} --deep`"
+    )
 
 
 def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Random) -> list[str]:

@@ -23,7 +23,8 @@ from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
-from charter.ground.measure.metrics import real_pair, scores
+from charter.ground.measure.counts import real_pair
+from charter.ground.measure.metrics import scores
 from charter.ground.measure.score import ranked_right
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.heads import ScoreHead

@@ -28,6 +28,7 @@ from charter.ground.artifact.store import (
     remove_folder,
     verify_files,
 )
+from charter.ground.settings.environment import difference
 from charter.ground.settings.execution import Execution
 from charter.runner.plan import RUN_FILE, PlannedStep
 
@@ -231,24 +232,10 @@ def damage(folder: Path, identity: str) -> str | None:
 
 def refuse_resume(run: Path, manifest: Manifest, environment: Environment) -> str | None:
     """Why unfinished work must not go on here, or None; its numbers would differ from an unbroken run's."""
-    before = manifest.environment
-    for name, old, new in (
-        ("torch version", before.torch, environment.torch),
-        ("threads", before.threads, environment.threads),
-        ("device", before.device, environment.device),
-        ("precision", before.precision, environment.precision),
-        ("the instructions", before.instructions, environment.instructions if before.instructions else ""),
-    ):
-        if old != new:
-            again = {
-                "threads": f"run with OMP_NUM_THREADS={old}",
-                "torch version": f"install torch {old}",
-                "device": f"run with --device {old}",
-                "precision": f"run with --precision {old}",
-                "the instructions": "run on a CPU that has these and no others",
-            }[name]
-            return (
-                f"step {manifest.step} was begun with {name} {old} and would go on with {new}, which gives "
-                f"other numbers: {again}, or drop the unfinished work with `charter gc {run} --partial`"
-            )
-    return None
+    found = difference(manifest.environment, environment)
+    if found is None:
+        return None
+    return (
+        f"step {manifest.step} was begun with {found.what} {found.made} and would go on with {found.here}, which "
+        f"gives other numbers: {found.remedy}, or drop the unfinished work with `charter gc {run} --partial`"
+    )

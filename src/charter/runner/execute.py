@@ -25,10 +25,11 @@ from charter.ground.artifact.store import (
     write_manifest,
 )
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.environment import environment_of
 from charter.ground.settings.hub import fetched
 from charter.runner.directory import RunDirectory, begun
 from charter.runner.forecast import expected_minutes
-from charter.runner.identity import environment_of, source_changed, source_of
+from charter.runner.identity import source_changed, source_of
 from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import Plan, PlannedStep
 from charter.runner.rooms import room_runner

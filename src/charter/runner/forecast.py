@@ -9,10 +9,10 @@ from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
 from charter.ground.model.folder import count_parameters
 from charter.ground.model.shape import named
+from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.recognise import count_rows
 from charter.runner.directory import RunDirectory, Standing
-from charter.runner.identity import environment_of
 from charter.runner.plan import Plan, PlannedStep
 
 # Parameters of models whose files aren't cheap to ask.

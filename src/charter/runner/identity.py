@@ -1,30 +1,22 @@
 """What decides an artifact's content, and the id that is its hash."""
 
 import functools
-import importlib.metadata
-import os
-import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import psutil
 
 import charter
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import (
-    Environment,
     Source,
     artifact_id,
     canonical_json,
     digest_text,
     digest_tree,
 )
-from charter.ground.settings.execution import Execution, instructions
+from charter.ground.settings.execution import Execution
 from charter.runner.rooms import Room, room_folder
 
-PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "scipy")
 _NOT_SOURCE = frozenset({"README.md", ".DS_Store"})
 
 
@@ -84,40 +76,6 @@ def source_of(room: Room) -> Source:
     """The code record of a manifest."""
     commit, dirty = source_state()
     return Source(commit=commit, dirty=dirty, digest=source_digest(room.package))
-
-
-def version_of(package: str) -> str:
-    """The installed version of a package, without loading it; "" when it isn't installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def physical_cores() -> int:
-    """Physical processor cores that this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
-
-
-def thread_count() -> int:
-    """The threads that torch will compute with: OMP_NUM_THREADS (the launcher sets it) or physical cores."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdigit() and int(asked) > 0 else physical_cores()
-
-
-def environment_of(execution: Execution) -> Environment:
-    """The facts of this machine that a manifest records and a resume compares."""
-    return Environment(
-        python=platform.python_version(),
-        torch=version_of("torch"),
-        threads=thread_count(),
-        device=execution.device,
-        precision=execution.precision,
-        platform=f"{sys.platform}-{platform.machine()}",
-        instructions=" ".join(instructions()),
-        packages={name: version for name in PACKAGES if (version := version_of(name))},
-    )
 
 
 def step_id(

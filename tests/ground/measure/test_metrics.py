@@ -12,8 +12,9 @@ import pytest
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.counts import ngrams
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.metrics import BY_NAME, GAP, METRICS, VERSION, ngrams, scores, tables
+from charter.ground.measure.metrics import BY_NAME, GAP, METRICS, VERSION, scores, tables
 
 Rows = list[dict[str, Any]]
 

@@ -1,0 +1,145 @@
+"""How kept rows are counted: functions from the rows of a file to a table of one value a cluster.
+
+The parts that `metrics.py` names: each makes a `Table`, or is a test by which rows are chosen (`where`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from charter.ground.measure.score import Table, points, tabulate
+
+Row = Mapping[str, Any]
+
+
+def flag(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
+    """Share of rows with a true `key`, clustered by prompt."""
+    return lambda rows: tabulate((str(r["id"]), float(bool(r[key])), 1.0) for r in rows if where(r))
+
+
+def mean(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
+    return lambda rows: tabulate((str(r["id"]), float(r[key]), 1.0) for r in rows if where(r))
+
+
+def cut(rows: Sequence[Row]) -> Table:
+    """Share of replies that stopped at the token limit."""
+    return tabulate((str(r["id"]), float(r["stop"] == "length"), 1.0) for r in rows)
+
+
+def below_fixed(
+    key: str, where: Callable[[Row], bool] = lambda row: True
+) -> Callable[[Sequence[Row]], Table]:
+    """Share of samples that a preference model scores below the fixed reply to the same prompt (card 3.4)."""
+
+    def table(rows: Sequence[Row]) -> Table:
+        kept = (r for r in rows if where(r) and r.get(key) is not None)
+        return tabulate((str(r["id"]), float(r[key] < r[key + "_fixed"]), 1.0) for r in kept)
+
+    return table
+
+
+def any_below_fixed(key: str) -> Callable[[Sequence[Row]], Table]:
+    """Share of prompts with at least one sample below the fixed reply: the card's "cases"."""
+
+    def table(rows: Sequence[Row]) -> Table:
+        worst: dict[str, bool] = {}
+        for r in rows:
+            worst[str(r["id"])] = worst.get(str(r["id"]), False) or r[key] < r[key + "_fixed"]
+        return tabulate((name, float(hit), 1.0) for name, hit in worst.items())
+
+    return table
+
+
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = text.lower().split()
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def distinct(n: int) -> Callable[[Sequence[Row]], Table]:
+    """Distinct n-grams over all n-grams, within each reply (Li 2016)."""
+
+    def rows_of(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
+        for r in rows:
+            grams = ngrams(r["reply"], n)
+            yield str(r["id"]), float(len(set(grams))), float(len(grams))
+
+    return lambda rows: tabulate(rows_of(rows))
+
+
+def distinct_among(n: int) -> Callable[[Sequence[Row]], Table]:
+    """Distinct n-grams over all n-grams of a prompt's samples together: one sentence for every sample is low."""
+
+    def rows_of(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
+        grams: dict[str, list[tuple[str, ...]]] = {}
+        for r in rows:
+            grams.setdefault(str(r["id"]), []).extend(ngrams(r["reply"], n))
+        for name, found in grams.items():
+            yield name, float(len(set(found))), float(len(found))
+
+    return lambda rows: tabulate(rows_of(rows))
+
+
+def repeated_4grams(rows: Sequence[Row]) -> Table:
+    """Share of a reply's 4-grams that stood in it before."""
+
+    def each() -> Iterable[tuple[str, float, float]]:
+        for r in rows:
+            grams = ngrams(r["reply"], 4)
+            yield str(r["id"]), float(len(grams) - len(set(grams))), float(len(grams))
+
+    return tabulate(each())
+
+
+def bits_per_byte(rows: Sequence[Row]) -> Table:
+    return tabulate((str(r["id"]), r["nats"] / math.log(2), float(r["bytes"])) for r in rows)
+
+
+def won(rows: Sequence[Row]) -> Table:
+    """Wins of the model's reply over the baseline's under one scorer; a tie counts half."""
+
+    return tabulate((str(r["id"]), points(r["score"], r["baseline"]), 1.0) for r in rows)
+
+
+# Ends of the sources of pairs that the preference room builds.
+BUILT = ("+fixed", "+revised", "+contrast")
+
+
+def real_pair(row: Row) -> bool:
+    """Whether a held-out pair was judged as a pair, and surely: what the preference room builds of single replies, and
+    labels near a coin's toss, say little about the model."""
+    return not built_pair(row) and not 0.4 < row["p_chosen"] < 0.6
+
+
+def built_pair(row: Row) -> bool:
+    return bool(row["source"].endswith(BUILT))
+
+
+def longer(labelled: bool) -> Callable[[Sequence[Row]], Table]:
+    """Share of pairs with replies of two lengths in which the longer one has the higher score, or, `labelled`, the
+    better label: what the first exceeds the second by is length bias."""
+
+    def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
+        for r in rows:
+            gap = r["chosen_tokens"] - r["rejected_tokens"]
+            if gap and real_pair(r):
+                won = r["p_chosen"] - 0.5 if labelled else r["chosen_score"] - r["rejected_score"]
+                yield str(r["id"]), points(won * gap, 0.0), 1.0
+
+    return lambda rows: tabulate(each(rows))
+
+
+def sure(rows: Sequence[Row]) -> Table:
+    """Mean probability put on the option chosen."""
+    return tabulate((str(r["id"]), max(r["p_correct"], 1 - r["p_correct"]), 1.0) for r in rows)
+
+
+def equal(**wanted: object) -> Callable[[Row], bool]:
+    """A test that chooses the rows with these values."""
+    return lambda row: all(row.get(key) == value for key, value in wanted.items())
+
+
+def real_pair_of(axis: str) -> Callable[[Row], bool]:
+    """A test that chooses the real pairs of an axis."""
+    return lambda row: real_pair(row) and row["axis"] == axis

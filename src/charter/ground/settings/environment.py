@@ -1,0 +1,76 @@
+"""The machine that work is done on: what a manifest records of it, and how two that give other numbers differ."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+import psutil
+
+from charter.ground.artifact.manifest import Environment
+from charter.ground.settings.execution import Execution, instructions
+
+PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which two environments differ so that equal work rounds otherwise, and what makes it equal."""
+
+    what: str
+    made: str
+    here: str
+    remedy: str
+
+
+def difference(made: Environment, here: Environment) -> Difference | None:
+    """The first thing in which an environment differs from that in which something was made, None where equal work
+    comes out equal. What an older manifest doesn't record (`instructions`) is no difference."""
+    device, precision = f"run with --device {made.device}", f"run with --precision {made.precision}"
+    known = here.instructions if made.instructions else ""
+    rows = (
+        ("torch version", made.torch, here.torch, f"install torch {made.torch}"),
+        ("threads", made.threads, here.threads, f"run with OMP_NUM_THREADS={made.threads}"),
+        ("device", made.device, here.device, device),
+        ("precision", made.precision, here.precision, precision),
+        ("CPU instructions", made.instructions, known, "run on a CPU that has these and no others"),
+    )
+    for what, before, now, remedy in rows:
+        if before != now:
+            return Difference(what, str(before) or "none", str(now) or "none", remedy)
+    return None
+
+
+def environment_of(execution: Execution) -> Environment:
+    """The facts of this machine that a manifest records and `difference` compares."""
+    return Environment(
+        python=platform.python_version(),
+        torch=version_of("torch"),
+        threads=thread_count(),
+        device=execution.device,
+        precision=execution.precision,
+        platform=f"{sys.platform}-{platform.machine()}",
+        instructions=" ".join(instructions()),
+        packages={name: version for name in PACKAGES if (version := version_of(name))},
+    )
+
+
+def version_of(package: str) -> str:
+    """The installed version of a package, without loading it; "" when it isn't installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def physical_cores() -> int:
+    """Physical processor cores that this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def thread_count() -> int:
+    """The threads that torch will compute with: OMP_NUM_THREADS (the launcher sets it) or physical cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdigit() and int(asked) > 0 else physical_cores()
