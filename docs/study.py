@@ -22,7 +22,7 @@ from pathlib import Path
 
 from fill import README, Card, between, number_of, read_card, worded
 
-from charter.card.number import Number, figure, label, metric_of
+from charter.card.number import Number, figure, judge_of, label
 from charter.card.sections import MAIN
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -81,8 +81,8 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
 
 def counted(cards: Sequence[Card], name: str) -> list[Card]:
     """The cards whose number of that name means something: a graded one wants a model that passed the gate."""
-    metric = metric_of(name)
-    return [c for c in cards if metric is None or not metric.judge or c[metric.judge]["fit"]]
+    judge = judge_of(name)
+    return [c for c in cards if not judge or c[judge]["fit"]]
 
 
 def stage_table(cards: Sequence[Card]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from charter.card.gather import Artifact
-from charter.card.number import Number, metric_of, unit_of
+from charter.card.number import Number, judge_of, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, WINS
 from charter.ground.measure.permutation import Term, exchange_p
@@ -120,8 +120,7 @@ def _difference(parts: list[Term]) -> Difference | None:
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty where they can."""
-    metric = metric_of(name)
-    judge = metric.judge if metric else ""
+    metric, judge = metric_of(name), judge_of(name)
     if judge and _model(first, judge) != _model(second, judge):
         return f"graded by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):

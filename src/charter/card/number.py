@@ -110,6 +110,12 @@ def metric_of(name: str) -> Metric | None:
     return GAP if name == GAP.name else BY_NAME.get(name)
 
 
+def judge_of(name: str) -> str:
+    """The preference model whose scores decide a metric, "grader" or "reward"; empty where none does."""
+    metric = metric_of(name)
+    return metric.judge if metric else ""
+
+
 def label(name: str) -> str:
     """What a metric is called in a table's head."""
     known = LABELS.get(name)

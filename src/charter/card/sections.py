@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from charter.card.changes import Change, change
 from charter.card.gather import COUNTS, REPORT, Artifact, Run
-from charter.card.number import COUNT, SHARE, Number, label, metric_of
+from charter.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
 from charter.ground.measure.metrics import AXES, OF_POLICY
 
@@ -154,8 +154,7 @@ GRADER_COLUMNS = {
 
 def unfit(stage: Artifact, name: str) -> bool:
     """Whether the number comes from a grader that failed the fitness gate."""
-    metric = metric_of(name)
-    judge = metric.judge if metric else ""
+    judge = judge_of(name)
     return bool(judge) and (stage.report.get(judge) or {}).get("fit") is False
 
 

@@ -27,13 +27,12 @@ class Difference:
 def difference(made: Environment, here: Environment) -> Difference | None:
     """The first thing in which an environment differs from that in which something was made, None where equal work
     comes out equal. What an older manifest doesn't record (`instructions`) is no difference."""
-    device, precision = f"run with --device {made.device}", f"run with --precision {made.precision}"
     known = here.instructions if made.instructions else ""
     rows = (
         ("torch version", made.torch, here.torch, f"install torch {made.torch}"),
         ("threads", made.threads, here.threads, f"run with OMP_NUM_THREADS={made.threads}"),
-        ("device", made.device, here.device, device),
-        ("precision", made.precision, here.precision, precision),
+        ("device", made.device, here.device, f"run with --device {made.device}"),
+        ("precision", made.precision, here.precision, f"run with --precision {made.precision}"),
         ("CPU instructions", made.instructions, known, "run on a CPU that has these and no others"),
     )
     for what, before, now, remedy in rows:
