@@ -489,9 +489,9 @@ def test_a_changed_end_of_a_reply_is_named(run: Path, changed: Any, key: str, va
 @pytest.mark.parametrize(
     ("fact", "value", "remedy"),
     [
-        ("thread_count", 77, "here 77: run with OMP_NUM_THREADS="),
-        ("version_of", "0.1", "here 0.1: install torch "),
-        ("instructions", ["sse9"], "here sse9: run on a CPU that has these and no others"),
+        ("thread_count", 77, "here 77: run `OMP_NUM_THREADS={made.threads} {verify}`"),
+        ("version_of", "0.1", "here 0.1: install torch {made.torch}, then `{verify}`"),
+        ("instructions", ["sse9"], "here sse9: run on a CPU that has these and no others, then `{verify}`"),
     ],
 )
 def test_another_machine_accuses_nobody(
@@ -504,8 +504,9 @@ def test_another_machine_accuses_nobody(
     monkeypatch.setattr(f"charter.ground.settings.environment.{fact}", lambda *_: value)
     (line,) = regenerate(run, 8)
     write_manifest(run, made)
-    assert line.startswith("eval: samples can't be compared here: ") and remedy in line
-    assert line.endswith(f"then `charter card verify {run.parent} --deep`")
+    assert line.startswith("eval: samples can't be compared here: ")
+    verify = f"charter card verify {run.parent} --deep"
+    assert line.endswith(remedy.format(made=made.environment, verify=verify))
     assert elsewhere(made.environment.model_copy(update={"device": "cuda"}), run.parent) == (
         "made on cuda; samples are regenerated on a CPU only"
     )

@@ -80,10 +80,9 @@ def elsewhere(made: Environment, run: Path) -> str | None:
     found = difference(made, environment_of(Execution("cpu", made.precision)))
     if found is None:
         return None
-    return (
-        f"samples can't be compared here: made with {found.what} {found.made}, here {found.here}: {found.remedy}, "
-        f"then `charter card verify {run} --deep`"
-    )
+    command = f"`{found.variable}charter card verify {run} --deep`"
+    advice = f"run {command}" if found.variable else f"{found.remedy}, then {command}"
+    return f"samples can't be compared here: made with {found.what} {found.made}, here {found.here}: {advice}"
 
 
 def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Random) -> list[str]:

@@ -16,12 +16,14 @@ PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "gguf", "pydantic", "
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which two environments differ so that equal work rounds otherwise, and what makes it equal."""
+    """One thing in which two environments differ so that equal work rounds otherwise, and what makes it equal: a
+    remedy in words and, where that is all it takes, what to write before a command."""
 
     what: str
     made: str
     here: str
     remedy: str
+    variable: str = ""
 
 
 def difference(made: Environment, here: Environment) -> Difference | None:
@@ -37,7 +39,8 @@ def difference(made: Environment, here: Environment) -> Difference | None:
     )
     for what, before, now, remedy in rows:
         if before != now:
-            return Difference(what, str(before) or "none", str(now) or "none", remedy)
+            variable = f"OMP_NUM_THREADS={made.threads} " if what == "threads" else ""
+            return Difference(what, str(before) or "none", str(now) or "none", remedy, variable)
     return None
 
 
