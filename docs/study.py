@@ -178,6 +178,22 @@ def steps_table(card: Card) -> str:
     return "\n".join(rows)
 
 
+def steps_over_seeds(cards: Sequence[Card]) -> str:
+    """Each stage against the one before: the mean over seeds of the paired changes."""
+    steps = list(pairwise(cards[0]["stages"]))
+    rows = ["| | " + " | ".join(f"{a['stage']} to {b['stage']}" for a, b in steps) + " |"]
+    rows.append("|---|" + "---:|" * len(steps))
+    for name in MAIN:
+        found = [
+            [number_of(card, f"{a['step']}..{b['step']}/{name}") for card in counted(cards, name)]
+            for a, b in steps
+        ]
+        cells = [pooled([n for n in numbers if n is not None]) for numbers in found]
+        if set(cells) != {"-"}:
+            rows.append(f"| {label(name)} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def pooled(changes: Sequence[Number]) -> str:
     """The mean change in words, or a dash where there are too few seeds."""
     found = over_seeds([n.value for n in changes])
@@ -246,6 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "## From start to the last stage\n\nPaired change and its 95 % interval over prompts, seed by seed; "
         "then the mean of the seeds with Student's 95 % interval.",
         change_table(cards),
+        "## Each stage against the one before\n\nMean of the seeds' paired changes with Student's 95 % interval.",
+        steps_over_seeds(cards),
         "## Runs",
         origin(cards),
         "## Seed by seed\n\nValues with their 95 % intervals over prompts, then paired changes against the stage "

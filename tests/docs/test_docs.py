@@ -293,6 +293,8 @@ def test_the_mean_over_seeds_has_students_interval(monkeypatch: pytest.MonkeyPat
         "b has no harm rate of its own"
     )
     assert "50.0 %" in study.seed_table(cards[0]) and "−50.0 points" in study.steps_table(cards[0])
+    steps = study.steps_over_seeds(cards).splitlines()
+    assert steps[0] == "| | a to b |" and steps[2].startswith("| Harm rate | −60.0 points (")
     changes = study.change_table(cards).splitlines()
     assert changes[0] == "| | seed 1 | seed 2 | seed 3 | over seeds |"
     assert "−60.0 points" in changes[2] and changes[2].endswith("(2 of 3 seeds) |")
