@@ -121,3 +121,12 @@ def test_strip_marks_both_ends() -> None:
     assert "from &lt;here&gt;" in strip()
     same = plots.strip([Point(1.0), Point(1.0)], "s", "t", (1.0, 1.0))
     ElementTree.fromstring(same)
+
+
+def test_a_share_has_no_tick_above_all_of_it() -> None:
+    figure, (axes,) = plots.canvas(3.0, 2.0)
+    lines = [Line("a", [0, 1], [0.0, 1.0]), Line("b", [0, 1], [0.0, 0.4])]
+    plots.curves(axes, "Shares", lines, "step", percent=True)
+    drawn = plots.inline(figure, "shares", "Shares", "two curves")
+    found = [float(text) for text in re.findall(r">([0-9.]+) %<", drawn)]
+    assert max(found) <= 100 and len(found) > 1

@@ -206,6 +206,8 @@ def curves(axes: Axes, title: str, lines: Sequence[Line], x_label: str, percent:
         axes.set_ylim(low, high + 0.22 * (high - low))  # room for the names above the curves
         spacing = {"handlelength": 1.3, "columnspacing": 1.0, "handletextpad": 0.4, "borderaxespad": 0.1}
         axes.legend(loc="upper left", ncols=len(lines), **spacing)
+    if percent:
+        axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= min(1.0, axes.get_ylim()[1])])
 
 
 @matplotlib.rc_context(STYLE)
