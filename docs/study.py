@@ -161,11 +161,16 @@ def seed_table(card: Card) -> str:
     return "\n".join(rows)
 
 
+def _steps(card: Card) -> tuple[list[tuple[Card, Card]], list[str]]:
+    """Each stage with the one before it, and the head of a table with a column for each."""
+    steps = list(pairwise(card["stages"]))
+    heads = " | ".join(f"{a['stage']} to {b['stage']}" for a, b in steps)
+    return steps, [f"| | {heads} |", "|---|" + "---:|" * len(steps)]
+
+
 def steps_table(card: Card) -> str:
     """One seed's paired changes, each stage against the one before."""
-    steps = list(pairwise(card["stages"]))
-    rows = ["| | " + " | ".join(f"{a['stage']} to {b['stage']}" for a, b in steps) + " |"]
-    rows.append("|---|" + "---:|" * len(steps))
+    steps, rows = _steps(card)
     for name in MAIN:
         changes = [number_of(card, f"{a['step']}..{b['step']}/{name}") for a, b in steps]
         if any(changes):
@@ -180,9 +185,7 @@ def steps_table(card: Card) -> str:
 
 def steps_over_seeds(cards: Sequence[Card]) -> str:
     """Each stage against the one before: the mean over seeds of the paired changes."""
-    steps = list(pairwise(cards[0]["stages"]))
-    rows = ["| | " + " | ".join(f"{a['stage']} to {b['stage']}" for a, b in steps) + " |"]
-    rows.append("|---|" + "---:|" * len(steps))
+    steps, rows = _steps(cards[0])
     for name in MAIN:
         found = [
             [number_of(card, f"{a['step']}..{b['step']}/{name}") for card in counted(cards, name)]

@@ -23,23 +23,23 @@ class Difference:
     made: str
     here: str
     remedy: str
-    variable: str = ""
+    variable: str
 
 
 def difference(made: Environment, here: Environment) -> Difference | None:
     """The first thing in which an environment differs from that in which something was made, None where equal work
     comes out equal. What an older manifest doesn't record (`instructions`) is no difference."""
     known = here.instructions if made.instructions else ""
+    threads = f"OMP_NUM_THREADS={made.threads}"
     rows = (
-        ("torch version", made.torch, here.torch, f"install torch {made.torch}"),
-        ("threads", made.threads, here.threads, f"run with OMP_NUM_THREADS={made.threads}"),
-        ("device", made.device, here.device, f"run with --device {made.device}"),
-        ("precision", made.precision, here.precision, f"run with --precision {made.precision}"),
-        ("CPU instructions", made.instructions, known, "run on a CPU that has these and no others"),
+        ("torch version", made.torch, here.torch, f"install torch {made.torch}", ""),
+        ("threads", made.threads, here.threads, f"run with {threads}", f"{threads} "),
+        ("device", made.device, here.device, f"run with --device {made.device}", ""),
+        ("precision", made.precision, here.precision, f"run with --precision {made.precision}", ""),
+        ("CPU instructions", made.instructions, known, "run on a CPU that has these and no others", ""),
     )
-    for what, before, now, remedy in rows:
+    for what, before, now, remedy, variable in rows:
         if before != now:
-            variable = f"OMP_NUM_THREADS={made.threads} " if what == "threads" else ""
             return Difference(what, str(before) or "none", str(now) or "none", remedy, variable)
     return None
 
