@@ -104,6 +104,7 @@ def trl(options: argparse.Namespace, batch: int, grouped: bool) -> Figures:
             "per_device_train_batch_size": batch,
             "gradient_accumulation_steps": BATCH // batch,
             "train_sampling_strategy": "group_by_length" if grouped else "random",
+            "remove_unused_columns": False,  # the lengths to group by are such a column
         }
         trainer = trl.RewardTrainer(
             model=model,
