@@ -132,7 +132,7 @@ COMPARISON = Comparison(
 def main() -> None:
     """Command line."""
     options = parser(COMPARISON.title)
-    options.add_argument("--pairs", type=int, default=64, help="pairs of the pass")
+    options.add_argument("--pairs", type=int, default=200, help="pairs of the pass")
     compare(COMPARISON, options.parse_args())
 
 
