@@ -23,5 +23,6 @@ ROOMS = {
     "preference": "charter.preference",
     "rl": "charter.rl",
     "evaluate": "charter.evaluate",
+    "benchmark": "charter.benchmark",
     "card": "charter.card",
 }

@@ -13,7 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.metrics import BY_NAME, GAP, Metric
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import BY_NAME, GAP
 
 ALPHA = 0.05
 SHARE, COUNT, PLAIN = "share", "count", ""

@@ -79,13 +79,17 @@ def test_shipped_data_and_the_data_folder(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
     (tmp_path / "a.jsonl").write_text(PROMPT)
     assert resolve("data:a.jsonl").path == tmp_path / "a.jsonl"
+    rows = resolve(str(tmp_path))  # a folder of one's own with files of rows, as an evaluation reads
+    assert (rows.kind, rows.path, rows.own) == ("data", tmp_path, True)
+    bare = tmp_path / "bare"
+    bare.mkdir()
     for ref, problem in (
         ("shipped:none", "ships no data of that name"),
         ("data:none", "set CHARTER_DATA"),
         ("random:", "name a shape"),
         ("./none", "there is no file or folder"),
         ("hf:a b", "write hf:owner/name"),
-        (str(tmp_path), "neither an artifact"),
+        (str(bare), "neither an artifact.*holds no files of rows"),
     ):
         with pytest.raises(CharterError, match=problem):
             resolve(ref)

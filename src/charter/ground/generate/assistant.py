@@ -23,6 +23,9 @@ from charter.ground.text.template import Template
 
 SLOTS = 48
 
+# A dialogue, or a text that is read as it stands, without a chat template.
+Prompt = str | Sequence[Message]
+
 
 class Assistant(Protocol):
     """What rooms ask of a model. A dialogue may end in an assistant's message, which is then continued."""
@@ -31,7 +34,7 @@ class Assistant(Protocol):
 
     def reply(
         self,
-        dialogues: Sequence[Sequence[Message]],
+        dialogues: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
@@ -39,7 +42,7 @@ class Assistant(Protocol):
         """n completions of each dialogue, in order; one seed a dialogue."""
         ...
 
-    def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+    def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
         """Summed log-probability of each text as the continuation of its dialogue, in nats."""
         ...
 
@@ -62,21 +65,29 @@ class LocalAssistant:
         template = Template(tokenizer, tokenizer.template)
         return cls(Engine(model, tokenizer, slots, ends=[template.end_id]), template)
 
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a dialogue in the chat template, or of a text as it stands."""
+        return (
+            self.engine.tokenizer.encode(prompt)
+            if isinstance(prompt, str)
+            else self.template.encode_prompt(prompt)
+        )
+
     def reply(
         self,
-        dialogues: Sequence[Sequence[Message]],
+        dialogues: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """n completions of each dialogue, in order; the samples of a dialogue share its prefill."""
-        prompts = [self.template.encode_prompt(messages) for messages in dialogues]
+        prompts = [self.encode(prompt) for prompt in dialogues]
         return self.engine.generate(prompts, sampling, n, seeds)
 
-    def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+    def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
         """Summed log-probability of each text as the continuation of its dialogue; shared parts computed once."""
         encode = self.engine.tokenizer.encode
-        asked = [(self.template.encode_prompt(m), [encode(text) for text in texts]) for m, texts in items]
+        asked = [(self.encode(prompt), [encode(text) for text in texts]) for prompt, texts in items]
         return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
 
 

@@ -67,7 +67,7 @@ class RemoteAssistant:
 
     def reply(
         self,
-        dialogues: Sequence[Sequence[Message]],
+        dialogues: Sequence[str | Sequence[Message]],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
@@ -89,13 +89,15 @@ class RemoteAssistant:
                 raise
         return [flat[i * n : (i + 1) * n] for i in range(len(dialogues))]
 
-    def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+    def score(self, items: Sequence[tuple[str | Sequence[Message], Sequence[str]]]) -> list[list[float]]:
         """Not offered by these shapes."""
         raise CharterError(
             f"{self.dialect} server {self.url} can't score texts; use it where sampling is enough"
         )
 
-    def _one(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Completion:
+    def _one(self, messages: str | Sequence[Message], sampling: Sampling, seed: int) -> Completion:
+        if isinstance(messages, str):
+            raise CharterError(f"{self.url} is asked in turns, not with a running text; set the form to chat")
         if self.dialect == "openai":
             return self._openai(messages, sampling, seed)
         return self._anthropic(messages, sampling)

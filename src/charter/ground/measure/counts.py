@@ -23,6 +23,11 @@ def mean(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[
     return lambda rows: tabulate((str(r["id"]), float(r[key]), 1.0) for r in rows if where(r))
 
 
+def outcome(*wanted: str) -> Callable[[Sequence[Row]], Table]:
+    """Share of rows with one of these outcomes."""
+    return lambda rows: tabulate((str(r["id"]), float(r["outcome"] in wanted), 1.0) for r in rows)
+
+
 def cut(rows: Sequence[Row]) -> Table:
     """Share of replies that stopped at the token limit."""
     return tabulate((str(r["id"]), float(r["stop"] == "length"), 1.0) for r in rows)

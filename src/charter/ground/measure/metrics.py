@@ -8,33 +8,18 @@ compared, and only those of this one are verified.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import counts
-from charter.ground.measure.counts import Row
+from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.intervals import independent, interval
+from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Score, Table, tabulate
 
 # Goes up whenever a metric is counted, an interval made or a reply detected in another way.
 VERSION = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One reported number: which kept rows it reads and how they become a table."""
-
-    name: str
-    file: str
-    table: Callable[[Sequence[Row]], Table]
-    better: str  # "lower" | "higher" | "neither": the direction that counts as an improvement
-    meaning: str
-    unit: str = ""
-    judge: Literal["", "grader", "reward"] = ""  # the preference model whose scores decide the number
 
 
 SEEN, UNSEEN = counts.equal(unseen=False), counts.equal(unseen=True)
@@ -260,7 +245,7 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (*OF_POLICY, *OF_JUDGES)
+METRICS = (*OF_POLICY, *OF_JUDGES, *OF_BENCHMARKS)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

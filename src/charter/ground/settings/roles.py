@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-DATA_KINDS = frozenset({"dialogues", "comparisons", "text", "triples", "judgments", "corpus"})
+DATA_KINDS = frozenset({"dialogues", "comparisons", "text", "triples", "judgments", "corpus", "questions"})
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,8 @@ class Role:
 
     `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
-    people's verdicts), "constitution" (YAML).
+    people's verdicts), "questions" (a file or folder of any rows: the evaluation that reads them knows their
+    columns), "constitution" (YAML).
     `variant` narrows checkpoints to "policy" or "preference". `default` is the reference used when a recipe
     leaves the role out.
     """
@@ -41,6 +42,8 @@ class Role:
         """
         if kind == "hub":
             return self.holds_data or self.kind in ("checkpoint", "assistant")
+        if self.kind == "questions":
+            return kind in DATA_KINDS | {"data", "prompts"}
         if kind == "data":
             return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card")
         if self.kind == "assistant":

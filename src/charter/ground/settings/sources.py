@@ -196,9 +196,13 @@ def _own(ref: str, rest: str, folder: Path | None) -> Source:
     path = next((place for place in places if place.exists()), None)
     if path is None:
         raise CharterError(f"there is no file or folder {places[0]} (from {ref!r})")
+    if path.is_dir() and not (path / "config.json").is_file():
+        if not any(p.name.endswith(ROW_ENDINGS) for p in path.iterdir()):
+            raise CharterError(
+                f"{path} is neither an artifact (manifest.json) nor a model (config.json), and holds no files of rows"
+            )
+        return Source(ref, "data", None, path.resolve(), digest_tree(path), own=True)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise CharterError(f"{path} is neither an artifact (manifest.json) nor a model (config.json)")
         return Source(ref, "checkpoint", variant_of_folder(path), path.resolve(), digest_tree(path), own=True)
     if path.suffix == ".gguf":
         return Source(ref, "checkpoint", "policy", path.resolve(), digest_file(path), own=True)

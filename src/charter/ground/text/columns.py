@@ -38,8 +38,8 @@ def plain_name(path: Path) -> str:
     return name
 
 
-def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of each row of a .jsonl, .json, .csv or .txt file; the place is file:line for messages.
+def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of each row of a .jsonl, .json, .csv or .txt file, as it stands; the place is file:line.
 
     A .txt file is one prompt a line. Raises CharterError for another kind of file or a broken row.
     """
@@ -61,11 +61,17 @@ def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         place = f"{path}:{number}"
         if any(row.get(None) or ()):  # what a CSV row has beyond its columns
             raise CharterError(f"{place}: more cells than columns; put cells that hold a comma in quotes")
+        yield place, row
+
+
+def source_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a file in the columns of `records`, each with an id. Raises CharterError for a broken row."""
+    for place, row in raw_rows(path):
         try:
             found = _canonical(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise CharterError(f"{place}: a row whose columns do not fit together ({error!r})") from None
-        found.setdefault("id", f"{plain_name(path)}-{number:05d}")
+        found.setdefault("id", f"{plain_name(path)}-{int(place.rpartition(':')[2]):05d}")
         yield place, found
 
 

@@ -1,0 +1,38 @@
+"""ARC-Challenge: science questions of school tests, five examples, explicit choices (card section 4.3; Clark 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charter.benchmark.choice import choose
+from charter.benchmark.context import Context
+from charter.benchmark.protocol import Protocol
+from charter.benchmark.question import LETTERS, Asked, Question, listed
+from charter.benchmark.reading import DEV, TEST, Row, parsed
+
+PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
+LEAD = "Answer:"
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn questions of the test split."""
+    return context.draw(parsed(context.source, TEST, parse))
+
+
+def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
+    """One row a question, behind examples of the development split."""
+    shots = [(listed(q), LETTERS[q.right[0]]) for q in context.examples(parsed(context.source, DEV, parse))]
+    return choose(context, [Asked(question, listed(question), LEAD, shots) for question in asked])
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A row of the authors' form (question.stem and question.choices) or the hub's (question, choices.text and .label);
+    there are three to five options, lettered or numbered."""
+    question = row["question"]
+    if isinstance(question, str):
+        stem, texts, labels = question, row["choices"]["text"], row["choices"]["label"]
+    else:
+        stem, listed_ = question["stem"], question["choices"]
+        texts, labels = [c["text"] for c in listed_], [c["label"] for c in listed_]
+    right = list(labels).index(row["answerKey"])
+    return [Question(str(row.get("id", name)), stem.strip(), tuple(texts), (right,))]

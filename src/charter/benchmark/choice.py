@@ -1,0 +1,84 @@
+"""Choosing among options: log-probabilities of the letters behind the question, or a letter read in a sampled answer.
+
+All questions of a chunk go to the scorer at once, so that a few-shot beginning is computed once for all that share it.
+A server that can't score is asked for an answer, and the letter in it counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from charter.benchmark.context import Context
+from charter.benchmark.question import LETTERS, Asked
+from charter.ground.generate.sampling import Sampling
+
+VOTE_TOKENS = 16
+
+
+def choose(
+    context: Context, asked: Sequence[Asked], options: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """One row a question: log-probability of each option's letter and the likeliest, or the letter of an answer.
+
+    options: the texts that are scored instead of letters, the same for every question. Resumable.
+    """
+    scoring = "score" in context.assistant.capabilities
+    context.show(asked[0])
+
+    def produce(part: Sequence[Asked], _: int) -> list[dict[str, Any]]:
+        fitting = [a for a in part if context.fits(a, 2 if scoring else VOTE_TOKENS)]
+        found = iter(_scored(context, fitting, options) if scoring else _voted(context, fitting))
+        kept = set(map(id, fitting))
+        return [graded(a, next(found)) if id(a) in kept else graded(a, None, "too long") for a in part]
+
+    return context.out.chunks(context.task, asked, context.settings.chunk, produce, context.title)
+
+
+def _scored(context: Context, asked: Sequence[Asked], options: Sequence[str] | None) -> list[list[float]]:
+    form = context.protocol.form
+    texts = [[f" {o}" for o in options or LETTERS[: len(a.question.options)]] for a in asked]
+    return context.assistant.score([(a.prompt(form), t) for a, t in zip(asked, texts, strict=True)])
+
+
+def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]:
+    """One-hot rows of the letters that sampled answers name; None where an answer names none."""
+    sampling = Sampling(temperature=context.protocol.temperature, max_tokens=VOTE_TOKENS)
+    prompts = [a.prompt(context.protocol.form) for a in asked]
+    seeds = [context.seed("vote", a.question.id) for a in asked]
+    found: list[list[float] | None] = []
+    for a, completions in zip(asked, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
+        place = letter_of(completions[0].text, len(a.question.options))
+        count = len(a.question.options)
+        found.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
+    return found
+
+
+def letter_of(text: str, count: int) -> int | None:
+    """The place of the option that an answer names last as "(B)", as "answer is B", or first as a bare letter."""
+    letters = LETTERS[:count]
+    marked = re.findall(rf"\(([{letters}])\)|[Aa]nswer(?: is|:)\s*\(?([{letters}])\b", text)
+    if marked:
+        return letters.index(next(filter(None, marked[-1])))
+    bare = re.match(rf"\W*([{letters}])(?=\s*$|[.):,\n])", text)
+    return letters.index(bare.group(1)) if bare else None
+
+
+def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed") -> dict[str, Any]:
+    """The kept row of a choice; without log-probabilities `why` says what became of it."""
+    question = asked.question
+    choice = None if logprobs is None else max(range(len(logprobs)), key=logprobs.__getitem__)
+    right = choice in question.right
+    return {
+        "id": question.cluster or question.id,
+        "item": question.id,
+        "group": question.group,
+        "question": question.text,
+        "options": list(question.options),
+        "right": list(question.right),
+        "logprobs": logprobs,
+        "choice": choice,
+        "correct": float(right),
+        "outcome": why if choice is None else "right" if right else "wrong",
+    }

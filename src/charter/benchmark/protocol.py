@@ -1,0 +1,26 @@
+"""How a task is asked: the card's way, changed where the recipe says so. All of it is part of a score's identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from charter.benchmark.settings import Change, Form
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """`max_tokens` 0: nothing is sampled, options are scored. `limit` 0: all questions. `version` goes up when the
+    words, the parsing or the scorer of a task change."""
+
+    shots: int = 0
+    form: Form = "chat"
+    temperature: float = 1.0
+    samples: int = 1
+    max_tokens: int = 0
+    limit: int = 0
+    version: int = 1
+
+    def changed(self, limit: int, change: Change) -> Protocol:
+        """The protocol as it will be used."""
+        wanted = {"limit": limit} | {k: v for k, v in change.model_dump().items() if v is not None}
+        return replace(self, **wanted)

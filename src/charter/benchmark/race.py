@@ -1,0 +1,46 @@
+"""RACE-H: reading questions of high-school English exams, five examples (card section 4.3; Lai 2017).
+
+Questions of one passage are one cluster. The examples' passages are long: as many as fit are shown, at most five.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charter.benchmark.choice import choose
+from charter.benchmark.context import Context
+from charter.benchmark.protocol import Protocol
+from charter.benchmark.question import LETTERS, Asked, Question, listed
+from charter.benchmark.reading import DEV, TEST, Row, parsed, place_of
+
+PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
+LEAD = "Answer:"
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn questions of the test split."""
+    return context.draw(parsed(context.source, TEST, parse))
+
+
+def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
+    """One row a question, behind examples of the development split."""
+    shots = [(listed(q), LETTERS[q.right[0]]) for q in context.examples(parsed(context.source, DEV, parse))]
+    return choose(context, [Asked(question, listed(question), LEAD, shots) for question in asked])
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A passage with all its questions (article, questions, options, answers), or the hub's row of one question."""
+    passage = str(row["article"]).strip()
+    cluster = str(row.get("id") or row.get("example_id") or name)
+    if "questions" in row:
+        each = list(zip(row["questions"], row["options"], row["answers"], strict=True))
+    else:
+        each, cluster = [(row["question"], row["options"], row["answer"])], f"{cluster}/{name}"
+    found = []
+    for number, (text, options, answer) in enumerate(each):
+        options = tuple(str(o).strip() for o in options)
+        right = (place_of(answer, options),)
+        found.append(
+            Question(f"{cluster}/{number}", text.strip(), options, right, passage=passage, cluster=cluster)
+        )
+    return found

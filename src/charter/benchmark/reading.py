@@ -1,0 +1,78 @@
+"""Reading data sets: the file of a split in a folder, its rows with their places, and what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from charter.benchmark.question import LETTERS
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.recognise import ROW_ENDINGS
+from charter.ground.text.columns import plain_name, raw_rows
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+TEST = ("test", "validation", "val")
+DEV = ("dev", "validation", "val", "train")
+
+
+def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], list[T]]) -> list[T]:
+    """What `parse(row, name)` makes of every row of the first of `splits` that a source has: any number of things.
+
+    Raises CharterError naming file and line, or the split that is missing.
+    """
+    found: list[T] = []
+    for place, row, name in _rows(source, splits):
+        try:
+            found += parse(row, name)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise CharterError(
+                f"{place}: not a row of this evaluation ({error!r}; its columns are {', '.join(map(str, row))}); "
+                "docs/data.md says which columns each reads"
+            ) from None
+    return found
+
+
+def _rows(source: Path, splits: tuple[str, ...]) -> list[tuple[str, Row, str]]:
+    """(place, row, name) of the first of `splits` that is there: a row's split is its column `split`, else in its
+    file's name. Rows that name none at all are a test split."""
+    files = (
+        [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
+    )
+    marked = [
+        (_marks(path, row), (place, row, name)) for path in files for place, row, name in _numbered(path)
+    ]
+    for split in splits:
+        if chosen := [entry for marks, entry in marked if split in marks]:
+            return chosen
+    if splits == TEST and marked and not any(marks & {*TEST, *DEV} for marks, _ in marked):
+        return [entry for _, entry in marked]
+    raise CharterError(
+        f"{source} has no split {' or '.join(splits)} (files: {', '.join(p.name for p in files) or 'none'}); name it "
+        "in a file's name, as in test.jsonl, or in a column `split`"
+    )
+
+
+def _marks(path: Path, row: Row) -> set[str]:
+    """What may name a row's split: ARC-Challenge-Test_even.jsonl.gz has "test"."""
+    return {str(row["split"])} if "split" in row else set(re.split(r"\W|_", plain_name(path).lower()))
+
+
+def _numbered(path: Path) -> Iterator[tuple[str, Row, str]]:
+    for number, (place, row) in enumerate(raw_rows(path), 1):
+        yield place, row, f"{plain_name(path)}-{number:05d}"
+
+
+def place_of(answer: object, options: tuple[str, ...]) -> int:
+    """The place of the right option: a letter, a number from 0, or the option's own text. Raises ValueError."""
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        place = answer
+    else:
+        text = str(answer).strip()
+        place = LETTERS.find(text) if len(text) == 1 and text in LETTERS else options.index(text)
+    if not 0 <= place < len(options):
+        raise ValueError(f"the answer {answer!r} is none of {len(options)} options")
+    return place
