@@ -8,7 +8,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from charter.benchmark import arc, gsm8k, mmlu_plain, race
+from charter.benchmark import arc, gsm8k, mmlu_plain, position, quality, race, recall
+from charter.benchmark.contamination import contamination
 from charter.benchmark.context import Context, check_questions
 from charter.benchmark.settings import Change, Settings, Task
 from charter.ground.artifact.inputs import Inputs
@@ -22,6 +23,9 @@ EVALUATIONS: dict[Task, ModuleType] = {
     "mmlu_plain": mmlu_plain,
     "arc": arc,
     "race": race,
+    "quality": quality,
+    "position": position,
+    "recall": recall,
 }
 
 
@@ -42,7 +46,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     for context in contexts:
         rows = EVALUATIONS[context.task].rows(context, drawn[context.task])
         out.write_jsonl(f"samples/{context.task}.jsonl", rows)
-    out.write_json("report.json", _report(settings, inputs, contexts))
+    overlap = contamination(inputs.one("policy"), drawn, out)
+    out.write_json("report.json", _report(settings, inputs, contexts) | {"contamination": overlap})
     for s in scores(out.path):
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
 

@@ -17,6 +17,9 @@ Task = Literal[
     "mmlu_plain",
     "arc",
     "race",
+    "quality",
+    "position",
+    "recall",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
@@ -28,7 +31,6 @@ DATA: dict[Task, str] = {task: task for task in TASKS} | {"mmlu_plain": "mmlu"}
 ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),
-    "trained_on": Role(kind="questions", many=True, required=False),
     **{
         role: Role(kind="questions", default=f"shipped:{role}.heldout")
         for role in dict.fromkeys(DATA.values())
@@ -79,6 +81,9 @@ COST: dict[Task, tuple[int, int]] = {
     "mmlu_plain": (160, 0),
     "arc": (80, 0),
     "race": (450, 0),
+    "quality": (2500, 0),
+    "position": (4000, 0),
+    "recall": (3000, 16),
 }
 
 

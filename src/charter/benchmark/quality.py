@@ -1,0 +1,70 @@
+"""QuALITY: questions on long stories, as many examples as the context holds (card section 4.3; Pang 2022).
+
+Questions of a story are one cluster, and read it once. An example is a story with its question, so that a context of
+8,192 tokens holds none: the largest number of examples with which every question still fits, down to 0, is taken and
+is part of the score's identity. `hard`: what most annotators under time pressure got wrong, where the data marks it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charter.benchmark.choice import choose
+from charter.benchmark.context import Context
+from charter.benchmark.protocol import Protocol
+from charter.benchmark.question import LETTERS, Asked, Question, listed
+from charter.benchmark.reading import TEST, Row, parsed
+from charter.ground.artifact.errors import CharterError
+
+PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
+LEAD = "Answer:"
+# The authors' test split has no labels: their development split is scored, and examples are those of training.
+SCORED, EXAMPLES = ("dev", *TEST), ("train",)
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn questions."""
+    return context.draw(parsed(context.source, SCORED, parse))
+
+
+def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
+    """One row a question; `context.facts` says how many examples there was room for."""
+    scored = {question.id for question in asked}
+    pool = [
+        q for q in examples(context) if q.id not in scored and q.cluster not in {a.cluster for a in asked}
+    ]
+    shots = [(listed(q), LETTERS[q.right[0]]) for q in pool[: context.protocol.shots]]
+    alone = [question for question in asked if context.fits(put(question, []), 2)]
+    while shots and not all(context.fits(put(question, shots), 2) for question in alone):
+        shots.pop()
+    context.facts["shots"] = len(shots)
+    return choose(context, [put(question, shots) for question in asked])
+
+
+def examples(context: Context) -> list[Question]:
+    """The first question of each story of the split that is not scored; none where there is no such split."""
+    try:
+        pool = parsed(context.source, EXAMPLES, parse)
+    except CharterError:
+        return []
+    return list({question.cluster: question for question in reversed(pool)}.values())[::-1]
+
+
+def put(question: Question, shots: list[tuple[str, str]]) -> Asked:
+    return Asked(question, listed(question), LEAD, shots)
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A story with its questions (article, questions with options, gold_label from 1, and difficult)."""
+    story = str(row["article"]).strip()
+    cluster = str(row.get("article_id") or name)
+    found = []
+    for number, entry in enumerate(row["questions"]):
+        options = tuple(str(o).strip() for o in entry["options"])
+        place = int(entry["gold_label"]) - 1
+        if not 0 <= place < len(options):
+            raise ValueError(f"gold_label {entry['gold_label']} is none of {len(options)} options")
+        level = {None: "", 0: "easy", 1: "hard"}[entry.get("difficult")]
+        key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
+        found.append(Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level))
+    return found

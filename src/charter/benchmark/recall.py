@@ -1,0 +1,121 @@
+"""Recall over length and depth: a fact is placed in a long text and asked for at its end (Claude 2.1 appendix).
+
+Facts are ours and mean nothing, so that none can be known beforehand; the text around them is that of the role
+`recall`. A grid cell is a length in tokens and a depth in percent of it; lengths that the context doesn't hold are
+left out and named in the score's identity.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from charter.benchmark.answers import answer
+from charter.benchmark.context import Context
+from charter.benchmark.protocol import Protocol
+from charter.benchmark.question import Asked, Question
+from charter.benchmark.reading import TEST, Row, parsed
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.measure.benchmarks import LENGTHS
+
+PROTOCOL = Protocol(temperature=0.0, max_tokens=24, limit=4)
+DEPTHS = (0, 25, 50, 75, 100)
+SPARE = 160  # tokens for the fact, the question, the template and the answer
+PLACES = (
+    "harbour",
+    "mill",
+    "orchard",
+    "quarry",
+    "chapel",
+    "ferry",
+    "bakery",
+    "lighthouse",
+    "granary",
+    "tannery",
+)
+WORDS = ("falcon", "copper", "walnut", "meadow", "anchor", "velvet", "thistle", "marble", "cinder", "juniper")
+TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at hand
+
+
+def questions(context: Context) -> list[Question]:
+    """`limit` facts in every cell of the grid; none longer than the context."""
+    texts = parsed(context.source, TEST, parse)
+    longest = (
+        context.assistant.engine.context if isinstance(context.assistant, LocalAssistant) else LENGTHS[4]
+    )
+    lengths = [length for length in LENGTHS if length <= longest]
+    if not lengths:
+        raise CharterError(
+            f"recall: the shortest text has {LENGTHS[0]} tokens and the context holds {longest}"
+        )
+    context.facts["lengths"] = lengths
+    stream = Stream(context, texts)
+    found = []
+    for length in lengths:
+        for depth in DEPTHS:
+            for number in range(max(1, context.protocol.limit)):
+                found.append(_question(context, stream, length, depth, number))
+    return found
+
+
+def _question(context: Context, stream: Stream, length: int, depth: int, number: int) -> Question:
+    rng = random.Random(context.seed("fact", length, depth, number))
+    place, word = rng.choice(PLACES), f"{rng.choice(WORDS)}-{rng.randrange(100, 1000)}"
+    fact = f"The password of the {place} is {word}."
+    before, after = stream.cut(length - SPARE, depth / 100, rng)
+    text = f"{before}\n\n{fact}\n\n{after}\n\nWhat is the password of the {place}?"
+    name = f"{length}/{depth}/{number}"
+    return Question(name, text, accepted=(word,), group=f"{length}/{depth}")
+
+
+class Stream:
+    """All texts one after the other, cut into sentences, from which a text of any length is taken."""
+
+    def __init__(self, context: Context, texts: list[str]) -> None:
+        self.sentences = [
+            s.strip() for text in texts for s in text.replace("\n", " ").split(". ") if s.strip()
+        ]
+        if not self.sentences:
+            raise CharterError(f"recall: {context.source} has no sentence to put a fact between")
+        assistant = context.assistant
+        local = assistant.engine.tokenizer if isinstance(assistant, LocalAssistant) else None
+        self.sizes = [
+            len(local.encode(s)) + 1 if local else int(len(s.split()) * TOKENS_A_WORD) + 1
+            for s in self.sentences
+        ]
+
+    def cut(self, tokens: int, depth: float, rng: random.Random) -> tuple[str, str]:
+        """About `tokens` tokens from a random sentence on, wrapping at the end, in two parts at `depth` of them."""
+        at, used = rng.randrange(len(self.sentences)), 0
+        taken: list[str] = []
+        split = 0
+        while used + self.sizes[at] <= tokens:
+            if used < depth * tokens:
+                split = len(taken) + 1
+            taken.append(self.sentences[at] + ".")
+            used += self.sizes[at]
+            at = (at + 1) % len(self.sentences)
+        return " ".join(taken[:split]), " ".join(taken[split:])
+
+
+def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
+    """One row a fact: right where the answer holds the password."""
+    kept = answer(context, [Asked(question, question.text) for question in asked], grade)
+    return [
+        row | {"question": row["question"].rpartition("\n\n")[2]} for row in kept
+    ]  # not the whole text again
+
+
+def grade(asked: Asked, reply: str) -> dict[str, Any]:
+    right = asked.question.accepted[0] in reply.lower()
+    return {
+        "answer": asked.question.accepted[0],
+        "correct": float(right),
+        "outcome": "right" if right else "wrong",
+    }
+
+
+def parse(row: Row, name: str) -> list[str]:
+    """A row with text."""
+    return [str(row["text"])]
