@@ -11,6 +11,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Completion, Engine, Event, naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
+from charter.ground.model.cache import Cache
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.transformer import Transformer
@@ -268,3 +269,34 @@ def test_without_a_probe_there_are_no_values(model: Transformer) -> None:
 
 def test_no_prompts_give_no_completions(model: Transformer) -> None:
     assert engine(model).generate([], FREE) == []
+
+
+def test_memory_bounds_the_slots_and_changes_no_sample(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [p for pair in zip(prompts(*[20] * 6), prompts(*range(300, 306)), strict=True) for p in pair]
+    sizes: list[tuple[int, int]] = []
+    real = Cache.resize
+
+    def spy(self: Cache, slots: int, tokens: int) -> None:
+        real(self, slots, tokens)
+        sizes.append((self.slots, self.kv.nbytes))
+
+    free = engine(model, slots=8).generate(asked, FREE, n=2)
+    monkeypatch.setattr(Cache, "resize", spy)
+    made = engine(model, slots=8)
+    made.memory = 2 * 320 * made.cache.token_bytes
+    found = made.generate(asked, FREE, n=2)
+    assert [[c.ids for c in samples] for samples in found] == [[c.ids for c in samples] for samples in free]
+    for ours, theirs in zip(found, free, strict=True):
+        assert [c.logprobs for c in ours] == [pytest.approx(c.logprobs, abs=1e-4) for c in theirs]
+    assert {slots for slots, _ in sizes} == {2, 8}, "two long texts fit, eight short ones"
+    assert all(taken <= made.memory for _, taken in sizes)
+
+
+def test_one_text_is_sampled_whatever_it_takes(model: Transformer) -> None:
+    made = engine(model, memory=1)
+    asked = prompts(300, 8)
+    found = made.generate(asked, FREE)
+    assert made.cache.slots == 1
+    assert [c[0].ids for c in found] == [c[0].ids for c in engine(model).generate(asked, FREE)]

@@ -23,13 +23,14 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.prefill import Prefilled, prefill
 from charter.ground.generate.sampling import Sampling, pick, uniforms
-from charter.ground.model.cache import Cache
+from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
 
 Stop = Literal["end", "stop", "length"]
 PREFILL_TOKENS = 2048
+CACHE_BYTES = 4 * 2**30  # of keys and values of all slots
 
 
 class PromptTooLong(CharterError):
@@ -81,6 +82,7 @@ class _Request:
     prompt: list[int]
     sampling: Sampling
     seeds: list[int]
+    longest: int  # tokens of the prompt with the longest reply
     read: Prefilled | None = None
     started: int = 0
 
@@ -95,7 +97,9 @@ class _Sample:
 
 class Engine:
     """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot; `ends` are
-    tokens that end a reply beside the tokenizer's own, such as the template's end of turn."""
+    tokens that end a reply beside the tokenizer's own, such as the template's end of turn. `memory` bounds the bytes
+    of keys and values: texts so long that not all slots fit get fewer of them, one at least, and wait for their turn.
+    """
 
     def __init__(
         self,
@@ -105,10 +109,11 @@ class Engine:
         context: int | None = None,
         probe: Callable[[Tensor], Tensor] | None = None,
         ends: Collection[int] = (),
+        memory: int = CACHE_BYTES,
     ) -> None:
         self.model, self.tokenizer, self.probe = model, tokenizer, probe
         self.context = min(context or model.shape.context, model.shape.context)
-        self.slots = slots
+        self.slots, self.memory = slots, memory
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
         self._queue: deque[_Request] = deque()
@@ -120,7 +125,8 @@ class Engine:
         self.check(prompt)
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
-        self._queue.append(_Request(self._count, list(prompt), sampling, seeds))
+        longest = min(len(prompt) + sampling.max_tokens, self.context)
+        self._queue.append(_Request(self._count, list(prompt), sampling, seeds, longest))
         return self._count
 
     def check(self, prompt: Sequence[int]) -> None:
@@ -182,24 +188,32 @@ class Engine:
                     found[place[event.request]][event.sample] = event.completion
         return found
 
+    def _fit(self, tokens: int) -> int:
+        """Slots for texts of this many tokens: as many as the memory holds, one at least."""
+        return max(1, min(self.slots, self.memory // (blocks(tokens) * self.cache.token_bytes)))
+
     def _admit(self) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
-        room, fresh, tokens = self.slots - len(self._busy), list[_Request](), 0
+        fresh, tokens, wanted = list[_Request](), 0, len(self._busy)
+        slots, longest = self.cache.slots, max((s.request.longest for s in self._busy), default=0)
         for request in self._queue:
-            if room <= 0 or (fresh and tokens + len(request.prompt) > PREFILL_TOKENS):
+            together = max(longest, request.longest)
+            if wanted >= self._fit(together) or (fresh and tokens + len(request.prompt) > PREFILL_TOKENS):
                 break
-            room -= len(request.seeds) - request.started
+            slots, longest = self._fit(together), together
+            wanted += len(request.seeds) - request.started
             if request.read is None:
                 fresh.append(request)
                 tokens += len(request.prompt)
+        if wanted == len(self._busy):
+            return []
+        if longest > self.cache.capacity or slots != self.cache.slots:
+            self.cache.resize(slots, longest)
         for request, found in zip(fresh, prefill(self.model, [r.prompt for r in fresh]), strict=True):
             request.read = found
-        if fresh:  # one buffer of the size that is needed, where growing would hold the old one beside it
-            lengths = (len(r.prompt) + min(r.sampling.max_tokens, PREFILL_TOKENS) for r in fresh)
-            self.cache.reserve(min(max(lengths), self.context))
         begun: list[_Sample] = []
         states: list[Tensor] = []
-        while self._queue and len(self._busy) < self.slots and (read := self._queue[0].read) is not None:
+        while self._queue and len(self._busy) < slots and (read := self._queue[0].read) is not None:
             request = self._queue[0]
             read.write(self.cache, len(self._busy))
             states.append(read.last_hidden)
