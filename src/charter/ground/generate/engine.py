@@ -1,9 +1,9 @@
 """The engine: one synchronous object that owns its slots and samples for everyone.
 
 `submit` queues a request, `step` admits what fits and samples one token in every busy slot, `cancel` frees a
-request's slots, `generate` drains a fixed set. The samples of a request share one prefill; prompts that begin alike
-share the computation of what they have in common; a slot that falls free is refilled at the next step. Each sample
-draws from uniform numbers of its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
+request's slots, `generate` drains a fixed set. The samples of a request share one prefill; the beginning that prompts
+share is read once and kept while they come one after the other; a slot that falls free is refilled at the next step.
+Each sample draws from uniform numbers of its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
 
 Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 """
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.prefill import Prefilled, prefill
+from charter.ground.generate.prefill import Prefilled, Prefix, common_prefix, prefill, read_prefixes
 from charter.ground.generate.sampling import Sampling, pick, uniforms
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.transformer import Transformer
@@ -117,12 +117,15 @@ class Engine:
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
         self._queue: deque[_Request] = deque()
+        self._prefix: Prefix | None = None
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count = 0
 
     def submit(self, prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
         """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k)."""
         self.check(prompt)
+        if self.idle:  # what is sampled next depends on nothing before it, and the weights may be others
+            self._prefix = None
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
         longest = min(len(prompt) + sampling.max_tokens, self.context)
@@ -192,25 +195,47 @@ class Engine:
         """Slots for texts of this many tokens: as many as the memory holds, one at least."""
         return max(1, min(self.slots, self.memory // (blocks(tokens) * self.cache.token_bytes)))
 
+    def _opening(self, head: _Request) -> Prefix | None:
+        """What the next prompt that is to be read shares with the one after it, kept while it serves half as well."""
+        unread = [r.prompt for r in islice((r for r in self._queue if r.read is None), 2)]
+        shared = common_prefix(unread)
+        kept = self._prefix
+        if kept is None or not kept.opens(head.prompt) or 2 * len(kept.ids) < shared:
+            ids = head.prompt[:shared]
+            self._prefix = Prefix(ids, read_prefixes(self.model, [ids])) if ids else None
+        return self._prefix
+
     def _admit(self) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
         fresh, tokens, wanted = list[_Request](), 0, len(self._busy)
         slots, longest = self.cache.slots, max((s.request.longest for s in self._busy), default=0)
+        prefix: Prefix | None = None
         for request in self._queue:
             together = max(longest, request.longest)
-            if wanted >= self._fit(together) or (fresh and tokens + len(request.prompt) > PREFILL_TOKENS):
+            if wanted >= self._fit(together):
                 break
+            if request.read is None:
+                if not fresh:
+                    prefix = self._opening(request)
+                elif prefix is not None and not prefix.opens(request.prompt):
+                    break
+                tokens += len(request.prompt) - (len(prefix.ids) if prefix else 0)
+                if fresh and tokens > PREFILL_TOKENS:
+                    break
+                fresh.append(request)
             slots, longest = self._fit(together), together
             wanted += len(request.seeds) - request.started
-            if request.read is None:
-                fresh.append(request)
-                tokens += len(request.prompt)
         if wanted == len(self._busy):
             return []
         if longest > self.cache.capacity or slots != self.cache.slots:
             self.cache.resize(slots, longest)
-        for request, found in zip(fresh, prefill(self.model, [r.prompt for r in fresh]), strict=True):
-            request.read = found
+        found = prefill(self.model, [r.prompt for r in fresh], prefix)
+        for request, read in zip(fresh, found, strict=True):
+            request.read = read
+        return self._start(slots)
+
+    def _start(self, slots: int) -> list[Event]:
+        """Begin samples of the prompts that are read, while there are slots."""
         begun: list[_Sample] = []
         states: list[Tensor] = []
         while self._queue and len(self._busy) < slots and (read := self._queue[0].read) is not None:

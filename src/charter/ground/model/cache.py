@@ -6,10 +6,12 @@ cache is `kv[:, :, slot]`, so giving a prompt to n samples is n copies and no co
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from charter.ground.model.layout import Segment
 from charter.ground.model.shape import Shape
 
 _BLOCK = 64
@@ -91,6 +93,30 @@ class Cache:
     def prefix(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
         """Cached keys and values of a slot in one layer, each [1, K, P, d], as views."""
         seen = self.kv[layer, :, slot : slot + 1, :, : self.lengths[slot]]
+        return seen[0], seen[1]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Texts that others continue, as they lie in the row [N, 2, T, K, d] that was read (None: all are empty), a
+    segment each: slots to `Transformer.extend` without a copy."""
+
+    row: Tensor | None
+    segments: tuple[Segment, ...]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        return [end - start for start, end in self.segments]
+
+    def parts(self, slot: int) -> tuple[tuple[Tensor, Segment], ...]:
+        """The row and the segment of a text, as `Cache.write` takes them; nothing for an empty one."""
+        return () if self.row is None else ((self.row, self.segments[slot]),)
+
+    def prefix(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a text in one layer, each [1, K, P, d], as views."""
+        (row, (start, end)), *_ = self.parts(slot)
+        seen = row[layer, :, start:end].transpose(1, 2)[:, None]
         return seen[0], seen[1]
 
 
