@@ -1,4 +1,5 @@
-"""Assistants: engines that speak dialogues. Local checkpoints and remote servers behind one protocol.
+"""Assistants: engines that speak dialogues or continue plain text. Local checkpoints and remote servers behind one
+protocol.
 
 An assistant declares what it can do: "sample", and "score" (log-probabilities of given texts).
 Rooms that need what it lacks fall back openly or refuse.
@@ -18,32 +19,30 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.text.dialogue import Dialogue, Message
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.dialogue import Prompt as Prompt
 from charter.ground.text.template import Template
 
 SLOTS = 48
 
-# A dialogue, or a text that is read as it stands, without a chat template.
-Prompt = str | Sequence[Message]
-
 
 class Assistant(Protocol):
-    """What rooms ask of a model. A dialogue may end in an assistant's message, which is then continued."""
+    """What rooms ask of a model."""
 
     capabilities: frozenset[str]
 
     def reply(
         self,
-        dialogues: Sequence[Prompt],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n completions of each dialogue, in order; one seed a dialogue."""
+        """n completions of each prompt, in order; one seed a prompt."""
         ...
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """Summed log-probability of each text as the continuation of its dialogue, in nats."""
+        """Summed log-probability of each text as the continuation of its prompt, in nats."""
         ...
 
 
@@ -65,30 +64,32 @@ class LocalAssistant:
         template = Template(tokenizer, tokenizer.template)
         return cls(Engine(model, tokenizer, slots, ends=[template.end_id]), template)
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a dialogue in the chat template, or of a text as it stands."""
-        return (
-            self.engine.tokenizer.encode(prompt)
-            if isinstance(prompt, str)
-            else self.template.encode_prompt(prompt)
-        )
-
     def reply(
         self,
-        dialogues: Sequence[Prompt],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n completions of each dialogue, in order; the samples of a dialogue share its prefill."""
-        prompts = [self.encode(prompt) for prompt in dialogues]
-        return self.engine.generate(prompts, sampling, n, seeds)
+        """n completions of each prompt, in order; the samples of a prompt share its prefill."""
+        return self.engine.generate([self.encode(prompt) for prompt in prompts], sampling, n, seeds)
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """Summed log-probability of each text as the continuation of its dialogue; shared parts computed once."""
-        encode = self.engine.tokenizer.encode
-        asked = [(self.encode(prompt), [encode(text) for text in texts]) for prompt, texts in items]
+        """Summed log-probability of each text as the continuation of its prompt; shared parts computed once, so give
+        all items of a task together."""
+        asked = [(self.encode(prompt), self._continuations(prompt, texts)) for prompt, texts in items]
         return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt: by the chat template, or of plain text as it stands (with the start token only where
+        the tokenizer of transformers puts one)."""
+        if isinstance(prompt, str):
+            return self.engine.tokenizer.encode_document(prompt)
+        return self.template.encode_prompt(prompt)
+
+    def _continuations(self, prompt: Prompt, texts: Sequence[str]) -> list[list[int]]:
+        tokenizer, first = self.engine.tokenizer, not isinstance(prompt, str)
+        return [tokenizer.encode_spans(text, first)[0] for text in texts]
 
 
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
