@@ -7,13 +7,15 @@ Rooms that need what it lacks fall back openly or refuse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.engine import Completion, Engine
+from charter.ground.generate.remembered import Memory, key_of
 from charter.ground.generate.remote import RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
@@ -92,11 +94,70 @@ class LocalAssistant:
         return [tokenizer.encode_spans(text, first)[0] for text in texts]
 
 
+class Remembered:
+    """An assistant that is asked only for what it wasn't asked before; `who` names it and all its settings.
+
+    What a server answered is found again prompt by prompt. What a checkpoint answered is found again only for the same
+    call as a whole: other neighbours round otherwise, and a run with a memory must equal one without, bit by bit.
+    """
+
+    def __init__(self, inner: Assistant, memory: Memory, who: str) -> None:
+        self.inner, self.memory, self.who = inner, memory, who
+        self.capabilities = inner.capabilities
+        self.together = isinstance(inner, LocalAssistant)
+
+    def reply(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        """As the inner assistant replies."""
+        given = list(seeds) if seeds is not None else list(range(len(prompts)))
+        asked = [
+            [_spelled(prompt), asdict(sampling), n, seed] for prompt, seed in zip(prompts, given, strict=True)
+        ]
+
+        def ask(places: Sequence[int]) -> list[Any]:
+            found = self.inner.reply([prompts[i] for i in places], sampling, n, [given[i] for i in places])
+            return [[asdict(completion) for completion in samples] for samples in found]
+
+        return [
+            [Completion(**sample) for sample in samples] for samples in self._answers("reply", asked, ask)
+        ]
+
+    def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
+        """As the inner assistant scores."""
+        asked = [[_spelled(prompt), list(texts)] for prompt, texts in items]
+        return self._answers("score", asked, lambda places: self.inner.score([items[i] for i in places]))
+
+    def _answers(
+        self, what: str, asked: Sequence[list[Any]], ask: Callable[[Sequence[int]], list[Any]]
+    ) -> list[Any]:
+        call = key_of(asked) if self.together else ""
+        keys = [key_of(self.who, what, call, one) for one in asked]
+        found = self.memory.recall(keys)
+        missing = [i for i, answer in enumerate(found) if answer is None]
+        if missing and self.together:
+            missing = list(range(len(asked)))
+        for place, answer in zip(missing, ask(missing) if missing else [], strict=True):
+            found[place] = answer
+        self.memory.keep([(keys[i], found[i]) for i in missing])
+        return found
+
+
+def _spelled(prompt: Prompt) -> object:
+    return prompt if isinstance(prompt, str) else [[m["role"], m["content"]] for m in prompt]
+
+
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
     """Refuses by name, before anything is sampled, a prompt that a local assistant can't reply to.
 
     What a server takes only the server knows. Raises CharterError.
     """
+    if isinstance(assistant, Remembered):
+        assistant = assistant.inner
     if not isinstance(assistant, LocalAssistant):
         return
     for dialogue in prompts:
@@ -107,9 +168,16 @@ def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
 
 
 def open_assistant(
-    source: Input, device: str = "cpu", slots: int = SLOTS, precision: str = "float32"
+    source: Input,
+    device: str = "cpu",
+    slots: int = SLOTS,
+    precision: str = "float32",
+    memory: Memory | None = None,
 ) -> Assistant:
-    """The assistant behind a role: a checkpoint, any model reference, or a remote server."""
+    """The assistant behind a role: a checkpoint, any model reference, or a remote server; with a memory, one that
+    remembers what it was asked."""
     if is_remote(source.ref):
-        return RemoteAssistant(source.ref)
-    return LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
+        found: Assistant = RemoteAssistant(source.ref)
+    else:
+        found = LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
+    return found if memory is None else Remembered(found, memory, key_of(source.id, slots))
