@@ -199,3 +199,18 @@ def test_context_is_refused(model: Transformer) -> None:
     with pytest.raises(CharterError, match="258 tokens"):
         model.extend(torch.tensor([1, 2]), documents([2]), cache, [0])
     assert cache.lengths == [256]
+
+
+def test_a_resized_cache_keeps_what_its_first_slots_hold(model: Transformer) -> None:
+    cache = Cache(SHAPE, 4, capacity=200)
+    _, row = model.prefill(tokens(30), documents([30]))
+    for slot, length in enumerate((30, 12, 20)):
+        cache.write(slot, row, 0, length)
+    before = [[part.clone() for part in cache.prefix(1, slot)] for slot in range(2)]
+    cache.resize(2, 30)
+    assert (cache.slots, cache.capacity, cache.lengths) == (2, 64, [30, 12])
+    assert cache.kv.nbytes == 2 * 64 * cache.token_bytes
+    cache.resize(5, 100)
+    assert (cache.slots, cache.capacity, cache.lengths) == (5, 128, [30, 12, 0, 0, 0])
+    for slot, parts in enumerate(before):
+        assert all(torch.equal(a, b) for a, b in zip(cache.prefix(1, slot), parts, strict=True))

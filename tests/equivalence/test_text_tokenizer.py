@@ -1,5 +1,6 @@
 """A saved tokenizer is the same tokenizer to transformers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,31 @@ def test_saved_tokenizers_load_in_transformers(form: str, tmp_path: Path) -> Non
     assert stock.pad_token_id == own.pad_id
     assert stock.chat_template == own.template
     assert len(stock) == own.vocab_size
+
+
+@pytest.mark.parametrize("form", ["chatml", "llama3", "mistral"])
+@pytest.mark.parametrize("opens", [True, False])
+@pytest.mark.parametrize("said", [None, True, False])
+def test_a_document_begins_as_transformers_begins_one(
+    form: str, opens: bool, said: bool | None, tmp_path: Path
+) -> None:
+    """By the post-processor of tokenizer.json, whatever `add_bos_token` says."""
+    own = tokenizer(form)
+    own.save(tmp_path)
+    name = own.names["bos"] or own.names["eos"]
+    definition = json.loads((tmp_path / "tokenizer.json").read_text())
+    if opens:
+        ids = {name: {"id": name, "ids": [own.special[str(name)]], "tokens": [name]}}
+        parts = [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+        made = {"type": "TemplateProcessing", "single": parts, "pair": parts, "special_tokens": ids}
+        definition["post_processor"] = made
+    (tmp_path / "tokenizer.json").write_text(json.dumps(definition))
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config |= {} if said is None else {"add_bos_token": said}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    again, stock = Tokenizer.from_folder(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert again.encode_document("hello there") == stock.encode("hello there")
+    assert again.opening == ([own.special[str(name)]] if opens else [])
 
 
 def test_what_transformers_saves_loads_here(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import walk
 from charter.ground.artifact.manifest import digest_tree
 from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.execution import Execution
 from charter.runner import directory, identity
 from charter.runner import execute as execute_module
@@ -402,3 +403,33 @@ def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
         check=True,
     )
     assert float(done.stdout) > 150
+
+
+def test_steps_share_the_file_of_answers_of_this_code_and_machine(
+    folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Path | None] = []
+    real = Workspace.__init__
+
+    def spy(self: Workspace, *words: object, **named: object) -> None:
+        given.append(named["cache"])  # type: ignore[arg-type]
+        real(self, *words, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Workspace, "__init__", spy)
+    shelf = folder / "run" / ".cache"
+    shelf.mkdir(parents=True)
+    (shelf / "0123456789abcdef.sqlite-wal").write_text("of other code")
+    run(plan_of())
+    (name,) = set(given)
+    assert name is not None and name.parent == shelf and len(given) == 3
+    assert list(shelf.iterdir()) == []
+    name.write_text("answers")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run(plan_of("made.count=5"))
+    assert given[-1] not in (None, name) and not name.exists(), "threads round otherwise"
+    given[-1].write_text("answers")  # type: ignore[union-attr]
+    run(plan_of("made.count=5"))
+    assert [path for path, _ in sweep(folder / "run", partial=False, superseded=False, answers=True)] == [
+        shelf
+    ]
+    assert not shelf.exists()

@@ -106,10 +106,13 @@ def gc(
     name: Run,
     partial: Annotated[bool, typer.Option("--partial", help="Remove unfinished work.")] = False,
     superseded: Annotated[bool, typer.Option("--superseded", help="Remove replaced artifacts.")] = False,
+    answers: Annotated[bool, typer.Option("--answers", help="Remove what models answered.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Free disk in a run directory; superseded artifacts if neither kind is named."""
-    removed = sweep(find_run(name), partial=partial, superseded=superseded or not partial, dry_run=dry_run)
+    """Free disk in a run directory; superseded artifacts if no kind is named."""
+    superseded = superseded or not (partial or answers)
+    found = find_run(name)
+    removed = sweep(found, partial=partial, superseded=superseded, answers=answers, dry_run=dry_run)
     for folder, size in removed:
         print(f"{size:>15,} bytes  {folder}")
     total = sum(size for _, size in removed)

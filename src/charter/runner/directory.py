@@ -4,6 +4,7 @@ runs/<recipe>/<step>/                 a finished artifact
 runs/<recipe>/.partial/<step>/        a step being made: manifest.json, files/, state/
 runs/<recipe>/.partial/<step>@<id12>/      one that was begun under other settings; found again by id
 runs/<recipe>/.superseded/<step>-<id12>/   finished artifacts that others replaced; found again by id
+runs/<recipe>/.cache/<id16>.sqlite         what models answered, found again by the same code on the same machine
 runs/<recipe>/run.json                the recipe as resolved, the order and the ids of its steps
 runs/<recipe>/.lock                   held by the process that writes here
 """
@@ -34,6 +35,7 @@ from charter.runner.plan import RUN_FILE, PlannedStep
 
 Action = Literal["reused", "restore", "publish", "resume", "run"]
 PARTIAL = ".partial"
+CACHE = ".cache"
 ASIDE = "@"  # in no step's name
 
 
@@ -60,6 +62,14 @@ class RunDirectory:
     def partial(self, step: str) -> Path:
         """Where a step is made."""
         return self.path / PARTIAL / step
+
+    def cache(self, name: str) -> Path:
+        """The file of remembered answers that has this name; those of other names are stale and go. Needs the lock."""
+        shelf = self.path / CACHE
+        for file in shelf.glob("*"):
+            if not file.name.startswith(name):
+                file.unlink()
+        return shelf / f"{name}.sqlite"
 
     @property
     def run_file(self) -> Path:

@@ -29,7 +29,7 @@ from charter.ground.settings.environment import environment_of
 from charter.ground.settings.hub import fetched
 from charter.runner.directory import RunDirectory, begun
 from charter.runner.forecast import expected_minutes
-from charter.runner.identity import source_changed, source_of
+from charter.runner.identity import answers_name, source_changed, source_of
 from charter.runner.pace import Pace, StepProgress, spell_minutes
 from charter.runner.plan import Plan, PlannedStep
 from charter.runner.rooms import room_runner
@@ -53,6 +53,7 @@ class Runner:
     environment: Environment
     progress: Progress
     pace: Pace
+    cache: Path | None = None
 
     def run(self, planned: PlannedStep, place: str) -> None:
         """Brings one step, which has its place among all, to its finished artifact.
@@ -105,6 +106,7 @@ class Runner:
             device=self.environment.device,
             precision=self.environment.precision,
             progress=StepProgress(self.progress, planned.name, self.pace),
+            cache=self.cache,
         )
         out.variant = planned.room.variant
         began = time.monotonic()
@@ -179,8 +181,10 @@ def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
     chosen = plan.until(until)
     directory = RunDirectory(plan.run)
     pace = Pace(expected_minutes(plan, until))
-    runner = Runner(plan, directory, environment_of(plan.execution), progress, pace)
+    environment = environment_of(plan.execution)
     with disk_errors(plan.run), directory.lock():
+        cache = directory.cache(answers_name(environment))
+        runner = Runner(plan, directory, environment, progress, pace, cache)
         write_run_file(plan, directory)
         for number, planned in enumerate(chosen, 1):
             runner.run(planned, f"step {number} of {len(chosen)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import charter
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import (
+    Environment,
     Source,
     artifact_id,
     canonical_json,
@@ -36,6 +37,13 @@ def ground_digest() -> str:
 def source_digest(package: str) -> str:
     """Digest of the sources of a room (named by its package) and of the whole ground, as this process found them."""
     return _digest(package, ground_digest())
+
+
+def answers_name(environment: Environment) -> str:
+    """Names the file of remembered answers by what rounds them: the ground's sources, and what a resume needs equal."""
+    here = environment
+    facts = [here.torch, here.threads, here.device, here.precision, here.instructions]
+    return digest_text(canonical_json([ground_digest(), *facts]))[:16]
 
 
 def source_changed(package: str) -> bool:

@@ -68,6 +68,25 @@ def test_items_are_scored_the_same_together_and_alone(local: LocalAssistant) -> 
         assert local.score([item])[0] == pytest.approx(found, abs=1e-4)
 
 
+def test_plain_text_is_continued_and_scored_without_a_template(local: LocalAssistant) -> None:
+    text, how = "Question: Is fire hot?\nAnswer:", Sampling(max_tokens=8)
+    model, encode = local.engine.model, local.engine.tokenizer.encode
+    assert local.encode(text) == encode(text)
+    mixed = local.reply([text, PLAIN], how, n=2, seeds=[4, 9])
+    for ids, seed, samples in zip((encode(text), local.encode(PLAIN)), (4, 9), mixed, strict=True):
+        assert [c.ids for c in samples] == [
+            c.ids for c in local.engine.generate([ids], how, n=2, seeds=[seed])[0]
+        ]
+    ((yes, no),) = local.score([(text, [" Yes", " No"])])
+    for word, value in ((" Yes", yes), (" No", no)):
+        prompt, own = encode(text), encode(word)
+        row = torch.tensor([*prompt, *own])
+        with torch.no_grad():
+            states = model.hidden(row, documents([len(row)]))[len(prompt) - 1 : -1]
+            expected = token_logprobs(states, model.head_weight(), torch.tensor(own))[0].sum().item()
+        assert value == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_end_of_turn_of_the_template_ends_replies(tmp_path: Path) -> None:
     model, tokenizer, how = toys.model(0), toys.tokenizer(), Sampling(max_tokens=4)
     prompt = tokenizer.encode("Hello there")

@@ -11,8 +11,9 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Completion, Engine, Event, naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
+from charter.ground.model.cache import Cache
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.layout import Layout, documents
+from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 
@@ -51,13 +52,13 @@ def drain(engine: Engine) -> list[Event]:
 def prefilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Tokens of each row that is read, in order."""
     seen: list[int] = []
-    real = Transformer.prefill
+    real = Transformer._fill
 
-    def spy(self: Transformer, ids_T: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    def spy(self: Transformer, ids_T: Tensor, *rest: object) -> tuple[Tensor, Tensor]:
         seen.append(len(ids_T))
-        return real(self, ids_T, layout)
+        return real(self, ids_T, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Transformer, "prefill", spy)
+    monkeypatch.setattr(Transformer, "_fill", spy)
     return seen
 
 
@@ -70,10 +71,36 @@ def test_the_samples_of_a_prompt_share_one_prefill(model: Transformer, prefilled
 def test_prompts_that_begin_alike_are_read_together_once(model: Transformer, prefilled: list[int]) -> None:
     start, *ends = prompts(40, 3, 5, 9)
     together = engine(model).generate([start + end for end in ends], FREE)
-    assert prefilled == [40 + 3 + 5 + 9]
+    assert prefilled == [40, 3 + 5 + 9]
     for number, end in enumerate(ends):
         alone = engine(model).generate([start + end], FREE, seeds=[number])
         assert alone[0][0].ids == together[number][0].ids
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7, 32])
+def test_a_shared_beginning_is_kept_from_one_admission_to_the_next(
+    model: Transformer, prefilled: list[int], slots: int
+) -> None:
+    one, two, *ends = prompts(60, 90, 3, 5, 9, 4, 6, 8, 2)
+    asked = [one + end for end in ends[:4]] + [two + end for end in ends[4:]]
+    how = [Sampling(max_tokens=t) for t in (3, 9)] + [Sampling(temperature=0, max_tokens=6)]
+    for sampling in how:
+        prefilled.clear()
+        made = engine(model, slots)
+        found = made.generate(asked, sampling, seeds=range(50, 57))
+        assert sum(prefilled) == 60 + 90 + sum(map(len, ends)), "each beginning is read once"
+        for prompt, seed, samples in zip(asked, range(50, 57), found, strict=True):
+            alone = engine(model).generate([prompt], sampling, seeds=[seed])[0]
+            assert [c.ids for c in samples] == [c.ids for c in alone]
+            assert samples[0].logprobs == pytest.approx(alone[0].logprobs, abs=1e-4)
+
+
+def test_nothing_is_kept_for_what_is_sampled_next(model: Transformer, prefilled: list[int]) -> None:
+    start, a, b = prompts(60, 3, 5)
+    made = engine(model)
+    for _ in range(2):
+        made.generate([start + a, start + b], FREE)
+    assert prefilled == [60, 8, 60, 8], "weights may change between calls"
 
 
 def test_a_finished_slot_is_refilled_at_once(model: Transformer) -> None:
@@ -268,3 +295,34 @@ def test_without_a_probe_there_are_no_values(model: Transformer) -> None:
 
 def test_no_prompts_give_no_completions(model: Transformer) -> None:
     assert engine(model).generate([], FREE) == []
+
+
+def test_memory_bounds_the_slots_and_changes_no_sample(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [p for pair in zip(prompts(*[20] * 6), prompts(*range(300, 306)), strict=True) for p in pair]
+    sizes: list[tuple[int, int]] = []
+    real = Cache.resize
+
+    def spy(self: Cache, slots: int, tokens: int) -> None:
+        real(self, slots, tokens)
+        sizes.append((self.slots, self.kv.nbytes))
+
+    free = engine(model, slots=8).generate(asked, FREE, n=2)
+    monkeypatch.setattr(Cache, "resize", spy)
+    made = engine(model, slots=8)
+    made.memory = 2 * 320 * made.cache.token_bytes
+    found = made.generate(asked, FREE, n=2)
+    assert [[c.ids for c in samples] for samples in found] == [[c.ids for c in samples] for samples in free]
+    for ours, theirs in zip(found, free, strict=True):
+        assert [c.logprobs for c in ours] == [pytest.approx(c.logprobs, abs=1e-4) for c in theirs]
+    assert {slots for slots, _ in sizes} == {2, 8}, "two long texts fit, eight short ones"
+    assert all(taken <= made.memory for _, taken in sizes)
+
+
+def test_one_text_is_sampled_whatever_it_takes(model: Transformer) -> None:
+    made = engine(model, memory=1)
+    asked = prompts(300, 8)
+    found = made.generate(asked, FREE)
+    assert made.cache.slots == 1
+    assert [c[0].ids for c in found] == [c[0].ids for c in engine(model).generate(asked, FREE)]

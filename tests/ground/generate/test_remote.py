@@ -130,6 +130,26 @@ def test_the_openai_shape_continues_an_assistants_turn(server: Server) -> None:
     assert body["messages"][-1] == {"role": "assistant", "content": "Revision:"}
 
 
+def test_the_openai_shape_continues_plain_text(server: Server) -> None:
+    server.answers = [(200, {"choices": [{"text": " Lima.", "finish_reason": "length"}]})]
+    ((completion,),) = RemoteAssistant(f"openai:{server.url}#m").reply(
+        ["Capital of Peru:"], Sampling(max_tokens=3)
+    )
+    assert (completion.text, completion.stop) == (" Lima.", "length")
+    ((path, _, body),) = server.requests
+    assert path == "/v1/completions" and body["prompt"] == "Capital of Peru:"
+    assert body["max_tokens"] == 3 and not {"messages", "add_generation_prompt"} & set(body)
+
+
+def test_the_anthropic_shape_refuses_plain_text(server: Server) -> None:
+    remote_one = RemoteAssistant(f"anthropic:{server.url}#c")
+    with pytest.raises(
+        CharterError, match=r"^anthropic server http\S+ takes dialogues alone; plain text needs"
+    ):
+        remote_one.reply([[user("Hi")], "Capital of Peru:"], Sampling())
+    assert server.requests == []
+
+
 def test_the_anthropic_shape(server: Server) -> None:
     server.answers = [(200, ANTHROPIC)]
     ((completion,),) = RemoteAssistant(f"anthropic:{server.url}#c").reply(

@@ -5,8 +5,15 @@ import torch
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.prefill import SHORTEST_SHARED, common_prefix, prefill, shared_row
-from charter.ground.generate.scorer import score
+from charter.ground.generate.prefill import (
+    SHORTEST_SHARED,
+    Prefix,
+    common_prefix,
+    prefill,
+    prefix_groups,
+    read_prefixes,
+)
+from charter.ground.generate.scorer import _rows, score
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
@@ -83,19 +90,84 @@ def test_common_prefix_by_hand() -> None:
     assert common_prefix([[1, *start], [2, *start]]) == 0
 
 
-def test_a_shared_row_holds_the_prefix_once() -> None:
-    start, a, b = tokens(40, 3, 5)
-    ids, layout = shared_row([start + a, start + b])
-    assert ids == start + a + b
-    assert layout.paths == (((0, 40), (40, 43)), ((0, 40), (43, 48)))
-    assert layout.positions.tolist() == [*range(43), *range(40, 45)]
+def test_groups_by_hand() -> None:
+    head, first, second = list(range(30)), list(range(100, 160)), list(range(200, 300))
+    a = [head + first + [n, 1] for n in range(3)]
+    b = [head + second + [n] for n in range(2)]
+    lone = [*head, 400, 401]
+    asked = [a[0], b[0], lone, a[1], b[1], a[2]]
+    assert sorted(prefix_groups(asked)) == [(0, [2]), (90, [0, 3, 5]), (130, [1, 4])]
+    assert prefix_groups([[*head, n] for n in (7, 5, 6)]) == [(30, [1, 2, 0])]
+    assert prefix_groups([[1, 2], [3, 4], [1, 5]]) == [(0, [0, 2, 1])]
+    assert prefix_groups([]) == []
 
 
 def test_prefill_gives_each_prompts_last_state(model: Transformer) -> None:
     start, a, b = tokens(40, 3, 5)
-    for prompt, read in zip((start + a, start + b), prefill(model, [start + a, start + b]), strict=True):
-        row = torch.tensor(prompt)
-        with torch.no_grad():
-            expected = model.hidden(row, documents([len(row)]))[-1]
-        assert torch.allclose(read.last_hidden, expected, atol=1e-4)
+    asked = [start + a, start + b]
+    kept = Prefix(start, read_prefixes(model, [start]))
+    for reads in (prefill(model, asked), prefill(model, asked, kept)):
+        for prompt, read in zip(asked, reads, strict=True):
+            row = torch.tensor(prompt)
+            with torch.no_grad():
+                expected = model.hidden(row, documents([len(row)]))[-1]
+                _, whole = model.prefill(row, documents([len(row)]))
+            assert torch.allclose(read.last_hidden, expected, atol=1e-4)
+            found = torch.cat([held[:, :, begin:end] for held, (begin, end) in read.parts], 2)
+            assert torch.allclose(found, whole, atol=1e-4)
     assert prefill(model, []) == []
+
+
+def lettered(subjects: int, questions: int, seed: int = 8) -> list[tuple[list[int], list[list[int]]]]:
+    """Questions behind one few-shot part a subject, answered by one of four single tokens or by longer texts."""
+    heads = tokens(*range(60, 60 + 7 * subjects, 7), seed=seed)
+    letters = [[11], [12], [13], [14]]
+    longer = tokens(3, 1, 6, seed=seed + 1)
+    rows = tokens(*[5 + n % 9 for n in range(subjects * questions)], seed=seed + 2)
+    return [
+        (heads[n % subjects] + own, letters if n % 5 else longer) for n, own in enumerate(rows)
+    ]  # fmt: skip
+
+
+def test_subjects_are_grouped_and_their_prefix_is_read_once(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    fill = Transformer._fill
+
+    def spy(self: Transformer, ids_T: torch.Tensor, *rest: object) -> object:
+        read.append(len(ids_T))
+        return fill(self, ids_T, *rest)  # type: ignore[arg-type]
+
+    items = lettered(3, 8)
+    expected = [[alone(model, prompt, c) for c in conts] for prompt, conts in items]
+    monkeypatch.setattr(Transformer, "_fill", spy)
+    found = score(model, items)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert [pytest.approx(c, abs=1e-4) for c in theirs] == ours
+    longer, own = 2 + 0 + 5, sum(len(prompt) for prompt, _ in items) - 8 * (60 + 67 + 74)
+    assert read == [60 + 67 + 74, own + longer * 5], "the last token of a continuation is not read"
+
+
+@pytest.mark.parametrize("together", [1, 7, 32])
+@pytest.mark.parametrize("row_tokens", [64, 2048])
+def test_scores_depend_on_no_batch(model: Transformer, together: int, row_tokens: int) -> None:
+    items = lettered(4, 9)
+    whole = score(model, items)
+    found = [
+        one
+        for at in range(0, len(items), together)
+        for one in score(model, items[at : at + together], row_tokens)
+    ]
+    for ours, theirs in zip(found, whole, strict=True):
+        assert ours == [pytest.approx(c, abs=1e-4) for c in theirs]
+        sums, others = [sum(c) for c in ours], [sum(c) for c in theirs]
+        first, second, *_ = sorted(others, reverse=True)
+        if first - second > 1e-3:
+            assert sums.index(max(sums)) == others.index(max(others))
+
+
+def test_rows_are_about_equally_full() -> None:
+    assert _rows([10] * 21, 100) == [list(range(7)), list(range(7, 14)), list(range(14, 21))]
+    assert _rows([500, 20, 20], 100) == [[0], [1, 2]]
+    assert _rows([], 100) == _rows([0], 100) == []

@@ -36,7 +36,8 @@ class Workspace:
     """The folder of one step while it is made.
 
     `path` takes the files of the artifact; `state` takes what a resume needs and is removed when the step is
-    done. A process may be killed at any instant: whatever is written through this class is whole or absent.
+    done; `cache`, where there is one, is the file in which the whole run remembers answers. A process may be killed
+    at any instant: whatever is written through this class is whole or absent.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Workspace:
         device: str = "cpu",
         precision: str = "float32",
         progress: Progress | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.folder = folder
         self.path = folder / "files"
@@ -56,6 +58,7 @@ class Workspace:
         self.seed = seed
         self.device = device
         self.precision = precision
+        self.cache = cache
         self.variant: str | None = None
         self._progress: Progress = progress if progress is not None else SilentProgress()
         self.path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Assistants: engines that speak dialogues. Local checkpoints and remote servers behind one protocol.
+"""Assistants: engines that speak dialogues or continue plain text. Local checkpoints and remote servers behind one
+protocol.
 
 An assistant declares what it can do: "sample", and "score" (log-probabilities of given texts).
 Rooms that need what it lacks fall back openly or refuse.
@@ -6,44 +7,44 @@ Rooms that need what it lacks fall back openly or refuse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.engine import Completion, Engine
+from charter.ground.generate.remembered import Memory, key_of
 from charter.ground.generate.remote import RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.text.dialogue import Dialogue, Message
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.dialogue import Prompt as Prompt
 from charter.ground.text.template import Template
 
 SLOTS = 48
 
-# A dialogue, or a text that is read as it stands, without a chat template.
-Prompt = str | Sequence[Message]
-
 
 class Assistant(Protocol):
-    """What rooms ask of a model. A dialogue may end in an assistant's message, which is then continued."""
+    """What rooms ask of a model."""
 
     capabilities: frozenset[str]
 
     def reply(
         self,
-        dialogues: Sequence[Prompt],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n completions of each dialogue, in order; one seed a dialogue."""
+        """n completions of each prompt, in order; one seed a prompt."""
         ...
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """Summed log-probability of each text as the continuation of its dialogue, in nats."""
+        """Summed log-probability of each text as the continuation of its prompt, in nats."""
         ...
 
 
@@ -65,30 +66,89 @@ class LocalAssistant:
         template = Template(tokenizer, tokenizer.template)
         return cls(Engine(model, tokenizer, slots, ends=[template.end_id]), template)
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a dialogue in the chat template, or of a text as it stands."""
-        return (
-            self.engine.tokenizer.encode(prompt)
-            if isinstance(prompt, str)
-            else self.template.encode_prompt(prompt)
-        )
-
     def reply(
         self,
-        dialogues: Sequence[Prompt],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n completions of each dialogue, in order; the samples of a dialogue share its prefill."""
-        prompts = [self.encode(prompt) for prompt in dialogues]
-        return self.engine.generate(prompts, sampling, n, seeds)
+        """n completions of each prompt, in order; the samples of a prompt share its prefill."""
+        return self.engine.generate([self.encode(prompt) for prompt in prompts], sampling, n, seeds)
 
     def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
-        """Summed log-probability of each text as the continuation of its dialogue; shared parts computed once."""
-        encode = self.engine.tokenizer.encode
-        asked = [(self.encode(prompt), [encode(text) for text in texts]) for prompt, texts in items]
+        """Summed log-probability of each text as the continuation of its prompt; shared parts computed once, so give
+        all items of a task together."""
+        asked = [(self.encode(prompt), self._continuations(prompt, texts)) for prompt, texts in items]
         return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt: by the chat template, or of plain text as it stands (with the start token only where
+        the tokenizer of transformers puts one)."""
+        if isinstance(prompt, str):
+            return self.engine.tokenizer.encode_document(prompt)
+        return self.template.encode_prompt(prompt)
+
+    def _continuations(self, prompt: Prompt, texts: Sequence[str]) -> list[list[int]]:
+        tokenizer, first = self.engine.tokenizer, not isinstance(prompt, str)
+        return [tokenizer.encode_spans(text, first)[0] for text in texts]
+
+
+class Remembered:
+    """An assistant that is asked only for what it wasn't asked before; `who` names it and all its settings.
+
+    What a server answered is found again prompt by prompt. What a checkpoint answered is found again only for the same
+    call as a whole: other neighbours round otherwise, and a run with a memory must equal one without, bit by bit.
+    """
+
+    def __init__(self, inner: Assistant, memory: Memory, who: str) -> None:
+        self.inner, self.memory, self.who = inner, memory, who
+        self.capabilities = inner.capabilities
+        self.together = isinstance(inner, LocalAssistant)
+
+    def reply(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        """As the inner assistant replies."""
+        given = list(seeds) if seeds is not None else list(range(len(prompts)))
+        asked = [
+            [_spelled(prompt), asdict(sampling), n, seed] for prompt, seed in zip(prompts, given, strict=True)
+        ]
+
+        def ask(places: Sequence[int]) -> list[Any]:
+            found = self.inner.reply([prompts[i] for i in places], sampling, n, [given[i] for i in places])
+            return [[asdict(completion) for completion in samples] for samples in found]
+
+        return [
+            [Completion(**sample) for sample in samples] for samples in self._answers("reply", asked, ask)
+        ]
+
+    def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
+        """As the inner assistant scores."""
+        asked = [[_spelled(prompt), list(texts)] for prompt, texts in items]
+        return self._answers("score", asked, lambda places: self.inner.score([items[i] for i in places]))
+
+    def _answers(
+        self, what: str, asked: Sequence[list[Any]], ask: Callable[[Sequence[int]], list[Any]]
+    ) -> list[Any]:
+        call = key_of(asked) if self.together else ""
+        keys = [key_of(self.who, what, call, one) for one in asked]
+        found = self.memory.recall(keys)
+        missing = [i for i, answer in enumerate(found) if answer is None]
+        if missing and self.together:
+            missing = list(range(len(asked)))
+        for place, answer in zip(missing, ask(missing) if missing else [], strict=True):
+            found[place] = answer
+        self.memory.keep([(keys[i], found[i]) for i in missing])
+        return found
+
+
+def _spelled(prompt: Prompt) -> object:
+    return prompt if isinstance(prompt, str) else [[m["role"], m["content"]] for m in prompt]
 
 
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
@@ -96,6 +156,8 @@ def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
 
     What a server takes only the server knows. Raises CharterError.
     """
+    if isinstance(assistant, Remembered):
+        assistant = assistant.inner
     if not isinstance(assistant, LocalAssistant):
         return
     for dialogue in prompts:
@@ -106,9 +168,16 @@ def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
 
 
 def open_assistant(
-    source: Input, device: str = "cpu", slots: int = SLOTS, precision: str = "float32"
+    source: Input,
+    device: str = "cpu",
+    slots: int = SLOTS,
+    precision: str = "float32",
+    memory: Memory | None = None,
 ) -> Assistant:
-    """The assistant behind a role: a checkpoint, any model reference, or a remote server."""
+    """The assistant behind a role: a checkpoint, any model reference, or a remote server; with a memory, one that
+    remembers what it was asked."""
     if is_remote(source.ref):
-        return RemoteAssistant(source.ref)
-    return LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
+        found: Assistant = RemoteAssistant(source.ref)
+    else:
+        found = LocalAssistant.open(checkpoint_folder(source), device, slots, precision)
+    return found if memory is None else Remembered(found, memory, key_of(source.id, slots))

@@ -1,9 +1,9 @@
 """The engine: one synchronous object that owns its slots and samples for everyone.
 
 `submit` queues a request, `step` admits what fits and samples one token in every busy slot, `cancel` frees a
-request's slots, `generate` drains a fixed set. The samples of a request share one prefill; prompts that begin alike
-share the computation of what they have in common; a slot that falls free is refilled at the next step. Each sample
-draws from uniform numbers of its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
+request's slots, `generate` drains a fixed set. The samples of a request share one prefill; the beginning that prompts
+share is read once and kept while they come one after the other; a slot that falls free is refilled at the next step.
+Each sample draws from uniform numbers of its own seed, so it depends on no neighbour (in bfloat16: up to rounding).
 
 Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 """
@@ -21,15 +21,16 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.prefill import Prefilled, prefill
+from charter.ground.generate.prefill import Prefilled, Prefix, common_prefix, prefill, read_prefixes
 from charter.ground.generate.sampling import Sampling, pick, uniforms
-from charter.ground.model.cache import Cache
+from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
 
 Stop = Literal["end", "stop", "length"]
 PREFILL_TOKENS = 2048
+CACHE_BYTES = 4 * 2**30  # of keys and values of all slots
 
 
 class PromptTooLong(CharterError):
@@ -81,6 +82,7 @@ class _Request:
     prompt: list[int]
     sampling: Sampling
     seeds: list[int]
+    longest: int  # tokens of the prompt with the longest reply
     read: Prefilled | None = None
     started: int = 0
 
@@ -95,7 +97,9 @@ class _Sample:
 
 class Engine:
     """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot; `ends` are
-    tokens that end a reply beside the tokenizer's own, such as the template's end of turn."""
+    tokens that end a reply beside the tokenizer's own, such as the template's end of turn. `memory` bounds the bytes
+    of keys and values: texts so long that not all slots fit get fewer of them, one at least, and wait for their turn.
+    """
 
     def __init__(
         self,
@@ -105,22 +109,27 @@ class Engine:
         context: int | None = None,
         probe: Callable[[Tensor], Tensor] | None = None,
         ends: Collection[int] = (),
+        memory: int = CACHE_BYTES,
     ) -> None:
         self.model, self.tokenizer, self.probe = model, tokenizer, probe
         self.context = min(context or model.shape.context, model.shape.context)
-        self.slots = slots
+        self.slots, self.memory = slots, memory
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
         self._queue: deque[_Request] = deque()
+        self._prefix: Prefix | None = None
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count = 0
 
     def submit(self, prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
         """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k)."""
         self.check(prompt)
+        if self.idle:  # what is sampled next depends on nothing before it, and the weights may be others
+            self._prefix = None
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
-        self._queue.append(_Request(self._count, list(prompt), sampling, seeds))
+        longest = min(len(prompt) + sampling.max_tokens, self.context)
+        self._queue.append(_Request(self._count, list(prompt), sampling, seeds, longest))
         return self._count
 
     def check(self, prompt: Sequence[int]) -> None:
@@ -182,24 +191,54 @@ class Engine:
                     found[place[event.request]][event.sample] = event.completion
         return found
 
+    def _fit(self, tokens: int) -> int:
+        """Slots for texts of this many tokens: as many as the memory holds, one at least."""
+        return max(1, min(self.slots, self.memory // (blocks(tokens) * self.cache.token_bytes)))
+
+    def _opening(self, head: _Request) -> Prefix | None:
+        """What the next prompt that is to be read shares with the one after it, kept while it serves half as well."""
+        unread = [r.prompt for r in islice((r for r in self._queue if r.read is None), 2)]
+        shared = common_prefix(unread)
+        kept = self._prefix
+        if kept is None or not kept.opens(head.prompt) or 2 * len(kept.ids) < shared:
+            ids = head.prompt[:shared]
+            self._prefix = Prefix(ids, read_prefixes(self.model, [ids])) if ids else None
+        return self._prefix
+
     def _admit(self) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
-        room, fresh, tokens = self.slots - len(self._busy), list[_Request](), 0
+        fresh, tokens, wanted = list[_Request](), 0, len(self._busy)
+        slots, longest = self.cache.slots, max((s.request.longest for s in self._busy), default=0)
+        prefix: Prefix | None = None
         for request in self._queue:
-            if room <= 0 or (fresh and tokens + len(request.prompt) > PREFILL_TOKENS):
+            together = max(longest, request.longest)
+            if wanted >= self._fit(together):
                 break
-            room -= len(request.seeds) - request.started
             if request.read is None:
+                if not fresh:
+                    prefix = self._opening(request)
+                elif prefix is not None and not prefix.opens(request.prompt):
+                    break
+                tokens += len(request.prompt) - (len(prefix.ids) if prefix else 0)
+                if fresh and tokens > PREFILL_TOKENS:
+                    break
                 fresh.append(request)
-                tokens += len(request.prompt)
-        for request, found in zip(fresh, prefill(self.model, [r.prompt for r in fresh]), strict=True):
-            request.read = found
-        if fresh:  # one buffer of the size that is needed, where growing would hold the old one beside it
-            lengths = (len(r.prompt) + min(r.sampling.max_tokens, PREFILL_TOKENS) for r in fresh)
-            self.cache.reserve(min(max(lengths), self.context))
+            slots, longest = self._fit(together), together
+            wanted += len(request.seeds) - request.started
+        if wanted == len(self._busy):
+            return []
+        if longest > self.cache.capacity or slots != self.cache.slots:
+            self.cache.resize(slots, longest)
+        found = prefill(self.model, [r.prompt for r in fresh], prefix)
+        for request, read in zip(fresh, found, strict=True):
+            request.read = read
+        return self._start(slots)
+
+    def _start(self, slots: int) -> list[Event]:
+        """Begin samples of the prompts that are read, while there are slots."""
         begun: list[_Sample] = []
         states: list[Tensor] = []
-        while self._queue and len(self._busy) < self.slots and (read := self._queue[0].read) is not None:
+        while self._queue and len(self._busy) < slots and (read := self._queue[0].read) is not None:
             request = self._queue[0]
             read.write(self.cache, len(self._busy))
             states.append(read.last_hidden)

@@ -1,72 +1,110 @@
 """Reading prompts: many in one flat row, what they have in common computed once, keys and values kept for slots.
 
-Letters: T tokens of the row, D width, P tokens of one prompt.
+A prefix (a chat template's opening, a few-shot part, a long passage) is read alone and kept; what differs is read
+behind it. Letters: T tokens of the row, D width, P tokens of one prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from charter.ground.model.cache import Cache
-from charter.ground.model.layout import Layout, Path
+from charter.ground.model.cache import Cache, Kept
+from charter.ground.model.layout import Segment, documents
 from charter.ground.model.transformer import Transformer
 
 SHORTEST_SHARED = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Prefilled:
-    """A read prompt: the row's keys and values [N, 2, T, K, d], the prompt's path in it, its last state [D]."""
+class Prefix:
+    """The tokens that prompts begin with, and their keys and values."""
 
-    row: Tensor
-    path: Path
+    ids: list[int]
+    kept: Kept
+
+    def opens(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt begins with it and has a token of its own."""
+        return len(prompt) > len(self.ids) and prompt[: len(self.ids)] == self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """A read prompt: where its keys and values lie, in the order of its text, and its last state [D]."""
+
+    parts: tuple[tuple[Tensor, Segment], ...]
     last_hidden: Tensor
 
     def write(self, cache: Cache, slot: int) -> None:
         """Put the prompt's keys and values into an empty slot."""
         cache.truncate(slot)
-        for start, end in self.path:
-            cache.write(slot, self.row, start, end)
+        for row, (start, end) in self.parts:
+            cache.write(slot, row, start, end)
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
-    """Tokens that all sequences begin with, leaving each at least one of its own."""
+    """Tokens that all sequences begin with, leaving each at least one of its own; 0 where it is too short to pay."""
     if len(sequences) < 2:
         return 0
     ordered = sorted(map(list, sequences))  # the first and the last differ where any two do
-    low, high = ordered[0], ordered[-1]
-    shared = 0
-    for a, b in zip(low, high, strict=False):
-        if a != b:
-            break
-        shared += 1
-    shared = min(shared, min(map(len, sequences)) - 1)
+    shared = min(_alike(ordered[0], ordered[-1]), min(map(len, sequences)) - 1)
     return shared if shared >= SHORTEST_SHARED else 0
 
 
-def shared_row(sequences: Sequence[Sequence[int]]) -> tuple[list[int], Layout]:
-    """A flat row of sequences behind their common prefix: ids, and a layout with one path a sequence."""
-    shared = common_prefix(sequences)
-    ids = list(sequences[0][:shared])
-    positions = list(range(shared))
-    paths: list[Path] = []
-    for sequence in sequences:
-        start = len(ids)
-        ids += sequence[shared:]
-        positions += range(shared, len(sequence))
-        own = (start, len(ids))
-        paths.append(((0, shared), own) if shared else (own,))
-    return ids, Layout(torch.tensor(positions), tuple(paths))
+def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
+    """(shared tokens, members by index) of groups that begin alike, so that each member meets its longest prefix.
+
+    In sorted order neighbours are most alike. Two of them part where they share less than half of what either shares
+    with its other neighbour. Those whose group shares too little to pay stand together in one group that shares 0.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: list(sequences[i]))
+    alike = [0, *(_alike(sequences[a], sequences[b]) for a, b in pairwise(order)), 0]
+    runs: list[list[int]] = []
+    for place, index in enumerate(order):
+        if not place or 2 * alike[place] < max(alike[place - 1], alike[place + 1]):
+            runs.append([])
+        runs[-1].append(index)
+    groups, single = list[tuple[int, list[int]]](), list[int]()
+    for run in runs:
+        if shared := common_prefix([sequences[i] for i in run]):
+            groups.append((shared, run))
+        else:
+            single += run
+    return groups + ([(0, single)] if single else [])
 
 
-def prefill(model: Transformer, prompts: Sequence[Sequence[int]]) -> list[Prefilled]:
-    """Read all prompts in one row."""
+def read_prefixes(model: Transformer, prefixes: Sequence[Sequence[int]]) -> Kept:
+    """Read texts that nothing shares in one row, and keep them; an empty text stays empty."""
+    ids = [token for prefix in prefixes for token in prefix]
+    layout = documents([len(prefix) for prefix in prefixes])
+    segments = tuple(segment for (segment,) in layout.paths)
+    if not ids:
+        return Kept(None, segments)
+    return Kept(model.prefill(torch.tensor(ids, device=model.device), layout.to(model.device))[1], segments)
+
+
+def prefill(
+    model: Transformer, prompts: Sequence[Sequence[int]], prefix: Prefix | None = None
+) -> list[Prefilled]:
+    """Read all prompts in one row, behind the prefix that they all begin with."""
     if not prompts:
         return []
-    ids, layout = shared_row(prompts)
-    hidden_TD, row = model.prefill(torch.tensor(ids, device=model.device), layout.to(model.device))
-    return [Prefilled(row, path, hidden_TD[path[-1][1] - 1]) for path in layout.paths]
+    shared = len(prefix.ids) if prefix else 0
+    layout = documents([len(prompt) - shared for prompt in prompts]).to(model.device)
+    ids = torch.tensor([token for prompt in prompts for token in prompt[shared:]], device=model.device)
+    if prefix is None:
+        hidden_TD, row = model.prefill(ids, layout)
+        before: tuple[tuple[Tensor, Segment], ...] = ()
+    else:
+        hidden_TD, row = model.extend(ids, layout, prefix.kept, [0] * len(prompts))
+        before = prefix.kept.parts(0)
+    return [Prefilled((*before, (row, own)), hidden_TD[own[1] - 1]) for (own,) in layout.paths]
+
+
+def _alike(a: Sequence[int], b: Sequence[int]) -> int:
+    """Tokens that both begin with."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

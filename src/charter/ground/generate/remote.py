@@ -2,8 +2,8 @@
 
 References: `openai:http://127.0.0.1:8000#model` (vLLM and other servers of that shape) and
 `anthropic:https://host#model`. Keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY, are never logged, and go nowhere
-but to the server that is named. Both shapes continue a dialogue that ends in an assistant's message. Neither can
-score given texts.
+but to the server that is named. Both shapes continue a dialogue that ends in an assistant's message; the OpenAI
+shape continues plain text too (/v1/completions). Neither can score given texts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Completion, Stop
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Message, mend_text
+from charter.ground.text.dialogue import Message, Prompt, mend_text
 
 DIALECTS = ("openai", "anthropic")
 PARALLEL = 8
@@ -67,17 +67,21 @@ class RemoteAssistant:
 
     def reply(
         self,
-        dialogues: Sequence[str | Sequence[Message]],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         n: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n completions of each dialogue, one request each, several under way at once. Seeds are passed on where
-        the shape has them; a server may ignore them, so remote samples are not promised to repeat."""
-        given = list(seeds) if seeds is not None else list(range(len(dialogues)))
+        """n completions of each dialogue or plain text, one request each, several under way at once. Seeds are passed
+        on where the shape has them; a server may ignore them, so remote samples are not promised to repeat."""
+        if self.dialect == "anthropic" and any(isinstance(prompt, str) for prompt in prompts):
+            raise CharterError(
+                f"anthropic server {self.url} takes dialogues alone; plain text needs an openai: server or a checkpoint"
+            )
+        given = list(seeds) if seeds is not None else list(range(len(prompts)))
         work = [
-            (messages, derive_seed(seed, k))
-            for messages, seed in zip(dialogues, given, strict=True)
+            (prompt, derive_seed(seed, k))
+            for prompt, seed in zip(prompts, given, strict=True)
             for k in range(n)
         ]
         self._given_up.clear()
@@ -87,25 +91,24 @@ class RemoteAssistant:
             except BaseException:  # Ctrl-C too: requests that wait for their next try are not waited for
                 self._given_up.set()
                 raise
-        return [flat[i * n : (i + 1) * n] for i in range(len(dialogues))]
+        return [flat[i * n : (i + 1) * n] for i in range(len(prompts))]
 
-    def score(self, items: Sequence[tuple[str | Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+    def score(self, items: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
         """Not offered by these shapes."""
         raise CharterError(
             f"{self.dialect} server {self.url} can't score texts; use it where sampling is enough"
         )
 
-    def _one(self, messages: str | Sequence[Message], sampling: Sampling, seed: int) -> Completion:
-        if isinstance(messages, str):
-            raise CharterError(f"{self.url} is asked in turns, not with a running text; set the form to chat")
-        if self.dialect == "openai":
-            return self._openai(messages, sampling, seed)
-        return self._anthropic(messages, sampling)
+    def _one(self, prompt: Prompt, sampling: Sampling, seed: int) -> Completion:
+        if self.dialect == "openai" or isinstance(prompt, str):
+            return self._openai(prompt, sampling, seed)
+        return self._anthropic(prompt, sampling)
 
-    def _openai(self, messages: Sequence[Message], sampling: Sampling, seed: int) -> Completion:
+    def _openai(self, prompt: Prompt, sampling: Sampling, seed: int) -> Completion:
+        plain = isinstance(prompt, str)
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": list(messages),
+            **({"prompt": prompt} if plain else {"messages": list(prompt)}),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
@@ -115,17 +118,17 @@ class RemoteAssistant:
             body["stop"] = list(sampling.stops)
         if sampling.top_k:
             body["top_k"] = sampling.top_k
-        if messages[-1]["role"] == "assistant":
+        if not isinstance(prompt, str) and prompt[-1]["role"] == "assistant":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         key = _key("openai")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
 
         def read(answer: Any) -> Completion:
             choice = answer["choices"][0]
-            text = str(choice["message"]["content"] or "")
+            text = str((choice["text"] if plain else choice["message"]["content"]) or "")
             return Completion(text=text, stop=STOPS.get(str(choice.get("finish_reason")), "end"))
 
-        return self._ask("/v1/chat/completions", body, headers, read)
+        return self._ask("/v1/completions" if plain else "/v1/chat/completions", body, headers, read)
 
     def _anthropic(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")

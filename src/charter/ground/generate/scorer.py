@@ -1,69 +1,121 @@
 """The scorer: log-probabilities of continuations, everything they share computed once.
 
-Items that begin alike (a few-shot prefix) share it, the continuations of an item share its prompt, and only the
-rows that predict a continuation's token meet the vocabulary.
+Items that begin alike (questions behind one few-shot part or passage) are grouped and share that prefix, whatever
+else is asked in the same call; the continuations of an item share its prompt. The last token of a continuation
+predicts nothing and is not read, so that single letters cost no token at all, and only rows that predict a
+continuation's token meet the vocabulary, once each.
+
+Letters: T tokens of a row, R rows that predict, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import PromptTooLong
-from charter.ground.generate.prefill import common_prefix
-from charter.ground.learn.loss import token_logprobs
+from charter.ground.generate.prefill import prefix_groups, read_prefixes
+from charter.ground.model.cache import Kept
 from charter.ground.model.layout import Layout, Path
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 
 ROW_TOKENS = 2048
+HEAD_ROWS = 256  # that meet the vocabulary at once
 
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]
+Task = tuple[int, int, int]  # an item, the tokens it shares, the kept prefix that holds them
 
 
 @torch.no_grad()
 def score(model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKENS) -> list[list[list[float]]]:
-    """For each (prompt, continuations): log-probability of every token of every continuation, in nats."""
+    """For each (prompt, continuations): log-probability of every token of every continuation, in nats.
+
+    Give all items of a task at once: the more share a prefix, the less is computed. Memory is bounded by
+    `row_tokens` (prefixes together, and what is read behind them in one row; a longer text stands alone). Raises
+    CharterError for an empty prompt and PromptTooLong.
+    """
     for place, (prompt, continuations) in enumerate(items):
         longest = len(prompt) + max(map(len, continuations), default=0)
         if longest > model.shape.context:
             raise PromptTooLong(longest, model.shape.context, place)
         if not prompt:
             raise CharterError("scoring needs a prompt of one token at least")
-    shared = common_prefix([prompt for prompt, _ in items])
-    own = [len(prompt) - shared + sum(map(len, conts)) for prompt, conts in items]
-    found: list[list[list[float]]] = []
-    for group in microbatches(own, max(256, row_tokens - shared)):
-        found += _score_row(model, [items[i] for i in group], shared)
+    groups = prefix_groups([list(prompt) for prompt, _ in items])
+    found: list[list[list[float]]] = [[] for _ in items]
+    for together in microbatches([shared for shared, _ in groups], row_tokens):
+        chosen = [groups[i] for i in together]
+        kept = read_prefixes(model, [items[members[0]][0][:shared] for shared, members in chosen])
+        tasks = [(i, shared, slot) for slot, (shared, members) in enumerate(chosen) for i in members]
+        for row in _rows([_own(items[i], shared) for i, shared, _ in tasks], row_tokens):
+            _score_row(model, items, [tasks[n] for n in row], kept, found)
     return found
 
 
-def _score_row(model: Transformer, items: Sequence[Item], shared: int) -> list[list[list[float]]]:
-    ids = list(items[0][0][:shared])
-    positions = list(range(shared))
-    prefix: Path = ((0, shared),) if shared else ()
+def _own(item: Item, shared: int) -> int:
+    """Tokens that are read for an item behind what it shares."""
+    return len(item[0]) - shared + sum(max(0, len(continuation) - 1) for continuation in item[1])
+
+
+def _rows(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """As few rows of `most` tokens as hold all items, about equally full: a short row takes nearly as long."""
+    total = sum(lengths)
+    return microbatches(lengths, -(-total // -(-total // most))) if total else []
+
+
+def _score_row(
+    model: Transformer,
+    items: Sequence[Item],
+    tasks: Sequence[Task],
+    kept: Kept,
+    found: list[list[list[float]]],
+) -> None:
+    """Reads some items behind their prefixes in one row and puts what they score into `found`."""
+    ids: list[int] = []
+    positions: list[int] = []
     paths: list[Path] = []
+    slots: list[int] = []
     predicts: list[int] = []
     targets: list[int] = []
-    for prompt, continuations in items:
-        start = len(ids)
+    for i, shared, slot in tasks:
+        prompt, continuations = items[i]
+        start, own = len(ids), len(prompt) - shared
         ids += prompt[shared:]
-        positions += range(shared, len(prompt))
-        path: Path = (*prefix, (start, len(ids)))
+        positions += range(own)
+        question = (start, len(ids))
         last = len(ids) - 1
+        paths.append((question,))
         for continuation in continuations:
             begin = len(ids)
-            ids += continuation
-            positions += range(len(prompt), len(prompt) + len(continuation))
-            paths.append((*path, (begin, len(ids))) if continuation else path)
-            predicts += [last, *range(begin, len(ids) - 1)][: len(continuation)]
+            ids += continuation[:-1]
+            positions += range(own, own + len(ids) - begin)
+            if len(continuation) > 1:
+                paths.append((question, (begin, len(ids))))
+            predicts += [last, *range(begin, len(ids))][: len(continuation)]
             targets += continuation
-    device = model.device
-    layout = Layout(torch.tensor(positions, device=device), tuple(paths))
-    hidden_TD, _ = model.prefill(torch.tensor(ids, device=device), layout)
-    rows = torch.tensor(predicts, device=device)
-    log_probs, _ = token_logprobs(hidden_TD[rows], model.head_weight(), torch.tensor(targets, device=device))
-    flat = iter(log_probs.tolist())
-    return [[[next(flat) for _ in c] for c in continuations] for _, continuations in items]
+        slots += [slot] * (len(paths) - len(slots))
+    layout = Layout(torch.tensor(positions, device=model.device), tuple(paths))
+    hidden_TD, _ = model.extend(torch.tensor(ids, device=model.device), layout, kept, slots)
+    flat = _log_probs(model, hidden_TD, predicts, targets)
+    for i, _, _ in tasks:
+        found[i] = [[next(flat) for _ in continuation] for continuation in items[i][1]]
+
+
+def _log_probs(
+    model: Transformer, hidden_TD: Tensor, predicts: Sequence[int], targets: Sequence[int]
+) -> Iterator[float]:
+    """Log-probability of each target at the row that predicts it. Rows asked of often (letters) are computed once."""
+    rows = sorted(set(predicts))
+    found: dict[tuple[int, int], float] = {}
+    for at in range(0, len(rows), HEAD_ROWS):
+        logits_RV = model.logits(hidden_TD[rows[at : at + HEAD_ROWS]]).float()
+        log_z_R = logits_RV.logsumexp(-1)
+        place = {row: n for n, row in enumerate(rows[at : at + HEAD_ROWS])}
+        asked = [(row, target) for row, target in zip(predicts, targets, strict=True) if row in place]
+        which = torch.tensor([[place[row], target] for row, target in asked], device=hidden_TD.device)
+        values = logits_RV[which[:, 0], which[:, 1]] - log_z_R[which[:, 0]]
+        found.update(zip(asked, values.tolist(), strict=True))
+    return iter([found[pair] for pair in zip(predicts, targets, strict=True)])

@@ -6,10 +6,12 @@ cache is `kv[:, :, slot]`, so giving a prompt to n samples is n copies and no co
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from charter.ground.model.layout import Segment
 from charter.ground.model.shape import Shape
 
 _BLOCK = 64
@@ -32,7 +34,7 @@ class Cache:
     ) -> None:
         self.shape = shape
         self.lengths = [0] * slots
-        size = (shape.num_layers, 2, slots, shape.num_kv_heads, _blocks(capacity), shape.head_dim)
+        size = (shape.num_layers, 2, slots, shape.num_kv_heads, blocks(capacity), shape.head_dim)
         self.kv = torch.zeros(size, device=device, dtype=dtype)
 
     @property
@@ -45,16 +47,29 @@ class Cache:
         """Tokens that fit in a slot before the buffers grow."""
         return int(self.kv.shape[4])
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that one token takes in one slot."""
+        shape = self.shape
+        return 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * self.kv.element_size()
+
     def reserve(self, tokens: int) -> None:
         """Make room for texts of this many tokens, keeping what is cached."""
-        if tokens <= self.capacity:
-            return
-        used = max(self.lengths)
-        grown = self.kv.new_zeros(
-            (*self.kv.shape[:4], _blocks(max(tokens, used + used // 2)), self.kv.shape[5])
-        )
-        grown[:, :, :, :, :used] = self.kv[:, :, :, :, :used]
-        self.kv = grown
+        if tokens > self.capacity:
+            used = max(self.lengths)
+            self.resize(self.slots, max(tokens, used + used // 2))
+
+    def resize(self, slots: int, tokens: int) -> None:
+        """Buffers of this many slots for texts of this many tokens; the first slots keep what is cached in them."""
+        kept = self.lengths[:slots]
+        used = max(kept)
+        layers, both, _, heads, _, d = self.kv.shape
+        old = self.kv[:, :, : len(kept), :, :used].clone() if used else None
+        self.kv = self.kv.new_empty(0)  # the old buffers are gone before the new ones come
+        self.kv = self.kv.new_zeros((layers, both, slots, heads, blocks(tokens), d))
+        if old is not None:
+            self.kv[:, :, : len(kept), :, :used] = old
+        self.lengths = kept + [0] * (slots - len(kept))
 
     def write(self, slot: int, row: Tensor, start: int, end: int) -> None:
         """Append tokens start..end of a row [N, 2, T, K, d] to a slot."""
@@ -78,6 +93,30 @@ class Cache:
     def prefix(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
         """Cached keys and values of a slot in one layer, each [1, K, P, d], as views."""
         seen = self.kv[layer, :, slot : slot + 1, :, : self.lengths[slot]]
+        return seen[0], seen[1]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Texts that others continue, as they lie in the row [N, 2, T, K, d] that was read (None: all are empty), a
+    segment each: slots to `Transformer.extend` without a copy."""
+
+    row: Tensor | None
+    segments: tuple[Segment, ...]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        return [end - start for start, end in self.segments]
+
+    def parts(self, slot: int) -> tuple[tuple[Tensor, Segment], ...]:
+        """The row and the segment of a text, as `Cache.write` takes them; nothing for an empty one."""
+        return () if self.row is None else ((self.row, self.segments[slot]),)
+
+    def prefix(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a text in one layer, each [1, K, P, d], as views."""
+        (row, (start, end)), *_ = self.parts(slot)
+        seen = row[layer, :, start:end].transpose(1, 2)[:, None]
         return seen[0], seen[1]
 
 
@@ -120,5 +159,7 @@ class Step:
             self.cache.lengths[slot] += 1
 
 
-def _blocks(tokens: int) -> int:
-    return max(1, -(-tokens // _BLOCK)) * _BLOCK
+def blocks(tokens: int) -> int:
+    """Tokens of a buffer for so many: whole blocks, larger ones for longer texts, so that buffers rarely change."""
+    block = max(_BLOCK, 1 << max(0, tokens.bit_length() - 3))
+    return max(1, -(-tokens // block)) * block

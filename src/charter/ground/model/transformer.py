@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.attention import attend, attend_behind, attend_one
-from charter.ground.model.cache import Cache, Step
+from charter.ground.model.cache import Cache, Kept, Step
 from charter.ground.model.layout import Layout
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.packing import PackedWeights
@@ -187,7 +187,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def extend(
-        self, ids_T: Tensor, layout: Layout, cache: Cache, slots: Sequence[int]
+        self, ids_T: Tensor, layout: Layout, cache: Cache | Kept, slots: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """`prefill` behind cached text: path i of the layout continues slot `slots[i]`.
 
@@ -197,15 +197,16 @@ class Transformer(nn.Module):
         """
         if len(slots) != len(layout.paths):
             raise ValueError(f"{len(layout.paths)} paths need one slot each, got {len(slots)}")
+        lengths = cache.lengths
         rows: dict[int, list[int]] = {}
         for slot, segments in zip(slots, layout.outputs, strict=True):
             rows.setdefault(slot, []).extend(row for start, end in segments for row in range(start, end))
         positions = layout.positions.clone()
         prefixes = []
         for slot, chosen in rows.items():
-            if cache.lengths[slot] and chosen:
+            if lengths[slot] and chosen:
                 index = torch.tensor(chosen, device=positions.device)
-                positions[index] += cache.lengths[slot]
+                positions[index] += lengths[slot]
                 prefixes.append((slot, index))
         self._check_context(int(positions.max()) + 1)
         return self._fill(ids_T, layout, positions, cache, prefixes)
@@ -277,7 +278,7 @@ class Transformer(nn.Module):
         ids_T: Tensor,
         layout: Layout,
         positions: Tensor,
-        cache: Cache | None,
+        cache: Cache | Kept | None,
         prefixes: list[tuple[int, Tensor]],
     ) -> tuple[Tensor, Tensor]:
         self._check_context(layout.longest)

@@ -21,6 +21,11 @@ class Message(TypedDict):
     content: str
 
 
+# What a model is asked to continue: a dialogue (where its last message is the assistant's, that one), or plain text
+# as it stands, without a chat template.
+Prompt = Sequence[Message] | str
+
+
 @dataclass(frozen=True, slots=True)
 class Dialogue:
     """Messages in order; a prompt is a dialogue whose last message is a user's.

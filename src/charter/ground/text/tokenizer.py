@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,19 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token whatever the text spells."""
         return self.encode_spans(text)[0]
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """Ids that transformers puts before plain text: the start token in some families, in others none. The
+        post-processor of tokenizer.json decides, whatever `add_bos_token` says beside it."""
+        plain = {**self._definition, "truncation": None, "padding": None}
+        found = Backend.from_str(json.dumps(plain)).encode("a")
+        before = takewhile(lambda pair: pair[1], zip(found.ids, found.special_tokens_mask, strict=True))
+        return [token for token, _ in before]
+
+    def encode_document(self, text: str) -> list[int]:
+        """Ids of a text that stands alone, without a chat template, as transformers begins one."""
+        return [*self.opening, *self.encode(text)]
 
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
         """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
