@@ -72,5 +72,6 @@ def _row(document: Question, logs: Sequence[float]) -> dict[str, Any]:
 
 
 def parse(row: Row, name: str) -> list[Question]:
-    """A document: text, and a name or id."""
-    return [Question(str(row.get("id") or row.get("name") or name), str(row["text"]))]
+    """A document: text, and an id or a name; or a story of QuALITY."""
+    text = str(row["text"] if "text" in row else row["article"])
+    return [Question(str(row.get("id") or row.get("name") or row.get("article_id") or name), text)]

@@ -19,7 +19,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.measure.benchmarks import LENGTHS
 
-PROTOCOL = Protocol(temperature=0.0, max_tokens=24, limit=4)
+PROTOCOL = Protocol(temperature=0.0, max_tokens=24)
+FACTS = 4  # in a cell, where no limit says otherwise
 DEPTHS = (0, 25, 50, 75, 100)
 SPARE = 160  # tokens for the fact, the question, the template and the answer
 PLACES = (
@@ -39,7 +40,7 @@ TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at ha
 
 
 def questions(context: Context) -> list[Question]:
-    """`limit` facts in every cell of the grid; none longer than the context."""
+    """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
     texts = parsed(context.source, TEST, parse)
     longest = (
         context.assistant.engine.context if isinstance(context.assistant, LocalAssistant) else LENGTHS[4]
@@ -50,11 +51,12 @@ def questions(context: Context) -> list[Question]:
             f"recall: the shortest text has {LENGTHS[0]} tokens and the context holds {longest}"
         )
     context.facts["lengths"] = lengths
-    stream = Stream(context, texts)
+    stream, limit = Stream(context, texts), context.protocol.limit
+    facts = max(1, limit // (len(lengths) * len(DEPTHS))) if limit else FACTS
     found = []
     for length in lengths:
         for depth in DEPTHS:
-            for number in range(max(1, context.protocol.limit)):
+            for number in range(facts):
                 found.append(_question(context, stream, length, depth, number))
     return found
 
@@ -117,5 +119,5 @@ def grade(asked: Asked, reply: str) -> dict[str, Any]:
 
 
 def parse(row: Row, name: str) -> list[str]:
-    """A row with text."""
-    return [str(row["text"])]
+    """A row with text, or a story of QuALITY."""
+    return [str(row["text"] if "text" in row else row["article"])]

@@ -28,11 +28,12 @@ PRODUCT: Kind = "report"
 VARIANT = None
 # Tasks that ask the same questions read them from one role.
 DATA: dict[Task, str] = {task: task for task in TASKS} | {"mmlu_plain": "mmlu"}
+SHIPPED = {"position": "quality", "recall": "quality"}  # long texts, for which its stories do
 ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),
     **{
-        role: Role(kind="questions", default=f"shipped:{role}.heldout")
+        role: Role(kind="questions", default=f"shipped:{SHIPPED.get(role, role)}.heldout")
         for role in dict.fromkeys(DATA.values())
     },
 }

@@ -67,6 +67,21 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
         )
         for start in position.BUCKETS
     ),
+    Metric(
+        "position_exponent",
+        "position.jsonl",
+        position.fit_table(position.fitted_exponent),
+        "neither",
+        "exponent of the power law of loss over position",
+    ),
+    Metric(
+        "position_constant",
+        "position.jsonl",
+        position.fit_table(position.fitted_constant),
+        "lower",
+        "loss that the power law of position falls to",
+        "nats",
+    ),
     *(
         Metric(
             f"{task}_contaminated",

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from charter.ground.measure.counts import Row
-from charter.ground.measure.score import Table, tabulate
+from charter.ground.measure.score import Floats, Table, summed, tabulate
 
 BUCKETS = tuple(2**k for k in range(18))  # first positions; the last ends at 262,143
+MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric
+LEAST_BUCKETS = 5  # three numbers are fitted
+EXPONENTS = np.arange(0.02, 2.0001, 0.005)
 
 
 def bucket_of(position: int) -> int:
@@ -24,3 +29,59 @@ def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
     return lambda rows: tabulate(
         (str(r["id"]), r["nats"][key], r["tokens"][key]) for r in rows if key in r["nats"]
     )
+
+
+def fit(sums: Floats) -> Floats:
+    """(c0, c, a) of L(t) = c0 + c t^-a with c0 >= 0, for sums [..., 2 B] of nats and tokens by bucket: [..., 3].
+
+    Least squares over the buckets' mean losses, each bucket once, which is evenly over log t; for every exponent of a
+    grid the two other numbers have a closed form, and the exponent with the smallest residual is taken. nan where
+    fewer than LEAST_BUCKETS buckets hold a token.
+    """
+    flat = sums.reshape(-1, 2 * len(BUCKETS))
+    nats, tokens = flat[:, : len(BUCKETS)], flat[:, len(BUCKETS) :]
+    there = tokens.sum(axis=0) > 0
+    found = np.full((len(flat), 3), np.nan)
+    if there.sum() >= LEAST_BUCKETS:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            loss_NB = nats[:, there] / tokens[:, there]
+        best_N = np.full(len(flat), np.inf)
+        for exponent in EXPONENTS:
+            x_B = MIDDLES[there] ** -exponent
+            slope_N = (loss_NB @ (x_B - x_B.mean())) / ((x_B - x_B.mean()) ** 2).sum()
+            constant_N = loss_NB.mean(axis=1) - slope_N * x_B.mean()
+            through_N = (loss_NB @ x_B) / (x_B @ x_B)
+            slope_N = np.where(constant_N < 0, through_N, slope_N)
+            constant_N = np.maximum(constant_N, 0.0)
+            residual_N = ((constant_N[:, None] + slope_N[:, None] * x_B - loss_NB) ** 2).sum(axis=1)
+            better = residual_N < best_N
+            best_N[better] = residual_N[better]
+            found[better] = np.stack([constant_N, slope_N, np.full(len(flat), exponent)], 1)[better]
+    return found.reshape(*sums.shape[:-1], 3)
+
+
+def fitted_constant(sums: Floats) -> Floats:
+    """c0 of the fit, in nats."""
+    return fit(sums)[..., 0]
+
+
+def fitted_exponent(sums: Floats) -> Floats:
+    """a of the fit."""
+    return fit(sums)[..., 2]
+
+
+def fit_table(statistic: Callable[[Floats], Floats]) -> Callable[[Sequence[Row]], Table]:
+    """A number of the fit, clustered by document."""
+
+    def each(rows: Sequence[Row]) -> Table:
+        by_bucket = (
+            (
+                str(r["id"]),
+                [r[part].get(str(start), 0.0) for part in ("nats", "tokens") for start in BUCKETS],
+                0,
+            )
+            for r in rows
+        )
+        return summed(by_bucket, 2 * len(BUCKETS), statistic)
+
+    return each

@@ -1,0 +1,130 @@
+"""QuALITY, recall and loss by position: what is read, what fits, and what is counted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import desk
+import pytest
+
+import toys
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.assistant import LocalAssistant
+
+STORY = "The ferry left the quay at dawn. Nobody had counted the crates. A dog slept on the ropes. "
+
+
+def story(name: str, length: int = 2, **more: Any) -> dict[str, Any]:
+    options = ["a ferry", "a dog", "a crate", "a rope"]
+    question = {"question": "What left at dawn?", "options": options, "gold_label": 1, **more}
+    return {
+        "article_id": name,
+        "article": STORY * length,
+        "questions": [question, question | {"gold_label": 2}],
+    }
+
+
+@pytest.fixture(scope="module")
+def local(checkpoints: Path) -> LocalAssistant:
+    return LocalAssistant.open(checkpoints / "policy")
+
+
+def test_questions_of_a_story_are_one_cluster_and_labels_count_from_one(tmp_path: Path) -> None:
+    model = toys.Scripted(rate=lambda prompt, text: float(text == " A"))
+    files = {
+        "dev": [story("s0", difficult=1), story("s1", difficult=0)],
+        "train": [story(f"t{n}") for n in range(6)],
+    }
+    context = desk.context("quality", tmp_path, model, files)
+    rows = desk.kept(context)
+    assert [(r["id"], r["correct"], r["group"]) for r in rows[:3]] == [
+        ("s0", 1.0, "hard"),
+        ("s0", 0.0, "hard"),
+        ("s1", 1.0, "easy"),
+    ]
+    assert context.facts["shots"] == 5 and str(model.asked[0]).count("What left at dawn?") == 6
+
+
+def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: LocalAssistant) -> None:
+    size = len(local.encode(STORY))
+    length = local.engine.context // size // 3  # three stories don't fit beside their questions, two do
+    files = {"dev": [story("s0", length)], "train": [story(f"t{n}", length) for n in range(6)]}
+    context = desk.context("quality", tmp_path, local, files)
+    rows = desk.kept(context)
+    assert context.facts["shots"] == 1 and context.identity()["shots"] == 1
+    assert all(r["outcome"] in ("right", "wrong") for r in rows)
+
+
+def test_a_story_over_the_context_counts_as_wrong_and_costs_the_others_nothing(
+    tmp_path: Path, local: LocalAssistant
+) -> None:
+    files = {"dev": [story("long", 200), story("short")], "train": [story("t0")]}
+    context = desk.context("quality", tmp_path, local, files, change={"quality": {"shots": 1}})
+    rows = desk.kept(context)
+    assert [r["outcome"] == "too long" for r in rows] == [True, True, False, False]
+    assert context.facts["shots"] == 1 and rows[0]["correct"] == 0.0
+
+
+def test_the_same_facts_for_every_model_each_in_its_place(tmp_path: Path) -> None:
+    found = {}
+    for name in ("one", "two"):
+        model = toys.Scripted(say=lambda prompt, k: "I can't say.")
+        context = desk.context("recall", tmp_path / name, model, {"text": [{"text": STORY * 30}]}, limit=25)
+        rows = desk.kept(context)
+        found[name] = [m[-1]["content"] for m in model.asked]
+    assert found["one"] == found["two"] and len(rows) == 25 and {r["correct"] for r in rows} == {0.0}
+    for row, prompt in zip(rows, found["one"], strict=True):
+        length, depth = map(int, row["group"].split("/"))
+        before, fact, _ = prompt.partition("The password of the ")
+        assert fact and abs(len(before) / len(prompt) - depth / 100) < 0.3
+        assert 0.5 * length < 1.35 * len(prompt.split()) < 1.1 * length
+        assert row["question"].startswith("What is the password of the ") and row["answer"] in prompt
+
+
+def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
+    def say(prompt: Any, k: int) -> str:
+        text = prompt[-1]["content"]
+        return (
+            "It is " + text.partition(" is ")[2].partition(".")[0].upper()
+            if "harbour is" in text
+            else "No idea."
+        )
+
+    rows = desk.kept(
+        desk.context("recall", tmp_path, toys.Scripted(say=say), {"text": [{"text": STORY * 30}]}, limit=100)
+    )
+    assert 0 < sum(r["correct"] for r in rows) < len(rows)
+    assert all((r["outcome"] == "right") == ("harbour" in r["question"]) for r in rows)
+
+
+def test_loss_by_position_adds_up_to_the_loss(tmp_path: Path, local: LocalAssistant) -> None:
+    files = {
+        "text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)] + [{"id": "short", "text": "Hm."}]
+    }
+    context = desk.context("position", tmp_path, local, files)
+    rows = desk.kept(context)
+    length = context.facts["length"]
+    assert [r["id"] for r in rows] == ["d0", "d1"] and length in (256, 512, 1024)
+    for row, given in zip(rows, files["text"], strict=False):
+        ids = local.engine.tokenizer.encode(given["text"])[:length]
+        whole = sum(sum(c) for c in _logs(local, ids))
+        assert sum(row["nats"].values()) == pytest.approx(-whole, rel=1e-5)
+        assert row["tokens"] == {
+            str(2**k): min(2 ** (k + 1), length) - 2**k for k in range(int(math.log2(length)))
+        }
+
+
+def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
+    """Token by token, each behind all before it: the plain way."""
+    from charter.ground.generate.scorer import score
+
+    return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
+
+
+def test_what_position_refuses(tmp_path: Path, local: LocalAssistant) -> None:
+    with pytest.raises(CharterError, match="must have 256 tokens or more"):
+        desk.kept(desk.context("position", tmp_path / "a", local, {"text": [{"text": "Short."}]}))
+    with pytest.raises(CharterError, match="leave position out of tasks"):
+        desk.kept(desk.context("position", tmp_path / "b", toys.Scripted(), {"text": [{"text": STORY * 99}]}))
