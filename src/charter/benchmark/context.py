@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import Assistant, LocalAssistant
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Remembered
 from charter.ground.settings.seed import derive_seed
 
 T = TypeVar("T")
@@ -44,6 +44,12 @@ class Context:
     def title(self) -> str:
         """What progress bars say."""
         return f"{self.settings.stage}: {self.task}"
+
+    @property
+    def local(self) -> LocalAssistant | None:
+        """The model under test where it is on this machine, with its engine and its template."""
+        found = self.assistant.inner if isinstance(self.assistant, Remembered) else self.assistant
+        return found if isinstance(found, LocalAssistant) else None
 
     def seed(self, *names: str | int) -> int:
         """A seed of the draw, the task and names alone: equal for every stage."""
@@ -74,11 +80,11 @@ class Context:
 
     def fits(self, asked: Asked, answer_tokens: int) -> bool:
         """Whether the context of a local model holds a question and its answer; what a server holds only it knows."""
-        assistant = self.assistant
-        if not isinstance(assistant, LocalAssistant):
+        local = self.local
+        if local is None:
             return True
-        prompt = assistant.encode(asked.prompt(self.protocol.form))
-        return len(prompt) + answer_tokens <= assistant.engine.context
+        prompt = local.encode(asked.prompt(self.protocol.form))
+        return len(prompt) + answer_tokens <= local.engine.context
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two scores of this task to be compared."""
@@ -102,16 +108,14 @@ class Context:
                 "max_tokens": protocol.max_tokens,
             }
         if protocol.form == "chat":
-            found["template"] = (
-                digest_text(assistant.template.jinja) if isinstance(assistant, LocalAssistant) else "remote"
-            )
+            found["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
         return found | self.facts
 
     def show(self, asked: Asked) -> None:
         """Keeps the first prompt as the model reads it, so that a person can look at it."""
-        prompt, assistant = asked.prompt(self.protocol.form), self.assistant
-        if isinstance(assistant, LocalAssistant):
-            text = assistant.engine.tokenizer.decode(assistant.encode(prompt), skip_special=False)
+        prompt, local = asked.prompt(self.protocol.form), self.local
+        if local is not None:
+            text = local.engine.tokenizer.decode(local.encode(prompt), skip_special=False)
         else:
             text = (
                 prompt

@@ -14,7 +14,6 @@ from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Question
 from charter.benchmark.reading import TEST, Row, parsed
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.scorer import score
 from charter.ground.measure.position import bucket_of
 
@@ -27,15 +26,13 @@ def questions(context: Context) -> list[Question]:
 
     Raises CharterError for a model that can't score texts, or where no document is long enough.
     """
-    assistant = context.assistant
-    if not isinstance(assistant, LocalAssistant):
+    local = context.local
+    if local is None:
         raise CharterError("position: a server can't score texts; leave position out of tasks for it")
     found = parsed(context.source, TEST, parse)
-    sizes = {document.id: len(assistant.engine.tokenizer.encode(document.text)) for document in found}
+    sizes = {document.id: len(local.engine.tokenizer.encode(document.text)) for document in found}
     length = LONGEST
-    while length > assistant.engine.context or 4 * sum(size >= length for size in sizes.values()) < len(
-        found
-    ):
+    while length > local.engine.context or 4 * sum(size >= length for size in sizes.values()) < len(found):
         length //= 2
         if length < SHORTEST:
             raise CharterError(
@@ -48,9 +45,9 @@ def questions(context: Context) -> list[Question]:
 
 def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
     """One row a document: nats and tokens of each bucket of positions."""
-    assistant, length = context.assistant, context.facts["length"]
-    assert isinstance(assistant, LocalAssistant)
-    engine = assistant.engine
+    local, length = context.local, context.facts["length"]
+    assert local is not None  # `questions` refuses servers
+    engine = local.engine
 
     def produce(part: Sequence[Question], _: int) -> list[dict[str, Any]]:
         ids = [engine.tokenizer.encode(document.text)[:length] for document in part]

@@ -16,7 +16,6 @@ from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.measure.benchmarks import LENGTHS
 
 PROTOCOL = Protocol(temperature=0.0, max_tokens=24)
@@ -42,9 +41,7 @@ TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at ha
 def questions(context: Context) -> list[Question]:
     """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
     texts = parsed(context.source, TEST, parse)
-    longest = (
-        context.assistant.engine.context if isinstance(context.assistant, LocalAssistant) else LENGTHS[4]
-    )
+    longest = context.local.engine.context if context.local else LENGTHS[4]
     lengths = [length for length in LENGTHS if length <= longest]
     if not lengths:
         raise CharterError(
@@ -80,8 +77,7 @@ class Stream:
         ]
         if not self.sentences:
             raise CharterError(f"recall: {context.source} has no sentence to put a fact between")
-        assistant = context.assistant
-        local = assistant.engine.tokenizer if isinstance(assistant, LocalAssistant) else None
+        local = context.local.engine.tokenizer if context.local else None
         self.sizes = [
             len(local.encode(s)) + 1 if local else int(len(s.split()) * TOKENS_A_WORD) + 1
             for s in self.sentences

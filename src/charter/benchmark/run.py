@@ -15,6 +15,7 @@ from charter.benchmark.settings import Change, Settings, Task
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
+from charter.ground.generate.remembered import Memory
 from charter.ground.measure.metrics import scores
 
 # A module has PROTOCOL, questions(context) -> the drawn ones, and rows(context, questions) -> what is kept.
@@ -31,9 +32,10 @@ EVALUATIONS: dict[Task, ModuleType] = {
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json and samples/<task>.jsonl."""
-    model = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
+    memory = Memory.of(out)
+    model = open_assistant(inputs.one("policy"), out.device, precision=out.precision, memory=memory)
     second = inputs.optional("helper")
-    helper = open_assistant(second, out.device, precision=out.precision) if second else model
+    helper = open_assistant(second, out.device, precision=out.precision, memory=memory) if second else model
     contexts = []
     for task in settings.tasks:
         protocol = EVALUATIONS[task].PROTOCOL.changed(settings.limit, settings.change.get(task, Change()))
