@@ -214,9 +214,25 @@ def test_unknown_columns_are_kept_as_meta(tmp_path: Path) -> None:
 
 
 def test_unknown_endings_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    (tmp_path / "x.arrow").write_bytes(b"ARROW1")
     with pytest.raises(CharterError, match="unknown ending"):
-        read_dialogues(tmp_path / "x.parquet")
+        read_dialogues(tmp_path / "x.arrow")
+
+
+def test_parquet_is_read_as_the_hub_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "train-00000-of-00001.parquet"
+    given = [{"messages": [{"role": "user", "content": f"q{n}"}], "weight": n} for n in range(3)]
+    parquet.write_table(pyarrow.Table.from_pylist(given), path)
+    found = read_dialogues(path)
+    assert [d.messages[0]["content"] for d in found] == ["q0", "q1", "q2"]
+    assert found[2].id == "train-00000-of-00001-00003"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CharterError, match="cannot be read as parquet"):
+        read_dialogues(path)
+    monkeypatch.setattr("charter.ground.text.parquet.parquet", None)
+    with pytest.raises(CharterError, match="needs pyarrow: pip install"):
+        read_dialogues(path)
 
 
 def test_texts(tmp_path: Path) -> None:

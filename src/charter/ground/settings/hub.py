@@ -22,7 +22,7 @@ from charter.ground.settings.roles import Role
 HubKind = Literal["model", "dataset"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_READ = ".jsonl, .json, .csv and .txt files are read, also .gz and .zst; parquet is not"
+_READ = ".jsonl, .json, .csv, .txt and .parquet files are read, the first four also as .gz and .zst"
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,6 @@ def _parse(ref: str) -> _Name:
         raise CharterError(f"{ref}: write hf:owner/name or hf:owner/name@revision, and #folder/file for data")
     if ".." in parts or given.startswith("/"):
         raise CharterError(f"{ref}: what follows # must be a path inside the data set")
-    if given.endswith(".parquet"):
-        raise CharterError(f"{ref}: {_READ}; choose another file or convert it and name its path")
     return _Name(repo, revision, "/".join(parts))
 
 

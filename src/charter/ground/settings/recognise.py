@@ -12,8 +12,13 @@ import zstandard
 from charter.ground.artifact.errors import CharterError
 
 # what files of rows end in
-ROW_ENDINGS = tuple(
-    f"{ending}{packed}" for ending in (".jsonl", ".json", ".csv", ".txt") for packed in ("", ".gz", ".zst")
+ROW_ENDINGS = (
+    *(
+        f"{ending}{packed}"
+        for ending in (".jsonl", ".json", ".csv", ".txt")
+        for packed in ("", ".gz", ".zst")
+    ),
+    ".parquet",
 )
 # the columns that rows of one kind alone have; a row of the kind needs all of them
 OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}

@@ -16,6 +16,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.recognise import OWN_COLUMNS
 from charter.ground.text.jsonl import numbered_rows, read_text
+from charter.ground.text.parquet import parquet_rows
 
 _PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
@@ -33,13 +34,13 @@ _SPEAKERS = {
 def plain_name(path: Path) -> str:
     """A file's name without folder and endings: hh_rlhf/harmless-base.jsonl.gz is harmless-base."""
     name = path.name
-    for ending in (".gz", ".zst", ".jsonl", ".json", ".csv", ".txt"):
+    for ending in (".gz", ".zst", ".jsonl", ".json", ".csv", ".txt", ".parquet"):
         name = name.removesuffix(ending)
     return name
 
 
 def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of each row of a .jsonl, .json, .csv or .txt file, as it stands; the place is file:line.
+    """(place, row) of each row of a .jsonl, .json, .csv, .txt or .parquet file, as it stands; the place is file:line.
 
     A .txt file is one prompt a line. Raises CharterError for another kind of file or a broken row.
     """
@@ -53,9 +54,11 @@ def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     elif kind == "txt":
         lines = enumerate(read_text(path).split("\n"), 1)
         numbered = ((n, {"prompt": line.strip()}) for n, line in lines if line.strip())
+    elif kind == "parquet":
+        numbered = parquet_rows(path)
     else:
         raise CharterError(
-            f"{path} has an unknown ending; expected .jsonl, .json, .csv or .txt (also .gz, .zst)"
+            f"{path} has an unknown ending; expected .jsonl, .json, .csv or .txt (also .gz, .zst), or .parquet"
         )
     for number, row in numbered:
         place = f"{path}:{number}"
