@@ -12,6 +12,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 from charter.ground.sandbox.init import BOX, NOBODY, checked
 from charter.ground.sandbox.init import main as be_process_1
@@ -60,7 +61,7 @@ def _enter_namespaces(user: int) -> None:
         os._exit(1)
 
 
-def _make_root(view: dict[str, list[str]]) -> None:
+def _make_root(view: dict[str, Any]) -> None:
     checked("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
     # before the user changes: root may reach folders, such as its home, that an unprivileged user can't
     folders = {path: _detached(path, _READONLY | _NOSUID | _NODEV) for path in view["shown"]}

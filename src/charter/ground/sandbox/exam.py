@@ -50,9 +50,9 @@ def encode(value: object) -> list[Any]:
         return ["bytes", value.hex()]
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return [kind.__name__, *(encode(item) for item in kind.__iter__(value))]
+            return [kind.__name__, *map(encode, value)]
     if isinstance(value, dict):
-        return ["dict", *([encode(key), encode(item)] for key, item in dict.items(value))]
+        return ["dict", *([encode(key), encode(item)] for key, item in value.items())]
     raise TypeError(f"a value of type {type(value).__name__} can't be passed on")
 
 

@@ -18,7 +18,7 @@ thread.start()
 thread.join()
 assert set(os.listdir("/dev")) <= {"null", "zero", "full", "random", "urandom"}, "devices of the host are there"
 assert not os.path.exists("/proc") and not os.path.exists("/etc/passwd"), "files of the host are there"
-assert os.getuid() != 0 and "CANARY" not in os.environ, "it is not apart from the host"
+assert os.getppid() == 1 and os.getuid() != 0 and "CANARY" not in os.environ, "it is not apart from the host"
 try:
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 9))  # needs a route, sends nothing
 except OSError:
