@@ -186,7 +186,9 @@ def dots_out(facts: Facts) -> None:
 
 def handle_out(facts: Facts) -> None:
     """open the host's root by file handle (inode 2)"""
-    handle = ctypes.create_string_buffer((8).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes([2] + 7 * [0]))
+    handle = ctypes.create_string_buffer(
+        (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes([2] + 7 * [0])
+    )
     call("open_by_handle_at", os.open(".", os.O_RDONLY), handle, os.O_RDONLY)
 
 
@@ -437,7 +439,9 @@ def locked_memory(facts: Facts) -> None:
 
 
 ATTEMPTS: dict[str, Callable[[Facts], None]] = {
-    name: value for name, value in list(globals().items()) if getattr(value, "__annotations__", {}).get("facts")
+    name: value
+    for name, value in list(globals().items())
+    if getattr(value, "__annotations__", {}).get("facts")
 }
 
 
