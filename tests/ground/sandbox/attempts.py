@@ -284,7 +284,7 @@ def user_namespace(facts: Facts) -> None:
 
 
 def user_namespace_by_clone(facts: Facts) -> None:
-    """the same by clone"""
+    """become root in a user namespace, by clone"""
     number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
     child = LIBC.syscall(number, 0x10000000 | signal.SIGCHLD, 0, 0, 0, 0)
     if child == 0:
@@ -298,14 +298,14 @@ def user_namespace_by_clone(facts: Facts) -> None:
 
 
 def become_root(facts: Facts) -> None:
-    """setuid(0)"""
+    """become root by setuid"""
     if os.getuid() == 0:
         return
     os.setuid(0)
 
 
 def become_somebody(facts: Facts) -> None:
-    """setuid to another user"""
+    """become another user by setuid"""
     os.setuid(1)
 
 
@@ -433,7 +433,7 @@ def rings(facts: Facts) -> None:
 
 
 def locked_memory(facts: Facts) -> None:
-    """lock memory"""
+    """lock memory, so that it is never paged out"""
     room = ctypes.create_string_buffer(1 << 16)
     call("mlock", room, 1 << 16)
 
