@@ -213,5 +213,5 @@ def machine(threads: int) -> dict[str, str]:
         cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    versions = {name: found for name in ("torch", *_PEERS) if (found := version(name)) is not None}
+    versions = {name: found for name in ("torch", *_PEERS, "lm-eval") if (found := version(name)) is not None}
     return {"cpu": cpu, "threads": str(threads), "python": platform.python_version(), **versions}

@@ -11,7 +11,7 @@ from charter.ground.artifact.errors import CharterError
 
 def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
     recipe = make_recipe(
-        "runs/demo/rl", "arc, mmlu_plain", 20, ["mmlu_plain=./my_mmlu", "standard"], "pkg:h", []
+        "runs/demo/rl", "arc, mmlu_plain", 20, ["mmlu_plain=./my_mmlu", "standard", "helper=pkg:h"], []
     )
     (step,) = recipe.steps
     assert (recipe.name, step.room) == ("eval-runs-demo-rl", "benchmark")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.model import attention
 from charter.ground.model.cache import Cache
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.layout import documents, tree
@@ -214,3 +215,14 @@ def test_a_resized_cache_keeps_what_its_first_slots_hold(model: Transformer) -> 
     assert (cache.slots, cache.capacity, cache.lengths) == (5, 128, [30, 12, 0, 0, 0])
     for slot, parts in enumerate(before):
         assert all(torch.equal(a, b) for a, b in zip(cache.prefix(1, slot), parts, strict=True))
+
+
+def test_attention_by_products_equals_the_fused_kernel_in_any_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of devices whose kernels give no log-sum-exp, tried here."""
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(1, heads, n, 16, generator=generator) for heads, n in ((6, 50), (2, 40), (2, 40)))
+    fused = attention._with_lse(q, k, v, False, None)
+    for most in (2**27, 6 * 40 * 7, 1):
+        monkeypatch.setattr(attention, "MOST_SCORES", most)
+        for ours, theirs in zip(attention._by_products(q, k, v, False, None), fused, strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-5)

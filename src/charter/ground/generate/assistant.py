@@ -151,18 +151,23 @@ def _spelled(prompt: Prompt) -> object:
     return prompt if isinstance(prompt, str) else [[m["role"], m["content"]] for m in prompt]
 
 
+def local_of(assistant: Assistant) -> LocalAssistant | None:
+    """The checkpoint that an assistant asks, through a memory or not; None for a server."""
+    inner = assistant.inner if isinstance(assistant, Remembered) else assistant
+    return inner if isinstance(inner, LocalAssistant) else None
+
+
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:
     """Refuses by name, before anything is sampled, a prompt that a local assistant can't reply to.
 
     What a server takes only the server knows. Raises CharterError.
     """
-    if isinstance(assistant, Remembered):
-        assistant = assistant.inner
-    if not isinstance(assistant, LocalAssistant):
+    local = local_of(assistant)
+    if local is None:
         return
     for dialogue in prompts:
         try:
-            assistant.engine.check(assistant.template.encode_prompt(dialogue.messages))
+            local.engine.check(local.encode(dialogue.messages))
         except CharterError as error:
             raise CharterError(f"prompt {dialogue.id}: {error}") from None
 

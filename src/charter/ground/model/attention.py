@@ -19,6 +19,7 @@ from charter.ground.model.layout import Layout, Plan
 # (q [B, H, Q, d], k and v [B, K, L, d], which keys a query sees or None: causal) -> tensors [B, H, Q, ...]
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
 
+MOST_SCORES = 2**27  # made at once where no fused kernel gives the log-sum-exp
 SHORT = 512  # keys; beyond them the softmax that `_Short` keeps would be large
 
 
@@ -178,6 +179,17 @@ def _with_lse(
             q_BHQd, k_BKLd, v_BKLd, 0.0, causal, attn_mask=mask
         )
         return out, lse
+    return _by_products(q_BHQd, k_BKLd, v_BKLd, causal, mask)
+
+
+def _by_products(
+    q_BHQd: Tensor, k_BKLd: Tensor, v_BKLd: Tensor, causal: bool, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`_with_lse` by plain products, some queries at a time where all their scores would be large."""
+    most = max(1, MOST_SCORES // (q_BHQd.shape[0] * q_BHQd.shape[1] * k_BKLd.shape[2]))
+    if not causal and mask is None and q_BHQd.shape[2] > most:
+        parts = [_by_products(q, k_BKLd, v_BKLd, False, None) for q in torch.split(q_BHQd, most, 2)]
+        return torch.cat([out for out, _ in parts], 2), torch.cat([lse for _, lse in parts], 2)
     share = q_BHQd.shape[1] // k_BKLd.shape[1]
     k, v = k_BKLd.repeat_interleave(share, 1), v_BKLd.repeat_interleave(share, 1)
     scores = (q_BHQd @ k.transpose(2, 3)).float() * q_BHQd.shape[3] ** -0.5

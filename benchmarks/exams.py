@@ -1,0 +1,57 @@
+"""Multiple-choice questions that both sides of a benchmark are given, word for word as the benchmark room puts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.benchmark import arc, mmlu_plain, race
+from charter.benchmark.question import LETTERS, Asked, Question, listed
+from charter.benchmark.reading import DEV, TEST, parsed
+from charter.ground.settings.sources import find_data
+
+Exam = tuple[str, list[str]]  # a prompt, and the continuations that are scored behind it
+
+# Together of the average length of all 57: examples of about 540 tokens, questions of about 90.
+SUBJECTS = (
+    "abstract_algebra",
+    "anatomy",
+    "astronomy",
+    "college_computer_science",
+    "econometrics",
+    "global_facts",
+    "high_school_statistics",
+    "machine_learning",
+    "moral_scenarios",
+    "professional_accounting",
+)
+LEAD = "Answer:"
+
+
+def mmlu(subjects: Sequence[str], count: int, shots: int = 5) -> list[Exam]:
+    """The first `count` questions of each subject behind examples of its development split."""
+    tests = mmlu_plain.by_subject(parsed(find_data("mmlu"), TEST, mmlu_plain.parse))
+    shown = mmlu_plain.by_subject(parsed(find_data("mmlu"), DEV, mmlu_plain.parse))
+    return [
+        _exam(question, shown[subject][:shots], mmlu_plain.header(subject))
+        for subject in subjects
+        for question in tests[subject][:count]
+    ]
+
+
+def arc_challenge(count: int, shots: int = 5) -> list[Exam]:
+    """The first `count` questions of the test split."""
+    shown = parsed(find_data("arc_challenge"), DEV, arc.parse)[:shots]
+    return [_exam(q, shown) for q in parsed(find_data("arc_challenge"), TEST, arc.parse)[:count]]
+
+
+def race_high(count: int, shots: int = 1) -> list[Exam]:
+    """The first `count` questions of the test split."""
+    shown = parsed(find_data("race_high"), DEV, race.parse)[:shots]
+    return [_exam(q, shown) for q in parsed(find_data("race_high"), TEST, race.parse)[:count]]
+
+
+def _exam(question: Question, shown: Sequence[Question], header: str = "") -> Exam:
+    shots = [(listed(q), LETTERS[q.right[0]]) for q in shown]
+    prompt = Asked(question, listed(question), LEAD, shots, header).prompt("text")
+    assert isinstance(prompt, str)
+    return prompt, [f" {letter}" for letter in LETTERS[: len(question.options)]]
