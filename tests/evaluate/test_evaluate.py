@@ -15,7 +15,7 @@ from charter.evaluate import run as room
 from charter.evaluate.harmlessness import review_queue
 from charter.evaluate.helpfulness import wins
 from charter.evaluate.settings import Counts, Settings
-from charter.evaluate.verify import SCORES, elsewhere, regenerate
+from charter.evaluate.verify import SCORES, regenerate
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -29,6 +29,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
+from charter.ground.settings.remake import elsewhere
 from charter.ground.text.dialogue import user
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan

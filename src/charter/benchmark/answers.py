@@ -32,8 +32,7 @@ def answer(
         completions = {id(a): entry for a, entry in zip(fitting, found, strict=True)}
         return [row for a in part for row in _rows(a, completions.get(id(a)), grade)]
 
-    size = max(1, context.settings.chunk // protocol.samples)
-    return context.out.chunks(context.task, asked, size, produce, context.title)
+    return context.out.chunks(context.task, asked, context.chunk, produce, context.title)
 
 
 def _rows(asked: Asked, completions: Sequence[Completion] | None, grade: Grade) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ def choose(
         kept = set(map(id, fitting))
         return [graded(a, next(found)) if id(a) in kept else graded(a, None, "too long") for a in part]
 
-    return context.out.chunks(context.task, asked, context.settings.chunk, produce, context.title)
+    return context.out.chunks(context.task, asked, context.chunk, produce, context.title)
 
 
 def _scored(context: Context, asked: Sequence[Asked], options: Sequence[str] | None) -> list[list[float]]:

@@ -55,6 +55,11 @@ class Context:
         """A seed of the draw, the task and names alone: equal for every stage."""
         return derive_seed(self.settings.draw_seed, self.task, *names)
 
+    @property
+    def chunk(self) -> int:
+        """Questions asked together: as many answers whatever the samples of each."""
+        return max(1, self.settings.chunk // self.protocol.samples)
+
     def draw(self, rows: Sequence[T]) -> list[T]:
         """At most `limit` rows (0: all) in their order, the same for every stage."""
         limit = self.protocol.limit

@@ -54,7 +54,7 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
         found = score(engine.model, [(own[:1], [own[1:]]) for own in ids])
         return [_row(document, logs[0]) for document, logs in zip(part, found, strict=True)]
 
-    return context.out.chunks(context.task, asked, 4, produce, context.title)
+    return context.out.chunks(context.task, asked, context.chunk, produce, context.title)
 
 
 def _row(document: Question, logs: Sequence[float]) -> dict[str, Any]:

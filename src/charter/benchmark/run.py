@@ -32,14 +32,7 @@ EVALUATIONS: dict[Task, ModuleType] = {
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json and samples/<task>.jsonl."""
-    memory = Memory.of(out)
-    model = open_assistant(inputs.one("policy"), out.device, precision=out.precision, memory=memory)
-    second = inputs.optional("helper")
-    helper = open_assistant(second, out.device, precision=out.precision, memory=memory) if second else model
-    contexts = []
-    for task in settings.tasks:
-        protocol = EVALUATIONS[task].PROTOCOL.changed(settings.limit, settings.change.get(task, Change()))
-        contexts.append(Context(settings, inputs, out, model, helper, task, protocol))
+    contexts = open_contexts(settings, inputs, out)
     drawn = {
         c.task: EVALUATIONS[c.task].questions(c) for c in contexts
     }  # what is wrong is said before hours of work
@@ -52,6 +45,19 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_json("report.json", _report(settings, inputs, contexts) | {"contamination": overlap})
     for s in scores(out.path):
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+
+
+def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
+    """Every task of a report on its models, which are loaded once."""
+    memory = Memory.of(out)
+    model = open_assistant(inputs.one("policy"), out.device, precision=out.precision, memory=memory)
+    second = inputs.optional("helper")
+    helper = open_assistant(second, out.device, precision=out.precision, memory=memory) if second else model
+    contexts = []
+    for task in settings.tasks:
+        protocol = EVALUATIONS[task].PROTOCOL.changed(settings.limit, settings.change.get(task, Change()))
+        contexts.append(Context(settings, inputs, out, model, helper, task, protocol))
+    return contexts
 
 
 def _report(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:

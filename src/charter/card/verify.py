@@ -46,7 +46,7 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
     """One line for each problem of a run directory, or of one artifact, and of all that these were made of, also in
     other runs; none where all holds.
 
-    deep: `regenerate(report, count)`, which the evaluate room provides, samples at least `count` replies of
+    deep: `regenerate(report, count)`, which the room of the report provides, samples at least `count` replies of
     each report again and returns a line for each that differs. Raises CharterError where there is nothing to
     verify.
     """

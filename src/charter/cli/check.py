@@ -16,6 +16,8 @@ from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_row
 from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.progress import Progress
+from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.recognise import ROW_ENDINGS
@@ -179,7 +181,7 @@ def card_verify(
     if deep:
         relaunch()
         progress = make_progress() if sys.stderr.isatty() else None
-        regenerate = partial(room_tool("evaluate", "verify").regenerate, progress=progress)
+        regenerate = partial(_regenerate, progress=progress)
     problems: list[str] = room_tool("card", "verify").verify(folder, deep, regenerate)
     for problem in problems:
         print(problem)
@@ -207,3 +209,10 @@ def compare(
         print("the two have no metrics in common")
         return
     console().print(rows_table(rows), highlight=False)
+
+
+def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:
+    """Draws samples of a report anew, in the room that made it."""
+    tool = room_tool(read_manifest(report).room, "verify")
+    found: list[str] = tool.regenerate(report, count, progress=progress)
+    return found

@@ -17,16 +17,12 @@ from charter.evaluate import harmlessness
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.settings import ROLES, Settings
 from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.lineage import find_parent, run_of
-from charter.ground.artifact.manifest import Environment
+from charter.ground.artifact.lineage import run_of
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.environment import difference, environment_of
-from charter.ground.settings.execution import Execution
-from charter.ground.settings.hub import fetched
-from charter.ground.settings.sources import is_remote, resolve_again
+from charter.ground.settings.remake import elsewhere, inputs_again
+from charter.ground.settings.sources import is_remote
 from charter.ground.text.dialogue import Dialogue
 
 SCORE_TOLERANCE = 1e-3
@@ -67,22 +63,10 @@ def regenerate(
             precision=manifest.environment.precision,
             progress=progress,
         )
-        context = open_context(settings, _inputs(report), out)
+        context = open_context(settings, inputs_again(report, ROLES), out)
         unsafe = Kept("harmlessness", "red_team", "prompt", settings.samples)
         alike = Kept("lookalikes", "lookalikes", "look-alike", settings.other_samples)
         return [line for kept in (unsafe, alike) for line in _redo(report, context, kept, count, rng)]
-
-
-def elsewhere(made: Environment, run: Path) -> str | None:
-    """Why samples made in that environment don't come out equal in this one, and how they do; None where they do."""
-    if made.device != "cpu":
-        return f"made on {made.device}; samples are regenerated on a CPU only"
-    found = difference(made, environment_of(Execution("cpu", made.precision)))
-    if found is None:
-        return None
-    command = f"`{found.variable}charter card verify {run} --deep`"
-    advice = f"run {command}" if found.variable else f"{found.remedy}, then {command}"
-    return f"samples can't be compared here: made with {found.what} {found.made}, here {found.here}: {advice}"
 
 
 def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Random) -> list[str]:
@@ -136,18 +120,3 @@ def _differences(made: dict[str, Any], kept: dict[str, Any]) -> list[str]:
         if isinstance(a, float) and (not isinstance(b, float) or abs(a - b) > SCORE_TOLERANCE):
             found.append(f": {key} is {b} in the kept samples and {a:.4f} when graded again")
     return found
-
-
-def _inputs(report: Path) -> Inputs:
-    """The report's inputs as they were, from its manifest: siblings in the run directory and external sources."""
-    manifest = read_manifest(report)
-    entries: list[Input] = []
-    for parent in manifest.parents:
-        made, folder = find_parent(run_of(report), parent)
-        entries.append(Input(parent.role, parent.step, made.kind, made.variant, folder, str(folder), made.id))
-    for external in manifest.external:
-        source = resolve_again(external, run_of(report))
-        role, ref = external.role, external.ref
-        entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
-        entries.append(fetched(entry, ROLES[role]))
-    return Inputs(entries)

@@ -1,0 +1,43 @@
+"""Making a part of an artifact again: its inputs as they were, and whether equal work comes out equal here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import Environment
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.environment import difference, environment_of
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.hub import fetched
+from charter.ground.settings.roles import Role
+from charter.ground.settings.sources import resolve_again
+
+
+def elsewhere(made: Environment, run: Path) -> str | None:
+    """Why samples made in that environment don't come out equal in this one, and how they do; None where they do."""
+    if made.device != "cpu":
+        return f"made on {made.device}; samples are regenerated on a CPU only"
+    found = difference(made, environment_of(Execution("cpu", made.precision)))
+    if found is None:
+        return None
+    command = f"`{found.variable}charter card verify {run} --deep`"
+    advice = f"run {command}" if found.variable else f"{found.remedy}, then {command}"
+    return f"samples can't be compared here: made with {found.what} {found.made}, here {found.here}: {advice}"
+
+
+def inputs_again(folder: Path, roles: Mapping[str, Role]) -> Inputs:
+    """The inputs of an artifact as they were, from its manifest: siblings in the run directory and external sources."""
+    manifest = read_manifest(folder)
+    entries: list[Input] = []
+    for parent in manifest.parents:
+        made, place = find_parent(run_of(folder), parent)
+        entries.append(Input(parent.role, parent.step, made.kind, made.variant, place, str(place), made.id))
+    for external in manifest.external:
+        source = resolve_again(external, run_of(folder))
+        role, ref = external.role, external.ref
+        entry = Input(role, ref, source.kind, source.variant, source.path, source.ref, source.digest)
+        entries.append(fetched(entry, roles[role]))
+    return Inputs(entries)
