@@ -17,6 +17,9 @@ Task = Literal[
     "mmlu_plain",
     "arc",
     "race",
+    "mmlu",
+    "triviaqa",
+    "translation",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
@@ -24,7 +27,7 @@ Form = Literal["text", "chat"]
 PRODUCT: Kind = "report"
 VARIANT = None
 # Tasks that ask the same questions read them from one role.
-DATA: dict[Task, str] = {task: task for task in TASKS} | {"mmlu_plain": "mmlu"}
+DATA: dict[Task, str] = {**{task: str(task) for task in TASKS}, "mmlu_plain": "mmlu"}
 ROLES = {
     "policy": Role(kind="assistant"),
     "helper": Role(kind="assistant", required=False),
@@ -79,6 +82,9 @@ COST: dict[Task, tuple[int, int]] = {
     "mmlu_plain": (160, 0),
     "arc": (80, 0),
     "race": (450, 0),
+    "mmlu": (160, 150),
+    "triviaqa": (60, 32),
+    "translation": (300, 200),  # three languages
 }
 
 

@@ -18,11 +18,45 @@ def graded(id: str, outcome: str, **more: Any) -> dict[str, Any]:
 PLAIN = [graded("a", "right"), graded("b", "wrong"), graded("c", "unparsed"), graded("d", "too long")]
 PASSAGES = [graded("p", "right"), graded("p", "wrong"), graded("q", "right")]  # two questions of one passage
 
+SUBJECTS = [
+    graded("a", "right", group="knots"),
+    graded("b", "wrong", group="knots"),
+    graded("c", "unparsed", group="knots"),
+    graded("d", "right", group="tides"),
+]
+
+
+def translated(id: str, group: str, outcome: str, matched: int) -> dict[str, Any]:
+    """A sentence of five words and six characters of each order: all of it matched, or nothing."""
+    bleu = [5 * matched, 5, *(n * matched for n in (5, 4, 3, 2)), *(n * matched for n in (5, 4, 3, 2))]
+    return {
+        "id": id,
+        "group": group,
+        "outcome": outcome,
+        "bleu": bleu,
+        "chrf": [6 * matched, 6, 6 * matched] * 6,
+    }
+
+
+TRANSLATED = [
+    translated("s1", "fra", "answered", 1),
+    translated("s2", "fra", "answered", 1),
+    translated("s1", "deu", "unparsed", 0),
+]
+
 ROWS: dict[str, Rows] = {
     "gsm8k.jsonl": PLAIN,
     "mmlu_plain.jsonl": PLAIN,
     "arc.jsonl": PLAIN,
     "race.jsonl": PASSAGES,
+    "mmlu.jsonl": SUBJECTS,
+    "triviaqa.jsonl": [
+        graded("a", "right"),
+        graded("b", "wrong"),
+        graded("c", "declined"),
+        graded("d", "wrong"),
+    ],
+    "translation.jsonl": TRANSLATED,
 }
 # metric -> value, rows, clusters
 EXPECTED: dict[str, tuple[float, int, int]] = {
@@ -34,6 +68,18 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "arc_unanswered": (2 / 4, 4, 4),
     "race": (2 / 3, 3, 2),
     "race_unanswered": (0.0, 3, 2),
+    "mmlu": (2 / 4, 4, 4),
+    "mmlu_unanswered": (1 / 4, 4, 4),
+    "mmlu_subjects": ((1 / 3 + 1) / 2, 4, 4),
+    "triviaqa": (1 / 4, 4, 4),
+    "triviaqa_unanswered": (0.0, 4, 4),
+    "triviaqa_wrong": (2 / 4, 4, 4),
+    "triviaqa_declined": (1 / 4, 4, 4),
+    "translation_bleu": ((100 + 0) / 2, 3, 2),
+    "translation_chrf": ((100 + 0) / 2, 3, 2),
+    "translation_understandable": (1 / 2, 3, 2),
+    "translation_good": (1 / 2, 3, 2),
+    "translation_unanswered": (1 / 3, 3, 2),
 }
 
 

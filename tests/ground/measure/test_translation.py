@@ -13,7 +13,8 @@ from charter.ground.measure.permutation import exchange_p
 from charter.ground.measure.score import Table, ratio, summed, tabulate
 from charter.ground.measure.translation import OverGroups, bleu, chrf, chrf_counts, over_languages
 
-WORDS = "the a boat house river old new green went came slowly , . over under and then we they".split()
+TEXT = "the a boat house river old new green went came slowly , . over under and then we they"
+WORDS = TEXT.split()
 
 
 def corpus(seed: int, size: int = 40, noise: float = 0.3) -> tuple[list[str], list[str]]:
@@ -31,7 +32,9 @@ def bleu_counts(hypothesis: str, reference: str) -> list[int]:
 
 
 def summed_counts(count, made, references):  # type: ignore[no-untyped-def]
-    return np.array([count(h, r) for h, r in zip(made, references, strict=True)], dtype=np.float64).sum(axis=0)
+    return np.array([count(h, r) for h, r in zip(made, references, strict=True)], dtype=np.float64).sum(
+        axis=0
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))

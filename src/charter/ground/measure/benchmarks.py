@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charter.ground.measure import counts
+from charter.ground.measure import counts, translation
 from charter.ground.measure.metric import Metric
 
 # Task -> what its accuracy is.
@@ -11,6 +11,8 @@ ACCURACIES = {
     "mmlu_plain": "MMLU questions, plain choice",
     "arc": "ARC-Challenge questions",
     "race": "RACE-H reading questions",
+    "mmlu": "MMLU questions, answered after reasoning",
+    "triviaqa": "TriviaQA questions, any alias",
 }
 
 
@@ -23,9 +25,64 @@ def _unanswered(task: str) -> Metric:
     return Metric(f"{task}_unanswered", f"{task}.jsonl", counts.outcome(*UNANSWERED), "lower", words)
 
 
+OF_MMLU = (
+    Metric(
+        "mmlu_subjects", "mmlu.jsonl", counts.over_groups("correct"), "higher", "mean over MMLU's subjects"
+    ),
+)
+
+OF_TRIVIAQA = (
+    Metric(
+        "triviaqa_wrong",
+        "triviaqa.jsonl",
+        counts.outcome("wrong"),
+        "lower",
+        "TriviaQA questions answered wrongly",
+    ),
+    Metric(
+        "triviaqa_declined",
+        "triviaqa.jsonl",
+        counts.outcome("declined"),
+        "neither",
+        "TriviaQA questions that the model says it can't answer",
+    ),
+)
+
+OF_TRANSLATION = (
+    Metric(
+        "translation_bleu",
+        "translation.jsonl",
+        translation.over_languages("bleu", translation.bleu),
+        "higher",
+        "corpus BLEU from English, mean over languages",
+        "BLEU",
+    ),
+    Metric(
+        "translation_chrf",
+        "translation.jsonl",
+        translation.over_languages("chrf", translation.chrf),
+        "higher",
+        "corpus chrF from English, mean over languages",
+        "chrF",
+    ),
+    *(
+        Metric(
+            f"translation_{word}",
+            "translation.jsonl",
+            translation.over_languages("bleu", translation.bleu, least),
+            "higher",
+            f"languages with BLEU over {least:.0f}, which is {word}",
+        )
+        for word, least in (("understandable", translation.UNDERSTANDABLE), ("good", translation.GOOD))
+    ),
+)
+
 UNANSWERED = ("unparsed", "too long", "environment failed")
 
 OF_BENCHMARKS: tuple[Metric, ...] = (
     *(_accuracy(task, meaning) for task, meaning in ACCURACIES.items()),
-    *(_unanswered(task) for task in ACCURACIES),
+    *(_unanswered(task) for task in (*ACCURACIES, "translation")),
+    *OF_MMLU,
+    *OF_TRIVIAQA,
+    *OF_TRANSLATION,
 )

@@ -77,7 +77,9 @@ def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, N
 
 def _yes_no(table: Table) -> bool:
     """Whether the sums are counts of yes among answers; a tie counts as half a yes."""
-    return table.statistic is ratio and bool(((table.num >= 0) & (table.num <= table.den) & (table.num * 2 % 1 == 0)).all())
+    return table.statistic is ratio and bool(
+        ((table.num >= 0) & (table.num <= table.den) & (table.num * 2 % 1 == 0)).all()
+    )
 
 
 def effective_n(table: Table) -> float:

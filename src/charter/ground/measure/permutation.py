@@ -58,9 +58,7 @@ def _shared(first: Table, second: Table) -> tuple[Floats, Floats]:
     return sides[0], sides[1]
 
 
-def _statistic(
-    parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], exchanged: Floats
-) -> Floats:
+def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], exchanged: Floats) -> Floats:
     """The weighted difference under each row of exchanges, whose columns are the changed clusters of all parts."""
     total = np.zeros(len(exchanged))
     start = 0
