@@ -14,6 +14,7 @@ FLOORS = (
     "learn",
     "generate",
     "judge",
+    "sandbox",
 )
 
 ROOMS = {

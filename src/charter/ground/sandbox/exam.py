@@ -1,0 +1,185 @@
+"""Both sides of an examination: a candidate runs a solution, an examiner runs its tests; only values pass between.
+
+Each side runs in a sandbox of its own, as a program that is this file, from nothing but the standard library. The
+candidate's functions appear in the tests as functions that ask the other side, one JSON line a call and one a
+reply. So what judges (the tests, `assert`, `==`, the verdict) is never in one process with what is judged: a
+solution can leave, print, patch and kill whatever it finds, and an answer that equals everything arrives as the
+plain value that it carries.
+"""
+
+import builtins
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import IO, Any
+
+LONGEST_ANSWER = 1 << 20  # bytes of one line
+ENDED = "the program ended before it answered"
+TOO_LONG = f"an answer is longer than {LONGEST_ANSWER} bytes"
+_LONGEST_MESSAGE = 300
+
+
+class Broken(BaseException):
+    """The other side no longer answers as agreed. Not an Exception, so that no test can take it for one."""
+
+
+class CandidateError(Exception):
+    """An error of the candidate that is no built-in one."""
+
+
+def encode(value: object) -> list[Any]:
+    """A plain value as JSON, with its type: instances of subclasses become what they extend. Raises TypeError
+    for anything else, RecursionError for a value that is too deep or holds itself."""
+    if value is None:
+        return ["none"]
+    if isinstance(value, bool):
+        return ["bool", value]
+    if isinstance(value, int):
+        return ["int", hex(value)]  # decimal digits are limited to 4300
+    if isinstance(value, float):
+        return ["float", float.hex(value)]
+    if isinstance(value, complex):
+        return ["complex", float.hex(value.real), float.hex(value.imag)]
+    if isinstance(value, str):
+        return ["str", str.__str__(value)]
+    if isinstance(value, bytes):
+        return ["bytes", value.hex()]
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            return [kind.__name__, *map(encode, value)]
+    if isinstance(value, dict):
+        return ["dict", *([encode(key), encode(item)] for key, item in value.items())]
+    raise TypeError(f"a value of type {type(value).__name__} can't be passed on")
+
+
+def decode(data: Any) -> Any:
+    """The value that `encode` wrote. Raises ValueError, TypeError, KeyError or IndexError for anything else."""
+    name, *items = data
+    if name == "none":
+        return None
+    if name == "bool":
+        return items[0] is True
+    if name == "int":
+        return int(items[0], 16)
+    if name == "float":
+        return float.fromhex(items[0])
+    if name == "complex":
+        return complex(float.fromhex(items[0]), float.fromhex(items[1]))
+    if name == "str":
+        return str(items[0])
+    if name == "bytes":
+        return bytes.fromhex(items[0])
+    if name == "dict":
+        return {decode(key): decode(item) for key, item in items}
+    kinds: dict[str, type] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+    return kinds[name](decode(item) for item in items)
+
+
+def load(name: str, names: dict[str, object]) -> ModuleType:
+    """Run the file NAME.py of this folder as a module that knows `names` from the start."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} can't be loaded")
+    module = importlib.util.module_from_spec(spec)
+    vars(module).update({key: value for key, value in names.items() if not key.startswith("__")})
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def candidate(channel: int) -> None:
+    """Run the solution, then answer calls of its functions until the examiner hangs up."""
+    with open(channel, "rb") as asked, open(channel, "wb", closefd=False) as answered:
+        try:
+            module = load("solution", {})
+        except BaseException as error:
+            _send(answered, {"error": _described(error)})
+            return
+        _send(answered, {"value": encode(None)})
+        for line in asked:
+            try:
+                name, arguments, named = json.loads(line)
+                value = getattr(module, name)(*decode(arguments), **decode(named))
+                answer: dict[str, object] = {"value": encode(value)}
+            except BaseException as error:
+                answer = {"error": _described(error)}
+            _send(answered, answer)
+
+
+def examiner(channel: int, functions: list[str]) -> None:
+    """Run the tests, and write the verdict as the only line of standard output."""
+    verdict = os.dup(1)
+    os.dup2(2, 1)  # what tests print is no verdict
+    with open(channel, "rb") as answers, open(channel, "wb", closefd=False) as asked:
+
+        def proxy(name: str) -> Callable[..., Any]:
+            def call(*arguments: object, **named: object) -> Any:
+                _send(asked, [name, encode(arguments), encode(named)])
+                return _receive(answers)
+
+            return call
+
+        try:
+            _receive(answers)  # the solution was loaded, or its error
+            names = vars(load("prelude", {}))
+            load("tests", names | {name: proxy(name) for name in functions})
+            result = {"passed": True, "error": ""}
+        except BaseException as error:
+            result = {"passed": False, "error": _line(error)}
+    os.write(verdict, json.dumps(result).encode())
+
+
+def _send(stream: IO[bytes], what: object) -> None:
+    try:
+        stream.write(json.dumps(what).encode() + b"\n")
+        stream.flush()
+    except OSError as error:
+        raise Broken(ENDED) from error
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    """The value that the next answer carries, or its error, raised."""
+    line = stream.readline(LONGEST_ANSWER)
+    if not line.endswith(b"\n"):
+        raise Broken(TOO_LONG if len(line) >= LONGEST_ANSWER else ENDED)
+    try:
+        answer = json.loads(line)
+        if "value" in answer:
+            return decode(answer["value"])
+        name, message = map(str, answer["error"])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise Broken("the program sent something that is no answer") from error
+    kind = getattr(builtins, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        try:
+            raised = kind(message)
+        except TypeError:  # UnicodeDecodeError and the like want more than a message
+            raised = CandidateError(f"{name}: {message}")
+        raise raised
+    raise CandidateError(f"{name}: {message}")
+
+
+def _described(error: BaseException) -> list[str]:
+    try:
+        message = str(error)[:_LONGEST_MESSAGE]
+    except Exception:
+        message = ""
+    return [type(error).__name__, message]
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, Broken | CandidateError):
+        return str(error)
+    return traceback.format_exception_only(error)[-1].strip()[:_LONGEST_MESSAGE]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "candidate":
+        candidate(int(sys.argv[2]))
+    else:
+        examiner(int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,254 @@
+"""Running a command in a sandbox, seen from the host: start it, take its output, keep its limits, end all of it.
+
+The kernel keeps most limits (rlimits, size of the private file system). From here come the wall clock, the length
+of the output, and the memory of all processes together, which is looked at several times a second.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import psutil
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.sandbox.container import Way, command_line, passing_id
+from charter.ground.sandbox.limits import Limits
+from charter.ground.sandbox.seccomp import system_call_filter
+from charter.ground.sandbox.view import View
+
+_START = 30.0  # seconds in which process 1 must have started the command
+_POLL = 0.02  # seconds between looks at the clock
+_LOOK = 0.05  # seconds between looks at the memory, at least; looking takes a tenth of the time at most
+_MB = 2**20
+
+
+class Ending(StrEnum):
+    """How a command ended."""
+
+    EXITED = "exited"
+    KILLED = "killed by a signal"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    TOO_MUCH_OUTPUT = "output over the limit"
+    STOPPED = "stopped by the caller"
+    ENVIRONMENT_FAILED = "environment failed"  # it never began, or the sandbox was killed from outside
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ran: how it ended, its exit status or signal, its output, seconds of wall clock."""
+
+    how: Ending
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    reason: str = ""  # why the environment failed
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A way of containment and what it shows. Get one from `preflight.sandbox`, which has tried it."""
+
+    way: Way
+    view: View
+
+
+def run(
+    sandbox: Sandbox,
+    command: Sequence[str],
+    files: Mapping[str, str],
+    limits: Limits,
+    channel: int | None = None,
+    stop: threading.Event | None = None,
+) -> Ended:
+    """Run a command (its program's full path first) among `files` in the folder /box, and wait for its end.
+
+    `channel` is a descriptor that the command inherits under the same number; `stop`, when set, ends it early.
+    When this returns, no process of the sandbox is left. Raises CharterError for a file's name that leads
+    outside /box.
+    """
+    for name in files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.strip("./"):
+            raise CharterError(f"the file {name!r} is outside the sandbox's folder: give a relative path")
+    with ExitStack() as stack:
+        reading, writing = os.pipe()
+        stack.callback(os.close, reading)
+        try:
+            process = _spawn(sandbox, _job(command, files, limits, writing), writing, channel)
+        except OSError as error:
+            return Ended(Ending.ENVIRONMENT_FAILED, 0, "", "", 0.0, f"{error.filename}: {error.strerror}")
+        finally:
+            os.close(writing)
+        stack.enter_context(process)
+        stack.callback(_end, process)
+        watch = _Watch(process, limits, stop)
+        watch.follow(reading)
+        _end(process)
+    return watch.ended()
+
+
+def _job(command: Sequence[str], files: Mapping[str, str], limits: Limits, status: int) -> dict[str, Any]:
+    disk = limits.disk_mb * _MB
+    bounds = {
+        "AS": limits.memory_mb * _MB,
+        "NPROC": limits.processes,
+        "FSIZE": disk,
+        "NOFILE": limits.open_files,
+        "STACK": 8 * _MB,
+        "SIGPENDING": 64,
+        **dict.fromkeys(("CORE", "MEMLOCK", "MSGQUEUE"), 0),
+    }
+    rlimits = {f"RLIMIT_{name}": (value, value) for name, value in bounds.items()}
+    rlimits["RLIMIT_CPU"] = (limits.cpu_seconds, limits.cpu_seconds + 1)  # a signal first, then the end
+    return {
+        "status": status,
+        "command": list(command),
+        "files": dict(files),
+        "filter": system_call_filter().hex(),
+        "limits": rlimits,
+        "disk": disk,
+        "files_limit": limits.files,
+    }
+
+
+def _spawn(
+    sandbox: Sandbox, job: dict[str, Any], status: int, channel: int | None
+) -> "subprocess.Popen[bytes]":
+    arguments, job["user"] = command_line(sandbox.way, sandbox.view, passing_id())
+    with open(os.memfd_create("job"), "w+b") as file:
+        file.write(json.dumps(job).encode())
+        file.seek(0)
+        return subprocess.Popen(
+            arguments,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            cwd="/",
+            pass_fds=[status] if channel is None else [status, channel],
+            start_new_session=True,
+        )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End what is left. Killing process 1 of the sandbox ends every process in it; the one that started it
+    leaves when they are gone."""
+    if process.poll() is None:
+        with suppress(psutil.Error):
+            for child in psutil.Process(process.pid).children():
+                child.kill()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class _Watch:
+    """Follows one command to its end, or to the limit that it breaks."""
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", limits: Limits, stop: threading.Event | None
+    ) -> None:
+        self.process, self.limits, self.stop = process, limits, stop
+        self.kept = {"stdout": bytearray(), "stderr": bytearray(), "status": bytearray()}
+        self.breach: Ending | None = None
+        self.reason = ""
+        self.began = self.start = time.monotonic()
+        self.next_look = self.start + _LOOK
+
+    def follow(self, status: int) -> None:
+        """Take output until all of it has come, or a limit is broken."""
+        with selectors.DefaultSelector() as selector:
+            streams: list[tuple[IO[bytes] | int | None, str]] = [
+                (self.process.stdout, "stdout"),
+                (self.process.stderr, "stderr"),
+                (status, "status"),
+            ]
+            for stream, name in streams:
+                if stream is not None:
+                    selector.register(stream, selectors.EVENT_READ, name)
+            while selector.get_map() and self.breach is None:
+                for key, _ in selector.select(_POLL):
+                    data = os.read(key.fd, 1 << 16)
+                    if data:
+                        self._take(key.data, data)
+                    else:
+                        selector.unregister(key.fileobj)
+                self.breach = self.breach or self._broken()
+
+    def ended(self) -> Ended:
+        """How it ended, from the limit that was broken or from what process 1 reported."""
+        seconds = time.monotonic() - self.began
+        stdout, stderr = (self.kept[n].decode(errors="replace") for n in ("stdout", "stderr"))
+        reports = dict[str, Any]()
+        for line in self.kept["status"].splitlines():
+            reports |= json.loads(line)
+        how, code = self.breach, 0
+        if how is None and "exit" in reports:
+            how, code = Ending.EXITED, reports["exit"]
+        elif how is None and "signal" in reports:
+            code = reports["signal"]
+            spent = code == signal.SIGXCPU or reports["cpu"] >= self.limits.cpu_seconds
+            how = Ending.TIMED_OUT if spent else Ending.KILLED
+        elif how is None:
+            last = (stderr.strip().splitlines() or [""])[-1]
+            silent = "the sandbox was killed from outside" if "ready" in reports else "it did not start"
+            self.reason = reports.get("failed") or ("" if "ready" in reports else last) or silent
+            how = Ending.ENVIRONMENT_FAILED
+        return Ended(how, code, stdout, stderr, seconds, self.reason)
+
+    def _take(self, name: str, data: bytes) -> None:
+        kept = self.kept[name]
+        if name == "status":
+            if not kept:  # the command starts now, and so does its clock
+                self.began = time.monotonic()
+            kept += data
+            return
+        room = self.limits.output_kb * 1024 - len(self.kept["stdout"]) - len(self.kept["stderr"])
+        kept += data[:room]
+        if len(data) > room:
+            self.breach = Ending.TOO_MUCH_OUTPUT
+
+    def _broken(self) -> Ending | None:
+        now = time.monotonic()
+        if self.stop is not None and self.stop.is_set():
+            return Ending.STOPPED
+        if not self.kept["status"]:
+            if now - self.start < _START:
+                return None
+            self.reason = f"it did not start within {_START:.0f} seconds"
+            return Ending.ENVIRONMENT_FAILED
+        if now - self.began > self.limits.seconds:
+            return Ending.TIMED_OUT
+        if now >= self.next_look:
+            memory = _memory(self.process.pid)
+            self.next_look = time.monotonic() + max(_LOOK, 9 * (time.monotonic() - now))
+            if memory > self.limits.memory_mb * _MB:
+                return Ending.OUT_OF_MEMORY
+        return None
+
+
+def _memory(pid: int) -> int:
+    """Bytes that all processes below one hold, a page that several share counted once."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            try:
+                total += child.memory_full_info().pss
+            except psutil.AccessDenied:
+                total += child.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+    return total

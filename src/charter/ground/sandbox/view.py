@@ -1,0 +1,43 @@
+"""The view: which files of the host a sandbox shows, read-only. Python needs its own library and the C library.
+
+Nothing else is there: no home, no /etc, no /proc, no /sys, no installed packages, neither data nor repository.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+_PACKAGES = ("python3*/site-packages", "python3*/dist-packages")
+
+
+@dataclass(frozen=True)
+class View:
+    """Paths of the host that a sandbox shows under the same names."""
+
+    python: str  # the interpreter, symbolic links resolved
+    shown: tuple[str, ...]  # files and folders, none inside another
+    links: tuple[tuple[str, str], ...]  # symbolic links to make: path, target
+    hidden: tuple[str, ...]  # folders inside shown ones that appear empty
+
+
+def python_view() -> View:
+    """What a Python program needs: the interpreter below any virtual environment, its library, and the
+    system's shared libraries. Folders of installed packages, Charter's own among them, are hidden."""
+    python = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
+    prefix = Path(sys.base_prefix).resolve()
+    wanted = [python, prefix / "lib", prefix / sys.platlibdir, *map(Path, _LIBRARIES)]
+    links = {str(path): os.readlink(path) for path in wanted if path.is_symlink()}
+    real = {path for path in wanted if path.exists() and not path.is_symlink()}
+    shown = sorted(path for path in real if not real.intersection(path.parents))
+    hidden = sorted(str(path) for path in _packages(shown))
+    return View(str(python), tuple(map(str, shown)), tuple(links.items()), tuple(hidden))
+
+
+def _packages(shown: list[Path]) -> Iterator[Path]:
+    for folder in shown:
+        for pattern in _PACKAGES:
+            yield from folder.glob(pattern)
