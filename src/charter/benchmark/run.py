@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from charter.benchmark import arc, gsm8k, mmlu, mmlu_plain, race, translation, triviaqa
+from charter.benchmark import arc, gsm8k, humaneval, mmlu, mmlu_plain, race, translation, triviaqa
 from charter.benchmark.context import Context, check_questions
 from charter.benchmark.settings import Change, Settings, Task
 from charter.ground.artifact.inputs import Inputs
@@ -22,6 +22,7 @@ EVALUATIONS: dict[Task, ModuleType] = {
     "mmlu_plain": mmlu_plain,
     "arc": arc,
     "race": race,
+    "humaneval": humaneval,
     "mmlu": mmlu,
     "triviaqa": triviaqa,
     "translation": translation,

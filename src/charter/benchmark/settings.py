@@ -17,6 +17,7 @@ Task = Literal[
     "mmlu_plain",
     "arc",
     "race",
+    "humaneval",
     "mmlu",
     "triviaqa",
     "translation",
@@ -62,6 +63,7 @@ class Settings(Frozen):
         {}, description="by task, what is done otherwise than the card does it"
     )
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")
+    workers: int = Field(2, ge=1, description="written programs run at a time (humaneval)")
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
 
 
@@ -82,6 +84,7 @@ COST: dict[Task, tuple[int, int]] = {
     "mmlu_plain": (160, 0),
     "arc": (80, 0),
     "race": (450, 0),
+    "humaneval": (250, 200),
     "mmlu": (160, 150),
     "triviaqa": (60, 32),
     "translation": (300, 200),  # three languages

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import pytest
 
+from charter.ground.measure import counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 
 Rows = list[dict[str, Any]]
@@ -17,6 +20,10 @@ def graded(id: str, outcome: str, **more: Any) -> dict[str, Any]:
 
 PLAIN = [graded("a", "right"), graded("b", "wrong"), graded("c", "unparsed"), graded("d", "too long")]
 PASSAGES = [graded("p", "right"), graded("p", "wrong"), graded("q", "right")]  # two questions of one passage
+
+# ten samples of one problem, three right; one right and one without a verdict of another
+PROBLEMS = [graded("p", outcome) for outcome in ["right"] * 3 + ["wrong"] * 6 + ["timed out"]]
+PROBLEMS += [graded("q", "right"), graded("q", "environment failed")]
 
 SUBJECTS = [
     graded("a", "right", group="knots"),
@@ -49,6 +56,7 @@ ROWS: dict[str, Rows] = {
     "mmlu_plain.jsonl": PLAIN,
     "arc.jsonl": PLAIN,
     "race.jsonl": PASSAGES,
+    "humaneval.jsonl": PROBLEMS,
     "mmlu.jsonl": SUBJECTS,
     "triviaqa.jsonl": [
         graded("a", "right"),
@@ -68,6 +76,10 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "arc_unanswered": (2 / 4, 4, 4),
     "race": (2 / 3, 3, 2),
     "race_unanswered": (0.0, 3, 2),
+    "humaneval": ((3 / 10 + 1) / 2, 2, 2),
+    "humaneval_pass_10": (1.0, 1, 1),
+    "humaneval_environment_failed": (1 / 12, 12, 2),
+    "humaneval_unanswered": (1 / 12, 12, 2),
     "mmlu": (2 / 4, 4, 4),
     "mmlu_unanswered": (1 / 4, 4, 4),
     "mmlu_subjects": ((1 / 3 + 1) / 2, 4, 4),
@@ -92,3 +104,17 @@ def test_a_metric_by_hand(metric: Any) -> None:
     table = metric.table(ROWS[metric.file])
     value, n, clusters = EXPECTED[metric.name]
     assert (table.value, table.n, len(table.clusters)) == (pytest.approx(value), n, clusters)
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "k"), [(10, 3, 1), (10, 3, 4), (10, 0, 5), (10, 8, 3), (6, 6, 6), (5, 1, 5)]
+)
+def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int) -> None:
+    rows = [graded("p", "right" if i < c else "wrong") for i in range(n)]
+    draws = list(itertools.combinations([i < c for i in range(n)], k))
+    assert counts.pass_at(k)(rows).value == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+def test_problems_with_too_few_samples_have_no_pass_at_k() -> None:
+    table = counts.pass_at(10)([graded("p", "right")] * 9)
+    assert table.clusters == () and math.isnan(table.value)

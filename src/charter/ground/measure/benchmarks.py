@@ -25,6 +25,30 @@ def _unanswered(task: str) -> Metric:
     return Metric(f"{task}_unanswered", f"{task}.jsonl", counts.outcome(*UNANSWERED), "lower", words)
 
 
+def _judged(row: counts.Row) -> bool:
+    return bool(row["outcome"] != "environment failed")
+
+
+OF_HUMANEVAL = (
+    *(
+        Metric(
+            name,
+            "humaneval.jsonl",
+            counts.pass_at(k, _judged),
+            "higher",
+            f"HumanEval problems solved, pass@{k}",
+        )
+        for name, k in (("humaneval", 1), ("humaneval_pass_10", 10))
+    ),
+    Metric(
+        "humaneval_environment_failed",
+        "humaneval.jsonl",
+        counts.outcome("environment failed"),
+        "lower",
+        "HumanEval programs whose sandbox failed, which count neither way",
+    ),
+)
+
 OF_MMLU = (
     Metric(
         "mmlu_subjects", "mmlu.jsonl", counts.over_groups("correct"), "higher", "mean over MMLU's subjects"
@@ -81,7 +105,8 @@ UNANSWERED = ("unparsed", "too long", "environment failed")
 
 OF_BENCHMARKS: tuple[Metric, ...] = (
     *(_accuracy(task, meaning) for task, meaning in ACCURACIES.items()),
-    *(_unanswered(task) for task in (*ACCURACIES, "translation")),
+    *(_unanswered(task) for task in (*ACCURACIES, "humaneval", "translation")),
+    *OF_HUMANEVAL,
     *OF_MMLU,
     *OF_TRIVIAQA,
     *OF_TRANSLATION,
