@@ -13,8 +13,7 @@ from charter.benchmark.choice import choose
 from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question, listed
-from charter.benchmark.reading import TEST, Row, parsed
-from charter.ground.artifact.errors import CharterError
+from charter.benchmark.reading import TEST, Row, has, parsed
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
 LEAD = "Answer:"
@@ -43,10 +42,9 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 def examples(context: Context) -> list[Question]:
     """The first question of each story of the split that is not scored; none where there is no such split."""
-    try:
-        pool = parsed(context.source, EXAMPLES, parse)
-    except CharterError:
+    if not has(context.source, EXAMPLES):
         return []
+    pool = parsed(context.source, EXAMPLES, parse)
     return list({question.cluster: question for question in reversed(pool)}.values())[::-1]
 
 

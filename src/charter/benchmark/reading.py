@@ -14,6 +14,7 @@ from charter.ground.text.columns import plain_name, raw_rows
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
+Entry = tuple[str, Row, str]  # place, row, name
 
 TEST = ("test", "validation", "val")
 DEV = ("dev", "validation", "val", "train")
@@ -36,24 +37,42 @@ def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], li
     return found
 
 
-def _rows(source: Path, splits: tuple[str, ...]) -> list[tuple[str, Row, str]]:
-    """(place, row, name) of the first of `splits` that is there: a row's split is its column `split`, else in its
-    file's name. Rows that name none at all are a test split."""
+def has(source: Path, splits: tuple[str, ...]) -> bool:
+    """Whether a source has one of these splits."""
+    return _chosen(_marked(source), splits) is not None
+
+
+def _rows(source: Path, splits: tuple[str, ...]) -> list[Entry]:
+    """The rows of the first of `splits` that is there. Rows that name no split at all are a test split."""
+    marked = _marked(source)
+    chosen = _chosen(marked, splits)
+    if chosen is None and "test" in splits and not any(marks & {*TEST, *DEV} for marks, _ in marked):
+        chosen = [entry for _, entry in marked]
+    if not chosen:
+        files = sorted({Path(place.rpartition(":")[0]).name for _, (place, _, _) in marked})
+        raise CharterError(
+            f"{source} has no split {' or '.join(splits)} (files: {', '.join(files) or 'none'}); name it in a file's "
+            "name, as in test.jsonl, or in a column `split`"
+        )
+    return chosen
+
+
+def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
+    """The rows of the first of `splits` that is there; what is scored is no development split."""
+    there = set().union(*(marks for marks, _ in marked))
+    scored = next((split for split in TEST if split in there), None)
+    for split in splits:
+        if split in there and (splits == TEST or split != scored):
+            return [entry for marks, entry in marked if split in marks]
+    return None
+
+
+def _marked(source: Path) -> list[tuple[set[str], Entry]]:
+    """Every row with what may name its split: its column `split`, else its file's name."""
     files = (
         [source] if source.is_file() else sorted(p for p in source.iterdir() if p.name.endswith(ROW_ENDINGS))
     )
-    marked = [
-        (_marks(path, row), (place, row, name)) for path in files for place, row, name in _numbered(path)
-    ]
-    for split in splits:
-        if chosen := [entry for marks, entry in marked if split in marks]:
-            return chosen
-    if "test" in splits and marked and not any(marks & {*TEST, *DEV} for marks, _ in marked):
-        return [entry for _, entry in marked]
-    raise CharterError(
-        f"{source} has no split {' or '.join(splits)} (files: {', '.join(p.name for p in files) or 'none'}); name it "
-        "in a file's name, as in test.jsonl, or in a column `split`"
-    )
+    return [(_marks(path, entry[1]), entry) for path in files for entry in _numbered(path)]
 
 
 def _marks(path: Path, row: Row) -> set[str]:
@@ -61,7 +80,7 @@ def _marks(path: Path, row: Row) -> set[str]:
     return {str(row["split"])} if "split" in row else set(re.split(r"\W|_", plain_name(path).lower()))
 
 
-def _numbered(path: Path) -> Iterator[tuple[str, Row, str]]:
+def _numbered(path: Path) -> Iterator[Entry]:
     for number, (place, row) in enumerate(raw_rows(path), 1):
         yield place, row, f"{plain_name(path)}-{number:05d}"
 

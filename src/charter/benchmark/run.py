@@ -8,7 +8,19 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from charter.benchmark import arc, gsm8k, mmlu_plain, position, quality, race, recall
+from charter.benchmark import (
+    arc,
+    gsm8k,
+    humaneval,
+    mmlu,
+    mmlu_plain,
+    position,
+    quality,
+    race,
+    recall,
+    translation,
+    triviaqa,
+)
 from charter.benchmark.contamination import contamination
 from charter.benchmark.context import Context, check_questions
 from charter.benchmark.settings import Change, Settings, Task
@@ -27,6 +39,10 @@ EVALUATIONS: dict[Task, ModuleType] = {
     "quality": quality,
     "position": position,
     "recall": recall,
+    "humaneval": humaneval,
+    "mmlu": mmlu,
+    "triviaqa": triviaqa,
+    "translation": translation,
 }
 
 

@@ -20,6 +20,10 @@ Task = Literal[
     "quality",
     "position",
     "recall",
+    "humaneval",
+    "mmlu",
+    "triviaqa",
+    "translation",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
@@ -27,7 +31,7 @@ Form = Literal["text", "chat"]
 PRODUCT: Kind = "report"
 VARIANT = None
 # Tasks that ask the same questions read them from one role.
-DATA: dict[Task, str] = {task: task for task in TASKS} | {"mmlu_plain": "mmlu"}
+DATA: dict[Task, str] = {**{task: str(task) for task in TASKS}, "mmlu_plain": "mmlu"}
 SHIPPED = {"position": "quality", "recall": "quality"}  # long texts, for which its stories do
 # Where the published sets lie under CHARTER_DATA.
 STANDARD = {
@@ -38,6 +42,9 @@ STANDARD = {
     "quality": "data:quality",
     "position": "data:pretrain/us_presidential_addresses",
     "recall": "data:pretrain/pepys_diary",
+    "humaneval": "data:humaneval",
+    "triviaqa": "data:triviaqa",
+    "translation": "data:ntrex",
 }
 ROLES = {
     "policy": Role(kind="assistant"),
@@ -72,6 +79,7 @@ class Settings(Frozen):
         {}, description="by task, what is done otherwise than the card does it"
     )
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")
+    workers: int = Field(2, ge=1, description="written programs run at a time (humaneval)")
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
 
 
@@ -95,6 +103,10 @@ COST: dict[Task, tuple[int, int]] = {
     "quality": (2500, 0),
     "position": (4000, 0),
     "recall": (3000, 16),
+    "humaneval": (250, 200),
+    "mmlu": (160, 150),
+    "triviaqa": (60, 32),
+    "translation": (300, 200),  # three languages
 }
 
 

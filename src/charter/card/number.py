@@ -64,6 +64,18 @@ LABELS = {
     "hhh_policy": "HHH choices",
     "hhh_first_share": "HHH, put on the first option",
     "hhh_preference": "HHH, by score",
+    "humaneval": "HumanEval, pass@1",
+    "humaneval_pass_10": "HumanEval, pass@10",
+    "humaneval_environment_failed": "HumanEval, sandbox failed",
+    "mmlu": "MMLU, with reasoning",
+    "mmlu_subjects": "MMLU, mean over subjects",
+    "triviaqa": "TriviaQA",
+    "triviaqa_wrong": "TriviaQA, wrong",
+    "triviaqa_declined": "TriviaQA, declined",
+    "translation_bleu": "Translation, BLEU",
+    "translation_chrf": "Translation, chrF",
+    "translation_understandable": "Languages over BLEU 30",
+    "translation_good": "Languages over BLEU 50",
 }
 
 

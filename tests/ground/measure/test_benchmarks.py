@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import pytest
 
+from charter.ground.measure import counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 
 Rows = list[dict[str, Any]]
@@ -47,6 +49,35 @@ LOOKED += [
     {"id": "c", "task": "arc", "checked": False, "hit": False},
     {"id": "d", "task": "race", "checked": True, "hit": True},
 ]
+# ten samples of one problem, three right; one right and one without a verdict of another
+PROBLEMS = [graded("p", outcome) for outcome in ["right"] * 3 + ["wrong"] * 6 + ["timed out"]]
+PROBLEMS += [graded("q", "right"), graded("q", "environment failed")]
+
+SUBJECTS = [
+    graded("a", "right", group="knots"),
+    graded("b", "wrong", group="knots"),
+    graded("c", "unparsed", group="knots"),
+    graded("d", "right", group="tides"),
+]
+
+
+def translated(id: str, group: str, outcome: str, matched: int) -> dict[str, Any]:
+    """A sentence of five words and six characters of each order: all of it matched, or nothing."""
+    bleu = [5 * matched, 5, *(n * matched for n in (5, 4, 3, 2)), *(n * matched for n in (5, 4, 3, 2))]
+    return {
+        "id": id,
+        "group": group,
+        "outcome": outcome,
+        "bleu": bleu,
+        "chrf": [6 * matched, 6, 6 * matched] * 6,
+    }
+
+
+TRANSLATED = [
+    translated("s1", "fra", "answered", 1),
+    translated("s2", "fra", "answered", 1),
+    translated("s1", "deu", "unparsed", 0),
+]
 
 ROWS: dict[str, Rows] = {
     "gsm8k.jsonl": PLAIN,
@@ -57,6 +88,15 @@ ROWS: dict[str, Rows] = {
     "recall.jsonl": RECALL,
     "position.jsonl": POSITION,
     "contamination.jsonl": LOOKED,
+    "humaneval.jsonl": PROBLEMS,
+    "mmlu.jsonl": SUBJECTS,
+    "triviaqa.jsonl": [
+        graded("a", "right"),
+        graded("b", "wrong"),
+        graded("c", "declined"),
+        graded("d", "wrong"),
+    ],
+    "translation.jsonl": TRANSLATED,
 }
 # metric -> value, rows, clusters
 EXPECTED: dict[str, tuple[float, int, int]] = {
@@ -80,6 +120,22 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "position_constant": (1.0, 3, 3),
     "arc_contaminated": (1 / 2, 2, 2),
     "race_contaminated": (1.0, 1, 1),
+    "humaneval": ((3 / 10 + 1) / 2, 2, 2),
+    "humaneval_pass_10": (1.0, 1, 1),
+    "humaneval_environment_failed": (1 / 12, 12, 2),
+    "humaneval_unanswered": (1 / 12, 12, 2),
+    "mmlu": (2 / 4, 4, 4),
+    "mmlu_unanswered": (1 / 4, 4, 4),
+    "mmlu_subjects": ((1 / 3 + 1) / 2, 4, 4),
+    "triviaqa": (1 / 4, 4, 4),
+    "triviaqa_unanswered": (0.0, 4, 4),
+    "triviaqa_wrong": (2 / 4, 4, 4),
+    "triviaqa_declined": (1 / 4, 4, 4),
+    "translation_bleu": ((100 + 0) / 2, 3, 2),
+    "translation_chrf": ((100 + 0) / 2, 3, 2),
+    "translation_understandable": (1 / 2, 3, 2),
+    "translation_good": (1 / 2, 3, 2),
+    "translation_unanswered": (1 / 3, 3, 2),
 }
 
 
@@ -96,3 +152,17 @@ def test_a_metric_by_hand(metric: Any) -> None:
         return
     value, n, clusters = EXPECTED[metric.name]
     assert (table.value, table.n, len(table.clusters)) == (pytest.approx(value), n, clusters)
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "k"), [(10, 3, 1), (10, 3, 4), (10, 0, 5), (10, 8, 3), (6, 6, 6), (5, 1, 5)]
+)
+def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int) -> None:
+    rows = [graded("p", "right" if i < c else "wrong") for i in range(n)]
+    draws = list(itertools.combinations([i < c for i in range(n)], k))
+    assert counts.pass_at(k)(rows).value == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+def test_problems_with_too_few_samples_have_no_pass_at_k() -> None:
+    table = counts.pass_at(10)([graded("p", "right")] * 9)
+    assert table.clusters == () and math.isnan(table.value)

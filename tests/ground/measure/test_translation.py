@@ -13,27 +13,8 @@ from charter.ground.measure.permutation import exchange_p
 from charter.ground.measure.score import Table, ratio, summed, tabulate
 from charter.ground.measure.translation import OverGroups, bleu, chrf, chrf_counts, over_languages
 
-WORDS = [
-    "the",
-    "a",
-    "boat",
-    "house",
-    "river",
-    "old",
-    "new",
-    "green",
-    "went",
-    "came",
-    "slowly",
-    ",",
-    ".",
-    "over",
-    "under",
-    "and",
-    "then",
-    "we",
-    "they",
-]
+TEXT = "the a boat house river old new green went came slowly , . over under and then we they"
+WORDS = TEXT.split()
 
 
 def corpus(seed: int, size: int = 40, noise: float = 0.3) -> tuple[list[str], list[str]]:

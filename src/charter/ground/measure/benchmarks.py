@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from charter.ground.measure import counts, position
+from charter.ground.measure import counts, position, translation
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import Metric
 
@@ -18,7 +18,12 @@ ACCURACIES = {
     "race": "RACE-H reading questions",
     "quality": "QuALITY questions on long stories",
     "recall": "facts found again in long texts",
+    "mmlu": "MMLU questions, answered after reasoning",
+    "triviaqa": "TriviaQA questions, any alias",
 }
+
+
+UNANSWERED = ("unparsed", "too long", "environment failed")
 
 
 def _accuracy(task: str, meaning: str) -> Metric:
@@ -34,11 +39,83 @@ def _of_length(length: int, row: Row) -> bool:
     return str(row["group"]).startswith(f"{length}/")
 
 
-UNANSWERED = ("unparsed", "too long", "environment failed")
+def _judged(row: counts.Row) -> bool:
+    return bool(row["outcome"] != "environment failed")
 
-OF_BENCHMARKS: tuple[Metric, ...] = (
-    *(_accuracy(task, meaning) for task, meaning in ACCURACIES.items()),
-    *(_unanswered(task) for task in ACCURACIES),
+
+OF_HUMANEVAL = (
+    *(
+        Metric(
+            name,
+            "humaneval.jsonl",
+            counts.pass_at(k, _judged),
+            "higher",
+            f"HumanEval problems solved, pass@{k}",
+        )
+        for name, k in (("humaneval", 1), ("humaneval_pass_10", 10))
+    ),
+    Metric(
+        "humaneval_environment_failed",
+        "humaneval.jsonl",
+        counts.outcome("environment failed"),
+        "lower",
+        "HumanEval programs whose sandbox failed, which count neither way",
+    ),
+)
+
+OF_MMLU = (
+    Metric(
+        "mmlu_subjects", "mmlu.jsonl", counts.over_groups("correct"), "higher", "mean over MMLU's subjects"
+    ),
+)
+
+OF_TRIVIAQA = (
+    Metric(
+        "triviaqa_wrong",
+        "triviaqa.jsonl",
+        counts.outcome("wrong"),
+        "lower",
+        "TriviaQA questions answered wrongly",
+    ),
+    Metric(
+        "triviaqa_declined",
+        "triviaqa.jsonl",
+        counts.outcome("declined"),
+        "neither",
+        "TriviaQA questions that the model says it can't answer",
+    ),
+)
+
+OF_TRANSLATION = (
+    Metric(
+        "translation_bleu",
+        "translation.jsonl",
+        translation.over_languages("bleu", translation.bleu),
+        "higher",
+        "corpus BLEU from English, mean over languages",
+        "BLEU",
+    ),
+    Metric(
+        "translation_chrf",
+        "translation.jsonl",
+        translation.over_languages("chrf", translation.chrf),
+        "higher",
+        "corpus chrF from English, mean over languages",
+        "chrF",
+    ),
+    *(
+        Metric(
+            f"translation_{word}",
+            "translation.jsonl",
+            translation.over_languages("bleu", translation.bleu, least),
+            "higher",
+            f"languages with BLEU over {least:.0f}, which is {word}",
+        )
+        for word, least in (("understandable", translation.UNDERSTANDABLE), ("good", translation.GOOD))
+    ),
+)
+
+OF_QUALITY = (
     Metric(
         "quality_hard",
         "quality.jsonl",
@@ -46,6 +123,9 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
         "higher",
         "QuALITY, hard",
     ),
+)
+
+OF_RECALL = (
     *(
         Metric(
             f"recall_{length}",
@@ -56,6 +136,9 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
         )
         for length in LENGTHS
     ),
+)
+
+OF_POSITION = (
     *(
         Metric(
             f"position_loss_{start}",
@@ -82,6 +165,11 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
         "loss that the power law of position falls to",
         "nats",
     ),
+)
+
+TASKS = (*ACCURACIES, "humaneval", "translation")
+
+OF_CONTAMINATION = (
     *(
         Metric(
             f"{task}_contaminated",
@@ -90,6 +178,19 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
             "neither",
             f"{task}: questions that share 13 words in a row with what the model was taught",
         )
-        for task in ACCURACIES
+        for task in TASKS
     ),
+)
+
+OF_BENCHMARKS: tuple[Metric, ...] = (
+    *(_accuracy(task, meaning) for task, meaning in ACCURACIES.items()),
+    *(_unanswered(task) for task in TASKS),
+    *OF_HUMANEVAL,
+    *OF_MMLU,
+    *OF_TRIVIAQA,
+    *OF_QUALITY,
+    *OF_TRANSLATION,
+    *OF_RECALL,
+    *OF_POSITION,
+    *OF_CONTAMINATION,
 )

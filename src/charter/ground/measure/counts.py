@@ -6,6 +6,7 @@ The parts that `metrics.py` names: each makes a `Table`, or is a test by which r
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,35 @@ def mean(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[
 def outcome(*wanted: str) -> Callable[[Sequence[Row]], Table]:
     """Share of rows with one of these outcomes."""
     return lambda rows: tabulate((str(r["id"]), float(r["outcome"] in wanted), 1.0) for r in rows)
+
+
+def over_groups(key: str) -> Callable[[Sequence[Row]], Table]:
+    """The mean over groups of a row's mean: every group counts the same, however many rows it has (macro average)."""
+
+    def table(rows: Sequence[Row]) -> Table:
+        sizes = Counter(str(r["group"]) for r in rows)
+        weights = {group: 1 / size for group, size in sizes.items()}
+        return tabulate((str(r["id"]), float(r[key]) * (w := weights[str(r["group"])]), w) for r in rows)
+
+    return table
+
+
+def pass_at(k: int, where: Callable[[Row], bool] = lambda row: True) -> Callable[[Sequence[Row]], Table]:
+    """Share of problems that at least one of k samples solves, without bias (Chen 2021): of n samples, c right,
+
+        pass@k = 1 - C(n - c, k) / C(n, k).
+
+    Problems with fewer than k samples are left out."""
+
+    def table(rows: Sequence[Row]) -> Table:
+        found: dict[str, list[bool]] = {}
+        for r in rows:
+            if where(r):
+                found.setdefault(str(r["id"]), []).append(bool(r["correct"]))
+        tried = ((name, len(marks), sum(marks)) for name, marks in found.items() if len(marks) >= k)
+        return tabulate((name, 1 - math.comb(n - c, k) / math.comb(n, k), 1.0) for name, n, c in tried)
+
+    return table
 
 
 def cut(rows: Sequence[Row]) -> Table:

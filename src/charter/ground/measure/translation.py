@@ -3,10 +3,10 @@
 BLEU (Papineni 2002; as sacreBLEU, Post 2018, with exponential smoothing) and chrF2 (Popovic 2015) are no means over
 sentences. Both are functions of counts that add up over sentences, so a resample of sentences gives a score, too.
 
-    BLEU = 100 bp exp( 1/4 sum_n log p_n ),  p_n = matched_n / hypothesis_n,
-    bp = min(1, exp(1 - reference / hypothesis)),
-    p_n = 1 / (2^k hypothesis_n) for the k-th order without a match
-    chrF = 100 (1 + 4) P R / (4 P + R),  P and R the means over orders of matched_n / hypothesis_n and / reference_n
+    BLEU = 100 exp( min(0, 1 - reference / hypothesis) + 1/4 sum_n log p_n ),  p_n = matched_n / hypothesis_n,
+           and 1 / (2^k hypothesis_n) for the k-th order without a match
+    chrF = 100 (1 + 4) P R / (4 P + R),  P and R the means over orders of matched_n over the hypothesis's and over the
+           reference's
 """
 
 from __future__ import annotations
