@@ -70,6 +70,8 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
     if why := refusal(first, second, name):
         return Change(name, None, why)
     parts = terms(first, second, name)
+    if any(before.statistic != after.statistic for _, before, after in parts):
+        return Change(name, None, "computed over different groups")
     found = _difference(parts)
     if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
         return Change(name, None, "one side has no rows to count")

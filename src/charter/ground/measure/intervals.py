@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from charter.ground.measure.score import Floats, Table
+from charter.ground.measure.score import Floats, Table, ratio
 
 RESAMPLES = 4000
 BLOCK = 250  # resamples held as floats at a time: 160,000 clusters then take 0.3 GB, and 1.3 as counts
@@ -47,11 +47,13 @@ def _draws(clusters: int, seed: int) -> NDArray[np.uint16]:
     return found
 
 
-def _resampled(seed: int, *sums: Floats) -> list[Floats]:
-    """Each column of sums by cluster, summed over the clusters of every resample: [RESAMPLES] each."""
-    draws, columns = _draws(len(sums[0]), seed), np.stack(sums, 1)
+def _resampled(seed: int, *tables: Table) -> list[Floats]:
+    """The value of each of some tables of the same clusters in every resample: [RESAMPLES] each."""
+    draws, columns = _draws(len(tables[0].clusters), seed), np.concatenate([t.sums for t in tables], 1)
     blocks = [draws[at : at + BLOCK].astype(np.float64) @ columns for at in range(0, RESAMPLES, BLOCK)]
-    return list(np.concatenate(blocks).T)
+    ends = np.cumsum([t.sums.shape[1] for t in tables])[:-1]
+    parts = np.split(np.concatenate(blocks), ends, axis=1)
+    return [t.statistic(part) for t, part in zip(tables, parts, strict=True)]
 
 
 def _ends(values: Floats) -> tuple[float, float]:
@@ -60,24 +62,24 @@ def _ends(values: Floats) -> tuple[float, float]:
 
 
 def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of a table's ratio: of yes/no answers Wilson where each cluster is one answer, or where fewer
+    """95 % interval of a table's value: of yes/no answers Wilson where each cluster is one answer, or where fewer
     than FEW clusters hold a yes or hold a no; clustered bootstrap otherwise; none for under 2 clusters."""
     count = len(table.clusters)
-    if count < 2 or not table.den.any():
+    if count < 2 or np.isnan(table.value):
         return None, None
     if _yes_no(table):
         single = bool((table.den == 1).all() and np.isin(table.num, (0.0, 1.0)).all())
         if single or min((table.num > 0).sum(), (table.num < table.den).sum()) < FEW:
             n = float(count) if single else effective_n(table)
             return wilson(table.value * n, n)
-    num, den = _resampled(seed, table.num, table.den)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _ends(num / den)
+    return _ends(_resampled(seed, table)[0])
 
 
 def _yes_no(table: Table) -> bool:
     """Whether the sums are counts of yes among answers; a tie counts as half a yes."""
-    return bool(((table.num >= 0) & (table.num <= table.den) & (table.num * 2 % 1 == 0)).all())
+    return table.statistic is ratio and bool(
+        ((table.num >= 0) & (table.num <= table.den) & (table.num * 2 % 1 == 0)).all()
+    )
 
 
 def effective_n(table: Table) -> float:
@@ -113,23 +115,24 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     Resampling says little where little changed. With no changed cluster the interval of yes/no answers is as wide as
     the share that may have changed unseen (Wilson); with fewer than FEW it is at least that of Student's t over them.
     Where each side's answers all agree, or one cluster is shared, it is that of independent tables. Raises ValueError
-    where either side has no clusters.
+    where either side has no clusters, or the sides compute different things.
     """
+    if first.statistic != second.statistic:
+        raise ValueError("a difference needs two tables of one statistic")
     shared = set(first.clusters) & set(second.clusters)
     if not shared:
         return independent(first, second, seed)
     first, second = (_only(t, sorted(shared)) for t in (first, second))
     yes_no = _yes_no(first) and _yes_no(second)
-    changed = int(((first.num != second.num) | (first.den != second.den)).sum())
+    changed = int((first.sums != second.sums).any(axis=1).sum())
     if not changed:
         half = wilson(0, len(shared))[1] if yes_no else 0.0
         return Difference(0.0, -half, half, len(shared))
     if (_unanimous(first) and _unanimous(second)) or len(shared) < 2:
         apart = independent(first, second, seed)
         return Difference(apart.value, apart.low, apart.high, len(shared))
-    num_a, den_a, num_b, den_b = _resampled(seed, first.num, first.den, second.num, second.den)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        draws = num_b / den_b - num_a / den_a
+    draws_a, draws_b = _resampled(seed, first, second)
+    draws = draws_b - draws_a
     value, (low, high) = second.value - first.value, _ends(draws)
     if changed < FEW:
         half = float(stdtrit(max(1, changed - 1), 0.975) * np.nanstd(draws))
@@ -163,10 +166,10 @@ def _sure_interval(table: Table, seed: int) -> tuple[float, float]:
 
 def _unanimous(table: Table) -> bool:
     """Whether every cluster's share is 0, or every one's is 1."""
-    return bool((table.num == 0).all()) or bool((table.num == table.den).all())
+    return table.statistic is ratio and bool((table.num == 0).all() or (table.num == table.den).all())
 
 
 def _only(table: Table, clusters: list[str]) -> Table:
     place = {name: i for i, name in enumerate(table.clusters)}
     rows = [place[name] for name in clusters]
-    return Table(tuple(clusters), table.num[rows], table.den[rows], table.n)
+    return Table(tuple(clusters), table.sums[rows], table.n, table.statistic)

@@ -8,6 +8,7 @@ compared, and only those of this one are verified.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from charter.ground.artifact.curves import read_objects
@@ -270,7 +271,7 @@ def tables(folder: Path) -> dict[str, Table]:
                     raise CharterError(
                         f"{path}: no {metric.name} from these rows ({error!r}); they are damaged"
                     ) from error
-                if table.den.sum() > 0:
+                if not math.isnan(table.value):
                     found[metric.name] = table
     return found
 

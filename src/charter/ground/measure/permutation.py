@@ -13,22 +13,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from charter.ground.measure.score import Floats, Table
+from charter.ground.measure.score import Floats, Statistic, Table
 
 EXACT = 16  # changed clusters up to which all 2^m exchanges are counted
 DRAWS = 4_999  # exchanges drawn for more; 1 is added to hits and draws, which keeps p valid (Phipson and Smyth 2010)
 _BLOCK = 2_000
 Term = tuple[float, Table, Table]
+Part = tuple[float, Statistic, Floats, Floats]  # a term's weight, what its sums give, and both sides' sums
 
 
 def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
-    """Two-sided p of the sum of weight * (second ratio - first ratio), over the clusters that both sides share.
+    """Two-sided p of the sum of weight * (second value - first value), over the clusters that both sides share.
 
     A term is (weight, first, second). Each changed cluster of each term is exchanged independently. 1.0 where
     nothing changed.
     """
-    parts = [(weight, *_shared(first, second)) for weight, first, second in terms]
-    changed = [(first != second).any(axis=1) for _, first, second in parts]
+    parts = [(weight, first.statistic, *_shared(first, second)) for weight, first, second in terms]
+    changed = [(first != second).any(axis=1) for *_, first, second in parts]
     count = int(sum(mask.sum() for mask in changed))
     observed = abs(float(_statistic(parts, changed, np.zeros((1, count), dtype=np.float64))[0]))
     if count == 0 or observed == 0:
@@ -47,29 +48,26 @@ def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
 
 
 def _shared(first: Table, second: Table) -> tuple[Floats, Floats]:
-    """Numerators and denominators [shared clusters, 2] of both sides."""
+    """The sums [shared clusters, S] of both sides."""
     places = [{name: i for i, name in enumerate(table.clusters)} for table in (first, second)]
     names = [name for name in first.clusters if name in places[1]]
     sides = [
-        np.stack((table.num, table.den), axis=1)[[place[name] for name in names]]
+        table.sums[[place[name] for name in names]]
         for table, place in zip((first, second), places, strict=True)
     ]
     return sides[0], sides[1]
 
 
-def _statistic(
-    parts: Sequence[tuple[float, Floats, Floats]], changed: Sequence[npt.NDArray[np.bool_]], exchanged: Floats
-) -> Floats:
+def _statistic(parts: Sequence[Part], changed: Sequence[npt.NDArray[np.bool_]], exchanged: Floats) -> Floats:
     """The weighted difference under each row of exchanges, whose columns are the changed clusters of all parts."""
     total = np.zeros(len(exchanged))
     start = 0
-    for (weight, first, second), mask in zip(parts, changed, strict=True):
+    for (weight, statistic, first, second), mask in zip(parts, changed, strict=True):
         own = exchanged[:, start : start + int(mask.sum())]
         start += int(mask.sum())
         moved = own @ (second - first)[mask]
         a, b = first.sum(axis=0) + moved, second.sum(axis=0) - moved
-        with np.errstate(invalid="ignore", divide="ignore"):
-            total += weight * (b[:, 0] / b[:, 1] - a[:, 0] / a[:, 1])
+        total += weight * (statistic(b) - statistic(a))
     return total
 
 

@@ -1,13 +1,13 @@
-"""What a measurement is: a table of clusters with a numerator and a denominator each, and the score it gives.
+"""What a measurement is: a table of clusters with a few sums each, and the number that all sums together give.
 
-Every reported rate is a ratio of sums over clusters (prompts, documents, pairs): several samples of one
-prompt are not independent, so intervals resample clusters, and two models are compared on the clusters they
-share.
+Every reported number is a function of sums over clusters (prompts, documents, pairs), nearly always a numerator over
+a denominator: several samples of one prompt are not independent, so intervals resample clusters, and two models are
+compared on the clusters they share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +16,38 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
+# What sums over clusters give, sums [..., S] -> values [...]; two that compute the same are equal.
+Statistic = Callable[[Floats], Floats]
+
+
+def ratio(sums: Floats) -> Floats:
+    """num / den of sums [..., 2]; nan where there is nothing to count."""
+    num, den = sums[..., 0], sums[..., 1]
+    return np.divide(num, den, out=np.full_like(num, np.nan), where=den != 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Clusters K with their sums: value = sum(num) / sum(den). `n` counts the rows behind it."""
+    """Clusters K with their sums [K, S]: value = statistic(sum of sums). `n` counts the rows behind it."""
 
     clusters: tuple[str, ...]
-    num: Floats
-    den: Floats
+    sums: Floats
     n: int
+    statistic: Statistic = ratio
+
+    @property
+    def num(self) -> Floats:
+        """Numerators [K] of a ratio."""
+        return self.sums[:, 0]
+
+    @property
+    def den(self) -> Floats:
+        """Denominators [K] of a ratio."""
+        return self.sums[:, 1]
 
     @property
     def value(self) -> float:
-        total = float(self.den.sum())
-        return float(self.num.sum()) / total if total else float("nan")
+        return float(self.statistic(self.sums.sum(axis=0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +78,19 @@ def ranked_right(p_chosen: float, chosen: float, rejected: float) -> float:
 
 def tabulate(rows: Iterable[tuple[str, float, float]]) -> Table:
     """Sum (cluster, numerator, denominator) rows by cluster, clusters in order of first appearance."""
+    return summed(((cluster, (num, den), 0) for cluster, num, den in rows), 2, ratio)
+
+
+def summed(rows: Iterable[tuple[str, Sequence[float], int]], width: int, statistic: Statistic) -> Table:
+    """Sum (cluster, values, place of the first of them among `width` sums) rows by cluster, clusters in order of first
+    appearance."""
     sums: dict[str, list[float]] = {}
     n = 0
-    for cluster, num, den in rows:
-        entry = sums.setdefault(cluster, [0.0, 0.0])
-        entry[0] += num
-        entry[1] += den
+    for cluster, values, start in rows:
+        entry = sums.setdefault(cluster, [0.0] * width)
+        for place, value in enumerate(values, start):
+            entry[place] += value
         n += 1
-    values = np.array(list(sums.values()), dtype=np.float64).reshape(-1, 2)
-    return Table(tuple(sums), values[:, 0], values[:, 1], n)
+    return Table(
+        tuple(sums), np.array(list(sums.values()), dtype=np.float64).reshape(-1, width), n, statistic
+    )
