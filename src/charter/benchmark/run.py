@@ -8,7 +8,17 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from charter.benchmark import arc, gsm8k, mmlu_plain, race
+from charter.benchmark import (
+    arc,
+    bbq,
+    decisions,
+    gsm8k,
+    mmlu_plain,
+    occupations,
+    race,
+    truthfulqa,
+    winogender,
+)
 from charter.benchmark.context import Context, check_questions
 from charter.benchmark.settings import Change, Settings, Task
 from charter.ground.artifact.inputs import Inputs
@@ -22,6 +32,11 @@ EVALUATIONS: dict[Task, ModuleType] = {
     "mmlu_plain": mmlu_plain,
     "arc": arc,
     "race": race,
+    "bbq": bbq,
+    "truthfulqa": truthfulqa,
+    "winogender": winogender,
+    "occupations": occupations,
+    "decisions": decisions,
 }
 
 

@@ -17,6 +17,11 @@ Task = Literal[
     "mmlu_plain",
     "arc",
     "race",
+    "bbq",
+    "truthfulqa",
+    "winogender",
+    "occupations",
+    "decisions",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
@@ -79,6 +84,11 @@ COST: dict[Task, tuple[int, int]] = {
     "mmlu_plain": (160, 0),
     "arc": (80, 0),
     "race": (450, 0),
+    "bbq": (110, 0),
+    "truthfulqa": (500, 60),
+    "winogender": (50, 0),
+    "occupations": (100, 0),
+    "decisions": (400, 0),
 }
 
 
