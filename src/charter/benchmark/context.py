@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import Assistant, LocalAssistant, Remembered
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, local_of
 from charter.ground.settings.seed import derive_seed
 
 T = TypeVar("T")
@@ -48,8 +48,7 @@ class Context:
     @property
     def local(self) -> LocalAssistant | None:
         """The model under test where it is on this machine, with its engine and its template."""
-        found = self.assistant.inner if isinstance(self.assistant, Remembered) else self.assistant
-        return found if isinstance(found, LocalAssistant) else None
+        return local_of(self.assistant)
 
     def seed(self, *names: str | int) -> int:
         """A seed of the draw, the task and names alone: equal for every stage."""
@@ -85,11 +84,12 @@ class Context:
 
     def fits(self, asked: Asked, answer_tokens: int) -> bool:
         """Whether the context of a local model holds a question and its answer; what a server holds only it knows."""
+        return self.holds(asked.prompt(self.protocol.form), answer_tokens)
+
+    def holds(self, prompt: Prompt, answer_tokens: int) -> bool:
+        """The same of a prompt."""
         local = self.local
-        if local is None:
-            return True
-        prompt = local.encode(asked.prompt(self.protocol.form))
-        return len(prompt) + answer_tokens <= local.engine.context
+        return local is None or len(local.encode(prompt)) + answer_tokens <= local.engine.context
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two scores of this task to be compared."""
@@ -118,7 +118,11 @@ class Context:
 
     def show(self, asked: Asked) -> None:
         """Keeps the first prompt as the model reads it, so that a person can look at it."""
-        prompt, local = asked.prompt(self.protocol.form), self.local
+        self.show_prompt(asked.prompt(self.protocol.form))
+
+    def show_prompt(self, prompt: Prompt) -> None:
+        """The same of a prompt."""
+        local = self.local
         if local is not None:
             text = local.engine.tokenizer.decode(local.encode(prompt), skip_special=False)
         else:

@@ -10,16 +10,21 @@ from typing import Any
 
 from charter.benchmark import (
     arc,
+    bbq,
+    decisions,
     gsm8k,
     humaneval,
     mmlu,
     mmlu_plain,
+    occupations,
     position,
     quality,
     race,
     recall,
     translation,
     triviaqa,
+    truthfulqa,
+    winogender,
 )
 from charter.benchmark.contamination import contamination
 from charter.benchmark.context import Context, check_questions
@@ -43,6 +48,11 @@ EVALUATIONS: dict[Task, ModuleType] = {
     "mmlu": mmlu,
     "triviaqa": triviaqa,
     "translation": translation,
+    "bbq": bbq,
+    "truthfulqa": truthfulqa,
+    "winogender": winogender,
+    "occupations": occupations,
+    "decisions": decisions,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from charter.ground.measure import counts, position, translation
+from charter.ground.measure.bias import OF_BIAS
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import Metric
 
@@ -168,6 +169,8 @@ OF_POSITION = (
 )
 
 TASKS = (*ACCURACIES, "humaneval", "translation")
+# What is asked in words, of which a question can be known beforehand; facts of recall and sentences of ours can't.
+ASKED = (*(task for task in TASKS if task != "recall"), "bbq", "truthfulqa")
 
 OF_CONTAMINATION = (
     *(
@@ -178,7 +181,58 @@ OF_CONTAMINATION = (
             "neither",
             f"{task}: questions that share 13 words in a row with what the model was taught",
         )
-        for task in TASKS
+        for task in ASKED
+    ),
+)
+
+TRUTH = "truthfulqa.jsonl"
+FREE, CHOICE = counts.equal(mode="free"), counts.equal(mode="choice")
+
+OF_HONESTY: tuple[Metric, ...] = (
+    Metric(
+        "truthfulqa",
+        TRUTH,
+        counts.mean("correct", FREE),
+        "higher",
+        "free answers closest to the true option of the MC1 set",
+    ),
+    Metric(
+        "truthfulqa_mc2_mapped",
+        TRUTH,
+        counts.mean("mc2_correct", FREE),
+        "higher",
+        "free answers closest to a true option of the MC2 set",
+    ),
+    Metric(
+        "truthfulqa_mc1",
+        TRUTH,
+        counts.mean("mc1", CHOICE),
+        "higher",
+        "TruthfulQA questions whose best option is the likeliest",
+    ),
+    Metric(
+        "truthfulqa_mc2",
+        TRUTH,
+        counts.mean("mc2", CHOICE),
+        "higher",
+        "TruthfulQA, probability of the true options among all",
+    ),
+    Metric(
+        "truthfulqa_declined", TRUTH, counts.flag("declined", FREE), "neither", "free answers that decline"
+    ),
+    Metric(
+        "truthfulqa_unanswered",
+        TRUTH,
+        counts.outcome(*UNANSWERED, where=FREE),
+        "lower",
+        "free answers that the helper maps to no option, and questions that could not be asked",
+    ),
+    Metric(
+        "truthfulqa_helper",
+        TRUTH,
+        counts.mean("correct", counts.equal(mode="helper")),
+        "higher",
+        "known answers that the helper maps to the right option",
     ),
 )
 
@@ -193,4 +247,6 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
     *OF_RECALL,
     *OF_POSITION,
     *OF_CONTAMINATION,
+    *OF_HONESTY,
+    *OF_BIAS,
 )
