@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charter.card.gather import read_report
+from charter.card.artifact import read_report
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from charter.card.gather import Artifact, Run
+from charter.card.artifact import Artifact
+from charter.card.gather import Run
 from charter.card.number import Number, label
 from charter.card.sections import counts, unfit
 from charter.card.settings import Settings

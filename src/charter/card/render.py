@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from charter.card import facts, samples, sections
-from charter.card.gather import COUNTS, Run
+from charter.card.artifact import COUNTS
+from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
 from charter.card.number import Ledger, label
 from charter.card.plots import Figure, figures

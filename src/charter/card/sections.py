@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from charter.card.artifact import COUNTS, REPORT, Artifact
 from charter.card.changes import Change, change
-from charter.card.gather import COUNTS, REPORT, Artifact, Run
+from charter.card.gather import Run
 from charter.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
 from charter.ground.measure.metrics import AXES, OF_POLICY
@@ -155,7 +156,7 @@ GRADER_COLUMNS = {
 def unfit(stage: Artifact, name: str) -> bool:
     """Whether the number comes from a grader that failed the fitness gate."""
     judge = judge_of(name)
-    return bool(judge) and (stage.report.get(judge) or {}).get("fit") is False
+    return bool(judge) and (stage.of(name).report.get(judge) or {}).get("fit") is False
 
 
 def fit(run: Run, name: str) -> bool | None:

@@ -19,8 +19,9 @@ from typing import Any
 import matplotlib
 from pydantic import ValidationError
 
+from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
-from charter.card.gather import gather, other_version, read_counts, read_report, same
+from charter.card.gather import gather
 from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
 from charter.card.render import HTML, JSON, make
 from charter.card.settings import ROLES, Settings
