@@ -13,7 +13,6 @@ from card_world import edit
 from charter.card.changes import change, terms
 from charter.card.compare import compare, final_stage, holm
 from charter.card.gather import gather
-from charter.cli.tables import rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.permutation import exchange_p
@@ -40,9 +39,6 @@ def test_rows_say_when_a_number_is_an_unfit_graders(finished: Path, tmp_path: Pa
     graded = {row["metric"] for row in rows if row["unfit"]}
     assert {"harm_rate", "harm_rate_reward", "helpful_score", "helpful_win_rate"} <= graded
     assert not {"unsafe_refusal_rate", "refusal_gap", "bits_per_byte", "hhh_policy"} & graded
-    table = rows_table(rows)
-    column = next(c for c in table.columns if c.header == "unfit")
-    assert list(column.cells).count("yes") == len(graded)
 
 
 def test_places_that_stand_for_the_final_stage(finished: Path) -> None:
