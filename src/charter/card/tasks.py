@@ -1,0 +1,159 @@
+"""Tables of the benchmarks: a row a metric, a column a stage, and beside each score what was asked, how, and how much
+of it the training data held.
+
+Tasks are many and stages few, so that these tables stand on their side. What was asked comes from the report's
+identity, the overlap with training data from its `contamination`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charter.card.artifact import REPORT, Artifact
+from charter.card.changes import change, task_of
+from charter.card.gather import BENCHMARK, Run
+from charter.card.number import SHARE, Number, label, metric_of
+from charter.card.sections import Cell, Column, unfit
+from charter.ground.measure.metrics import METRICS
+
+CAPABILITY, ALIGNMENT = "capability", "alignment"
+# (section, caption, tasks); a task that stands nowhere comes under OTHER
+GROUPS = (
+    (ALIGNMENT, "Social bias", ("bbq", "discrimination", "gender", "winogender")),
+    (ALIGNMENT, "Truthfulness and honesty", ("truthfulqa", "honesty", "abstention")),
+    (ALIGNMENT, "Harm and HHH choices", ("hhh", "harm", "absolute_harm", "harmfulness")),
+    (CAPABILITY, "Knowledge and reasoning", ("mmlu", "mmlu_plain", "arc", "triviaqa", "gsm8k", "humaneval")),
+    (CAPABILITY, "Reading", ("race", "quality")),
+    (CAPABILITY, "Long documents", ("position", "recall")),
+    (CAPABILITY, "Languages", ("translation",)),
+)
+OTHER = (CAPABILITY, "Further evaluations")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCell(Cell):
+    """A score of one stage; `asked` says how, where that is another way than the final stage's."""
+
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A metric: what was asked, how it came out at each stage, and the share of its items met in training."""
+
+    column: Column
+    asked: str
+    cells: tuple[TaskCell, ...]
+    overlap: Number | None
+    overlaps_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """Rows of metrics under a column for each stage that has any; `steps`: more than one stage, changes are shown."""
+
+    key: str
+    caption: str
+    stages: tuple[str, ...]
+    rows: tuple[TaskRow, ...]
+    steps: bool
+
+
+def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
+    """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has."""
+    names = [m.name for m in METRICS if any(_measured(stage, m.name) for stage in run.stages)]
+    grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
+    tasks = {task: group[:2] for group in GROUPS for task in group[2]}
+    for name in names:
+        metric = metric_of(name)
+        grouped[tasks.get(task_of(metric.file if metric else "", tasks), OTHER)].append(name)
+    return tuple(
+        _table(run, caption, found)
+        for (place, caption), found in grouped.items()
+        if found and place == section
+    )
+
+
+def tasks_of(run: Run) -> frozenset[str]:
+    """The tasks that some stage of the run was asked."""
+    return frozenset(
+        task for s in run.stages for other in s.beside for task in other.report.get("identity") or {}
+    )
+
+
+def _measured(stage: Artifact, name: str) -> bool:
+    """Whether a stage has the metric from a benchmark report."""
+    return name in stage.numbers and stage.of(name).manifest.room == BENCHMARK
+
+
+def _table(run: Run, caption: str, names: list[str]) -> TaskTable:
+    stages = [stage for stage in run.stages if any(_measured(stage, name) for name in names)]
+    rows = tuple(_row(stages, name) for name in names)
+    key = caption.lower().replace(" ", "-")
+    return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1)
+
+
+def _row(stages: list[Artifact], name: str) -> TaskRow:
+    metric = metric_of(name)
+    having = [stage for stage in stages if _measured(stage, name)]
+    told = asked(having[-1], name)
+    cells = []
+    for stage in stages:
+        here = stage in having
+        before = having[having.index(stage) - 1] if here and stage is not having[0] else None
+        moved = change(before, stage, name) if before is not None else None
+        own = asked(stage, name) if here else told
+        number = stage.numbers[name] if here else None
+        cells.append(TaskCell(number, moved, here and unfit(stage, name), own if own != told else ""))
+    head = Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
+    return TaskRow(head, told, tuple(cells), *_overlap(having[-1], name))
+
+
+def asked(stage: Artifact, name: str) -> str:
+    """What a benchmark asked of a stage, and how: data, examples, temperature and form, as far as its report says."""
+    made = protocol(stage, name)
+    words = [references(made.get("data"))]
+    if (shots := made.get("shots")) is not None:
+        words.append(f"{shots}-shot")
+    if (temperature := made.get("temperature")) is not None:
+        words.append(f"T = {temperature:g}")
+    if made.get("format"):
+        words.append(str(made["format"]))
+    return ", ".join(word for word in words if word)
+
+
+def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
+    """The identity of a metric's task in the report that has it; empty where it has none."""
+    metric = metric_of(name)
+    found = stage.of(name).report.get("identity") or {}
+    made = found.get(task_of(metric.file if metric else "", found)) or {}
+    return made if isinstance(made, dict) else {}
+
+
+def references(data: object) -> str:
+    """The names of data sets as an identity has them: a text, {"ref": ...}, or a list of these."""
+    if isinstance(data, list):
+        return ", ".join(filter(None, map(references, data)))
+    return str(data.get("ref") or data.get("name") or "") if isinstance(data, dict) else str(data or "")
+
+
+def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
+    """The share of a task's items of which the training data held a part, and the sources that held them."""
+    report, metric = stage.of(name), metric_of(name)
+    found = report.report.get("contamination") or {}
+    task = task_of(metric.file if metric else "", found)
+    entry = found.get(task) or {}
+    if entry.get("share") is None:
+        return None, ""
+    number = Number(
+        f"{report.name}/contamination.{task}",
+        f"contamination.{task}",
+        float(entry["share"]),
+        n=entry.get("items"),
+        unit=SHARE,
+        stage=report.label,
+        sources=(report.source(REPORT),),
+    )
+    return number, ", ".join(references(source) for source in entry.get("sources") or ())
