@@ -17,6 +17,7 @@ from typing import Any
 
 from charter.card.run import run as run_card
 from charter.card.settings import Settings
+from charter.evaluate.harmlessness import review_queue
 from charter.feedback.labels import label_weight
 from charter.feedback.settings import Settings as FeedbackSettings
 from charter.ground.artifact.inputs import Input, Inputs
@@ -354,7 +355,9 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     rng = random.Random(1000 * seed + place)
     step = f"eval_{place}"
     out = run / step / "samples"
-    write_rows(out / "harmlessness.jsonl", reply_rows(stage, rng, samples))
+    replies = reply_rows(stage, rng, samples)
+    write_rows(out / "harmlessness.jsonl", replies)
+    write_rows(run / step / "review.jsonl", review_queue(replies))
     rows = []
     for p in shipped("lookalikes.heldout", 60):
         reply = rng.choice(REFUSES if rng.random() < look else ANSWERS)
@@ -441,7 +444,9 @@ def benchmark(run: Path, place: int, changes: dict[str, dict[str, Any]] | None =
         for i in range(count):
             right = random.Random(f"{task}{i}").random() < share
             outcome = "right" if right else "wrong"
-            rows.append({"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome})
+            rows.append(
+                {"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome}
+            )
         write_rows(out / f"{task}.jsonl", rows)
     report = {
         "stage": label,

@@ -40,9 +40,9 @@ def compare(a: Path, b: Path) -> list[Row]:
 def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
     """(versions, rows) of several places, or of the stages of one place's card, oldest first.
 
-    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, from each version to the
-    next), overall (the row from the first version to the last), dropped (a step, or all of them together, is a
-    regression). Raises CharterError as `compare` does, and where one place has one stage.
+    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, of each version
+    against the nearest before it that has the metric), overall (from the first that has it to the last version),
+    dropped (a step, or all of them together, is a regression). Raises CharterError as `compare` does, and where one place has one stage.
     """
     stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
     labels = [f"{place} ({stage.label})" for place, stage in zip(places, stages, strict=False)]
@@ -68,16 +68,29 @@ def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
 
 
 def tracked(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
-    """Metric -> a row for each stage and the next, and, `overall`, one from the first to the last."""
-    pairs = list(pairwise(stages))
-    pairs += [(stages[0], stages[-1])] if overall else []
+    """Metric -> a row for each stage after the first, against the nearest before it that has the metric, and,
+    `overall`, one from the first that has it to the last stage."""
     names = [m.name for m in (*METRICS, GAP) if any(m.name in stage.numbers for stage in stages)]
-    changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs)}
+    pairs = {name: _pairs(stages, name, overall) for name in names}
+    changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs[name])}
     adjusted = corrected(changes)
     return {
-        name: [_row(name, a, b, changes[name, i], adjusted.get((name, i))) for i, (a, b) in enumerate(pairs)]
+        name: [
+            _row(name, *pair, changes[name, i], adjusted.get((name, i))) for i, pair in enumerate(pairs[name])
+        ]
         for name in names
     }
+
+
+def _pairs(stages: Sequence[Artifact], name: str, overall: bool) -> list[tuple[Artifact, Artifact]]:
+    """What is compared of one metric, see `tracked`."""
+    before = stages[0]
+    found = []
+    for first, second in pairwise(stages):
+        before = first if name in first.numbers else before
+        found.append((before, second))
+    first = next(stage for stage in stages if name in stage.numbers)
+    return found + ([(first, stages[-1])] if overall else [])
 
 
 def final_stage(place: Path) -> Artifact:

@@ -13,6 +13,7 @@ fails under both.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metrics import GAP, METRICS
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml
-from charter.ground.settings.problems import first_problem, suggest
+from charter.ground.settings.problems import first_problem
 
 Row = dict[str, Any]
 
@@ -90,13 +91,19 @@ def _check(name: str, margin: float | None, compared: bool) -> None:
     """Raises CharterError for a metric that the gate can't hold anything against."""
     metric = metric_of(name)
     if metric is None:
-        raise CharterError(f"no metric is called {name}; {suggest(name, [m.name for m in (*METRICS, GAP)])}")
+        raise CharterError(f"no metric is called {name}; {_nearest(name, [m.name for m in (*METRICS, GAP)])}")
     if margin is not None and not margin >= 0:
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
     if compared and metric.better == "neither":
         raise CharterError(
             f"{name} has no direction that is worse, so it can't regress; leave it out of the gate"
         )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """The metric that was probably meant, else all."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def _absent(name: str, release: Artifact) -> str:
@@ -128,7 +135,8 @@ def _held(
         value, low, high = -value, -high, -low
     ends = (figure(x, unit_of(name), signed=True, bare=True) for x in (low, high))
     allowed = figure(margin, unit_of(name), signed=True).removeprefix("+")
-    words = f"worse by {figure(value, unit_of(name), signed=True)} (95 % interval {' to '.join(ends)})"
+    moved = f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), unit_of(name), signed=True).lstrip('+')}"
+    words = f"{moved} (95 % interval of what it is worse by: {' to '.join(ends)})"
     why = ""
     if rules.strict and high > margin:
         why = f"not shown to be within {allowed}: {words}"

@@ -77,7 +77,8 @@ def gate(
     _check([run, *([Path(asked.baseline)] if asked.baseline else [])])
     rows: list[dict[str, Any]] = tool.gate(run, asked)
     failed = [row for row in rows if not row["passed"]]
-    _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(_told(row) for row in rows))
+    told = [_told(row) for row in rows] + ([] if failed else [f"{run} passes the gate"])
+    _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(told))
     if failed:
         raise CharterError(f"{run} does not pass the gate: {', '.join(row['metric'] for row in failed)}")
 
