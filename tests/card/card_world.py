@@ -39,6 +39,7 @@ from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import scores
 
 DATA = Path(__file__).parents[2] / "src" / "charter" / "data"
+SETTINGS = Settings(model_name="demo assistant", authors=("A & B <c>",), eval_dataset="someone/prompts")
 STAGES = (  # label, harm, unsafe refusal, look-alike refusal, helpfulness, choices right, bits per byte
     ("start", 0.66, 0.16, 0.04, 0.10, 0.55, 1.021),
     ("taught", 0.48, 0.36, 0.07, 0.55, 0.62, 1.026),
@@ -100,6 +101,10 @@ def digest_of(ref: str) -> str:
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def metrics_of(folder: Path) -> list[Metric]:
@@ -425,11 +430,10 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
 
 
 TASKS = {  # share right at the first and at the last stage, items, and how it was asked
-    "mmlu_plain": (0.31, 0.52, 120, {"data": "data:mmlu", "shots": 5, "format": "letters"}),
-    "arc": (0.62, 0.34, 90, {"data": [{"ref": "shipped:arc.heldout"}], "shots": 5, "format": "letters"}),
-    "gsm8k": (0.08, 0.10, 60, {"data": "data:gsm8k", "shots": 0, "temperature": 1.0, "format": "words"}),
-    "bbq": (0.44, 0.47, 80, {"data": "data:bbq", "shots": 0, "format": "letters"}),
-}
+    "mmlu_plain": (0.31, 0.52, 120, {"data": {"ref": "data:mmlu"}, "shots": 5, "form": "text", "scored": "options"}),
+    "arc": (0.62, 0.34, 90, {"data": {"ref": "shipped:arc.heldout"}, "shots": 5, "form": "text", "scored": "options"}),
+    "gsm8k": (0.08, 0.10, 60, {"data": {"ref": "data:gsm8k"}, "shots": 0, "form": "chat", "temperature": 1.0}),
+}  # fmt: skip
 
 
 def benchmark(run: Path, place: int, changes: dict[str, dict[str, Any]] | None = None) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import card_world
 import pytest
 import yaml
+from card_world import SETTINGS
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
 from pydantic import ValidationError
 
@@ -25,7 +26,6 @@ from charter.card.settings import INTENDED, Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.metrics import scores
-from conftest import SETTINGS
 
 
 class Outline(html.parser.HTMLParser):

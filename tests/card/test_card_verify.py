@@ -11,7 +11,7 @@ from typing import Any
 
 import card_world
 import pytest
-from card_world import edit
+from card_world import SETTINGS, edit
 
 from charter.card.recount import COUNTED, REASONS, Kept, count_problems
 from charter.card.sections import SECTIONS
@@ -26,7 +26,6 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
-from conftest import SETTINGS
 
 
 def of(run: Path, step: str) -> list[str]:

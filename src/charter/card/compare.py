@@ -40,9 +40,9 @@ def compare(a: Path, b: Path) -> list[Row]:
 def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
     """(versions, rows) of several places, or of the stages of one place's card, oldest first.
 
-    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, of each version
-    against the nearest before it that has the metric), overall (from the first that has it to the last version),
-    dropped (a step, or all of them together, is a regression). Raises CharterError as `compare` does, and where one place has one stage.
+    A row: metric, values, intervals (one a version), steps (rows as `compare` gives them, of each version against the
+    nearest before it that has the metric), overall (from the first that has it to the last version), dropped (a step,
+    or all of them together, is a regression). Raises CharterError as `compare` does, and where one place has one stage.
     """
     stages = _stages(places[0]) if len(places) == 1 else tuple(final_stage(place) for place in places)
     labels = [f"{place} ({stage.label})" for place, stage in zip(places, stages, strict=False)]

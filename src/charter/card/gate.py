@@ -47,7 +47,8 @@ class Rules(Frozen):
     @field_validator("require", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        return dict.fromkeys(value) if isinstance(value, list) else value
+        names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        return dict.fromkeys(value) if names else value  # type: ignore[call-overload]
 
 
 def read_rules(path: Path) -> Rules:

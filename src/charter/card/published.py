@@ -113,8 +113,11 @@ def _differences(
             if reasoned
             else "no chain of thought; there with one"
         )
-    if told.get("format"):
-        yield f"form: {told['format']}; its wording is not published"
+    if told.get("scored") == "options" and not made.reasoned:
+        yield "the likeliest choice; not stated there"
+    if told.get("form"):
+        form = "a running text" if told["form"] == "text" else "a chat"
+        yield f"asked as {form}; its words there are not published"
     if name == "harm_rate_prompts":
         yield "graded by this run's own preference model"
 

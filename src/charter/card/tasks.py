@@ -7,7 +7,7 @@ identity, the overlap with training data from its `contamination`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,18 @@ def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
     grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
     tasks = {task: group[:2] for group in GROUPS for task in group[2]}
     for name in names:
-        metric = metric_of(name)
-        grouped[tasks.get(task_of(metric.file if metric else "", tasks), OTHER)].append(name)
+        grouped[tasks.get(_task(name, tasks), OTHER)].append(name)
     return tuple(
         _table(run, caption, found)
         for (place, caption), found in grouped.items()
         if found and place == section
     )
+
+
+def _task(name: str, tasks: Collection[str]) -> str:
+    """The task of a metric, "" where it is none of these."""
+    metric = metric_of(name)
+    return task_of(metric.file if metric else "", tasks)
 
 
 def tasks_of(run: Run) -> frozenset[str]:
@@ -90,7 +95,9 @@ def _measured(stage: Artifact, name: str) -> bool:
 
 def _table(run: Run, caption: str, names: list[str]) -> TaskTable:
     stages = [stage for stage in run.stages if any(_measured(stage, name) for name in names)]
-    rows = tuple(_row(stages, name) for name in names)
+    tasks = [task for group in GROUPS for task in group[2]]
+    order = sorted(names, key=lambda name: tasks.index(t) if (t := _task(name, tasks)) else len(tasks))
+    rows = tuple(_row(stages, name) for name in order)
     key = caption.lower().replace(" ", "-")
     return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1)
 
@@ -119,16 +126,15 @@ def asked(stage: Artifact, name: str) -> str:
         words.append(f"{shots}-shot")
     if (temperature := made.get("temperature")) is not None:
         words.append(f"T = {temperature:g}")
-    if made.get("format"):
-        words.append(str(made["format"]))
+    words += ["chat"] if made.get("form") == "chat" else []
+    words += ["by likelihood"] if made.get("scored") == "options" else []
     return ", ".join(word for word in words if word)
 
 
 def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
     """The identity of a metric's task in the report that has it; empty where it has none."""
-    metric = metric_of(name)
     found = stage.of(name).report.get("identity") or {}
-    made = found.get(task_of(metric.file if metric else "", found)) or {}
+    made = found.get(_task(name, found)) or {}
     return made if isinstance(made, dict) else {}
 
 
@@ -141,9 +147,9 @@ def references(data: object) -> str:
 
 def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
     """The share of a task's items of which the training data held a part, and the sources that held them."""
-    report, metric = stage.of(name), metric_of(name)
+    report = stage.of(name)
     found = report.report.get("contamination") or {}
-    task = task_of(metric.file if metric else "", found)
+    task = _task(name, found)
     entry = found.get(task) or {}
     if entry.get("share") is None:
         return None, ""
