@@ -52,9 +52,9 @@ def test_a_moved_card_holds_with_its_ancestors(run: Path) -> None:
 
 
 def test_a_changed_file_is_found(run: Path) -> None:
-    path = run / "eval_1/review.jsonl"
+    path = run / "eval_1/more.jsonl"
     path.write_text("{}\n")
-    assert of(run, "eval_1") == ["review.jsonl is not in the manifest"]
+    assert of(run, "eval_1") == ["more.jsonl is not in the manifest"]
     path.unlink()
     path = run / "eval_1/report.json"
     path.write_text(path.read_text().replace("taught", "tuaght"))
