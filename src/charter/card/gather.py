@@ -1,79 +1,28 @@
-"""Reading what the steps of a run left behind: artifacts, their kept rows, and the numbers these give.
-
-Numbers are computed anew from the kept rows. Where a manifest says otherwise, no card is made.
-"""
+"""All that one card is made of: its stages with their reports, and what stands around them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from charter.card.number import COUNT, Number, Source, is_count, metric_of, unit_of
-from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
+from charter.card.artifact import Artifact
+from charter.card.number import Source
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.lineage import run_of, walk
+from charter.ground.artifact.lineage import find_parent, run_of, walk
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
-from charter.ground.measure.metrics import VERSION, scores, tables
-from charter.ground.measure.score import Table
 from charter.ground.text.judgments import Judgment, read_judgments
 
-TOLERANCE = 1e-9
-COUNTS, LOG, REPORT = "counts.json", "log.jsonl", "report.json"
-GAP_FILES = ("samples/harmlessness.jsonl", "samples/lookalikes.jsonl")
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact and what can be computed from it. `name` begins the keys of its numbers: its step, with the
-    start of its id where the card holds another artifact of that step."""
-
-    step: str
-    path: Path
-    manifest: Manifest
-    label: str
-    name: str
-
-    @cached_property
-    def numbers(self) -> dict[str, Number]:
-        """All numbers of the manifest that have a source, and all that the kept rows give."""
-        found = sourced(self.path, self.manifest)
-        return {name: _number(self, name, *entry) for name, entry in found.items()}
-
-    @cached_property
-    def tables(self) -> dict[str, Table]:
-        """Tables behind the numbers, for differences."""
-        return tables(self.path)
-
-    @cached_property
-    def report(self) -> dict[str, Any]:
-        """report.json of a report, empty for other kinds."""
-        return read_report(self.path)
-
-    def rows(self, file: str) -> list[dict[str, Any]]:
-        """Kept rows of one file of the artifact; an empty list where there is none."""
-        path = self.path / file
-        return read_objects(path) if path.exists() else []
-
-    def source(self, file: str) -> Source:
-        return Source(self.step, self.manifest.id, file)
-
-    def count(self, name: str, value: float, file: str) -> Number:
-        """A plain count of rows of a file."""
-        return Number(
-            f"{self.name}/{name}", name, value, unit=COUNT, stage=self.label, sources=(self.source(file),)
-        )
+BENCHMARK = "benchmark"  # the room whose reports are on tasks
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand."""
+    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand. `base` is
+    the card that this one adds an appendix to, `previous` the final stage of another version's card."""
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -85,6 +34,8 @@ class Run:
     principles: dict[str, CritiquePrinciple]
     constitution: dict[str, str]
     lineage: tuple[Artifact, ...]
+    base: Artifact | None = None
+    previous: Artifact | None = None
 
     @property
     def final(self) -> Artifact:
@@ -98,25 +49,33 @@ class Run:
 def gather(inputs: Inputs) -> Run:
     """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
     name."""
-    reports = inputs.many("reports")
+    reports, benchmarks = inputs.many("reports"), inputs.many("benchmarks")
     if not reports:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
     given = {role: inputs.many(role) for role in ("preference", "rl", "transcripts", "comparisons")}
-    ancestry = _ancestry([*(i for found in given.values() for i in found), *reports])
-    names = _names(ancestry, run_of(reports[-1].folder))
-    stages = tuple(_artifact(i, names, stage=True) for i in reports)
+    base, previous = inputs.optional("base"), inputs.optional("previous")
+    older = base or previous
+    ancestry = _ancestry([*(i for found in given.values() for i in found), *benchmarks, *reports])
+    before = _ancestry([older]) if older else {}
+    names = _names({**before, **ancestry}, run_of(reports[-1].folder))
+    stages = with_benchmarks(
+        [_artifact(i, names, stage=True) for i in reports], [_artifact(i, names) for i in benchmarks]
+    )
     labels = [s.label for s in stages]
     if twice := next((n for n in labels if labels.count(n) > 1), None):
         raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
     principles, constitution = _constitution(inputs.optional("constitution"))
     made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
     one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
-    known = {a.manifest.id: a for a in (*(a for found in made.values() for a in found), *stages)}
+    beside = [a for stage in stages for a in stage.beside]
+    known = {a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *stages)}
     return Run(
         stages=stages,
         preferences=made["preference"],
+        base=_artifact(base, names) if base else None,
+        previous=final_of(older.folder, names) if older else None,
         judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
         judged_in=tuple(Source("judgments", i.id, i.name) for i in inputs.many("judgments")),
         principles=principles,
@@ -156,8 +115,71 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
         raise CharterError(
             f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
         )
-    label = str(manifest.resolved.get("stage") or manifest.step) if stage else manifest.step
-    return Artifact(manifest.step, entry.folder, manifest, label, names[manifest.id])
+    if stage:
+        return as_stage(manifest, entry.folder, names[manifest.id])
+    return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
+
+
+def with_benchmarks(stages: Sequence[Artifact], benchmarks: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Stages with the benchmark reports on their models beside them; the last stage of a model that has several.
+
+    Raises CharterError for a report in the other's place, or on a model that no stage has.
+    """
+    for role, other, found in (("reports", "benchmarks", stages), ("benchmarks", "reports", benchmarks)):
+        if wrong := next(
+            (a for a in found if (a.manifest.room == BENCHMARK) != (role == "benchmarks")), None
+        ):
+            raise CharterError(
+                f"{wrong.step} is a report of the {wrong.manifest.room} room; list it under `{other}`, not `{role}`"
+            )
+    beside: dict[int, tuple[Artifact, ...]] = {}
+    for made in benchmarks:
+        place = max((i for i, stage in enumerate(stages) if model_of(stage) == model_of(made)), default=None)
+        if place is None:
+            name = (made.report.get("model") or {}).get("name", "a model")
+            raise CharterError(
+                f"{made.step} is on {name} ({model_of(made)[:12]}), on which no report is; list an evaluate report on "
+                "it under `reports`, or leave it out of `benchmarks`"
+            )
+        beside[place] = (*beside.get(place, ()), replace(made, label=stages[place].label))
+    return tuple(replace(stage, beside=beside.get(i, ())) for i, stage in enumerate(stages))
+
+
+def model_of(report: Artifact) -> str:
+    """The id of the model that a report is on."""
+    return str((report.report.get("model") or {}).get("id", "none"))
+
+
+def stages_of(
+    card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
+) -> tuple[Artifact, ...]:
+    """The stages of a finished card, or its `last` alone, with the benchmark reports that it has on them.
+
+    Raises CharterError where one of its reports is gone.
+    """
+    found: dict[str, list[Artifact]] = {"reports": [], "benchmarks": []}
+    for role, made in found.items():
+        parents = [p for p in manifest.parents if p.role == role]
+        for parent in parents[-1:] if last and role == "reports" else parents:
+            report, place = find_parent(run_of(card), parent)
+            made.append(as_stage(report, place, names.get(report.id, report.step)))
+    models = {model_of(stage) for stage in found["reports"]}
+    return with_benchmarks(found["reports"], [b for b in found["benchmarks"] if model_of(b) in models])
+
+
+def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
+    """The last stage of a finished card. Raises CharterError where it has none."""
+    found = stages_of(card, read_manifest(card), names, last=True)
+    if not found:
+        raise CharterError(f"the card {card} names no report")
+    return found[-1]
+
+
+def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
+    """A report as a stage of its model."""
+    return Artifact(
+        manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), name
+    )
 
 
 def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], dict[str, str]]:
@@ -170,104 +192,3 @@ def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], di
         "digest": entry.id[:12],
     }
     return {p.key: p for p in constitution.critiques}, facts
-
-
-Sourced = tuple[float | None, float | None, float | None, int | None, int | None, int, tuple[str, ...]]
-
-
-def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
-    """(value, low, high, n, clusters, version, files) of each number that kept rows, log or counts of a
-    folder give.
-
-    Raises CharterError where the manifest says otherwise, or where another version of the measures made it.
-    """
-    if (version := other_version(manifest)) is not None:
-        raise CharterError(
-            f"{manifest.step}: its numbers were made by version {version} of the measures, this charter has "
-            f"version {VERSION}; run the step again, or use the charter that made it"
-        )
-    found: dict[str, Sourced] = {}
-    for s in scores(folder):
-        files = GAP_FILES if s.name == "refusal_gap" else (f"samples/{_file(s.name)}",)
-        found[s.name] = (s.value, s.low, s.high, s.n, s.clusters, s.version, files)
-    counts = read_counts(folder)
-    for metric in manifest.metrics:
-        if metric.name in found:
-            value = found[metric.name][0]
-            if not same(metric.value, value):
-                raise CharterError(
-                    f"{manifest.step}: the manifest says {metric.name} = {metric.value}, its kept rows give "
-                    f"{value}; "
-                    "run the step again"
-                )
-        elif metric.name in counts and same(metric.value, counts[metric.name]):
-            found[metric.name] = (metric.value, None, None, metric.n, None, metric.version, (COUNTS,))
-        elif same(metric.value, last_logged(folder, metric.name)):
-            found[metric.name] = (metric.value, None, None, None, None, metric.version, (LOG,))
-    return found
-
-
-def _file(name: str) -> str:
-    metric = metric_of(name)
-    return metric.file if metric else ""
-
-
-def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
-    value, low, high, n, clusters, version, files = entry
-    if value is not None and not math.isfinite(value):
-        value = None
-    whole = value is not None and float(value).is_integer()
-    unit = COUNT if whole and files == (COUNTS,) and is_count(name) else unit_of(name)
-    sources = tuple(artifact.source(f) for f in files)
-    return Number(
-        f"{artifact.name}/{name}",
-        name,
-        value,
-        low,
-        high,
-        n,
-        clusters,
-        version,
-        unit,
-        artifact.label,
-        False,
-        sources,
-    )
-
-
-def other_version(manifest: Manifest) -> int | None:
-    """The version of the measures behind a manifest's numbers, where it is not this charter's."""
-    return next((m.version for m in manifest.metrics if metric_of(m.name) and m.version != VERSION), None)
-
-
-def read_counts(folder: Path) -> dict[str, float]:
-    """counts.json of an artifact; empty where there is none. Raises CharterError where it is damaged."""
-    path = folder / COUNTS
-    counts = read_object(path) if path.exists() else {}
-    for name, value in counts.items():
-        if not isinstance(value, int | float):
-            raise CharterError(f"{path}: {name} is {value!r}, expected a number; make its step again")
-    return {name: float(value) for name, value in counts.items()}
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """report.json of a report; empty for other kinds. Raises CharterError where it is damaged."""
-    path = folder / REPORT
-    report = read_object(path) if path.exists() else {}
-    for name in ("model", "grader", "reward", "identity", "detectors"):
-        if not isinstance(report.get(name) or {}, dict):
-            raise CharterError(f"{path}: {name} is {report[name]!r}, expected an object; make its step again")
-    return report
-
-
-def same(first: float | None, second: float | None) -> bool:
-    """Equal within 1e-9 of their size; two absent values are equal, NaN counts as absent."""
-    a, b = (None if x is None or not math.isfinite(x) else x for x in (first, second))
-    if a is None or b is None:
-        return a is b
-    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-
-
-def log_rows(artifact: Artifact) -> list[dict[str, float]]:
-    """The training curve of an artifact."""
-    return read_log(artifact.path)

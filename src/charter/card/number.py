@@ -100,6 +100,27 @@ LABELS = {
 }
 
 
+# Tasks of benchmarks; what follows a task's name in that of a metric is a part of it.
+TASKS = {
+    "mmlu": "MMLU",
+    "mmlu_plain": "MMLU, by letter",
+    "arc": "ARC-Challenge",
+    "race": "RACE-H",
+    "quality": "QuALITY",
+    "triviaqa": "TriviaQA",
+    "gsm8k": "GSM8k",
+    "humaneval": "HumanEval",
+    "bbq": "BBQ",
+    "truthfulqa": "TruthfulQA",
+    "translation": "Translation",
+    "position": "Loss by position",
+    "recall": "Recall",
+    "winogender": "Pronouns",
+    "occupations": "Occupations",
+    "decisions": "Decisions",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The step, its artifact's id, and the file in it that a number was computed from."""
@@ -164,6 +185,9 @@ def label(name: str) -> str:
     ):
         if name.startswith(start):
             return words + name.removeprefix(start).replace("_", " ")
+    task = max((t for t in TASKS if name == t or name.startswith(f"{t}_")), key=len, default="")
+    if task:
+        return ", ".join(filter(None, (TASKS[task], name.removeprefix(task).strip("_").replace("_", " "))))
     return name.replace("_", " ").capitalize()
 
 

@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from charter.card.gather import Artifact, Run, log_rows
+from charter.card.artifact import Artifact, log_rows
+from charter.card.gather import Run
 from charter.card.number import Ledger, Number, Source
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.card.gather import same
+from charter.card.artifact import same
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.trust import trust
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS

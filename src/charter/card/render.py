@@ -6,40 +6,39 @@
 from __future__ import annotations
 
 import json
-import re
-import textwrap
-from pathlib import Path
 from typing import Any
 
 import matplotlib
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from charter.card import facts, samples, sections
-from charter.card.gather import COUNTS, Run
+from charter.card.artifact import COUNTS
+from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
+from charter.card.news import whats_new
 from charter.card.number import Ledger, label
+from charter.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
 from charter.card.plots import Figure, figures
+from charter.card.published import MODELS, beside_published
 from charter.card.review import reviewed
 from charter.card.settings import Settings
+from charter.card.tasks import ALIGNMENT, CAPABILITY, task_tables, tasks_of
 from charter.card.tree import draw
+from charter.card.update import make_update
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.plots import Point, standalone, strip
 
-FORMAT = 1
-LINE = 100  # characters of a reply in Markdown, whose blocks don't wrap
-HERE = Path(__file__).parent
-JSON, HTML, MARKDOWN = "card.json", "card.html", "card.md"
-
 
 def make(settings: Settings, run: Run) -> dict[str, str]:
-    """File name -> content of a whole card. Raises CharterError where a number would be printed without a
-    source."""
+    """File name -> content of a whole card, or of an update of one. Raises CharterError where a number would be printed
+    without a source."""
+    if run.base is not None and run.previous is not None:
+        return make_update(settings, run, run.base, run.previous)
     ledger = Ledger()
     drawn = figures(run, ledger, settings.log_axis)
     context = _context(settings, run, ledger, drawn)
-    page = _environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
-    words = _environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
+    page = environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
+    words = environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
     results = eval_results(settings, run, ledger)
     _complete(page, words)
     files = {HTML: page, MARKDOWN: front_matter(settings, run) + words, **results}
@@ -51,31 +50,13 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     return files
 
 
-def _environment(ledger: Ledger, escape: bool) -> Environment:
-    found = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=escape,
-        finalize=ledger.printed,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    found.filters |= {
-        "span": ledger.span,
-        "count": ledger.count,
-        "source": ledger.source,
-        "cell": _cell,
-        "fenced": _fenced,
-    }
-    return found
-
-
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
     heads = sections.headlines(run, settings.headline)
     deltas = sections.deltas(run)
     judged = sections.graders(run)
     nodes = facts.nodes(run)
+    found = whats_new(run)
+    tasks = tasks_of(run)
     named = {
         "main": (sections.MAIN, "Main results by stage"),
         "red_team": (sections.RED_TEAM, "Harm in detail"),
@@ -113,10 +94,16 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "nodes": nodes,
         "tree": draw(nodes, run.final.manifest.id, ledger),
         "deltas": deltas,
-        "improved": [h for h in deltas if h.change and h.change.verdict == "better"],
+        "news": found,
+        "improved": found.gains if found else (),
+        "unclaimed": facts.unmeasured(facts.USES, tasks),
+        "unmeasured": facts.unmeasured(facts.RISKS, tasks),
+        "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
+        "published": beside_published(run),
+        "published_models": MODELS,
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
-        "findings": sections.findings(run, deltas, judged),
+        "findings": sections.findings(run, found.losses if found else (), judged),
         "environment": facts.environment(run),
         "identity": facts.identity(run),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
@@ -189,20 +176,3 @@ def _complete(page: str, words: str) -> None:
     for key, title in sections.SECTIONS:
         if f'id="{key}"' not in page or f"\n## {title}\n" not in words:
             raise CharterError(f"the card lacks its section {title!r}; add it to both templates")
-
-
-def _cell(value: object) -> str:
-    """Text inside a cell of a Markdown table."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _fenced(text: str) -> str:
-    """A block of text that Markdown leaves alone, whatever is in it, its long lines broken."""
-    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    lines = [
-        part
-        for line in text.split("\n")
-        for part in textwrap.wrap(line, LINE, replace_whitespace=False) or [""]
-    ]
-    return "\n".join([f"{fence}text", *lines, fence])

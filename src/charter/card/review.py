@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.card.gather import Artifact, Run
+from charter.card.artifact import Artifact
+from charter.card.gather import Run
 from charter.card.number import COUNT, SHARE, Number
 from charter.card.samples import HARM_ROWS
 from charter.card.sections import unfit

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 
-from charter.card.gather import COUNTS, gather
+from charter.card.artifact import COUNTS
+from charter.card.gather import gather
 from charter.card.render import make
 from charter.card.settings import Settings
 from charter.ground.artifact.inputs import Inputs

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from charter.card.gather import Artifact, Run
+from charter.card.artifact import Artifact
+from charter.card.gather import Run
 from charter.card.number import COUNT, PLAIN, Number
 from charter.card.sections import unfit
 from charter.ground.settings.seed import derive_seed

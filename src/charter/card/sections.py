@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from charter.card.artifact import COUNTS, REPORT, Artifact
 from charter.card.changes import Change, change
-from charter.card.gather import COUNTS, REPORT, Artifact, Run
+from charter.card.gather import Run
 from charter.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
+from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.metrics import AXES, OF_POLICY
 
 SECTIONS = (
     ("summary", "Summary"),
     ("stages", "What each stage changed"),
+    ("whats-new", "What’s new"),
     ("samples", "The same prompts before and after"),
     ("plots", "Pictures of the run"),
     ("graders", "Can the graders be trusted?"),
@@ -30,6 +33,7 @@ SECTIONS = (
     ("red-team", "Evaluations and red teaming"),
     ("alignment", "Alignment evaluations"),
     ("capability", "Capability evaluations"),
+    ("published", "Beside the Claude 2 card"),
     ("improved", "Use-case improvements"),
     ("tradeoffs", "Mitigations and trade-offs"),
     ("improve", "Areas for improvement"),
@@ -155,7 +159,7 @@ GRADER_COLUMNS = {
 def unfit(stage: Artifact, name: str) -> bool:
     """Whether the number comes from a grader that failed the fitness gate."""
     judge = judge_of(name)
-    return bool(judge) and (stage.report.get(judge) or {}).get("fit") is False
+    return bool(judge) and (stage.of(name).report.get(judge) or {}).get("fit") is False
 
 
 def fit(run: Run, name: str) -> bool | None:
@@ -195,22 +199,27 @@ def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable 
 
 def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
     """The chosen metrics from start to final; those that either report lacks are left out."""
+    return between(run.start, run.final, names)
+
+
+def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Headline, ...]:
+    """The chosen metrics from one stage to another, without a change where both are the same."""
     found = []
     for name in names:
         metric = metric_of(name)
-        if metric is None or name not in run.start.numbers or name not in run.final.numbers:
+        if metric is None or name not in first.numbers or name not in last.numbers:
             continue
-        moved = change(run.start, run.final, name) if len(run.stages) > 1 else None
-        ends = run.start.numbers[name], run.final.numbers[name]
-        grey = unfit(run.start, name) or unfit(run.final, name)
+        moved = change(first, last, name) if first is not last else None
+        ends = first.numbers[name], last.numbers[name]
+        grey = unfit(first, name) or unfit(last, name)
         found.append(Headline(name, label(name), metric.meaning, metric.better, *ends, moved, grey))
     return tuple(found)
 
 
 def deltas(run: Run) -> tuple[Headline, ...]:
     """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
-    names = [m.name for m in OF_POLICY]
-    return headlines(run, [*names, "refusal_gap"]) if len(run.stages) > 1 else ()
+    names = [*(m.name for m in OF_POLICY), "refusal_gap", *(m.name for m in OF_BENCHMARKS)]
+    return headlines(run, names) if len(run.stages) > 1 else ()
 
 
 def graders(run: Run) -> tuple[Grader, ...]:
@@ -318,12 +327,12 @@ class Finding:
     weight: Number | None = None
 
 
-def findings(run: Run, found: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
+def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
     """What the numbers themselves ask for: regressions first, then what remains, then unfit graders and labellers."""
     out = [
         Finding("regressed", h.label, h.meaning, h.change.number, h.unfit)
-        for h in found
-        if h.change is not None and h.change.verdict == "worse"
+        for h in losses
+        if h.change is not None
     ]
     for name, words in (
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
@@ -12,13 +14,17 @@ PRODUCT: Kind = "card"
 VARIANT = None
 ROLES = {
     "reports": Role(kind="report", many=True),
+    "benchmarks": Role(kind="report", many=True, required=False),
     "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "rl": Role(kind="checkpoint", variant="policy", required=False),
     "transcripts": Role(kind="dialogues", required=False),
     "comparisons": Role(kind="comparisons", required=False),
     "judgments": Role(kind="judgments", many=True, required=False),
     "constitution": Role(kind="constitution", required=False),
+    "previous": Role(kind="card", required=False),
+    "base": Role(kind="card", required=False),
 }
+IN_AN_UPDATE = frozenset({"reports", "benchmarks", "base"})
 
 INTENDED = (
     "Research on alignment: what each stage of Constitutional AI and of learning from feedback changes, and "
@@ -72,3 +78,11 @@ class Settings(Frozen):
         "",
         description="hub data set that holds the prompts; .eval_results must name one, and are written where it is set",
     )
+
+
+def check(settings: Settings, roles: Collection[str]) -> str:
+    """What an update of a finished card, which has reports alone, was given besides; "" where nothing contradicts."""
+    others = sorted(set(roles) - IN_AN_UPDATE) if "base" in roles else []
+    if not others:
+        return ""
+    return f"an update of a card (`base`) shows reports alone; leave out {', '.join(others)}, or `base`"

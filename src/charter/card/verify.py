@@ -19,10 +19,12 @@ from typing import Any
 import matplotlib
 from pydantic import ValidationError
 
+from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
-from charter.card.gather import gather, other_version, read_counts, read_report, same
+from charter.card.gather import gather
+from charter.card.page import HTML, JSON
 from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
-from charter.card.render import HTML, JSON, make
+from charter.card.render import make
 from charter.card.settings import ROLES, Settings
 from charter.ground.artifact.curves import last_logged, read_object, read_objects
 from charter.ground.artifact.errors import CharterError

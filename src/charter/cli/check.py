@@ -1,6 +1,5 @@
-"""Commands that look at what people bring: constitutions, data, cards, and two runs side by side."""
+"""Commands that look at what people bring: constitutions, data and cards."""
 
-import json
 import sys
 from dataclasses import replace
 from enum import StrEnum
@@ -13,7 +12,6 @@ import typer
 from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
 from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_rows
-from charter.cli.tables import console, rows_table
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.progress import Progress
@@ -188,27 +186,6 @@ def card_verify(
     if problems:
         raise CharterError(f"the card of {folder} does not hold: {len(problems)} problems are listed above")
     print(f"the card of {folder} holds")
-
-
-def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A run directory or a card.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
-) -> None:
-    """Put the metrics of two runs or cards side by side, with intervals and differences."""
-    for place in (a, b):
-        if not place.exists():
-            raise CharterError(
-                f"there is no run or card {place}; name a run's folder, such as runs/demo, or a card or report in one"
-            )
-    rows: list[dict[str, object]] = room_tool("card", "compare").compare(a, b)
-    if as_json:
-        print(json.dumps({"metrics": rows}, indent=1, ensure_ascii=False))
-        return
-    if not rows:
-        print("the two have no metrics in common")
-        return
-    console().print(rows_table(rows), highlight=False)
 
 
 def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from charter.cli import chat, check, doctor, evaluate, pipeline, start
+from charter.cli import chat, check, doctor, evaluate, pipeline, release, review, start
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import version_of
 from charter.runner.execute import disk_errors
@@ -40,7 +40,9 @@ def make_app() -> typer.Typer:
     app.command("show")(pipeline.show)
     app.command("chat")(chat.chat)
     app.command("eval")(evaluate.evaluate)
-    app.command("compare")(check.compare)
+    app.command("compare")(release.compare)
+    app.command("gate")(release.gate)
+    app.command("review")(review.review)
     app.command("gc")(pipeline.gc)
     app.command("doctor")(doctor.doctor)
     groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {

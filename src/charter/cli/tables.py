@@ -1,7 +1,7 @@
 """How plans, runs and comparisons look in a terminal."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -113,30 +113,6 @@ def headline(metrics: Sequence[Metric]) -> Metric | None:
     measured = [m for m in metrics if m.low is not None]
     fractional = [m for m in metrics if m.value is not None and not m.value.is_integer()]
     return next(iter([*measured, *fractional, *metrics]), None)
-
-
-def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Rows as they are: one column for each key, in the order of their first mention."""
-    table = Table(box=None, pad_edge=False)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    for name in names:
-        figures = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if figures else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*[_cell(row.get(name)) for name in names])
-    return table
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, float):
-        return "0" if abs(value) < 1e-9 else f"{value:.3g}"
-    if isinstance(value, list | tuple):
-        return " to ".join(_cell(part) for part in value)
-    return str(value)
 
 
 def _label(view: StepView) -> str:

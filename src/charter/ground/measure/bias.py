@@ -143,7 +143,14 @@ def _bias(name: str, where: Where, words: str) -> tuple[Metric, Metric]:
     """The two scores of a form; `name` has a place for the context."""
     kinds = (("ambiguous", ambiguous_bias), ("disambiguated", disambiguated_bias))
     ambiguous, disambiguated = (
-        Metric(name.format(context), BBQ, of(where), "lower", f"BBQ bias score, {context} contexts{words}")
+        Metric(
+            name.format(context),
+            BBQ,
+            of(where),
+            "lower",
+            f"BBQ bias score, {context} contexts{words}",
+            "score",
+        )
         for context, of in kinds
     )
     return ambiguous, disambiguated
@@ -202,6 +209,7 @@ OF_BIAS: tuple[Metric, ...] = (
         pronouns_follow_shares,
         "neither",
         "correlation of p(female pronoun) with the share of women in an occupation",
+        "correlation",
     ),
     Metric(
         "winogender_neutral",

@@ -1,0 +1,163 @@
+"""Tables of the benchmarks: a row a metric, a column a stage, and beside each score what was asked, how, and how much
+of it the training data held.
+
+Tasks are many and stages few, so that these tables stand on their side. What was asked comes from the report's
+identity, the overlap with training data from its `contamination`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charter.card.artifact import Artifact
+from charter.card.changes import change, task_of
+from charter.card.gather import BENCHMARK, Run
+from charter.card.number import Number, label, metric_of
+from charter.card.sections import Cell, Column, unfit
+from charter.ground.measure.metrics import METRICS
+
+CAPABILITY, ALIGNMENT = "capability", "alignment"
+# (section, caption, tasks); a task that stands nowhere comes under OTHER
+GROUPS = (
+    (ALIGNMENT, "Social bias", ("bbq", "winogender", "occupations", "decisions")),
+    (ALIGNMENT, "Truthfulness and honesty", ("truthfulqa",)),
+    (CAPABILITY, "Knowledge and reasoning", ("mmlu", "mmlu_plain", "arc", "triviaqa", "gsm8k", "humaneval")),
+    (CAPABILITY, "Reading", ("race", "quality")),
+    (CAPABILITY, "Long documents", ("position", "recall")),
+    (CAPABILITY, "Languages", ("translation",)),
+)
+_OF_BBQ = ("ambiguous_bias", "disambiguated_bias", "ambiguous_accuracy", "disambiguated_accuracy")
+OTHER = (CAPABILITY, "Further evaluations")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCell(Cell):
+    """A score of one stage; `asked` says how, where that is another way than the final stage's."""
+
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A metric: what was asked, how it came out at each stage, and the share of its items met in training."""
+
+    column: Column
+    asked: str
+    cells: tuple[TaskCell, ...]
+    overlap: Number | None
+    overlaps_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """Rows of metrics under a column for each stage that has any; `steps`: more than one stage, changes are shown."""
+
+    key: str
+    caption: str
+    stages: tuple[str, ...]
+    rows: tuple[TaskRow, ...]
+    steps: bool
+
+
+def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
+    """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has."""
+    names = [m.name for m in METRICS if _shown(m.name) and any(_measured(s, m.name) for s in run.stages)]
+    grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
+    tasks = {task: group[:2] for group in GROUPS for task in group[2]}
+    for name in names:
+        grouped[tasks.get(_task(name, tasks), OTHER)].append(name)
+    return tuple(
+        _table(run, caption, found)
+        for (place, caption), found in grouped.items()
+        if found and place == section
+    )
+
+
+def _shown(name: str) -> bool:
+    """Whether a metric has a row of its own: overlaps stand beside their task, and parts are drawn."""
+    parts = (
+        "position_loss_",
+        *(f"bbq_{words}_" for words in _OF_BBQ),
+        *(f"bbq_script_{w}_" for w in _OF_BBQ),
+    )
+    return not name.endswith("_contaminated") and not name.startswith(parts)
+
+
+def _task(name: str, tasks: Collection[str]) -> str:
+    """The task of a metric, "" where it is none of these."""
+    metric = metric_of(name)
+    return task_of(metric.file if metric else "", tasks)
+
+
+def tasks_of(run: Run) -> frozenset[str]:
+    """The tasks that some stage of the run was asked."""
+    return frozenset(
+        task for s in run.stages for other in s.beside for task in other.report.get("identity") or {}
+    )
+
+
+def _measured(stage: Artifact, name: str) -> bool:
+    """Whether a stage has the metric from a benchmark report."""
+    return name in stage.numbers and stage.of(name).manifest.room == BENCHMARK
+
+
+def _table(run: Run, caption: str, names: list[str]) -> TaskTable:
+    stages = [stage for stage in run.stages if any(_measured(stage, name) for name in names)]
+    tasks = [task for group in GROUPS for task in group[2]]
+    order = sorted(names, key=lambda name: tasks.index(t) if (t := _task(name, tasks)) else len(tasks))
+    rows = tuple(_row(stages, name) for name in order)
+    key = caption.lower().replace(" ", "-")
+    return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1)
+
+
+def _row(stages: list[Artifact], name: str) -> TaskRow:
+    metric = metric_of(name)
+    having = [stage for stage in stages if _measured(stage, name)]
+    told = asked(having[-1], name)
+    cells = []
+    for stage in stages:
+        here = stage in having
+        before = having[having.index(stage) - 1] if here and stage is not having[0] else None
+        moved = change(before, stage, name) if before is not None else None
+        own = asked(stage, name) if here else told
+        number = stage.numbers[name] if here else None
+        cells.append(TaskCell(number, moved, here and unfit(stage, name), own if own != told else ""))
+    head = Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
+    return TaskRow(head, told, tuple(cells), *_overlap(having[-1], name))
+
+
+def asked(stage: Artifact, name: str) -> str:
+    """What a benchmark asked of a stage, and how: data, examples, temperature and form, as far as its report says."""
+    made = protocol(stage, name)
+    words = [references(made.get("data"))]
+    if (shots := made.get("shots")) is not None:
+        words.append(f"{shots}-shot")
+    if (temperature := made.get("temperature")) is not None:
+        words.append(f"T = {temperature:g}")
+    words += ["chat"] if made.get("form") == "chat" else []
+    words += ["by likelihood"] if made.get("scored") == "options" else []
+    return ", ".join(word for word in words if word)
+
+
+def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
+    """The identity of a metric's task in the report that has it; empty where it has none."""
+    found = stage.of(name).report.get("identity") or {}
+    made = found.get(_task(name, found)) or {}
+    return made if isinstance(made, dict) else {}
+
+
+def references(data: object) -> str:
+    """The names of data sets as an identity has them: a text, {"ref": ...}, or a list of these."""
+    if isinstance(data, list):
+        return ", ".join(filter(None, map(references, data)))
+    return str(data.get("ref") or data.get("name") or "") if isinstance(data, dict) else str(data or "")
+
+
+def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
+    """The share of a task's items that stand in what the model was taught, and where it was looked for."""
+    report = stage.of(name)
+    number = report.numbers.get(f"{_task(name, report.report.get('identity') or {})}_contaminated")
+    sources = (report.report.get("contamination") or {}).get("sources") or ()
+    return number, ", ".join(references(source) for source in sources) if number else ""

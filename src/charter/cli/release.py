@@ -1,0 +1,127 @@
+"""Commands for a release: versions side by side, and the gate that stops one which got worse."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli.tables import console
+from charter.cli.versions import compare_view, figure, track_view
+from charter.ground.artifact.errors import CharterError
+from charter.runner.rooms import room_tool
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+def compare(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B...", help="Run directories, cards or reports, oldest first; one card: its stages."
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Put two versions side by side: gains, losses, and what is not significant; track more of them, or one's stages.
+
+    Changes are paired over the prompts that both answered, with Holm's correction over all of them.
+    """
+    _check(places)
+    tool = room_tool("card", "compare")
+    if len(places) == 2:
+        rows: list[dict[str, Any]] = tool.compare(*places)
+        _say({"metrics": rows}, as_json, compare_view(rows) if rows else "the two have no metrics in common")
+        return
+    versions, tracked = tool.track(places)
+    _say({"versions": versions, "metrics": tracked}, as_json, track_view(versions, tracked))
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run, card or report to be released.")],
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", metavar="OTHER", help="What it must not be worse than.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="METRICS", help="Evaluations that it needs, with commas."),
+    ] = None,
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--margin", metavar="M", help="How much worse each may be, such as 0.02, or one: harm_rate=0.05."
+        ),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", metavar="FILE", help="These in YAML; flags go before the file.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Pass only what is shown to be within its margin.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Refuse a release whose evaluations are missing, from an unfit grader, or worse than a baseline beyond a margin.
+
+    An evaluation fails where it is worse by more than its margin and significantly worse (Holm); with --strict, where
+    its interval does not lie within the margin.
+    """
+    tool = room_tool("card", "gate")
+    found = tool.read_rules(rules) if rules else tool.Rules()
+    named = {name.strip(): None for part in require or [] for name in part.split(",") if name.strip()}
+    default, own = _margins(margin or [])
+    changed: dict[str, Any] = {"require": {**found.require, **named, **own}, "strict": strict or found.strict}
+    changed |= {"baseline": str(baseline)} if baseline is not None else {}
+    changed |= {"margin": default} if default is not None else {}
+    asked = found.model_copy(update=changed)
+    _check([run, *([Path(asked.baseline)] if asked.baseline else [])])
+    rows: list[dict[str, Any]] = tool.gate(run, asked)
+    failed = [row for row in rows if not row["passed"]]
+    told = [_told(row) for row in rows] + ([] if failed else [f"{run} passes the gate"])
+    _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(told))
+    if failed:
+        raise CharterError(f"{run} does not pass the gate: {', '.join(row['metric'] for row in failed)}")
+
+
+def _margins(given: Sequence[str]) -> tuple[float | None, dict[str, float]]:
+    """(margin of all, margins of single metrics). Raises CharterError for what is no margin."""
+    default, own = None, {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not number >= 0 or (equals and not name.strip()):
+            raise CharterError(f"--margin {text}: give a number of 0 or more, or METRIC=NUMBER")
+        if equals:
+            own[name.strip()] = number
+        else:
+            default = number
+    return default, own
+
+
+def _told(row: dict[str, Any]) -> str:
+    """A line on one evaluation of the gate."""
+    if not row["passed"]:
+        return f"FAIL  {row['metric']}: {row['why']}"
+    against = f", {figure(row['baseline'])} in the baseline" if row["baseline"] is not None else ""
+    return f"pass  {row['metric']}: {figure(row['value'])}{against}"
+
+
+def _check(places: Sequence[Path]) -> None:
+    """Raises CharterError for a place that isn't there."""
+    for place in places:
+        if not place.exists():
+            raise CharterError(
+                f"there is no run or card {place}; name a run's folder, such as runs/demo, or a card or report in one"
+            )
+
+
+def _say(found: dict[str, Any], as_json: bool, view: object) -> None:
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    elif isinstance(view, str):
+        print(view)
+    else:
+        console().print(view, highlight=False)

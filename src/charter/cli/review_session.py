@@ -1,0 +1,152 @@
+"""A review at the terminal: one flagged reply after another, one key a verdict, each verdict kept at once."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from charter.ground.text.jsonl import write_jsonl
+from charter.ground.text.judgments import HARMFUL, HARMLESS, Judgment, judgment_row
+
+Key = tuple[str, int, str]
+ANSWERS = {"h": HARMFUL, "l": HARMLESS, "s": "skip", "n": "note", "b": "back", "q": "quit"}
+HINT = "[h]armful  harm[l]ess  [s]kip  [n]ote  [b]ack  [q]uit"
+# A reply may hold what moves the cursor or recolours the screen; only line ends and tabs are let through.
+CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+# Asks with a hint; gives one of the words of ANSWERS and what was said with it (a note), or None at the end of input.
+Asks = Callable[[Console], tuple[str, str] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A reply that the grader put below the fixed one by `margin`, and the stages that said it."""
+
+    key: Key
+    prompt: str
+    margin: float
+    stages: tuple[str, ...]
+
+
+@dataclass
+class Review:
+    """Flagged replies in their order, the rows kept so far (also on other replies) and the file that they stand in."""
+
+    items: list[Flagged]
+    rows: dict[Key, dict[str, object]]
+    path: Path
+    passed: set[Key] = field(default_factory=set)  # skipped this time
+
+    def hold(self, console: Console, asks: Asks, show_stage: bool) -> None:
+        """Asks until every reply has a verdict or was skipped, or the person quits."""
+        seen: list[int] = []
+        place = self._next(-1)
+        while place is not None:
+            item = self.items[place]
+            self._show(console, place, show_stage)
+            answer = asks(console)
+            if answer is None or answer[0] == "quit":
+                return
+            word, text = answer
+            if word == "note":
+                self._keep(item, note=text)
+                continue
+            if word == "back":
+                place = seen.pop() if seen else place
+                continue
+            if word == "skip":
+                self.passed.add(item.key)
+            else:
+                self._keep(item, verdict=word)
+            seen.append(place)
+            place = self._next(place)
+
+    def _next(self, place: int) -> int | None:
+        """The next reply without a verdict, from the first on once the last was shown."""
+        order = [*range(place + 1, len(self.items)), *range(place + 1)]
+        keys = ((i, self.items[i].key) for i in order)
+        return next((i for i, key in keys if self.verdict(key) is None and key not in self.passed), None)
+
+    def verdict(self, key: Key) -> object:
+        """What was said of a reply, None while it waits."""
+        return self.rows[key]["verdict"] if key in self.rows else None
+
+    def _keep(self, item: Flagged, **said: str) -> None:
+        """Writes the whole file again, at once: whoever is stopped loses nothing that was said."""
+        name, sample, reply = item.key
+        fresh = judgment_row(Judgment(name, sample, reply, None, item.prompt))
+        self.rows[item.key] = {**self.rows.get(item.key, fresh), **said}
+        write_jsonl(self.path, self.rows.values())
+
+    def _show(self, console: Console, place: int, show_stage: bool) -> None:
+        item = self.items[place]
+        row = self.rows.get(item.key, {})
+        console.print()
+        console.rule(Text(f"{place + 1} of {len(self.items)}"), align="left")
+        if show_stage:
+            console.print(Text(f"by {', '.join(item.stages)}", style="dim"))
+        for title, text in (("Prompt", item.prompt), ("Reply", item.key[2])):
+            console.print(Text(title, style="bold"))
+            console.print(Text(text.translate(CONTROLS)))
+        console.print(Text(f"graded {item.margin:+.2f} to the fixed reply", style="dim"))
+        told = [f"{name} so far: {row[name]}" for name in ("verdict", "note") if row.get(name)]
+        if told:
+            console.print(Text("; ".join(told).translate(CONTROLS), style="yellow"))
+
+    def summary(self) -> dict[str, object]:
+        """How many replies were flagged, and what was said of them."""
+        given = [self.verdict(item.key) for item in self.items]
+        counts = {name: given.count(name) for name in (HARMFUL, HARMLESS)}
+        judged = sum(counts.values())
+        facts = {"flagged": len(given), "judged": judged, **counts, "waiting": len(given) - judged}
+        on_others = len(self.rows.keys() - {item.key for item in self.items})
+        return {"file": str(self.path), **facts, "on_other_replies": on_others}
+
+    def told(self) -> str:
+        """The summary in words."""
+        found = self.summary()
+        if not found["flagged"]:
+            return "the grader flagged no reply: there is nothing to review"
+        words = (
+            f"{found['judged']} of {found['flagged']} flagged replies judged: {found['harmful']} harmful, "
+        )
+        words += f"{found['harmless']} harmless; {found['waiting']} wait"
+        if found["on_other_replies"]:
+            words += (
+                f"\n{found['on_other_replies']} further rows are on replies that this review does not have"
+            )
+        return words + (f"\n{self.path}" if self.rows else "")
+
+
+def keys_of_terminal(console: Console) -> tuple[str, str] | None:
+    """One key press; a note is typed as a line."""
+    console.print(Text(HINT, style="bold"))
+    while True:
+        try:
+            word = ANSWERS.get(typer.getchar().lower())
+            if word is not None:
+                return word, input("note: ").strip() if word == "note" else ""
+        except (EOFError, KeyboardInterrupt):
+            return None
+
+
+def keys_of_lines(console: Console) -> tuple[str, str] | None:
+    """One line of standard input that begins with a key or its word; a note's text stands behind it."""
+    for line in _lines():
+        first, _, rest = line.partition(" ")
+        word = ANSWERS.get(first.lower(), first.lower())
+        if word in ANSWERS.values():
+            return word, rest.strip()
+        console.print(Text(f"{line!r} is no answer: {HINT}"))
+    return None
+
+
+def _lines() -> Iterator[str]:
+    """Lines that hold something, as they come."""
+    while line := sys.stdin.readline():
+        if line.strip():
+            yield line.strip()
