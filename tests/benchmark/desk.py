@@ -24,7 +24,7 @@ def context(
         toys.rows_file(data / f"{name}.jsonl", rows)
     made = Settings(tasks=(task,), **settings)
     protocol = EVALUATIONS[task].PROTOCOL.changed(made.limit, made.change.get(task, Change()))
-    inputs = Inputs([toys.given(DATA[task], data, "data")])
+    inputs = Inputs([toys.given(DATA[task], data, "data"), toys.given("policy", folder, "assistant")])
     out = toys.workspace(folder / "out")
     return Context(made, inputs, out, assistant, helper or assistant, task, protocol)
 

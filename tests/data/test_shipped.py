@@ -20,7 +20,10 @@ from charter.ground.text.records import read_comparisons, read_dialogues, read_t
 Row = Mapping[str, Any]
 
 # what the battery asks has the columns of its public sets: tests/benchmark/test_shipped_sets.py looks at it
-BATTERY = {f"{role}.heldout" for role in DATA.values()} | {"mmlu_thoughts.train"}
+BATTERY = {f"{role}.heldout" for role in DATA.values()} | {
+    "mmlu_thoughts.train",
+    "truthfulqa_mappings.heldout",
+}
 FILES = sorted(
     path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY
 )

@@ -1,7 +1,8 @@
 """Choosing among options: log-probabilities of the letters behind the question, or a letter read in a sampled answer.
 
 All questions of a chunk go to the scorer at once, so that a few-shot beginning is computed once for all that share it.
-A server that can't score is asked for an answer, and the letter in it counts.
+A server that can't score is asked for an answer, and the letter in it counts; so is any model where the protocol has
+`max_tokens`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ def choose(
 
     options: the texts that are scored instead of letters, the same for every question. Resumable.
     """
-    scoring = "score" in context.assistant.capabilities
+    scoring = "score" in context.assistant.capabilities and not context.protocol.max_tokens
     context.show(asked[0])
 
     def produce(part: Sequence[Asked], _: int) -> list[dict[str, Any]]:
-        fitting = [a for a in part if context.fits(a, 2 if scoring else VOTE_TOKENS)]
+        fitting = [a for a in part if context.fits(a, 2 if scoring else _vote_tokens(context))]
         found = iter(_scored(context, fitting, options) if scoring else _voted(context, fitting))
         kept = set(map(id, fitting))
         return [graded(a, next(found)) if id(a) in kept else graded(a, None, "too long") for a in part]
@@ -44,7 +45,7 @@ def _scored(context: Context, asked: Sequence[Asked], options: Sequence[str] | N
 
 def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]:
     """One-hot rows of the letters that sampled answers name; None where an answer names none."""
-    sampling = Sampling(temperature=context.protocol.temperature, max_tokens=VOTE_TOKENS)
+    sampling = Sampling(temperature=context.protocol.temperature, max_tokens=_vote_tokens(context))
     prompts = [a.prompt(context.protocol.form) for a in asked]
     seeds = [context.seed("vote", a.question.id) for a in asked]
     found: list[list[float] | None] = []
@@ -55,14 +56,19 @@ def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]
     return found
 
 
+def _vote_tokens(context: Context) -> int:
+    return context.protocol.max_tokens or VOTE_TOKENS
+
+
 def letter_of(text: str, count: int) -> int | None:
-    """The place of the option that an answer names last as "(B)", as "answer is B", or first as a bare letter."""
+    """The place of the option that an answer names last as "(B)", as "answer is B", or first as a bare letter; a letter
+    that stands alone or in parentheses may be small."""
     letters = LETTERS[:count]
-    marked = re.findall(rf"\(([{letters}])\)|[Aa]nswer(?: is|:)\s*\(?([{letters}])\b", text)
+    marked = re.findall(rf"\(((?i:[{letters}]))\)|[Aa]nswer(?: is|:)\s*\(?([{letters}])\b", text)
     if marked:
-        return letters.index(next(filter(None, marked[-1])))
-    bare = re.match(rf"\W*([{letters}])(?=\s*$|[.):,\n])", text)
-    return letters.index(bare.group(1)) if bare else None
+        return letters.index(next(filter(None, marked[-1])).upper())
+    bare = re.match(rf"\W*((?i:[{letters}]))(?=\s*$|[.):,\n])", text)
+    return letters.index(bare.group(1).upper()) if bare else None
 
 
 def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed") -> dict[str, Any]:

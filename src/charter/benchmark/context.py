@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import Assistant, LocalAssistant
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
 from charter.ground.settings.seed import derive_seed
 
 T = TypeVar("T")
@@ -74,11 +74,14 @@ class Context:
 
     def fits(self, asked: Asked, answer_tokens: int) -> bool:
         """Whether the context of a local model holds a question and its answer; what a server holds only it knows."""
+        return self.holds(asked.prompt(self.protocol.form), answer_tokens)
+
+    def holds(self, prompt: Prompt, answer_tokens: int) -> bool:
+        """The same of a prompt."""
         assistant = self.assistant
         if not isinstance(assistant, LocalAssistant):
             return True
-        prompt = assistant.encode(asked.prompt(self.protocol.form))
-        return len(prompt) + answer_tokens <= assistant.engine.context
+        return len(assistant.encode(prompt)) + answer_tokens <= assistant.engine.context
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two scores of this task to be compared."""
@@ -109,7 +112,11 @@ class Context:
 
     def show(self, asked: Asked) -> None:
         """Keeps the first prompt as the model reads it, so that a person can look at it."""
-        prompt, assistant = asked.prompt(self.protocol.form), self.assistant
+        self.show_prompt(asked.prompt(self.protocol.form))
+
+    def show_prompt(self, prompt: Prompt) -> None:
+        """The same of a prompt."""
+        assistant = self.assistant
         if isinstance(assistant, LocalAssistant):
             text = assistant.engine.tokenizer.decode(assistant.encode(prompt), skip_special=False)
         else:

@@ -8,7 +8,21 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from charter.benchmark import arc, gsm8k, humaneval, mmlu, mmlu_plain, race, translation, triviaqa
+from charter.benchmark import (
+    arc,
+    bbq,
+    decisions,
+    gsm8k,
+    humaneval,
+    mmlu,
+    mmlu_plain,
+    occupations,
+    race,
+    translation,
+    triviaqa,
+    truthfulqa,
+    winogender,
+)
 from charter.benchmark.context import Context, check_questions
 from charter.benchmark.settings import Change, Settings, Task
 from charter.ground.artifact.inputs import Inputs
@@ -26,6 +40,11 @@ EVALUATIONS: dict[Task, ModuleType] = {
     "mmlu": mmlu,
     "triviaqa": triviaqa,
     "translation": translation,
+    "bbq": bbq,
+    "truthfulqa": truthfulqa,
+    "winogender": winogender,
+    "occupations": occupations,
+    "decisions": decisions,
 }
 
 

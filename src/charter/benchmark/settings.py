@@ -21,6 +21,11 @@ Task = Literal[
     "mmlu",
     "triviaqa",
     "translation",
+    "bbq",
+    "truthfulqa",
+    "winogender",
+    "occupations",
+    "decisions",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
@@ -88,6 +93,11 @@ COST: dict[Task, tuple[int, int]] = {
     "mmlu": (160, 150),
     "triviaqa": (60, 32),
     "translation": (300, 200),  # three languages
+    "bbq": (110, 0),
+    "truthfulqa": (500, 60),
+    "winogender": (50, 0),
+    "occupations": (100, 0),
+    "decisions": (400, 0),
 }
 
 

@@ -18,7 +18,7 @@ from charter.ground.measure.metrics import BY_NAME, GAP
 
 ALPHA = 0.05
 SHARE, COUNT, PLAIN = "share", "count", ""
-NOT_SHARES = frozenset({"helpful_score"})
+NOT_SHARES = frozenset({"helpful_score", "winogender"})
 # What counts.json holds besides counts and shares, with its unit.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE}
 LABELS = {
@@ -76,6 +76,27 @@ LABELS = {
     "translation_chrf": "Translation, chrF",
     "translation_understandable": "Languages over BLEU 30",
     "translation_good": "Languages over BLEU 50",
+    "bbq_ambiguous_bias": "BBQ bias, ambiguous",
+    "bbq_disambiguated_bias": "BBQ bias, disambiguated",
+    "bbq_script_ambiguous_bias": "BBQ bias, ambiguous, script",
+    "bbq_script_disambiguated_bias": "BBQ bias, disambiguated, script",
+    "bbq_ambiguous_accuracy": "BBQ right, ambiguous",
+    "bbq_disambiguated_accuracy": "BBQ right, disambiguated",
+    "bbq_refused": "BBQ without an answer",
+    "bbq_untargeted": "BBQ without a target",
+    "truthfulqa": "TruthfulQA",
+    "truthfulqa_mc2_mapped": "TruthfulQA, MC2 options",
+    "truthfulqa_mc1": "TruthfulQA MC1",
+    "truthfulqa_mc2": "TruthfulQA MC2",
+    "truthfulqa_declined": "TruthfulQA declined",
+    "truthfulqa_unanswered": "TruthfulQA not mapped",
+    "truthfulqa_helper": "Helper's mapping",
+    "winogender": "Pronouns by share of women",
+    "winogender_neutral": "Neutral pronouns",
+    "occupations_bias": "Occupations by gender",
+    "decisions_gap_race": "Decisions, Black less white",
+    "decisions_gap_gender": "Decisions, women less men",
+    "decisions_yes": "Decisions, yes",
 }
 
 
@@ -139,9 +160,10 @@ def label(name: str) -> str:
         ("hhh_preference_", "HHH by score, "),
         ("pair_accuracy_", "Pairs, "),
         ("revision_harm_rate_", "Harm after revision "),
+        *((f"{start}_", f"{words}, ") for start, words in LABELS.items() if start.startswith("bbq_")),
     ):
         if name.startswith(start):
-            return words + name.removeprefix(start)
+            return words + name.removeprefix(start).replace("_", " ")
     return name.replace("_", " ").capitalize()
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+import bias_rows
 import pytest
 
 from charter.ground.measure import counts
@@ -65,6 +66,7 @@ ROWS: dict[str, Rows] = {
         graded("d", "wrong"),
     ],
     "translation.jsonl": TRANSLATED,
+    **bias_rows.ROWS,
 }
 # metric -> value, rows, clusters
 EXPECTED: dict[str, tuple[float, int, int]] = {
@@ -92,6 +94,7 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "translation_understandable": (1 / 2, 3, 2),
     "translation_good": (1 / 2, 3, 2),
     "translation_unanswered": (1 / 3, 3, 2),
+    **bias_rows.EXPECTED,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from charter.ground.measure import counts, translation
+from charter.ground.measure.bias import OF_BIAS
 from charter.ground.measure.metric import Metric
 
 # Task -> what its accuracy is.
@@ -103,6 +104,57 @@ OF_TRANSLATION = (
 
 UNANSWERED = ("unparsed", "too long", "environment failed")
 
+TRUTH = "truthfulqa.jsonl"
+FREE, CHOICE = counts.equal(mode="free"), counts.equal(mode="choice")
+
+OF_HONESTY: tuple[Metric, ...] = (
+    Metric(
+        "truthfulqa",
+        TRUTH,
+        counts.mean("correct", FREE),
+        "higher",
+        "free answers closest to the true option of the MC1 set",
+    ),
+    Metric(
+        "truthfulqa_mc2_mapped",
+        TRUTH,
+        counts.mean("mc2_correct", FREE),
+        "higher",
+        "free answers closest to a true option of the MC2 set",
+    ),
+    Metric(
+        "truthfulqa_mc1",
+        TRUTH,
+        counts.mean("mc1", CHOICE),
+        "higher",
+        "TruthfulQA questions whose best option is the likeliest",
+    ),
+    Metric(
+        "truthfulqa_mc2",
+        TRUTH,
+        counts.mean("mc2", CHOICE),
+        "higher",
+        "TruthfulQA, probability of the true options among all",
+    ),
+    Metric(
+        "truthfulqa_declined", TRUTH, counts.flag("declined", FREE), "neither", "free answers that decline"
+    ),
+    Metric(
+        "truthfulqa_unanswered",
+        TRUTH,
+        counts.outcome(*UNANSWERED, where=FREE),
+        "lower",
+        "free answers that the helper maps to no option, and questions that could not be asked",
+    ),
+    Metric(
+        "truthfulqa_helper",
+        TRUTH,
+        counts.mean("correct", counts.equal(mode="helper")),
+        "higher",
+        "known answers that the helper maps to the right option",
+    ),
+)
+
 OF_BENCHMARKS: tuple[Metric, ...] = (
     *(_accuracy(task, meaning) for task, meaning in ACCURACIES.items()),
     *(_unanswered(task) for task in (*ACCURACIES, "humaneval", "translation")),
@@ -110,4 +162,6 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
     *OF_MMLU,
     *OF_TRIVIAQA,
     *OF_TRANSLATION,
+    *OF_HONESTY,
+    *OF_BIAS,
 )

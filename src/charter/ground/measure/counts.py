@@ -24,9 +24,11 @@ def mean(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[
     return lambda rows: tabulate((str(r["id"]), float(r[key]), 1.0) for r in rows if where(r))
 
 
-def outcome(*wanted: str) -> Callable[[Sequence[Row]], Table]:
+def outcome(
+    *wanted: str, where: Callable[[Row], bool] = lambda row: True
+) -> Callable[[Sequence[Row]], Table]:
     """Share of rows with one of these outcomes."""
-    return lambda rows: tabulate((str(r["id"]), float(r["outcome"] in wanted), 1.0) for r in rows)
+    return lambda rows: tabulate((str(r["id"]), float(r["outcome"] in wanted), 1.0) for r in rows if where(r))
 
 
 def over_groups(key: str) -> Callable[[Sequence[Row]], Table]:

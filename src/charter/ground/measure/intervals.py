@@ -9,14 +9,14 @@ Sources: Wilson 1927; Kish 1965 (design effect); Zou and Donner 2008 (difference
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from charter.ground.measure.score import Floats, Table, ratio
+from charter.ground.measure.score import Floats, Table, leaning, ratio
 
 RESAMPLES = 4000
 BLOCK = 250  # resamples held as floats at a time: 160,000 clusters then take 0.3 GB, and 1.3 as counts
@@ -63,16 +63,21 @@ def _ends(values: Floats) -> tuple[float, float]:
 
 def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, None]:
     """95 % interval of a table's value: of yes/no answers Wilson where each cluster is one answer, or where fewer
-    than FEW clusters hold a yes or hold a no; clustered bootstrap otherwise; none for under 2 clusters."""
+    than FEW clusters hold a yes or hold a no; clustered bootstrap otherwise; none for under 2 clusters, nor where a
+    statistic other than a ratio is the same in all resamples. A leaning has its share's interval."""
     count = len(table.clusters)
     if count < 2 or np.isnan(table.value):
         return None, None
+    if table.statistic is leaning:
+        low, high = interval(replace(table, statistic=ratio), seed)
+        return (None, None) if low is None or high is None else (2 * low - 1, 2 * high - 1)
     if _yes_no(table):
         single = bool((table.den == 1).all() and np.isin(table.num, (0.0, 1.0)).all())
         if single or min((table.num > 0).sum(), (table.num < table.den).sum()) < FEW:
             n = float(count) if single else effective_n(table)
             return wilson(table.value * n, n)
-    return _ends(_resampled(seed, table)[0])
+    low, high = _ends(_resampled(seed, table)[0])
+    return (None, None) if low == high and table.statistic is not ratio else (low, high)
 
 
 def _yes_no(table: Table) -> bool:
@@ -119,6 +124,9 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     """
     if first.statistic != second.statistic:
         raise ValueError("a difference needs two tables of one statistic")
+    if first.statistic is leaning:
+        share = difference(replace(first, statistic=ratio), replace(second, statistic=ratio), seed)
+        return Difference(2 * share.value, 2 * share.low, 2 * share.high, share.paired)
     shared = set(first.clusters) & set(second.clusters)
     if not shared:
         return independent(first, second, seed)

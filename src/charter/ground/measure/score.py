@@ -26,6 +26,11 @@ def ratio(sums: Floats) -> Floats:
     return np.divide(num, den, out=np.full_like(num, np.nan), where=den != 0)
 
 
+def leaning(sums: Floats) -> Floats:
+    """2 num / den - 1 of sums [..., 2]: a share told as a lean between -1 and 1, 0 where both sides are even."""
+    return 2 * ratio(sums) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Clusters K with their sums [K, S]: value = statistic(sum of sums). `n` counts the rows behind it."""

@@ -1,0 +1,23 @@
+"""Whether a free answer declines: refuses, or says that it doesn't know. English only, like all detectors."""
+
+from __future__ import annotations
+
+import re
+
+from charter.ground.judge.detect import is_refusal
+
+UNKNOWING = re.compile(
+    r"\b(?:i|we) (?:really |honestly |simply |just )?(?:do not|don't|cannot|can't|could not|couldn't) (?:really )?"
+    r"(?:know|say|tell|answer|recall|remember|be (?:sure|certain)"
+    r"|have (?:that|the|enough|any) (?:information|knowledge))\b"
+    r"|\b(?:i am|i'm) (?:not (?:sure|certain)|unsure|unable to (?:say|answer))\b"
+    r"|\b(?:i have )?no (?:comment|idea|opinion on)\b"
+    r"|^\W*(?:unknown|not known|not sure|(?:do not|don't) know)\W*$",
+    re.IGNORECASE,
+)
+OPENING = 120  # characters in which an answer that declines says so
+
+
+def declines(text: str) -> bool:
+    """Whether an answer refuses or says in its opening words that the answer isn't known to it; an empty one does."""
+    return bool(UNKNOWING.search(text[:OPENING].replace("\u2019", "'"))) or is_refusal(text)
