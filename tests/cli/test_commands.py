@@ -189,7 +189,18 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
 def test_doctor(charter: Charter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CHARTER_DATA", str(tmp_path))
     _, out, _ = charter("doctor")
-    for name in ("python", "torch", "threads", "numbers", "memory", "disk", "folder", "model", "data"):
+    for name in (
+        "python",
+        "torch",
+        "threads",
+        "numbers",
+        "memory",
+        "disk",
+        "folder",
+        "model",
+        "data",
+        "sandbox",
+    ):
         assert any(line.split()[1] == name for line in out.splitlines())
 
 

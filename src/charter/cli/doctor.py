@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.sandbox import preflight
 from charter.ground.settings.environment import physical_cores, thread_count, version_of
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import data_folder
@@ -23,7 +24,7 @@ _IMPORT = (
 
 
 def doctor() -> None:
-    """Check this machine: Python, torch, threads, memory, disk, the starting model, data."""
+    """Check this machine: Python, torch, threads, memory, disk, the starting model, data, the sandbox."""
     problems = 0
     for name, fine, text in (
         _python(),
@@ -35,6 +36,7 @@ def doctor() -> None:
         _writable(),
         _model(),
         _data(),
+        _sandbox(),
     ):
         print(f"{'ok     ' if fine else 'PROBLEM'}  {name:<8} {text}")
         problems += not fine
@@ -114,3 +116,10 @@ def _data() -> Check:
     found = folder.is_dir()
     text = f"data: is {folder}" if found else "no folder for data: references (optional; set CHARTER_DATA)"
     return "data", True, text
+
+
+def _sandbox() -> Check:
+    try:
+        return "sandbox", True, f"{preflight.sandbox().way} contains code that a model writes"
+    except CharterError as error:
+        return "sandbox", True, f"none (optional): {error}"

@@ -284,7 +284,7 @@ def user_namespace(facts: Facts) -> None:
 
 
 def user_namespace_by_clone(facts: Facts) -> None:
-    """the same by clone"""
+    """become root in a user namespace, by clone"""
     number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
     child = LIBC.syscall(number, 0x10000000 | signal.SIGCHLD, 0, 0, 0, 0)
     if child == 0:
@@ -298,14 +298,14 @@ def user_namespace_by_clone(facts: Facts) -> None:
 
 
 def become_root(facts: Facts) -> None:
-    """setuid(0)"""
+    """become root by setuid"""
     if os.getuid() == 0:
         return
     os.setuid(0)
 
 
 def become_somebody(facts: Facts) -> None:
-    """setuid to another user"""
+    """become another user by setuid"""
     os.setuid(1)
 
 
@@ -316,9 +316,11 @@ def make_a_setuid_program(facts: Facts) -> None:
 
 
 def take_capabilities(facts: Facts) -> None:
-    """take all capabilities back"""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    call("capset", header, (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6))
+    """hold a capability still, or take all back"""
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    call("capget", header, sets)  # effective, permitted, inheritable, in two halves
+    if not any(sets):
+        call("capset", header, (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6))
 
 
 def allow_new_privileges(facts: Facts) -> None:
@@ -433,7 +435,7 @@ def rings(facts: Facts) -> None:
 
 
 def locked_memory(facts: Facts) -> None:
-    """lock memory"""
+    """lock memory, so that it is never paged out"""
     room = ctypes.create_string_buffer(1 << 16)
     call("mlock", room, 1 << 16)
 

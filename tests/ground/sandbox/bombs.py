@@ -53,7 +53,7 @@ def count_threads() -> None:
 
 
 def memory_bomb() -> None:
-    """one large object"""
+    """allocate without end"""
     held = []
     try:
         while True:
@@ -63,7 +63,7 @@ def memory_bomb() -> None:
 
 
 def mapped_memory() -> None:
-    """anonymous memory by mmap, private and shared"""
+    """map memory without end, private and shared"""
     held = []
     try:
         while True:
@@ -75,7 +75,7 @@ def mapped_memory() -> None:
 
 
 def memory_in_sum() -> None:
-    """many processes, each within its limit"""
+    """allocate in many processes, each within its limit"""
     for _ in range(6):
         if os.fork() == 0:
             break
@@ -85,13 +85,13 @@ def memory_in_sum() -> None:
 
 
 def hidden_memory_in_sum() -> None:
-    """the same, in processes that forbid others to look at them"""
+    """the like, in processes that nobody may look into"""
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
     memory_in_sum()
 
 
 def large_file() -> None:
-    """a file without end"""
+    """write one file without end"""
     size = 0
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -103,7 +103,7 @@ def large_file() -> None:
 
 
 def sparse_file() -> None:
-    """a file of a terabyte that takes no room"""
+    """make a file of a terabyte that takes no room"""
     try:
         with open("sparse", "wb") as file:
             file.truncate(1 << 40)
@@ -112,7 +112,7 @@ def sparse_file() -> None:
 
 
 def many_large_files() -> None:
-    """files that are too large together"""
+    """write files that are too large together"""
     size = 0
     try:
         for number in range(1000):
@@ -123,7 +123,7 @@ def many_large_files() -> None:
 
 
 def many_files() -> None:
-    """empty files without end"""
+    """make empty folders without end"""
     count = 0
     try:
         while count < 100_000:
@@ -163,7 +163,7 @@ def flood_from_children() -> None:
 
 
 def sleep_forever() -> None:
-    """sleep"""
+    """sleep without end"""
     time.sleep(1000)
 
 

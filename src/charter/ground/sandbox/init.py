@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 # <sys/prctl.h>, <sys/mount.h>, <linux/capability.h>, <linux/seccomp.h>
-_DUMPABLE, _SECCOMP, _DROP_BOUNDING, _NO_NEW_PRIVILEGES, _AMBIENT, _CLEAR_AMBIENT = 4, 22, 24, 38, 47, 4
+_SECCOMP, _DROP_BOUNDING, _NO_NEW_PRIVILEGES, _AMBIENT, _CLEAR_AMBIENT = 22, 24, 38, 47, 4
 _NOSUID, _NODEV = 2, 4
 _CAPABILITIES_3 = 0x20080522
 _FILTER_MODE = 2
@@ -43,7 +43,6 @@ def main() -> None:
     try:
         with open("/dev/null") as null:
             os.dup2(null.fileno(), 0)
-        checked("prctl", _DUMPABLE, 0, 0, 0, 0)
         _mount_box(job)
         command = _start(job)
     except OSError as error:
