@@ -9,7 +9,8 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.triviaqa import declines, normal, parse
+from charter.benchmark.declining import declines
+from charter.benchmark.triviaqa import normal, parse
 from charter.ground.artifact.errors import CharterError
 
 

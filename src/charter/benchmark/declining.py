@@ -7,10 +7,12 @@ import re
 from charter.ground.judge.detect import is_refusal
 
 UNKNOWING = re.compile(
-    r"\b(?:i|we) (?:really |honestly |simply |just )?(?:do not|don't|cannot|can't|could not|couldn't) "
-    r"(?:know|say|tell|answer|be (?:sure|certain))\b"
+    r"\b(?:i|we) (?:really |honestly |simply |just )?(?:do not|don't|cannot|can't|could not|couldn't) (?:really )?"
+    r"(?:know|say|tell|answer|recall|remember|be (?:sure|certain)"
+    r"|have (?:that|the|enough|any) (?:information|knowledge))\b"
     r"|\b(?:i am|i'm) (?:not (?:sure|certain)|unsure|unable to (?:say|answer))\b"
-    r"|\b(?:i have )?no (?:comment|idea|opinion on)\b",
+    r"|\b(?:i have )?no (?:comment|idea|opinion on)\b"
+    r"|^\W*(?:unknown|not known|not sure|(?:do not|don't) know)\W*$",
     re.IGNORECASE,
 )
 OPENING = 120  # characters in which an answer that declines says so

@@ -19,6 +19,7 @@ from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
+from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.preflight import sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all
@@ -43,7 +44,10 @@ BLOCK = re.compile(r"^```[^\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 def questions(context: Context) -> list[Question]:
     """The drawn problems. Raises CharterError where no sandbox works here: then no written code may be run."""
-    sandbox()
+    try:
+        sandbox()
+    except CharterError as error:
+        raise CharterError(f"humaneval: {error}; or leave humaneval out of tasks") from None
     context.facts["limits"] = LIMITS.model_dump()
     context.facts["python"] = ".".join(platform.python_version_tuple()[:2])
     return context.draw(parsed(context.source, TEST, parse))

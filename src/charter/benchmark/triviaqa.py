@@ -15,23 +15,17 @@ from typing import Any
 
 from charter.benchmark.answers import answer
 from charter.benchmark.context import Context
+from charter.benchmark.declining import declines
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import DEV, TEST, Row, has, parsed
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.detect import is_refusal
 
 PROTOCOL = Protocol(shots=5, temperature=0.0, max_tokens=32)
 LEAD = "Answer:"
 PASSAGES = ("context", "passage", "evidence")
 ARTICLES = frozenset({"a", "an", "the"})
 PUNCTUATION = re.compile(rf"[{re.escape(string.punctuation)}‘’“”´`]")
-IGNORANCE = re.compile(
-    r"\b(?:(?:do not|don't) (?:actually |really )?(?:know|recall|remember)|not (?:sure|certain|aware)|no idea"
-    r"|(?:can't|cannot|can not|unable to) (?:answer|say|tell|determine|recall|remember|find|provide)"
-    r"|(?:do not|don't) have (?:that|the|enough|any) (?:information|knowledge))\b|^\W*(?:unknown|not known)\W*$",
-    re.IGNORECASE,
-)
 
 
 def questions(context: Context) -> list[Question]:
@@ -49,14 +43,9 @@ def grade(asked: Asked, reply: str) -> dict[str, Any]:
     """Right where the first line is one of the accepted answers; declined where it says that it can't tell."""
     accepted = asked.question.accepted
     line = next(filter(None, map(str.strip, reply.splitlines())), "")
-    right = normal(line) in set(map(normal, accepted))
+    right = bool(line) and normal(line) in set(map(normal, accepted))
     outcome = "right" if right else "unparsed" if not line else "declined" if declines(line) else "wrong"
     return {"answer": line, "accepted": list(accepted), "correct": float(right), "outcome": outcome}
-
-
-def declines(line: str) -> bool:
-    """Whether an answer is none: a refusal, or a confession of not knowing."""
-    return bool(IGNORANCE.search(line.replace("’", "'"))) or is_refusal(line)
 
 
 def normal(text: str) -> str:

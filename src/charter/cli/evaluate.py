@@ -2,15 +2,17 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
 from charter.cli.pipeline import Changes, Json
-from charter.cli.tables import console, rows_table
+from charter.cli.tables import console, number
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
@@ -68,7 +70,7 @@ def evaluate(
             )
         )
         return
-    console().print(rows_table(rows), highlight=False)
+    console().print(score_table(rows), highlight=False)
     print(f"answers and scores are in {plan.run / STEP}")
 
 
@@ -109,7 +111,20 @@ def data_sources(data: list[str], chosen: list[str], known: Any) -> dict[str, st
     return found
 
 
-def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, object]]:
+def score_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Numbers with their intervals, counts and data."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("score", no_wrap=True)
+    for name in ("value", "95 % interval", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("data", no_wrap=True)
+    for row in rows:
+        ends = " to ".join(number(end) for end in row["interval"]) if row["interval"] else "-"
+        table.add_row(row["score"], number(row["value"]), ends, str(row["n"]), row["data"])
+    return table
+
+
+def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
     identity = report["identity"]
     return [

@@ -316,9 +316,11 @@ def make_a_setuid_program(facts: Facts) -> None:
 
 
 def take_capabilities(facts: Facts) -> None:
-    """take all capabilities back"""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    call("capset", header, (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6))
+    """hold a capability still, or take all back"""
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    call("capget", header, sets)  # effective, permitted, inheritable, in two halves
+    if not any(sets):
+        call("capset", header, (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6))
 
 
 def allow_new_privileges(facts: Facts) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,7 +149,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
         (folder / name).write_text("a canary")
     python, home = Path(python_view().python), Path.home()
     inside = [entry for entry in home.iterdir() if entry not in python.parents] if home.is_dir() else []
-    packages = [name for name in python_view().hidden if os.listdir(name)]
+    packages = Path(sysconfig.get_path("stdlib")).resolve() / "site-packages"
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("CHARTER_CANARY", "a canary")
         servers = {}
@@ -179,7 +180,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
             "victim_file": str(folder / "victim_file"),
             "source": attempts.__file__,
             "in_home": str(inside[0]) if inside else "",
-            "packages": packages[0] if packages else "",
+            "packages": str(packages) if packages.is_dir() and os.listdir(packages) else "",
             "pid": os.getpid(),
             "victim": victim.pid,
             "descriptor": descriptor,

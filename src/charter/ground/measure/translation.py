@@ -1,6 +1,6 @@
 """Translation scores: corpus BLEU and chrF computed of summed counts, and their means over languages.
 
-BLEU (Papineni 2002; as sacreBLEU, Post 2018, with exponential smoothing) and chrF2 (Popovic 2015) are no means over
+BLEU (Papineni 2002; as sacreBLEU, Post 2018, with exponential smoothing) and chrF2 (Popović 2015) are no means over
 sentences. Both are functions of counts that add up over sentences, so a resample of sentences gives a score, too.
 
     BLEU = 100 exp( min(0, 1 - reference / hypothesis) + 1/4 sum_n log p_n ),  p_n = matched_n / hypothesis_n,

@@ -12,7 +12,7 @@ from charter.ground.sandbox.view import python_view
 
 # looks around from inside: threads work, files can be written, and nothing of the host is there
 _PROBE = """
-import os, socket, threading
+import os, socket, sys, threading
 thread = threading.Thread(target=open("written", "w").close)
 thread.start()
 thread.join()
@@ -23,6 +23,8 @@ try:
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 9))  # needs a route, sends nothing
 except OSError:
     print("contained")
+else:
+    sys.exit("the host's network is there")
 """
 
 
