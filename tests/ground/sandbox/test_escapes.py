@@ -80,6 +80,7 @@ REFUSED = {
     "signal_the_host": {"ESRCH"},
     "kill_the_host": {"ESRCH"},
     "kill_everything": {"Nothing", "ESRCH"},
+    "kill_the_group": {"Nothing"},
     "kill_the_parent": {"Nothing", "EPERM"},
     "see_processes": GONE,
     "find_processes": {"Nothing"},

@@ -121,7 +121,7 @@ def test_the_sandbox_dies_with_its_caller(box: Sandbox) -> None:
         "from charter.ground.sandbox.process import *\n"
         "from charter.ground.sandbox.view import python_view\n"
         "box = Sandbox(Way(sys.argv[1]), python_view())\n"
-        "program = 'import os, time; os.setsid(); time.sleep(99)'\n"
+        "program = 'import os, time; os.fork() or os.setsid(); time.sleep(99)'\n"
         "run(box, [box.view.python, '-I', '-S', '-c', program, sys.argv[2]], {}, Limits(seconds=99))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, box.way, token, "caller"]) as caller:

@@ -85,6 +85,7 @@ def _start(job: dict[str, Any]) -> int:
     child = os.fork()
     if child == 0:
         try:
+            os.setsid()  # a process group reaches across namespaces: kill(0) would find who started this
             _confine(job)
             _write_files(job["files"])
             _filter_calls(bytes.fromhex(job["filter"]))
