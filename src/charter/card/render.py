@@ -16,10 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from charter.card import facts, samples, sections
+from charter.card.figure import Figure
 from charter.card.gather import COUNTS, Run
 from charter.card.hub import eval_results, front_matter
 from charter.card.number import Ledger, label
-from charter.card.plots import Figure, figures
+from charter.card.plots import figures
 from charter.card.review import reviewed
 from charter.card.settings import Settings
 from charter.card.tree import draw
@@ -74,7 +75,7 @@ def _environment(ledger: Ledger, escape: bool) -> Environment:
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
     heads = sections.headlines(run, settings.headline)
     deltas = sections.deltas(run)
-    judged = sections.graders(run)
+    judged, rater = sections.graders(run), sections.rater(run)
     nodes = facts.nodes(run)
     named = {
         "main": (sections.MAIN, "Main results by stage"),
@@ -106,6 +107,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "svgs": {f.key: Markup(f.svg) for f in drawn},
         "graders": judged,
         "grader_columns": [(label(name), note) for name, note in sections.GRADER_COLUMNS.items()],
+        "rater": rater,
         "labeller": sections.labeller(run),
         "reviewed": reviewed(run),
         "detectors": sections.detectors(run),
@@ -116,7 +118,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "improved": [h for h in deltas if h.change and h.change.verdict == "better"],
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
-        "findings": sections.findings(run, deltas, judged),
+        "findings": sections.findings(run, deltas, (*judged, *([rater] if rater else []))),
         "environment": facts.environment(run),
         "identity": facts.identity(run),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},

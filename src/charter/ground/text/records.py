@@ -27,7 +27,7 @@ from charter.ground.text.dialogue import (
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
 from charter.ground.text.parsing import (
     DEFAULT_AXIS,
-    NoPreference,
+    LeftOut,
     comparison_of_row,
     dialogue_of_row,
     keys_of,
@@ -96,9 +96,9 @@ def read_records(
             try:
                 record = make({**given, **row})
                 _note_id(places, str(row["id"]), place)
-            except NoPreference as reason:
+            except LeftOut as reason:
                 if dropped is None:
-                    raise
+                    raise CharterError(f"{place}: {reason}") from None
                 dropped[str(reason)] += 1
             except CharterError as error:
                 raise CharterError(f"{place}: {error}") from None
