@@ -52,8 +52,8 @@ def calibrated(artifact: Artifact, prefix: str, ledger: Ledger) -> str:
         return ""
     span = ledger.span(over)
     return (
-        f" Calibration error {ledger.value(error)}, of which few rows alone make some; confidence less accuracy "
-        f"{ledger.value(over)}" + (f" ({span})." if span else ".")
+        f" Calibration error {ledger.value(error)} (chance makes some of it where rows are few); mean confidence less "
+        f"accuracy {ledger.value(over)}" + (f" ({span})." if span else ".")
     )
 
 

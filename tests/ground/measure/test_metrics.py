@@ -24,6 +24,7 @@ from charter.ground.measure.metrics import (
     scores,
     tables,
 )
+from charter.ground.measure.ratings import OF_RATERS
 
 Rows = list[dict[str, Any]]
 
@@ -309,7 +310,7 @@ def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pa
 
 def test_every_metric_has_an_expectation_and_its_own_name() -> None:
     assert len(BY_NAME) == len(METRICS)
-    of_a_report = (*OF_POLICY, *OF_JUDGES)  # those of the benchmark room: test_benchmarks.py
+    of_a_report = (*OF_POLICY, *OF_JUDGES, *OF_RATERS)  # those of the benchmark room: test_benchmarks.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
     assert {m.better for m in METRICS} <= {"lower", "higher", "neither"}
     assert GAP.name not in BY_NAME
