@@ -10,7 +10,6 @@ from typing import Any
 
 import card_world
 import pytest
-from conftest import SETTINGS
 
 from charter.card.calibration import bins, rated
 from charter.card.verify import artifact_problems, verify
@@ -19,6 +18,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.calibration import Statement
 from charter.ground.measure.metrics import HARM, LOOK
+from conftest import SETTINGS
 
 
 def add_rater(run: Path, noise: float) -> None:

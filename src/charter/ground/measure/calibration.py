@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Table, tabulate
 
@@ -105,23 +103,3 @@ def calibration_error(states: States, scale: Scale = CONFIDENCE) -> Callable[[Se
 def overconfidence(states: States) -> Callable[[Sequence[Row]], Table]:
     """Mean of what was stated less what was found."""
     return lambda rows: tabulate((s.cluster, s.stated - s.found, 1.0) for s in states(rows))
-
-
-def correlation(first: str, second: str) -> Callable[[Sequence[Row]], Table]:
-    """Pearson's r of two columns as a table that intervals can resample.
-
-    A row's value is r plus its influence, z_a z_b - r (z_a^2 + z_b^2) / 2 with z in standard deviations (Hampel
-    1974). The influences sum to 0, so that the mean is r itself, and their spread is that of r. Empty where a column
-    does not vary.
-    """
-
-    def table(rows: Sequence[Row]) -> Table:
-        a, b = (np.array([float(row[key]) for row in rows]) for key in (first, second))
-        if not len(rows) or a.min() == a.max() or b.min() == b.max():
-            return tabulate(())
-        z_a, z_b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
-        r = float((z_a * z_b).mean())
-        values = r + z_a * z_b - r * (z_a**2 + z_b**2) / 2
-        return tabulate((str(row["id"]), float(x), 1.0) for row, x in zip(rows, values, strict=True))
-
-    return table

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from charter.ground.measure.calibration import (
     Scale,
     Statement,
     calibration_error,
-    correlation,
     overconfidence,
 )
 from charter.ground.measure.counts import Row
@@ -33,6 +34,26 @@ def error_ratio(rows: Sequence[Row]) -> Table:
     of variance explained. The mean is that of these very ratings, which no rater knows."""
     mean = sum(r["rating"] for r in rows) / max(1, len(rows))
     return tabulate((str(r["id"]), (r["score"] - r["rating"]) ** 2, (r["rating"] - mean) ** 2) for r in rows)
+
+
+def correlation(first: str, second: str) -> Callable[[Sequence[Row]], Table]:
+    """Pearson's r of two columns as a table that intervals can resample.
+
+    A row's value is r plus its influence, z_a z_b - r (z_a^2 + z_b^2) / 2 with z in standard deviations (Hampel
+    1974). The influences sum to 0, so that the mean is r itself, and their spread is that of r. Empty where a column
+    does not vary.
+    """
+
+    def table(rows: Sequence[Row]) -> Table:
+        a, b = (np.array([float(row[key]) for row in rows]) for key in (first, second))
+        if not len(rows) or a.min() == a.max() or b.min() == b.max():
+            return tabulate(())
+        z_a, z_b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
+        r = float((z_a * z_b).mean())
+        values = r + z_a * z_b - r * (z_a**2 + z_b**2) / 2
+        return tabulate((str(row["id"]), float(x), 1.0) for row, x in zip(rows, values, strict=True))
+
+    return table
 
 
 def of_ratings(rows: Sequence[Row]) -> list[Statement]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,10 @@ def axis_of(path: Path) -> str:
 
 
 def _is_array(path: Path) -> bool:
-    """Whether a file that says JSON Lines is one JSON array, as that of the published red-team attempts is."""
+    """Whether a file that says JSON Lines is one array of objects, as that of the published red-team attempts is."""
     try:
         with open_text(path) as file:
-            return file.read(64).lstrip("\ufeff \t\r\n").startswith("[")
+            return bool(re.match(r"\ufeff?\s*\[\s*\{", file.read(64)))
     except (OSError, ValueError, EOFError, zstandard.ZstdError):
         return False  # reading it as rows says what is wrong
 

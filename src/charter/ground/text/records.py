@@ -38,13 +38,14 @@ from charter.ground.text.transcript import format_transcript
 Record = TypeVar("Record")
 
 
-def read_dialogues(path: Path, lessons: bool = False) -> list[Dialogue]:
+def read_dialogues(path: Path, lessons: bool = False, dropped: Counter[str] | None = None) -> list[Dialogue]:
     """Dialogues of a file or a Dialogues artifact, prompts (ending with a user's turn) included.
 
     Rows: {"messages"}, {"prompt", "completion"}, {"prompt"}, or any set that `columns` knows; a .txt file is
-    one prompt a line. With `lessons` each must hold a turn of the assistant's to learn from.
+    one prompt a line. With `lessons` each must hold a turn of the assistant's to learn from. With
+    `dropped`, transcripts with turns empty or out of order are left out and counted in it.
     """
-    return read_records(path, "dialogues", lesson_of_row if lessons else dialogue_of_row)
+    return read_records(path, "dialogues", lesson_of_row if lessons else dialogue_of_row, dropped)
 
 
 def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[Dialogue]:
