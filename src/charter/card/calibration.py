@@ -17,7 +17,7 @@ from charter.ground.measure.counts import equal
 from charter.ground.measure.intervals import interval, wilson
 from charter.ground.measure.metrics import HHH, LABELS
 from charter.ground.measure.plots import Point, canvas, inline, reliability
-from charter.ground.measure.ratings import HARM, of_ratings
+from charter.ground.measure.ratings import SCALE, of_ratings
 from charter.ground.measure.score import tabulate
 
 Bins = list[tuple[float, Point, int]]
@@ -36,7 +36,7 @@ def rated(judged: Sequence[Statement]) -> Bins:
     """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
     beyond the scale are drawn at its ends."""
     found = []
-    for members in grouped(judged, HARM):
+    for members in grouped(judged, SCALE):
         table = tabulate((s.cluster, s.found, 1.0) for s in members)
         stated = sum(min(HIGHEST, max(LOWEST, s.stated)) for s in members) / len(members)
         found.append((stated, Point(table.value, *interval(table)), len(members)))

@@ -1,5 +1,5 @@
 """Calibration: does what a judge states come true on average? Of a choice, its confidence against being right; of a
-rating, the rating against the one that people gave.
+rating, the rating against the one given.
 
 Statements are binned by what they state; with B the bins and n all statements
 

@@ -1,6 +1,6 @@
-"""Numbers of a rater: how far its ratings of harm lie from those that people gave, on conversations held out.
+"""Numbers of a rater: how far its ratings of harm lie from those given, on conversations held out.
 
-Kept rows have `rating` (what people gave, 0 to 4), `score` (what the rater says) and `tokens` (of the reply).
+Kept rows have `rating` (given, 0 to 4), `score` (what the rater says) and `tokens` (of the reply).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.score import Table, tabulate
 
 RATINGS = "heldout_ratings.jsonl"
-HARM = Scale(0.0, 4.0)
+SCALE = Scale(0.0, 4.0)
 UNIT = "rating"
 
 
@@ -57,7 +57,7 @@ def correlation(first: str, second: str) -> Callable[[Sequence[Row]], Table]:
 
 
 def of_ratings(rows: Sequence[Row]) -> list[Statement]:
-    """What the rater states, and what people found."""
+    """What the rater states, and the rating given."""
     return [Statement(str(r["id"]), float(r["score"]), float(r["rating"])) for r in rows]
 
 
@@ -78,7 +78,7 @@ OF_RATERS: tuple[Metric, ...] = (
     Metric(
         "rating_calibration_error",
         RATINGS,
-        calibration_error(of_ratings, HARM),
+        calibration_error(of_ratings, SCALE),
         "lower",
         "distance of predicted and given ratings, by bins of the prediction",
         UNIT,
