@@ -30,7 +30,7 @@ class Settings(Frozen):
     context: int = Field(
         1024, ge=16, description="most tokens of a conversation; longer ones lose their beginning"
     )
-    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    lr: float = Field(5e-5, gt=0, description="peak learning rate")
     head_lr: float = Field(1e-3, gt=0, description="learning rate of the score head")
     warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
