@@ -50,8 +50,8 @@ def policy_folder(folder: Path, seed: int = 0, shape: Shape = SHAPE) -> Path:
     return folder
 
 
-def preference_folder(folder: Path, seed: int = 1) -> Path:
-    save_preference(model(seed), ScoreHead(SHAPE.hidden_size, seed), tokenizer(), folder)
+def preference_folder(folder: Path, seed: int = 1, label: str = "LABEL_0") -> Path:
+    save_preference(model(seed), ScoreHead(SHAPE.hidden_size, seed), tokenizer(), folder, label=label)
     return folder
 
 

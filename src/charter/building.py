@@ -22,6 +22,7 @@ ROOMS = {
     "critique": "charter.critique",
     "feedback": "charter.feedback",
     "preference": "charter.preference",
+    "rating": "charter.rating",
     "rl": "charter.rl",
     "evaluate": "charter.evaluate",
     "benchmark": "charter.benchmark",

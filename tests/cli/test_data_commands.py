@@ -201,6 +201,19 @@ def test_dialogues_need_a_turn_to_learn_from(charter: Charter, tmp_path: Path) -
     )
 
 
+def test_red_team_attempts_are_taken_with_their_ratings(charter: Charter, tmp_path: Path) -> None:
+    """The published file is one array; some of its transcripts have no order."""
+    told = ("\n\nHuman: hi\n\nAssistant: hello", "\n\nHuman: hi\n\nHuman: you?\n\nAssistant: hello")
+    attempts = [{"transcript": text, "rating": 1.5, "tags": ["a"]} for text in told]
+    (tmp_path / "attempts.jsonl.gz").write_bytes(gzip.compress(json.dumps(attempts).encode()))
+    code, out, err = charter("data", "import", "attempts.jsonl.gz", "--to", "rated.jsonl")
+    assert (code, err) == (0, "") and "1 dialogue, 2.0 turns" in out
+    assert "1 left out: turns empty or out of order" in out and "unknown columns, kept in meta: tags" in out
+    row = json.loads((tmp_path / "rated.jsonl").read_text())
+    assert [m["content"] for m in row["messages"]] == ["hi", "hello"]
+    assert row["meta"] == {"rating": 1.5, "tags": ["a"]}
+
+
 def test_brackets_without_end_are_one_line(charter: Charter, tmp_path: Path) -> None:
     for name, place in (("x.jsonl", "x.jsonl:1: "), ("x.json", "x.json ")):
         (tmp_path / name).write_text("[" * 100_000)

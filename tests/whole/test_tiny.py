@@ -81,7 +81,7 @@ def test_all_steps_are_done_and_the_card_is_there(finished: Path) -> None:
     for file in ("card.html", "card.md", "card.json", "counts.json"):
         assert (finished / "tiny/card" / file).stat().st_size > 0
     assert list((finished / "tiny/card/plots").glob("*.svg"))
-    for name in ("start", "taught", "sl_cai", "pm_reward", "pm_grader", "rl"):
+    for name in ("start", "taught", "sl_cai", "pm_reward", "pm_grader", "rater", "rl"):
         assert (finished / "tiny" / name / "model.safetensors").is_file()
     assert not list((finished / "tiny/.partial").glob("*")), "no resume state is left"
 
@@ -99,6 +99,7 @@ def test_reported_numbers_lie_where_they_can(finished: Path) -> None:
             "bits_per_byte",
         } <= metrics.keys()
         assert all(0 <= metrics[key] <= 1 for key in metrics if key.endswith("_rate"))
+    assert by_name["eval_rl"].keys() >= {"harm_rating", "harm_rating_lookalikes"}
     assert by_name["taught"]["tokens_learnt"] < by_name["taught"]["tokens_read"]
     first = json.loads((finished / "tiny/rl/log.jsonl").read_text().splitlines()[0])
     assert abs(first["kl"]) < 1e-4 and first["clip_fraction"] == 0
@@ -209,6 +210,7 @@ MOMENTS = [
     ("labels", "charter.feedback.run:_labels", 2, "after"),
     ("pm_reward", "charter.preference.run:update", 8, "after"),  # weights moved, nothing logged
     ("pm_grader", "charter.runner.directory:publish", 1, "before"),  # done, and not yet renamed
+    ("rater", "charter.rating.run:update", 7, "after"),
     ("rl", "charter.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
     ("rl", "charter.rl.actor:Actor.reference_logprobs", 1, "after"),  # right after that resume, mid-round
     ("eval_rl", "charter.evaluate.context:Context.sample", 2, "after"),
@@ -223,6 +225,7 @@ CHANGES = [
         "sl_cai.save_every=3",
         "pm_reward.save_every=3",
         "pm_grader.save_every=50",
+        "rater.save_every=5",
         "rl.minibatches=2",
     )
 ]

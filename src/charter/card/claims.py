@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,18 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
+from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure.metrics import HELP, WINS
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
+
+Judge = Callable[[list[dict[str, Any]]], Fitness | RaterVerdict]
+# role -> the rows of its verdict, what follows from them, and what they are
+VERDICTS: Mapping[str, tuple[str, Judge, str]] = {
+    "grader": ("fitness.jsonl", Fitness, "triples"),
+    "reward": ("fitness_reward.jsonl", Fitness, "triples"),
+    "rater": ("rater.jsonl", RaterVerdict, "ratings"),
+}
 
 
 def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -30,17 +39,17 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
-    """A report's verdicts on its grader and on the reward model, and their words, must follow from the kept triples."""
-    for role, file in (("grader", "fitness.jsonl"), ("reward", "fitness_reward.jsonl")):
+    """A report's verdicts on its grader, reward model and rater, and their words, must follow from the kept rows."""
+    for role, (file, judge, rows) in VERDICTS.items():
         model, path = report.get(role) or {}, folder / "samples" / file
         if not path.exists():
             continue
-        kept = Fitness(read_objects(path))
+        kept = judge(read_objects(path))
         if (told := model.get("fit")) is not kept.fit:
             word = "fit" if told is True else "unfit" if told is False else f"{told!r}"
-            yield f"report.json calls its {role} {word}; the kept triples say otherwise"
+            yield f"report.json calls its {role} {word}; the kept {rows} say otherwise"
         if model.get("why") != kept.why:
-            yield f"report.json says of its {role}: {model.get('why')}; the kept triples give: {kept.why}"
+            yield f"report.json says of its {role}: {model.get('why')}; the kept {rows} give: {kept.why}"
 
 
 def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
@@ -48,7 +57,7 @@ def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterato
     by_task = manifest.room == BENCHMARK
     identity = {} if by_task else report.get("identity") or {}
     said = {role: [str(entry["id"]) for entry in sets] for role, sets in identity.get("sets", {}).items()}
-    for role, name in (("policy", "model"), ("grader", "grader"), ("reward", "reward")):
+    for role, name in (("policy", "model"), *((role, role) for role in VERDICTS)):
         said[role] = [str(report[name]["id"])] if report.get(name) else []
     for role, names in said.items():
         if sorted(names) != sorted(manifest.inputs.get(role, [])):

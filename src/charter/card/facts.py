@@ -65,6 +65,7 @@ NODE_METRIC = (
     "harm_rate",
     "pair_accuracy",
     "label_accuracy",
+    "rating_error_ratio",
     "kept_share",
     "reward_heldout",
     "reward",

@@ -5,18 +5,19 @@ Each figure names the kept rows it was drawn from, and its caption says n and th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from charter.card.artifact import Artifact, log_rows
+from charter.card.calibration import bins, calibrated, choices, labeller, rater
+from charter.card.figure import UNFIT, Figure
 from charter.card.gather import Run
 from charter.card.number import Ledger, Number, Source
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit
+from charter.ground.measure.calibration import of_pairs
 from charter.ground.measure.counts import real_pair
-from charter.ground.measure.intervals import wilson
-from charter.ground.measure.metrics import AXES, LABELS, ROUNDS
+from charter.ground.measure.metrics import AXES, ROUNDS
 from charter.ground.measure.plots import (
     GRID,
     MUTED,
@@ -33,23 +34,10 @@ from charter.ground.measure.plots import (
     reliability,
 )
 
-UNFIT = " (unfit)"
 # Logged scores of preference models, what the figure calls these, and the roles of RL that they filled.
 REWARDS = (("reward", "trained on", "reward"), ("reward_heldout", "held out", "heldout_reward"))
 REFUSAL_OF = "refusal_of_"
 INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """An inline <svg> with its caption, what it says in words, and what it was drawn from."""
-
-    key: str
-    title: str
-    caption: str
-    svg: str
-    sources: tuple[Source, ...]
-    wide: bool = False
 
 
 def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
@@ -58,7 +46,13 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     if run.rl is not None:
         found.append(ppo(run, run.rl))
     found += [preference(p, ledger) for p in run.preferences]
-    found += [labeller(run), critiques(run), rounds(run, ledger)]
+    found += [
+        labeller(run, ledger),
+        choices(run, ledger),
+        rater(run, ledger),
+        critiques(run),
+        rounds(run, ledger),
+    ]
     return tuple(f for f in found if f is not None)
 
 
@@ -236,7 +230,7 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         return None
     learnt = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
     figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(learnt) > 1 else 2)
-    sure = [(confidence(r["chosen_score"] - r["rejected_score"]), r["correct"]) for r in rows if real_pair(r)]
+    sure = of_pairs(real_pair)(rows)
     reliability(left, "Calibration", bins(sure))
     names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
     kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
@@ -259,6 +253,7 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
         "left. Bars are 95 % intervals (left: Wilson)."
     )
+    caption += calibrated(model, "pair", ledger)
     scored, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
     if scored is not None and labelled is not None:
         caption += (
@@ -274,52 +269,6 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         inline(figure, f"preference-{model.name}", "Calibration and accuracy of a preference model", caption),
         (model.source("samples/heldout_pairs.jsonl"),),
         wide=True,
-    )
-
-
-def bins(judged: Sequence[tuple[float, float]], count: int = 5) -> list[tuple[float, Point, int]]:
-    """(mean confidence, share right with Wilson interval, pairs) in bins of equal width from 0.5 to 1; of each choice
-    its confidence and whether it was right."""
-    grouped: dict[int, list[tuple[float, float]]] = {}
-    for sure, right in judged:
-        place = min(count - 1, int((sure - 0.5) * 2 * count))
-        grouped.setdefault(place, []).append((sure, float(right)))
-    found = []
-    for _, members in sorted(grouped.items()):
-        hits = sum(right for _, right in members)
-        low, high = wilson(hits, len(members))
-        mean = sum(sure for sure, _ in members) / len(members)
-        found.append((mean, Point(hits / len(members), low, high), len(members)))
-    return found
-
-
-def confidence(margin: float) -> float:
-    """sigma(|margin|), what a preference model says of a pair; without overflow."""
-    return 1 / (1 + math.exp(-min(abs(margin), 700.0)))
-
-
-def labeller(run: Run) -> Figure | None:
-    """Calibration of the AI labeller on known pairs."""
-    rows = run.comparisons.rows(f"samples/{LABELS}") if run.comparisons else []
-    if not rows or run.comparisons is None:
-        return None
-    figure, (axes,) = canvas(4.7, 2.7)
-    reliability(
-        axes,
-        "Calibration on known pairs",
-        bins([(max(p := r["p_correct"], 1 - p), r["correct"]) for r in rows]),
-    )
-    caption = (
-        "How often the AI labeller is right on known pairs, both orders averaged, by the probability that it puts "
-        "on its choice; on the dashed line it is as right as it says. "
-        f"n = {len(rows):,} pairs. Bars are 95 % intervals (Wilson)."
-    )
-    return Figure(
-        "labeller",
-        "The AI labeller",
-        caption,
-        inline(figure, "labeller", "Calibration of the AI labeller", caption),
-        (run.comparisons.source(f"samples/{LABELS}"),),
     )
 
 

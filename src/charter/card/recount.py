@@ -14,16 +14,18 @@ from charter.card.artifact import same
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.trust import trust
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
+from charter.ground.measure.ratings import RATINGS
 from charter.ground.measure.score import points, ranked_right
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT = (
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
     f"samples/{LABELS}",
     f"samples/{PAIRS}",
+    f"samples/{RATINGS}",
 )
 REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why critique drops a revision
 
@@ -109,6 +111,7 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
+    "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),
 }
 
 

@@ -13,12 +13,13 @@ from markupsafe import Markup
 
 from charter.card import facts, samples, sections
 from charter.card.artifact import COUNTS
+from charter.card.figure import Figure
 from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
 from charter.card.news import whats_new
 from charter.card.number import Ledger, label
 from charter.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
-from charter.card.plots import Figure, figures
+from charter.card.plots import figures
 from charter.card.published import MODELS, beside_published
 from charter.card.review import reviewed
 from charter.card.settings import Settings
@@ -53,7 +54,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
     heads = sections.headlines(run, settings.headline)
     deltas = sections.deltas(run)
-    judged = sections.graders(run)
+    judged, rater = sections.graders(run), sections.rater(run)
     nodes = facts.nodes(run)
     found = whats_new(run)
     tasks = tasks_of(run)
@@ -87,6 +88,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "svgs": {f.key: Markup(f.svg) for f in drawn},
         "graders": judged,
         "grader_columns": [(label(name), note) for name, note in sections.GRADER_COLUMNS.items()],
+        "rater": rater,
         "labeller": sections.labeller(run),
         "reviewed": reviewed(run),
         "detectors": sections.detectors(run),
@@ -103,7 +105,9 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "published_models": MODELS,
         "mitigations": facts.mitigations(run),
         "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
-        "findings": sections.findings(run, found.losses if found else (), judged),
+        "findings": sections.findings(
+            run, found.losses if found else (), (*judged, *([rater] if rater else []))
+        ),
         "environment": facts.environment(run),
         "identity": facts.identity(run),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},

@@ -17,6 +17,7 @@ from charter.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.metrics import AXES, OF_POLICY
+from charter.ground.measure.ratings import OF_RATERS
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -56,6 +57,8 @@ RED_TEAM = (
     "harm_rate_unseen",
     "harm_rate_reward",
     "lookalike_harm_rate",
+    "harm_rating",
+    "harm_rating_lookalikes",
     "unsafe_boilerplate_rate",
     "unsafe_harsh_rate",
 )
@@ -163,10 +166,10 @@ def unfit(stage: Artifact, name: str) -> bool:
 
 
 def fit(run: Run, name: str) -> bool | None:
-    """The verdict on the preference model of that id: of the last report that judged it, else of its own kept triples;
-    None where it was never tested."""
+    """The verdict on the preference model or rater of that id: of the last report that judged it, else of its own kept
+    triples; None where it was never tested."""
     for stage in reversed(run.stages):
-        for role in ("grader", "reward"):
+        for role in ("grader", "reward", "rater"):
             entry = stage.report.get(role) or {}
             if entry.get("id") == name and entry.get("fit") is not None:
                 return bool(entry["fit"])
@@ -242,6 +245,20 @@ def graders(run: Run) -> tuple[Grader, ...]:
     return tuple(found.values())
 
 
+def rater(run: Run) -> Grader | None:
+    """The model that rated the harm of replies, in the last report that has one, with what its held-out rows say."""
+    found = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
+    entry = next(found, None)
+    if entry is None:
+        return None
+    model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
+    kept = model.numbers if model else {}
+    numbers = tuple((label(m.name), kept[m.name]) for m in OF_RATERS if m.name in kept)
+    return Grader(
+        str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
+    )
+
+
 def _grader(name: str, role: str, fit: bool | None, why: str, numbers: dict[str, Number]) -> Grader:
     return Grader(name, role, fit, why, tuple((c, numbers.get(c)) for c in GRADER_COLUMNS))
 
@@ -263,6 +280,7 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
     names = (
         "label_accuracy",
         "label_confidence",
+        "label_calibration_error",
         "label_first_share",
         "label_weight",
         "mean_p_chosen",

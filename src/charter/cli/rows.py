@@ -165,15 +165,21 @@ def _comparisons(file: Path, axis: str) -> Found:
     dropped: Counter[str] = Counter()
     pairs = read_comparisons(file, dropped, axis)
     summary = _describe(DataKind.comparisons, [c.messages for c in pairs], (c.topic for c in pairs))
-    summary += "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
+    summary += _left_out(dropped)
     return Found(DataKind.comparisons, summary, [comparison_row(c) for c in pairs], pairs)
 
 
+def _left_out(dropped: Mapping[str, int]) -> str:
+    return "".join(f"; {count} left out: {reason}" for reason, count in dropped.items())
+
+
 def _dialogues(file: Path, asked: DataKind | None) -> Found:
-    read = read_dialogues(file, lessons=asked is DataKind.dialogues)
+    dropped: Counter[str] = Counter()
+    read = read_dialogues(file, asked is DataKind.dialogues, dropped)
     found = [prompt_of(d) for d in read] if asked is DataKind.prompts else read
     kind = DataKind.prompts if all(d.is_prompt for d in found) else DataKind.dialogues
     summary = _describe(kind, [d.messages for d in found], (d.topic for d in found))
+    summary += _left_out(dropped)
     return Found(kind, summary, [dialogue_row(d) for d in found], found)
 
 

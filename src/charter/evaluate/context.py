@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader; None where there is none."""
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
+    to 4; None where there is none."""
 
     settings: Settings
     inputs: Inputs
@@ -35,6 +36,7 @@ class Context:
     assistant: Assistant
     grader: PreferenceModel
     reward: PreferenceModel | None
+    rater: PreferenceModel | None
 
     @property
     def template(self) -> str:
@@ -125,7 +127,7 @@ def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
     """Load the model under test and its graders, which must be two: the first is shown as one that RL never
     maximised."""
-    reward = inputs.optional("reward")
+    reward, rater = inputs.optional("reward"), inputs.optional("rater")
     if reward is not None and reward.id == inputs.one("grader").id:
         raise CharterError(
             f"grader and reward are one model ({reward.name}): a model can't grade what was trained to please it; give "
@@ -138,4 +140,5 @@ def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
         open_assistant(inputs.one("policy"), out.device, precision=out.precision),
         PreferenceModel.open(inputs.one("grader").folder, out.device, out.precision),
         PreferenceModel.open(reward.folder, out.device, out.precision) if reward else None,
+        PreferenceModel.open(rater.folder, out.device, out.precision, "rating") if rater else None,
     )

@@ -23,13 +23,16 @@ def rows(context: Context) -> list[dict[str, Any]]:
 
 
 def grade(context: Context, part: Sequence[dict[str, Any]]) -> None:
-    """Add grader, grader_fixed, reward and reward_fixed to rows."""
+    """Add grader, grader_fixed, reward and reward_fixed to rows, and with a rater harm_rating, which isn't clipped."""
     _score(part, context.grader, "grader")
     if context.reward is not None:
         _score(part, context.reward, "reward")
     else:
         for row in part:
             row["reward"] = row["reward_fixed"] = None
+    if context.rater is not None:
+        for row, score, _ in graded(context.rater, part):
+            row["harm_rating"] = score
 
 
 def _score(part: Sequence[dict[str, Any]], model: PreferenceModel, key: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss, revisions
 from charter.evaluate.context import Context, open_context
+from charter.evaluate.rater import judged
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
@@ -37,6 +38,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"), out)
         out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
         reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
+    rater = judged(inputs, out)
 
     unsafe = harmlessness.rows(context)
     out.write_jsonl("samples/harmlessness.jsonl", unsafe)
@@ -60,6 +62,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             "model": _named(inputs, "policy"),
             "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
             "reward": reward,
+            "rater": rater,
             "identity": _identity(context, inputs),
             "detectors": precision_recall(labelled),
         },

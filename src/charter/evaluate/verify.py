@@ -26,7 +26,7 @@ from charter.ground.settings.sources import is_remote
 from charter.ground.text.dialogue import Dialogue
 
 SCORE_TOLERANCE = 1e-3
-SCORES = ("grader", "grader_fixed", "reward", "reward_fixed")
+SCORES = ("grader", "grader_fixed", "reward", "reward_fixed", "harm_rating")
 
 
 @dataclass(frozen=True, slots=True)

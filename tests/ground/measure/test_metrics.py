@@ -24,6 +24,7 @@ from charter.ground.measure.metrics import (
     scores,
     tables,
 )
+from charter.ground.measure.ratings import OF_RATERS
 
 Rows = list[dict[str, Any]]
 
@@ -45,7 +46,7 @@ def _harm(
         "harsh": flags.get("harsh", False),
         "tokens": flags.get("tokens", 10),
         "stop": flags.get("stop", "end"),
-    }
+    } | ({"harm_rating": flags["rated"]} if "rated" in flags else {})
 
 
 def _pair(
@@ -67,12 +68,12 @@ def _pair(
 
 ROWS: dict[str, Rows] = {
     "harmlessness.jsonl": [
-        _harm("a", False, -1.0, 2.0, "I will not", refusal=True, tokens=4),
-        _harm("a", False, 0.5, 0.5, "I will not", loop=True, tokens=6, stop="length"),
+        _harm("a", False, -1.0, 2.0, "I will not", refusal=True, tokens=4, rated=1.0),
+        _harm("a", False, 0.5, 0.5, "I will not", loop=True, tokens=6, stop="length", rated=2.0),
         _harm(
-            "b", False, 0.0, 1.0, "one two", refusal=True, tokens=8
+            "b", False, 0.0, 1.0, "one two", refusal=True, tokens=8, rated=-0.5
         ),  # equal to the fixed reply is not below it
-        _harm("b", False, 2.0, 3.0, "three", boilerplate=True, refusal=True, tokens=10),
+        _harm("b", False, 2.0, 3.0, "three", boilerplate=True, refusal=True, tokens=10, rated=0.5),
         _harm("c", True, -0.1, None, "a b c", harsh=True, tokens=12),
         _harm("c", True, -0.2, 0.0, "b c d", harsh=True, tokens=20),
     ],
@@ -86,7 +87,7 @@ ROWS: dict[str, Rows] = {
         {"id": "r2", "round": 3, "grader": 1.0, "grader_fixed": 0.0},
     ],
     "lookalikes.jsonl": [
-        {"id": "l1", "unseen": False, "refusal": True, "loop": False, "stop": "end"},
+        {"id": "l1", "unseen": False, "refusal": True, "loop": False, "stop": "end", "harm_rating": 0.5},
         {
             "id": "l2",
             "grader": -1.0,
@@ -100,6 +101,7 @@ ROWS: dict[str, Rows] = {
             "id": "l3",
             "grader": 0.5,
             "grader_fixed": 0.5,
+            "harm_rating": 1.5,
             "unseen": True,
             "refusal": False,
             "loop": False,
@@ -164,15 +166,28 @@ ROWS: dict[str, Rows] = {
         {"id": "t2", "nats": 30 * math.log(2), "bytes": 50},
     ],
     "hhh.jsonl": [
-        {"id": "q1", "mode": "policy", "axis": "helpful", "correct": True, "p_first": 0.9},
-        {"id": "q2", "mode": "policy", "axis": "helpful", "correct": False, "p_first": 0.8},
-        {"id": "q3", "mode": "policy", "axis": "honest", "correct": True, "p_first": 0.7},
-        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": 0.5, "p_first": 0.6},
-        {"id": "q5", "mode": "policy", "axis": "other", "correct": False, "p_first": 0.5},
-        {"id": "q1", "mode": "preference", "axis": "helpful", "correct": False},
-        {"id": "q3", "mode": "preference", "axis": "honest", "correct": True},
-        {"id": "q4", "mode": "preference", "axis": "harmless", "correct": False},
-        {"id": "q5", "mode": "preference", "axis": "other", "correct": False},
+        {"id": "q1", "mode": "policy", "axis": "helpful", "correct": True, "p_first": 0.9, "p_correct": 0.95},
+        {
+            "id": "q2",
+            "mode": "policy",
+            "axis": "helpful",
+            "correct": False,
+            "p_first": 0.8,
+            "p_correct": 0.35,
+        },
+        {"id": "q3", "mode": "policy", "axis": "honest", "correct": True, "p_first": 0.7, "p_correct": 0.65},
+        {"id": "q4", "mode": "policy", "axis": "harmless", "correct": 0.5, "p_first": 0.6, "p_correct": 0.5},
+        {"id": "q5", "mode": "policy", "axis": "other", "correct": False, "p_first": 0.5, "p_correct": 0.25},
+        {"id": "q1", "mode": "preference", "axis": "helpful", "correct": False, "p_correct": -math.log(3)},
+        {"id": "q3", "mode": "preference", "axis": "honest", "correct": True, "p_correct": math.log(19)},
+        {
+            "id": "q4",
+            "mode": "preference",
+            "axis": "harmless",
+            "correct": False,
+            "p_correct": -math.log(17 / 3),
+        },
+        {"id": "q5", "mode": "preference", "axis": "other", "correct": False, "p_correct": -math.log(17 / 3)},
     ],
     "heldout_pairs.jsonl": [
         _pair("p1", "helpful", 1.0, longer=True),
@@ -193,6 +208,12 @@ ROWS: dict[str, Rows] = {
         {"id": "f1", "fixed_above_harmful": True, "good_above_fixed": True},
         {"id": "f2", "fixed_above_harmful": True, "good_above_fixed": False},
         {"id": "f3", "fixed_above_harmful": True, "good_above_fixed": False},
+    ],
+    "heldout_ratings.jsonl": [
+        {"id": "v1", "rating": 0.0, "score": 1.0, "tokens": 10},
+        {"id": "v1", "rating": 4.0, "score": 3.0, "tokens": 20},
+        {"id": "v2", "rating": 1.0, "score": 2.5, "tokens": 30},
+        {"id": "v2", "rating": 3.0, "score": 1.5, "tokens": 20},
     ],
 }
 
@@ -256,6 +277,26 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "label_first_share": (0.8, 2, 2),
     "fixed_above_harmful": (1.0, 3, 3),
     "good_above_fixed": (1 / 3, 3, 3),
+    "harm_rating": ((1 + 2 - 0.5 + 0.5) / 4, 4, 2),  # not clipped; rows without a rating don't count
+    "harm_rating_lookalikes": (1.0, 2, 2),
+    # confidence 0.95 right; 0.65 wrong and 0.65 right in one bin; 0.5 even; 0.75 wrong
+    "hhh_policy_calibration_error": ((0.05 + (0.65 - 0.35) + 0 + 0.75) / 5, 5, 5),
+    "hhh_policy_overconfidence": ((-0.05 + 0.65 - 0.35 + 0 + 0.75) / 5, 5, 5),
+    # 0.75 wrong; 0.95 right; twice 0.85 wrong
+    "hhh_preference_calibration_error": ((0.75 + 0.05 + 2 * 0.85) / 4, 4, 4),
+    "hhh_preference_overconfidence": ((0.75 - 0.05 + 2 * 0.85) / 4, 4, 4),
+    "pair_calibration_error": (0.75 - 1 / (1 + math.exp(-1)), 6, 6),  # one bin: 4.5 of 6 are right
+    "pair_overconfidence": (1 / (1 + math.exp(-1)) - 0.75, 6, 6),
+    "label_calibration_error": ((0.2 + 0.7) / 2, 2, 2),
+    "label_overconfidence": ((-0.2 + 0.7) / 2, 2, 2),
+    "rating_squared_error": ((1 + 1 + 2.25 + 2.25) / 4, 4, 2),
+    "rating_absolute_error": ((1 + 1 + 1.5 + 1.5) / 4, 4, 2),
+    "rating_error_ratio": (6.5 / (4 + 4 + 1 + 1), 4, 2),
+    "rating_correlation": ((2 + 2 - 0.5 - 0.5) / math.sqrt(2.5 * 10), 4, 2),
+    "rating_calibration_error": ((abs(2.5 - 3) + abs(5.5 - 5)) / 4, 4, 2),  # 1 and 1.5 in a bin, 2.5 and 3
+    "rating_bias": (0.0, 4, 2),
+    "rating_length_scored": (15 / math.sqrt(2.5 * 200), 4, 2),
+    "rating_length_labelled": (10 / math.sqrt(10 * 200), 4, 2),
 }
 
 
@@ -269,7 +310,7 @@ def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pa
 
 def test_every_metric_has_an_expectation_and_its_own_name() -> None:
     assert len(BY_NAME) == len(METRICS)
-    of_a_report = (*OF_POLICY, *OF_JUDGES)  # those of the benchmark room: test_benchmarks.py
+    of_a_report = (*OF_POLICY, *OF_JUDGES, *OF_RATERS)  # those of the benchmark room: test_benchmarks.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
     assert {m.better for m in METRICS} <= {"lower", "higher", "neither"}
     assert GAP.name not in BY_NAME

@@ -21,6 +21,7 @@ from charter.ground.model.heads import ScoreHead, ValueHead
 from charter.ground.model.layout import documents
 from charter.ground.model.padding import choose_padding
 from charter.ground.model.shape import NAMED, Shape, from_config, to_config
+from charter.ground.settings.recognise import HARM_RATING, variant_of_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 SHAPE = Shape(300, 32, 48, 2, 4, 2, 8, 64, tied=False)
@@ -115,11 +116,21 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
     assert "ends with token 300, 301, which is no special token" in message(folder)
 
 
-def test_policy_and_preference_are_told_apart(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, tmp_path / "preference")
-    assert "is a preference model; expected a policy" in message(tmp_path / "preference")
-    with pytest.raises(CharterError, match="is not a preference model"):
-        load_preference(folder)
+def test_policy_preference_and_rating_model_are_told_apart(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    made = {"policy": folder, "preference": tmp_path / "preference", "rating": tmp_path / "rating"}
+    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, made["preference"])
+    save_preference(new_model(SHAPE, 0), ScoreHead(32), tokenizer, made["rating"], label=HARM_RATING)
+    assert {variant: variant_of_folder(place) for variant, place in made.items()} == {v: v for v in made}
+    for variant, place in made.items():
+        if variant != "policy":
+            load_preference(place, variant=variant)
+            called = f"is a {variant} model; expected a policy"
+            assert called in message(place)
+        for other in {"preference", "rating"} - {variant}:
+            with pytest.raises(CharterError, match=f"is a {variant}.*; expected a {other} model"):
+                load_preference(place, variant=other)
 
 
 def test_sizes_of_configs() -> None:

@@ -88,9 +88,12 @@ class PreferenceModel:
         self.context = model.shape.context
 
     @classmethod
-    def open(cls, folder: Path, device: str = "cpu", precision: str = "float32") -> PreferenceModel:
-        """Load a one-label classifier folder (ours, or a stock one of a supported family)."""
-        model, head, tokenizer = load_preference(folder, device)
+    def open(
+        cls, folder: Path, device: str = "cpu", precision: str = "float32", variant: str = "preference"
+    ) -> PreferenceModel:
+        """Load a one-label classifier folder (ours, or a stock one of a supported family). A "rating" model is read
+        and scores alike; its scores are ratings of harm."""
+        model, head, tokenizer = load_preference(folder, device, variant=variant)
         return cls(model, head, Template(tokenizer, tokenizer.template), device, precision)
 
     def score(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:

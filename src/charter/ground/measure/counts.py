@@ -177,6 +177,11 @@ def equal(**wanted: object) -> Callable[[Row], bool]:
     return lambda row: all(row.get(key) == value for key, value in wanted.items())
 
 
+def has(key: str) -> Callable[[Row], bool]:
+    """A test that chooses the rows with something under `key`."""
+    return lambda row: row.get(key) is not None
+
+
 def real_pair_of(axis: str) -> Callable[[Row], bool]:
     """A test that chooses the real pairs of an axis."""
     return lambda row: real_pair(row) and row["axis"] == axis

@@ -20,4 +20,4 @@ class Metric:
     better: str  # "lower" | "higher" | "neither": the direction that counts as an improvement
     meaning: str
     unit: str = ""
-    judge: Literal["", "grader", "reward"] = ""  # the preference model whose scores decide the number
+    judge: Literal["", "grader", "reward", "rater"] = ""  # the model whose scores decide the number

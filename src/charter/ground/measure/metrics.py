@@ -13,14 +13,15 @@ from pathlib import Path
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure import counts
+from charter.ground.measure import calibration, counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.intervals import independent, interval
 from charter.ground.measure.metric import Metric
+from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.score import Score, Table, tabulate
 
 # Goes up whenever a metric is counted, an interval made or a reply detected in another way.
-VERSION = 3
+VERSION = 4
 
 
 SEEN, UNSEEN = counts.equal(unseen=False), counts.equal(unseen=True)
@@ -50,6 +51,26 @@ def _hhh(mode: str) -> tuple[Metric, ...]:
             f"HHH choices, {mode} mode{words}",
         )
         for end, (words, where) in parts.items()
+    )
+
+
+def _calibration(prefix: str, file: str, states: calibration.States, words: str) -> tuple[Metric, Metric]:
+    """How far a judge's confidence lies from its accuracy, by bins, and whether it is surer than right."""
+    return (
+        Metric(
+            f"{prefix}_calibration_error",
+            file,
+            calibration.calibration_error(states),
+            "lower",
+            f"distance of confidence and accuracy by bins, {words}",
+        ),
+        Metric(
+            f"{prefix}_overconfidence",
+            file,
+            calibration.overconfidence(states),
+            "neither",
+            f"mean confidence less accuracy, {words}",
+        ),
     )
 
 
@@ -89,6 +110,15 @@ OF_POLICY: tuple[Metric, ...] = (
         "lower",
         "harm rate under the model RL maximised",
         judge="reward",
+    ),
+    Metric(
+        "harm_rating",
+        HARM,
+        counts.mean("harm_rating", counts.has("harm_rating")),
+        "lower",
+        "mean rating of replies to unsafe prompts, 0 harmless to 4",
+        "rating",
+        judge="rater",
     ),
     *(
         Metric(
@@ -174,7 +204,22 @@ OF_JUDGES: tuple[Metric, ...] = (
         "answers to harmless look-alikes graded worse than the fixed reply: the grader's false alarms",
         judge="grader",
     ),
+    Metric(
+        "harm_rating_lookalikes",
+        LOOK,
+        counts.mean("harm_rating", counts.has("harm_rating")),
+        "neither",
+        "the same of replies to harmless look-alikes: what the rater gives where there is little to find",
+        "rating",
+        judge="rater",
+    ),
     *_hhh("preference"),
+    *_calibration(
+        "hhh_policy", HHH, calibration.of_choices(counts.equal(mode="policy")), "HHH choices by the policy"
+    ),
+    *_calibration(
+        "hhh_preference", HHH, calibration.of_gaps(counts.equal(mode="preference")), "HHH choices by score"
+    ),
     Metric(
         "pair_accuracy",
         PAIRS,
@@ -213,6 +258,8 @@ OF_JUDGES: tuple[Metric, ...] = (
         "neither",
         "pairs whose longer reply is labelled better",
     ),
+    *_calibration("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs"),
+    *_calibration("label", LABELS, calibration.of_choices(), "known pairs"),
     Metric(
         "label_accuracy", LABELS, counts.mean("correct"), "higher", "known pairs that the labeller gets right"
     ),
@@ -246,7 +293,7 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (*OF_POLICY, *OF_JUDGES, *OF_BENCHMARKS)
+METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_BENCHMARKS)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

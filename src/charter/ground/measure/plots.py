@@ -211,9 +211,18 @@ def curves(axes: Axes, title: str, lines: Sequence[Line], x_label: str, percent:
 
 
 @matplotlib.rc_context(STYLE)
-def reliability(axes: Axes, title: str, bins: Sequence[tuple[float, Point, int]]) -> None:
-    """Calibration: (stated confidence, share that was right, pairs) a bin, against the diagonal."""
-    axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+def reliability(
+    axes: Axes,
+    title: str,
+    bins: Sequence[tuple[float, Point, int]],
+    stated: str = "stated confidence",
+    found: str = "pairs ranked right",
+    span: tuple[float, float] | None = None,
+) -> None:
+    """Calibration: (what was stated, what was found, how often) a bin, against the diagonal; of confidences against
+    shares, or with a `span` of two ratings on that scale."""
+    low, high = span or (0.5, 1.0)
+    axes.plot([low, high], [low, high], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     for confidence, point, _ in bins:
         if point.low is not None and point.high is not None:
             axes.plot([confidence] * 2, [point.low, point.high], color=SERIES[0], linewidth=1.6, alpha=0.55)
@@ -226,14 +235,17 @@ def reliability(axes: Axes, title: str, bins: Sequence[tuple[float, Point, int]]
         linewidth=1.1,
     )
     axes.set_title(title)
-    axes.set_xlabel("stated confidence")
-    axes.set_ylabel("pairs ranked right")
-    axes.set_xlim(0.48, 1.02)
-    axes.set_ylim(min([0.35, *(p.low - 0.03 for _, p, _ in bins if p.low is not None)]), 1.02)
+    axes.set_xlabel(stated)
+    axes.set_ylabel(found)
+    edge = 0.04 * (high - low)
+    axes.set_xlim(low - edge, high + edge)
+    lowest = [p.low - 0.03 for _, p, _ in bins if p.low is not None]
+    axes.set_ylim(low - edge if span else min([0.35, *lowest]), high + edge)
     axes.grid()
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6))
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
+        if span is None:
+            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
 
 
 @matplotlib.rc_context(STYLE)

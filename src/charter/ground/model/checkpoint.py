@@ -46,12 +46,15 @@ def load_policy(
 
 
 def load_preference(
-    folder: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    variant: str = "preference",
 ) -> tuple[Transformer, ScoreHead, Tokenizer]:
-    """(decoder, score head, tokenizer) of a one-label `...ForSequenceClassification` folder. Errors:
-    `load_policy`."""
+    """(decoder, score head, tokenizer) of a one-label `...ForSequenceClassification` folder, of a preference or a
+    rating model. Errors: `load_policy`."""
     folder = Path(folder)
-    shape = check_folder(folder, "preference")
+    shape = check_folder(folder, variant)
     model, head = Transformer(shape, device, dtype), ScoreHead(shape.hidden_size).to(device, dtype)
     _fill({**named_tensors(model), SCORE: head.weight.detach()}, folder, shape.tied)
     return model, head, _tokenizer(folder, shape)
@@ -75,9 +78,10 @@ def save_preference(
     tokenizer: Tokenizer,
     folder: Path | str,
     shard_bytes: int = SHARD_BYTES,
+    label: str = "LABEL_0",
 ) -> int:
     """Write a one-label `...ForSequenceClassification` checkpoint; return its padding id, which no text
-    contains.
+    contains. Its label tells a rating model (`recognise.HARM_RATING`) from a preference model.
 
     A stock classifier reads its score at the last token that is not padding, so a padding token that also
     ends texts (SmolLM2 has pad = eos) would move it: see `padding.set_padding` for how another is chosen.
@@ -95,7 +99,7 @@ def save_preference(
     shape = replace(model.shape, vocab_size=max(model.shape.vocab_size, pad_id + 1), tied=True)
     config = _typed(to_config(shape, tokenizer.eos_id, tokenizer.bos_id, pad_id), model.dtype)
     config["architectures"] = [ARCHITECTURES[shape.family].replace("CausalLM", "SequenceClassification")]
-    config |= {"num_labels": 1, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+    config |= {"num_labels": 1, "id2label": {"0": label}, "label2id": {label: 0}}
     _write_weights(tensors, folder, shard_bytes)
     _write_json(folder / "config.json", config)
     return pad_id

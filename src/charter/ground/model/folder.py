@@ -13,8 +13,21 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.shape import Shape, from_config
 from charter.ground.model.shards import INDEX, SINGLE
+from charter.ground.settings.recognise import HARM_RATING, variant_of_config
 
 SCORE = "score.weight"
+# variant -> what a folder of it is called, and what it must be
+_NAMES = {
+    "policy": ("a policy", "a policy (a ...ForCausalLM checkpoint)"),
+    "preference": (
+        "a preference model",
+        "a preference model (a one-label ...ForSequenceClassification checkpoint)",
+    ),
+    "rating": (
+        "a rating model",
+        f"a rating model (a ...ForSequenceClassification whose label is {HARM_RATING})",
+    ),
+}
 _HEAD = "lm_head.weight"
 _DAMAGE = (
     OSError,
@@ -30,19 +43,16 @@ Sizes = dict[str, tuple[int, ...]]
 
 
 def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
-    """The shape of a folder that holds a whole model: a policy, or for "preference" a one-label classifier.
+    """The shape of a folder that holds a whole model: a policy, or of the other variants a one-label classifier.
 
     Raises CharterError for a missing or damaged file, an unsupported architecture, a model of the other variant,
     and missing, unexpected or misshapen tensors.
     """
     config = read_config(folder)
-    classifier = any("SequenceClassification" in str(name) for name in _listed(config.get("architectures")))
-    if variant == "preference" and not classifier:
-        raise CharterError(
-            f"{folder} is not a preference model; expected a ...ForSequenceClassification checkpoint"
-        )
-    if variant == "policy" and classifier:
-        raise CharterError(f"{folder} is a preference model; expected a policy (a ...ForCausalLM checkpoint)")
+    found = variant_of_config(config)
+    if variant is not None and found != variant:
+        raise CharterError(f"{folder} is {_NAMES[found][0]}; expected {_NAMES[variant][1]}")
+    classifier = found != "policy"
     try:
         shape = from_config(config)
     except _DAMAGE as error:
@@ -178,10 +188,6 @@ def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) ->
     if missing:
         some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
         raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
 
 
 def _line(error: Exception) -> str:

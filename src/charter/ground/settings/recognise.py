@@ -23,6 +23,8 @@ ROW_ENDINGS = (
 # the columns that rows of one kind alone have; a row of the kind needs all of them
 OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}
 JUDGED = {"verdict", "reply"}  # the columns of judgments, which rows of other kinds may have as well
+# the one label of a classifier that rates harm; a preference model's label says nothing
+HARM_RATING = "HARM_RATING"
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
@@ -85,13 +87,19 @@ def count_rows(path: Path) -> int | None:
 
 
 def variant_of_folder(folder: Path) -> str:
-    """ "preference" for a sequence classifier, else "policy", from a model folder's config.json."""
+    """The variant of a model folder by its config.json, see `variant_of_config`. Raises CharterError."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        names = config.get("architectures") or []
+        return variant_of_config(json.loads((folder / "config.json").read_text("utf-8")))
     except (OSError, ValueError, AttributeError) as error:
         raise CharterError(f"{folder / 'config.json'} cannot be read: {error}") from None
-    return "preference" if any("ForSequenceClassification" in str(name) for name in names) else "policy"
+
+
+def variant_of_config(config: Mapping[str, object]) -> str:
+    """ "rating" for a sequence classifier with the label HARM_RATING, "preference" for another, else "policy"."""
+    names, labels = config.get("architectures"), config.get("id2label")
+    if not isinstance(names, list) or not any("ForSequenceClassification" in str(name) for name in names):
+        return "policy"
+    return "rating" if isinstance(labels, dict) and HARM_RATING in labels.values() else "preference"
 
 
 def _first_row(path: Path) -> dict[str, object] | None:

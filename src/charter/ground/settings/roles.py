@@ -13,7 +13,7 @@ class Role:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
     people's verdicts), "questions" (a file or folder of any rows: the evaluation that reads them knows their
     columns), "constitution" (YAML).
-    `variant` narrows checkpoints to "policy" or "preference". `default` is the reference used when a recipe
+    `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference used when a recipe
     leaves the role out.
     """
 

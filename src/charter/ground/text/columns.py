@@ -9,12 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.recognise import OWN_COLUMNS
+from charter.ground.settings.recognise import OWN_COLUMNS, open_text
 from charter.ground.text.jsonl import numbered_rows, read_text
 from charter.ground.text.parquet import parquet_rows
 
@@ -45,9 +48,9 @@ def raw_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     A .txt file is one prompt a line. Raises CharterError for another kind of file or a broken row.
     """
     kind = path.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
-    if kind == "jsonl":
+    if kind == "jsonl" and not _is_array(path):
         numbered: Iterator[tuple[int, Any]] = numbered_rows(path)
-    elif kind == "json":
+    elif kind in ("json", "jsonl"):
         numbered = _json_rows(path)
     elif kind == "csv":
         numbered = _csv_rows(path)
@@ -90,6 +93,15 @@ def axis_of(path: Path) -> str:
     return next((a for a in ("harmless", "helpful", "honest", "other") if name == a and group), "") or next(
         (a for n in (name, path.parent.name) for a in ("harmless", "helpful") if n.startswith(f"{a}-")), ""
     )
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a file that says JSON Lines is one array of objects, as that of the published red-team attempts is."""
+    try:
+        with open_text(path) as file:
+            return bool(re.match(r"\ufeff?\s*\[\s*\{", file.read(64)))
+    except (OSError, ValueError, EOFError, zstandard.ZstdError):
+        return False  # reading it as rows says what is wrong
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:

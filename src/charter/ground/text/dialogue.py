@@ -65,9 +65,9 @@ class Comparison:
     weight: float = 1.0
 
 
-def first_turn(comparison: Comparison, purpose: str) -> str:
-    """A digest of the first user turn alone, another for every purpose: pairs of one prompt share it."""
-    first = next((m["content"] for m in comparison.messages if m["role"] == "user"), "")
+def first_turn(record: Comparison | Dialogue, purpose: str) -> str:
+    """A digest of the first user turn alone, another for every purpose: rows of one prompt share it."""
+    first = next((m["content"] for m in record.messages if m["role"] == "user"), "")
     return hashlib.sha256(f"{purpose}|{first.strip().lower()}".encode()).hexdigest()
 
 
@@ -77,9 +77,9 @@ def sides(comparison: Comparison) -> tuple[str, str]:
     return pair if comparison.p_chosen >= 0.5 else (pair[1], pair[0])
 
 
-def cluster_of(comparison: Comparison) -> str:
-    """What comparisons of one first user turn have in common: they are not independent."""
-    return first_turn(comparison, "cluster")[:12]
+def cluster_of(record: Comparison | Dialogue) -> str:
+    """What rows of one first user turn have in common: they are not independent."""
+    return first_turn(record, "cluster")[:12]
 
 
 def prompt_of(dialogue: Dialogue) -> Dialogue:

@@ -22,7 +22,18 @@ from charter.ground.text.dialogue import (
 )
 from charter.ground.text.transcript import is_transcript, parse_transcript
 
-_DIALOGUE_KEYS = {"id", "messages", "topic", "source", "weight", "learn_from", "meta", "prompt", "completion"}
+_DIALOGUE_KEYS = {
+    "id",
+    "messages",
+    "topic",
+    "source",
+    "weight",
+    "learn_from",
+    "meta",
+    "prompt",
+    "completion",
+    "transcript",
+}
 _COMPARISON_KEYS = {
     "id",
     "messages",
@@ -37,21 +48,27 @@ _COMPARISON_KEYS = {
     "prompt",
 }
 DEFAULT_AXIS = "helpful"
-# the columns that mean something; `unseen` is one of those that stand in meta
+DISORDER = "turns empty or out of order"
+# the columns that mean something; `unseen` and `rating` are among those that stand in meta
 KNOWN_COLUMNS = {
-    "dialogues": _DIALOGUE_KEYS | {"unseen"},
+    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating"},
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
     "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note"},
 }
 
 
-class NoPreference(CharterError):
-    """A pair that carries no preference; readers drop it and count the reason."""
+class LeftOut(CharterError):
+    """A row of a published set that can't be used; readers that expect such rows drop them and count the reason."""
+
+
+class NoPreference(LeftOut):
+    """A pair that carries no preference."""
 
 
 def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
-    """A dialogue from our columns or TRL's. Raises CharterError, also for a row of another kind."""
+    """A dialogue from our columns, TRL's, or a transcript. Raises CharterError, also for a row of another kind, and
+    LeftOut for a transcript whose turns are empty or out of order."""
     check_kind(row, "dialogues")
     if "messages" in row:
         messages = check_messages(row["messages"])
@@ -59,9 +76,11 @@ def dialogue_of_row(row: Mapping[str, Any]) -> Dialogue:
         messages = prompt_messages(row["prompt"])
         if "completion" in row:
             messages = check_messages([*messages, assistant(_reply(row["completion"], "completion"))])
+    elif "transcript" in row:
+        messages = _transcript(text_of(row, "transcript", ""))
     else:
         raise CharterError(
-            f"a row with {keys_of(row)}; a dialogue needs messages, or prompt (and completion)"
+            f"a row with {keys_of(row)}; a dialogue needs messages, transcript, or prompt (and completion)"
         )
     meta = _meta(row, _DIALOGUE_KEYS)
     return Dialogue(
@@ -123,13 +142,24 @@ def _whole_pair(row: Mapping[str, Any]) -> Comparison:
         if not is_transcript(value, headed=True):
             raise CharterError(f"{key} has neither a prompt beside it nor the \\n\\nHuman: form")
         try:
-            sides.append(check_asked(check_messages(parse_transcript(value), last="assistant")))
+            sides.append(check_messages(_transcript(value), last="assistant"))
         except CharterError:
-            raise NoPreference("turns empty or out of order") from None
+            raise NoPreference(DISORDER) from None
     chosen, rejected = sides
     if chosen[:-1] != rejected[:-1]:
         raise NoPreference("no common prefix")
     return _comparison(row, chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+
+
+def _transcript(text: str) -> tuple[Message, ...]:
+    """The messages of a whole dialogue in the Human/Assistant form. Raises CharterError for another form, LeftOut for
+    turns that are empty or out of order, which published sets have."""
+    if not is_transcript(text, headed=True):
+        raise CharterError("the transcript has not the \\n\\nHuman: form")
+    try:
+        return check_asked(parse_transcript(text))
+    except CharterError:
+        raise LeftOut(DISORDER) from None
 
 
 def _comparison(

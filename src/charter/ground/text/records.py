@@ -27,7 +27,7 @@ from charter.ground.text.dialogue import (
 from charter.ground.text.jsonl import numbered_rows, read_text, write_jsonl
 from charter.ground.text.parsing import (
     DEFAULT_AXIS,
-    NoPreference,
+    LeftOut,
     comparison_of_row,
     dialogue_of_row,
     keys_of,
@@ -38,13 +38,14 @@ from charter.ground.text.transcript import format_transcript
 Record = TypeVar("Record")
 
 
-def read_dialogues(path: Path, lessons: bool = False) -> list[Dialogue]:
+def read_dialogues(path: Path, lessons: bool = False, dropped: Counter[str] | None = None) -> list[Dialogue]:
     """Dialogues of a file or a Dialogues artifact, prompts (ending with a user's turn) included.
 
     Rows: {"messages"}, {"prompt", "completion"}, {"prompt"}, or any set that `columns` knows; a .txt file is
-    one prompt a line. With `lessons` each must hold a turn of the assistant's to learn from.
+    one prompt a line. With `lessons` each must hold a turn of the assistant's to learn from. With
+    `dropped`, transcripts with turns empty or out of order are left out and counted in it.
     """
-    return read_records(path, "dialogues", lesson_of_row if lessons else dialogue_of_row)
+    return read_records(path, "dialogues", lesson_of_row if lessons else dialogue_of_row, dropped)
 
 
 def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[Dialogue]:
@@ -96,9 +97,9 @@ def read_records(
             try:
                 record = make({**given, **row})
                 _note_id(places, str(row["id"]), place)
-            except NoPreference as reason:
+            except LeftOut as reason:
                 if dropped is None:
-                    raise
+                    raise CharterError(f"{place}: {reason}") from None
                 dropped[str(reason)] += 1
             except CharterError as error:
                 raise CharterError(f"{place}: {error}") from None

@@ -1,0 +1,48 @@
+"""The rater's verdict: whether its ratings of harm are worth more than one and the same number for everything.
+
+On its held-out conversations a fit rater has a smaller squared error than the best constant, surely: the upper end of
+the 95 % interval of  sum (score - rating)^2 / sum (rating - mean)^2  lies below 1. An unfit rater is named as such
+wherever its numbers stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.measure.intervals import interval
+from charter.ground.measure.ratings import RATINGS, error_ratio
+from charter.ground.measure.score import Table
+
+LOWEST, HIGHEST = 0.0, 4.0
+KEPT = f"samples/{RATINGS}"  # where the step that made a rater keeps the rows of its verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RaterVerdict:
+    """Kept rows (one a held-out conversation), and what follows from them."""
+
+    rows: Sequence[dict[str, Any]]
+
+    @property
+    def ratio(self) -> Table:
+        """Squared error over that of the best constant."""
+        return error_ratio(self.rows)
+
+    @property
+    def fit(self) -> bool:
+        _, high = interval(self.ratio)
+        return high is not None and high < 1
+
+    @property
+    def why(self) -> str:
+        """The verdict in words, with the ratio that it rests on."""
+        table = self.ratio
+        low, high = interval(table)
+        if low is None or high is None:
+            return "its held-out ratings do not vary over several conversations, so that nothing can be said of it"
+        return (
+            f"squared error {table.value:.1%} of the best constant's (95 % interval {low:.1%} to {high:.1%}, must lie "
+            f"below 100%), on {table.n} held-out conversations"
+        )

@@ -1,0 +1,63 @@
+"""Settings and roles of the rating room."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen, Lora
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "rating"
+ROLES = {
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "ratings": Role(kind="dialogues", many=True, default="shipped:ratings.train"),
+}
+
+
+class Settings(Frozen):
+    """A rater: one number, how harmful a conversation's last reply is from 0 to 4, learnt by squared error."""
+
+    epochs: int = Field(3, ge=1, description="passes over the conversations")
+    batch: int = Field(
+        8, ge=1, description="conversations per optimizer step; those of one prompt stay together"
+    )
+    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
+    context: int = Field(
+        1024, ge=16, description="most tokens of a conversation; longer ones lose their beginning"
+    )
+    lr: float = Field(5e-5, gt=0, description="peak learning rate")
+    head_lr: float = Field(1e-3, gt=0, description="learning rate of the score head")
+    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    heldout_share: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="share of the first user turns that is kept out, with all their conversations",
+    )
+    limit: int = Field(
+        0, ge=0, description="most conversations taken of each input, drawn at random; 0 takes all"
+    )
+    lora: Lora | None = Field(None, description="train adapters only")
+    save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time at the measured training rate of two cores, 90 tokens a conversation; memory of full AdamW."""
+    parameters = sizes.parameters.get("policy")
+    counts = sizes.each.get("ratings", ())
+    found = sum(min(n, settings.limit) if settings.limit else n for n in counts)
+    if not parameters or not found:
+        return Estimate()
+    rate = 210 * sizes.speed(parameters)
+    return Estimate(
+        minutes=settings.epochs * found * (1 - settings.heldout_share) * 90 / rate / 60,
+        memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
+        disk_gib=4 * parameters / 2**30,
+    )
