@@ -18,6 +18,7 @@ FLOORS = (
 
 ROOMS = {
     "finetune": "charter.finetune",
+    "debias": "charter.debias",
     "critique": "charter.critique",
     "feedback": "charter.feedback",
     "preference": "charter.preference",

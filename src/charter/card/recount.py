@@ -13,17 +13,18 @@ from typing import Any
 from charter.card.gather import same
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.trust import trust
-from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
+from charter.ground.measure.metrics import DEBIAS, HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.score import points, ranked_right
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT = (
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, FAIR = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
     f"samples/{LABELS}",
     f"samples/{PAIRS}",
+    f"samples/{DEBIAS}",
 )
 REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why critique drops a revision
 
@@ -60,6 +61,7 @@ FLAGS: Mapping[str, Mapping[str, Callable[[Row], object]]] = {
     PAIRS: {"correct": _ranked},
     HHH: {"correct": lambda row: points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)},
     LABELS: {"correct": lambda row: points(row["p_correct"], 0.5)},
+    DEBIAS: {"kept": lambda row: row["choice"] == row["answer"]},
 }
 
 
@@ -107,6 +109,13 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("label_weight", _earned),
         ("label_weight", lambda kept: min(row["weight"] for row in kept.files[COMPARISONS])),
         ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
+    ),
+    "debias": (
+        ("asked", lambda kept: len({row["item"] for row in kept.files[FAIR]})),
+        ("answers", lambda kept: len(kept.files[FAIR])),
+        ("kept", lambda kept: sum(row["kept"] for row in kept.files[FAIR])),
+        ("taught", lambda kept: sum(row["taught"] for row in kept.files[FAIR])),
+        ("taught", lambda kept: len(kept.files[DIALOGUES])),
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-DATA_KINDS = frozenset({"dialogues", "comparisons", "text", "triples", "judgments", "corpus"})
+DATA_KINDS = frozenset({"dialogues", "comparisons", "text", "triples", "judgments", "templates", "corpus"})
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Role:
 
     `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
-    people's verdicts), "constitution" (YAML).
+    people's verdicts), "templates" (JSONL with questions about two persons), "constitution" (YAML).
     `variant` narrows checkpoints to "policy" or "preference". `default` is the reference used when a recipe
     leaves the role out.
     """
