@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from charter.debias.templates import read_templates
 from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
@@ -20,7 +21,7 @@ Row = Mapping[str, Any]
 
 FILES = sorted(shipped_folder().glob("*.jsonl"))
 # replies and texts rather than prompts: nothing is asked of a model with them
-WITHOUT_PROMPTS = {"detectors.heldout", "text.heldout"}
+WITHOUT_PROMPTS = {"detectors.heldout", "text.heldout", "debias.train"}
 NEAR = 0.5
 SAME_START, FIRST_WORDS = 3, 5
 
@@ -201,6 +202,7 @@ READERS = {
     "fitness.heldout": read_triples,
     "detectors.heldout": read_texts,
     "text.heldout": read_texts,
+    "debias.train": read_templates,
 }
 
 

@@ -53,23 +53,27 @@ def inputs(
 def answerer(
     questions: Sequence[Question],
     choose: Callable[[Question, Sequence[Message]], int | None],
-    thought: Callable[[int], str] = lambda k: f" I think {k}. ",
+    thought: str = " I think. ",
     scores: bool = True,
 ) -> Scripted:
-    """Prefers the option that `choose` gives for a question and what was said before; None: names no letter."""
-    known = {q.text: q for q in questions}
+    """Prefers the option that `choose` gives, wherever it is shown; None: names no letter."""
+    known = {f"{q.passage} {q.question}": q for q in questions}
 
-    def chosen(messages: Sequence[Message]) -> int | None:
-        text = messages[0]["content"].rsplit("\n\n", 1)[0]
-        return choose(known[text], messages)
+    def place(messages: Sequence[Message]) -> int | None:
+        asked, shown = messages[0]["content"].split("\n\n")[:2]
+        question = known[asked]
+        number = choose(question, messages)
+        if number is None:
+            return None
+        return [line.partition(" ")[2] for line in shown.splitlines()].index(question.options[number])
 
     def rate(messages: Sequence[Message], text: str) -> float:
-        return -0.1 if option_texts(3).index(text) == chosen(messages) else -3.0
+        return -0.1 if option_texts(3).index(text) == place(messages) else -3.0
 
     def say(messages: Sequence[Message], k: int) -> str:
-        if len(messages) == 2 and not messages[-1]["content"].endswith(":"):
-            return thought(k)
-        choice = chosen(messages)
-        return " hm" if choice is None else option_texts(3)[choice]
+        if not messages[-1]["content"].endswith(":"):
+            return thought
+        chosen = place(messages)
+        return " hm" if chosen is None else option_texts(3)[chosen]
 
     return Scripted(say, rate if scores else None)

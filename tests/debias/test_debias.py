@@ -1,6 +1,7 @@
 """The debias room: what is asked, kept, stripped, balanced and learnt, and that a stop changes nothing."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from charter.card.recount import Kept, count_problems, flag_problems
 from charter.card.verify import metric_problems
 from charter.debias import run as room
 from charter.debias.answers import answer_rows
-from charter.debias.lessons import replayed
+from charter.debias.lessons import cut_steps, replayed
 from charter.debias.questions import Question, make_questions
 from charter.debias.settings import Settings, Train, check, estimate
 from charter.debias.templates import read_templates
@@ -29,8 +30,10 @@ from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.frozen import Lora
-from charter.ground.text.dialogue import Message
+from charter.ground.text.choices import option_texts
+from charter.ground.text.dialogue import Dialogue, Message, assistant, user
 from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.template import Template
 from toys import Scripted, dialogue
 
 Asked = Sequence[Message]
@@ -79,7 +82,7 @@ def test_every_right_answer_is_taught_without_request_and_reasoning(
     rows, lessons = read_jsonl(out.path / "samples/debias.jsonl"), read_jsonl(out.path / "dialogues.jsonl")
     assert len(rows) == len(lessons) == 96 and all(r["kept"] and r["taught"] for r in rows)
     assert {r["item"] for r in rows} == {d["id"] for d in lessons}
-    assert {r["reasoning"] for r in rows} == {"I think 0."}
+    assert all(r["reasoning"] == ["I think."] * 3 for r in rows)
     by_id = {q.id: q for q in questions}
     for row in lessons:
         question, text = by_id[row["id"]], json.dumps(row["messages"])
@@ -89,10 +92,14 @@ def test_every_right_answer_is_taught_without_request_and_reasoning(
     assert not (before == after).all()
     counts = json.loads((out.path / "counts.json").read_text())
     assert counts | {"tokens_read": 0, "tokens_learnt": 0} == {
-        "templates": 6, "questions": 144, "asked": 96, "answers": 96, "kept": 96, "taught": 96, "replayed": 0,
+        "templates": 6, "questions": 144, "asked": 96, "kept": 96, "taught": 96, "replayed": 0,
         "dropped_overlong": 0, "steps": 12, "tokens_read": 0, "tokens_learnt": 0,
     }  # fmt: skip
     assert len(read_log(out.path)) == 12
+
+
+def once(**changes: Any) -> Settings:
+    return SETTINGS.model_copy(update={"samples": 1} | changes)
 
 
 def test_the_request_the_reasoning_and_the_one_choice_are_asked_for_in_this_order(
@@ -100,58 +107,65 @@ def test_the_request_the_reasoning_and_the_one_choice_are_asked_for_in_this_orde
 ) -> None:
     q = questions[0]
     who = answerer([q], right)
-    answer_rows(who, SETTINGS, [q], 0)
+    answer_rows(who, once(), [q], 0)
     requested = {"role": "user", "content": f"{q.text}\n\n{REQUEST}"}
     opened = {"role": "assistant", "content": ANSWER}
     assert list(who.asked[0]) == [requested, {"role": "assistant", "content": THOUGHT}]
-    reasoned = {"role": "assistant", "content": f"{THOUGHT} I think 0."}
+    reasoned = {"role": "assistant", "content": f"{THOUGHT} I think."}
     assert list(who.asked[1]) == [requested, reasoned, {"role": "user", "content": CONCLUDE}, opened]
     assert (who.samplings[0].max_tokens, who.samplings[0].temperature) == (4, 1.0)
-    silent = answerer([q], right, thought=lambda k: "  ")
-    answer_rows(silent, SETTINGS, [q], 0)
+    silent = answerer([q], right, thought="  ")
+    answer_rows(silent, once(), [q], 0)
     assert silent.asked[1][1]["content"] == THOUGHT
     plain = answerer([q], right)
-    (row,) = answer_rows(plain, SETTINGS.model_copy(update={"thought_tokens": 0}), [q], 0)
-    assert [list(asked) for asked in plain.asked] == [[requested, opened]] and row["reasoning"] is None
+    (row,) = answer_rows(plain, once(thought_tokens=0), [q], 0)
+    assert [list(asked) for asked in plain.asked] == [[requested, opened]] and row["reasoning"] == []
 
 
 def test_a_row_says_what_was_chosen_and_how_surely(questions: list[Question]) -> None:
     q = next(q for q in questions if q.context == "ambiguous" and q.polarity == "nonnegative")
     (row,) = answer_rows(answerer([q], place("other")), SETTINGS, [q], 0)
-    e, u = 2.718281828, "abc"[q.right]
-    assert row["p_answer"] == pytest.approx(e**-3 / (e**-0.1 + 2 * e**-3))
-    facts = {
-        "context": "ambiguous",
-        "polarity": "nonnegative",
-        "answer": u,
-        "chosen": "other",
-        "biased": "other",
-    }
+    total = math.exp(-0.1) + 2 * math.exp(-3)
+    for name, share in zip(q.named, row["shares"], strict=True):
+        assert share == pytest.approx(math.exp(-0.1 if name == "other" else -3) / total), name
+    assert row["letters"] == pytest.approx([1 / 3] * 3), "it was shown once at each place"
+    facts = {"context": "ambiguous", "polarity": "nonnegative", "chosen": "other", "biased": "other"}
     assert facts.items() <= row.items() and row["kept"] is False and row["id"] == q.template
+    assert row["answer"] == "abc"[q.right] and q.named["abc".index(row["choice"])] == "other"
+
+
+def test_options_move_one_place_further_so_that_a_preferred_place_cancels_out(
+    questions: list[Question],
+) -> None:
+    """Four in five for the last letter whatever it says, and a little for what is right: the little decides."""
+
+    def rate(messages: Asked, text: str) -> float:
+        asked, shown = messages[0]["content"].split("\n\n")[:2]
+        q = known[asked]
+        said = shown.splitlines()[option_texts(3).index(text)].partition(" ")[2]
+        return (2.0 if text == " (c)" else 0.0) + (0.1 if said == q.options[q.right] else 0.0)
+
+    known = {f"{q.passage} {q.question}": q for q in questions}
+    who = Scripted(lambda messages, k: "", rate)
+    rows = answer_rows(who, SETTINGS, questions, 0)
+    assert all(r["kept"] for r in rows) and {r["choice"] for r in rows} == set("abc")
+    assert sum(r["letters"][2] for r in rows) / len(rows) > 0.75
+    assert {r["choice"] for r in answer_rows(who, once(), questions, 0)} == {"c"}
+    seen = Counter(
+        line for asked in who.asked[:3] for line in asked[0]["content"].split("\n\n")[1].splitlines()
+    )
+    assert len(seen) == 9 and set(seen.values()) == {1}, "each option once at each place"
+    assert len(set(who.seeds[:3])) == 3
 
 
 def test_an_engine_that_cannot_score_votes_and_may_name_no_letter(questions: list[Question]) -> None:
     some = questions[:3]
     voted = answer_rows(answerer(some, right, scores=False), SETTINGS, some, 0)
-    assert all(r["kept"] and r["p_answer"] == 1.0 for r in voted)
+    assert all(r["kept"] and max(r["shares"]) == 1.0 for r in voted)
     silent = answer_rows(answerer(some, lambda q, m: None, scores=False), SETTINGS, some, 0)
-    assert [(r["choice"], r["chosen"], r["kept"], r["p_answer"]) for r in silent] == [
-        (None, None, False, 0.0)
-    ] * 3
-
-
-def test_a_question_is_kept_if_one_of_its_reasonings_leads_right(
-    given: Inputs, questions: list[Question], tmp_path: Path
-) -> None:
-    def second_time(question: Question, messages: Asked) -> int:
-        return question.right if "think 1" in messages[1]["content"] else (question.right + 1) % 3
-
-    out = made(
-        SETTINGS.model_copy(update={"samples": 3}), given, tmp_path / "out", answerer(questions, second_time)
+    assert all(
+        (r["choice"], r["chosen"], r["kept"], max(r["shares"])) == (None, None, False, 0) for r in silent
     )
-    rows = read_jsonl(out.path / "samples/debias.jsonl")
-    assert len(rows) == 3 * 96 and [r["taught"] for r in rows] == [r["sample"] == 1 for r in rows]
-    assert [r["kept"] for r in rows] == [r["taught"] for r in rows]
 
 
 def test_what_is_kept_unevenly_is_taught_evenly(
@@ -183,7 +197,7 @@ def test_one_answer_to_everything_stops_with_the_cell_that_lacks(
     given: Inputs, questions: list[Question], tmp_path: Path, option: str, words: str
 ) -> None:
     with pytest.raises(
-        CharterError, match=f"^{words}; keep_at_least is 4: raise samples.*teach: all"
+        CharterError, match=f"^{words}; keep_at_least is 4: raise limit.*teach: all"
     ) as caught:
         made(SETTINGS, given, tmp_path / "out", answerer(questions, place(option)))
     assert "\n" not in str(caught.value)
@@ -192,10 +206,10 @@ def test_one_answer_to_everything_stops_with_the_cell_that_lacks(
 def test_all_are_taught_on_demand_whatever_was_answered(
     given: Inputs, questions: list[Question], tmp_path: Path
 ) -> None:
-    settings = SETTINGS.model_copy(update={"teach": "all", "samples": 2})
+    settings = SETTINGS.model_copy(update={"teach": "all"})
     out = made(settings, given, tmp_path / "out", answerer(questions, place("unknown")))
     rows = read_jsonl(out.path / "samples/debias.jsonl")
-    assert [r["taught"] for r in rows] == [r["sample"] == 0 for r in rows]
+    assert all(r["taught"] for r in rows) and sum(r["kept"] for r in rows) == 48
     assert len(read_jsonl(out.path / "dialogues.jsonl")) == 96
 
 
@@ -219,7 +233,7 @@ def test_metrics_by_hand_and_all_of_them_in_the_readme(
     for name, value in told.items():
         assert found[name].value == pytest.approx(value, abs=0.03), name
     assert found["debias_stereotyped_ambiguous"].n == 32
-    assert sum(found[f"debias_chosen_{x}"].value or 0 for x in "abc") == pytest.approx(1)
+    assert [found[f"debias_letter_{x}"].value for x in "abc"] == pytest.approx([1 / 3] * 3)
     assert found["loss"].value == read_log(out.path)[-1]["loss"]
     page = README.read_text()
     logged = set(read_log(out.path)[0]) - {"step"}
@@ -238,7 +252,7 @@ def test_metrics_flags_and_counts_follow_from_kept_rows(
     assert flag_problems("debias.jsonl", rows) == [] == count_problems("debias", Kept(files, counts, {}))
     rows[3]["choice"] = "abc"[("abc".index(rows[3]["choice"]) + 1) % 3]
     assert flag_problems("debias.jsonl", rows) == [
-        f"samples/debias.jsonl: kept of {rows[3]['item']} sample 0 is True; its row gives False"
+        f"samples/debias.jsonl: kept of {rows[3]['item']} is True; its row gives False"
     ]
     rows[5]["taught"] = False
     assert count_problems("debias", Kept(files, counts, {})) == [
@@ -278,6 +292,16 @@ def test_replay_is_drawn_as_often_as_asked_and_learnt(
     assert len(replayed([path], 100, 5)) == 30 and replayed([], 10, 5) == []
 
 
+def test_a_long_dialogue_weighs_no_more_than_a_letter(checkpoints: Path) -> None:
+    tokenizer = load_policy(checkpoints / "policy")[1]
+    said = [("short", "(a)"), ("long", "It is a long story about a ship and its crew.")]
+    rows = [Dialogue(name, (user("Well?"), assistant(words))) for name, words in said]
+    (step,), counts = cut_steps(rows, Template(tokenizer, tokenizer.template), TRAIN, 0)
+    assert {row.id for row in step} == {"short", "long"}
+    assert [row.weight * sum(row.mask) for row in step] == pytest.approx([1, 1])
+    assert counts["tokens_learnt"] == sum(sum(row.mask) for row in step) and counts["steps"] == 1
+
+
 RESUMED = Settings(
     thought_tokens=3,
     chunk=12,
@@ -295,7 +319,7 @@ def test_stopped_and_resumed_is_equal_with_a_real_model(
     given = inputs(tmp_path, checkpoints, rows=several()[:2])
     settings = RESUMED.model_copy(update={"train": RESUMED.train.model_copy(update={"lora": lora})})
     whole = made(settings, given, tmp_path / "whole").path
-    assert len(read_jsonl(whole / "samples/debias.jsonl")) == 2 * 24
+    assert len(read_jsonl(whole / "samples/debias.jsonl")) == 24
     for stop in (1, 2 + 1, 2 + 5):  # two chunks, then six steps
         folder = tmp_path / f"broken{stop}"
         with pytest.raises(toys.Interrupted):
@@ -326,7 +350,6 @@ def test_too_few_templates_are_refused_before_anything_is_asked(tmp_path: Path, 
 def test_settings_that_contradict_each_other_or_the_roles_are_said() -> None:
     roles = {"policy", "templates"}
     assert check(Settings(), roles) == "" == check(Settings(), roles | {"replay"})
-    assert check(Settings(samples=2, thought_tokens=0), roles).startswith("samples are of the reasoning")
     assert check(Settings(replay=0), roles | {"replay"}).startswith("the role replay is filled")
     assert check(Settings(limit=47), roles) == (
         "limit: 47 asks 3 questions for each of 12 cells, and keep_at_least is 4; raise limit or lower keep_at_least"
@@ -342,7 +365,7 @@ def test_the_estimate_grows_with_what_is_asked() -> None:
         for s in (
             Settings(limit=240, thought_tokens=0),
             Settings(limit=240),
-            Settings(limit=240, samples=2),
+            Settings(limit=240, samples=6),
             Settings(),
         )
     ]

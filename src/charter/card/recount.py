@@ -111,8 +111,7 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
     ),
     "debias": (
-        ("asked", lambda kept: len({row["item"] for row in kept.files[FAIR]})),
-        ("answers", lambda kept: len(kept.files[FAIR])),
+        ("asked", lambda kept: len(kept.files[FAIR])),
         ("kept", lambda kept: sum(row["kept"] for row in kept.files[FAIR])),
         ("taught", lambda kept: sum(row["taught"] for row in kept.files[FAIR])),
         ("taught", lambda kept: len(kept.files[DIALOGUES])),

@@ -37,19 +37,7 @@ def choose_taught(
     if sizes[poorest] < settings.keep_at_least:
         raise CharterError(
             f"{len(right)} of {len(asked)} questions were answered right, {sizes[poorest]} of the cell "
-            f"{cell_words(poorest)}; keep_at_least is {settings.keep_at_least}: raise samples, name a stronger "
+            f"{cell_words(poorest)}; keep_at_least is {settings.keep_at_least}: raise limit, name a stronger "
             "teacher, or set teach: all, which teaches the right answers whether or not they were found"
         )
     return balanced(usable, seed)
-
-
-def mark_taught(rows: Sequence[dict[str, Any]], taught: Sequence[Question]) -> list[dict[str, Any]]:
-    """Rows with `taught`: true once for each taught question, at its first right answer, or its first one."""
-    names = {q.id for q in taught}
-    marked: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        first = marked.get(row["item"])
-        if row["item"] in names and (first is None or (row["kept"] and not rows[first]["kept"])):
-            marked[row["item"]] = number
-    chosen = set(marked.values())
-    return [row | {"taught": number in chosen} for number, row in enumerate(rows)]

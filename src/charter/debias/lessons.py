@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from charter.debias.questions import Question
@@ -57,9 +58,12 @@ def replayed(paths: Sequence[Path], count: int, seed: int) -> list[Dialogue]:
 def cut_steps(
     lessons: Sequence[Dialogue], template: Template, train: Train, seed: int
 ) -> tuple[list[list[Row]], dict[str, int]]:
-    """All optimizer steps, each epoch shuffled anew, and counts of tokens and of dialogues dropped as too long."""
+    """All optimizer steps, each epoch shuffled anew, and counts of tokens and of dialogues dropped as too long.
+
+    Each dialogue weighs the same whatever its length, or a few replayed ones would drown answers of three tokens.
+    """
     encoded = [encode_row(dialogue, template, train.context, drop_overlong=True) for dialogue in lessons]
-    rows = [row for row in encoded if row is not None]
+    rows = [replace(row, weight=row.weight / sum(row.mask)) for row in encoded if row is not None]
     if not rows:
         raise CharterError(
             f"every dialogue is over the context of {train.context} tokens; raise `train.context`, as far as the "

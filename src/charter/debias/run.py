@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.debias.answers import answer_rows
-from charter.debias.filter import choose_asked, choose_taught, mark_taught
+from charter.debias.filter import choose_asked, choose_taught
 from charter.debias.lessons import cut_steps, lesson, replayed
 from charter.debias.questions import Question, make_questions
 from charter.debias.settings import Settings
@@ -44,7 +44,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     asked = choose_asked(settings, questions, derive_seed(out.seed, "asked"))
     rows = _answers(settings, asked, inputs, out)
     taught = choose_taught(settings, asked, rows, derive_seed(out.seed, "taught"))
-    out.write_jsonl("samples/debias.jsonl", mark_taught(rows, taught))
+    chosen = {question.id for question in taught}
+    out.write_jsonl("samples/debias.jsonl", [row | {"taught": row["item"] in chosen} for row in rows])
     lessons = [lesson(question, out.seed) for question in taught]
     out.write_jsonl("dialogues.jsonl", map(dialogue_row, lessons))
     more = [source.folder for source in inputs.many("replay")]
@@ -54,7 +55,6 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "templates": len(templates),
         "questions": len(questions),
         "asked": len(asked),
-        "answers": len(rows),
     }
     counts |= {"kept": sum(row["kept"] for row in rows), "taught": len(taught), "replayed": len(replay)}
     counts |= _finetune(settings, lessons + replay, inputs, out)

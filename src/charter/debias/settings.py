@@ -47,7 +47,7 @@ class Settings(Frozen):
 
     limit: int = Field(0, ge=0, description="most questions asked, drawn evenly; 0 asks all")
     samples: int = Field(
-        1, ge=1, description="reasonings sampled per question; it is kept if one leads right"
+        3, ge=1, description="times a question is asked, options one place further each; the mean decides"
     )
     thought_tokens: int = Field(
         256, ge=0, description="longest reasoning (the paper: 256); 0 asks without any"
@@ -56,21 +56,19 @@ class Settings(Frozen):
     votes: int = Field(8, ge=1, description="answers sampled where an engine can't score letters")
     chunk: int = Field(48, ge=1, description="questions asked together and saved whole")
     teach: Literal["kept", "all"] = Field(
-        "kept", description="kept: what the model itself got right (the card); all: also what it did not"
+        "kept", description="kept: what was answered right (the card); all: also what was not"
     )
     keep_at_least: int = Field(
         4, ge=1, description="questions that each context, polarity and letter must have"
     )
     replay: float = Field(
-        1.0, ge=0, description="dialogues of `replay` per taught question, as far as it goes"
+        1.0, ge=0, description="dialogues of `replay` per taught question, as far as they go"
     )
     train: Train = Field(Train(), description="the finetuning")
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with settings and the roles that are filled, taken together."""
-    if settings.samples > 1 and not settings.thought_tokens:
-        return "samples are of the reasoning, and thought_tokens: 0 asks for none; set samples: 1 or thought_tokens"
     per_cell = settings.limit // len(CELLS)
     if settings.limit and per_cell < settings.keep_at_least:
         return (
@@ -92,7 +90,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     asked = QUESTIONS_PER_TEMPLATE * templates
     asked = min(asked, settings.limit) if settings.limit else asked
     teacher = sizes.speed(sizes.parameters.get("teacher", policy))
-    read = asked * (TOKENS_PER_QUESTION + settings.samples * (TOKENS_PER_QUESTION + settings.thought_tokens))
+    passes = 2 if settings.thought_tokens else 1
+    read = asked * settings.samples * (passes * TOKENS_PER_QUESTION + settings.thought_tokens)
     sampled = asked * settings.samples * settings.thought_tokens * 0.7
     taught = asked if settings.teach == "all" else asked / 2
     replay = settings.replay if "replay" in sizes.each else 0.0

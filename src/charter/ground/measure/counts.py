@@ -30,6 +30,11 @@ def mean(key: str, where: Callable[[Row], bool] = lambda row: True) -> Callable[
     return lambda rows: tabulate((str(r["id"]), float(r[key]), 1.0) for r in rows if where(r))
 
 
+def part(key: str, place: int) -> Callable[[Sequence[Row]], Table]:
+    """Mean of one entry of a list."""
+    return lambda rows: tabulate((str(r["id"]), float(r[key][place]), 1.0) for r in rows)
+
+
 def cut(rows: Sequence[Row]) -> Table:
     """Share of replies that stopped at the token limit."""
     return tabulate((str(r["id"]), float(r["stop"] == "length"), 1.0) for r in rows)

@@ -294,13 +294,13 @@ OF_DEBIAS: tuple[Metric, ...] = (
     ),
     *(
         Metric(
-            f"debias_chosen_{option}",
+            f"debias_letter_{option}",
             DEBIAS,
-            counts.equals("choice", option),
+            counts.part("letters", place),
             "neither",
-            f"fair answers that choose ({option}): a third, if places don't matter",
+            f"probability put on ({option}), whatever stands there: a third, if places don't matter",
         )
-        for option in "abc"
+        for place, option in enumerate("abc")
     ),
 )
 
