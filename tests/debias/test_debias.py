@@ -290,6 +290,8 @@ def test_replay_is_drawn_as_often_as_asked_and_learnt(
     drawn = replayed([path], 24, 5)
     assert len({d.id for d in drawn}) == 24 and drawn != replayed([path], 24, 6)
     assert len(replayed([path], 100, 5)) == 30 and replayed([], 10, 5) == []
+    toys.rows_file(path, [row | {"weight": float(n % 2)} for n, row in enumerate(rows)])
+    assert {d.weight for d in replayed([path], 100, 5)} == {1.0}, "what weighs nothing has no loss to divide"
 
 
 def test_a_long_dialogue_weighs_no_more_than_a_letter(checkpoints: Path) -> None:

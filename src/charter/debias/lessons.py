@@ -50,7 +50,7 @@ def lesson(question: Question, seed: int) -> Dialogue:
 
 def replayed(paths: Sequence[Path], count: int, seed: int) -> list[Dialogue]:
     """At most `count` dialogues of other training, drawn from all files, so that what was learnt before is kept."""
-    pool = [dialogue for path in paths for dialogue in read_dialogues(path, lessons=True)]
+    pool = [d for path in paths for d in read_dialogues(path, lessons=True) if d.weight > 0]
     drawn = random.Random(derive_seed(seed, "replay")).sample(range(len(pool)), min(count, len(pool)))
     return [pool[n] for n in sorted(drawn)]
 

@@ -51,11 +51,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     more = [source.folder for source in inputs.many("replay")]
     replay = replayed(more, round(settings.replay * len(taught)), out.seed)
 
-    counts = {
-        "templates": len(templates),
-        "questions": len(questions),
-        "asked": len(asked),
-    }
+    counts = {"templates": len(templates), "questions": len(questions), "asked": len(asked)}
     counts |= {"kept": sum(row["kept"] for row in rows), "taught": len(taught), "replayed": len(replay)}
     counts |= _finetune(settings, lessons + replay, inputs, out)
     out.write_json("counts.json", counts)
