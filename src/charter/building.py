@@ -19,6 +19,7 @@ FLOORS = (
 
 ROOMS = {
     "finetune": "charter.finetune",
+    "debias": "charter.debias",
     "critique": "charter.critique",
     "feedback": "charter.feedback",
     "preference": "charter.preference",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from charter.benchmark.settings import DATA
+from charter.debias.templates import read_templates
 from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
@@ -28,7 +29,7 @@ FILES = sorted(
     path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY
 )
 # replies and texts rather than prompts: nothing is asked of a model with them
-WITHOUT_PROMPTS = {"detectors.heldout", "text.heldout"}
+WITHOUT_PROMPTS = {"detectors.heldout", "text.heldout", "debias.train"}
 NEAR = 0.5
 SAME_START, FIRST_WORDS = 3, 5
 
@@ -211,6 +212,7 @@ READERS = {
     "fitness.heldout": read_triples,
     "detectors.heldout": read_texts,
     "text.heldout": read_texts,
+    "debias.train": read_templates,
 }
 
 

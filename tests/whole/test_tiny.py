@@ -81,7 +81,7 @@ def test_all_steps_are_done_and_the_card_is_there(finished: Path) -> None:
     for file in ("card.html", "card.md", "card.json", "counts.json"):
         assert (finished / "tiny/card" / file).stat().st_size > 0
     assert list((finished / "tiny/card/plots").glob("*.svg"))
-    for name in ("start", "taught", "sl_cai", "pm_reward", "pm_grader", "rater", "rl"):
+    for name in ("start", "debiased", "taught", "sl_cai", "pm_reward", "pm_grader", "rater", "rl"):
         assert (finished / "tiny" / name / "model.safetensors").is_file()
     assert not list((finished / "tiny/.partial").glob("*")), "no resume state is left"
 
@@ -204,6 +204,8 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
 MOMENTS = [
     ("start", "charter.finetune.run:update", 6, "before"),  # a gradient is there, the step not taken
     ("start", "charter.ground.learn.checkpoint:save_file", 3, "after"),  # half of a resume state is written
+    ("debiased", "charter.debias.run:answer_rows", 2, "after"),  # answers are there, their chunk is not saved
+    ("debiased", "charter.debias.run:update", 4, "before"),
     ("taught", "charter.finetune.run:save_policy", 1, "after"),  # all is written, nothing published
     ("revisions", "charter.critique.run:_drafts", 2, "after"),  # a chunk is made and not saved
     ("revisions", "charter.critique.run:_round", 3, "before"),  # between the rounds
@@ -221,6 +223,7 @@ CHANGES = [
     f"--set={change}"
     for change in (
         "start.save_every=4",
+        "debiased.train.save_every=2",
         "taught.save_every=9",
         "sl_cai.save_every=3",
         "pm_reward.save_every=3",

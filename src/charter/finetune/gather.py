@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from charter.finetune.mixture import draw, epoch_rows
 from charter.finetune.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import load
 from charter.ground.constitution.lessons import choice_lessons, critique_lessons
+from charter.ground.learn.supervised import Row, encode_row
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.exhibits import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One encoded dialogue: ids, 1 where the loss falls, and its weight."""
-
-    id: str
-    ids: list[int]
-    mask: list[int]
-    weight: float
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
@@ -94,19 +83,5 @@ def _encode(
     # the same words may come again with another weight or another share to learn
     key = f"{dialogue.weight} {dialogue.learn_from} {dialogue.messages}"
     if key not in known:
-        encoded = template.encode(dialogue.messages, dialogue.learn_from)
-        row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)
-        if not any(row.mask[1:]):
-            raise CharterError(
-                f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
-            )
-        if len(row.ids) > settings.context:
-            if settings.overlong == "refuse":
-                raise CharterError(
-                    f"dialogue {dialogue.id} has {len(row.ids)} tokens, the context is {settings.context}; "
-                    "shorten it, raise `context` as far as the model's own goes, or set overlong: drop"
-                )
-            known[key] = None
-        else:
-            known[key] = row
+        known[key] = encode_row(dialogue, template, settings.context, settings.overlong == "drop")
     return known[key]

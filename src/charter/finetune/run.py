@@ -1,32 +1,26 @@
 """Supervised finetuning: cross-entropy on the assistant's tokens (SL-CAI: Bai 2022b, section 3).
 
-Loss of an optimizer step = sum over assistant tokens of weight * -log p / sum of weights, over all its dialogues,
-so that it does not depend on how the step is cut into microbatches.
+The loss of an optimizer step is `learn.supervised`'s.
 """
 
 from __future__ import annotations
 
 import time
 
-import torch
-
-from charter.finetune.gather import Row, gather
+from charter.finetune.gather import gather
 from charter.finetune.settings import Settings
 from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.schedule import lr_share
-from charter.ground.learn.step import autocast, backward, check_finite, update
+from charter.ground.learn.step import check_finite, update
+from charter.ground.learn.supervised import accumulate
 from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.layout import documents
 from charter.ground.model.lora import add_lora, merge_lora
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.packing import microbatches
 from charter.ground.text.template import CLAUDE_2023, Template
 
 
@@ -49,7 +43,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     with out.progress("finetune", len(steps), done) as bar:
         for step in range(done, len(steps)):
             started = time.perf_counter()
-            loss = _accumulate(model, steps[step], settings, out)
+            loss = accumulate(model, steps[step], settings.microbatch_tokens, out.precision)
             names = [row.id for row in steps[step]]
             check_finite(loss, "loss", step, names)
             share = lr_share(step, len(steps), settings.warmup, settings.schedule)
@@ -66,34 +60,3 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     for name, value in counts.items():
         out.metric(name, value)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")
-
-
-def _accumulate(model: Transformer, rows: list[Row], settings: Settings, out: Workspace) -> float:
-    """Accumulate the gradient of one optimizer step; returns its loss in nats per assistant token."""
-    total_weight = sum(row.weight * sum(row.mask) for row in rows)
-    rows = sorted(rows, key=lambda row: len(row.ids))
-    loss = 0.0
-    for group in microbatches([len(row.ids) for row in rows], settings.microbatch_tokens):
-        members = [rows[i] for i in group]
-        ids_T = torch.tensor([t for row in members for t in row.ids], device=out.device)
-        layout = documents([len(row.ids) for row in members]).to(out.device)
-        # A token is learnt from the hidden state of the token before it; the first of a document from none.
-        inputs, targets, weights = [], [], []
-        at = 0
-        for row in members:
-            for t in range(1, len(row.ids)):
-                if row.mask[t]:
-                    inputs.append(at + t - 1)
-                    targets.append(row.ids[t])
-                    weights.append(row.weight / total_weight)
-            at += len(row.ids)
-        with autocast(out.device, out.precision):
-            hidden_TD = model.hidden(ids_T, layout)
-            part = cross_entropy_sum(
-                hidden_TD[torch.tensor(inputs, device=out.device)],
-                model.head_weight(),
-                torch.tensor(targets, device=out.device),
-                torch.tensor(weights, device=out.device),
-            )
-        loss += backward(part)
-    return loss

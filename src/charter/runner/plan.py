@@ -23,6 +23,7 @@ from charter.ground.settings.roles import Role
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, expanded, is_external, resolve
 from charter.runner.identity import step_id
+from charter.runner.order import check_debias
 from charter.runner.rooms import Room, open_room
 
 RUN_FILE = "run.json"
@@ -170,11 +171,12 @@ def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> 
     """Plans a recipe that lies in `folder`, to be run in the directory `run`.
 
     Raises CharterError, one line, for each thing that can be wrong: cycles, missing steps, unknown rooms,
-    roles or settings, bad values, inputs of the wrong kind, sources that don't exist.
+    roles or settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
     """
     planner = _Planner(recipe, folder, run, execution, {})
     for step in order_steps(recipe, folder):
         planner.done[step.name] = planner.plan(step)
+    check_debias(tuple(planner.done.values()))
     return Plan(recipe, run, execution, tuple(planner.done.values()))
 
 

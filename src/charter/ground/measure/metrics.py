@@ -15,6 +15,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import calibration, counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.intervals import independent, interval
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.ratings import OF_RATERS
@@ -293,7 +294,7 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_BENCHMARKS)
+METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_DEBIAS, *OF_BENCHMARKS)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

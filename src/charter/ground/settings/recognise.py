@@ -25,6 +25,8 @@ OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "go
 JUDGED = {"verdict", "reply"}  # the columns of judgments, which rows of other kinds may have as well
 # the one label of a classifier that rates harm; a preference model's label says nothing
 HARM_RATING = "HARM_RATING"
+TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about two persons
+BBQ = {"context_condition", "question_polarity"}  # columns of the evaluation of Parrish et al. 2022 alone
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
@@ -50,7 +52,8 @@ def kind_of_file(path: Path) -> str:
 
 
 def kind_of_row(row: Mapping[str, object]) -> str:
-    """The kind by the columns: comparisons, triples, judgments, dialogues, prompts, text, or data when not recognised.
+    """The kind by the columns: comparisons, triples, judgments, templates, dialogues, prompts, text, or data when not
+    recognised.
 
     One of a kind's own columns tells it: a row with `chosen` and a misspelt `rejected` is a broken comparison.
     """
@@ -62,6 +65,8 @@ def kind_of_row(row: Mapping[str, object]) -> str:
         return "comparisons"
     if keys >= JUDGED and keys & _PROMPT_KEYS <= {"prompt"}:
         return "judgments"
+    if keys >= TEMPLATE:
+        return "templates"
     if keys & _PROMPT_KEYS:
         return "prompts" if _waits(row) else "dialogues"
     return "text" if "text" in keys else "data"
@@ -73,6 +78,18 @@ def _waits(row: Mapping[str, object]) -> bool:
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
         return bool(messages[-1].get("role") == "user")
     return "prompt" in row and "completion" not in row
+
+
+def holds_bbq(path: Path) -> bool:
+    """Whether a file, or a file right in a folder, begins with a row of BBQ: nothing may be trained on it."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    rows = (_first_row(file) for file in files if file.is_file() and ".jsonl" in file.name)
+    return any(row is not None and is_bbq(row) for row in rows)
+
+
+def is_bbq(row: Mapping[str, object]) -> bool:
+    """Whether a row has the columns of BBQ's."""
+    return row.keys() >= BBQ
 
 
 def count_rows(path: Path) -> int | None:

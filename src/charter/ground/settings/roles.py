@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-DATA_KINDS = frozenset({"dialogues", "comparisons", "text", "triples", "judgments", "corpus", "questions"})
+DATA_KINDS = frozenset(
+    {"dialogues", "comparisons", "text", "triples", "judgments", "templates", "corpus", "questions"}
+)
 
 
 @dataclass(frozen=True)
@@ -11,8 +13,8 @@ class Role:
 
     `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
-    people's verdicts), "questions" (a file or folder of any rows: the evaluation that reads them knows their
-    columns), "constitution" (YAML).
+    people's verdicts), "templates" (JSONL with questions about two persons), "questions" (a file or folder of any
+    rows: the evaluation that reads them knows their columns), "constitution" (YAML).
     `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference used when a recipe
     leaves the role out.
     """

@@ -1,0 +1,112 @@
+"""Debiasing before reinforcement learning (model card of Claude 2, section 3.2; moral self-correction, Ganguli 2023).
+
+The policy answers questions of training-only templates under a request for fairness and with reasoning. Answers that
+are right by construction are kept, the request and the reasoning are stripped, the kept set is balanced, and the policy
+is finetuned on it: it learns to answer so without being asked to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from charter.debias.answers import answer_rows
+from charter.debias.filter import choose_asked, choose_taught
+from charter.debias.lessons import cut_steps, lesson, replayed
+from charter.debias.questions import Question, make_questions
+from charter.debias.settings import Settings
+from charter.debias.templates import read_templates
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import open_assistant
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.schedule import lr_share
+from charter.ground.learn.step import check_finite, update
+from charter.ground.learn.supervised import accumulate
+from charter.ground.measure.metrics import scores
+from charter.ground.model.checkpoint import load_policy, save_policy
+from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.records import dialogue_row
+from charter.ground.text.template import Template
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a policy checkpoint; beside it samples/debias.jsonl (every answer) and dialogues.jsonl (what is taught
+    of them)."""
+    templates = read_templates(inputs.one("templates").folder)
+    questions = make_questions(templates, out.seed)
+    asked = choose_asked(settings, questions, derive_seed(out.seed, "asked"))
+    rows = _answers(settings, asked, inputs, out)
+    taught = choose_taught(settings, asked, rows, derive_seed(out.seed, "taught"))
+    chosen = {question.id for question in taught}
+    out.write_jsonl("samples/debias.jsonl", [row | {"taught": row["item"] in chosen} for row in rows])
+    lessons = [lesson(question, out.seed) for question in taught]
+    out.write_jsonl("dialogues.jsonl", map(dialogue_row, lessons))
+    more = [source.folder for source in inputs.many("replay")]
+    replay = replayed(more, round(settings.replay * len(taught)), out.seed)
+
+    counts = {"templates": len(templates), "questions": len(questions), "asked": len(asked)}
+    counts |= {"kept": sum(row["kept"] for row in rows), "taught": len(taught), "replayed": len(replay)}
+    counts |= _finetune(settings, lessons + replay, inputs, out)
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)
+    out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+
+
+def _answers(
+    settings: Settings, asked: Sequence[Question], inputs: Inputs, out: Workspace
+) -> list[dict[str, Any]]:
+    """All answers; who gives them, the policy unless a teacher is named, leaves memory before the finetuning."""
+    who = inputs.optional("teacher") or inputs.one("policy")
+    assistant = open_assistant(who, out.device, precision=out.precision)
+    return out.chunks(
+        "answers",
+        asked,
+        settings.chunk,
+        lambda part, _: answer_rows(assistant, settings, part, out.seed),
+        "fair answers",
+    )
+
+
+def _finetune(
+    settings: Settings, lessons: Sequence[Dialogue], inputs: Inputs, out: Workspace
+) -> dict[str, int]:
+    """Finetunes the policy on the lessons and saves it; returns counts of steps and tokens."""
+    train = settings.train
+    model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
+    if train.lora:
+        add_lora(model, train.lora.rank, train.lora.alpha, seed=derive_seed(out.seed, "adapters"))
+    bounded = train.model_copy(update={"context": min(train.context, model.shape.context)})
+    steps, counts = cut_steps(lessons, Template(tokenizer, tokenizer.template), bounded, out.seed)
+    optimizer = adamw([(model.parameters(), train.lr)], train.weight_decay)
+    saver = Saver(out.state, {"model": model}, optimizer, train.save_every)
+    done, _ = saver.load()
+    out.log_truncate(done)
+
+    model.train()
+    with out.progress("finetune", len(steps), done) as bar:
+        for step in range(done, len(steps)):
+            started = time.perf_counter()
+            loss = accumulate(model, steps[step], train.microbatch_tokens, out.precision)
+            names = [row.id for row in steps[step]]
+            check_finite(loss, "loss", step, names)
+            share = lr_share(step, len(steps), train.warmup, train.schedule)
+            norm = update(optimizer, share, train.clip)
+            check_finite(norm, "gradient norm", step, names)
+            tokens = sum(len(row.ids) for row in steps[step])
+            out.log(step=step, loss=loss, lr=share * train.lr, grad_norm=norm, tokens=tokens)
+            saver.maybe(step + 1)
+            bar.advance(1, loss=loss, rate=tokens / (time.perf_counter() - started))
+    if train.lora:
+        merge_lora(model)
+    save_policy(model, tokenizer, out.path)
+    return counts

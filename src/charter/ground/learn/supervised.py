@@ -1,0 +1,83 @@
+"""Supervised learning on dialogues: cross-entropy on the assistant's tokens.
+
+Loss of an optimizer step = sum over assistant tokens of weight * -log p / sum of weights, over all its dialogues,
+so that it does not depend on how the step is cut into microbatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.learn.loss import cross_entropy_sum
+from charter.ground.learn.step import autocast, backward
+from charter.ground.model.layout import documents
+from charter.ground.model.transformer import Transformer
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.packing import microbatches
+from charter.ground.text.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One encoded dialogue: ids, 1 where the loss falls, and its weight."""
+
+    id: str
+    ids: list[int]
+    mask: list[int]
+    weight: float
+
+
+def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlong: bool) -> Row | None:
+    """A dialogue as tokens, or None for one over the context where these are dropped.
+
+    Raises CharterError for a dialogue without a turn to learn from, and for one over the context otherwise.
+    """
+    encoded = template.encode(dialogue.messages, dialogue.learn_from)
+    row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)
+    if not any(row.mask[1:]):
+        raise CharterError(
+            f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
+        )
+    if len(row.ids) <= context:
+        return row
+    if drop_overlong:
+        return None
+    raise CharterError(
+        f"dialogue {dialogue.id} has {len(row.ids)} tokens, the context is {context}; "
+        "shorten it, raise `context` as far as the model's own goes, or set overlong: drop"
+    )
+
+
+def accumulate(model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str) -> float:
+    """Accumulate the gradient of one optimizer step; returns its loss in nats per assistant token."""
+    total_weight = sum(row.weight * sum(row.mask) for row in rows)
+    rows = sorted(rows, key=lambda row: len(row.ids))
+    loss = 0.0
+    for group in microbatches([len(row.ids) for row in rows], microbatch_tokens):
+        members = [rows[i] for i in group]
+        ids_T = torch.tensor([t for row in members for t in row.ids], device=model.device)
+        layout = documents([len(row.ids) for row in members]).to(model.device)
+        # A token is learnt from the hidden state of the token before it; the first of a document from none.
+        inputs, targets, weights = [], [], []
+        at = 0
+        for row in members:
+            for t in range(1, len(row.ids)):
+                if row.mask[t]:
+                    inputs.append(at + t - 1)
+                    targets.append(row.ids[t])
+                    weights.append(row.weight / total_weight)
+            at += len(row.ids)
+        with autocast(str(model.device), precision):
+            hidden_TD = model.hidden(ids_T, layout)
+            part = cross_entropy_sum(
+                hidden_TD[torch.tensor(inputs, device=model.device)],
+                model.head_weight(),
+                torch.tensor(targets, device=model.device),
+                torch.tensor(weights, device=model.device),
+            )
+        loss += backward(part)
+    return loss
