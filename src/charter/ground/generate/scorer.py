@@ -88,7 +88,7 @@ def _score_row(model: Transformer, items: Sequence[Item], shared: int) -> list[l
 def _tokens(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> list[Token]:
     """Log-probability of each target in float32, and whether no token of the vocabulary is likelier."""
     found: list[Token] = []
-    for hidden_CD, target_C in zip(hidden_ND.split(CHUNK), targets_N.split(CHUNK), strict=True):
+    for hidden_CD, target_C in zip(torch.split(hidden_ND, CHUNK), torch.split(targets_N, CHUNK), strict=True):
         logits_CV = product(hidden_CD, weight_VD.to(hidden_CD.dtype)).float()
         picked_C = logits_CV.gather(1, target_C[:, None])[:, 0]
         log_probs_C = picked_C - torch.logsumexp(logits_CV, dim=-1)
