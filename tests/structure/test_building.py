@@ -68,7 +68,7 @@ def test_imports_follow_the_laws(path: Path) -> None:
             assert FLOORS.index(there[1]) <= FLOORS.index(here[1]), f"law 2, only lower floors: {where}"
         elif here[1] in (*ABOVE, "__main__"):
             assert there[0] != "room", f"law 4, rooms are loaded only through the runner: {where}"
-            assert there[1] != "adapters" or here == there, f"nothing imports the adapters: {where}"
+            assert there[1] != "interop" or here == there, f"nothing imports interop: {where}"
 
 
 def test_every_floor_and_room_exists_and_is_listed() -> None:

