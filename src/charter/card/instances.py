@@ -14,9 +14,10 @@ from typing import Any
 
 from charter.card.gather import Artifact, same
 from charter.card.number import SHARE, Number
-from charter.ground.measure.metrics import Metric
+from charter.ground.measure.metric import Metric
 
-SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "outcome", "stop")
+SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
+NOT_ASKED = ("too long", "environment failed")
 
 
 def instances(
@@ -53,15 +54,19 @@ def _turns(row: dict[str, Any]) -> dict[str, int]:
 
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
-    """Prompt and reply of a row: one exchange, or the messages of a longer dialogue."""
-    prompt, reply = str(row.get("prompt", "")), row.get("reply")
-    given: dict[str, Any] = {"input": {"raw": prompt, "reference": []}}
-    if prompt:
-        given["sample_hash"] = _digest(given["input"])
+    """Question and answer of a row: one exchange, or the messages of a longer dialogue."""
+    asked, options = str(row.get("prompt") or row.get("question") or ""), row.get("options") or []
+    question = {"raw": asked, "reference": [options[place] for place in row.get("right", ())]}
+    given: dict[str, Any] = {"input": question | ({"choices": options} if options else {})}
+    if asked:
+        given["sample_hash"] = _digest(question)
+    if row.get("outcome") in NOT_ASKED:
+        given["error"] = row["outcome"]
     if messages := _dialogue(row):
         turns = [{"turn_idx": i, "role": m["role"], "content": m["content"]} for i, m in enumerate(messages)]
         return given | {"interaction_type": "multi_turn", "output": None, "messages": turns}
-    return given | {"interaction_type": "single_turn", "output": {"raw": [] if reply is None else [reply]}}
+    replies = [row["reply"]] if "reply" in row else []
+    return given | {"interaction_type": "single_turn", "output": {"raw": replies}}
 
 
 def _dialogue(row: dict[str, Any]) -> list[dict[str, str]]:
