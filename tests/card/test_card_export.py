@@ -65,7 +65,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(
     find_spec("every_eval_ever") is None,
-    reason="its schema is not installed: pip install --no-deps --ignore-requires-python every-eval-ever",
+    reason="its schema is not installed: pip install --no-deps --ignore-requires-python every-eval-ever==0.3.0",
 )
 def test_records_and_samples_are_valid_under_its_own_schemas(
     finished: Path, benchmark: Path, tmp_path: Path

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings(  # its own, of what it depends on
     "ignore:The 'initial' parameter:DeprecationWarning", "ignore:Unclosed <MemoryObject:ResourceWarning"
 )
 if find_spec("inspect_ai") is None:
-    pytest.skip("inspect_ai is not installed: pip install 'charter[inspect]'", allow_module_level=True)
+    pytest.skip("inspect_ai is not installed: pip install -e '.[inspect]'", allow_module_level=True)
 
 from inspect_ai import Task
 from inspect_ai import eval as run_eval

@@ -16,7 +16,7 @@ import pytest
 for package in ("lm_eval", "accelerate"):
     if find_spec(package) is None:
         pytest.skip(
-            f"{package} is not installed: pip install 'charter[lm-eval]' accelerate", allow_module_level=True
+            f"{package} is not installed: pip install -e '.[lm-eval]' accelerate", allow_module_level=True
         )
 
 import lm_eval
