@@ -91,6 +91,8 @@ def room_table() -> str:
         f"| ground | | {ground:,} | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |"
     )
     rows.append(f"| runner, cli | | {above:,} | plan, run, resume, show, verify; they alone load the rooms |")
+    lines = code_lines(SOURCES / "interop")
+    rows.append(f"| [interop](docs/interop.md) | | {lines:,} | our models for lm-eval and Inspect |")
     return "\n".join(rows)
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+from charter.card.artifact import Artifact
 from charter.card.facts import base_model
 from charter.card.gather import Run
-from charter.card.number import Ledger
+from charter.card.number import Ledger, Number
 from charter.card.sections import unfit
 from charter.card.settings import Settings
-from charter.ground.measure.metrics import OF_POLICY
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import GAP, METRICS, OF_JUDGES, REVISIONS
 
 FILES = {
     "harmlessness.jsonl": "red_team",
@@ -48,22 +50,24 @@ def front_matter(settings: Settings, run: Run) -> str:
     return "---\n" + yaml.safe_dump(fields, sort_keys=True, allow_unicode=True) + "---\n"
 
 
-def eval_results(settings: Settings, run: Run, ledger: Ledger) -> dict[str, str]:
-    """File name -> YAML of the final model's scores, a file for each set of prompts; each score is a number shown. None
-    where no data set is named that holds the prompts."""
+def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, str]:
+    """File name -> YAML of a report's scores, a file for each set of prompts. `dataset` holds those prompts that are on
+    this disk; a score on others names their own. None where no data set is named."""
     groups: dict[str, list[EvalResultEntry]] = {}
-    for metric in OF_POLICY if settings.eval_dataset else ():
-        number = run.final.numbers.get(metric.name)
-        if metric.file not in FILES or number is None or number.value is None:
+    for number, metric in of_model(report):
+        refs = [ref for ref, _ in data_of(report, metric.file)]
+        on_hub = refs[0].removeprefix("hf:").partition("@")[0].partition("#")[0] if refs else ""
+        holds = on_hub if len(refs) == 1 and refs[0].startswith("hf:") else dataset
+        if not holds or not metric.file or number.value is None:
             continue
         ledger.note(number)
         notes = [metric.meaning, ledger.count(number).replace("\u00a0", " "), f"version {number.version}"]
         if number.low is not None and number.high is not None:
             notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
-        notes += ["graded by a model that failed its fitness gate"] if unfit(run.final, metric.name) else []
-        group = FILES[metric.file]
+        notes += ["graded by a model that failed its fitness gate"] if unfit(report, metric.name) else []
+        group = set_of(metric.file)
         entry = EvalResultEntry(
-            dataset_id=settings.eval_dataset,
+            dataset_id=holds,
             task_id=f"{group}_{metric.name}",
             value=number.value,
             notes="; ".join(n for n in notes if n),
@@ -75,3 +79,28 @@ def eval_results(settings: Settings, run: Run, ledger: Ledger) -> dict[str, str]
         )
         for group, entries in groups.items()
     }
+
+
+def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
+    """The numbers of a report's manifest that measure its model, each with its metric; those of judges, and of replies
+    that another model revised, are left out."""
+    asked = [m for m in (*METRICS, GAP) if m not in OF_JUDGES and m.file != REVISIONS]
+    kept = {m.name for m in report.manifest.metrics} & report.numbers.keys()
+    return [(report.numbers[m.name], m) for m in asked if m.name in kept]
+
+
+def set_of(file: str) -> str:
+    """The set of prompts that a file of kept rows answers: a role of `evaluate`, else a benchmark."""
+    name = file.removeprefix("samples/")
+    return FILES.get(name, name.removesuffix(".jsonl"))
+
+
+def data_of(report: Artifact, file: str) -> list[tuple[str, str]]:
+    """(reference, digest or "") of the data behind a file of kept rows, as the report's identity names it."""
+    identity, name = report.report.get("identity") or {}, set_of(file)
+    listed = (identity.get("sets") or {}).get(name) or (identity.get(name) or {}).get("data") or []
+    entries = listed if isinstance(listed, list) else [listed]
+    return [
+        (str(entry["ref"]), str(entry.get("id", ""))) if isinstance(entry, dict) else (str(entry), "")
+        for entry in entries
+    ]

@@ -40,7 +40,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     context = _context(settings, run, ledger, drawn)
     page = environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
     words = environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
-    results = eval_results(settings, run, ledger)
+    results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
     _complete(page, words)
     files = {HTML: page, MARKDOWN: front_matter(settings, run) + words, **results}
     files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawn}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from charter.cli import chat, check, doctor, evaluate, pipeline, release, review, start
+from charter.cli import chat, check, doctor, evaluate, export, pipeline, release, review, start
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import version_of
 from charter.runner.execute import disk_errors
@@ -51,7 +51,7 @@ def make_app() -> typer.Typer:
             "Files of rows.",
             {"check": check.data_check, "import": check.data_import, "export": check.data_export},
         ),
-        "card": ("Model cards.", {"verify": check.card_verify}),
+        "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),
     }
     for group, (text, commands) in groups.items():
         inner = typer.Typer(help=text)

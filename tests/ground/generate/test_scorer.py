@@ -70,10 +70,22 @@ def test_a_prompt_that_is_all_prefix_of_another_scores_right(model: Transformer)
     assert found[2][0] == pytest.approx(found[0][0], abs=1e-4)
 
 
+def test_the_likeliest_token_is_told(model: Transformer) -> None:
+    x, y = tokens(30, 40)
+    with torch.no_grad():
+        after = [model.hidden(torch.tensor(p), documents([len(p)]))[-1] for p in (x, y)]
+    best = [int((h @ model.head_weight().t()).argmax()) for h in after]
+    other = [(b + 1) % toys.VOCABULARY for b in best]
+    items = [(p, [[b], [o], [b, o], []]) for p, b, o in zip((x, y), best, other, strict=True)]
+    for first, second, both, none in score_tokens(model, items):
+        assert first[0][1] and not second[0][1] and both[0][1] and none == []
+        assert both[0] == pytest.approx(first[0], abs=1e-4) and first[0][0] > second[0][0]
+
+
 def test_too_long_and_empty_items_are_refused(model: Transformer) -> None:
     (long,) = tokens(1020)
     with pytest.raises(CharterError, match="1024"):
-        score(model, [(long, [long[:5]])])
+        score(model, [(long, [long[:6]])])
     with pytest.raises(CharterError, match="scoring needs a prompt"):
         score(model, [([], [[3]])])
 

