@@ -13,7 +13,7 @@ from charter.ground.generate.prefill import (
     prefix_groups,
     read_prefixes,
 )
-from charter.ground.generate.scorer import _rows, score
+from charter.ground.generate.scorer import _rows, score, score_tokens
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
