@@ -14,11 +14,11 @@ from sacrebleu.tokenizers import tokenizer_spm
 
 import toys
 from charter.benchmark import translation
-from charter.benchmark.languages import NAMES, language, unspaced
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.settings.sources import data_folder, shipped
 from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.languages import NAMES, language, unspaced
 
 METRICS = {metric.name: metric for metric in OF_BENCHMARKS}
 OURS = read_jsonl(shipped("translation.heldout"))

@@ -436,11 +436,19 @@ TASKS = {  # share right at the first and at the last stage, items, and how it w
 }  # fmt: skip
 
 
-def benchmark(run: Path, place: int, changes: dict[str, dict[str, Any]] | None = None) -> Path:
-    """A report of the benchmark room on the model of a stage; `changes` to the identity of its tasks."""
+def benchmark(
+    run: Path,
+    place: int,
+    changes: dict[str, dict[str, Any]] | None = None,
+    more: dict[str, list[dict[str, Any]]] | None = None,
+) -> Path:
+    """A report of the benchmark room on the model of a stage; `changes` to the identity of its tasks, rows of `more`."""
     label, *_ = STAGES[place]
     model, step = (None, "taught", "sl", "rl")[place], f"bench_{place}"
     out, identity = run / step / "samples", {}
+    for task, kept in (more or {}).items():
+        identity[task] = {"data": {"ref": f"data:{task}"}} | (changes or {}).get(task, {})
+        write_rows(out / f"{task}.jsonl", kept)
     for task, (first, last, count, asked) in TASKS.items():
         identity[task] = asked | (changes or {}).get(task, {})
         share = first + (last - first) * place / (len(STAGES) - 1)

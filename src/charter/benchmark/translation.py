@@ -14,12 +14,12 @@ from sacrebleu.metrics.bleu import BLEU
 
 from charter.benchmark.answers import answer
 from charter.benchmark.context import Context
-from charter.benchmark.languages import ENGLISH, language, unspaced
 from charter.benchmark.mmlu_plain import by_subject
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
 from charter.ground.measure.translation import chrf_counts
+from charter.ground.text.languages import ENGLISH, language, unspaced
 
 PROTOCOL = Protocol(max_tokens=256)
 REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."

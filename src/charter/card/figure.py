@@ -11,7 +11,7 @@ UNFIT = " (unfit)"  # behind the name of a judge that failed its gate
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """An inline <svg> with its caption, what it says in words, and what it was drawn from."""
+    """An inline <svg> with its caption, and what it was drawn from. `section`: where on the page it stands."""
 
     key: str
     title: str
@@ -19,3 +19,4 @@ class Figure:
     svg: str
     sources: tuple[Source, ...]
     wide: bool = False
+    section: str = "plots"

@@ -18,7 +18,8 @@ from charter.ground.measure.metrics import BY_NAME, GAP
 
 ALPHA = 0.05
 SHARE, COUNT, PLAIN = "share", "count", ""
-NOT_SHARES = frozenset({"helpful_score", "winogender"})
+OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
+NOT_SHARES = frozenset({"helpful_score", "winogender", "position_exponent"})
 # What counts.json holds besides counts and shares, with its unit.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE}
 LABELS = {
@@ -232,6 +233,8 @@ def figure(value: float | None, unit: str, signed: bool = False, bare: bool = Fa
         text, end = f"{100 * abs(value):.1f}", " points" if signed else " %"
     elif unit == COUNT:
         text, end = f"{abs(value):,.0f}", ""
+    elif unit in OF_A_HUNDRED:
+        text, end = f"{abs(value):.1f}", ""
     elif unit == "tokens":
         text, end = f"{abs(value):.1f}", " tokens"
     else:

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from charter.card.artifact import Artifact, log_rows
 from charter.card.calibration import bins, calibrated, choices, labeller, rater
+from charter.card.drawing import by_stage, sources_of
 from charter.card.figure import UNFIT, Figure
 from charter.card.gather import Run
-from charter.card.number import Ledger, Number, Source
+from charter.card.number import Ledger, Number
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit
 from charter.ground.measure.calibration import of_pairs
@@ -32,6 +33,7 @@ from charter.ground.measure.plots import (
     forest,
     inline,
     reliability,
+    rule,
 )
 
 # Logged scores of preference models, what the figure calls these, and the roles of RL that they filled.
@@ -56,23 +58,6 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     return tuple(f for f in found if f is not None)
 
 
-def _points(run: Run, name: str, ledger: Ledger) -> tuple[list[Point | None], list[Number]]:
-    points: list[Point | None] = []
-    numbers = []
-    for stage in run.stages:
-        number = stage.numbers.get(name)
-        if number is None or number.value is None:
-            points.append(None)
-        else:
-            numbers.append(ledger.note(number))
-            points.append(Point(number.value, number.low, number.high))
-    return points, numbers
-
-
-def _sources(numbers: Sequence[Number]) -> tuple[Source, ...]:
-    return tuple(dict.fromkeys(s for n in numbers for s in n.sources))
-
-
 def _n(numbers: Sequence[Number]) -> str:
     """The rows behind the last number, in words."""
     if not numbers or numbers[-1].n is None:
@@ -83,8 +68,8 @@ def _n(numbers: Sequence[Number]) -> str:
 
 def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     """Harm rate by stage, by the held-out grader and by the model that RL maximised (card, section 3.4)."""
-    graded, numbers = _points(run, "harm_rate", ledger)
-    rewarded, others = _points(run, "harm_rate_reward", ledger)
+    graded, numbers = by_stage(run.stages, "harm_rate", ledger)
+    rewarded, others = by_stage(run.stages, "harm_rate_reward", ledger)
     if not numbers:
         return None
     series = [_judged(run, "harm_rate", "held-out grader", graded, SERIES[0])]
@@ -106,7 +91,7 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
         "Harm rate by stage",
         caption,
         inline(figure, "harm", "Harm rate by stage", words),
-        _sources([*numbers, *others]),
+        sources_of([*numbers, *others]),
     )
 
 
@@ -118,8 +103,8 @@ def _judged(run: Run, metric: str, name: str, points: list[Point | None], colour
 
 def refusals(run: Run, ledger: Ledger) -> Figure | None:
     """Refusals of unsafe prompts against refusals of harmless look-alikes."""
-    unsafe, numbers = _points(run, "unsafe_refusal_rate", ledger)
-    look, others = _points(run, "lookalike_refusal_rate", ledger)
+    unsafe, numbers = by_stage(run.stages, "unsafe_refusal_rate", ledger)
+    look, others = by_stage(run.stages, "lookalike_refusal_rate", ledger)
     if not numbers or not others:
         return None
     figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
@@ -142,7 +127,7 @@ def refusals(run: Run, ledger: Ledger) -> Figure | None:
         "Refusals: unsafe prompts and look-alikes",
         caption,
         inline(figure, "refusals", "Refusals of unsafe prompts and of look-alikes", words),
-        _sources([*numbers, *others]),
+        sources_of([*numbers, *others]),
     )
 
 
@@ -241,7 +226,7 @@ def preference(model: Artifact, ledger: Ledger) -> Figure | None:
         [Series("", points)],
         title="Pairs ranked as labelled, by axis",
     )
-    right.axvline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+    rule(right, 0.5)
     for place in further:
         line = Line("", [x for x, _ in learnt], [y for _, y in learnt], SERIES[0])
         curves(place, "Learning curve", [line], "pairs learnt from", True)
@@ -290,7 +275,7 @@ def rounds(run: Run, ledger: Ledger) -> Figure | None:
         f"{INTERVALS}"
     )
     title = "Harm by round of revision"
-    return Figure("rounds", title, caption, inline(figure, "rounds", title, words), _sources(numbers))
+    return Figure("rounds", title, caption, inline(figure, "rounds", title, words), sources_of(numbers))
 
 
 def critiques(run: Run) -> Figure | None:

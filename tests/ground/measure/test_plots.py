@@ -9,7 +9,7 @@ from collections.abc import Callable
 import matplotlib
 import pytest
 
-from charter.ground.measure import plots
+from charter.ground.measure import long_plots, plots
 from charter.ground.measure.plots import Line, Point, Series
 
 POINTS = [Point(0.5, 0.4, 0.6), Point(0.0, 0.0, 0.1), None, Point(0.02)]
@@ -55,7 +55,27 @@ def strip() -> str:
     return plots.strip([Point(0.6, 0.5, 0.7), Point(0.1, 0.05, 0.2)], "s", "from <here>", (0.0, 1.0))
 
 
-DRAWINGS = (forest, lambda: forest(log=True), dumbbell, curves, reliability, bars, strip)
+def falling() -> str:
+    figure, (axes,) = plots.canvas(4, 2)
+    x = [1.4, 2.8, 5.6, 11.2]
+    series = [Series("one", POINTS), Series("two", POINTS[:1] + [None] * 3, plots.SERIES[1], True)]
+    long_plots.falling(axes, x, series, [Line("", x, [3, 2, 1.5, 1.2], plots.SERIES[1], dashed=True)])
+    plots.legend(figure, series, 2)
+    return plots.inline(figure, "p", "t", "d")
+
+
+def grid() -> str:
+    figure, (axes,) = plots.canvas(4, 2)
+    cells = {(0, 0): (1.0, "100 %", "51–100"), (1, 1): (0.0, "0 %", "")}
+    long_plots.grid(axes, ["512", "1K"], ["0 %", "100 %"], cells)
+    plots.rule(axes, 0.5)
+    return plots.inline(figure, "g", "t", "d")
+
+
+DRAWINGS = (
+    *(forest, lambda: forest(log=True), dumbbell, curves, reliability, bars, strip),
+    *(falling, grid),
+)
 
 
 @pytest.mark.parametrize("draw", DRAWINGS)
@@ -113,6 +133,29 @@ def test_zero_has_a_place_on_a_log_axis() -> None:
     _, (axes,) = plots.canvas(4, 2)
     plots.forest(axes, ["only"], [Series("", [Point(0.0, 0.0, 0.0)])], log=True)
     assert axes.get_xlim()[0] > 0
+
+
+def test_what_is_below_zero_is_drawn_there() -> None:
+    _, (axes,) = plots.canvas(4, 2)
+    plots.forest(axes, ["only"], [Series("", [Point(-0.4, -0.6, -0.1)])], percent=False)
+    assert [list(map(float, line.get_xdata())) for line in axes.lines] == [[-0.6, -0.1], [-0.4]]  # type: ignore[arg-type]
+
+
+def test_a_figure_wide_legend_names_several_series_once() -> None:
+    assert falling().count(">two</text>") == 1 and falling().count(">one</text>") == 1
+    figure, _ = plots.canvas(4, 2)
+    plots.legend(figure, [Series("one", POINTS)], 1)
+    assert ">one</text>" not in plots.inline(figure, "l", "t", "d")
+
+
+def test_a_grid_is_darker_where_the_share_is_larger_and_writes_both_lines() -> None:
+    svg = grid()
+    assert re.findall(r"opacity: ([\d.]+)", svg) == [f"{long_plots.DEEPEST:g}", "0"]
+    assert all(f">{words}</text>" in svg for words in ("100 %", "51–100", "0 %", "512", "1K"))
+
+
+def test_tokens_in_words() -> None:
+    assert [long_plots.tokens(n) for n in (1, 512, 1024, 1536, 131072)] == ["1", "512", "1K", "1.5K", "128K"]
 
 
 def test_strip_marks_both_ends() -> None:

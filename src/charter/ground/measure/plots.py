@@ -9,6 +9,7 @@ default, the background transparent, and there is no date, no random id and no r
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 INK, MUTED, GRID, PAPER = "#101112", "#6a6a65", "#e3e1da", "#fefdfc"
@@ -96,10 +99,13 @@ class Line:
     dashed: bool = False
 
 
-def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of width x height inches with rows x columns axes, in reading order."""
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1, apart: float = 0.02
+) -> tuple[Figure, list[Axes]]:
+    """A figure of width x height inches with rows x columns axes, in reading order; between columns `apart` of an
+    axis's width at least is left free."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=apart))
         grid = figure.subplots(rows, columns, squeeze=False)
     return figure, [axes for line in grid for axes in line]
 
@@ -118,9 +124,10 @@ def forest(
 
     On a log axis a value of 0 has no place: it is drawn as an arrow at the left edge.
     """
-    step = min(0.24, 0.6 / max(1, len(series)))
+    step = min(0.24, 0.66 / max(1, len(series)))
     seen = [p for s in series for p in s.points if p is not None]
-    floor = _floor(seen) if log else 0.0
+    floor = _floor(seen) if log else -math.inf
+    size = 6.0 if len(series) < 3 and len(labels) < 20 else 4.4
     for number, s in enumerate(series):
         shift = (number - (len(series) - 1) / 2) * step
         named = False
@@ -129,7 +136,7 @@ def forest(
                 continue
             name = s.name if not named else "_"
             named = True
-            _dot(axes, point, row + shift, s, floor, name)
+            _dot(axes, point, row + shift, s, floor, name, size)
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -155,7 +162,7 @@ def _floor(points: Sequence[Point]) -> float:
     return min([0.01, *(x / 1.5 for x in positive)])
 
 
-def _dot(axes: Axes, point: Point, y: float, series: Series, floor: float, name: str) -> None:
+def _dot(axes: Axes, point: Point, y: float, series: Series, floor: float, name: str, size: float) -> None:
     if point.low is not None and point.high is not None:
         ends = [max(point.low, floor), max(point.high, floor)]
         axes.plot(ends, [y, y], color=series.colour, linewidth=1.6, alpha=0.55, solid_capstyle="butt")
@@ -167,12 +174,41 @@ def _dot(axes: Axes, point: Point, y: float, series: Series, floor: float, name:
         "<" if off else "o",
         color=series.colour,
         markerfacecolor=fill,
-        markersize=6,
+        markersize=size,
         markeredgewidth=1.4,
         label=name,
         clip_on=False,
         linestyle="none",
     )
+
+
+def rule(axes: Axes, *at: float) -> None:
+    """Dashed lines across an axis: chance, a bound, no lean."""
+    for x in at:
+        axes.axvline(x, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0.9)
+
+
+@matplotlib.rc_context(STYLE)
+def legend(figure: Figure, series: Sequence[Series], columns: int) -> None:
+    """The names of series once for a whole figure, above its panels; nothing for one alone."""
+    if len(series) < 2:
+        return
+    marks = [
+        Line2D(
+            [],
+            [],
+            color=s.colour,
+            marker="o",
+            linestyle="none",
+            markersize=5,
+            markeredgewidth=1.4,
+            markerfacecolor=PAPER if s.hollow else s.colour,
+            label=s.name,
+        )
+        for s in series
+    ]
+    spacing = {"handletextpad": 0.2, "columnspacing": 1.2, "borderpad": 0, "borderaxespad": 0.2}
+    figure.legend(handles=marks, loc="outside upper left", ncols=columns, **spacing)
 
 
 @matplotlib.rc_context(STYLE)
