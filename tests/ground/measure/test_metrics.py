@@ -13,6 +13,7 @@ import pytest
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import ngrams
+from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.metrics import (
     BY_NAME,
@@ -336,7 +337,12 @@ def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pa
 
 def test_every_metric_has_an_expectation_and_its_own_name() -> None:
     assert len(BY_NAME) == len(METRICS)
-    of_a_report = (*OF_POLICY, *OF_JUDGES, *OF_RATERS)  # those of the benchmark room: test_benchmarks.py
+    of_a_report = (
+        *OF_POLICY,
+        *OF_JUDGES,
+        *OF_RATERS,
+        *OF_DEBIAS,
+    )  # those of the benchmark room: test_benchmarks.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
     assert {m.better for m in METRICS} <= {"lower", "higher", "neither"}
     assert GAP.name not in BY_NAME
