@@ -144,7 +144,7 @@ def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
     assert sum(shares) / len(shares) == pytest.approx(gathered.final.numbers["recall"].value)
     written = re.findall(r">(\d+) %</text>", figure.svg)
     assert sorted(written) == sorted([f"{100 * s:.0f}" for s in shares] + [str(d) for d in DEPTHS])
-    assert "n = 4 facts a cell, 80 in all" in figure.caption
+    assert "n = 4 a cell, 80 facts in all" in figure.caption
 
 
 def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
