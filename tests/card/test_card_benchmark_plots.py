@@ -76,8 +76,8 @@ def test_tasks_that_were_not_asked_are_not_drawn(run: Path) -> None:
     benchmark(run, 3)
     found = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[2])))
     made = {f.key: f for draw in DRAW if (f := draw(found, Ledger())) is not None}
-    assert set(made) == {"capability-scores"}
-    caption = made["capability-scores"].caption
+    assert set(made) == {"capability"}
+    caption = made["capability"].caption
     assert "120 (MMLU, by letter), 90 (ARC-Challenge), 60 (GSM8k)" in caption and "TriviaQA" not in caption
     assert "guessing" in caption and "hollow" not in caption
 
@@ -144,7 +144,7 @@ def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
     assert sum(shares) / len(shares) == pytest.approx(gathered.final.numbers["recall"].value)
     written = re.findall(r">(\d+) %</text>", figure.svg)
     assert sorted(written) == sorted([f"{100 * s:.0f}" for s in shares] + [str(d) for d in DEPTHS])
-    assert "n = 4 facts a cell, 80 in all" in figure.caption
+    assert "n = 4 a cell, 80 facts in all" in figure.caption
 
 
 def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
@@ -181,7 +181,7 @@ def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:
     benchmark(run, 3, more=rows)
     card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
     page, words = ((card / name).read_text("utf-8") for name in ("card.html", "card.md"))
-    where = {"bbq": "alignment", "truthfulqa": "alignment", "capability-scores": "capability"}
+    where = {"bbq": "alignment", "truthfulqa": "alignment", "capability": "capability"}
     where |= {"recall": "capability", "translation": "capability", "harm": "plots"}
     sections = dict(re.findall(r'<section id="([^"]+)"(.*?)</section>', page, re.DOTALL))
     for key, section in where.items():

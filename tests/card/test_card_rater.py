@@ -10,6 +10,7 @@ from typing import Any
 
 import card_world
 import pytest
+from card_world import SETTINGS
 
 from charter.card.calibration import bins, rated
 from charter.card.verify import artifact_problems, verify
@@ -18,7 +19,6 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.calibration import Statement
 from charter.ground.measure.metrics import HARM, LOOK
-from conftest import SETTINGS
 
 
 def add_rater(run: Path, noise: float) -> None:

@@ -69,8 +69,8 @@ def capability(run: Run, ledger: Ledger) -> Figure | None:
         + f"{asked}{INTERVALS}"
     )
     title = "Knowledge, reasoning and reading by stage"
-    svg = inline(figure, "capability-scores", title, words)
-    return Figure("capability-scores", title, caption, svg, sources_of(numbers), section=CAPABILITY)
+    svg = inline(figure, "capability", title, words)
+    return Figure("capability", title, caption, svg, sources_of(numbers), section=CAPABILITY)
 
 
 def truthfulness(run: Run, ledger: Ledger) -> Figure | None:

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from charter.card.artifact import Artifact, log_rows
+from charter.card.benchmark_plots import bias, capability, truthfulness
 from charter.card.calibration import bins, calibrated, choices, labeller, rater
 from charter.card.drawing import by_stage, sources_of
 from charter.card.figure import UNFIT, Figure
 from charter.card.gather import Run
+from charter.card.language_plots import translation
+from charter.card.long_plots import position, recall
 from charter.card.number import Ledger, Number
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit
@@ -55,6 +58,8 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
         critiques(run),
         rounds(run, ledger),
     ]
+    tasks = (bias, truthfulness, capability, position, recall, translation)
+    found += [draw(run, ledger) for draw in tasks]
     return tuple(f for f in found if f is not None)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 
-from charter.card import benchmark_plots, facts, language_plots, long_plots, plots, samples, sections
+from charter.card import facts, samples, sections
 from charter.card.artifact import COUNTS
 from charter.card.figure import Figure
 from charter.card.gather import Run
@@ -19,6 +19,7 @@ from charter.card.hub import eval_results, front_matter
 from charter.card.news import whats_new
 from charter.card.number import Ledger, label
 from charter.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
+from charter.card.plots import figures
 from charter.card.published import MODELS, beside_published
 from charter.card.review import reviewed
 from charter.card.settings import Settings
@@ -46,7 +47,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     if run.base is not None and run.previous is not None:
         return make_update(settings, run, run.base, run.previous)
     ledger = Ledger()
-    drawn = _figures(settings, run, ledger)
+    drawn = figures(run, ledger, settings.log_axis)
     context = _context(settings, run, ledger, drawn)
     page = environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
     words = environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
@@ -59,20 +60,6 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
     files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     files[COUNTS] = json.dumps(counts, indent=1) + "\n"
     return files
-
-
-def _figures(settings: Settings, run: Run, ledger: Ledger) -> tuple[Figure, ...]:
-    """All that the run has data for."""
-    draw = (
-        benchmark_plots.bias,
-        benchmark_plots.truthfulness,
-        benchmark_plots.capability,
-        long_plots.position,
-        long_plots.recall,
-        language_plots.translation,
-    )
-    found = [made for each in draw if (made := each(run, ledger)) is not None]
-    return (*plots.figures(run, ledger, settings.log_axis), *found)
 
 
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
@@ -100,7 +87,6 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),
         "transcript": samples.transcript(run, settings.draw_seed),
         "figures": drawn,
-        "pictures": {key: [f for f in drawn if f.section == key] for key, _ in sections.SECTIONS},
         "svgs": {f.key: Markup(f.svg) for f in drawn},
         "graders": judged,
         "grader_columns": [(label(name), note) for name, note in sections.GRADER_COLUMNS.items()],
