@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.benchmark.choice import choose
+from charter.benchmark.choice import behind_examples, choose
 from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
-from charter.benchmark.question import LETTERS, Asked, Question, listed
+from charter.benchmark.question import Question
 from charter.benchmark.reading import DEV, TEST, Row, parsed
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
-LEAD = "Answer:"
 
 
 def questions(context: Context) -> list[Question]:
@@ -21,8 +20,7 @@ def questions(context: Context) -> list[Question]:
 
 def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
     """One row a question, behind examples of the development split."""
-    shots = [(listed(q), LETTERS[q.right[0]]) for q in context.examples(parsed(context.source, DEV, parse))]
-    return choose(context, [Asked(question, listed(question), LEAD, shots) for question in asked])
+    return choose(context, behind_examples(context, asked, parsed(context.source, DEV, parse)))
 
 
 def parse(row: Row, name: str) -> list[Question]:

@@ -12,10 +12,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.benchmark.context import Context
-from charter.benchmark.question import LETTERS, Asked
+from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.ground.generate.sampling import Sampling
 
 VOTE_TOKENS = 16
+LEAD = "Answer:"
+
+
+def behind_examples(context: Context, asked: Sequence[Question], pool: Sequence[Question]) -> list[Asked]:
+    """Questions with lettered options, all behind the same examples, which are drawn from a pool that isn't scored."""
+    shots = [(listed(q), LETTERS[q.right[0]]) for q in context.examples(pool)]
+    return [Asked(question, listed(question), LEAD, shots) for question in asked]
 
 
 def choose(

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.benchmark.choice import choose
+from charter.benchmark.choice import LEAD, choose
 from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.benchmark.reading import DEV, TEST, Row, parsed, place_of
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
-LEAD = "Answer:"
 
 
 def questions(context: Context) -> list[Question]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.benchmark.choice import choose
+from charter.benchmark.choice import LEAD, choose
 from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.benchmark.reading import TEST, Row, has, parsed
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
-LEAD = "Answer:"
 # The authors' test split has no labels: their development split is scored, and examples are those of training.
 SCORED, EXAMPLES = ("dev", *TEST), ("train",)
 
