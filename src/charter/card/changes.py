@@ -44,12 +44,13 @@ DECIDES: Mapping[str, frozenset[str]] = {
 @dataclass(frozen=True, slots=True)
 class Change:
     """second - first of one metric. `number` is None where it is refused, and `why` says why; `paired`
-    prompts were shared."""
+    prompts were shared; `gained`: it went the better way, significantly or not."""
 
     name: str
     number: Number | None
     why: str = ""
     paired: int = 0
+    gained: bool = False
 
     @property
     def verdict(self) -> str:
@@ -61,7 +62,7 @@ class Change:
             return "same"
         if metric.better == "neither":
             return "moved"
-        return "better" if (self.number.value > 0) == (metric.better == "higher") else "worse"
+        return "better" if self.gained else "worse"
 
 
 def change(first: Artifact, second: Artifact, name: str) -> Change | None:
@@ -94,7 +95,9 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         p=exchange_p(parts),
         sources=(*before.sources, *after.sources),
     )
-    return Change(name, number, paired=found.paired)
+    metric = metric_of(name)
+    gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
+    return Change(name, number, paired=found.paired, gained=gained)
 
 
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:

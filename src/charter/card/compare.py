@@ -194,7 +194,7 @@ def _verdict(name: str, found: Change | None, p: float | None, a: Number | None,
         return "not significant"
     if metric.better == "neither":
         return "changed"
-    return "better" if (value > 0) == (metric.better == "higher") else "worse"
+    return "better" if found.gained else "worse"
 
 
 def _ends(number: Number | None) -> list[float] | None:

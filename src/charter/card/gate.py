@@ -132,7 +132,8 @@ def _held(
     margin = rules.margin if own is None else own
     number = found.number
     value, low, high = (float(x) for x in (number.value or 0.0, number.low or 0.0, number.high or 0.0))
-    if metric is not None and metric.better == "higher":
+    better = metric.better if metric is not None else ""
+    if better == "higher" or (better == "zero" and found.gained == (value > 0)):  # worse is above 0
         value, low, high = -value, -high, -low
     ends = (figure(x, unit_of(name), signed=True, bare=True) for x in (low, high))
     allowed = figure(margin, unit_of(name), signed=True).removeprefix("+")

@@ -12,9 +12,10 @@ import pytest
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.counts import ngrams
+from charter.ground.measure.counts import cut, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.intervals import wilson
+from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import (
     BY_NAME,
     GAP,
@@ -344,7 +345,7 @@ def test_every_metric_has_an_expectation_and_its_own_name() -> None:
         *OF_DEBIAS,
     )  # those of the benchmark room: test_benchmarks.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
-    assert {m.better for m in METRICS} <= {"lower", "higher", "neither"}
+    assert {m.better for m in METRICS} <= {"lower", "higher", "zero", "neither"}
     assert GAP.name not in BY_NAME
 
 
@@ -443,3 +444,21 @@ def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:
     with pytest.raises(CharterError, match=r"wins\.jsonl: no helpful_win_rate .*baseline") as caught:
         tables(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("better", "before", "after", "improves"),
+    [
+        ("higher", 0.2, 0.3, True),
+        ("lower", 0.2, 0.3, False),
+        ("lower", 0.3, 0.2, True),
+        ("zero", 0.3, -0.1, True),
+        ("zero", 0.1, -0.3, False),
+        ("zero", -0.4, -0.1, True),
+        ("neither", 0.1, 0.9, False),
+        ("higher", 0.2, 0.2, False),
+    ],
+)
+def test_what_counts_as_an_improvement(better: Any, before: float, after: float, improves: bool) -> None:
+    metric = Metric("m", "m.jsonl", cut, better, "")
+    assert metric.improves(before, after) is improves

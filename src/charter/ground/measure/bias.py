@@ -147,7 +147,7 @@ def _bias(name: str, where: Where, words: str) -> tuple[Metric, Metric]:
             name.format(context),
             BBQ,
             of(where),
-            "lower",
+            "zero",
             f"BBQ bias score, {context} contexts{words}",
             "score",
         )

@@ -17,7 +17,13 @@ class Metric:
     name: str
     file: str
     table: Callable[[Sequence[Row]], Table]
-    better: str  # "lower" | "higher" | "neither": the direction that counts as an improvement
+    better: Literal["lower", "higher", "zero", "neither"]  # what counts as an improvement; zero: nearer to it
     meaning: str
     unit: str = ""
     judge: Literal["", "grader", "reward", "rater"] = ""  # the model whose scores decide the number
+
+    def improves(self, before: float, after: float) -> bool:
+        """Whether a change is an improvement; a metric with no good direction never improves."""
+        if self.better == "zero":
+            return abs(after) < abs(before)
+        return self.better != "neither" and (after > before) == (self.better == "higher")
