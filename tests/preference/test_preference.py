@@ -318,6 +318,11 @@ def test_nothing_to_train_on_is_an_error(checkpoints: Path, tmp_path: Path) -> N
 def test_a_limit_draws_pairs_of_each_input(inputs: Inputs) -> None:
     train, heldout = pairs_of(inputs, limit=7, heldout_share=0.0)
     assert len(train) == 7 and heldout == []
+    renamed = Inputs([replace(entry, id=entry.id[::-1]) for entry in inputs])
+    assert pairs_of(renamed, limit=7, heldout_share=0.0) == (
+        train,
+        [],
+    )  # an id changes with the code behind it
 
 
 def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for_another_prompt(

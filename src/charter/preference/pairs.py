@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, first_turn
@@ -77,7 +77,9 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     sources += [(i, below_fixed(read_transcripts(i.folder)), limit) for i in inputs.many("drafts")]
     if settings.pairs.refused_above_fixed:
         sources += [(i, above_fixed(found), limit) for i, found in refusals]
-    rows = [c for source, found, most in sources for c in _drawn(source, found, most, seed)]
+    rows = [
+        c for place, (i, found, most) in enumerate(sources) for c in _drawn(i.role, place, found, most, seed)
+    ]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
         rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]
@@ -111,9 +113,10 @@ def ended(dialogue: Dialogue) -> Dialogue:
     return replace(dialogue, messages=dialogue.messages[: last + 1])
 
 
-def _drawn(source: Input, rows: list[Comparison], limit: int, seed: int) -> list[Comparison]:
+def _drawn(role: str, place: int, rows: list[Comparison], limit: int, seed: int) -> list[Comparison]:
+    """At most `limit` pairs of a source, drawn by its place among them: an id changes with code."""
     if limit and limit < len(rows):
-        rows = random.Random(derive_seed(seed, "limit", source.id)).sample(rows, limit)
+        rows = random.Random(derive_seed(seed, "limit", role, place)).sample(rows, limit)
     return rows
 
 
