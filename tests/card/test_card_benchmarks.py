@@ -89,6 +89,15 @@ def test_a_task_asked_in_another_way_is_not_compared_and_others_are(both: Path) 
     assert rows["arc"]["difference"] is not None
 
 
+@pytest.mark.parametrize("key", ["temperature", "max_tokens", "samples", "draw_seed", "template", "text"])
+def test_all_that_is_said_of_a_task_decides_it(both: Path, key: str) -> None:
+    """Also keys that decide only some rows of an evaluate report."""
+    benchmark(both, 0, {"gsm8k": {key: 7}})
+    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    assert rows["gsm8k"]["verdict"] == f"not compared: made differently: gsm8k.{key} differs"
+    assert rows["arc"]["difference"] is not None
+
+
 def test_a_file_belongs_to_the_task_whose_name_it_begins_with() -> None:
     tasks = ("mmlu", "mmlu_plain", "arc")
     assert task_of("mmlu.jsonl", tasks) == "mmlu" and task_of("mmlu_plain.jsonl", tasks) == "mmlu_plain"
