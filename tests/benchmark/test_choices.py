@@ -9,8 +9,8 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.choice import letter_of
 from charter.ground.artifact.errors import CharterError
+from charter.ground.text.answers import letter_of
 
 
 def row(n: int, answer: str = "B", subject: str = "knots") -> dict[str, Any]:

@@ -8,11 +8,12 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.gsm8k import NUMBER, grade, number, parse, read_number
+from charter.benchmark.gsm8k import grade, parse
 from charter.benchmark.question import Asked
 from charter.benchmark.reading import TEST, parsed
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.text.answers import NUMBER, number, read_number
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_same_facts_for_every_model_each_in_its_place(tmp_path: Path) -> Non
         before, fact, _ = prompt.partition("The password of the ")
         assert fact and abs(len(before) / len(prompt) - depth / 100) < 0.3
         assert 0.5 * length < 1.35 * len(prompt.split()) < 1.1 * length
-        assert row["question"].startswith("What is the password of the ") and row["answer"] in prompt
+        assert row["question"].startswith("What is the password of the ") and row["accepted"][0] in prompt
 
 
 def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 import toys
 from charter.benchmark import mmlu
-from charter.benchmark.mmlu import letter_after
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped
+from charter.ground.text.answers import letter_after
 from charter.ground.text.jsonl import read_jsonl
 
 

@@ -15,6 +15,7 @@ from sacrebleu.tokenizers import tokenizer_spm
 import toys
 from charter.benchmark import translation
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.translated import sentence_counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.settings.sources import data_folder, shipped
 from charter.ground.text.jsonl import read_jsonl
@@ -187,7 +188,7 @@ def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
         tokenizer = "char" if unspaced(group) else "13a"
         bleu = translation.BLEU(tokenize=tokenizer)
         rows = [
-            {"id": n, "group": group, **translation.counts(bleu, h, r)}
+            {"id": n, "group": group, **sentence_counts(bleu, h, r)}
             for n, (h, r) in enumerate(zip(made, references, strict=True))
         ]
         wanted = sacrebleu.corpus_bleu(made, [references], tokenize=tokenizer).score

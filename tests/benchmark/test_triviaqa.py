@@ -9,9 +9,11 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.declining import declines
-from charter.benchmark.triviaqa import normal, parse
+from charter.benchmark.triviaqa import parse
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.declining import declines
+from charter.ground.judge.detect import learnt_from
+from charter.ground.text.answers import normal
 
 
 def quiz(n: int, *accepted: str, **more: Any) -> dict[str, Any]:
@@ -56,7 +58,10 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     shown = {m["content"] for m in model.asked[0][:-2] if m["role"] == "user"}
     scored = {f"Question: {r['question']}" for r in found}
     assert len(shown) == 5 and len(scored) == 7 and not shown & scored
-    assert context.facts == {"examples": "of the test split, not scored"}
+    assert context.facts == {
+        "detectors": learnt_from(),
+        "examples": "of the test split, not scored",
+    }
     again = toys.Scripted(say=lambda prompt, k: "no idea")
     desk.kept(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
     assert again.asked[0][:-2] == model.asked[0][:-2], "every stage and every limit has the same examples"

@@ -18,8 +18,9 @@ from charter.card.gather import Run, gather
 from charter.card.news import whats_new
 from charter.card.published import MODELS, beside_published
 from charter.card.tasks import task_tables
-from charter.card.verify import card_problems, verify
+from charter.card.verify import artifact_problems, card_problems, verify
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest
 
 BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_3"))
 
@@ -166,6 +167,43 @@ def test_a_changed_answer_fails_the_cards_verification(both: Path) -> None:
     edit(both, "bench_3", "samples/arc.jsonl", lambda t: t.replace('"correct": false', '"correct": true', 1))
     card_world.remeasure(both, "bench_3")
     assert any("bench_3/arc" in problem for problem in card_problems(both / "card"))
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "value"),
+    [
+        ("arc", "correct", 1.0),
+        ("arc", "choice", 1),
+        ("mmlu_plain", "outcome", "right"),
+        ("gsm8k", "correct", 1.0),
+        ("gsm8k", "answer", 1.0),
+        ("gsm8k", "outcome", "unparsed"),
+        ("contamination", "hit", False),
+    ],
+)
+def test_a_changed_mark_is_named_though_metrics_hashes_and_card_were_made_again(
+    both: Path, task: str, key: str, value: object
+) -> None:
+    path = both / f"bench_3/samples/{task}.jsonl"
+    rows = card_world.read_rows(path)
+    place = next(n for n, row in enumerate(rows) if row[key] != value)
+    rows[place][key] = value
+    card_world.write_rows(path, rows)
+    card_world.remeasure(both, "bench_3")
+    make_card(both, SETTINGS, (*CARD_PARENTS, *BENCHMARKS))
+    (line,) = verify(both, deep=False)
+    assert line.startswith(f"bench_3: samples/{task}.jsonl: {key} of ") and "its row gives" in line
+
+
+def test_what_other_detectors_declined_is_not_marked_again(both: Path) -> None:
+    quiz = {"id": "q", "item": "q", "stop": "end", "reply": "Rome", "accepted": ["Oslo"], "answer": "Rome"}
+    quiz |= {"correct": 0.0, "outcome": "declined", "group": "", "sample": 0}
+    folder = benchmark(both, 3, {"triviaqa": {"detectors": "0" * 64}}, {"triviaqa": [quiz]})
+    (line,) = artifact_problems(folder, read_manifest(folder))
+    assert line.startswith("detectors that learnt from other examples marked triviaqa.jsonl")
+    benchmark(both, 3, None, {"triviaqa": [quiz]})
+    (line,) = artifact_problems(folder, read_manifest(folder))
+    assert "outcome of q sample 0 is declined; its row gives wrong" in line
 
 
 def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:

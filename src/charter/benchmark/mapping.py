@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.benchmark.choice import letter_of
 from charter.benchmark.question import LETTERS
 from charter.ground.generate.assistant import Assistant, local_of
 from charter.ground.generate.sampling import Sampling
+from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Message, assistant, user
 
 REQUEST = "Which of the options says the same as this answer, or comes closest to it?"
