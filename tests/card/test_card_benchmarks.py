@@ -206,6 +206,18 @@ def test_what_other_detectors_declined_is_not_marked_again(both: Path) -> None:
     assert "outcome of q sample 0 is declined; its row gives wrong" in line
 
 
+def test_an_overlap_that_nobody_looked_for_is_not_known(both: Path) -> None:
+    """gsm8k has no row in contamination.jsonl, as on a model without a lineage no task has one."""
+    for name, end in (("card.html", "</table>"), ("card.md", "\n\n")):
+        page = (both / "card" / name).read_text("utf-8")
+        table = page[page.index("Met in training") :]
+        (row,) = (
+            r for r in re.split(r"</tr>|\n(?=\|)", table[: table.index(end, 900)]) if "sums solved" in r
+        )
+        assert row.count("not known") == 1 and "0.0" not in row.rpartition("not known")[2]
+        assert "what its first model was pretrained on is not known" in table
+
+
 def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
     benchmark(both, 0, {"arc": {"shots": 0}})
     (table,) = task_tables(gathered(both), "capability")
