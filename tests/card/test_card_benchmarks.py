@@ -249,6 +249,16 @@ def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> No
     assert "temperature: 0.5; not stated there" in rows["arc"].differences
 
 
+def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> None:
+    rows = [
+        {"id": f"p{n // 4}", "item": f"p{n // 4}/{n}", "group": "", "correct": 1.0, "outcome": "right"}
+        for n in range(40)
+    ]
+    benchmark(both, 3, {"race": {"data": {"ref": "data:race_high"}}}, {"race": rows})
+    told = {row.ours.name: row.differences for row in beside_published(gathered(both))}
+    assert told["race"][0] == "data:race_high (40 of 3,498 items); there the test split of RACE-H"
+
+
 def test_whats_new_is_what_compare_says(both: Path) -> None:
     run = gathered(both)
     found = whats_new(run)

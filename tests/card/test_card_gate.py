@@ -13,6 +13,7 @@ from card_world import edit
 
 from charter.card.gate import Rules, gate, read_rules
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest, write_manifest
 
 
 def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:
@@ -148,6 +149,14 @@ def test_a_bias_score_is_worse_by_how_much_further_from_zero_it_is(
         assert row["worse_by"] == pytest.approx(worse_by) and row["passed"] is wanted, row
         low, high = row["interval"]
         assert low <= row["worse_by"] <= high
+
+
+@pytest.mark.parametrize("side", ["eval_0", "eval_3"])
+def test_a_report_that_is_not_done_is_no_release_and_no_baseline(run: Path, side: str) -> None:
+    manifest = read_manifest(run / side)
+    write_manifest(run / side, manifest.model_copy(update={"status": "failed"}))
+    with pytest.raises(CharterError, match=f"{side} is failed, not done"):
+        rows(run / "eval_3", require=["harm_rate"], baseline=str(run / "eval_0"), margin=1)
 
 
 def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:
