@@ -10,6 +10,7 @@ import desk
 import pytest
 
 import toys
+from charter.benchmark import quality
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 
@@ -55,6 +56,26 @@ def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: L
     rows = desk.kept(context)
     assert context.facts["shots"] == 1 and context.identity()["shots"] == 1
     assert all(r["outcome"] in ("right", "wrong") for r in rows)
+
+
+def test_the_room_is_that_beside_every_drawn_question_however_few_are_asked_together(
+    tmp_path: Path, local: LocalAssistant
+) -> None:
+    """Deep verification asks some of the questions again."""
+    size = local.engine.context // len(local.encode(STORY))
+    files = {"dev": [story("long", size - 4), story("short")], "train": [story("t0", size // 2)]}
+    context = desk.context("quality", tmp_path, local, files)
+    drawn = quality.questions(context)
+    quality.rows(context, drawn[2:])
+    assert context.facts["shots"] == 0 and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
+    assert (context.out.path / "prompts/quality.txt").read_text().count("What left at dawn?") == 1
+
+
+def test_a_story_that_is_scored_is_no_example(tmp_path: Path) -> None:
+    files = {"test": [story("s0"), story("s1")], "train": [story("s1"), story("t0")]}
+    context = desk.context("quality", tmp_path, toys.Scripted(rate=lambda prompt, text: 0.0), files, limit=1)
+    desk.kept(context)
+    assert context.facts["shots"] == 1
 
 
 def test_a_story_over_the_context_counts_as_wrong_and_costs_the_others_nothing(

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from charter.benchmark import quality
 from charter.benchmark.question import Question
 from charter.benchmark.reading import DEV, TEST, has, parsed
 from charter.benchmark.run import EVALUATIONS
@@ -48,6 +49,15 @@ def test_no_letter_is_right_far_more_often_than_another(task: Task) -> None:
     letters = Counter(q.right[0] for q in test)
     assert all(0.15 < letters[n] / len(test) < 0.35 for n in range(4)), letters
     assert all(len(set(q.options)) == 4 for q in test)
+
+
+def test_stories_are_scored_and_another_one_is_shown() -> None:
+    source = shipped("quality.heldout")
+    scored = parsed(source, quality.SCORED, quality.parse)
+    shown = parsed(source, quality.EXAMPLES, quality.parse)
+    assert (len(scored), len(shown)) == (20, 3)
+    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {q.cluster for q in shown}
+    assert all(len(set(q.options)) == 4 for q in scored)
 
 
 def test_every_subject_has_its_examples() -> None:
