@@ -91,6 +91,17 @@ def test_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> None:
     assert all("t0 went.\nWhere did he" in str(prompt) for prompt in model.asked[:2])
 
 
+def test_rows_of_one_question_each_are_clustered_by_their_passage_as_well(tmp_path: Path) -> None:
+    def hub(name: str, text: str) -> dict[str, Any]:
+        options = ["a hill", "a lake", "a road", "a barn"]
+        return {"example_id": name, "article": f"{name} went.", "question": text, "options": options, "answer": "B"}
+
+    files = {"validation": [hub(f"d{n}", "Where?") for n in range(5)]}
+    files["test"] = [hub("t0", "Where did he go?"), hub("t0", "Where did he sleep?"), hub("t1", "Where?")]
+    rows = desk.kept(desk.context("race", tmp_path, toys.Scripted(rate=rate), files))
+    assert [r["id"] for r in rows] == ["t0", "t0", "t1"] and len({r["item"] for r in rows}) == 3
+
+
 def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
     said = iter(["The answer is (A).", "I would rather not say"])
     model = toys.Scripted(say=lambda prompt, k: next(said))
