@@ -132,6 +132,17 @@ def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path,
     assert found == {changed, "benchmark: gsm8k: test-00007 is missing from the kept rows"}
 
 
+def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Path, tmp_path: Path) -> None:
+    """Occupations and decisions keep a row for each pair of words, named after both."""
+    settings = {"tasks": ["occupations", "decisions"], "chunk": 4, "limit": 6}
+    made = execute_step(tmp_path / "run", {"policy": str(checkpoints / "policy")}, settings=settings)
+    assert regenerate(made, 1, 0) == []
+    path = made / "samples/decisions.jsonl"
+    rows = read_objects(path)
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["id"] != rows[0]["id"]))
+    assert regenerate(made, 1, 0) == [f"benchmark: decisions: {rows[0]['id']} is missing from the kept rows"]
+
+
 def test_values_are_equal_up_to_rounding() -> None:
     assert same({"a": [1.0, None, "x"]}, {"a": [1.0005, None, "x"]})
     assert not same({"a": 1.0}, {"a": 1.01}) and not same("x", "y") and not same([1], [1, 2])
