@@ -94,7 +94,13 @@ def test_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> None:
 def test_rows_of_one_question_each_are_clustered_by_their_passage_as_well(tmp_path: Path) -> None:
     def hub(name: str, text: str) -> dict[str, Any]:
         options = ["a hill", "a lake", "a road", "a barn"]
-        return {"example_id": name, "article": f"{name} went.", "question": text, "options": options, "answer": "B"}
+        return {
+            "example_id": name,
+            "article": f"{name} went.",
+            "question": text,
+            "options": options,
+            "answer": "B",
+        }
 
     files = {"validation": [hub(f"d{n}", "Where?") for n in range(5)]}
     files["test"] = [hub("t0", "Where did he go?"), hub("t0", "Where did he sleep?"), hub("t1", "Where?")]

@@ -67,7 +67,10 @@ def test_the_room_is_that_beside_every_drawn_question_however_few_are_asked_toge
     context = desk.context("quality", tmp_path, local, files)
     drawn = quality.questions(context)
     quality.rows(context, drawn[2:])
-    assert context.facts["shots"] == 0 and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
+    assert (
+        context.facts["shots"] == 0
+        and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
+    )
     assert (context.out.path / "prompts/quality.txt").read_text().count("What left at dawn?") == 1
 
 

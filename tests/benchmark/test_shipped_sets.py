@@ -56,7 +56,9 @@ def test_stories_are_scored_and_another_one_is_shown() -> None:
     scored = parsed(source, quality.SCORED, quality.parse)
     shown = parsed(source, quality.EXAMPLES, quality.parse)
     assert (len(scored), len(shown)) == (20, 3)
-    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {q.cluster for q in shown}
+    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
+        q.cluster for q in shown
+    }
     assert all(len(set(q.options)) == 4 for q in scored)
 
 

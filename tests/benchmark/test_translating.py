@@ -68,7 +68,10 @@ def test_the_identity_says_how_bleu_was_counted(tmp_path: Path) -> None:
 
 
 def test_of_flores_devtest_is_scored(tmp_path: Path) -> None:
-    files = {"dev": [{"id": 1, "eng": "A.", "fra": "B."}], "devtest": [{"id": 2, "eng": "A boat.", "fra": "Un bateau."}]}
+    files = {
+        "dev": [{"id": 1, "eng": "A.", "fra": "B."}],
+        "devtest": [{"id": 2, "eng": "A boat.", "fra": "Un bateau."}],
+    }
     context = desk.context("translation", tmp_path, toys.Scripted(), files)
     assert [question.id for question in translation.questions(context)] == ["2/fra"]
 

@@ -43,7 +43,9 @@ def examples(context: Context) -> list[tuple[str, str]]:
     if not has(context.source, EXAMPLES):
         return []
     scored = {question.cluster for question in parsed(context.source, SCORED, parse)}
-    pool = {q.cluster: q for q in reversed(parsed(context.source, EXAMPLES, parse)) if q.cluster not in scored}
+    pool = {
+        q.cluster: q for q in reversed(parsed(context.source, EXAMPLES, parse)) if q.cluster not in scored
+    }
     return [(listed(q), LETTERS[q.right[0]]) for q in reversed(pool.values())]
 
 

@@ -68,7 +68,9 @@ def _redo(context: Context, report: Path, rng: random.Random) -> list[str]:
     for row in read_objects(report / f"samples/{context.task}.jsonl"):
         kept.setdefault(row["item"], []).append(row)
         there |= {row["item"], row["id"]}
-    missing = [f"{context.task}: {q.id} is missing from the kept rows" for q in questions if q.id not in there]
+    missing = [
+        f"{context.task}: {q.id} is missing from the kept rows" for q in questions if q.id not in there
+    ]
     size = context.chunk
     at = rng.randrange(0, len(questions), size) if questions else 0
     made: dict[str, list[Row]] = {}
