@@ -120,6 +120,14 @@ def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:
+    said = iter([" (A) none, and not (B)", "B", "b", "I would say (C)"])
+    model = toys.Scripted(say=lambda prompt, k: next(said))
+    files = MMLU | {"test": [row(n) for n in range(10, 14)]}
+    rows = desk.kept(desk.context("mmlu_plain", tmp_path, model, files))
+    assert [r["choice"] for r in rows] == [0, 1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -130,6 +138,19 @@ def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
         ("Answer: A", 0),
         (" (b), as nothing else is said", 1),
         ("c", 2),
+        ("The answer is (A), not (B).", 0),
+        ("The answer is (b), since (a) is wrong", 1),
+        ("The answer is b.", 1),
+        ("ANSWER: C", 2),
+        ("The answer is **D**", 3),
+        ("The correct answer is option C.", 2),
+        ("The answer is $\\boxed{B}$.", 1),
+        ("The answer is A because it floats", 0),
+        ("Answer: A person who is tired", None),
+        ("The answer is A dog.", None),
+        ("I think (A) is wrong, so it is (B)", 1),
+        ("The answer is not (A) but (C)", 2),
+        ("**B** bowline", 1),
         ("The answer is a dog.", None),
         ("A good question.", None),
         ("None of them", None),

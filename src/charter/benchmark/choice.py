@@ -17,6 +17,10 @@ from charter.ground.generate.sampling import Sampling
 
 VOTE_TOKENS = 16
 LEAD = "Answer:"
+# what stands before the letter that an answer decides for, with marks of emphasis: "the answer is **option B**"
+SAID = r"(?i:(?:answer|option) is:?|answer:)[\s*_\"'`$]*(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
+# A and I may be words: "the answer is A dog", "option is I'd say"
+WORD = r"[AI](?:['\u2019]| (?!because\b|since\b|as\b)[a-z])"
 
 
 def behind_examples(context: Context, asked: Sequence[Question], pool: Sequence[Question]) -> list[Asked]:
@@ -57,8 +61,10 @@ def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]
     seeds = [context.seed("vote", a.question.id) for a in asked]
     found: list[list[float] | None] = []
     for a, completions in zip(asked, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
-        place = letter_of(completions[0].text, len(a.question.options))
-        count = len(a.question.options)
+        text, count = completions[0].text, len(a.question.options)
+        place = letter_of(f"{a.lead} {text}", count)  # which the reply goes on after
+        if place is None:
+            place = letter_of(text, count)
         found.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
     return found
 
@@ -68,14 +74,16 @@ def _vote_tokens(context: Context) -> int:
 
 
 def letter_of(text: str, count: int) -> int | None:
-    """The place of the option that an answer names last as "(B)", as "answer is B", or first as a bare letter; a letter
-    that stands alone or in parentheses may be small."""
+    """The place of the option that an answer names: last behind "answer is", "answer:" or "option is"; else last as
+    "(B)"; else first as a bare letter. A letter in parentheses or before a mark may be small."""
     letters = LETTERS[:count]
-    marked = re.findall(rf"\(((?i:[{letters}]))\)|[Aa]nswer(?: is|:)\s*\(?([{letters}])\b", text)
-    if marked:
-        return letters.index(next(filter(None, marked[-1])).upper())
-    bare = re.match(rf"\W*((?i:[{letters}]))(?=\s*$|[.):,\n])", text)
-    return letters.index(bare.group(1).upper()) if bare else None
+    each = rf"(?i:[{letters}])"
+    bare = rf"({each})(?=[*_\"'`$}}]*\s*(?:$|[.,;:)\n]))|(?!{WORD})([{letters}])(?!\w)"
+    said = re.findall(rf"{SAID}(?:\(({each})\)|{bare})", text) or re.findall(rf"\(({each})\)", text)
+    if said:
+        return letters.index("".join(said[-1]).upper())
+    first = re.match(rf"\W*({each})(?=\s*$|[.):,\n*])", text)
+    return letters.index(first.group(1).upper()) if first else None
 
 
 def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed") -> dict[str, Any]:

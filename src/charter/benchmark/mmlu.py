@@ -7,7 +7,6 @@ subject; elsewhere they are five questions of our own, the same for every subjec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,22 +43,14 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 
 def grade(asked: Asked, reply: str) -> dict[str, Any]:
-    """Right where the letter that the answer names is the right one."""
-    choice = letter_after(reply, len(asked.question.options))
+    """Right where the letter that the answer decides for is the right one."""
+    choice = letter_of(reply, len(asked.question.options))
     right = choice in asked.question.right
     return {
         "choice": choice,
         "correct": float(right),
         "outcome": "unparsed" if choice is None else "right" if right else "wrong",
     }
-
-
-def letter_after(text: str, count: int) -> int | None:
-    """The place of the letter after the last "answer is", which may go on to speak of others; else what `letter_of`
-    reads."""
-    letters = LETTERS[:count]
-    said = re.findall(rf"[Aa]nswer is:?[\s*]*(?:\(([{letters}])\)|([{letters}])\b)", text)
-    return letters.index("".join(said[-1])) if said else letter_of(text, count)
 
 
 def _shots(context: Context, asked: Sequence[Question]) -> dict[str, Shots]:
