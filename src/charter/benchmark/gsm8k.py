@@ -20,6 +20,8 @@ NUMBER = re.compile(
     r"(?:(?:\d+ )?\d+/[1-9]\d*|(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
 )
 
+REMARK = re.compile(r"\([^()]*[^\W\d_]{2}[^()]*\)")  # words in brackets: "18 (as 16 + 2 = 18)"
+
 
 def questions(context: Context) -> list[Question]:
     """The drawn questions of the test split."""
@@ -43,13 +45,15 @@ def grade(asked: Asked, reply: str) -> dict[str, Any]:
 
 
 def read_number(text: str) -> float | None:
-    """The number after the last "answer is" (of "3 + 4 = 7" the last), else the last number of the text; None
-    without any."""
+    """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last; remarks in brackets are none),
+    else the last number of the text; None without any."""
     text = text.replace("−", "-")
     _, found, after = text.lower().rpartition("answer is")
     lines = [line for line in after.splitlines() if NUMBER.search(line)] if found else []
     if lines:
-        chosen = NUMBER.search(lines[0].rpartition("=")[2]) or NUMBER.search(lines[0])
+        sentence = re.split(r"[.;]\s", REMARK.sub("", lines[0]))[0]
+        told = sentence if NUMBER.search(sentence) else lines[0]
+        chosen = NUMBER.search(told.rpartition("=")[2]) or NUMBER.search(told)
     else:
         chosen = max(NUMBER.finditer(text), key=re.Match.start, default=None)
     value = number(chosen.group()) if chosen else math.inf
