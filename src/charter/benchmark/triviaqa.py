@@ -23,6 +23,7 @@ from charter.ground.artifact.errors import CharterError
 
 PROTOCOL = Protocol(shots=5, temperature=0.0, max_tokens=32)
 LEAD = "Answer:"
+UNTOLD = "<unk>"  # what stands for the answer in the authors' test split
 PASSAGES = ("context", "passage", "evidence")
 ARTICLES = frozenset({"a", "an", "the"})
 PUNCTUATION = re.compile(rf"[{re.escape(string.punctuation)}‘’“”´`]")
@@ -43,7 +44,7 @@ def grade(asked: Asked, reply: str) -> dict[str, Any]:
     """Right where the first line is one of the accepted answers; declined where it says that it can't tell."""
     accepted = asked.question.accepted
     line = next(filter(None, map(str.strip, reply.splitlines())), "")
-    right = bool(line) and normal(line) in set(map(normal, accepted))
+    right = normal(line) in set(map(normal, accepted)) - {""}  # of "The The" nothing is left to compare
     outcome = "right" if right else "unparsed" if not line else "declined" if declines(line) else "wrong"
     return {"answer": line, "accepted": list(accepted), "correct": float(right), "outcome": outcome}
 
@@ -63,6 +64,10 @@ def parse(row: Row, name: str) -> list[Question]:
     accepted = tuple(dict.fromkeys(str(a).strip() for a in given))
     if isinstance(given, str) or not all(accepted) or not accepted:
         raise ValueError("golden_answers is no list of answers")
+    if accepted == (UNTOLD,):
+        raise ValueError(
+            "a test split whose answers are not published; name the file of the validation split"
+        )
     passage = next((str(row[key]).strip() for key in PASSAGES if row.get(key)), "")
     id = str(row.get("id") or row.get("question_id") or name)
     return [Question(id, str(row["question"]).strip(), accepted=accepted, passage=passage)]
