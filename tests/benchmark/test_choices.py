@@ -145,6 +145,8 @@ def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:
         ("The answer is **D**", 3),
         ("The correct answer is option C.", 2),
         ("The answer is $\\boxed{B}$.", 1),
+        ("Another option is (B), but I would take (C)", 2),
+        ("The closest option is (A), not (B)", 0),
         ("The answer is A because it floats", 0),
         ("Answer: A person who is tired", None),
         ("The answer is A dog.", None),

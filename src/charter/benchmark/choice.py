@@ -18,7 +18,7 @@ from charter.ground.generate.sampling import Sampling
 VOTE_TOKENS = 16
 LEAD = "Answer:"
 # what stands before the letter that an answer decides for, with marks of emphasis: "the answer is **option B**"
-SAID = r"(?i:(?:answer|option) is:?|answer:)[\s*_\"'`$]*(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
+SAID = r"(?i:(?:answer|(?:closest|correct|best|right) option) is:?|answer:)[\s*_\"'`$]*(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
 # A and I may be words: "the answer is A dog", "option is I'd say"
 WORD = r"[AI](?:['\u2019]| (?!because\b|since\b|as\b)[a-z])"
 
@@ -74,8 +74,8 @@ def _vote_tokens(context: Context) -> int:
 
 
 def letter_of(text: str, count: int) -> int | None:
-    """The place of the option that an answer names: last behind "answer is", "answer:" or "option is"; else last as
-    "(B)"; else first as a bare letter. A letter in parentheses or before a mark may be small."""
+    """The place of the option that an answer names: last behind "answer is", "answer:" or "closest option is"; else
+    last as "(B)"; else first as a bare letter. A letter in parentheses or before a mark may be small."""
     letters = LETTERS[:count]
     each = rf"(?i:[{letters}])"
     bare = rf"({each})(?=[*_\"'`$}}]*\s*(?:$|[.,;:)\n]))|(?!{WORD})([{letters}])(?!\w)"
