@@ -18,7 +18,10 @@ from charter.ground.generate.sampling import Sampling
 VOTE_TOKENS = 16
 LEAD = "Answer:"
 # what stands before the letter that an answer decides for, with marks of emphasis: "the answer is **option B**"
-SAID = r"(?i:(?:answer|(?:closest|correct|best|right) option) is:?|answer:)[\s*_\"'`$]*(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
+SAID = (
+    r"(?i:(?:answer|(?:closest|correct|best|right) option) is:?|answer:)[\s*_\"'`$]*"
+    r"(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
+)
 # A and I may be words: "the answer is A dog", "option is I'd say"
 WORD = r"[AI](?:['\u2019]| (?!because\b|since\b|as\b)[a-z])"
 
