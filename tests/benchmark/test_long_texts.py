@@ -11,6 +11,7 @@ import pytest
 
 import toys
 from charter.benchmark import quality
+from charter.benchmark.run import EVALUATIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 
@@ -145,6 +146,18 @@ def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
     from charter.ground.generate.scorer import score
 
     return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
+
+
+def test_what_counts_tokens_says_whose(tmp_path: Path, local: LocalAssistant) -> None:
+    for task in ("position", "recall"):
+        context = desk.context(task, tmp_path / task, local, {"text": [{"text": STORY * 99}]}, limit=1)  # type: ignore[arg-type]
+        EVALUATIONS[context.task].questions(context)
+        assert context.identity()["tokenizer"] == local.engine.tokenizer.digest
+    served = desk.context(
+        "recall", tmp_path / "served", toys.Scripted(), {"text": [{"text": STORY}]}, limit=1
+    )
+    EVALUATIONS["recall"].questions(served)
+    assert served.identity()["tokenizer"] == "none: words"
 
 
 def test_what_position_refuses(tmp_path: Path, local: LocalAssistant) -> None:
