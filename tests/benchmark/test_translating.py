@@ -68,6 +68,15 @@ def test_the_identity_says_how_bleu_was_counted(tmp_path: Path) -> None:
     assert [r["bleu"][:2] for r in found] == [[1, 3], [2, 2], [2, 4]]
 
 
+def test_of_flores_devtest_is_scored(tmp_path: Path) -> None:
+    files = {
+        "dev": [{"id": 1, "eng": "A.", "fra": "B."}],
+        "devtest": [{"id": 2, "eng": "A boat.", "fra": "Un bateau."}],
+    }
+    context = desk.context("translation", tmp_path, toys.Scripted(), files)
+    assert [question.id for question in translation.questions(context)] == ["2/fra"]
+
+
 def test_flores200_is_taken_where_its_model_is_there(tmp_path: Path) -> None:
     """A model of our own in the place where the library keeps the fetched one."""
     folder = Path(tokenizer_spm.SACREBLEU_DIR) / "models"

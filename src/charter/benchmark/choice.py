@@ -58,8 +58,10 @@ def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]
     seeds = [context.seed("vote", a.question.id) for a in asked]
     found: list[list[float] | None] = []
     for a, completions in zip(asked, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
-        place = letter_of(completions[0].text, len(a.question.options))
-        count = len(a.question.options)
+        text, count = completions[0].text, len(a.question.options)
+        place = letter_of(f"{a.lead} {text}", count)  # which the reply goes on after
+        if place is None:
+            place = letter_of(text, count)
         found.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
     return found
 

@@ -53,7 +53,7 @@ def _choices(helper: Assistant, asked: Sequence[tuple[list[Message], int]]) -> l
         return [max(range(len(own)), key=own.__getitem__) for own in rated]
     sampling = Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS)
     replies = helper.reply([prompt for prompt, _ in asked], sampling, 1, [0] * len(asked))
-    return [letter_of(own[0].text, count) for own, (_, count) in zip(replies, asked, strict=True)]
+    return [letter_of(f"{LEAD} {own[0].text}", count) for own, (_, count) in zip(replies, asked, strict=True)]
 
 
 def _holds(helper: Assistant, prompt: list[Message]) -> bool:

@@ -49,6 +49,7 @@ def questions(context: Context) -> list[Question]:
             f"recall: the shortest text has {LENGTHS[0]} tokens and the context holds {longest}"
         )
     context.facts["lengths"] = lengths
+    context.facts["tokenizer"] = context.local.engine.tokenizer.digest if context.local else "none: words"
     stream, limit = Stream(context, texts), context.protocol.limit
     facts = max(1, limit // (len(lengths) * len(DEPTHS))) if limit else FACTS
     found = []

@@ -22,6 +22,7 @@ from charter.ground.judge.marks import alias_read
 
 PROTOCOL = Protocol(shots=5, temperature=0.0, max_tokens=32)
 LEAD = "Answer:"
+UNTOLD = "<unk>"  # what stands for the answer in the authors' test split
 PASSAGES = ("context", "passage", "evidence")
 
 
@@ -52,6 +53,10 @@ def parse(row: Row, name: str) -> list[Question]:
     accepted = tuple(dict.fromkeys(str(a).strip() for a in given))
     if isinstance(given, str) or not all(accepted) or not accepted:
         raise ValueError("golden_answers is no list of answers")
+    if accepted == (UNTOLD,):
+        raise ValueError(
+            "a test split whose answers are not published; name the file of the validation split"
+        )
     passage = next((str(row[key]).strip() for key in PASSAGES if row.get(key)), "")
     id = str(row.get("id") or row.get("question_id") or name)
     return [Question(id, str(row["question"]).strip(), accepted=accepted, passage=passage)]

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from charter.ground.judge.declining import declines
-from charter.ground.text.answers import letter_after, normal, number, read_number
+from charter.ground.text.answers import letter_of, normal, number, read_number
 
 Row = Mapping[str, Any]
 Marks = dict[str, Any]
@@ -51,7 +51,7 @@ def number_read(row: Row) -> Marks:
 
 def letter_read(row: Row) -> Marks:
     """Of an answer that names a letter."""
-    choice = letter_after(row["reply"], len(row["options"]))
+    choice = letter_of(row["reply"], len(row["options"]))
     return {"choice": choice} | verdict(choice in row["right"], choice is not None)
 
 
@@ -59,7 +59,8 @@ def alias_read(row: Row) -> Marks:
     """Of a quiz answer: right where the first line is one of the accepted ones; declined where it says that it can't
     tell."""
     line = next(filter(None, map(str.strip, row["reply"].splitlines())), "")
-    found = verdict(bool(line) and normal(line) in set(map(normal, row["accepted"])), bool(line))
+    accepted = set(map(normal, row["accepted"])) - {""}  # of "The The" nothing is left to compare
+    found = verdict(normal(line) in accepted, bool(line))
     declined = found["outcome"] == "wrong" and declines(line)
     return {"answer": line} | found | ({"outcome": "declined"} if declined else {})
 
