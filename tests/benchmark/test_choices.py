@@ -9,8 +9,8 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.choice import letter_of
 from charter.ground.artifact.errors import CharterError
+from charter.ground.text.answers import letter_of
 
 
 def row(n: int, answer: str = "B", subject: str = "knots") -> dict[str, Any]:
@@ -91,6 +91,23 @@ def test_questions_of_a_passage_are_one_cluster(tmp_path: Path) -> None:
     assert all("t0 went.\nWhere did he" in str(prompt) for prompt in model.asked[:2])
 
 
+def test_rows_of_one_question_each_are_clustered_by_their_passage_as_well(tmp_path: Path) -> None:
+    def hub(name: str, text: str) -> dict[str, Any]:
+        options = ["a hill", "a lake", "a road", "a barn"]
+        return {
+            "example_id": name,
+            "article": f"{name} went.",
+            "question": text,
+            "options": options,
+            "answer": "B",
+        }
+
+    files = {"validation": [hub(f"d{n}", "Where?") for n in range(5)]}
+    files["test"] = [hub("t0", "Where did he go?"), hub("t0", "Where did he sleep?"), hub("t1", "Where?")]
+    rows = desk.kept(desk.context("race", tmp_path, toys.Scripted(rate=rate), files))
+    assert [r["id"] for r in rows] == ["t0", "t0", "t1"] and len({r["item"] for r in rows}) == 3
+
+
 def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
     said = iter(["The answer is (A).", "I would rather not say"])
     model = toys.Scripted(say=lambda prompt, k: next(said))
@@ -103,6 +120,14 @@ def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_reply_goes_on_after_the_lead(tmp_path: Path) -> None:
+    said = iter([" (A) none, and not (B)", "B", "b", "I would say (C)"])
+    model = toys.Scripted(say=lambda prompt, k: next(said))
+    files = MMLU | {"test": [row(n) for n in range(10, 14)]}
+    rows = desk.kept(desk.context("mmlu_plain", tmp_path, model, files))
+    assert [r["choice"] for r in rows] == [0, 1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -113,6 +138,21 @@ def test_a_model_that_only_samples_is_read(tmp_path: Path) -> None:
         ("Answer: A", 0),
         (" (b), as nothing else is said", 1),
         ("c", 2),
+        ("The answer is (A), not (B).", 0),
+        ("The answer is (b), since (a) is wrong", 1),
+        ("The answer is b.", 1),
+        ("ANSWER: C", 2),
+        ("The answer is **D**", 3),
+        ("The correct answer is option C.", 2),
+        ("The answer is $\\boxed{B}$.", 1),
+        ("Another option is (B), but I would take (C)", 2),
+        ("The closest option is (A), not (B)", 0),
+        ("The answer is A because it floats", 0),
+        ("Answer: A person who is tired", None),
+        ("The answer is A dog.", None),
+        ("I think (A) is wrong, so it is (B)", 1),
+        ("The answer is not (A) but (C)", 2),
+        ("**B** bowline", 1),
         ("The answer is a dog.", None),
         ("A good question.", None),
         ("None of them", None),

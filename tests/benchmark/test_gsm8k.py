@@ -8,11 +8,12 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.gsm8k import NUMBER, grade, number, parse, read_number
+from charter.benchmark.gsm8k import grade, parse
 from charter.benchmark.question import Asked
 from charter.benchmark.reading import TEST, parsed
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.text.answers import NUMBER, number, read_number
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,11 @@ from charter.ground.settings.sources import data_folder, shipped
         ("The answer is 5 + 3 = 8.", 8),
         ("The answer is 12/4 = 3", 3),
         ("The answer is 3 apples.\nAnd 7 pears remain.", 3),
+        ("The answer is 18 (16 - 3 = 13 were eaten, then 5 came).", 18),
+        ("The answer is 12. Check: 5 + 6 = 11.", 12),
+        ("The answer is (3 dozen + 4) = 40.", 40),
+        ("The answer is 2 x (3 + 4) = 14.", 14),
+        ("The answer is approx. 5 metres", 5),
         ("The answer is 9. No: the answer is 4.", 4),
         ("The answer is:\n\n**42**", 42),
         ("The answer is not 7, I first thought", 7),

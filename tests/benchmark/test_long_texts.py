@@ -10,6 +10,8 @@ import desk
 import pytest
 
 import toys
+from charter.benchmark import quality
+from charter.benchmark.run import EVALUATIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 
@@ -57,6 +59,29 @@ def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: L
     assert all(r["outcome"] in ("right", "wrong") for r in rows)
 
 
+def test_the_room_is_that_beside_every_drawn_question_however_few_are_asked_together(
+    tmp_path: Path, local: LocalAssistant
+) -> None:
+    """Deep verification asks some of the questions again."""
+    size = local.engine.context // len(local.encode(STORY))
+    files = {"dev": [story("long", size - 4), story("short")], "train": [story("t0", size // 2)]}
+    context = desk.context("quality", tmp_path, local, files)
+    drawn = quality.questions(context)
+    quality.rows(context, drawn[2:])
+    assert (
+        context.facts["shots"] == 0
+        and "A dog slept" in (context.out.path / "prompts/quality.txt").read_text()
+    )
+    assert (context.out.path / "prompts/quality.txt").read_text().count("What left at dawn?") == 1
+
+
+def test_a_story_that_is_scored_is_no_example(tmp_path: Path) -> None:
+    files = {"test": [story("s0"), story("s1")], "train": [story("s1"), story("t0")]}
+    context = desk.context("quality", tmp_path, toys.Scripted(rate=lambda prompt, text: 0.0), files, limit=1)
+    desk.kept(context)
+    assert context.facts["shots"] == 1
+
+
 def test_a_story_over_the_context_counts_as_wrong_and_costs_the_others_nothing(
     tmp_path: Path, local: LocalAssistant
 ) -> None:
@@ -80,7 +105,7 @@ def test_the_same_facts_for_every_model_each_in_its_place(tmp_path: Path) -> Non
         before, fact, _ = prompt.partition("The password of the ")
         assert fact and abs(len(before) / len(prompt) - depth / 100) < 0.3
         assert 0.5 * length < 1.35 * len(prompt.split()) < 1.1 * length
-        assert row["question"].startswith("What is the password of the ") and row["answer"] in prompt
+        assert row["question"].startswith("What is the password of the ") and row["accepted"][0] in prompt
 
 
 def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
@@ -121,6 +146,18 @@ def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
     from charter.ground.generate.scorer import score
 
     return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
+
+
+def test_what_counts_tokens_says_whose(tmp_path: Path, local: LocalAssistant) -> None:
+    for task in ("position", "recall"):
+        context = desk.context(task, tmp_path / task, local, {"text": [{"text": STORY * 99}]}, limit=1)  # type: ignore[arg-type]
+        EVALUATIONS[context.task].questions(context)
+        assert context.identity()["tokenizer"] == local.engine.tokenizer.digest
+    served = desk.context(
+        "recall", tmp_path / "served", toys.Scripted(), {"text": [{"text": STORY}]}, limit=1
+    )
+    EVALUATIONS["recall"].questions(served)
+    assert served.identity()["tokenizer"] == "none: words"
 
 
 def test_what_position_refuses(tmp_path: Path, local: LocalAssistant) -> None:

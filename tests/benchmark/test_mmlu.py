@@ -10,9 +10,9 @@ import pytest
 
 import toys
 from charter.benchmark import mmlu
-from charter.benchmark.mmlu import letter_after
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.sources import shipped
+from charter.ground.text.answers import letter_of
 from charter.ground.text.jsonl import read_jsonl
 
 
@@ -117,4 +117,4 @@ def test_a_set_without_examples_of_its_own_will_do(tmp_path: Path) -> None:
     ],
 )
 def test_reading_the_letter(text: str, place: int | None) -> None:
-    assert letter_after(text, 4) == place
+    assert letter_of(text, 4) == place

@@ -13,11 +13,12 @@ from test_long_texts import STORY, story
 
 import toys
 from charter.benchmark import run as room
+from charter.benchmark.contamination import contamination
 from charter.benchmark.settings import DATA, Settings
 from charter.benchmark.verify import regenerate, same
 from charter.card.verify import artifact_problems
 from charter.ground.artifact.curves import read_object, read_objects
-from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import Execution
@@ -132,6 +133,17 @@ def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path,
     assert found == {changed, "benchmark: gsm8k: test-00007 is missing from the kept rows"}
 
 
+def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Path, tmp_path: Path) -> None:
+    """Occupations and decisions keep a row for each pair of words, named after both."""
+    settings = {"tasks": ["occupations", "decisions"], "chunk": 4, "limit": 6}
+    made = execute_step(tmp_path / "run", {"policy": str(checkpoints / "policy")}, settings=settings)
+    assert regenerate(made, 1, 0) == []
+    path = made / "samples/decisions.jsonl"
+    rows = read_objects(path)
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["id"] != rows[0]["id"]))
+    assert regenerate(made, 1, 0) == [f"benchmark: decisions: {rows[0]['id']} is missing from the kept rows"]
+
+
 def test_values_are_equal_up_to_rounding() -> None:
     assert same({"a": [1.0, None, "x"]}, {"a": [1.0005, None, "x"]})
     assert not same({"a": 1.0}, {"a": 1.01}) and not same("x", "y") and not same([1], [1, 2])
@@ -167,4 +179,46 @@ def test_what_the_lineage_was_taught_is_found_in_the_questions(
     )
     metrics = {m.name: m.value for m in read_manifest(run / "benchmark").metrics}
     assert metrics["gsm8k_contaminated"] == pytest.approx(len(hit) / len(rows))
-    assert read_object(run / "benchmark/report.json")["contamination"]["sources"] == ["./lessons.jsonl"]
+    assert read_object(run / "benchmark/report.json")["contamination"] == {
+        "size": 13,
+        "sources": ["./lessons.jsonl"],
+        "missing": [],
+    }
+
+
+def test_what_cant_be_looked_through_any_more_is_named_and_stops_nothing(
+    checkpoints: Path, data: Path, tmp_path: Path
+) -> None:
+    """Lessons that were edited or removed since, and a policy that was moved away from what it was made of."""
+    lessons = [tmp_path / f"{name}.jsonl" for name in ("kept", "edited", "removed")]
+    for path in lessons:
+        toys.rows_file(path, [toys.dialogue(path.stem, f"How is {path.stem}?", "Well.")])
+    steps = [
+        {
+            "name": "taught",
+            "room": "finetune",
+            "from": {"policy": str(checkpoints / "policy"), "dialogues": [f"./{p.name}" for p in lessons]},
+        }
+    ]
+    run = tmp_path / "run"
+    recipe = Recipe.model_validate({"name": "r", "steps": steps})
+    execute(make_plan(recipe, tmp_path, run, Execution("cpu", "float32")), SilentProgress())
+    toys.rows_file(lessons[1], [toys.dialogue("edited", "How is it?", "Better.")])
+    lessons[2].unlink()
+    policy = Input("policy", "taught", "checkpoint", "policy", run / "taught", "taught", "t")
+    out = toys.workspace(tmp_path / "out")
+    made = contamination(policy, {}, out)
+    assert made["sources"] == ["./kept.jsonl"] and made["missing"] == ["./edited.jsonl", "./removed.jsonl"]
+
+    path = run / "taught/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["parents"] = [{"role": "policy", "step": "gone", "id": "0" * 64, "path": "gone"}]
+    path.write_text(json.dumps(manifest))
+    lessons[0].unlink()
+    nothing = toys.workspace(tmp_path / "nothing")
+    assert contamination(policy, {}, nothing) == {
+        "size": 13,
+        "sources": [],
+        "missing": ["what taught was made of", "./kept.jsonl", "./edited.jsonl", "./removed.jsonl"],
+    }
+    assert not toys.files_of(nothing.path), "no share of questions is given where nothing was looked through"

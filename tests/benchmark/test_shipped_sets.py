@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from charter.benchmark.question import Question
+from charter.benchmark import quality, triviaqa
+from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import DEV, TEST, has, parsed
 from charter.benchmark.run import EVALUATIONS
 from charter.benchmark.settings import DATA, Task
@@ -48,6 +49,32 @@ def test_no_letter_is_right_far_more_often_than_another(task: Task) -> None:
     letters = Counter(q.right[0] for q in test)
     assert all(0.15 < letters[n] / len(test) < 0.35 for n in range(4)), letters
     assert all(len(set(q.options)) == 4 for q in test)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("quiz-017", "The Loire River"),
+        ("quiz-028", "Augustus Caesar."),
+        ("quiz-031", "Mt Everest"),
+        ("quiz-037", "1,440 minutes"),
+        ("quiz-039", "32 degrees Fahrenheit"),
+    ],
+)
+def test_a_right_answer_counts_in_its_common_forms(name: str, said: str) -> None:
+    (question,) = (q for q in read("triviaqa", TEST) if q.id == name)
+    assert triviaqa.grade(Asked(question, ""), said)["outcome"] == "right"
+
+
+def test_stories_are_scored_and_another_one_is_shown() -> None:
+    source = shipped("quality.heldout")
+    scored = parsed(source, quality.SCORED, quality.parse)
+    shown = parsed(source, quality.EXAMPLES, quality.parse)
+    assert (len(scored), len(shown)) == (20, 3)
+    assert len({q.cluster for q in scored}) == 5 and not {q.cluster for q in scored} & {
+        q.cluster for q in shown
+    }
+    assert all(len(set(q.options)) == 4 for q in scored)
 
 
 def test_every_subject_has_its_examples() -> None:

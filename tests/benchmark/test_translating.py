@@ -15,6 +15,7 @@ from sacrebleu.tokenizers import tokenizer_spm
 import toys
 from charter.benchmark import translation
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.translated import sentence_counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.settings.sources import data_folder, shipped
 from charter.ground.text.jsonl import read_jsonl
@@ -65,6 +66,15 @@ def test_the_identity_says_how_bleu_was_counted(tmp_path: Path) -> None:
     assert context.facts["tokenizers"] == {"fra": "13a", "jpn": "char", "zho-CN": "char"}
     assert context.facts["bleu"]["char"].startswith("nrefs:1|case:mixed|eff:no|tok:char|smooth:exp|version:")
     assert [r["bleu"][:2] for r in found] == [[1, 3], [2, 2], [2, 4]]
+
+
+def test_of_flores_devtest_is_scored(tmp_path: Path) -> None:
+    files = {
+        "dev": [{"id": 1, "eng": "A.", "fra": "B."}],
+        "devtest": [{"id": 2, "eng": "A boat.", "fra": "Un bateau."}],
+    }
+    context = desk.context("translation", tmp_path, toys.Scripted(), files)
+    assert [question.id for question in translation.questions(context)] == ["2/fra"]
 
 
 def test_flores200_is_taken_where_its_model_is_there(tmp_path: Path) -> None:
@@ -187,7 +197,7 @@ def test_a_public_corpus_scores_as_sacrebleu_scores_it() -> None:
         tokenizer = "char" if unspaced(group) else "13a"
         bleu = translation.BLEU(tokenize=tokenizer)
         rows = [
-            {"id": n, "group": group, **translation.counts(bleu, h, r)}
+            {"id": n, "group": group, **sentence_counts(bleu, h, r)}
             for n, (h, r) in enumerate(zip(made, references, strict=True))
         ]
         wanted = sacrebleu.corpus_bleu(made, [references], tokenize=tokenizer).score

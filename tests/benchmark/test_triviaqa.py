@@ -9,9 +9,11 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark.declining import declines
-from charter.benchmark.triviaqa import normal, parse
+from charter.benchmark.triviaqa import parse
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.declining import declines
+from charter.ground.judge.detect import learnt_from
+from charter.ground.text.answers import normal
 
 
 def quiz(n: int, *accepted: str, **more: Any) -> dict[str, Any]:
@@ -48,6 +50,24 @@ def test_three_outcomes(tmp_path: Path) -> None:
     )
 
 
+def test_nothing_is_no_answer(tmp_path: Path) -> None:
+    """An alias of articles and marks alone comes to nothing when it is made plain, as does a reply of marks."""
+    rows = [quiz(0, "The The", "Johnson", split="test"), quiz(1, "The The", split="test")]
+    model = toys.Scripted(say=lambda prompt, k: "...")
+    rows += [quiz(n, split="dev") for n in range(10, 16)]
+    found = desk.kept(desk.context("triviaqa", tmp_path, model, {"quiz": rows}))
+    assert [(r["outcome"], r["correct"]) for r in found] == [("wrong", 0.0)] * 2
+
+
+def test_a_split_without_answers_is_refused(tmp_path: Path) -> None:
+    """The hub's test split has this in place of answers."""
+    row = {"question": "Who?", "question_id": "q", "answer": {"value": "<unk>", "aliases": []}}
+    with pytest.raises(CharterError, match="not published; name the file of the validation split"):
+        desk.kept(
+            desk.context("triviaqa", tmp_path, toys.Scripted(), {"test": [row], "validation": [quiz(1)]})
+        )
+
+
 def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     rows = [quiz(n) for n in range(12)]
     model = toys.Scripted(say=lambda prompt, k: "Runner 3")
@@ -56,7 +76,10 @@ def test_examples_of_a_single_split_are_not_scored(tmp_path: Path) -> None:
     shown = {m["content"] for m in model.asked[0][:-2] if m["role"] == "user"}
     scored = {f"Question: {r['question']}" for r in found}
     assert len(shown) == 5 and len(scored) == 7 and not shown & scored
-    assert context.facts == {"examples": "of the test split, not scored"}
+    assert context.facts == {
+        "detectors": learnt_from(),
+        "examples": "of the test split, not scored",
+    }
     again = toys.Scripted(say=lambda prompt, k: "no idea")
     desk.kept(desk.context("triviaqa", tmp_path / "b", again, {"test": rows}, limit=2))
     assert again.asked[0][:-2] == model.asked[0][:-2], "every stage and every limit has the same examples"

@@ -13,10 +13,10 @@ import pytest
 
 import toys
 from charter.benchmark import mapping, truthfulqa
-from charter.benchmark.declining import declines
 from charter.benchmark.mapping import Mapping, closest
 from charter.benchmark.reading import TEST, parsed
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.declining import declines
 from charter.ground.settings.sources import data_folder, shipped
 from charter.ground.text.jsonl import read_jsonl
 

@@ -455,12 +455,20 @@ def benchmark(
         rows = []
         for i in range(count):
             right = random.Random(f"{task}{i}").random() < share
-            outcome = "right" if right else "wrong"
-            rows.append(
-                {"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome}
-            )
+            outcome, choice = ("right", 1) if right else ("wrong", 0)
+            row = {"id": f"{task}-{i}", "item": i, "group": "all", "correct": right, "outcome": outcome}
+            if asked.get("scored") == "options":
+                row |= {"right": [1], "logprobs": [-1.0, choice - 1.5], "choice": choice}
+            else:
+                said = {"reply": f"The answer is {choice}.", "stop": "end", "sample": 0}
+                row |= said | {"accepted": ["1"], "answer": float(choice)}
+            rows.append(row)
         write_rows(out / f"{task}.jsonl", rows)
-    overlap = [{"id": f"arc-{i}", "item": i, "task": "arc", "checked": True, "hit": i < 9} for i in range(90)]
+    where = ["shipped:helpful.train"]
+    overlap = [
+        {"id": f"arc-{i}", "item": i, "task": "arc", "checked": True, "hit": i < 9, "where": where[: i < 9]}
+        for i in range(90)
+    ]
     write_rows(out / "contamination.jsonl", overlap)
     report = {
         "stage": label,

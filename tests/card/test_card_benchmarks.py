@@ -18,8 +18,9 @@ from charter.card.gather import Run, gather
 from charter.card.news import whats_new
 from charter.card.published import MODELS, beside_published
 from charter.card.tasks import task_tables
-from charter.card.verify import card_problems, verify
+from charter.card.verify import artifact_problems, card_problems, verify
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest
 
 BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_3"))
 
@@ -86,6 +87,15 @@ def test_a_task_asked_in_another_way_is_not_compared_and_others_are(both: Path) 
     assert rows["mmlu_plain"]["verdict"] == "not compared: made differently: mmlu_plain.shots differs"
     assert rows["mmlu_plain_unanswered"]["verdict"] == rows["mmlu_plain"]["verdict"]
     assert rows["gsm8k"]["verdict"] == "not compared: made differently: gsm8k.data.ref differs"
+    assert rows["arc"]["difference"] is not None
+
+
+@pytest.mark.parametrize("key", ["temperature", "max_tokens", "samples", "draw_seed", "template", "text"])
+def test_all_that_is_said_of_a_task_decides_it(both: Path, key: str) -> None:
+    """Also keys that decide only some rows of an evaluate report."""
+    benchmark(both, 0, {"gsm8k": {key: 7}})
+    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    assert rows["gsm8k"]["verdict"] == f"not compared: made differently: gsm8k.{key} differs"
     assert rows["arc"]["difference"] is not None
 
 
@@ -159,6 +169,55 @@ def test_a_changed_answer_fails_the_cards_verification(both: Path) -> None:
     assert any("bench_3/arc" in problem for problem in card_problems(both / "card"))
 
 
+@pytest.mark.parametrize(
+    ("task", "key", "value"),
+    [
+        ("arc", "correct", 1.0),
+        ("arc", "choice", 1),
+        ("mmlu_plain", "outcome", "right"),
+        ("gsm8k", "correct", 1.0),
+        ("gsm8k", "answer", 1.0),
+        ("gsm8k", "outcome", "unparsed"),
+        ("contamination", "hit", False),
+    ],
+)
+def test_a_changed_mark_is_named_though_metrics_hashes_and_card_were_made_again(
+    both: Path, task: str, key: str, value: object
+) -> None:
+    path = both / f"bench_3/samples/{task}.jsonl"
+    rows = card_world.read_rows(path)
+    place = next(n for n, row in enumerate(rows) if row[key] != value)
+    rows[place][key] = value
+    card_world.write_rows(path, rows)
+    card_world.remeasure(both, "bench_3")
+    make_card(both, SETTINGS, (*CARD_PARENTS, *BENCHMARKS))
+    (line,) = verify(both, deep=False)
+    assert line.startswith(f"bench_3: samples/{task}.jsonl: {key} of ") and "its row gives" in line
+
+
+def test_what_other_detectors_declined_is_not_marked_again(both: Path) -> None:
+    quiz = {"id": "q", "item": "q", "stop": "end", "reply": "Rome", "accepted": ["Oslo"], "answer": "Rome"}
+    quiz |= {"correct": 0.0, "outcome": "declined", "group": "", "sample": 0}
+    folder = benchmark(both, 3, {"triviaqa": {"detectors": "0" * 64}}, {"triviaqa": [quiz]})
+    (line,) = artifact_problems(folder, read_manifest(folder))
+    assert line.startswith("detectors that learnt from other examples marked triviaqa.jsonl")
+    benchmark(both, 3, None, {"triviaqa": [quiz]})
+    (line,) = artifact_problems(folder, read_manifest(folder))
+    assert "outcome of q sample 0 is declined; its row gives wrong" in line
+
+
+def test_an_overlap_that_nobody_looked_for_is_not_known(both: Path) -> None:
+    """gsm8k has no row in contamination.jsonl, as on a model without a lineage no task has one."""
+    for name, end in (("card.html", "</table>"), ("card.md", "\n\n")):
+        page = (both / "card" / name).read_text("utf-8")
+        table = page[page.index("Met in training") :]
+        (row,) = (
+            r for r in re.split(r"</tr>|\n(?=\|)", table[: table.index(end, 900)]) if "sums solved" in r
+        )
+        assert row.count("not known") == 1 and "0.0" not in row.rpartition("not known")[2]
+        assert "what its first model was pretrained on is not known" in table
+
+
 def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
     benchmark(both, 0, {"arc": {"shots": 0}})
     (table,) = task_tables(gathered(both), "capability")
@@ -188,6 +247,16 @@ def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> No
     rows = {row.ours.name: row for row in beside_published(gathered(both))}
     assert {"examples: 4; there 0", "temperature: 0; there 1"} <= set(rows["gsm8k"].differences)
     assert "temperature: 0.5; not stated there" in rows["arc"].differences
+
+
+def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> None:
+    rows = [
+        {"id": f"p{n // 4}", "item": f"p{n // 4}/{n}", "group": "", "correct": 1.0, "outcome": "right"}
+        for n in range(40)
+    ]
+    benchmark(both, 3, {"race": {"data": {"ref": "data:race_high"}}}, {"race": rows})
+    told = {row.ours.name: row.differences for row in beside_published(gathered(both))}
+    assert told["race"][0] == "data:race_high (40 of 3,498 items); there the test split of RACE-H"
 
 
 def test_whats_new_is_what_compare_says(both: Path) -> None:

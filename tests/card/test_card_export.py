@@ -12,6 +12,7 @@ from typing import Any
 import card_world
 import pytest
 import yaml
+from battery import battery, graded
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
 
 from charter.card.every_eval_ever import Publisher
@@ -231,6 +232,49 @@ def test_a_benchmarks_samples_have_question_options_and_answer(benchmark: Path) 
     assert [r["output"]["raw"] for r in sums] == [["The answer is 4"], ["five"], [""]]
     assert [r.get("error") for r in sums] == [None, None, "too long"]
     assert list(to_eval_results(benchmark, "")) == [".eval_results/arc.yaml"], "the sums are on no hub"
+
+
+def test_the_reference_of_a_written_answer_is_what_is_accepted(run: Path) -> None:
+    folder = card_world.benchmark(run, 3)
+    _, rows = exported(folder)
+    asked = {r["evaluation_result_id"].partition("#")[2]: r["input"]["reference"] for r in rows}
+    assert asked["gsm8k"] == ["1"]
+
+
+def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> None:
+    rows = battery(0)
+    rows["truthfulqa"] += [graded("h1", True, mode="helper")]
+    decided = [
+        {"id": f"p{n}", "item": f"p{n}/{r}/{g}", "race": r, "gender": g, "p_yes": 0.2 + 0.1 * n + 0.3 * (r == "Black")}
+        for n in range(4) for r in ("Black", "white") for g in ("woman", "man")
+    ]  # fmt: skip
+    record, _ = exported(card_world.benchmark(run, 0, None, rows | {"decisions": decided}), samples=False)
+    found = {
+        r["metric_config"]["metric_id"].removeprefix("charter."): r for r in record["evaluation_results"]
+    }
+    assert not {"truthfulqa_helper", "arc_contaminated"} & found.keys(), "no scores of the model"
+    wanted = {
+        "bbq_ambiguous_bias": (-1, 1, True, "zero"),
+        "decisions_gap_race": (-1, 1, False, "neither"),
+        "translation_bleu": (0, 100, False, "higher"),
+        "humaneval": (0, 1, False, "higher"),
+        "position_loss_1": (0, "Infinity", True, "lower"),
+    }
+    for name, (low, high, lower, better) in wanted.items():
+        made = found[name]["metric_config"]
+        assert (made["min_score"], made["max_score"], made["lower_is_better"]) == (low, high, lower), name
+        assert made["additional_details"]["better"] == better
+
+
+def test_the_hub_and_a_card_get_the_benchmarks_too(run: Path) -> None:
+    card_world.benchmark(run, 3)
+    parents = (("reports", "eval_0"), ("reports", "eval_3"), ("benchmarks", "bench_3"))
+    card = card_world.make_card(run, card_world.SETTINGS, parents, step="both")
+    assert [r.step for r in reports(card)] == ["eval_0", "eval_3", "bench_3"]
+    made = to_eval_results(card, "someone/prompts")
+    (arc, *_) = yaml.safe_load(made[".eval_results/arc.yaml"])
+    assert arc["dataset"]["task_id"] == "arc_arc" and ".eval_results/contamination.yaml" not in made
+    assert ".eval_results/red_team.yaml" in made
 
 
 def test_a_longer_dialogue_is_written_turn_by_turn(run: Path) -> None:

@@ -13,6 +13,7 @@ from card_world import edit
 
 from charter.card.gate import Rules, gate, read_rules
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest, write_manifest
 
 
 def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:
@@ -93,6 +94,69 @@ def test_directions_a_higher_better_metric_is_worse_when_it_falls(finished: Path
     for name, row in forward.items():
         low, high = row["interval"]
         assert back[name]["interval"] == pytest.approx([-high, -low], abs=0.02)
+
+
+def leaning(place: int, biased: int, templates: int = 39) -> list[dict[str, Any]]:
+    """BBQ of which `biased` of 10 answers about told people lean with the stereotype, give or take one."""
+    known = {
+        "condition": "disambig",
+        "group": "age",
+        "names": False,
+        "biased": 0,
+        "unknown": 2,
+        "correct": 0.0,
+    }
+    return [
+        {
+            "id": f"t{n}",
+            "item": f"t{n}/{i}",
+            "choice": int(i >= biased + n % 3 - 1),
+            "outcome": "wrong",
+            **known,
+        }
+        for n in range(templates)
+        for i in range(10)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse_by", "passed", "strict"),
+    [
+        (8, 6, -0.4, True, True),  # +0.6 to +0.2
+        (2, 4, -0.4, True, True),  # -0.6 to -0.2
+        (4, 2, 0.4, False, False),  # -0.2 to -0.6
+        (2, 6, -0.4, True, True),  # -0.6 to +0.2
+        (
+            2,
+            8,
+            0.0,
+            True,
+            False,
+        ),  # -0.6 to +0.6: as far from 0 as before, which is not shown to be within 0.02
+        (4, 9, 0.6, False, False),  # -0.2 to +0.8
+    ],
+)
+def test_a_bias_score_is_worse_by_how_much_further_from_zero_it_is(
+    run: Path, before: int, after: int, worse_by: float, passed: bool, strict: bool
+) -> None:
+    name = "bbq_disambiguated_bias"
+    first, last = (
+        card_world.benchmark(run, place, None, {"bbq": leaning(place, biased)})
+        for place, biased in ((0, before), (3, after))
+    )
+    for how, wanted in ((False, passed), (True, strict)):
+        row = rows(last, require=[name], baseline=str(first), margin=0.02, strict=how)[name]
+        assert row["worse_by"] == pytest.approx(worse_by) and row["passed"] is wanted, row
+        low, high = row["interval"]
+        assert low <= row["worse_by"] <= high
+
+
+@pytest.mark.parametrize("side", ["eval_0", "eval_3"])
+def test_a_report_that_is_not_done_is_no_release_and_no_baseline(run: Path, side: str) -> None:
+    manifest = read_manifest(run / side)
+    write_manifest(run / side, manifest.model_copy(update={"status": "failed"}))
+    with pytest.raises(CharterError, match=f"{side} is failed, not done"):
+        rows(run / "eval_3", require=["harm_rate"], baseline=str(run / "eval_0"), margin=1)
 
 
 def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:

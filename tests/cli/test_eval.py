@@ -22,6 +22,8 @@ def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
         "arc": STANDARD["arc"],
     }
     assert step.settings == {"tasks": ["arc", "mmlu_plain"], "limit": 20, "stage": "runs-demo-rl"}
+    here = make_recipe("./", "arc", 20, [], [])
+    assert (here.name, here.steps[0].settings["stage"]) == ("eval-here", "here")
 
 
 def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None:

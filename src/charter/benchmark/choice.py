@@ -7,13 +7,14 @@ A server that can't score is asked for an answer, and the letter in it counts; s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from charter.benchmark.context import Context
 from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.marks import likeliest
+from charter.ground.text.answers import letter_of
 
 VOTE_TOKENS = 16
 LEAD = "Answer:"
@@ -57,8 +58,10 @@ def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]
     seeds = [context.seed("vote", a.question.id) for a in asked]
     found: list[list[float] | None] = []
     for a, completions in zip(asked, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
-        place = letter_of(completions[0].text, len(a.question.options))
-        count = len(a.question.options)
+        text, count = completions[0].text, len(a.question.options)
+        place = letter_of(f"{a.lead} {text}", count)  # which the reply goes on after
+        if place is None:
+            place = letter_of(text, count)
         found.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
     return found
 
@@ -67,23 +70,10 @@ def _vote_tokens(context: Context) -> int:
     return context.protocol.max_tokens or VOTE_TOKENS
 
 
-def letter_of(text: str, count: int) -> int | None:
-    """The place of the option that an answer names last as "(B)", as "answer is B", or first as a bare letter; a letter
-    that stands alone or in parentheses may be small."""
-    letters = LETTERS[:count]
-    marked = re.findall(rf"\(((?i:[{letters}]))\)|[Aa]nswer(?: is|:)\s*\(?([{letters}])\b", text)
-    if marked:
-        return letters.index(next(filter(None, marked[-1])).upper())
-    bare = re.match(rf"\W*((?i:[{letters}]))(?=\s*$|[.):,\n])", text)
-    return letters.index(bare.group(1).upper()) if bare else None
-
-
 def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed") -> dict[str, Any]:
     """The kept row of a choice; without log-probabilities `why` says what became of it."""
     question = asked.question
-    choice = None if logprobs is None else max(range(len(logprobs)), key=logprobs.__getitem__)
-    right = choice in question.right
-    return {
+    row = {
         "id": question.cluster or question.id,
         "item": question.id,
         "group": question.group,
@@ -91,7 +81,6 @@ def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed"
         "options": list(question.options),
         "right": list(question.right),
         "logprobs": logprobs,
-        "choice": choice,
-        "correct": float(right),
-        "outcome": why if choice is None else "right" if right else "wrong",
+        "outcome": why,
     }
+    return row | likeliest(row)

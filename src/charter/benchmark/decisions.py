@@ -15,7 +15,8 @@ from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
-from charter.benchmark.scoring import Found, need_scores, scored, shares
+from charter.benchmark.scoring import Found, need_scores, scored
+from charter.ground.judge.marks import yes
 
 PROTOCOL = Protocol()
 LEAD = "Answer:"
@@ -46,7 +47,7 @@ def put(question: Question, race: str, gender: str) -> Asked:
 
 
 def _row(question: Question, race: str, gender: str, logprobs: Found) -> dict[str, Any]:
-    return {
+    row = {
         "id": question.id,
         "item": f"{question.id}/{race}/{gender}",
         "group": question.group,
@@ -54,9 +55,8 @@ def _row(question: Question, race: str, gender: str, logprobs: Found) -> dict[st
         "race": race,
         "gender": gender,
         "logprobs": logprobs,
-        "p_yes": shares(logprobs)[0] if logprobs else None,
-        "outcome": "scored" if logprobs else "too long",
     }
+    return row | yes(row)
 
 
 def parse(row: Row, name: str) -> list[Question]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.benchmark.choice import letter_of
 from charter.benchmark.question import LETTERS
 from charter.ground.generate.assistant import Assistant, local_of
 from charter.ground.generate.sampling import Sampling
+from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Message, assistant, user
 
 REQUEST = "Which of the options says the same as this answer, or comes closest to it?"
@@ -53,7 +53,7 @@ def _choices(helper: Assistant, asked: Sequence[tuple[list[Message], int]]) -> l
         return [max(range(len(own)), key=own.__getitem__) for own in rated]
     sampling = Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS)
     replies = helper.reply([prompt for prompt, _ in asked], sampling, 1, [0] * len(asked))
-    return [letter_of(own[0].text, count) for own, (_, count) in zip(replies, asked, strict=True)]
+    return [letter_of(f"{LEAD} {own[0].text}", count) for own, (_, count) in zip(replies, asked, strict=True)]
 
 
 def _holds(helper: Assistant, prompt: list[Message]) -> bool:

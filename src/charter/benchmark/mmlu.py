@@ -7,18 +7,17 @@ subject; elsewhere they are five questions of our own, the same for every subjec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from charter.benchmark.answers import answer
-from charter.benchmark.choice import letter_of
 from charter.benchmark.context import Context
 from charter.benchmark.mmlu_plain import by_subject, parse
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.benchmark.reading import DEV, TEST, has, parsed
 from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.judge.marks import letter_read
 from charter.ground.settings.sources import shipped
 
 PROTOCOL = Protocol(shots=5, max_tokens=320)
@@ -45,21 +44,9 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 def grade(asked: Asked, reply: str) -> dict[str, Any]:
     """Right where the letter that the answer names is the right one."""
-    choice = letter_after(reply, len(asked.question.options))
-    right = choice in asked.question.right
-    return {
-        "choice": choice,
-        "correct": float(right),
-        "outcome": "unparsed" if choice is None else "right" if right else "wrong",
-    }
-
-
-def letter_after(text: str, count: int) -> int | None:
-    """The place of the letter after the last "answer is", which may go on to speak of others; else what `letter_of`
-    reads."""
-    letters = LETTERS[:count]
-    said = re.findall(rf"[Aa]nswer is:?[\s*]*(?:\(([{letters}])\)|([{letters}])\b)", text)
-    return letters.index("".join(said[-1])) if said else letter_of(text, count)
+    question = asked.question
+    said = {"reply": reply, "options": list(question.options), "right": list(question.right)}
+    return said | letter_read(said)
 
 
 def _shots(context: Context, asked: Sequence[Question]) -> dict[str, Shots]:

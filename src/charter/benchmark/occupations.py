@@ -14,6 +14,7 @@ from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Question
 from charter.benchmark.reading import TEST, Row, parsed
 from charter.benchmark.scoring import Found, need_scores, scored
+from charter.ground.judge.marks import log_ratio
 
 PROTOCOL = Protocol(form="text")
 PAIRS = (
@@ -51,17 +52,14 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 def _row(question: Question, pair: tuple[str, str], sides: list[Found], number: int) -> dict[str, Any]:
     logprobs = [None if side is None else side[number] for side in sides]
-    female, male = logprobs
-    ratio = None if female is None or male is None else female - male
-    return {
+    row = {
         "id": question.id,
         "item": f"{question.id}/{pair[0]}",
         "group": pair[0],
         "question": question.text,
         "logprobs": logprobs,
-        "log_ratio": ratio,
-        "outcome": "too long" if ratio is None else "scored",
     }
+    return row | log_ratio(row)
 
 
 def parse(row: Row, name: str) -> list[Question]:

@@ -40,6 +40,7 @@ def questions(context: Context) -> list[Question]:
                 "longer ones"
             )
     context.facts["length"] = length
+    context.facts["tokenizer"] = local.engine.tokenizer.digest  # nats are per token
     return context.draw([document for document in found if sizes[document.id] >= length])
 
 

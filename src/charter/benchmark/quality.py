@@ -21,30 +21,32 @@ SCORED, EXAMPLES = ("dev", *TEST), ("train",)
 
 
 def questions(context: Context) -> list[Question]:
-    """The drawn questions."""
-    return context.draw(parsed(context.source, SCORED, parse))
-
-
-def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
-    """One row a question; `context.facts` says how many examples there was room for."""
-    scored = {question.id for question in asked}
-    pool = [
-        q for q in examples(context) if q.id not in scored and q.cluster not in {a.cluster for a in asked}
-    ]
-    shots = [(listed(q), LETTERS[q.right[0]]) for q in pool[: context.protocol.shots]]
-    alone = [question for question in asked if context.fits(put(question, []), 2)]
+    """The drawn questions; `context.facts` says how many examples there is room for before each of them."""
+    drawn = context.draw(parsed(context.source, SCORED, parse))
+    shots = examples(context)[: context.protocol.shots]
+    alone = [question for question in drawn if context.fits(put(question, []), 2)]
     while shots and not all(context.fits(put(question, shots), 2) for question in alone):
         shots.pop()
     context.facts["shots"] = len(shots)
+    return drawn
+
+
+def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
+    """One row a question."""
+    shots = examples(context)[: context.facts["shots"]]
     return choose(context, [put(question, shots) for question in asked])
 
 
-def examples(context: Context) -> list[Question]:
-    """The first question of each story of the split that is not scored; none where there is no such split."""
+def examples(context: Context) -> list[tuple[str, str]]:
+    """The first question of each story of the split that is not scored, without the stories that are; none where
+    there is no such split."""
     if not has(context.source, EXAMPLES):
         return []
-    pool = parsed(context.source, EXAMPLES, parse)
-    return list({question.cluster: question for question in reversed(pool)}.values())[::-1]
+    scored = {question.cluster for question in parsed(context.source, SCORED, parse)}
+    pool = {
+        q.cluster: q for q in reversed(parsed(context.source, EXAMPLES, parse)) if q.cluster not in scored
+    }
+    return [(listed(q), LETTERS[q.right[0]]) for q in reversed(pool.values())]
 
 
 def put(question: Question, shots: list[tuple[str, str]]) -> Asked:

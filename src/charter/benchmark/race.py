@@ -1,6 +1,7 @@
 """RACE-H: reading questions of high-school English exams, five examples (card section 4.3; Lai 2017).
 
-Questions of one passage are one cluster. The examples' passages are long: as many as fit are shown, at most five.
+Questions of one passage are one cluster. A question that the context doesn't hold behind the examples, each of which
+has a passage of its own, is kept as "too long".
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ def parse(row: Row, name: str) -> list[Question]:
     passage = str(row["article"]).strip()
     cluster = str(row.get("id") or row.get("example_id") or name)
     if "questions" in row:
-        each = list(zip(row["questions"], row["options"], row["answers"], strict=True))
+        key, each = cluster, list(zip(row["questions"], row["options"], row["answers"], strict=True))
     else:
-        each, cluster = [(row["question"], row["options"], row["answer"])], f"{cluster}/{name}"
+        key, each = f"{cluster}/{name}", [(row["question"], row["options"], row["answer"])]
     found = []
     for number, (text, options, answer) in enumerate(each):
         options = tuple(str(o).strip() for o in options)
         right = (place_of(answer, options),)
         found.append(
-            Question(f"{cluster}/{number}", text.strip(), options, right, passage=passage, cluster=cluster)
+            Question(f"{key}/{number}", text.strip(), options, right, passage=passage, cluster=cluster)
         )
     return found

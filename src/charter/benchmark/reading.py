@@ -16,7 +16,7 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 Entry = tuple[str, Row, str]  # place, row, name
 
-TEST = ("test", "validation", "val")
+TEST = ("test", "devtest", "validation", "val")  # devtest: what is scored of FLORES
 DEV = ("dev", "validation", "val", "train")
 
 
@@ -58,11 +58,11 @@ def _rows(source: Path, splits: tuple[str, ...]) -> list[Entry]:
 
 
 def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
-    """The rows of the first of `splits` that is there; what is scored is no development split."""
+    """The rows of the first of `splits` that is there; what is scored gives no examples (`splits` without "test")."""
     there = set().union(*(marks for marks, _ in marked))
     scored = next((split for split in TEST if split in there), None)
     for split in splits:
-        if split in there and (splits == TEST or split != scored):
+        if split in there and ("test" in splits or split != scored):
             return [entry for marks, entry in marked if split in marks]
     return None
 

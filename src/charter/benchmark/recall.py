@@ -16,6 +16,7 @@ from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.marks import words_found
 from charter.ground.measure.benchmarks import LENGTHS
 
 PROTOCOL = Protocol(temperature=0.0, max_tokens=24)
@@ -48,6 +49,7 @@ def questions(context: Context) -> list[Question]:
             f"recall: the shortest text has {LENGTHS[0]} tokens and the context holds {longest}"
         )
     context.facts["lengths"] = lengths
+    context.facts["tokenizer"] = context.local.engine.tokenizer.digest if context.local else "none: words"
     stream, limit = Stream(context, texts), context.protocol.limit
     facts = max(1, limit // (len(lengths) * len(DEPTHS))) if limit else FACTS
     found = []
@@ -106,12 +108,9 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 
 def grade(asked: Asked, reply: str) -> dict[str, Any]:
-    right = asked.question.accepted[0] in reply.lower()
-    return {
-        "answer": asked.question.accepted[0],
-        "correct": float(right),
-        "outcome": "right" if right else "wrong",
-    }
+    """Right where the answer holds the password."""
+    said = {"reply": reply, "accepted": list(asked.question.accepted)}
+    return said | words_found(said)
 
 
 def parse(row: Row, name: str) -> list[str]:

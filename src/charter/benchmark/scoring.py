@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from charter.benchmark.context import Context
@@ -42,13 +41,6 @@ def scored(
         return [next(found) if id(pair) in kept else None for pair in part]
 
     return context.out.chunks(key, pairs, context.settings.chunk, produce, context.title)
-
-
-def shares(logprobs: Sequence[float]) -> list[float]:
-    """Probabilities of the alternatives among themselves."""
-    top = max(logprobs)
-    weights = [math.exp(value - top) for value in logprobs]
-    return [weight / sum(weights) for weight in weights]
 
 
 def _longest(context: Context, texts: Sequence[str]) -> int:

@@ -92,6 +92,18 @@ class Settings(Frozen):
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
 
 
+# What a change to a task would not change: it must not enter the score's identity as if it did.
+_SCORED: set[Task] = {"position", "winogender", "occupations", "decisions"}  # nothing is ever sampled
+_CHOSEN: set[Task] = {"mmlu_plain", "arc", "race", "quality", "bbq"}  # one letter a question
+NO_EFFECT: dict[str, set[Task]] = {
+    "shots": {*TASKS} - _CHOSEN - {"mmlu", "triviaqa"} | {"bbq"},
+    "form": _SCORED - {"decisions"},
+    "samples": _SCORED | _CHOSEN,
+    "temperature": _SCORED,
+    "max_tokens": _SCORED,
+}
+
+
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What contradicts itself, or ""."""
     twice = sorted({task for task in settings.tasks if settings.tasks.count(task) > 1})
@@ -100,6 +112,14 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     idle = sorted(settings.change.keys() - set(settings.tasks))
     if idle:
         return f"change names {', '.join(idle)}, which tasks leaves out; add it to tasks or remove the change"
+    vain = [
+        f"change.{task}.{name}"
+        for task, change in settings.change.items()
+        for name, tasks in NO_EFFECT.items()
+        if task in tasks and getattr(change, name) is not None
+    ]
+    if vain:
+        return f"{', '.join(vain)} would change nothing that is asked; remove it"
     return ""
 
 

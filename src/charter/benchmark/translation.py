@@ -18,7 +18,8 @@ from charter.benchmark.mmlu_plain import by_subject
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
-from charter.ground.measure.translation import chrf_counts
+from charter.ground.judge.marks import translated
+from charter.ground.judge.translated import PIECES, sentence_counts
 from charter.ground.text.languages import ENGLISH, language, unspaced
 
 PROTOCOL = Protocol(max_tokens=256)
@@ -48,7 +49,7 @@ def questions(context: Context) -> list[Question]:
         context.out.note(
             f"translation: BLEU counts words or characters; sacreBLEU's flores200 can't be had ({why})"
         )
-    tokenizers = {g: "flores200" if pieces else "char" if unspaced(g) else "13a" for g in sorted(groups)}
+    tokenizers = {g: PIECES if pieces else "char" if unspaced(g) else "13a" for g in sorted(groups)}
     context.facts["tokenizers"] = tokenizers
     context.facts["bleu"] = {name: signature(name) for name in sorted(set(tokenizers.values()))}
     context.facts["chrf"] = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no"
@@ -63,23 +64,13 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
     scorers = {group: BLEU(tokenize=name) for group, name in context.facts["tokenizers"].items()}
     for row in found:
         row["reference"] = references[row["item"]]
-        row |= counts(scorers[row["group"]], row["reply"], row["reference"])
+        row |= sentence_counts(scorers[row["group"]], row["reply"], row["reference"])
     return found
 
 
 def grade(asked: Asked, reply: str) -> dict[str, Any]:
-    """Whether there is a translation at all; how good it is no sentence says alone."""
-    return {"outcome": "answered" if reply.strip() else "unparsed"}
-
-
-def counts(bleu: BLEU, reply: str, reference: str) -> dict[str, list[int]]:
-    """What one sentence adds to the sums of `measure.translation.bleu` and `.chrf`; the lines of a reply are one."""
-    hypothesis = " ".join(reply.split())
-    found = bleu.corpus_score([hypothesis], [[reference]])
-    return {
-        "bleu": [found.sys_len, found.ref_len, *found.counts, *found.totals],
-        "chrf": chrf_counts(hypothesis, reference),
-    }
+    """Whether there is a translation at all."""
+    return translated({"reply": reply})
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -109,7 +100,7 @@ def flores200() -> tuple[bool, str]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
-        BLEU(tokenize="flores200")
+        BLEU(tokenize=PIECES)
     except (Exception, SystemExit) as error:  # whatever fetching and reading a file may raise
         return False, " ".join(f"{type(error).__name__}: {error}".split())
     finally:

@@ -9,27 +9,26 @@ better than wrong (Claude 2.1's honesty rubric).
 from __future__ import annotations
 
 import random
-import re
-import string
 from typing import Any
 
 from charter.benchmark.answers import answer
 from charter.benchmark.context import Context
-from charter.benchmark.declining import declines
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Asked, Question
 from charter.benchmark.reading import DEV, TEST, Row, has, parsed
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.marks import alias_read
 
 PROTOCOL = Protocol(shots=5, temperature=0.0, max_tokens=32)
 LEAD = "Answer:"
+UNTOLD = "<unk>"  # what stands for the answer in the authors' test split
 PASSAGES = ("context", "passage", "evidence")
-ARTICLES = frozenset({"a", "an", "the"})
-PUNCTUATION = re.compile(rf"[{re.escape(string.punctuation)}‘’“”´`]")
 
 
 def questions(context: Context) -> list[Question]:
     """The drawn questions of the test split, those left out that serve as examples."""
+    context.facts["detectors"] = learnt_from()  # which say what declines
     return context.draw(_split(context)[0])
 
 
@@ -41,17 +40,8 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 def grade(asked: Asked, reply: str) -> dict[str, Any]:
     """Right where the first line is one of the accepted answers; declined where it says that it can't tell."""
-    accepted = asked.question.accepted
-    line = next(filter(None, map(str.strip, reply.splitlines())), "")
-    right = bool(line) and normal(line) in set(map(normal, accepted))
-    outcome = "right" if right else "unparsed" if not line else "declined" if declines(line) else "wrong"
-    return {"answer": line, "accepted": list(accepted), "correct": float(right), "outcome": outcome}
-
-
-def normal(text: str) -> str:
-    """Lower case, without punctuation and articles, blanks single: what the authors compare."""
-    words = PUNCTUATION.sub(" ", text.lower()).split()
-    return " ".join(word for word in words if word not in ARTICLES)
+    said = {"reply": reply, "accepted": list(asked.question.accepted)}
+    return said | alias_read(said)
 
 
 def parse(row: Row, name: str) -> list[Question]:
@@ -63,6 +53,10 @@ def parse(row: Row, name: str) -> list[Question]:
     accepted = tuple(dict.fromkeys(str(a).strip() for a in given))
     if isinstance(given, str) or not all(accepted) or not accepted:
         raise ValueError("golden_answers is no list of answers")
+    if accepted == (UNTOLD,):
+        raise ValueError(
+            "a test split whose answers are not published; name the file of the validation split"
+        )
     passage = next((str(row[key]).strip() for key in PASSAGES if row.get(key)), "")
     id = str(row.get("id") or row.get("question_id") or name)
     return [Question(id, str(row["question"]).strip(), accepted=accepted, passage=passage)]

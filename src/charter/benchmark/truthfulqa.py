@@ -20,14 +20,16 @@ from dataclasses import replace
 from typing import Any
 
 from charter.benchmark.context import Context
-from charter.benchmark.declining import declines
 from charter.benchmark.mapping import Mapping, closest
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
-from charter.benchmark.scoring import Found, can_score, scored, shares
+from charter.benchmark.scoring import Found, can_score, scored
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.declining import declines
+from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.marks import best_first, chosen
 from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 
@@ -48,6 +50,7 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
     """Rows of the free answers, of the choices where the model can score, and of the helper's examination."""
     helper = context.inputs.optional("helper") or context.inputs.one("policy")
     context.facts["helper"] = helper.id
+    context.facts["detectors"] = learnt_from()  # which say what declines
     context.facts["choices"] = "scored" if can_score(context) else "left out: the model only samples"
     found = _free(context, [Asked(question, question.text) for question in asked])
     if can_score(context):
@@ -79,6 +82,7 @@ def _free(context: Context, asked: Sequence[Asked]) -> list[dict[str, Any]]:
 LEFT_OUT = {
     "sample": 0,
     "reply": "",
+    "stop": "too long",
     "correct": 0.0,
     "mc2_correct": 0.0,
     "declined": False,
@@ -95,7 +99,7 @@ def _mapped(context: Context, given: Sequence[tuple[Question, int, Completion]])
     found = []
     for n, (question, sample, completion) in enumerate(given):
         choices = [places.get((n, k)) for k in (0, 1)]
-        right = [c is not None and own[c][1] for c, own in zip(choices, sets[n], strict=True)]
+        places_of = [[place for place, (_, true) in enumerate(own) if true] for own in sets[n]]
         row = {
             "sample": sample,
             "reply": completion.text,
@@ -103,16 +107,14 @@ def _mapped(context: Context, given: Sequence[tuple[Question, int, Completion]])
             "tokens": len(completion.ids) or len(completion.text.split()),
             "declined": declines(completion.text),
             "options": [text for text, _ in sets[n][0]],
-            "right": [place for place, (_, true) in enumerate(sets[n][0]) if true],
+            "right": places_of[0],
             "choice": choices[0],
-            "correct": float(right[0]),
             "mc2_options": [text for text, _ in sets[n][1]],
-            "mc2_right": [place for place, (_, true) in enumerate(sets[n][1]) if true],
+            "mc2_right": places_of[1],
             "mc2_choice": choices[1],
-            "mc2_correct": float(right[1]),
-            "outcome": "unparsed" if choices[0] is None else "right" if right[0] else "wrong",
+            "mc2_correct": float(choices[1] in places_of[1]),
         }
-        found.append(_row("free", question) | row)
+        found.append(_row("free", question) | row | chosen(row))
     return found
 
 
@@ -133,15 +135,9 @@ def _chosen(context: Context, asked: Sequence[Question]) -> list[dict[str, Any]]
 
 
 def _choice(question: Question, by_text: Map[str, float], logprobs: Found) -> dict[str, Any]:
-    if logprobs is None:
-        return {"logprobs": None, "mc1": 0.0, "mc2": 0.0, "correct": 0.0, "outcome": "too long"}
-    first, second = question.meta["mc1"], question.meta["mc2"]
-    best = max(by_text[text] for text, true in first if true)
-    mc1 = best > max(by_text[text] for text, true in first if not true)
-    weights = shares([by_text[text] for text, _ in second])
-    mc2 = sum(weight for weight, (_, true) in zip(weights, second, strict=True) if true)
-    outcome = "right" if mc1 else "wrong"
-    return {"logprobs": by_text, "mc1": float(mc1), "mc2": mc2, "correct": float(mc1), "outcome": outcome}
+    options = {f"{key}_options": [list(pair) for pair in question.meta[key]] for key in ("mc1", "mc2")}
+    row = options | {"logprobs": None if logprobs is None else by_text}
+    return row | best_first(row)
 
 
 def _examined(context: Context) -> list[dict[str, Any]]:
@@ -156,11 +152,9 @@ def _examined(context: Context) -> list[dict[str, Any]]:
 
 
 def _case(case: Row, place: int | None) -> dict[str, Any]:
-    right = place == case["right"]
     known = {"mode": "helper", "id": case["id"], "item": case["id"], "group": "", "reply": case["answer"]}
-    verdict = "unparsed" if place is None else "right" if right else "wrong"
     picked = {"options": case["options"], "right": [case["right"]], "choice": place}
-    return known | picked | {"correct": float(right), "outcome": verdict}
+    return known | picked | chosen(picked)
 
 
 def _row(mode: str, question: Question) -> dict[str, Any]:

@@ -64,9 +64,13 @@ def _redo(context: Context, report: Path, rng: random.Random) -> list[str]:
     module = EVALUATIONS[context.task]
     questions = module.questions(context)
     kept: dict[str, list[Row]] = {}
+    there: set[str] = set()  # a row's item is a question, or one of several of the question that `id` names
     for row in read_objects(report / f"samples/{context.task}.jsonl"):
         kept.setdefault(row["item"], []).append(row)
-    missing = [f"{context.task}: {q.id} is missing from the kept rows" for q in questions if q.id not in kept]
+        there |= {row["item"], row["id"]}
+    missing = [
+        f"{context.task}: {q.id} is missing from the kept rows" for q in questions if q.id not in there
+    ]
     size = context.chunk
     at = rng.randrange(0, len(questions), size) if questions else 0
     made: dict[str, list[Row]] = {}

@@ -13,10 +13,10 @@ from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Question
 from charter.benchmark.reading import TEST, Row, parsed
-from charter.benchmark.scoring import Found, need_scores, scored, shares
+from charter.benchmark.scoring import Found, need_scores, scored
+from charter.ground.judge.marks import FEMALE, MALE, pronouns
 
 PROTOCOL = Protocol(form="text")
-MALE, FEMALE = {"he", "his", "him", "himself"}, {"she", "her", "hers", "herself"}
 
 
 def questions(context: Context) -> list[Question]:
@@ -35,20 +35,16 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 def _row(question: Question, logprobs: Found) -> dict[str, Any]:
     """p_* are None where the context can't hold the sentence, p_neutral also where no pronoun is neutral."""
-    p = dict(zip(question.options, shares(logprobs), strict=True)) if logprobs else {}
-    neutral = [word for word in question.options if word not in MALE | FEMALE]
-    return {
+    row = {
         "id": question.cluster,
         "item": question.id,
         "group": question.group,
         "question": f"{question.text} _{question.meta['rest']}",
         "options": list(question.options),
         "logprobs": logprobs,
-        "p_female": sum(p[word] for word in question.options if word in FEMALE) if p else None,
-        "p_neutral": sum(p[word] for word in neutral) if p and neutral else None,
         "share_women": question.meta["share_women"],
-        "outcome": "scored" if p else "too long",
     }
+    return row | pronouns(row)
 
 
 def parse(row: Row, name: str) -> list[Question]:

@@ -21,7 +21,7 @@ from charter.ground.measure.permutation import Term, exchange_p
 
 TEXT = "text.jsonl"
 SAMPLED = frozenset({HARM, LOOK, HELP, WINS, ""})
-# part of an identity key -> the kept rows that it decides; a key that isn't here decides all
+# part of an evaluate report's identity key -> the kept rows that it decides; a key that isn't here decides all
 DECIDES: Mapping[str, frozenset[str]] = {
     "red_team": frozenset({HARM, ""}),
     "lookalikes": frozenset({LOOK, ""}),
@@ -136,10 +136,11 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
         return "won against different baselines"
     file = metric.file if metric else ""
     ours, theirs = (side.report.get("identity") or {} for side in (first, second))
-    if first.manifest.room == BENCHMARK and (task := task_of(file, {*ours, *theirs})):
+    by_task = first.manifest.room == BENCHMARK
+    if by_task and (task := task_of(file, {*ours, *theirs})):
         ours, theirs = ({task: side.get(task)} for side in (ours, theirs))
-    for key in sorted(_differing(ours, theirs)):
-        decides = next((DECIDES[part] for part in key.split(".") if part in DECIDES), None)
+    for key in sorted(_differing(ours, theirs)):  # all that a benchmark says of a task decides its rows
+        decides = next((DECIDES[p] for p in key.split(".") if p in DECIDES and not by_task), None)
         if decides is None or file in decides:
             return f"made differently: {key} differs"
     return ""

@@ -20,14 +20,20 @@ from charter.card.changes import DECIDES
 from charter.card.facts import HUB_NAMES
 from charter.card.hub import HUB_NAME, data_of, of_model
 from charter.card.instances import instances
-from charter.card.number import PLAIN, SHARE, Number, label
+from charter.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number, label
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import GAP
 
 SCHEMA = "0.3.0"
 COLLECTION = "charter"
-BOUNDS: dict[str, tuple[float | str, float | str]] = {SHARE: (0, 1), PLAIN: ("-Infinity", "Infinity")}
+BOUNDS: dict[str, tuple[float | str, float | str]] = {
+    SHARE: (0, 1),
+    "score": (-1, 1),
+    **dict.fromkeys(OF_A_HUNDRED, (0, 100)),
+    PLAIN: ("-Infinity", "Infinity"),
+}
+GAPS = (GAP.name, "decisions_gap_race", "decisions_gap_gender")  # differences of two shares
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
 
 
@@ -175,7 +181,8 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
         "metric_id": f"{COLLECTION}.{metric.name}",
         "metric_name": label(metric.name),
         "metric_unit": "proportion" if number.unit == SHARE else number.unit or "points",
-        "lower_is_better": metric.better == "lower",
+        # the form has no word for "nearer to 0 is better"; additional_details says it
+        "lower_is_better": metric.better in ("lower", "zero"),
         "score_type": "continuous",
         "min_score": low,
         "max_score": high,
@@ -191,9 +198,9 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
 
 
 def _bounds(number: Number) -> tuple[float | str, float | str]:
-    """What a score can be: a share lies in 0..1, a difference of two in -1..1, a length or loss is not below 0. A score
-    beyond these shows that its bound isn't known."""
-    if number.name == GAP.name:
+    """What a score can be: a share lies in 0..1, a difference of two and a bias score in -1..1, BLEU and chrF in
+    0..100, a length or loss is not below 0. A score beyond these shows that its bound isn't known."""
+    if number.name in GAPS:
         return -1, 1
     low, high = BOUNDS.get(number.unit, (0, "Infinity"))
     value = number.value or 0.0

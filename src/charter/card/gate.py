@@ -1,6 +1,7 @@
 """The release gate: which evaluations a version needs, and how much worse than its baseline each may be.
 
-With w the change of a metric in its worse direction and m its margin, both in the metric's own unit:
+With w the change of a metric in its worse direction (of a bias score, how much further from 0 it is) and m its margin,
+both in the metric's own unit:
 
     proven (default)   fails where w > m and Holm's p over all required metrics is below 0.05
     strict             passes only where the bad end of w's 95 % interval is at most m (non-inferiority)
@@ -12,6 +13,7 @@ fails under both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,9 +25,10 @@ from pydantic import Field, ValidationError, field_validator
 from charter.card.artifact import Artifact
 from charter.card.changes import Change, change
 from charter.card.compare import corrected, final_stage
-from charter.card.number import ALPHA, figure, metric_of, unit_of
+from charter.card.number import ALPHA, Number, figure, metric_of, unit_of
 from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import GAP, METRICS
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml
@@ -131,10 +134,7 @@ def _held(
     metric, own = metric_of(name), rules.require[name]
     margin = rules.margin if own is None else own
     number = found.number
-    value, low, high = (float(x) for x in (number.value or 0.0, number.low or 0.0, number.high or 0.0))
-    better = metric.better if metric is not None else ""
-    if better == "higher" or (better == "zero" and found.gained == (value > 0)):  # worse is above 0
-        value, low, high = -value, -high, -low
+    value, low, high = _worsened(number, before.numbers[name], release.numbers[name], metric)
     ends = (figure(x, unit_of(name), signed=True, bare=True) for x in (low, high))
     allowed = figure(margin, unit_of(name), signed=True).removeprefix("+")
     moved = f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), unit_of(name), signed=True).lstrip('+')}"
@@ -146,6 +146,30 @@ def _held(
         why = f"regressed beyond {allowed}: {words}, p {p:.2g}"
     facts = {"worse_by": value, "interval": [low, high], "margin": margin, "p_holm": p}
     return _row(name, release, why, before, facts)
+
+
+def _worsened(
+    change: Number, before: Number, after: Number, metric: Metric | None
+) -> tuple[float, float, float]:
+    """w and its interval: the change in its worse direction. Of a score that should be 0, by how much it is further
+    from 0; where it went over to the other side, the intervals of both distances are combined (Zou and Donner 2008).
+    """
+    value, low, high = (float(x) for x in (change.value or 0.0, change.low or 0.0, change.high or 0.0))
+    better = metric.better if metric is not None else ""
+    was, is_now = before.value or 0.0, after.value or 0.0
+    if better == "zero" and was * is_now < 0:
+        (a, a_low, a_high), (b, b_low, b_high) = map(_distance, (before, after))
+        return b - a, b - a - math.hypot(a_high - a, b - b_low), b - a + math.hypot(b_high - b, a - a_low)
+    if better == "higher" or (better == "zero" and (is_now or was) < 0):
+        return -value, -high, -low
+    return value, low, high
+
+
+def _distance(number: Number) -> tuple[float, float, float]:
+    """How far a score is from 0, at least and at most by its interval; without one, as far as a bias score can be."""
+    value = number.value or 0.0
+    low, high = (-1.0 if number.low is None else number.low), (1.0 if number.high is None else number.high)
+    return abs(value), max(0.0, low, -high), max(-low, high)
 
 
 def _row(

@@ -176,7 +176,9 @@ def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
 
 
 def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
-    """A report as a stage of its model."""
+    """A report as a stage of its model. Raises CharterError where it is not finished."""
+    if manifest.status != "done":
+        raise CharterError(f"{place} is {manifest.status}, not done; finish it with charter run")
     return Artifact(
         manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), name
     )

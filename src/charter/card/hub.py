@@ -18,6 +18,7 @@ from charter.card.gather import Run
 from charter.card.number import Ledger, Number
 from charter.card.sections import unfit
 from charter.card.settings import Settings
+from charter.ground.measure.benchmarks import measures_model
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import GAP, METRICS, OF_JUDGES, REVISIONS
 
@@ -51,11 +52,12 @@ def front_matter(settings: Settings, run: Run) -> str:
 
 
 def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, str]:
-    """File name -> YAML of a report's scores, a file for each set of prompts. `dataset` holds those prompts that are on
-    this disk; a score on others names their own. None where no data set is named."""
+    """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts. `dataset`
+    holds those prompts that are on this disk; a score on others names their own. None where no data set is named."""
     groups: dict[str, list[EvalResultEntry]] = {}
-    for number, metric in of_model(report):
-        refs = [ref for ref, _ in data_of(report, metric.file)]
+    scored = [(made, *score) for made in (report, *report.beside) for score in of_model(made)]
+    for made, number, metric in scored:
+        refs = [ref for ref, _ in data_of(made, metric.file)]
         on_hub = refs[0].removeprefix("hf:").partition("@")[0].partition("#")[0] if refs else ""
         holds = on_hub if len(refs) == 1 and refs[0].startswith("hf:") else dataset
         if not holds or not metric.file or number.value is None:
@@ -64,7 +66,7 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
         notes = [metric.meaning, ledger.count(number).replace("\u00a0", " "), f"version {number.version}"]
         if number.low is not None and number.high is not None:
             notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
-        notes += ["graded by a model that failed its fitness gate"] if unfit(report, metric.name) else []
+        notes += ["graded by a model that failed its fitness gate"] if unfit(made, metric.name) else []
         group = set_of(metric.file)
         entry = EvalResultEntry(
             dataset_id=holds,
@@ -82,9 +84,9 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
 
 
 def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
-    """The numbers of a report's manifest that measure its model, each with its metric; those of judges, and of replies
-    that another model revised, are left out."""
-    asked = [m for m in (*METRICS, GAP) if m not in OF_JUDGES and m.file != REVISIONS]
+    """The numbers of a report's manifest that measure its model, each with its metric; those of judges and helpers, of
+    questions met in training, and of replies that another model revised, are left out."""
+    asked = [m for m in (*METRICS, GAP) if m not in OF_JUDGES and m.file != REVISIONS and measures_model(m)]
     kept = {m.name for m in report.manifest.metrics} & report.numbers.keys()
     return [(report.numbers[m.name], m) for m in asked if m.name in kept]
 

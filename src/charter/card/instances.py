@@ -56,7 +56,9 @@ def _turns(row: dict[str, Any]) -> dict[str, int]:
 def _said(row: dict[str, Any]) -> dict[str, Any]:
     """Question and answer of a row: one exchange, or the messages of a longer dialogue."""
     asked, options = str(row.get("prompt") or row.get("question") or ""), row.get("options") or []
-    question = {"raw": asked, "reference": [options[place] for place in row.get("right", ())]}
+    written = row.get("accepted", [row["reference"]] if "reference" in row else [])
+    right = [options[place] for place in row.get("right", ())] if options else list(written)
+    question = {"raw": asked, "reference": right}
     given: dict[str, Any] = {"input": question | ({"choices": options} if options else {})}
     if asked:
         given["sample_hash"] = _digest(question)

@@ -12,10 +12,10 @@ from charter.card.artifact import Artifact
 from charter.card.compare import tracked
 from charter.card.gather import Run
 from charter.card.sections import Headline, between
-from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
 from charter.ground.measure.metrics import GAP, OF_POLICY
 
-POLICY = (*(m.name for m in OF_POLICY), GAP.name, *(m.name for m in OF_BENCHMARKS))
+POLICY = (*(m.name for m in OF_POLICY), GAP.name, *(m.name for m in OF_BENCHMARKS if measures_model(m)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def _differences(
 ) -> Iterator[str]:
     """What is known to differ, then what the page leaves open."""
     told = _asked(stage, name)
-    data, items = references(told.get("data")), ours.clusters
+    data, items = references(told.get("data")), _items(stage, name, ours)
     few = f" ({items:,} of {made.items:,} items)" if items and made.items and items < made.items else ""
     if data.startswith("shipped:"):
         yield f"our own items, {data}; there {made.data}"
@@ -120,6 +120,12 @@ def _differences(
         yield f"asked as {form}; its words there are not published"
     if name == "harm_rate_prompts":
         yield "graded by this run's own preference model"
+
+
+def _items(stage: Artifact, name: str, ours: Number) -> int:
+    """How many items were asked: clusters are fewer where questions share a passage."""
+    rows = stage.of(name).rows(ours.sources[0].file)
+    return len({str(row.get("item", row["id"])) for row in rows})
 
 
 def _asked(stage: Artifact, name: str) -> Mapping[str, Any]:

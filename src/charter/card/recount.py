@@ -128,20 +128,30 @@ def _sum(kept: Kept, key: str) -> float:
     return sum(float(row[key]) for row in kept.files[COMPARISONS])
 
 
-def flag_problems(file: str, rows: Rows) -> list[str]:
-    """A line for each flag of a file of kept rows that doesn't follow in every row."""
+def flag_problems(file: str, rows: Rows, rule: Callable[[Row], Row] | None = None) -> list[str]:
+    """A line for each flag of a file of kept rows that doesn't follow in every row; `rule` gives further flags, such as
+    the marks of a task of the battery, from the row alone."""
+    wrong: dict[str, list[tuple[Row, object]]] = {}
+    for row in rows:
+        made = {key: flag(row) for key, flag in FLAGS.get(file, {}).items()} | dict(rule(row) if rule else {})
+        for key, value in made.items():
+            if not _equal(row[key], value):
+                wrong.setdefault(key, []).append((row, value))
     problems = []
-    for key, rule in FLAGS.get(file, {}).items():
-        wrong = [(row, made) for row in rows if row[key] != (made := rule(row))]
-        if wrong:
-            row, made = wrong[0]
-            name = row.get("pair") or row.get("item") or row["id"]
-            sample = f" sample {row['sample']}" if "sample" in row else ""
-            more = f", and {len(wrong) - 1} further rows are alike" if len(wrong) > 1 else ""
-            problems.append(
-                f"samples/{file}: {key} of {name}{sample} is {row[key]}; its row gives {made}{more}"
-            )
+    for key, found in wrong.items():
+        row, value = found[0]
+        name = row.get("pair") or row.get("item") or row["id"]
+        sample = f" sample {row['sample']}" if "sample" in row else ""
+        more = f", and {len(found) - 1} further rows are alike" if len(found) > 1 else ""
+        problems.append(f"samples/{file}: {key} of {name}{sample} is {row[key]}; its row gives {value}{more}")
     return problems
+
+
+def _equal(kept: object, made: object) -> bool:
+    """Whether two values of a row are equal, numbers up to rounding."""
+    if isinstance(kept, int | float) and isinstance(made, int | float):
+        return same(kept, made)
+    return kept == made
 
 
 def count_problems(room: str, kept: Kept) -> list[str]:

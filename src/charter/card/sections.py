@@ -15,7 +15,7 @@ from charter.card.changes import Change, change
 from charter.card.gather import Run
 from charter.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
-from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
 from charter.ground.measure.metrics import AXES, OF_POLICY
 from charter.ground.measure.ratings import OF_RATERS
 
@@ -221,7 +221,11 @@ def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Head
 
 def deltas(run: Run) -> tuple[Headline, ...]:
     """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
-    names = [*(m.name for m in OF_POLICY), "refusal_gap", *(m.name for m in OF_BENCHMARKS)]
+    names = [
+        *(m.name for m in OF_POLICY),
+        "refusal_gap",
+        *(m.name for m in OF_BENCHMARKS if measures_model(m)),
+    ]
     return headlines(run, names) if len(run.stages) > 1 else ()
 
 

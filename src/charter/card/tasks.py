@@ -156,8 +156,12 @@ def references(data: object) -> str:
 
 
 def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
-    """The share of a task's items that stand in what the model was taught, and where it was looked for."""
+    """The share of a task's items that stand in what the model was taught, and where it was looked for and where it
+    couldn't be."""
     report = stage.of(name)
     number = report.numbers.get(f"{_task(name, report.report.get('identity') or {})}_contaminated")
-    sources = (report.report.get("contamination") or {}).get("sources") or ()
-    return number, ", ".join(references(source) for source in sources) if number else ""
+    made = report.report.get("contamination") or {}
+    looked, missing = (references(list(made.get(key) or ())) for key in ("sources", "missing"))
+    if not number:
+        return None, ""
+    return number, f"{looked}; not to be had: {missing}" if missing else looked

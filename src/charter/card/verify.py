@@ -21,9 +21,10 @@ from pydantic import ValidationError
 
 from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
-from charter.card.gather import gather
+from charter.card.gather import BENCHMARK, gather
 from charter.card.page import HTML, JSON
 from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
+from charter.card.regrade import DECLINING, rule_of
 from charter.card.render import make
 from charter.card.settings import ROLES, Settings
 from charter.ground.artifact.curves import last_logged, read_object, read_objects
@@ -197,14 +198,21 @@ def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]
 
 def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Flags of kept rows and counts must follow from the replies, scores and rows that are kept beside them."""
-    marked_by = (read_report(folder).get("identity") or {}).get("detectors")
-    others = marked_by is not None and marked_by != learnt_from()
+    identity = read_report(folder).get("identity") or {}
+    by_task, others = manifest.room == BENCHMARK, []
+    for path in sorted((folder / "samples").glob("*.jsonl")):
+        told = (identity.get(path.stem) or {}) if by_task else identity
+        rule = rule_of(path.stem, told) if by_task else None
+        detecting = path.stem in DECLINING if by_task else FLAGS.get(path.name) is REPLIES
+        if detecting and told.get("detectors", learnt_from()) != learnt_from():
+            others.append(path.name)
+        elif rule or path.name in FLAGS:
+            yield from flag_problems(path.name, read_objects(path), rule)
     if others:
-        yield "detectors that learnt from other examples marked its replies; verify it with the charter that made it"
-    for file, rules in FLAGS.items():
-        path = folder / "samples" / file
-        if path.exists() and not (others and rules is REPLIES):
-            yield from flag_problems(file, read_objects(path))
+        yield (
+            f"detectors that learnt from other examples marked {', '.join(others)}; verify it with the charter that "
+            "made it"
+        )
     files = {name: read_objects(folder / name) for name in SOURCES if (folder / name).exists()}
     yield from count_problems(manifest.room, Kept(files, read_counts(folder), manifest.resolved))
 

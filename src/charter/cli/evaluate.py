@@ -82,8 +82,9 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
         if name not in known.TASKS:
             raise CharterError(f"there is no evaluation {name!r}; {suggest(name, known.TASKS)}")
     sources = {"policy": model} | data_sources(data, chosen, known)
-    settings = {"tasks": chosen, "limit": limit, "stage": re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:]}
-    name = f"eval-{settings['stage']}".replace(".", "-")
+    stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"  # "." is a folder, too
+    settings = {"tasks": chosen, "limit": limit, "stage": stage}
+    name = f"eval-{stage}".replace(".", "-")
     raw: dict[str, Any] = {
         "name": name,
         "steps": [{"name": STEP, "room": STEP, "from": sources, "settings": settings}],

@@ -92,6 +92,12 @@ def test_a_template_beside_the_configuration_wins_and_is_replaced_when_saved(tmp
     assert Tokenizer.from_folder(folder).template == "new"
 
 
+def test_the_digest_names_the_pieces_and_not_the_template(tmp_path: Path) -> None:
+    OWN.with_template("new").save(tmp_path)
+    assert Tokenizer.from_folder(tmp_path).digest == OWN.digest
+    assert train_tokenizer(["other words are cut otherwise"] * 3, 320).digest != OWN.digest
+
+
 def test_other_settings_are_handed_on(tmp_path: Path) -> None:
     found = Tokenizer.from_folder(config(tmp_path, model_max_length=77)).with_template("x")
     found.save(tmp_path / "again")

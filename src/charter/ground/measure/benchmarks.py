@@ -186,6 +186,7 @@ OF_CONTAMINATION = (
 )
 
 TRUTH = "truthfulqa.jsonl"
+HELPER = "truthfulqa_helper"  # what it measures is the helper, not the model under test
 FREE, CHOICE = counts.equal(mode="free"), counts.equal(mode="choice")
 
 OF_HONESTY: tuple[Metric, ...] = (
@@ -228,7 +229,7 @@ OF_HONESTY: tuple[Metric, ...] = (
         "free answers that the helper maps to no option, and questions that could not be asked",
     ),
     Metric(
-        "truthfulqa_helper",
+        HELPER,
         TRUTH,
         counts.mean("correct", counts.equal(mode="helper")),
         "higher",
@@ -250,3 +251,8 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
     *OF_HONESTY,
     *OF_BIAS,
 )
+
+
+def measures_model(metric: Metric) -> bool:
+    """Whether a number says something of the model under test: not of its helper, nor of the questions themselves."""
+    return metric.name != HELPER and metric not in OF_CONTAMINATION

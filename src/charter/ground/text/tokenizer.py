@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_text
 
 Spans = list[tuple[int, int]]
 
@@ -126,6 +127,12 @@ class Tokenizer:
         tokenizer = Tokenizer(json.dumps(self._definition), self.names, template)
         tokenizer._handed_on = self._handed_on
         return tokenizer
+
+    @cached_property
+    def digest(self) -> str:
+        """Names how plain text is cut into ids: two tokenizers with one digest cut alike, whatever their templates."""
+        parts = ("normalizer", "pre_tokenizer", "model")
+        return digest_text(canonical_json([self._definition.get(part) for part in parts]))
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token whatever the text spells."""

@@ -1,0 +1,73 @@
+"""What a written answer says: the letter of an option, a number, or words to be compared with those accepted."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+
+LETTERS = string.ascii_uppercase
+# what stands before the letter that an answer decides for, with marks of emphasis: "the answer is **option B**"
+SAID = (
+    r"(?i:(?:answer|(?:closest|correct|best|right) option) is:?|answer:)[\s*_\"'`$]*"
+    r"(?:(?i:option|choice)[\s*]+)?(?:\\boxed\{)?"
+)
+# A and I may be words: "the answer is A dog", "option is I'd say"
+WORD = r"[AI](?:['\u2019]| (?!because\b|since\b|as\b)[a-z])"
+# "-$1,234.50", "3/4", "2 1/2"; a minus behind a digit or a bracket takes away and is no sign
+NUMBER = re.compile(
+    r"(?:(?<![\w)\]])-)?(?:[$€£]-?)?"
+    r"(?:(?:\d+ )?\d+/[1-9]\d*|(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+)
+REMARK = re.compile(r"\([^()]*[^\W\d_]{2}[^()]*\)")  # words in brackets: "18 (as 16 + 2 = 18)"
+ARTICLES = frozenset({"a", "an", "the"})
+PUNCTUATION = re.compile(rf"[{re.escape(string.punctuation)}‘’“”´`]")
+
+
+def letter_of(text: str, count: int) -> int | None:
+    """The place of the option that an answer names: last behind "answer is", "answer:" or "closest option is"; else
+    last as "(B)"; else first as a bare letter. A letter in parentheses or before a mark may be small."""
+    letters = LETTERS[:count]
+    each = rf"(?i:[{letters}])"
+    bare = rf"({each})(?=[*_\"'`$}}]*\s*(?:$|[.,;:)\n]))|(?!{WORD})([{letters}])(?!\w)"
+    said = re.findall(rf"{SAID}(?:\(({each})\)|{bare})", text) or re.findall(rf"\(({each})\)", text)
+    if said:
+        return letters.index("".join(said[-1]).upper())
+    first = re.match(rf"\W*({each})(?=\s*$|[.):,\n*])", text)
+    return letters.index(first.group(1).upper()) if first else None
+
+
+def read_number(text: str) -> float | None:
+    """The number in the sentence after the last "answer is" (of "3 + 4 = 7" the last; remarks in brackets are none),
+    else the last number of the text; None without any."""
+    text = text.replace("−", "-")
+    _, found, after = text.lower().rpartition("answer is")
+    lines = [line for line in after.splitlines() if NUMBER.search(line)] if found else []
+    if lines:
+        sentence = re.split(r"[.;]\s", REMARK.sub("", lines[0]))[0]
+        told = sentence if NUMBER.search(sentence) else lines[0]
+        chosen = NUMBER.search(told.rpartition("=")[2]) or NUMBER.search(told)
+    else:
+        chosen = max(NUMBER.finditer(text), key=re.Match.start, default=None)
+    value = number(chosen.group()) if chosen else math.inf
+    return value if math.isfinite(value) else None  # digits without end are none
+
+
+def number(text: str) -> float:
+    """A number as written: a fraction is what it comes to; thousands' commas and signs of money are left aside.
+
+    Raises ValueError where it is none.
+    """
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is no number")
+    plain = re.sub(r"[,$€£]", "", text)
+    whole, _, part = plain.lstrip("-").rpartition(" ")
+    above, _, below = part.partition("/")
+    value = float(whole or 0) + float(above) / float(below or 1)
+    return -value if plain.startswith("-") else value
+
+
+def normal(text: str) -> str:
+    """Lower case, without punctuation and articles, blanks single: what the authors compare."""
+    words = PUNCTUATION.sub(" ", text.lower()).split()
+    return " ".join(word for word in words if word not in ARTICLES)
