@@ -31,10 +31,19 @@ def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], li
             found += parse(row, name)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CharterError(
-                f"{place}: not a row of this evaluation ({error!r}; its columns are {', '.join(map(str, row))}); "
+                f"{place}: not a row of this evaluation ({_why(error)}; its columns are {', '.join(map(str, row))}); "
                 "docs/data.md says which columns each reads"
             ) from None
     return found
+
+
+def _why(error: Exception) -> str:
+    """What a row lacks or holds, in words."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"a column holds something else than is read from it: {error}"
 
 
 def has(source: Path, splits: tuple[str, ...]) -> bool:
@@ -58,11 +67,11 @@ def _rows(source: Path, splits: tuple[str, ...]) -> list[Entry]:
 
 
 def _chosen(marked: list[tuple[set[str], Entry]], splits: tuple[str, ...]) -> list[Entry] | None:
-    """The rows of the first of `splits` that is there; what is scored is no development split."""
+    """The rows of the first of `splits` that is there; no split is scored and shown as well."""
     there = set().union(*(marks for marks, _ in marked))
     scored = next((split for split in TEST if split in there), None)
     for split in splits:
-        if split in there and (splits == TEST or split != scored):
+        if split in there and ("test" in splits or split != scored):
             return [entry for marks, entry in marked if split in marks]
     return None
 
