@@ -37,6 +37,8 @@ def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None
 def test_refusals() -> None:
     with pytest.raises(CharterError, match="no evaluation 'arcc'; did you mean arc"):
         make_recipe("x", "arcc", 1, [], [])
+    with pytest.raises(CharterError, match="no evaluation 'ARC'; did you mean arc"):
+        make_recipe("x", "ARC", 1, [], [])
     with pytest.raises(CharterError, match="write shipped, standard, or TASK=REFERENCE"):
         make_recipe("x", "arc", 1, ["hub"], [])
 

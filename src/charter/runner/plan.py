@@ -248,9 +248,8 @@ def _hint(ref: str, others: list[str]) -> str:
     if others and "/" not in ref:
         return suggest(ref, others)
     path = f"write ./{ref} for a file or folder, or " if ref else ""
-    return (
-        f"{path}name a finished step of a run (runs/demo/rl) or a reference with one of {', '.join(SCHEMES)}"
-    )
+    schemes = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+    return f"{path}name a finished step of a run (runs/demo/rl) or what begins with one of {schemes}"
 
 
 def _circle(waiting: dict[str, set[str]]) -> list[str]:
