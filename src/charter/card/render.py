@@ -33,7 +33,8 @@ from charter.ground.measure.plots import Point, standalone, strip
 TABLES = {
     "main": (sections.MAIN, "Main results by stage"),
     "red_team": (sections.RED_TEAM, "Harm in detail"),
-    "over_refusal": (sections.OVER_REFUSAL, "Over-refusal"),
+    "rated": (sections.RATED, "Harm by itself, 0 to 4"),
+    "over_refusal": (sections.OVER_REFUSAL, "Over-refusal and tone"),
     "health": (sections.HEALTH, "Health of the replies"),
     "lengths": (sections.LENGTHS, "Length of the replies"),
     "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
