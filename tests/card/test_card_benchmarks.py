@@ -234,9 +234,10 @@ def test_equal_artifacts_give_equal_bytes(both: Path) -> None:
 def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
     (table,) = task_tables(gathered(both), "capability")
     assert table.looked_through == ("shipped:helpful.train",)
+    words = "Met in training: the share of items of which a part stands in any of shipped:helpful.train."
     for name in ("card.html", "card.md"):
         text = (both / "card" / name).read_text("utf-8")
-        assert text.count("Met in training: items of which a part stands in shipped:helpful.train.") == 1
+        assert text.count(words) == 1
 
 
 def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
@@ -249,3 +250,13 @@ def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
         "truthfulqa_mc1": "",
         "arc_contaminated": "",
     }
+
+
+def test_a_table_in_which_nothing_was_looked_for_has_no_column_for_it(both: Path) -> None:
+    edit(both, "bench_3", "samples/contamination.jsonl", lambda _: "")
+    card_world.remeasure(both, "bench_3")
+    made = render.make(SETTINGS, gathered(both))
+    assert "Met in training" not in made["card.html"] and "Met in training" not in made["card.md"]
+    head, line, *made_rows = made["card.md"].split("| Evaluation |")[1].split("\n\n")[0].split("\n")
+    assert head.count("|") + 2 == line.count("|") == 4
+    assert len(made_rows) >= 2 and {row.count("|") for row in made_rows} == {4}
