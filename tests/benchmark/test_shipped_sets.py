@@ -111,3 +111,20 @@ def test_nothing_that_is_asked_stands_in_training() -> None:
         if len(known & (own := grams(text))) / len(known | own) >= 0.5
     ]
     assert len(trained) > 1000 and near == []
+
+
+def test_stories_are_scored_and_shown_by_their_splits() -> None:
+    """`quality` scores a development split where there is one, and else the test split."""
+    source = shipped("quality.heldout")
+    asked, shown = (
+        parsed(source, quality.SCORED, quality.parse),
+        parsed(source, quality.EXAMPLES, quality.parse),
+    )
+    assert len({q.cluster for q in asked}) == 5 and not {q.cluster for q in asked} & {
+        q.cluster for q in shown
+    }
+
+
+@pytest.mark.parametrize("task", ["position", "recall"])
+def test_long_texts_are_the_stories(task: Task) -> None:
+    assert len(parsed(shipped("quality.heldout"), TEST, EVALUATIONS[task].parse)) == 5

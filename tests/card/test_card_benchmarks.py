@@ -8,10 +8,11 @@ from pathlib import Path
 
 import card_world
 import pytest
+from battery import truthfulqa
 from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
 
 from charter.card import render
-from charter.card.changes import task_of
+from charter.card.changes import refusal, task_of
 from charter.card.compare import compare, final_stage, track
 from charter.card.facts import RISKS, USES, unmeasured
 from charter.card.gather import Run, gather
@@ -297,3 +298,34 @@ def test_what_is_not_measured_is_said_by_what_is() -> None:
 def test_equal_artifacts_give_equal_bytes(both: Path) -> None:
     made = render.make(SETTINGS, gathered(both))
     assert all((both / "card" / name).read_text("utf-8") == content for name, content in made.items())
+
+
+def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
+    (table,) = task_tables(gathered(both), "capability")
+    assert table.looked_through == ("shipped:helpful.train",)
+    words = "Met in training: the share of items of which a part stands in any of shipped:helpful.train."
+    for name in ("card.html", "card.md"):
+        text = (both / "card" / name).read_text("utf-8")
+        assert text.count(words) == 1
+
+
+def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
+    for place, helper in ((0, "one"), (3, "two")):
+        benchmark(run, place, {"truthfulqa": {"helper": helper}}, {"truthfulqa": truthfulqa(place)})
+    first, last = (final_stage(run / f"bench_{place}") for place in (0, 3))
+    why = {name: refusal(first, last, name) for name in ("truthfulqa", "truthfulqa_mc1", "arc_contaminated")}
+    assert why == {
+        "truthfulqa": "made differently: truthfulqa.helper differs",
+        "truthfulqa_mc1": "",
+        "arc_contaminated": "",
+    }
+
+
+def test_a_table_in_which_nothing_was_looked_for_has_no_column_for_it(both: Path) -> None:
+    edit(both, "bench_3", "samples/contamination.jsonl", lambda _: "")
+    card_world.remeasure(both, "bench_3")
+    made = render.make(SETTINGS, gathered(both))
+    assert "Met in training" not in made["card.html"] and "Met in training" not in made["card.md"]
+    head, line, *made_rows = made["card.md"].split("| Evaluation |")[1].split("\n\n")[0].split("\n")
+    assert head.count("|") + 2 == line.count("|") == 4
+    assert len(made_rows) >= 2 and {row.count("|") for row in made_rows} == {4}

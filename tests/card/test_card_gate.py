@@ -186,7 +186,7 @@ def test_what_can_not_be_compared_fails(run: Path) -> None:
     [
         ({}, "asks for nothing; name the evaluations"),
         ({"require": ["harm_rte"]}, r"no metric is called harm_rte; did you mean harm_rate\?$"),
-        ({"require": ["xyzzy"]}, "no metric is called xyzzy; there are harm_rate, "),
+        ({"require": ["xyzzy"]}, "no metric is called xyzzy; `charter show RUN --json` names"),
         ({"require": {"harm_rate": -1}}, "the margin of harm_rate is -1.0; give how much worse it may be"),
         ({"require": {"harm_rate": float("nan")}}, "the margin of harm_rate is nan"),
         ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no direction that is worse"),
@@ -219,5 +219,24 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
         with pytest.raises(CharterError, match=message) as error:
             read_rules(file)
         assert "\n" not in str(error.value)
-    with pytest.raises(CharterError, match="no rules can be read"):
+    with pytest.raises(CharterError, match="there is no file"):
         read_rules(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bbq", r"no metric is called bbq; name one of its own: bbq_\w+(, bbq_\w+){3} \.\.\.$"),
+        ("harm_rte", r"did you mean harm_rate\?$"),
+        ("xyzzy", r"`charter show RUN --json` names those of a run$"),
+    ],
+)
+def test_an_unknown_metric_is_told_in_one_short_line(finished: Path, name: str, words: str) -> None:
+    with pytest.raises(CharterError, match=words) as caught:
+        rows(finished, require=[name])
+    assert len(str(caught.value)) < 250
+
+
+def test_rules_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CharterError, match=r"there is no file .*nope\.yaml; write one that holds require"):
+        read_rules(tmp_path / "nope.yaml")

@@ -373,3 +373,8 @@ def test_hostile_text_stays_text(run: Path) -> None:
     made = render.make(SETTINGS, gather(card_world.inputs(run, reports)))
     assert "<script>" not in made["card.html"] and "{{ 7 * 7 }}" in made["card.html"]
     assert "````text\n<script>" in made["card.md"]
+
+
+def test_no_table_of_stages_is_wider_than_the_page() -> None:
+    """Seven columns and more are cut off at the right and have to be scrolled."""
+    assert max(len(names) for names, _ in render.TABLES.values()) <= 6

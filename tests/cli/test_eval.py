@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from charter.benchmark.settings import DATA, ROLES, STANDARD, TASKS
+from charter.cli import pipeline
 from charter.cli.evaluate import make_recipe
 from charter.ground.artifact.errors import CharterError
 
@@ -35,9 +39,31 @@ def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None
 def test_refusals() -> None:
     with pytest.raises(CharterError, match="no evaluation 'arcc'; did you mean arc"):
         make_recipe("x", "arcc", 1, [], [])
+    with pytest.raises(CharterError, match="no evaluation 'ARC'; did you mean arc"):
+        make_recipe("x", "ARC", 1, [], [])
     with pytest.raises(CharterError, match="write shipped, standard, or TASK=REFERENCE"):
         make_recipe("x", "arc", 1, ["hub"], [])
 
 
 def test_every_published_set_fills_a_role() -> None:
     assert set(STANDARD) <= set(ROLES) and set(DATA.values()) <= set(ROLES)
+
+
+def test_what_is_refused_and_stopped_says_what_to_do(
+    charter: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ("eval", "random:tiny", "--tasks", "arc", "--limit", "1")
+    (tmp_path / "taken").write_text("")
+    assert (
+        charter(*ask, "--out", "taken")[2]
+        == "charter: error: --out taken is a file; name a folder for the run\n"
+    )
+    code, _, err = charter("eval", "runs/demo/rl", "--tasks", "arc")
+    assert code == 1 and "there is no step or source 'runs/demo/rl'; write ./runs/demo/rl for" in err
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "execute", stopped)
+    code, _, err = charter(*ask)
+    assert (code, err) == (130, "charter: interrupted; the same command goes on where this one stopped\n")

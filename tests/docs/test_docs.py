@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from charter.building import ROOMS
+from charter.card.gate import Rules
 from charter.cli.main import make_app
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import Recipe, load_recipe
@@ -150,10 +151,12 @@ def test_overrides_name_steps_roles_and_settings(document: Path) -> None:
                 assert known, f"{name(document)}: --set {step}.{dotted}"
 
 
-def test_the_readmes_recipe_is_one() -> None:
+def test_the_readmes_recipe_and_rules_are_such() -> None:
     blocks = [body for language, body in FENCE.findall(README.read_text("utf-8")) if language == "yaml"]
     assert blocks
-    for body in blocks:
+    recipes = [body for body in blocks if "steps:" in body]
+    assert [Rules.model_validate(yaml.safe_load(body)) for body in blocks if body not in recipes]
+    for body in recipes:
         recipe = Recipe.model_validate(yaml.safe_load(body))
         for step in recipe.steps:
             module = settings_of(step.room)

@@ -91,6 +91,10 @@ BAD = [
         "step taught: dialogues: there is no step or source 'mad'; did you mean made?",
     ),
     (
+        "taught: {from: {dialogues: runs/demo/rl}}",
+        "no step or source 'runs/demo/rl'; write ./runs/demo/rl for a file or folder, or name a finished step of a run",
+    ),
+    (
         "taught: {room: modle}",
         "step taught: there is no room 'modle'; did you mean model? allowed: words, model, grade",
     ),

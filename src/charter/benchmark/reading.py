@@ -31,10 +31,19 @@ def parsed(source: Path, splits: tuple[str, ...], parse: Callable[[Row, str], li
             found += parse(row, name)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise CharterError(
-                f"{place}: not a row of this evaluation ({error!r}; its columns are {', '.join(map(str, row))}); "
+                f"{place}: not a row of this evaluation ({_why(error)}; its columns are {', '.join(map(str, row))}); "
                 "docs/data.md says which columns each reads"
             ) from None
     return found
+
+
+def _why(error: Exception) -> str:
+    """What a row lacks or holds, in words."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"a column holds something else than is read from it: {error}"
 
 
 def has(source: Path, splits: tuple[str, ...]) -> bool:

@@ -40,6 +40,9 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "template": SAMPLED | {HHH},
 }
 
+# What the helper of TruthfulQA decides; likelihoods, refusals and what was met in training are the same under any.
+HELPED = frozenset({"truthfulqa", "truthfulqa_mc2_mapped", "truthfulqa_unanswered", "truthfulqa_helper"})
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -137,13 +140,20 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
     file = metric.file if metric else ""
     ours, theirs = (side.report.get("identity") or {} for side in (first, second))
     by_task = first.manifest.room == BENCHMARK
-    if by_task and (task := task_of(file, {*ours, *theirs})):
+    if by_task and (task := _task(name, file, {*ours, *theirs})):
         ours, theirs = ({task: side.get(task)} for side in (ours, theirs))
     for key in sorted(_differing(ours, theirs)):  # all that a benchmark says of a task decides its rows
         decides = next((DECIDES[p] for p in key.split(".") if p in DECIDES and not by_task), None)
-        if decides is None or file in decides:
+        free = key.endswith(".helper") and name not in HELPED
+        if not free and (decides is None or file in decides):
             return f"made differently: {key} differs"
     return ""
+
+
+def _task(name: str, file: str, tasks: Collection[str]) -> str:
+    """The task of a metric; what was met in training is kept in one file for all tasks, and its name says of which."""
+    task = name.removesuffix("_contaminated")
+    return task if task != name and task in tasks else task_of(file, tasks)
 
 
 def task_of(file: str, tasks: Collection[str]) -> str:

@@ -108,7 +108,7 @@ def _stages(place: Path, last: bool = False) -> tuple[Artifact, ...]:
     if manifest.kind == "card":
         return (final_of(place, {}),) if last else stages_of(place, manifest, {})
     if manifest.kind != "report":
-        raise CharterError(f"{place} is a {manifest.kind}; compare takes run directories, cards and reports")
+        raise CharterError(f"{place} is a {manifest.kind}; name a run directory, a card or a report")
     return (as_stage(manifest, place, manifest.step),)
 
 

@@ -132,15 +132,20 @@ def base_model(settings: Settings, run: Run) -> str:
     return refs[0] if refs else ""
 
 
+def title(settings: Settings) -> str:
+    """The model's name at the beginning of a line: a name of one word as it is, a phrase with a capital."""
+    name = settings.model_name
+    return name[:1].upper() + name[1:] if " " in name else name
+
+
 def sentence(settings: Settings, run: Run) -> str:
     """What this is, in one sentence."""
     rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in run.lineage)]
     words = [ROOM_WORDS[r] for r in rooms]
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
     start = base_model(settings, run) or "its starting model"
-    name = settings.model_name[:1].upper() + settings.model_name[1:]
     proof = "all figures here are computed from replies that are kept beside this card"
-    return f"{name} is {start} after {how}; {proof}."
+    return f"{title(settings)} is {start} after {how}; {proof}."
 
 
 def mitigations(run: Run) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ def read_rules(path: Path) -> Rules:
         return Rules.model_validate(read_yaml(path.read_text("utf-8")))
     except ValidationError as error:
         raise CharterError(f"{path}: {first_problem(error, Rules)}") from None
+    except FileNotFoundError:
+        raise CharterError(f"there is no file {path}; write one that holds require: [METRIC, ...]") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         words = " ".join(str(error).split())
         raise CharterError(
@@ -105,9 +107,12 @@ def _check(name: str, margin: float | None, compared: bool) -> None:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """The metric that was probably meant, else all."""
+    """The metric that was probably meant, or those of the evaluation that was, else where all stand."""
+    parts = [metric for metric in known if metric.startswith(f"{name}_")]
+    if parts:
+        return f"name one of its own: {', '.join(parts[:4])}{' ...' if len(parts) > 4 else ''}"
     close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else "`charter show RUN --json` names those of a run"
 
 
 def _absent(name: str, release: Artifact) -> str:

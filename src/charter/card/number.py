@@ -298,7 +298,8 @@ class Ledger:
             return ""
         if number.clusters is None or number.clusters == number.n:
             return f"n\u00a0=\u00a0{number.n:,}"
-        return f"n\u00a0=\u00a0{number.n:,} ({number.clusters:,}\u00a0prompts)"
+        prompts = "prompt" if number.clusters == 1 else "prompts"
+        return f"n\u00a0=\u00a0{number.n:,} ({number.clusters:,}\u00a0{prompts})"
 
     def source(self, number: Number) -> Markup:
         """Where it comes from, as a title: step and file."""

@@ -57,16 +57,15 @@ RED_TEAM = (
     "harm_rate_unseen",
     "harm_rate_reward",
     "lookalike_harm_rate",
-    "harm_rating",
-    "harm_rating_lookalikes",
-    "unsafe_boilerplate_rate",
-    "unsafe_harsh_rate",
 )
+RATED = ("harm_rating", "harm_rating_lookalikes")
 OVER_REFUSAL = (
     "refusal_gap",
     "lookalike_refusal_rate_seen",
     "lookalike_refusal_rate_unseen",
     "helpful_refusal_rate",
+    "unsafe_boilerplate_rate",
+    "unsafe_harsh_rate",
 )
 HEALTH = (
     "unsafe_loop_rate",

@@ -60,6 +60,11 @@ class TaskTable:
     rows: tuple[TaskRow, ...]
     steps: bool
 
+    @property
+    def looked_through(self) -> tuple[str, ...]:
+        """What items were looked for in, each list of sources once."""
+        return tuple(dict.fromkeys(row.overlaps_with for row in self.rows if row.overlaps_with))
+
 
 def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
     """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has."""

@@ -184,7 +184,8 @@ def card_verify(
     for problem in problems:
         print(problem)
     if problems:
-        raise CharterError(f"the card of {folder} does not hold: {len(problems)} problems are listed above")
+        count = "1 problem is" if len(problems) == 1 else f"{len(problems)} problems are"
+        raise CharterError(f"the card of {folder} does not hold: {count} listed above")
     print(f"the card of {folder} holds")
 
 

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
-from charter.cli.pipeline import Changes, Json
+from charter.cli.pipeline import Json, carry_out, run_folder
 from charter.cli.tables import console, number
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
@@ -21,7 +20,6 @@ from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recipe import Recipe
-from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from charter.runner.rooms import room_tool
 
@@ -52,15 +50,22 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/eval-MODEL if left out.")
     ] = None,
-    changes: Changes = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="benchmark.FIELD=VALUE",
+            help="Change a setting, such as benchmark.change.arc.shots=0; may be given many times.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model by the card's protocols; a run that was stopped goes on where it stopped."""
     relaunch()
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
-    folder = out if out is not None else Path("runs") / recipe.name
+    folder = run_folder(recipe, out)
     plan = make_plan(recipe, Path(), folder, choose_execution(None, None))
-    execute(plan, make_progress())
+    carry_out(plan)
     manifest = read_manifest(plan.run / STEP)
     rows = score_rows(manifest, read_object(plan.run / STEP / "report.json"))
     if as_json:

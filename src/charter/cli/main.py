@@ -80,7 +80,8 @@ def execute(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         where = getattr(getattr(error, "ctx", None), "command_path", "charter")
-        help = f"{error.format_message().rstrip('.')}; `{where} --help` says what is expected"
+        words = error.format_message().rstrip(".").replace("Value error, ", "")
+        help = f"{words}; `{where} --help` says what is expected"
         return complain(help, int(getattr(error, "exit_code", 2)))
 
 

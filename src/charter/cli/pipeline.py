@@ -12,7 +12,7 @@ from charter.cli.launch import relaunch
 from charter.cli.tables import console, plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
-from charter.ground.settings.recipe import load_recipe
+from charter.ground.settings.recipe import Recipe, load_recipe
 from charter.runner.directory import begun_precision
 from charter.runner.execute import execute
 from charter.runner.forecast import forecast, plan_records
@@ -76,17 +76,30 @@ def run(
     """Run a recipe; what is done is reused, and what was stopped goes on where it stopped."""
     relaunch()
     made = _plan(recipe, out, changes, device, precision)
-    try:
-        execute(made, make_progress(), until)
-    except KeyboardInterrupt:
-        print("charter: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        raise typer.Exit(130) from None
+    carry_out(made, until)
     for planned in made.until(until):
         page = made.run / planned.name / "card.html"
         if planned.room.product == "card" and page.is_file():
             print(f"the model card is {page}", file=sys.stderr)
     if as_json:
         _print_json(run_records(view_run(made.run)))
+
+
+def carry_out(made: Plan, until: str | None = None) -> None:
+    """Runs a plan with progress on standard error; Ctrl-C says that the work is kept, and exits with 130."""
+    try:
+        execute(made, make_progress(), until)
+    except KeyboardInterrupt:
+        print("charter: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def run_folder(recipe: Recipe, out: Path | None) -> Path:
+    """Where a recipe is run. Raises CharterError for a file."""
+    folder = out if out is not None else Path("runs") / recipe.name
+    if folder.exists() and not folder.is_dir():
+        raise CharterError(f"--out {folder} is a file; name a folder for the run")
+    return folder
 
 
 def show(name: Run, as_json: Json = False) -> None:
@@ -125,9 +138,7 @@ def _plan(
     if path.is_dir():
         path = path / "recipe.yaml"
     recipe = load_recipe(path, changes or [])
-    folder = out if out is not None else Path("runs") / recipe.name
-    if folder.exists() and not folder.is_dir():
-        raise CharterError(f"--out {folder} is a file; name a folder for the run")
+    folder = run_folder(recipe, out)
     execution = choose_execution(device, precision or begun_precision(folder))  # machines choose differently
     return make_plan(recipe, path.parent, folder, execution)
 

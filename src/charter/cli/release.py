@@ -54,7 +54,12 @@ def gate(
         ),
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option("--rules", metavar="FILE", help="These in YAML; flags go before the file.")
+        Path | None,
+        typer.Option(
+            "--rules",
+            metavar="FILE",
+            help="The same in YAML: baseline, require, margin, strict; flags win over it.",
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Pass only what is shown to be within its margin.")

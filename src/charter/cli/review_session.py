@@ -92,7 +92,7 @@ class Review:
         for title, text in (("Prompt", item.prompt), ("Reply", item.key[2])):
             console.print(Text(title, style="bold"))
             console.print(Text(text.translate(CONTROLS)))
-        console.print(Text(f"graded {item.margin:+.2f} to the fixed reply", style="dim"))
+        console.print(Text(f"graded {-item.margin:.2f} below the fixed reply", style="dim"))
         told = [f"{name} so far: {row[name]}" for name in ("verdict", "note") if row.get(name)]
         if told:
             console.print(Text("; ".join(told).translate(CONTROLS), style="yellow"))

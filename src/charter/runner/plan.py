@@ -238,9 +238,18 @@ def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
             if recipe.step(ref) is not None:
                 needs.add(ref)
             elif not is_external(ref) and find_artifact(ref, folder) is None:
-                hint = suggest(ref, [other.name for other in recipe.steps if other is not step])
+                hint = _hint(ref, [other.name for other in recipe.steps if other is not step])
                 raise CharterError(f"step {step.name}: {role}: there is no step or source {ref!r}; {hint}")
     return needs
+
+
+def _hint(ref: str, others: list[str]) -> str:
+    """What a reference that names nothing should have been."""
+    if others and "/" not in ref:
+        return suggest(ref, others)
+    path = f"write ./{ref} for a file or folder, or " if ref else ""
+    schemes = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+    return f"{path}name a finished step of a run (runs/demo/rl) or what begins with one of {schemes}"
 
 
 def _circle(waiting: dict[str, set[str]]) -> list[str]:

@@ -27,6 +27,7 @@ def test_wilson_equals_scipy(hits: int, n: int) -> None:
 
 
 def test_wilson_by_hand_and_without_trials() -> None:
+    assert all(wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0 for n in range(1, 200)), "exactly"
     assert wilson(0, 10) == pytest.approx((0.0, 0.27754), abs=1e-5)
     assert wilson(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
     assert wilson(0, 0) == (0.0, 1.0)

@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 def suggest(word: str, allowed: Iterable[str]) -> str:
     """'; did you mean X?' when one of the allowed names is close, then the allowed names."""
     names = list(allowed)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}? " if close else ""
+    folded = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    hint = f"did you mean {folded[close[0]]}? " if close else ""
     return f"{hint}allowed: {', '.join(names) if names else 'none'}"
 
 
