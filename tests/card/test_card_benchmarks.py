@@ -216,7 +216,7 @@ def test_an_overlap_that_nobody_looked_for_is_not_known(both: Path) -> None:
             r for r in re.split(r"</tr>|\n(?=\|)", table[: table.index(end, 900)]) if "sums solved" in r
         )
         assert row.count("not known") == 1 and "0.0" not in row.rpartition("not known")[2]
-        assert "what its first model was pretrained on is not known" in table
+        assert "what the first model was pretrained on is not known" in table
 
 
 def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
@@ -303,7 +303,7 @@ def test_equal_artifacts_give_equal_bytes(both: Path) -> None:
 def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
     (table,) = task_tables(gathered(both), "capability")
     assert table.looked_through == ("shipped:helpful.train",)
-    words = "Met in training: the share of items of which a part stands in any of shipped:helpful.train."
+    words = "Met in training: the share of items of which a part stands in any of shipped:helpful.train; "
     for name in ("card.html", "card.md"):
         text = (both / "card" / name).read_text("utf-8")
         assert text.count(words) == 1
