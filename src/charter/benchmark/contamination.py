@@ -3,7 +3,7 @@
 Looked through are all Corpus, Dialogues and Comparisons artifacts in the lineage of the model, and the outside sources
 of rows and texts that its steps learnt from; prompts alone are learnt from as well. What of these isn't to be had any
 more, or is another file now, is named in the report as `missing`. What the start model was pretrained on, nobody here
-knows, and the report says so.
+knows, and the card says so.
 """
 
 from __future__ import annotations
