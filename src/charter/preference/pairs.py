@@ -17,6 +17,7 @@ from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, first_turn
 from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.packing import filled_steps
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
 from charter.preference.ladder import above_fixed, below_fixed, contrasts, revised, rungs
@@ -157,15 +158,5 @@ def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:
 
 
 def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
-    """Optimizer steps over all epochs, each epoch shuffled anew; a step takes rankings until it has its pairs."""
-    steps: list[list[Ranking]] = []
-    for epoch in range(settings.epochs):
-        shuffled = list(rankings)
-        random.Random(derive_seed(seed, "order", epoch)).shuffle(shuffled)
-        full = True
-        for ranking in shuffled:
-            if full:
-                steps.append([])
-            steps[-1].append(ranking)
-            full = sum(len(r.pairs) for r in steps[-1]) >= settings.batch
-    return steps
+    """Optimizer steps over all epochs; a step takes rankings until it has its pairs."""
+    return filled_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)

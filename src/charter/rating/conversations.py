@@ -20,6 +20,7 @@ from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import HIGHEST, LOWEST
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message, first_turn
+from charter.ground.text.packing import filled_steps
 from charter.ground.text.parsing import LeftOut, dialogue_of_row
 from charter.ground.text.records import read_records
 from charter.ground.text.template import Template
@@ -110,18 +111,8 @@ def _group(template: Template, members: Sequence[Dialogue], context: int) -> Gro
 
 
 def order(groups: Sequence[Group], settings: Settings, seed: int) -> list[list[Group]]:
-    """Optimizer steps over all epochs, each epoch shuffled anew; a step takes prompts until it is full."""
-    steps: list[list[Group]] = []
-    for epoch in range(settings.epochs):
-        shuffled = list(groups)
-        random.Random(derive_seed(seed, "order", epoch)).shuffle(shuffled)
-        full = True
-        for group in shuffled:
-            if full:
-                steps.append([])
-            steps[-1].append(group)
-            full = count(steps[-1]) >= settings.batch
-    return steps
+    """Optimizer steps over all epochs; a step takes prompts until it has its conversations."""
+    return filled_steps(groups, lambda group: len(group.conversations), settings.batch, settings.epochs, seed)
 
 
 def count(groups: Sequence[Group]) -> int:

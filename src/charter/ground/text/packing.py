@@ -1,4 +1,4 @@
-"""Packing: which documents share a forward pass.
+"""Packing: which documents share a forward pass, and which groups of them an optimizer step.
 
 Rows are ragged, so documents are never cut or padded, and attention never crosses from one to another. The token
 budget bounds memory alone: what a step learns does not depend on how it is cut.
@@ -6,9 +6,14 @@ budget bounds memory alone: what a step learns does not depend on how it is cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.seed import derive_seed
+
+T = TypeVar("T")
 
 
 def microbatches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
@@ -24,3 +29,20 @@ def microbatches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
         groups[-1].append(index)
         tokens += length
     return groups
+
+
+def filled_steps(
+    groups: Sequence[T], size: Callable[[T], int], batch: int, epochs: int, seed: int
+) -> list[list[T]]:
+    """Optimizer steps over all epochs, each shuffled anew; a step takes groups until their sizes sum to `batch`."""
+    steps: list[list[T]] = []
+    for epoch in range(epochs):
+        shuffled = list(groups)
+        random.Random(derive_seed(seed, "order", epoch)).shuffle(shuffled)
+        full = True
+        for group in shuffled:
+            if full:
+                steps.append([])
+            steps[-1].append(group)
+            full = sum(map(size, steps[-1])) >= batch
+    return steps
