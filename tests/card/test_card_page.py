@@ -119,6 +119,8 @@ def test_sections_stand_in_order_in_both_forms(finished: Path, page: str) -> Non
     assert at == sorted(at)
     at = [words.index(f"\n## {title}\n") for _, title in SECTIONS]
     assert at == sorted(at)
+    listed = re.findall(r'<li><a href="#([^"]+)">([^<]*)</a>', page)
+    assert [(key, html.unescape(title)) for key, title in listed] == list(SECTIONS)
 
 
 def test_gains_and_costs_are_those_of_the_changes(finished: Path, page: str) -> None:

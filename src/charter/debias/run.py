@@ -7,7 +7,6 @@ is finetuned on it: it learns to answer so without being asked to.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,11 +20,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
-from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.schedule import lr_share
-from charter.ground.learn.step import check_finite, update
-from charter.ground.learn.supervised import accumulate
+from charter.ground.learn.supervised import finetune
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.lora import add_lora, merge_lora
@@ -87,25 +82,7 @@ def _finetune(
         add_lora(model, train.lora.rank, train.lora.alpha, seed=derive_seed(out.seed, "adapters"))
     bounded = train.model_copy(update={"context": min(train.context, model.shape.context)})
     steps, counts = cut_steps(lessons, Template(tokenizer, tokenizer.template), bounded, out.seed)
-    optimizer = adamw([(model.parameters(), train.lr)], train.weight_decay)
-    saver = Saver(out.state, {"model": model}, optimizer, train.save_every)
-    done, _ = saver.load()
-    out.log_truncate(done)
-
-    model.train()
-    with out.progress("finetune", len(steps), done) as bar:
-        for step in range(done, len(steps)):
-            started = time.perf_counter()
-            loss = accumulate(model, steps[step], train.microbatch_tokens, out.precision)
-            names = [row.id for row in steps[step]]
-            check_finite(loss, "loss", step, names)
-            share = lr_share(step, len(steps), train.warmup, train.schedule)
-            norm = update(optimizer, share, train.clip)
-            check_finite(norm, "gradient norm", step, names)
-            tokens = sum(len(row.ids) for row in steps[step])
-            out.log(step=step, loss=loss, lr=share * train.lr, grad_norm=norm, tokens=tokens)
-            saver.maybe(step + 1)
-            bar.advance(1, loss=loss, rate=tokens / (time.perf_counter() - started))
+    finetune(model, steps, train, out)
     if train.lora:
         merge_lora(model)
     save_policy(model, tokenizer, out.path)

@@ -6,14 +6,20 @@ so that it does not depend on how the step is cut into microbatches.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum
-from charter.ground.learn.step import autocast, backward
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.schedule import Schedule, lr_share
+from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.dialogue import Dialogue
@@ -50,6 +56,50 @@ def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlo
         f"dialogue {dialogue.id} has {len(row.ids)} tokens, the context is {context}; "
         "shorten it, raise `context` as far as the model's own goes, or set overlong: drop"
     )
+
+
+class Training(Protocol):
+    """What a room's settings say about its optimizer steps."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def microbatch_tokens(self) -> int: ...
+    @property
+    def save_every(self) -> int: ...
+
+
+def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Training, out: Workspace) -> None:
+    """Takes the optimizer steps that the workspace has not taken yet, with curves, progress and resume states.
+
+    Raises CharterError where a loss or gradient is not finite.
+    """
+    optimizer = adamw([(model.parameters(), training.lr)], training.weight_decay)
+    saver = Saver(out.state, {"model": model}, optimizer, training.save_every)
+    done, _ = saver.load()
+    out.log_truncate(done)
+    model.train()
+    with out.progress("finetune", len(steps), done) as bar:
+        for step in range(done, len(steps)):
+            started = time.perf_counter()
+            loss = accumulate(model, steps[step], training.microbatch_tokens, out.precision)
+            names = [row.id for row in steps[step]]
+            check_finite(loss, "loss", step, names)
+            share = lr_share(step, len(steps), training.warmup, training.schedule)
+            norm = update(optimizer, share, training.clip)
+            check_finite(norm, "gradient norm", step, names)
+            tokens = sum(len(row.ids) for row in steps[step])
+            out.log(step=step, loss=loss, lr=share * training.lr, grad_norm=norm, tokens=tokens)
+            saver.maybe(step + 1)
+            bar.advance(1, loss=loss, rate=tokens / (time.perf_counter() - started))
 
 
 def accumulate(model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str) -> float:
