@@ -19,7 +19,7 @@ from fill import between, read_card
 from charter.card.artifact import Artifact
 from charter.card.compare import final_stage, tracked
 from charter.card.number import Number, figure, interval, label, unit_of
-from charter.card.tasks import GROUPS, OTHER, asked
+from charter.card.tasks import GROUPS, OTHER, asked, has_row, is_part
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 
@@ -49,17 +49,26 @@ def task_of(name: str, tasks: Sequence[str]) -> str:
 
 
 def tables(stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """A table for each group of tasks; every metric that both stages have."""
+    """A table for each group of tasks: the rows of the card's table, then, folded, those of single parts."""
     tasks = list(stages[-1].report["identity"])
     for _, caption, members in (*GROUPS, (*OTHER, ())):
         own = [t for t in tasks if t in members or (not members and not any(t in g[2] for g in GROUPS))]
-        names = [n for n in rows if task_of(n, tasks) in own and not n.endswith("_contaminated")]
-        if names:
+        names = [n for n in rows if task_of(n, tasks) in own]
+        names.sort(key=lambda name: tasks.index(task_of(name, tasks)))
+        if shown := [name for name in names if has_row(name, stages)]:
             yield f"\n### {caption}\n"
-            yield f"| | {stages[0].label} | {stages[-1].label} | change | n | asked |"
-            yield "|---|---:|---:|---:|---:|---|"
-            names.sort(key=lambda name: tasks.index(task_of(name, tasks)))
-            yield from (line(name, stages, rows[name]) for name in names)
+            yield from table(shown, stages, rows)
+        if parts := [name for name in names if is_part(name)]:
+            yield f"\n<details><summary>{caption}, part by part</summary>\n"
+            yield from table(parts, stages, rows)
+            yield "\n</details>"
+
+
+def table(names: Sequence[str], stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A row a metric."""
+    yield f"| | {stages[0].label} | {stages[-1].label} | change | n | asked |"
+    yield "|---|---:|---:|---:|---:|---|"
+    yield from (line(name, stages, rows[name]) for name in names)
 
 
 def line(name: str, stages: Sequence[Artifact], row: dict[str, Any]) -> str:
@@ -109,7 +118,7 @@ def page(run: Path) -> str:
     threads = ", ".join(sorted({str(m.environment.threads) for m in manifests}))
     lines = [
         f"Card {read_manifest(card).id[:12]}; {minutes:.0f} minutes for both stages on {threads} threads, "
-        f"{manifests[0].environment.precision}; models {', '.join(s.report['model']['name'] for s in stages)}.",
+        f"{manifests[0].environment.precision}.",
         *tables(stages, rows_of(stages)),
         "\n### Contamination\n",
         overlaps(stages),

@@ -329,3 +329,19 @@ def test_a_table_in_which_nothing_was_looked_for_has_no_column_for_it(both: Path
     head, line, *made_rows = made["card.md"].split("| Evaluation |")[1].split("\n\n")[0].split("\n")
     assert head.count("|") + 2 == line.count("|") == 4
     assert len(made_rows) >= 2 and {row.count("|") for row in made_rows} == {4}
+
+
+def test_what_went_wrong_with_the_asking_has_a_row_only_where_it_did(both: Path) -> None:
+    """The first question of gsm8k can't be read at one stage; in arc all can."""
+    for place in (0, 3):
+        for task in ("gsm8k", "arc"):
+            path = both / f"bench_{place}/samples/{task}.jsonl"
+            rows = [row | {"outcome": "right"} for row in card_world.read_rows(path)]
+            if (task, place) == ("gsm8k", 0):
+                rows[0] |= {"outcome": "unparsed", "correct": 0.0}
+            card_world.write_rows(path, rows)
+        card_world.remeasure(both, f"bench_{place}")
+    run = gathered(both)
+    assert {"gsm8k_unanswered", "arc_unanswered"} <= run.final.numbers.keys()
+    names = [row.column.name for table in task_tables(run, "capability") for row in table.rows]
+    assert "gsm8k_unanswered" in names and "arc" in names and "arc_unanswered" not in names

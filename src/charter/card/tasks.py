@@ -7,7 +7,7 @@ identity, the overlap with training data from its `contamination`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ GROUPS = (
     (CAPABILITY, "Languages", ("translation",)),
 )
 _OF_BBQ = ("ambiguous_bias", "disambiguated_bias", "ambiguous_accuracy", "disambiguated_accuracy")
+FAULTS = ("_unanswered", "_environment_failed", "bbq_refused", "bbq_untargeted")
 OTHER = (CAPABILITY, "Further evaluations")
 
 
@@ -68,7 +69,8 @@ class TaskTable:
 
 def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
     """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has."""
-    names = [m.name for m in METRICS if _shown(m.name) and any(_measured(s, m.name) for s in run.stages)]
+    names = [m.name for m in METRICS if any(_measured(s, m.name) for s in run.stages)]
+    names = [name for name in names if has_row(name, run.stages)]
     grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
     tasks = {task: group[:2] for group in GROUPS for task in group[2]}
     for name in names:
@@ -80,14 +82,18 @@ def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
     )
 
 
-def _shown(name: str) -> bool:
-    """Whether a metric has a row of its own: overlaps stand beside their task, and parts are drawn."""
-    parts = (
-        "position_loss_",
-        *(f"bbq_{words}_" for words in _OF_BBQ),
-        *(f"bbq_script_{w}_" for w in _OF_BBQ),
-    )
-    return not name.endswith("_contaminated") and not name.startswith(parts)
+def has_row(name: str, stages: Sequence[Artifact]) -> bool:
+    """Whether a metric has a row of its own: overlaps stand beside their task, parts are drawn, and of what went wrong
+    with the asking there is nothing to say where it never did."""
+    if name.endswith(FAULTS):
+        return any(stage.numbers[name].value for stage in stages if name in stage.numbers)
+    return not name.endswith("_contaminated") and not is_part(name)
+
+
+def is_part(name: str) -> bool:
+    """Whether a metric is a task's number for one dimension or one stretch of a text."""
+    bbq = (f"bbq_{script}{words}_" for script in ("", "script_") for words in _OF_BBQ)
+    return name.startswith(("position_loss_", "recall_", *bbq)) and not name.endswith(FAULTS)
 
 
 def _task(name: str, tasks: Collection[str]) -> str:

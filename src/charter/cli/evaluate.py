@@ -20,6 +20,7 @@ from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recipe import Recipe
+from charter.runner.directory import begun_precision
 from charter.runner.plan import make_plan
 from charter.runner.rooms import room_tool
 
@@ -64,7 +65,7 @@ def evaluate(
     relaunch()
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
-    plan = make_plan(recipe, Path(), folder, choose_execution(None, None))
+    plan = make_plan(recipe, Path(), folder, choose_execution(None, begun_precision(folder)))
     carry_out(plan)
     manifest = read_manifest(plan.run / STEP)
     rows = score_rows(manifest, read_object(plan.run / STEP / "report.json"))
