@@ -49,6 +49,33 @@ def test_questions_of_a_story_are_one_cluster_and_labels_count_from_one(tmp_path
     assert context.facts["shots"] == 5 and str(model.asked[0]).count("What left at dawn?") == 6
 
 
+def test_rows_of_one_question_as_the_hub_has_them_give_the_same_questions(tmp_path: Path) -> None:
+    """Two rows of a story are one cluster; the answer counts from 0."""
+    (first, second) = story("s0")["questions"]
+    text = story("s0")["article"]
+    hub = [
+        {
+            "article": text,
+            "question": q["question"],
+            "options": q["options"],
+            "answer": place,
+            "hard": place == 1,
+        }
+        for place, q in enumerate((first, second))
+    ]
+    one = [quality.parse(row, f"validation-{n}")[0] for n, row in enumerate(hub)]
+    many = quality.parse(story("s0"), "dev-1")
+    assert [(q.text, q.options, q.right, q.passage) for q in one] == [
+        (q.text, q.options, q.right, q.passage) for q in many
+    ]
+    assert one[0].cluster == one[1].cluster and one[0].id != one[1].id
+    assert [q.group for q in one] == ["easy", "hard"]
+    with pytest.raises(ValueError, match="is none of"):
+        quality.parse({**hub[0], "answer": 4}, "validation-0")
+    found = quality.questions(desk.context("quality", tmp_path, toys.Scripted(), {"validation": hub}))
+    assert len(found) == 2
+
+
 def test_as_many_stories_are_shown_as_the_context_holds(tmp_path: Path, local: LocalAssistant) -> None:
     size = len(local.encode(STORY))
     length = local.engine.context // size // 3  # three stories don't fit beside their questions, two do

@@ -29,7 +29,7 @@ def questions(context: Context) -> list[Question]:
     local = context.local
     if local is None:
         raise CharterError("position: a server can't score texts; leave position out of tasks for it")
-    found = parsed(context.source, TEST, parse)
+    found = list({document.text: document for document in parsed(context.source, TEST, parse)}.values())
     sizes = {document.id: len(local.engine.tokenizer.encode(document.text)) for document in found}
     length = LONGEST
     while length > local.engine.context or 4 * sum(size >= length for size in sizes.values()) < len(found):

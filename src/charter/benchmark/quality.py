@@ -14,6 +14,7 @@ from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.benchmark.reading import TEST, Row, has, parsed
+from charter.ground.artifact.manifest import digest_text
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
 # The authors' test split has no labels: their development split is scored, and examples are those of training.
@@ -54,16 +55,23 @@ def put(question: Question, shots: list[tuple[str, str]]) -> Asked:
 
 
 def parse(row: Row, name: str) -> list[Question]:
-    """A story with its questions (article, questions with options, gold_label from 1, and difficult)."""
+    """A story with its questions (article, questions with options, gold_label from 1, and difficult), or with one
+    question (article, question, options, answer from 0, and hard), as the hub has them."""
     story = str(row["article"]).strip()
-    cluster = str(row.get("article_id") or name)
+    if "questions" in row:
+        cluster = str(row.get("article_id") or name)
+        asked = row["questions"]
+    else:
+        cluster = str(row.get("article_id") or digest_text(story)[:12])  # rows of a story are one cluster
+        asked = [{**row, "question_unique_id": name, "gold_label": int(row["answer"]) + 1}]
     found = []
-    for number, entry in enumerate(row["questions"]):
+    for number, entry in enumerate(asked):
         options = tuple(str(o).strip() for o in entry["options"])
         place = int(entry["gold_label"]) - 1
         if not 0 <= place < len(options):
-            raise ValueError(f"gold_label {entry['gold_label']} is none of {len(options)} options")
-        level = {None: "", 0: "easy", 1: "hard"}[entry.get("difficult")]
+            raise ValueError(f"the answer at place {place}, from 0, is none of {len(options)} options")
+        hard = entry.get("difficult", entry.get("hard"))
+        level = {None: "", 0: "easy", 1: "hard"}[hard]  # also of false and true
         key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
         found.append(Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level))
     return found

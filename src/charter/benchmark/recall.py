@@ -41,7 +41,7 @@ TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at ha
 
 def questions(context: Context) -> list[Question]:
     """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
-    texts = parsed(context.source, TEST, parse)
+    texts = list(dict.fromkeys(parsed(context.source, TEST, parse)))  # a story may stand in many rows
     longest = context.local.engine.context if context.local else LENGTHS[4]
     lengths = [length for length in LENGTHS if length <= longest]
     if not lengths:
