@@ -151,7 +151,13 @@ def test_a_fact_is_recalled_where_the_answer_holds_it(tmp_path: Path) -> None:
     assert all((r["outcome"] == "right") == ("harbour" in r["question"]) for r in rows)
 
 
-def test_loss_by_position_adds_up_to_the_loss(tmp_path: Path, local: LocalAssistant) -> None:
+@pytest.mark.parametrize("opens", [False, True])
+def test_loss_by_position_adds_up_to_the_loss(
+    tmp_path: Path, local: LocalAssistant, opens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the start token, where the tokenizer puts one before plain text."""
+    tokenizer = local.engine.tokenizer
+    monkeypatch.setitem(vars(tokenizer), "opening", [tokenizer.eos_id] if opens else [])
     files = {
         "text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)] + [{"id": "short", "text": "Hm."}]
     }
@@ -160,7 +166,7 @@ def test_loss_by_position_adds_up_to_the_loss(tmp_path: Path, local: LocalAssist
     length = context.facts["length"]
     assert [r["id"] for r in rows] == ["d0", "d1"] and length in (256, 512, 1024)
     for row, given in zip(rows, files["text"], strict=False):
-        ids = local.engine.tokenizer.encode(given["text"])[:length]
+        ids = ([tokenizer.eos_id] * opens + tokenizer.encode(given["text"]))[:length]
         whole = sum(sum(c) for c in _logs(local, ids))
         assert sum(row["nats"].values()) == pytest.approx(-whole, rel=1e-5)
         assert row["tokens"] == {

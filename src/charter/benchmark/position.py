@@ -30,7 +30,7 @@ def questions(context: Context) -> list[Question]:
     if local is None:
         raise CharterError("position: a server can't score texts; leave position out of tasks for it")
     found = list({document.text: document for document in parsed(context.source, TEST, parse)}.values())
-    sizes = {document.id: len(local.engine.tokenizer.encode(document.text)) for document in found}
+    sizes = {document.id: len(local.engine.tokenizer.encode_document(document.text)) for document in found}
     length = LONGEST
     while length > local.engine.context or 4 * sum(size >= length for size in sizes.values()) < len(found):
         length //= 2
@@ -51,7 +51,7 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
     engine = local.engine
 
     def produce(part: Sequence[Question], _: int) -> list[dict[str, Any]]:
-        ids = [engine.tokenizer.encode(document.text)[:length] for document in part]
+        ids = [engine.tokenizer.encode_document(document.text)[:length] for document in part]
         found = score(engine.model, [(own[:1], [own[1:]]) for own in ids])
         return [_row(document, logs[0]) for document, logs in zip(part, found, strict=True)]
 

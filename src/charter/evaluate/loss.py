@@ -20,7 +20,8 @@ def texts(context: Context) -> list[tuple[str, str]]:
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
-    """Nats and bytes of every text after its first token; none for remote engines, which can't score.
+    """Nats and bytes of every text after its first token, which is the start token where transformers puts one; none
+    for remote engines, which can't score.
 
     A text over the context is cut to it.
     """
@@ -29,7 +30,7 @@ def rows(context: Context) -> list[dict[str, Any]]:
     engine = context.assistant.engine
 
     def produce(part: Sequence[tuple[str, str]], _: int) -> list[dict[str, Any]]:
-        ids = [engine.tokenizer.encode(text)[: engine.context] for _, text in part]
+        ids = [engine.tokenizer.encode_document(text)[: engine.context] for _, text in part]
         found = score(engine.model, [(own[:1], [own[1:]]) for own in ids])
         return [
             {"id": name, "nats": -sum(logs[0]), "bytes": _bytes(engine, own) - _bytes(engine, own[:1])}
