@@ -147,20 +147,31 @@ def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
     assert "n = 4 a cell, 80 facts in all" in figure.caption
 
 
-def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
+def fitted(run: Path, power: float) -> tuple[Figure, Ledger]:
+    """The figure of three documents whose losses fall by a power of the position."""
     rows = []
     for i in range(3):
-        loss = {str(b): b * (2 + 4 * float(m) ** -0.5) for b, m in zip(BUCKETS[:8], MIDDLES[:8], strict=True)}
+        falling = [2 + 4 * float(m) ** -power for m in MIDDLES[:8]]
+        loss = {str(b): b * nats for b, nats in zip(BUCKETS[:8], falling, strict=True)}
         rows.append({"id": f"d{i}", "nats": loss, "tokens": {str(b): b for b in BUCKETS[:8]}})
     benchmark(run, 3, more={"position": rows})
-    found = gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2])))
-    figure, ledger = drawn(long_plots.position, found)
+    return drawn(long_plots.position, gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+
+
+def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
+    figure, ledger = fitted(run, 0.5)
     law = ("position_exponent", "position_constant", "position_coefficient")
     assert set(ledger.shown) == keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
     made = [ledger.shown[f"bench_3/{name}"].value for name in law]
     assert made == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
     assert "RL-CAI: a = 0.50, c₀ = 2.000, c = 4.00." in words and "n = 3 documents" in words
+
+
+def test_an_exponent_at_the_end_of_what_is_tried_is_said_to_be_none(run: Path) -> None:
+    figure, ledger = fitted(run, 3.0)
+    assert ledger.shown["bench_3/position_exponent"].value == pytest.approx(2.0)
+    assert "no power law is found" in figure.caption
 
 
 def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:

@@ -24,7 +24,7 @@ from charter.card.tasks import CAPABILITY
 from charter.ground.measure.counts import mean
 from charter.ground.measure.long_plots import Cell, falling, grid, tokens
 from charter.ground.measure.plots import Line, canvas, inline, legend
-from charter.ground.measure.position import BUCKETS, MIDDLES, fit
+from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, fit
 
 EXPONENT, CONSTANT = "position_exponent", "position_constant"
 POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
@@ -94,7 +94,9 @@ def _told(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
         f"{name}\u00a0=\u00a0{ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "")
         for name, n in (("a", exponent), ("c₀", constant), ("c", scale))
     ]
-    return f"{stage.label}: {', '.join(words)}."
+    steepest = exponent.value is not None and exponent.value >= EXPONENTS[-1]
+    bound = " (a is the steepest that is tried: no power law is found)" if steepest else ""
+    return f"{stage.label}: {', '.join(words)}{bound}."
 
 
 def recall(run: Run, ledger: Ledger) -> Figure | None:
