@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,3 +68,15 @@ def test_what_is_refused_and_stopped_says_what_to_do(
     monkeypatch.setattr(pipeline, "execute", stopped)
     code, _, err = charter(*ask)
     assert (code, err) == (130, "charter: interrupted; the same command goes on where this one stopped\n")
+
+
+def test_the_table_has_whole_scores_and_json_single_parts_too(
+    charter: Callable[..., tuple[int, str, str]],
+) -> None:
+    ask = ("eval", "random:tiny", "--tasks", "bbq", "--limit", "8")
+    code, table, _ = charter(*ask)
+    assert code == 0 and "bbq_ambiguous_accuracy " in table and "bbq_ambiguous_accuracy_" not in table
+    names = {row["score"] for row in json.loads(charter(*ask, "--json")[1])["scores"]}
+    parts = {name for name in names if f"{name} " not in table}
+    assert any(name.startswith("bbq_ambiguous_accuracy_") for name in parts)
+    assert f"{len(parts)} scores of single parts" in table

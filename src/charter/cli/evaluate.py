@@ -76,7 +76,11 @@ def evaluate(
             )
         )
         return
-    console().print(score_table(rows), highlight=False)
+    is_part = room_tool("card", "tasks").is_part
+    whole = [row for row in rows if not is_part(row["score"])]
+    console().print(score_table(whole), highlight=False)
+    if parts := len(rows) - len(whole):
+        print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")
     print(f"answers and scores are in {plan.run / STEP}")
 
 
