@@ -12,7 +12,7 @@ import toys
 from charter.finetune import run as room
 from charter.finetune.gather import gather
 from charter.finetune.mixture import draw, epoch_rows
-from charter.finetune.settings import Lora, Settings
+from charter.finetune.settings import Settings
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -21,6 +21,7 @@ from charter.ground.learn import checkpoint as states
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import documents
+from charter.ground.settings.frozen import Lora
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl

@@ -202,12 +202,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
 
 # step, what it calls, which call in that step since the process began, and on which side of it the process dies
 MOMENTS = [
-    (
-        "start",
-        "charter.ground.learn.supervised:update",
-        6,
-        "before",
-    ),  # a gradient is there, the step not taken
+    ("start", "charter.ground.learn.supervised:update", 6, "before"),  # the step is not taken
     ("start", "charter.ground.learn.checkpoint:save_file", 3, "after"),  # half of a resume state is written
     ("debiased", "charter.debias.run:answer_rows", 2, "after"),  # answers are there, their chunk is not saved
     ("debiased", "charter.ground.learn.supervised:update", 4, "before"),

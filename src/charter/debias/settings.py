@@ -10,7 +10,7 @@ from pydantic import Field
 from charter.debias.balance import CELLS
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.frozen import Frozen, Lora
+from charter.ground.settings.frozen import Frozen, Training
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -26,20 +26,11 @@ QUESTIONS_PER_TEMPLATE = 24  # of the shipped templates, which have three pairs 
 TOKENS_PER_QUESTION = 130
 
 
-class Train(Frozen):
+class Train(Training):
     """The finetuning on what is kept, loss on the answers only."""
 
     epochs: int = Field(2, ge=1, description="passes over kept questions and replay")
-    batch: int = Field(16, ge=1, description="dialogues per optimizer step")
-    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     context: int = Field(1024, ge=16, description="longer dialogues are dropped and counted")
-    lr: float = Field(2e-5, gt=0, description="peak learning rate")
-    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    lora: Lora | None = Field(None, description="train adapters only")
-    save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 
 class Settings(Frozen):

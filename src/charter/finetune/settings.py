@@ -8,7 +8,7 @@ from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.frozen import Frozen, Lora
+from charter.ground.settings.frozen import Frozen, Training
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -34,31 +34,21 @@ class Lessons(Frozen):
     choice_shots: int = Field(0, ge=0, description="worked examples before each choice lesson")
 
 
-class Settings(Frozen):
+class Settings(Training):
     """Supervised finetuning on dialogues, loss on the assistant's tokens only."""
 
-    epochs: int = Field(1, ge=1, description="passes over the mixture")
-    batch: int = Field(16, ge=1, description="dialogues per optimizer step")
-    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     context: int = Field(1024, ge=16, description="most tokens in a dialogue; see `overlong`")
     overlong: Literal["refuse", "drop"] = Field(
         "refuse", description="what to do with dialogues over the context"
     )
-    lr: float = Field(2e-5, gt=0, description="peak learning rate")
-    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     mixture: tuple[Passes, ...] = Field(
         (), description="times each dialogues input is passed in an epoch; 1 each"
     )
     limit: int = Field(
         0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all"
     )
-    lora: Lora | None = Field(None, description="train adapters only")
     lessons: Lessons = Field(Lessons(), description="lessons made of transcripts and comparisons")
     template: Literal["own", "claude-2023"] = Field("own", description="chat template of the finetuned model")
-    save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Schedule = Literal["constant", "linear", "cosine"]
+Kind = Literal["constant", "linear", "cosine"]
 
 
-def lr_share(step: int, total: int, warmup: int = 0, kind: Schedule = "constant") -> float:
+def lr_share(step: int, total: int, warmup: int = 0, kind: Kind = "constant") -> float:
     """Share of the peak learning rate at `step` (0-based) of `total`: linear warm-up over `warmup` steps, then `kind`
     towards 0. The first step of a warm-up is not 0."""
     if step < warmup:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
@@ -18,10 +17,11 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.schedule import Schedule, lr_share
+from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
+from charter.ground.settings.frozen import Training
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
@@ -56,25 +56,6 @@ def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlo
         f"dialogue {dialogue.id} has {len(row.ids)} tokens, the context is {context}; "
         "shorten it, raise `context` as far as the model's own goes, or set overlong: drop"
     )
-
-
-class Training(Protocol):
-    """What a room's settings say about its optimizer steps."""
-
-    @property
-    def lr(self) -> float: ...
-    @property
-    def warmup(self) -> int: ...
-    @property
-    def schedule(self) -> Schedule: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def microbatch_tokens(self) -> int: ...
-    @property
-    def save_every(self) -> int: ...
 
 
 def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Training, out: Workspace) -> None:

@@ -1,5 +1,7 @@
 """What every class of settings is: frozen, and strict about unknown names."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -14,3 +16,19 @@ class Lora(Frozen):
 
     rank: int = Field(16, ge=1, description="rank of each adapter")
     alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
+
+
+class Training(Frozen):
+    """Optimizer steps of supervised learning on dialogues, loss on the assistant's tokens only."""
+
+    epochs: int = Field(1, ge=1, description="passes over the mixture")
+    batch: int = Field(16, ge=1, description="dialogues per optimizer step")
+    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
+    context: int = Field(1024, ge=16, description="most tokens in a dialogue")
+    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    lora: Lora | None = Field(None, description="train adapters only")
+    save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
