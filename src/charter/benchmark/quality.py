@@ -13,7 +13,7 @@ from charter.benchmark.choice import LEAD, choose
 from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import LETTERS, Asked, Question, listed
-from charter.benchmark.reading import TEST, Row, has, parsed
+from charter.benchmark.reading import TEST, Row, has, parsed, place_of
 from charter.ground.artifact.manifest import digest_text
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
@@ -67,9 +67,7 @@ def parse(row: Row, name: str) -> list[Question]:
     found = []
     for number, entry in enumerate(asked):
         options = tuple(str(o).strip() for o in entry["options"])
-        place = int(entry["gold_label"]) - 1
-        if not 0 <= place < len(options):
-            raise ValueError(f"the answer at place {place}, from 0, is none of {len(options)} options")
+        place = place_of(int(entry["gold_label"]) - 1, options)
         hard = entry.get("difficult", entry.get("hard"))
         level = {None: "", 0: "easy", 1: "hard"}[hard]  # also of false and true
         key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
