@@ -18,10 +18,11 @@ from fill import between, read_card
 
 from charter.card.artifact import Artifact
 from charter.card.compare import final_stage, tracked
-from charter.card.number import Number, figure, interval, label, unit_of
-from charter.card.tasks import GROUPS, OTHER, asked, has_row, is_part
+from charter.card.number import Number, figure, interval, kind_of, label, unit_of
+from charter.card.tasks import GROUPS, OTHER, asked, has_row
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.benchmarks import task_of
 
 PAGE = Path(__file__).resolve().parent / "battery.md"
 DRAWINGS = PAGE.parent / "battery"
@@ -43,11 +44,6 @@ def rows_of(stages: Sequence[Artifact]) -> dict[str, dict[str, Any]]:
     return {name: rows[0] for name, rows in tracked(stages).items()}
 
 
-def task_of(name: str, tasks: Sequence[str]) -> str:
-    """The task that a metric is of: the longest that its name begins with."""
-    return max((t for t in tasks if f"{name}_".startswith(f"{t}_")), key=len, default="")
-
-
 def tables(stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     """A table for each group of tasks: the rows of the card's table, then, folded, those of single parts."""
     tasks = list(stages[-1].report["identity"])
@@ -58,7 +54,7 @@ def tables(stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Itera
         if shown := [name for name in names if has_row(name, stages)]:
             yield f"\n### {caption}\n"
             yield from table(shown, stages, rows)
-        if parts := [name for name in names if is_part(name)]:
+        if parts := [name for name in names if kind_of(name) == "part"]:
             yield f"\n<details><summary>{caption}, part by part</summary>\n"
             yield from table(parts, stages, rows)
             yield "\n</details>"

@@ -12,7 +12,7 @@ from battery import truthfulqa
 from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
 
 from charter.card import render
-from charter.card.changes import refusal, task_of
+from charter.card.changes import refusal
 from charter.card.compare import compare, final_stage, track
 from charter.card.facts import RISKS, USES, unmeasured
 from charter.card.gather import Run, gather
@@ -22,6 +22,7 @@ from charter.card.tasks import task_tables
 from charter.card.verify import artifact_problems, card_problems, verify
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.benchmarks import task_of
 
 BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_3"))
 

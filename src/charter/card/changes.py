@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from charter.card.artifact import Artifact
 from charter.card.gather import BENCHMARK
 from charter.card.number import Number, judge_of, metric_of, unit_of
+from charter.ground.measure.benchmarks import task_of
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, WINS
 from charter.ground.measure.permutation import Term, exchange_p
@@ -154,14 +155,6 @@ def _task(name: str, file: str, tasks: Collection[str]) -> str:
     """The task of a metric; what was met in training is kept in one file for all tasks, and its name says of which."""
     task = name.removesuffix("_contaminated")
     return task if task != name and task in tasks else task_of(file, tasks)
-
-
-def task_of(file: str, tasks: Collection[str]) -> str:
-    """The task of a benchmark report that keeps a file of rows: `mmlu` of mmlu.jsonl, and of mmlu_hard.jsonl unless
-    there is a task of that name; empty where there is none."""
-    stem = file.removesuffix(".jsonl")
-    found = [task for task in tasks if stem == task or stem.startswith(f"{task}_")]
-    return max(found, key=len, default="")
 
 
 def _model(artifact: Artifact, role: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.benchmarks import task_of
+from charter.ground.measure.metric import Kind, Metric
 from charter.ground.measure.metrics import BY_NAME, GAP
 
 ALPHA = 0.05
@@ -190,6 +191,12 @@ def judge_of(name: str) -> str:
     return metric.judge if metric else ""
 
 
+def kind_of(name: str) -> Kind:
+    """A "part", a "fault" or neither: what a metric is of its task."""
+    metric = metric_of(name)
+    return metric.kind if metric else ""
+
+
 def label(name: str) -> str:
     """What a metric is called in a table's head."""
     known = LABELS.get(name)
@@ -204,8 +211,7 @@ def label(name: str) -> str:
     ):
         if name.startswith(start):
             return words + name.removeprefix(start).replace("_", " ")
-    task = max((t for t in TASKS if name == t or name.startswith(f"{t}_")), key=len, default="")
-    if task:
+    if task := task_of(name, TASKS):
         return ", ".join(filter(None, (TASKS[task], name.removeprefix(task).strip("_").replace("_", " "))))
     return name.replace("_", " ").capitalize()
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.card.artifact import Artifact
-from charter.card.changes import change, task_of
+from charter.card.changes import change
 from charter.card.gather import BENCHMARK, Run
-from charter.card.number import Number, label, metric_of
+from charter.card.number import Number, kind_of, label, metric_of
 from charter.card.sections import Cell, Column, unfit
+from charter.ground.measure.benchmarks import task_of
 from charter.ground.measure.metrics import METRICS
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"
@@ -28,8 +29,6 @@ GROUPS = (
     (CAPABILITY, "Long documents", ("position", "recall")),
     (CAPABILITY, "Languages", ("translation",)),
 )
-_OF_BBQ = ("ambiguous_bias", "disambiguated_bias", "ambiguous_accuracy", "disambiguated_accuracy")
-FAULTS = ("_unanswered", "_environment_failed", "bbq_refused", "bbq_untargeted")
 OTHER = (CAPABILITY, "Further evaluations")
 
 
@@ -85,15 +84,10 @@ def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
 def has_row(name: str, stages: Sequence[Artifact]) -> bool:
     """Whether a metric has a row of its own: overlaps stand beside their task, parts are drawn, and of what went wrong
     with the asking there is nothing to say where it never did."""
-    if name.endswith(FAULTS):
+    kind = kind_of(name)
+    if kind == "fault":
         return any(stage.numbers[name].value for stage in stages if name in stage.numbers)
-    return not name.endswith("_contaminated") and not is_part(name)
-
-
-def is_part(name: str) -> bool:
-    """Whether a metric is a task's number for one dimension or one stretch of a text."""
-    bbq = (f"bbq_{script}{words}_" for script in ("", "script_") for words in _OF_BBQ)
-    return name.startswith(("position_loss_", "recall_", *bbq)) and not name.endswith(FAULTS)
+    return kind != "part" and not name.endswith("_contaminated")
 
 
 def _task(name: str, tasks: Collection[str]) -> str:

@@ -22,7 +22,7 @@ from charter.ground.settings.problems import suggest
 from charter.ground.settings.recipe import Recipe
 from charter.runner.directory import begun_precision
 from charter.runner.plan import make_plan
-from charter.runner.rooms import room_tool
+from charter.runner.rooms import load_module, room_tool
 
 STEP = "benchmark"
 
@@ -76,8 +76,8 @@ def evaluate(
             )
         )
         return
-    is_part = room_tool("card", "tasks").is_part
-    whole = [row for row in rows if not is_part(row["score"])]
+    known = load_module("charter.ground.measure.metrics").BY_NAME
+    whole = [row for row in rows if known[row["score"]].kind != "part"]
     console().print(score_table(whole), highlight=False)
     if parts := len(rows) - len(whole):
         print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")
@@ -137,19 +137,14 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
-    identity = report["identity"]
+    identity, task_of = report["identity"], load_module("charter.ground.measure.benchmarks").task_of
     return [
         {
             "score": metric.name,
             "value": metric.value,
             "interval": [metric.low, metric.high] if metric.low is not None else None,
             "n": metric.n,
-            "data": next((identity[t]["data"]["ref"] for t in _tasks_of(metric.name, identity)), ""),
+            "data": identity[task]["data"]["ref"] if (task := task_of(metric.name, identity)) else "",
         }
         for metric in manifest.metrics
     ]
-
-
-def _tasks_of(name: str, identity: dict[str, Any]) -> list[str]:
-    """The task that a number is of: the longest that its name begins with."""
-    return sorted((task for task in identity if f"{name}_".startswith(f"{task}_")), key=len, reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from charter.ground.measure import counts, position, translation
@@ -33,7 +34,9 @@ def _accuracy(task: str, meaning: str) -> Metric:
 
 def _unanswered(task: str) -> Metric:
     words = f"{task}: answers in which no choice could be read, and questions that could not be asked"
-    return Metric(f"{task}_unanswered", f"{task}.jsonl", counts.outcome(*UNANSWERED), "lower", words)
+    return Metric(
+        f"{task}_unanswered", f"{task}.jsonl", counts.outcome(*UNANSWERED), "lower", words, kind="fault"
+    )
 
 
 def _of_length(length: int, row: Row) -> bool:
@@ -61,6 +64,7 @@ OF_HUMANEVAL = (
         counts.outcome("environment failed"),
         "lower",
         "HumanEval programs whose sandbox failed, which count neither way",
+        kind="fault",
     ),
 )
 
@@ -134,6 +138,7 @@ OF_RECALL = (
             counts.mean("correct", partial(_of_length, length)),
             "higher",
             f"facts found again in texts of {length} tokens",
+            kind="part",
         )
         for length in LENGTHS
     ),
@@ -148,6 +153,7 @@ OF_POSITION = (
             "lower",
             f"loss of tokens {start} to {2 * start - 1} of a document",
             "nats",
+            kind="part",
         )
         for start in position.BUCKETS
     ),
@@ -227,6 +233,7 @@ OF_HONESTY: tuple[Metric, ...] = (
         counts.outcome(*UNANSWERED, where=FREE),
         "lower",
         "free answers that the helper maps to no option, and questions that could not be asked",
+        kind="fault",
     ),
     Metric(
         HELPER,
@@ -256,3 +263,10 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
 def measures_model(metric: Metric) -> bool:
     """Whether a number says something of the model under test: not of its helper, nor of the questions themselves."""
     return metric.name != HELPER and metric not in OF_CONTAMINATION
+
+
+def task_of(name: str, tasks: Collection[str]) -> str:
+    """The task that a metric or a file of kept rows is of, by its name: `mmlu` of mmlu.jsonl, and of mmlu_hard.jsonl
+    unless there is a task of that name; empty where there is none."""
+    stem = name.removesuffix(".jsonl")
+    return max((t for t in tasks if f"{stem}_".startswith(f"{t}_")), key=len, default="")

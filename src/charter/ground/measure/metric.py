@@ -9,6 +9,9 @@ from typing import Literal
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Table
 
+# of a task of the battery: its number for one dimension or one stretch of a text, or how often the asking went wrong
+Kind = Literal["", "part", "fault"]
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -21,6 +24,7 @@ class Metric:
     meaning: str
     unit: str = ""
     judge: Literal["", "grader", "reward", "rater"] = ""  # the model whose scores decide the number
+    kind: Kind = ""
 
     def improves(self, before: float, after: float) -> bool:
         """Whether a change is an improvement; a metric with no good direction never improves."""
