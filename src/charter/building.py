@@ -16,6 +16,8 @@ FLOORS = (
     "generate",
     "judge",
     "sandbox",
+    "service",
+    "people",
 )
 
 ROOMS = {

@@ -32,7 +32,7 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
-from charter.interop.driver import Driver
+from charter.ground.service.driver import Driver
 from charter.runner.models import CHECKPOINT, find_model
 
 SLOTS = 32

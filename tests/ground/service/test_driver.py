@@ -11,7 +11,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.sampling import Sampling
-from charter.interop.driver import Driver
+from charter.ground.service.driver import Driver
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 

@@ -1,0 +1,164 @@
+"""A service's database: SQLite in a file, or PostgreSQL, by URL; durable commits and schema migrations.
+
+A commit that returned is on disk: SQLite runs with a write-ahead log and full syncs, PostgreSQL by its own default. A
+writing transaction takes SQLite's one write lock when it begins, so that what it read still holds when it writes; on
+PostgreSQL rows that a decision hangs on are locked by the statement that reads them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+
+from charter.ground.artifact.errors import CharterError
+
+BUSY_SECONDS = 30
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+def open_database(place: str, folder: Path | None = None) -> Engine:
+    """The engine of a database: a `sqlite:///FILE` or `postgresql://...` URL, or a path of a SQLite file, which may not
+    exist yet; relative paths start at `folder`. A new SQLite file is readable by its owner alone.
+
+    Raises CharterError for another kind of database, and for a driver that isn't installed.
+    """
+    url = _url(place, folder)
+    if url.get_backend_name() == SQLITE:
+        return _sqlite(url)
+    try:
+        return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise CharterError(
+            f"{shown(url)} needs the driver {error.name}: pip install 'charter[postgresql]'"
+        ) from None
+
+
+def shown(url: URL) -> str:
+    """A URL without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def _url(place: str, folder: Path | None) -> URL:
+    if "://" not in place:
+        place = f"sqlite:///{place}"
+    try:
+        url = make_url(place)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise CharterError(
+            "the database is no URL; write sqlite:///people.sqlite or postgresql://USER@HOST/NAME"
+        ) from None
+    if backend == SQLITE:
+        if not url.database or url.database == ":memory:":
+            raise CharterError(
+                "a database in memory would lose what people gave; name a file, sqlite:///people.sqlite"
+            )
+        return url.set(database=str((folder or Path()) / Path(url.database).expanduser()))
+    if backend != POSTGRESQL:
+        raise CharterError(f"{shown(url)}: expected a database of SQLite or PostgreSQL")
+    # the driver that is kept up, unless another is named
+    return url.set(drivername="postgresql+psycopg") if url.drivername in (POSTGRESQL, "postgres") else url
+
+
+def _sqlite(url: URL) -> Engine:
+    file = Path(url.database or "")
+    if not file.parent.is_dir():
+        raise CharterError(f"there is no folder {file.parent} for the database {file.name}; make it first")
+    if not file.exists():
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, pool_size=20
+    )
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver begins no transactions of its own
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes: committed when the block ends, undone when it raises."""
+    with connected(engine) as connection, connection.execution_options(writes=True).begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that reads one state of the database."""
+    with connected(engine) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A connection. Raises CharterError, one line, where the database can't be reached."""
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        said = " ".join(str(error.orig).split())
+        raise CharterError(
+            f"the database {shown(engine.url)} can't be opened ({said}); is it running?"
+        ) from None
+    with connection:
+        yield connection
+
+
+def migrate(engine: Engine, scripts: Path, metadata: MetaData) -> None:
+    """Brings the schema to the newest of the migrations in `scripts`, in one transaction.
+
+    Raises CharterError for a file that is no database, and for a schema of a newer Charter.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(scripts))
+    config.set_main_option("path_separator", "os")
+    directory = ScriptDirectory.from_config(config)
+    known = {script.revision for script in directory.walk_revisions()}
+    try:
+        with writing(engine) as connection:
+            context = MigrationContext.configure(connection)
+            found = set(context.get_current_heads())
+            if found - known:
+                raise CharterError(
+                    f"the database {shown(engine.url)} was made by a newer Charter; update Charter, or name another"
+                )
+            if found != set(directory.get_heads()):
+                _upgrade(config, directory, connection, metadata)
+    except SQLAlchemyError as error:
+        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise CharterError(f"the database {shown(engine.url)} can't be used: {said}") from None
+
+
+def _upgrade(config: Config, directory: ScriptDirectory, connection: Connection, metadata: MetaData) -> None:
+    def steps(revision: Any, _: Any) -> Any:
+        return directory._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, directory, fn=steps) as environment:
+        environment.configure(connection=connection, target_metadata=metadata)
+        environment.run_migrations()
+
+
+def differences(engine: Engine, metadata: MetaData) -> list[Any]:
+    """How the schema of a database differs from the tables that the code expects; empty where it does not."""
+    with reading(engine) as connection:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
