@@ -25,6 +25,7 @@ ROOMS = {
     "debias": "charter.debias",
     "critique": "charter.critique",
     "feedback": "charter.feedback",
+    "arena": "charter.arena",
     "preference": "charter.preference",
     "rating": "charter.rating",
     "rl": "charter.rl",
