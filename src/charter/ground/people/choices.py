@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.people.scale import Ballot, better
-from charter.ground.text.dialogue import Comparison, Message
+from charter.ground.people.scale import Ballot, Side, better
+from charter.ground.text.dialogue import Comparison, Dialogue, Message, cluster_of
 
 HUMAN, SIMULATED = "human", "simulated"
 VOTES, COMPARISONS, RATINGS = "votes.jsonl", "comparisons.jsonl", "ratings.jsonl"
@@ -22,7 +22,7 @@ class Choice:
     """Two replies to messages that end with a user's, and what one person said of them.
 
     `item` is shared by all answers about the same two replies; `edited` is the picked reply as the person would have
-    it; `flags` say what is suspicious about the answer.
+    it; `flags` say what is suspicious about the answer; `left` is the reply that stood on the left, where known.
     """
 
     id: str
@@ -39,22 +39,25 @@ class Choice:
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
     topic: str = ""
+    left: Side | None = None
 
 
 def vote_row(choice: Choice) -> dict[str, Any]:
     """The row that `charter elo` reads: `winner` is the better reply by the axis ("a", "b"), or "unsure", "tie",
-    "both_bad"."""
+    "both_bad"; `prompt` is shared by the votes of one first user turn, `left` is the reply shown on the left."""
     ballot = choice.ballot
     unsure = ballot.outcome in ("a", "b") and not ballot.decided
     return {
         "id": choice.id,
         "item": choice.item,
+        "prompt": cluster_of(Dialogue(choice.item, choice.messages)),
         "axis": choice.axis,
         "kind": choice.kind,
         "model_a": choice.models[0],
         "model_b": choice.models[1],
         "winner": "unsure" if unsure else better(choice.axis, ballot.outcome),
         "strength": ballot.strength,
+        "left": choice.left,
         "rater": choice.rater,
         "source": choice.source,
         "flags": list(choice.flags),
