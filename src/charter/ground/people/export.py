@@ -196,6 +196,7 @@ def _choice(turn: Row[Any], messages: tuple[Message, ...], rater: str) -> Choice
         edited=turn.edited,
         flags=tuple(turn.flags.split()),
         seconds=turn.seconds,
+        left=turn.shown_left,
     )
 
 
