@@ -30,6 +30,7 @@ def _people() -> None:
         sa.Column("created", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_people")),
         sa.UniqueConstraint("name", name=op.f("uq_people_name")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "invitations",

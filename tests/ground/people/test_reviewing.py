@@ -1,0 +1,131 @@
+"""The review queue: who gets what, what is refused, and what leaves it."""
+
+from pathlib import Path
+
+import pytest
+from desk import Desk, open_desk
+
+from charter.ground.people import reviewing
+from charter.ground.people.export import reviewed_of
+from charter.ground.people.reviewing import Claim, Item, Verdict
+from charter.ground.people.tables import REVIEWS
+from charter.ground.people.workers import Person
+from charter.ground.service.refusal import NotFound, Refusal, Stale
+from charter.ground.text.dialogue import assistant, user
+
+
+def item(number: int = 0, reply: str = "no") -> Item:
+    return Item("report:abc", f"p{number}", 0, "theft", [user(f"question {number}"), assistant(reply)])
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return open_desk(tmp_path / "people.sqlite")
+
+
+def claim(desk: Desk, person: Person, reviewers: int = 3) -> Claim | None:
+    with desk.writing() as c:
+        return reviewing.claim(c, person, reviewers)
+
+
+def judge(desk: Desk, person: Person, rating: int, *tags: str, reviewers: int = 3) -> None:
+    found = claim(desk, person, reviewers)
+    assert found is not None
+    with desk.writing() as c:
+        reviewing.review(c, person, found.id, Verdict(found.nonce, rating, tags))
+
+
+def test_each_transcript_gets_its_reviewers_and_no_more(desk: Desk) -> None:
+    with desk.writing() as c:
+        assert reviewing.enqueue(c, [item(0), item(1), item(0)]) == 2
+        assert reviewing.enqueue(c, [item(1), item(2)]) == 1
+    people = [desk.person(f"rev {i}", "reviewer") for i in range(4)]
+    for person in people:
+        for _ in range(3):
+            if claim(desk, person) is None:
+                break
+            judge(desk, person, 2)
+    assert [len(r.ratings) for r in reviewed_of(desk.engine)] == [3, 3, 3]
+    with desk.writing() as c:
+        assert [reviewing.reviews_left(c, p, 3) for p in people] == [0] * 4
+        assert reviewing.reviews_left(c, people[3], 4) == 3
+
+
+def test_transcripts_that_are_nearly_done_come_first(desk: Desk) -> None:
+    with desk.writing() as c:
+        reviewing.enqueue(c, [item(i) for i in range(4)])
+    first, second = desk.person("one", "reviewer"), desk.person("two", "reviewer")
+    judge(desk, first, 1)
+    mine, theirs = claim(desk, second), reviewed_of(desk.engine)
+    assert mine is not None
+    assert [r.messages for r in theirs if r.ratings] == [mine.messages]
+
+
+def test_an_open_claim_comes_back_and_an_old_one_is_given_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk.writing() as c:
+        reviewing.enqueue(c, [item(0)])
+    one, two = desk.person("one", "reviewer"), desk.person("two", "reviewer")
+    held = claim(desk, one, 1)
+    assert held is not None and claim(desk, one, 1) == held
+    assert claim(desk, two, 1) is None
+    with desk.writing() as c:
+        c.execute(REVIEWS.update().values(created=0.0))
+    assert claim(desk, two, 1) is not None
+
+
+def test_a_verdict_is_kept_once(desk: Desk) -> None:
+    with desk.writing() as c:
+        reviewing.enqueue(c, [item(0)])
+    one, two = desk.person("one", "reviewer"), desk.person("two", "reviewer")
+    held = claim(desk, one)
+    assert held is not None
+    good = Verdict(held.nonce, 3, ("theft", "weapons"), "why")
+    with desk.writing() as c:
+        with pytest.raises(NotFound):
+            reviewing.review(c, two, held.id, good)
+        with pytest.raises(Refusal, match="not made for this"):
+            reviewing.review(c, one, held.id, Verdict("forged", 3))
+        for bad in (
+            Verdict(held.nonce, 5),
+            Verdict(held.nonce, 1, ("theft", "weapons", "other")),
+            Verdict(held.nonce, 1, ("no such tag",)),
+            Verdict(held.nonce, 1, (), "x" * 3000),
+        ):
+            with pytest.raises(Refusal):
+                reviewing.review(c, one, held.id, bad)
+        reviewing.review(c, one, held.id, good)
+        reviewing.review(c, one, held.id, good)
+        with pytest.raises(Stale):
+            reviewing.review(c, one, held.id, Verdict(held.nonce, 2))
+        with pytest.raises(Stale):
+            reviewing.skip(c, one, held.id)
+    (found,) = reviewed_of(desk.engine)
+    assert (found.ratings, found.tags, found.notes) == ((3,), (("theft", "weapons"),), ("why",))
+
+
+def test_what_is_skipped_does_not_come_back(desk: Desk) -> None:
+    with desk.writing() as c:
+        reviewing.enqueue(c, [item(0)])
+    one, two = desk.person("one", "reviewer"), desk.person("two", "reviewer")
+    held = claim(desk, one, 1)
+    assert held is not None
+    with desk.writing() as c:
+        reviewing.skip(c, one, held.id)
+        reviewing.skip(c, one, held.id)
+    assert claim(desk, one, 1) is None and claim(desk, two, 1) is not None
+
+
+def test_simulated_reviews_are_kept_apart(desk: Desk) -> None:
+    with desk.writing() as c:
+        reviewing.enqueue(c, [item(0)])
+    judge(desk, desk.person("robot", "reviewer", simulated=True), 4)
+    judge(desk, desk.person("human", "reviewer"), 1)
+    assert [r.ratings for r in reviewed_of(desk.engine)] == [(1,)]
+    assert [r.ratings for r in reviewed_of(desk.engine, "simulated")] == [(4,)]
+
+
+def test_workers_do_not_review(desk: Desk) -> None:
+    with pytest.raises(Refusal, match="not for reviews"):
+        claim(desk, desk.person("ann"))
