@@ -56,7 +56,7 @@ PEOPLE = Table(
     Column("quota", Integer, nullable=False),  # votes in all; 0: no limit
     Column("disabled", Boolean, nullable=False),
     Column("created", Double, nullable=False),
-    sqlite_autoincrement=True,  # a number is never given again, or a newcomer would get a forgotten one's name in exports
+    sqlite_autoincrement=True,  # or a newcomer would get a forgotten one's number, and name in exports
 )
 
 INVITATIONS = Table(
