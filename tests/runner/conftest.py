@@ -13,7 +13,7 @@ from charter.ground.settings.recipe import load_recipe
 from charter.runner.execute import execute
 from charter.runner.plan import Plan, make_plan
 
-ROOMS = {name: f"rooms_for_test.{name}" for name in ("words", "model", "grade")}
+ROOMS = {name: f"rooms_for_test.{name}" for name in ("words", "model", "grade", "votes")}
 
 RECIPE = """
 name: small

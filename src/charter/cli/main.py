@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from charter.cli import chat, check, doctor, evaluate, export, pipeline, release, review, start
-from charter.ground.artifact.errors import CharterError
+from charter.cli import chat, check, doctor, elo, evaluate, export, pipeline, release, review, start
+from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import version_of
 from charter.runner.execute import disk_errors
 
@@ -42,6 +42,7 @@ def make_app() -> typer.Typer:
     app.command("eval")(evaluate.evaluate)
     app.command("compare")(release.compare)
     app.command("gate")(release.gate)
+    app.command("elo")(elo.elo)
     app.command("review")(review.review)
     app.command("gc")(pipeline.gc)
     app.command("doctor")(doctor.doctor)
@@ -63,12 +64,16 @@ def make_app() -> typer.Typer:
 
 
 def execute(arguments: list[str]) -> int:
-    """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 130 for Ctrl-C."""
+    """Runs one command line; the exit code is 0, 1 for a refusal, 2 for wrong usage, 3 where a run waits for people,
+    130 for Ctrl-C."""
     app = make_app()
     try:
         with disk_errors():
             code = app(arguments or ["--help"], prog_name="charter", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except Waiting as waiting:
+        print(f"charter: {waiting}", file=sys.stderr)
+        return 3
     except CharterError as error:
         return complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):

@@ -60,8 +60,10 @@ def plan(
     screen.print(plan_table(lines))
     screen.print(plan_total(lines), highlight=False)
     for line in lines:
-        for note in (*line.standing.notes, *([line.standing.refusal] if line.standing.refusal else [])):
-            screen.print(note, highlight=False, markup=False, soft_wrap=True)
+        waits = f"{line.planned.name} {line.standing.waiting}" if line.standing.waiting else None
+        for note in (*line.standing.notes, line.standing.refusal, waits):
+            if note:
+                screen.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def run(
@@ -73,7 +75,8 @@ def run(
     precision: Precision = None,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe; what is done is reused, and what was stopped goes on where it stopped."""
+    """Run a recipe; what is done is reused, and what was stopped goes on where it stopped. Where people must answer
+    first, exit code 3 after all that can be done without them."""
     relaunch()
     made = _plan(recipe, out, changes, device, precision)
     carry_out(made, until)
@@ -112,7 +115,8 @@ def show(name: Run, as_json: Json = False) -> None:
     console().print(run_tree(str(folder), views), highlight=False)
     for view in views:
         if view.manifest is not None and view.manifest.error:
-            print(f"{view.name} failed: {view.manifest.error}")
+            said = view.manifest.error
+            print(f"{view.name} {said}" if view.status == "waiting" else f"{view.name} failed: {said}")
 
 
 def gc(

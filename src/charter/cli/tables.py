@@ -12,7 +12,14 @@ from charter.runner.forecast import Forecast
 from charter.runner.pace import spell_minutes
 from charter.runner.show import StepView
 
-_COLOURS = {"done": "green", "reused": "green", "resume": "yellow", "started": "yellow", "failed": "red"}
+_COLOURS = {
+    "done": "green",
+    "reused": "green",
+    "resume": "yellow",
+    "started": "yellow",
+    "failed": "red",
+    "waiting": "magenta",
+}
 
 
 def console() -> Console:

@@ -7,6 +7,7 @@ runs/<recipe>/.superseded/<step>-<id12>/   finished artifacts that others replac
 runs/<recipe>/.cache/<id16>.sqlite         what models answered, found again by the same code on the same machine
 runs/<recipe>/run.json                the recipe as resolved, the order and the ids of its steps
 runs/<recipe>/.lock                   held by the process that writes here
+runs/<recipe>.people/<step>/          what people are asked and what they gave; no sweep removes it
 """
 
 import fcntl
@@ -29,6 +30,7 @@ from charter.ground.artifact.store import (
     remove_folder,
     verify_files,
 )
+from charter.ground.artifact.workspace import PEOPLE
 from charter.ground.settings.environment import difference
 from charter.ground.settings.execution import Execution
 from charter.runner.plan import RUN_FILE, PlannedStep
@@ -41,12 +43,14 @@ ASIDE = "@"  # in no step's name
 
 @dataclass(frozen=True)
 class Standing:
-    """What is on disk for a planned step, and so what is to be done; notes are for the reader."""
+    """What is on disk for a planned step, and so what is to be done; notes are for the reader. `waiting` says what
+    the step waited for when it was last begun."""
 
     action: Action
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     refusal: str | None = None
+    waiting: str | None = None
 
 
 class RunDirectory:
@@ -62,6 +66,11 @@ class RunDirectory:
     def partial(self, step: str) -> Path:
         """Where a step is made."""
         return self.path / PARTIAL / step
+
+    def people(self, step: str) -> Path:
+        """Where a step keeps what it asks of people: beside the run, so that it outlives it."""
+        run = self.path if self.path.name not in ("", "..") else self.path.resolve()
+        return run.with_name(run.name + PEOPLE) / step
 
     def cache(self, name: str) -> Path:
         """The file of remembered answers that has this name; those of other names are stale and go. Needs the lock."""
@@ -120,7 +129,8 @@ class RunDirectory:
             manifest = begun(folder)
             if manifest is not None and (manifest.id == planned.id or self._elsewhere(planned, manifest)):
                 refusal = refuse_resume(self.path, manifest, environment)
-                return Standing("resume", folder, tuple(notes), refusal)
+                waiting = manifest.error if manifest.status == "waiting" else None
+                return Standing("resume", folder, tuple(notes), refusal, waiting)
             if folder == partial and manifest is not None and _holds_work(partial):
                 notes.append(
                     f"{planned.name}: unfinished work under other settings is kept, and goes on when they come back"

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.kinds import Status
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing, digest_file, digest_tree
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import (
@@ -58,7 +59,7 @@ class Runner:
     def run(self, planned: PlannedStep, place: str) -> None:
         """Brings one step, which has its place among all, to its finished artifact.
 
-        Raises CharterError; unfinished work is kept.
+        Raises CharterError, and Waiting where people must answer first; unfinished work is kept.
         """
         name = planned.name
         standing = self.directory.look(planned, self.environment)
@@ -109,6 +110,7 @@ class Runner:
             cache=self.cache,
         )
         out.variant = planned.room.variant
+        out.people = self.directory.people(planned.name)
         began = time.monotonic()
         with _failures(folder, manifest, began):
             inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
@@ -176,7 +178,8 @@ def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
     """Runs all steps of a plan (or those that `until` needs) in the plan's run directory.
 
     Raises CharterError with one line: a directory in use, a resume under another environment, a full or
-    read-only disk, or whatever a room refuses. What is finished stays; what isn't can be resumed.
+    read-only disk, or whatever a room refuses. What is finished stays; what isn't can be resumed. Where a step waits
+    for people, the steps that don't need it go on, and Waiting is raised at the end.
     """
     chosen = plan.until(until)
     directory = RunDirectory(plan.run)
@@ -186,8 +189,20 @@ def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
         cache = directory.cache(answers_name(environment))
         runner = Runner(plan, directory, environment, progress, pace, cache)
         write_run_file(plan, directory)
+        held: dict[str, str | None] = {}  # steps that wait, with what for; and those that need them
         for number, planned in enumerate(chosen, 1):
-            runner.run(planned, f"step {number} of {len(chosen)}")
+            if any(parent.step in held for parent in planned.parents if parent.path == parent.step):
+                held[planned.name] = None
+                pace.reused(planned.name)
+                continue
+            try:
+                runner.run(planned, f"step {number} of {len(chosen)}")
+            except Waiting as waiting:
+                held[planned.name] = f"{planned.name} {waiting}"
+                pace.reused(planned.name)
+                progress.note(f"{planned.name}: waiting")
+    if held:
+        raise Waiting("; ".join(line for line in held.values() if line))
 
 
 def write_run_file(plan: Plan, directory: RunDirectory) -> None:
@@ -264,6 +279,9 @@ def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
     """Records why a step stopped in its partial manifest, and turns what nobody foresaw into one line."""
     try:
         yield
+    except Waiting as waiting:
+        _record(folder, manifest, began, str(waiting), "waiting")
+        raise
     except CharterError as error:
         _record(folder, manifest, began, str(error))
         raise CharterError(f"step {manifest.step}: {error}") from error
@@ -282,9 +300,11 @@ def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
         raise
 
 
-def _record(folder: Path, manifest: Manifest, began: float, error: str | None) -> None:
+def _record(
+    folder: Path, manifest: Manifest, began: float, error: str | None, status: Status = "failed"
+) -> None:
     """Best effort: a full disk must not hide the first error."""
-    update = {"status": "failed" if error else "started", "error": error, "timing": _timing(manifest, began)}
+    update = {"status": status if error else "started", "error": error, "timing": _timing(manifest, began)}
     try:
         if (folder / MANIFEST).is_file():
             write_manifest(folder, manifest.model_copy(update=update))

@@ -22,7 +22,7 @@ _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume
 
 @dataclass(frozen=True)
 class Forecast:
-    """One line of the plan; status is "reused", "run" or "resume"."""
+    """One line of the plan; status is "reused", "run", "resume", or "waiting" for what people give."""
 
     planned: PlannedStep
     standing: Standing
@@ -38,7 +38,7 @@ def forecast(plan: Plan, until: str | None = None) -> list[Forecast]:
     lines = []
     for planned, cost in _estimates(plan, until, environment):
         standing = directory.look(planned, environment)
-        status = _STATUS[standing.action]
+        status = "waiting" if standing.waiting else _STATUS[standing.action]
         if status == "reused" and standing.folder is not None:
             cost = Estimate(0.0, None, folder_bytes(standing.folder) / 2**30)
         lines.append(Forecast(planned, standing, status, directory.finished(planned.name), cost))

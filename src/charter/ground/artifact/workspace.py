@@ -19,6 +19,7 @@ R = TypeVar("R")
 
 LOG = "log.jsonl"
 METRICS = "metrics.json"
+PEOPLE = ".people"
 
 
 class MetricFacts(TypedDict, total=False):
@@ -36,8 +37,9 @@ class Workspace:
     """The folder of one step while it is made.
 
     `path` takes the files of the artifact; `state` takes what a resume needs and is removed when the step is
-    done; `cache`, where there is one, is the file in which the whole run remembers answers. A process may be killed
-    at any instant: whatever is written through this class is whole or absent.
+    done; `cache`, where there is one, is the file in which the whole run remembers answers; `people` is the folder,
+    outside of the run, for what a room asks of people: neither the step's end nor a sweep removes it. A process may be
+    killed at any instant: whatever is written through this class is whole or absent.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Workspace:
         self.device = device
         self.precision = precision
         self.cache = cache
+        self.people = folder.with_name(folder.name + PEOPLE)
         self.variant: str | None = None
         self._progress: Progress = progress if progress is not None else SilentProgress()
         self.path.mkdir(parents=True, exist_ok=True)
