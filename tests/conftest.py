@@ -1,12 +1,19 @@
-"""Checkpoints that many tests start from, made once a session; nobody changes them."""
+"""What many tests start from: checkpoints, made once a session, which nobody changes; new databases of both kinds."""
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import toys
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from private_postgres import NoPostgres, private_postgres
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +25,34 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toys.preference_folder(folder / "reward", 1)
     toys.preference_folder(folder / "grader", 2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database() -> Iterator[Callable[[], str]]:
+    """Makes a new database of PostgreSQL with each call, and returns its URL."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    numbers = itertools.count()
+    try:
+        with (
+            private_postgres(durable=False) as url,
+            psycopg.connect(url.format(name="postgres")) as connection,
+        ):
+            connection.autocommit = True
+
+            def new() -> str:
+                name = f"test_{next(numbers)}"
+                connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+                return url.format(name=name)
+
+            yield new
+    except NoPostgres as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The place of a new database: a file of SQLite, or a database of PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'people.sqlite'}"
+    new: Callable[[], str] = request.getfixturevalue("new_postgres_database")
+    return new()

@@ -14,6 +14,12 @@ from charter.ground.people.workers import Person, invite, join
 from charter.ground.service.database import writing
 
 PLAIN = Task(gold_share=0, repeat_share=0)
+OPENED: list[Engine] = []  # closed after each test
+
+
+def place_of(path: Path) -> str:
+    """Where the database of a path is; tests on PostgreSQL put another function here."""
+    return str(path)
 
 
 def collection(
@@ -73,6 +79,7 @@ class Desk:
             )
 
 
-def open_desk(place: str | Path, what: Collection | None = None) -> Desk:
+def open_desk(place: Path, what: Collection | None = None) -> Desk:
     """A desk over a new database."""
-    return Desk(open_people(str(place)), what or collection())
+    OPENED.append(open_people(place_of(place)))
+    return Desk(OPENED[-1], what or collection())

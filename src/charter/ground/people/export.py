@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.people.choices import HUMAN, SIMULATED, Choice, vote_row
 from charter.ground.people.conversations import picked_reply
 from charter.ground.people.scale import HARMLESS, Ballot
@@ -29,7 +30,7 @@ from charter.ground.people.tables import (
     TURNS,
     VOTES,
 )
-from charter.ground.service.database import migrate, open_database, reading, writing
+from charter.ground.service.database import alone, migrate, open_database, reading, writing
 from charter.ground.service.tokens import digest_of, new_token
 from charter.ground.text.dialogue import Message, assistant, user
 
@@ -40,8 +41,13 @@ def open_people(place: str, folder: Path | None = None) -> Engine:
     Raises CharterError where it can't be opened.
     """
     engine = open_database(place, folder)
-    migrate(engine, MIGRATIONS, METADATA)
+    try:
+        migrate(engine, MIGRATIONS, METADATA)
+    except CharterError:
+        engine.dispose()
+        raise
     with writing(engine) as connection:
+        alone(connection)
         if connection.execute(select(FACTS.c.value).where(FACTS.c.name == "collection")).scalar() is None:
             connection.execute(FACTS.insert().values(name="collection", value=new_token()))
     return engine
@@ -49,7 +55,11 @@ def open_people(place: str, folder: Path | None = None) -> Engine:
 
 def votes_of(place: str, folder: Path | None = None) -> list[dict[str, Any]]:
     """The vote rows of a collection's database, as `charter elo` reads them."""
-    return [vote_row(choice) for choice in choices_of(open_people(place, folder))]
+    engine = open_people(place, folder)
+    try:
+        return [vote_row(choice) for choice in choices_of(engine)]
+    finally:
+        engine.dispose()
 
 
 def choices_of(engine: Engine, axes: Collection[str] | None = None) -> list[Choice]:

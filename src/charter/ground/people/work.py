@@ -86,6 +86,7 @@ def ask(
         raise Stale("this conversation has had all its turns; finish it")
     if turns and turns[-1].state != "voted":
         raise Stale("choose between the two replies first")
+    lock(connection, person)
     _check_limits(connection, collection, person)
     models = collection.models_of(found.axis, conversation, number)
     return _add_turn(connection, collection, conversation, number, text, models)

@@ -142,6 +142,7 @@ def close_session(connection: Connection, session: str) -> None:
 
 def consent(connection: Connection, person: int, task: str, version: str) -> None:
     """Keeps that a person agreed to the words of a task; agreeing twice is agreeing once."""
+    _lock(connection, person)
     if not consented(connection, person, task, version):
         connection.execute(insert(CONSENTS).values(person=person, task=task, version=version, at=time.time()))
 
@@ -194,7 +195,7 @@ def data_of(connection: Connection, person: int) -> dict[str, Any]:
 
 def lock(connection: Connection, person: Person) -> None:
     """Makes whatever else one person does at the same time wait, so that limits and claims count once."""
-    connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person.id).with_for_update())
+    _lock(connection, person.id)
 
 
 def find_person(connection: Connection, name: str) -> Person:
@@ -210,6 +211,10 @@ def find_person(connection: Connection, name: str) -> Person:
 def note(connection: Connection, person: int | None, what: str, detail: str = "") -> None:
     """Keeps who did what and when, without what was said."""
     connection.execute(insert(EVENTS).values(at=time.time(), person=person, what=what, detail=detail[:200]))
+
+
+def _lock(connection: Connection, person: int) -> None:
+    connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person).with_for_update())
 
 
 def _token(connection: Connection, person: int, kind: str, expires: float | None) -> str:

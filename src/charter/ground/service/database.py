@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from charter.ground.artifact.errors import CharterError
 
 BUSY_SECONDS = 30
+LOCK = 0x636861727465  # PostgreSQL's advisory locks are numbers; this one says "charte"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
@@ -124,6 +125,12 @@ def connected(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def alone(connection: Connection) -> None:
+    """Makes whoever else calls this wait for the end of the transaction; on SQLite a writer is alone anyway."""
+    if connection.dialect.name == POSTGRESQL:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+
+
 def migrate(engine: Engine, scripts: Path, metadata: MetaData) -> None:
     """Brings the schema to the newest of the migrations in `scripts`, in one transaction.
 
@@ -136,6 +143,7 @@ def migrate(engine: Engine, scripts: Path, metadata: MetaData) -> None:
     known = {script.revision for script in directory.walk_revisions()}
     try:
         with writing(engine) as connection:
+            alone(connection)
             context = MigrationContext.configure(connection)
             found = set(context.get_current_heads())
             if found - known:
