@@ -17,6 +17,7 @@ from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.exhibits import read_shots, read_transcripts, read_triples
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
+from charter.ground.text.transcript import format_transcript, parse_transcript
 
 Row = Mapping[str, Any]
 
@@ -213,6 +214,8 @@ READERS = {
     "detectors.heldout": read_texts,
     "text.heldout": read_texts,
     "debias.train": read_templates,
+    "hhh_prompt": read_dialogues,
+    "plain_example": read_dialogues,
 }
 
 
@@ -243,9 +246,26 @@ def test_training_pairs_differ_and_prompts_wait_for_an_answer() -> None:
         assert {row["messages"][-1]["role"] for row in rows(file)} == {wanted}
 
 
+def test_the_hhh_prompt_has_14_conversations_and_the_plain_model_one_example() -> None:
+    for file, count in (("hhh_prompt", 14), ("plain_example", 1)):
+        found = read_dialogues(shipped_folder() / f"{file}.jsonl")
+        assert len(found) == count
+        for dialogue in found:
+            roles = [message["role"] for message in dialogue.messages]
+            assert roles == ["user", "assistant"] * (len(roles) // 2), dialogue.id
+            text = format_transcript(dialogue.messages)
+            assert parse_transcript(text) == dialogue.messages, "plain text tells the turns apart"
+            assert "-----" not in text, "a rule stands between conversations alone"
+    size = sum(len(m["content"].split()) for row in rows("hhh_prompt") for m in row["messages"])
+    assert 2000 <= size <= 4600
+    assert len(rows("plain_example")[0]["messages"]) == 6, "three turns of each side"
+
+
 def test_worked_examples_are_not_asked_in_evaluation() -> None:
     shown = {
-        tuple(words(prompt(row))) for file in ("critique_shots", "comparison_shots") for row in rows(file)
+        tuple(words(prompt(row)))
+        for file in ("critique_shots", "comparison_shots", "hhh_prompt", "plain_example")
+        for row in rows(file)
     }
     asked = {tuple(words(prompt(row))) for path in HELD_OUT for row in read_jsonl(path)}
     assert not shown & asked

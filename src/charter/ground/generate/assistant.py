@@ -1,7 +1,8 @@
 """Assistants: engines that speak dialogues or continue plain text. Local checkpoints and remote servers behind one
 protocol.
 
-An assistant declares what it can do: "sample", and "score" (log-probabilities of given texts).
+An assistant declares what it can do: "sample", "text" (continue plain text), and "score" (log-probabilities of given
+texts).
 Rooms that need what it lacks fall back openly or refuse.
 """
 
@@ -51,7 +52,7 @@ class Assistant(Protocol):
 class LocalAssistant:
     """A checkpoint on this machine."""
 
-    capabilities = frozenset({"sample", "score"})
+    capabilities = frozenset({"sample", "text", "score"})
 
     def __init__(self, engine: Engine, template: Template) -> None:
         self.engine, self.template = engine, template

@@ -54,14 +54,13 @@ def is_remote(ref: str) -> bool:
 class RemoteAssistant:
     """A server that samples; `score` raises, and rooms read `capabilities` first."""
 
-    capabilities = frozenset({"sample"})
-
     def __init__(self, ref: str) -> None:
         dialect, _, rest = ref.partition(":")
         url, _, model = rest.partition("#")
         if dialect not in DIALECTS or not url.startswith(("http://", "https://")) or not model:
             raise CharterError(f"{ref} is not a remote engine; write openai:URL#MODEL or anthropic:URL#MODEL")
         self.dialect, self.url, self.model = dialect, url.rstrip("/"), model
+        self.capabilities = frozenset({"sample", "text"} if dialect == "openai" else {"sample"})
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._given_up = threading.Event()
 
