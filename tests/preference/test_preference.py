@@ -471,3 +471,26 @@ def test_refusals_that_explain_stand_above_the_fixed_reply(checkpoints: Path, tm
     found = [(c.id, c.chosen, c.rejected, c.axis) for c in made if c.id.startswith("r")]
     assert found == [("r0-good", explained, FIXED_REPLY, "harmless")]
     assert not [c for c in pairs_of(inputs, heldout_share=0.0)[0] if c.id.startswith("r")]
+
+
+def test_the_manifest_says_whose_pairs_it_learnt_from_and_of_which_axis(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    def rows(whose: str, axis: str, count: int) -> list[dict[str, Any]]:
+        return [
+            comparison(f"{whose}-{n}", f"{whose} {n}?", "Good.", "Bad.", source=whose, axis=axis)
+            for n in range(count)
+        ]
+
+    given = inputs_of(checkpoints, tmp_path / "human", rows("human", "helpful", 3))
+    more = toys.rows_file(
+        tmp_path / "more.jsonl", rows("simulated", "harmless", 2) + rows("ai:kind", "harmless", 4)
+    )
+    inputs = Inputs([*given, toys.given("comparisons", more, "comparisons")])
+    out = toys.workspace(tmp_path / "out")
+    room.run(SETTINGS.model_copy(update={"pairs": Pairs(heldout_share=0, ladder=False)}), inputs, out)
+    counts = json.loads((out.path / "counts.json").read_text())
+    assert (counts["pairs_human"], counts["pairs_simulated"], counts["pairs_ai"]) == (3, 2, 4)
+    assert (counts["axis_helpful"], counts["axis_harmless"]) == (3, 6) and "axis_honest" not in counts
+    found = {m.name: m.value for m in out.metrics}
+    assert all(found[name] == value for name, value in counts.items())

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import Item, encode_item
+from charter.ground.measure.counts import BUILT
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, first_turn
 from charter.ground.text.exhibits import read_transcripts
@@ -106,6 +108,17 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
             f"no comparisons are left to train on (of {len(rows)} read); give more, lower the split, or weigh them"
         )
     return train + (rungs(train) if settings.pairs.ladder else []), given
+
+
+def count_origins(comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """How many pairs come from whom and of which axis: pairs_human, pairs_simulated, pairs_ai (whatever the principle),
+    pairs_authored, pairs_built (made by this room) ...; axis_helpful ..."""
+    whose = Counter(
+        "built" if c.source.endswith(BUILT) else c.source.partition(":")[0] or "unknown" for c in comparisons
+    )
+    axes = Counter(c.axis for c in comparisons)
+    found = {f"pairs_{name}": whose[name] for name in sorted(whose)}
+    return found | {f"axis_{name}": axes[name] for name in sorted(axes)}
 
 
 def ended(dialogue: Dialogue) -> Dialogue:

@@ -37,7 +37,7 @@ from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 from charter.preference.heldout import heldout_rows
 from charter.preference.ladder import count_contrasts
-from charter.preference.pairs import Ranking, encode, order, sample, split
+from charter.preference.pairs import Ranking, count_origins, encode, order, sample, split
 from charter.preference.settings import Settings
 
 
@@ -82,7 +82,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     save_preference(model, head, tokenizer, out.path)
     _measure(scorer, heldout, inputs, out)
     counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
-    counts |= count_contrasts([pair.comparison for ranking in train for pair in ranking.pairs])
+    trained = [pair.comparison for ranking in train for pair in ranking.pairs]
+    counts |= count_origins(trained) | count_contrasts(trained)
     counts["shortened"] = sum(ranking.item.shortened for ranking in train)
     out.write_json("counts.json", counts)
     for name, count in counts.items():
