@@ -53,8 +53,9 @@ def test_killed_at_random_moments_it_gives_the_same_scores(tmp_path: Path) -> No
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-            if (report := tmp_path / "broken/benchmark").exists():  # it came after the end: what is visible is whole
-                assert not verify_files(report, read_manifest(report)), "the report is visible before it is done"
+            report = tmp_path / "broken/benchmark"
+            if report.exists():  # the kill came after the end
+                assert not verify_files(report, read_manifest(report)), "a report that is not whole is visible"
                 break
     assert killed >= 2, "the kills came too late to mean anything"
     assert start(tmp_path, "broken").wait() == 0, (tmp_path / "broken.log").read_text()[-2000:]
