@@ -13,8 +13,12 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.showing import Showing, shown_name
+from charter.ground.judge.shown import scores_of, shown
 from charter.ground.people.collection import Collection, Task
 from charter.ground.people.scale import HARMLESS, Side
+from charter.ground.settings.problems import suggest
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_prompts
@@ -31,14 +35,41 @@ class Pair:
     left: Side
 
 
-def model_names(inputs: Inputs) -> list[str]:
-    """The models by name: of their step, or the reference as written. Raises CharterError for two of one name."""
-    names = [source.name for source in inputs.many("models")]
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A model in one of the ways in which it is shown, and what votes call it."""
+
+    name: str
+    source: Input
+    showing: Showing
+
+
+Asked = tuple[Pair, tuple[int, ...]]  # a pair, and its sides that one request answers
+
+
+def hidden_models(settings: Settings, inputs: Inputs) -> list[Hidden]:
+    """The models as they are shown, each way under a name of its own: of the step, or the reference as written, with
+    the mode. Raises CharterError for two of one name, and where `show` names none of the models."""
+    sources = inputs.many("models")
+    known = [source.name for source in sources]
+    if lost := next((name for name in settings.show if name not in known), None):
+        raise CharterError(f"show names {lost!r}, which is no model here; {suggest(lost, known)}")
+    found = [
+        Hidden(shown_name(source.name, showing), source, showing)
+        for source in sources
+        for showing in settings.show.get(source.name) or (Showing(),)
+    ]
+    names = [hidden.name for hidden in found]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise CharterError(
             f"models has two of the name {twice[0]}, which votes could not tell apart; name one"
         )
-    return names
+    return found
+
+
+def model_names(settings: Settings, inputs: Inputs) -> list[str]:
+    """What votes call the models. Raises CharterError as `hidden_models` does."""
+    return [hidden.name for hidden in hidden_models(settings, inputs)]
 
 
 def prompts_of(settings: Settings, inputs: Inputs, seed: int) -> dict[str, list[Dialogue]]:
@@ -71,33 +102,54 @@ def reply_texts(
     settings: Settings, pairs: Sequence[Pair], inputs: Inputs, out: Workspace
 ) -> list[tuple[str, str]]:
     """Both replies of each pair, sampled model by model: one is in memory at a time."""
-    texts: dict[tuple[str, str], str] = {}
-    for number, source in enumerate(inputs.many("models")):
-        asked = [(pair, side) for pair in pairs for side in (0, 1) if pair.models[side] == source.name]
-        found = _replies_of(settings, f"replies-{number}", source, asked, out)
-        texts |= {(pair.id, str(side)): text for (pair, side), text in zip(asked, found, strict=True)}
-    return [(texts[pair.id, "0"], texts[pair.id, "1"]) for pair in pairs]
+    ranker = inputs.optional("ranker")
+    texts: dict[tuple[str, int], str] = {}
+    for number, hidden in enumerate(hidden_models(settings, inputs)):
+        asked = _asked_of(hidden, pairs)
+        found = _replies_of(settings, f"replies-{number}", hidden, ranker, asked, out)
+        for (pair, sides), said in zip(asked, found, strict=True):
+            texts |= {(pair.id, side): text for side, text in zip(sides, said, strict=True)}
+    return [(texts[pair.id, 0], texts[pair.id, 1]) for pair in pairs]
+
+
+def _asked_of(hidden: Hidden, pairs: Sequence[Pair]) -> list[Asked]:
+    """What a model answers: a side a request; both sides of its own pair in one where they are chosen together."""
+    found: list[Asked] = []
+    for pair in pairs:
+        sides = tuple(side for side in (0, 1) if pair.models[side] == hidden.name)
+        found += [(pair, sides)] if hidden.showing.ranks and sides else [(pair, (side,)) for side in sides]
+    return found
 
 
 def _replies_of(
-    settings: Settings, key: str, source: Input, asked: Sequence[tuple[Pair, int]], out: Workspace
-) -> list[str]:
-    model = open_assistant(source, out.device, precision=out.precision)
+    settings: Settings,
+    key: str,
+    hidden: Hidden,
+    ranker: Input | None,
+    asked: Sequence[Asked],
+    out: Workspace,
+) -> list[list[str]]:
+    model = open_assistant(hidden.source, out.device, precision=out.precision)
     check_prompts(model, [pair.prompt for pair, _ in asked])
+    score = None
+    if hidden.showing.ranks and ranker is not None:
+        score = scores_of(PreferenceModel.open(ranker.folder, out.device, out.precision))
+    model = shown(model, hidden.showing, score)
     return out.chunks(
         key,
         asked,
         settings.chunk,
         lambda part, _: _sampled(settings, model, part, out.seed),
-        f"replies of {source.name}",
+        f"replies of {hidden.name}",
     )
 
 
-def _sampled(settings: Settings, model: Assistant, asked: Sequence[tuple[Pair, int]], seed: int) -> list[str]:
+def _sampled(settings: Settings, model: Assistant, asked: Sequence[Asked], seed: int) -> list[list[str]]:
     with naming_prompts(pair.prompt.id for pair, _ in asked):
         replies = model.reply(
             [list(pair.prompt.messages) for pair, _ in asked],
             Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
-            seeds=[derive_seed(seed, "reply", pair.id, side) for pair, side in asked],
+            len(asked[0][1]),
+            [derive_seed(seed, "reply", pair.id, sides[0]) for pair, sides in asked],
         )
-    return [reply.text.strip() for (reply,) in replies]
+    return [[reply.text.strip() for reply in samples] for samples in replies]

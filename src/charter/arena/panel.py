@@ -25,7 +25,7 @@ def simulated_choices(
     """Draws pairs, samples replies, scores them by the judge of their axis, and has the panel vote."""
     judges = _judges(settings, inputs)
     prompts = prompts_of(settings, inputs, out.seed)
-    pairs = draw_pairs(settings, model_names(inputs), prompts, out)
+    pairs = draw_pairs(settings, model_names(settings, inputs), prompts, out)
     texts = reply_texts(settings, pairs, inputs, out)
     scores: dict[str, list[float]] = {}
     for axis, judge in judges.items():

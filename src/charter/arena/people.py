@@ -29,7 +29,7 @@ def peoples_answers(settings: Settings, inputs: Inputs, out: Workspace) -> tuple
 
     Raises Waiting while an axis has fewer answered pairs than are wanted, after writing what the service needs.
     """
-    names = model_names(inputs)
+    names = model_names(settings, inputs)
     out.people.mkdir(parents=True, exist_ok=True)
     _check_models(inputs, out)
     engine = open_people(settings.database or DATABASE, out.people)

@@ -27,7 +27,7 @@ from charter.ground.text.records import comparison_row
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: comparisons.jsonl and votes.jsonl, and ratings.jsonl where people rated what they attempted."""
-    names = model_names(inputs)
+    names = model_names(settings, inputs)
     if settings.base and settings.base not in names:
         raise CharterError(
             f"base names {settings.base!r}, which is no model here; name one of {', '.join(names)}"

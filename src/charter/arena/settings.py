@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from charter.ground.artifact.kinds import Kind
+from charter.ground.judge.showing import Showing
 from charter.ground.people.simulation import Simulated
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
@@ -20,6 +21,7 @@ ROLES = {
     "prompts": Role(kind="dialogues", many=True, required=False, default="shipped:helpful.train"),
     "red_team": Role(kind="dialogues", many=True, required=False, default="shipped:red_team.train"),
     "judge": Role(kind="checkpoint", variant="preference", many=True, required=False),
+    "ranker": Role(kind="checkpoint", variant="preference", required=False),
 }
 
 Axis = Literal["helpful", "honest", "harmless"]
@@ -44,6 +46,10 @@ class Settings(Frozen):
     )
     overlap: float = Field(
         0.1, ge=0, le=1, description="share of pairs that a second simulated rater judges too, for agreement"
+    )
+    show: dict[str, tuple[Showing, ...]] = Field(
+        default_factory=dict,
+        description="ways in which a model is shown, by its name, each a model of its own; others: as they are",
     )
     temperature: float = Field(1.0, gt=0, description="of the replies to simulated raters")
     max_tokens: int = Field(64, ge=1, description="longest reply to simulated raters")
@@ -70,6 +76,16 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return "simulated raters write no database: leave out database, or simulated"
     if not settings.simulated and "judge" in roles:
         return "people need no judge: leave out the role judge, or set simulated"
+    if settings.show and not settings.simulated:
+        return "show is for simulated raters, people are asked about models as they are: leave it out, or set simulated"
+    return _check_shown([showing for ways in settings.show.values() for showing in ways], roles)
+
+
+def _check_shown(showings: Sequence[Showing], roles: Collection[str]) -> str:
+    if any(showing.grader for showing in showings):
+        return "show names a grader: in a recipe the preference model that ranks is the role ranker"
+    if any(showing.ranks for showing in showings) != ("ranker" in roles):
+        return "mode rejection or median in show, and the role ranker (a preference model), go together: give both"
     return ""
 
 
@@ -80,6 +96,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate(disk_gib=0.01, rows=pairs)
     parameters = sizes.parameters.get("models", 134_500_000)
     scale = sizes.speed(parameters)
-    sampled, read = pairs * 2 * settings.max_tokens * 0.8, pairs * (100 + 2 * settings.max_tokens)
+    counts = [showing.count for ways in settings.show.values() for showing in ways] or [1]
+    replies = pairs * 2 * sum(counts) / len(counts)
+    sampled, read = replies * settings.max_tokens * 0.8, pairs * 100 + replies * settings.max_tokens
     minutes = (sampled / (250 * scale) + read / (700 * scale)) / 60
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01, rows=pairs)

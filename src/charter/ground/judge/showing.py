@@ -86,9 +86,9 @@ class Showing(Frozen):
         """The mode in words that tell settings apart, such as "rejection of prompted, 4 samples"."""
         parts = [self.mode if self.sampled == "policy" else f"{self.mode} of {self.sampled}"]
         if self.ranks and self.count != SAMPLES[self.mode]:
-            parts.append(f"{self.count} samples")
+            parts.append(_counted(self.count, "sample"))
         if self.examples != EXAMPLES:
-            parts.append(f"{self.examples} examples")
+            parts.append(_counted(self.examples, "example"))
         return ", ".join(parts)
 
 
@@ -125,6 +125,10 @@ def nats_from_policy(samples: int, place: int = 1) -> float:
     above, below = place - 1, samples - place
     terms = math.lgamma(samples + 1) - math.lgamma(below + 1) - math.lgamma(above + 1)
     return terms + below * _harmonic(below) + above * _harmonic(above) - (samples - 1) * _harmonic(samples)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _harmonic(n: int) -> float:

@@ -121,11 +121,13 @@ class Ranked(Replying):
 def shown(
     assistant: Assistant, showing: Showing, score: Score | None = None, fits: Fits | None = None
 ) -> Assistant:
-    """The assistant as it is shown; `score` ranks, `fits` tells how many examples find room (None: all).
+    """The assistant as it is shown; `score` ranks, `fits` tells how many examples find room (None: as a checkpoint's
+    context says, all of them elsewhere).
 
     Raises CharterError where the assistant or what was given can't do it.
     """
-    made = _asked(assistant, showing, fits)
+    local = local_of(assistant)
+    made = _asked(assistant, showing, room_of(local) if fits is None and local is not None else fits)
     if not showing.ranks:
         return made
     if score is None:
@@ -181,9 +183,7 @@ def open_shown(
     assistant = open_assistant(source, device, precision=precision, memory=memory)
     if showing.ranks and grader is None and showing.grader:
         grader = open_grader(showing.grader, device=device, precision=precision)
-    local = local_of(assistant)
-    fits = None if local is None else room_of(local)
-    return shown(assistant, showing, None if grader is None else scores_of(grader), fits)
+    return shown(assistant, showing, None if grader is None else scores_of(grader))
 
 
 def _messages(prompt: Prompt) -> Sequence[Message]:
