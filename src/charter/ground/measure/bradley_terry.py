@@ -1,0 +1,251 @@
+"""Bradley-Terry by joint maximum likelihood, with the uncertainty of every difference.
+
+    P(i beats j) = 1 / (1 + exp(r_j - r_i)),  r = (ln 10 / 400) E,  one model's r is 0
+
+Sources: Bradley and Terry 1952 (the model); Ford 1957 (where the maximum exists); Sun and Tran-Dinh 2019 (length of
+Newton's steps); Liang and Zeger 1986 (clustered covariance). Wins are summed by pair first, so that the size of a fit
+is the number of pairs and not of votes, and a batch of resamples is one computation. Nothing is regularised: where
+the maximum is infinite, so is what is returned.
+
+M models, P pairs, B resamples, C kinds of clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import breadth_first_order
+from scipy.special import expit, stdtrit
+
+from charter.ground.measure.intervals import FEW, Z
+from charter.ground.measure.score import Floats
+
+Ints = NDArray[np.int64]
+
+SCALE = 400 / math.log(10)  # Elo points a nat
+STEPS = 60
+NEAR = 1e-7  # a step this short, in nats, leaves an error of about its square
+BLOCK = 250  # resamples computed at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Which models meet: pairs [P] of numbers of models below `models`; and the one whose rating is 0."""
+
+    models: int
+    first: Ints
+    second: Ints
+    base: int
+
+    @property
+    def incidence(self) -> Any:
+        """[P, M]: 1 for the first of each pair, -1 for the second."""
+        pairs = np.arange(len(self.first))
+        ones = np.ones(len(pairs))
+        places = (np.concatenate([pairs, pairs]), np.concatenate([self.first, self.second]))
+        return csr_matrix((np.concatenate([ones, -ones]), places), shape=(len(pairs), self.models))
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Votes that stand or fall together: wins [C, 2P] of each kind of cluster (of the first of each pair, then of the
+    second), and how many clusters there are of that kind. A vote by itself is a cluster, too."""
+
+    wins: Any
+    many: Floats
+
+    @property
+    def count(self) -> int:
+        return round(float(self.many.sum()))
+
+    @property
+    def total(self) -> Floats:
+        """All wins [2P]."""
+        return np.asarray(self.wins.T @ self.many, dtype=np.float64)
+
+
+def clusters(kinds: Ints, places: Ints, wins: Floats, many: Floats, pairs: int) -> Clusters:
+    """Sums wins by kind of cluster and place: a pair's number for its first model, that plus P for its second."""
+    found = coo_matrix((wins, (kinds, places)), shape=(len(many), 2 * pairs))
+    return Clusters(found.tocsr(), many)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """95 % intervals of all differences, rating of row less rating of column [M, M], in nats; may be infinite."""
+
+    low: Floats
+    high: Floats
+
+
+def place(design: Design, wins: Floats) -> Floats:
+    """[M] of wins [2P]: 0 for models that have a finite rating beside the base, inf for those that only ever won
+    against it, through others too, -inf for those that only ever lost, nan where no chain of wins leads either way.
+    """
+    one, two = np.split(wins > 0, 2)
+    sources = np.concatenate([design.first[one], design.second[two]])
+    targets = np.concatenate([design.second[one], design.first[two]])
+    graph = csr_matrix((np.ones(len(sources)), (sources, targets)), shape=(design.models, design.models))
+    below, above = (_reached(graph, design.base), _reached(graph.T.tocsr(), design.base))
+    return np.select([below & above, above, below], [0.0, np.inf, -np.inf], np.nan)
+
+
+def _reached(graph: Any, start: int) -> NDArray[np.bool_]:
+    found = np.zeros(graph.shape[0], dtype=bool)
+    found[breadth_first_order(graph, start, return_predecessors=False)] = True
+    return found
+
+
+def within(design: Design, kept: NDArray[np.bool_]) -> tuple[Design, Ints]:
+    """The design among some of the models, and which pairs are left."""
+    number = np.cumsum(kept) - 1
+    pairs = np.flatnonzero(kept[design.first] & kept[design.second])
+    first, second = number[design.first[pairs]], number[design.second[pairs]]
+    return Design(int(kept.sum()), first, second, int(number[design.base])), pairs
+
+
+def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floats, NDArray[np.bool_]]:
+    """Ratings [B, M] in nats of wins [B, 2P], and which of them are a maximum; the others run off to infinity.
+
+    Newton's method. A step whose longest difference is d is shortened to ln(1 + d) / d of it, which never falls and
+    converges from anywhere.
+    """
+    ratings = np.tile(np.zeros(design.models) if start is None else start, (len(wins), 1))
+    todo = np.arange(len(wins))
+    if design.models < 2:
+        return ratings, np.ones(len(wins), dtype=bool)
+    won, lost = np.split(wins, 2, axis=1)
+    votes, incidence = won + lost, design.incidence.T
+    free = np.delete(np.arange(design.models), design.base)
+    for _ in range(STEPS):
+        p = chances(design, ratings[todo])
+        slope = np.asarray((incidence @ (won[todo] - votes[todo] * p).T).T)
+        curve = information(design, votes[todo] * p * (1 - p))
+        curve += 1e-13 * curve.max(axis=(1, 2), initial=1e-300)[:, None, None] * np.eye(len(free))
+        step = np.zeros_like(slope)
+        step[:, free] = np.linalg.solve(curve, slope[:, free, None])[..., 0]
+        length = np.maximum(step.max(axis=1) - step.min(axis=1), 1e-300)
+        ratings[todo] += step * (np.log1p(length) / length)[:, None]
+        todo = todo[length > NEAR]
+        if not len(todo):
+            break
+    done = np.ones(len(wins), dtype=bool)
+    done[todo] = False
+    return ratings, done
+
+
+def chances(design: Design, ratings: Floats) -> Floats:
+    """Probability [..., P] that the first of each pair wins, of ratings [..., M]."""
+    return np.asarray(expit(ratings[..., design.first] - ratings[..., design.second]))
+
+
+def information(design: Design, weights: Floats) -> Floats:
+    """Minus the second derivative of the log-likelihood by all ratings but the base's, [B, M-1, M-1], where `weights`
+    [B, P] are votes x p x (1 - p)."""
+    found = np.zeros((len(weights), design.models, design.models))
+    found[:, design.first, design.second] = found[:, design.second, design.first] = -weights
+    diagonal = np.arange(design.models)
+    found[:, diagonal, diagonal] = -found.sum(axis=2)
+    free = np.delete(diagonal, design.base)
+    return found[:, free[:, None], free]
+
+
+def covariance(design: Design, wins: Floats, ratings: Floats) -> Floats:
+    """Of ratings [M] at the maximum for wins [2P], votes being independent: the inverse information [M, M], 0 for the
+    base."""
+    p = chances(design, ratings)
+    votes = wins[: len(p)] + wins[len(p) :]
+    inverse = np.linalg.inv(information(design, (votes * p * (1 - p))[None])[0])
+    return np.insert(np.insert(inverse, design.base, 0.0, axis=0), design.base, 0.0, axis=1)
+
+
+def sandwich(design: Design, votes: Clusters, ratings: Floats) -> Floats:
+    """The same where only clusters are independent: inverse information x sum of outer products of the clusters'
+    scores x inverse information, times G / (G - 1) for G clusters."""
+    p = chances(design, ratings)
+    pairs, incidence = len(p), design.incidence
+    won, lost = votes.wins[:, :pairs].multiply(1 - p), votes.wins[:, pairs:].multiply(p)
+    scores = ((won - lost) @ incidence).toarray()
+    middle = scores.T @ (scores * votes.many[:, None])
+    bread = covariance(design, votes.total, ratings)
+    return np.asarray(bread @ middle @ bread * votes.count / (votes.count - 1))
+
+
+def normal_ends(ratings: Floats, spread: Floats) -> Ends:
+    """Intervals of all differences from a covariance [M, M]."""
+    return _around(ratings, Z * np.sqrt(_variances(spread)))
+
+
+def clustered_ends(design: Design, ways: Sequence[Clusters], ratings: Floats) -> Ends:
+    """Student's t on the sandwich, with one degree of freedom less than there are clusters.
+
+    Votes may be clustered in two ways, as by rater and by item; the third of `ways` then are those that share both.
+    The squares of the first two half-widths are added and that of the third is taken off (variances: Cameron, Gelbach
+    and Miller 2011; that each has its own t is ours), which leaves no less than either. With fewer than FEW clusters,
+    whose scores can cancel by chance, no half-width is below that of independent votes.
+    """
+    found = []
+    for votes in ways:
+        square = float(stdtrit(votes.count - 1, 0.975)) ** 2 * _variances(sandwich(design, votes, ratings))
+        if votes.count < FEW:
+            square = np.maximum(square, Z * Z * _variances(covariance(design, votes.total, ratings)))
+        found.append(square)
+    widest = found[0]
+    if len(ways) > 1:
+        widest = np.maximum(np.maximum(found[0], found[1]), found[0] + found[1] - found[2])
+    return _around(ratings, np.sqrt(widest))
+
+
+def _around(ratings: Floats, half: Floats) -> Ends:
+    gap = ratings[:, None] - ratings
+    return Ends(gap - half, gap + half)
+
+
+def _variances(spread: Floats) -> Floats:
+    """Of all differences, from a covariance [M, M]."""
+    own = np.diag(spread)
+    return np.maximum(0.0, own[:, None] + own - 2 * spread)
+
+
+def resample(design: Design, votes: Clusters, ratings: Floats, resamples: int, seed: int) -> Floats:
+    """Ratings [B, M] of resampled clusters, from the maximum for all as a start; inf, -inf and nan as `place` says."""
+    rng = np.random.default_rng(seed)
+    share = votes.many / votes.many.sum()
+    found = []
+    for at in range(0, resamples, BLOCK):
+        draws = rng.multinomial(votes.count, share, size=min(BLOCK, resamples - at)).astype(np.float64)
+        wins = np.asarray((votes.wins.T @ draws.T).T)
+        block, done = fit(design, wins, ratings)
+        for row in np.flatnonzero(~done):
+            block[row] = _one_sided(design, wins[row])
+        found.append(block)
+    return np.concatenate(found)
+
+
+def _one_sided(design: Design, wins: Floats) -> Floats:
+    """Ratings [M] of a resample in which some models only won, only lost, or were not drawn."""
+    found = place(design, wins)
+    kept = found == 0
+    inner, pairs = within(design, kept)
+    both = np.concatenate([pairs, pairs + len(design.first)])
+    found[kept] = fit(inner, wins[None, both])[0][0]
+    return found
+
+
+def bootstrap_ends(draws: Floats) -> Ends:
+    """Percentiles of all differences of resampled ratings [B, M]; an unknown difference widens both ends."""
+    count, models = draws.shape
+    least = math.floor(0.025 * (count - 1))
+    low = np.zeros((models, models))
+    for row in range(models):
+        with np.errstate(invalid="ignore"):
+            gaps = draws[:, row, None] - draws
+        gaps[:, row] = 0.0
+        low[row] = np.partition(np.where(np.isnan(gaps), -np.inf, gaps), least, axis=0)[least]
+    return Ends(low, -low.T)

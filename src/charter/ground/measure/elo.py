@@ -1,0 +1,345 @@
+"""Elo from votes: a number for each model relative to one of them, its interval, its ranks, and why one has none.
+
+    P(A beats B) = 1 / (1 + 10^((E_B - E_A) / 400)),  E of the base is 0
+
+fitted jointly to all votes of an axis and a source (Bai 2022a, B.5). Unsure votes are left out, and so are ties and
+votes that both replies are bad, unless they count half a win each. A model has a number only where chains of wins lead
+from it to the base and back (Ford 1957); of any other a note says what is missing. Its ranks are those that the
+intervals of all differences leave: from 1 + the models that are significantly above it, to all less those that are
+significantly below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.agreement import Agreement, agreement
+from charter.ground.measure.bradley_terry import (
+    SCALE,
+    Clusters,
+    Design,
+    Ends,
+    Ints,
+    bootstrap_ends,
+    chances,
+    clustered_ends,
+    clusters,
+    covariance,
+    fit,
+    normal_ends,
+    place,
+    resample,
+    within,
+)
+from charter.ground.measure.intervals import FEW
+from charter.ground.measure.score import Floats
+from charter.ground.measure.votes import (
+    BOTH_BAD,
+    FIRST,
+    SECOND,
+    SOURCE,
+    TIE,
+    UNSURE,
+    WINNERS,
+    Tally,
+    Vote,
+    count_votes,
+)
+from charter.ground.settings.problems import suggest
+
+Ties = Literal["drop", "half"]
+Kind = Literal["hessian", "clustered", "bootstrap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A model's Elo with its 95 % interval, and the ranks that it may have; `n` votes on it count. Without a number
+    `note` says why, and without an end the end is None."""
+
+    model: str
+    elo: float | None
+    low: float | None
+    high: float | None
+    n: int
+    rank_low: int | None = None
+    rank_high: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """How often a model won against another; `predicted` by their Elo, None where one has none."""
+
+    model: str
+    against: str
+    wins: float
+    votes: float
+    predicted: float | None
+
+    @property
+    def observed(self) -> float:
+        return self.wins / self.votes
+
+    @property
+    def residual(self) -> float:
+        """Standard deviations of independent votes from what is predicted; 0 where nothing is."""
+        p = self.predicted
+        return 0.0 if p is None else (self.wins - self.votes * p) / float(np.sqrt(self.votes * p * (1 - p)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What the votes of one axis and source say: models with a number first, highest first. `votes` count; `tied` and
+    `both_bad` are among them only where ties count half, `unsure` never. `clustered`: by what."""
+
+    axis: str
+    source: str
+    base: str
+    ties: Ties
+    interval: Kind
+    clustered: str
+    standings: tuple[Standing, ...]
+    meetings: tuple[Meeting, ...]
+    votes: int
+    tied: int
+    both_bad: int
+    unsure: int
+    raters: int
+    agreement: Agreement | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How ties count and intervals are made; without a kind they are clustered where there are clusters."""
+
+    ties: Ties = "drop"
+    interval: Kind | None = None
+    resamples: int = 1000
+    seed: int = 0
+
+
+def standings(
+    rows: Sequence[Vote],
+    base: str | None = None,
+    ties: Ties = "drop",
+    interval: Kind | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Ranking]:
+    """The ranking of each axis. Where votes have several sources each is fitted apart, and the key of all but people's
+    names it: "helpful", "helpful (simulated)".
+
+    Without a base that is the first model of the first row, and on an axis that lacks it the first named there.
+    Raises CharterError for a row that is no vote and for a base that no vote names.
+    """
+    tallies, method = count_votes(rows), Method(ties, interval, resamples, seed)
+    names = sorted({model for tally in tallies for model in tally.models})
+    if base is not None and base not in names:
+        raise CharterError(f"no vote names the base {base!r}; {suggest(base, names)}")
+    many = len({tally.source for tally in tallies}) > 1
+    found = {}
+    for tally in tallies:
+        key = f"{tally.axis} ({tally.source})" if many and tally.source != SOURCE else tally.axis
+        first = rows[0]["model_a"] if rows[0]["model_a"] in tally.models else tally.first_named
+        found[key] = rank(tally, base or first, method)
+    return found
+
+
+def rank(tally: Tally, base: str, method: Method) -> Ranking:
+    """The ranking of one tally relative to a base."""
+    counted = _counted(tally, method.ties)
+    many = [int(tally.count[tally.outcome == outcome].sum()) for outcome in (TIE, BOTH_BAD, UNSURE)]
+    ratings: Floats = np.full(len(tally.models), np.nan)
+    placed, found = ratings.copy(), Spread(None, method.interval or "hessian")
+    notes = [] if base in tally.models else [f"{base}, the base, has no votes here"]
+    if base in tally.models:
+        design = _design(tally, base)
+        placed = place(design, counted.total)
+        inner, pairs = within(design, placed == 0)
+        ratings[placed == 0] = fit(
+            inner, counted.total[np.concatenate([pairs, pairs + len(tally.pairs)])][None]
+        )[0][0]
+        found = _spread(tally, inner, pairs, ratings[placed == 0], method)
+        if inner.models < 2:
+            notes = [f"no chain of wins leads from {base} to another model and back: take another base"]
+    return Ranking(
+        axis=tally.axis,
+        source=tally.source,
+        base=base,
+        ties=method.ties,
+        interval=found.kind,
+        clustered=found.clustered,
+        standings=_standings(tally, base, ratings, found.ends, _reasons(tally, base, counted.total, placed)),
+        meetings=_meetings(tally, counted.total, ratings),
+        votes=round(float(counted.total.sum())),
+        tied=many[0],
+        both_bad=many[1],
+        unsure=many[2],
+        raters=len(tally.raters),
+        agreement=agreement(tally.patterns),
+        notes=(*notes, *found.notes),
+    )
+
+
+Way = Literal["vote", "rater", "item", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Intervals of all differences, how they were made, and what is to be said of them."""
+
+    ends: Ends | None
+    kind: Kind
+    clustered: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _spread(tally: Tally, design: Design, pairs: Ints, ratings: Floats, method: Method) -> Spread:
+    """The intervals that were asked for; else clustered ones where several votes are one rater's or about one item,
+    and those of independent votes where none are."""
+    ways: list[Way] = []
+    if method.interval != "hessian":
+        ways = _ways(tally)
+    groups = [_counted(tally, method.ties, pairs, way) for way in ways]
+    if method.interval is None and any(votes.count < 2 for votes in groups):
+        ways, groups = [], []
+    kind: Kind = method.interval or ("clustered" if ways else "hessian")
+    by = " and ".join(way for way in ways if way != "both")
+    groups = groups or [_counted(tally, method.ties, pairs)]
+    few = min(votes.count for votes in groups[:2])
+    if design.models < 2:
+        return Spread(None, kind)
+    if kind == "hessian":
+        return Spread(normal_ends(ratings, covariance(design, groups[0].total, ratings)), kind)
+    if few < 2:
+        return Spread(None, kind, by, (f"no intervals: all votes that count are of one {by}",))
+    notes = [f"{few} {by.split()[0]}s are few"] if ways and few < FEW else []
+    if kind == "clustered":
+        ends = clustered_ends(design, groups, ratings)
+        return Spread(ends, kind, by, tuple(f"{note}: intervals are wide for that" for note in notes))
+    notes = [f"{note}: resampled intervals are too narrow for that" for note in notes]
+    draws = resample(design, groups[0], ratings, method.resamples, method.seed)
+    if one_sided := int((~np.isfinite(draws)).any(axis=1).sum()):
+        notes.append(f"in {one_sided} of {len(draws)} resamples a model won or lost all, or was not drawn")
+    return Spread(bootstrap_ends(draws), kind, ways[0] if ways else "", tuple(notes))
+
+
+def _ways(tally: Tally) -> list[Way]:
+    """In which ways votes hang together."""
+    raters: list[Way] = ["rater"] if len(tally.raters) > 1 else []
+    items: list[Way] = ["item"] if tally.shared_items else []
+    both: list[Way] = ["both"] if raters and items else []
+    return raters + items + both
+
+
+def _counted(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vote") -> Clusters:
+    """The votes that count, on some pairs or all; each by itself, or those of a rater, of an item, or of both
+    together, where these are named."""
+    number = np.full(len(tally.pairs), -1)
+    pairs = np.arange(len(number)) if pairs is None else pairs
+    number[pairs] = np.arange(len(pairs))
+    tie = (tally.outcome == TIE) | (tally.outcome == BOTH_BAD)
+    used = (number[tally.pair] >= 0) & ((tally.outcome <= SECOND) | (tie & (ties == "half")))
+    pair, outcome, count = number[tally.pair][used], tally.outcome[used], tally.count[used]
+    rater, item = tally.rater[used], tally.item[used]
+    group = {
+        "vote": np.full(len(pair), -1),
+        "rater": rater,
+        "item": item,
+        "both": np.where((rater < 0) | (item < 0), -1, rater * tally.items + item),
+    }[by]
+    alone = int(group.max(initial=-1)) + 1  # from here on kinds of votes that stand by themselves
+    code = np.where(group >= 0, group, alone + len(WINNERS) * pair + outcome)
+    names, kind = np.unique(code, return_inverse=True)
+    many = np.bincount(kind, weights=count, minlength=len(names)).astype(np.float64)
+    share = np.where(group >= 0, count, count / many[kind])
+    many[names < alone] = 1.0
+    first, second = (share * np.where(outcome >= TIE, 0.5, outcome == side) for side in (FIRST, SECOND))
+    places, kinds = np.concatenate([pair, pair + len(pairs)]), np.concatenate([kind, kind])
+    return clusters(kinds, places, np.concatenate([first, second]), many, len(pairs))
+
+
+def _standings(
+    tally: Tally, base: str, ratings: Floats, ends: Ends | None, absent: Sequence[tuple[int, str]]
+) -> tuple[Standing, ...]:
+    """One a model, highest first, those without a number last and by name; `absent` has the votes of each and why it
+    has no number."""
+    found = []
+    rated = np.flatnonzero(~np.isnan(ratings)).tolist()
+    for number, (model, (n, note)) in enumerate(zip(tally.models, absent, strict=True)):
+        if note:
+            found.append(Standing(model, None, None, None, n, note=note))
+            continue
+        low = high = 0.0 if model == base else None
+        first = last = None
+        if ends is not None:
+            at, zero = rated.index(number), rated.index(tally.models.index(base))
+            low, high = _finite(ends.low[at, zero]), _finite(ends.high[at, zero])
+            first = 1 + int((ends.low[:, at] > 0).sum())
+            last = len(rated) - int((ends.high[:, at] < 0).sum())
+        found.append(Standing(model, float(ratings[number] * SCALE), low, high, n, first, last))
+    return tuple(sorted(found, key=lambda s: (s.elo is None, -(s.elo or 0.0), s.model)))
+
+
+def _finite(nats: float) -> float | None:
+    return float(nats * SCALE) if np.isfinite(nats) else None
+
+
+def _design(tally: Tally, base: str) -> Design:
+    return Design(len(tally.models), tally.pairs[:, 0], tally.pairs[:, 1], tally.models.index(base))
+
+
+def _reasons(tally: Tally, base: str, wins: Floats, placed: Floats) -> list[tuple[int, str]]:
+    """The votes of each model, and why it has no number; "" for those that have one."""
+    one, two = tally.pairs.T
+    first, second = np.split(wins, 2)
+    won = np.bincount(np.concatenate([one, two]), wins, len(tally.models))
+    votes = won + np.bincount(np.concatenate([two, one]), wins, len(tally.models))
+    joined = np.zeros(len(votes), dtype=bool)
+    if base in tally.models:
+        joined = place(_design(tally, base), np.tile(first + second, 2)) == 0
+    words = [
+        "" if at == 0 else _reason(base, w, n, near, at)
+        for w, n, near, at in zip(won, votes, joined, placed, strict=True)
+    ]
+    return [(round(float(n)), word) for n, word in zip(votes, words, strict=True)]
+
+
+def _reason(base: str, won: float, votes: float, joined: bool, placed: float) -> str:
+    """Why a model has no number that won so many of its votes."""
+    all_of = f"all its {votes:g} votes" if votes > 1 else "its one vote"
+    if votes == 0:
+        return "all its votes are ties or unsure, and do not count"
+    if not joined:
+        return f"never compared, directly or through others, with {base}"
+    if won == votes:
+        return f"won {all_of} against the rest: no upper bound"
+    if won == 0:
+        return f"lost {all_of} against the rest: no lower bound"
+    if np.isnan(placed):
+        return f"no chain of wins leads from it to {base}, nor one back"
+    if placed > 0:
+        return f"chains of wins lead from it to {base} and none back: no upper bound"
+    return f"chains of wins lead from {base} to it and none back: no lower bound"
+
+
+def _meetings(tally: Tally, wins: Floats, ratings: Floats) -> tuple[Meeting, ...]:
+    """Both directions of each pair with votes that count."""
+    found = []
+    design = Design(len(tally.models), tally.pairs[:, 0], tally.pairs[:, 1], 0)
+    for (one, two), won, lost, p in zip(
+        tally.pairs.tolist(), *np.split(wins, 2), chances(design, ratings), strict=True
+    ):
+        if won + lost == 0:
+            continue
+        known = not np.isnan(p)
+        for a, b, own, expected in ((one, two, won, p), (two, one, lost, 1 - p)):
+            predicted = float(expected) if known else None
+            found.append(Meeting(tally.models[a], tally.models[b], float(own), float(won + lost), predicted))
+    return tuple(found)
