@@ -1,0 +1,248 @@
+"""`charter elo`: votes on pairs of replies become Elo by axis, with intervals, ranks and what is to be said of them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from charter.cli.tables import console
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.problems import suggest
+from charter.ground.text.jsonl import numbered_rows
+from charter.runner.rooms import load_module
+
+MEASURE = "charter.ground.measure"
+SQLITE = b"SQLite format 3\x00"
+MOST = 10  # models whose win table fits a terminal
+
+
+def elo(
+    place: Annotated[
+        str,
+        typer.Argument(metavar="DB|FILE", help="A database of votes (URL or SQLite file), or JSON Lines."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="MODEL", help="The model that is 0; else the first that the votes name."
+        ),
+    ] = None,
+    ties: Annotated[
+        str, typer.Option("--ties", metavar="drop|half", help="Drop ties, or count half a win each.")
+    ] = "drop",
+    axis: Annotated[str | None, typer.Option("--axis", metavar="A", help="This axis alone.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="S",
+            help="Votes of this source alone: human, simulated, ai:NAME, or ai for all models.",
+        ),
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", metavar="N", help="Resample N times, raters where votes name them.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the resamples.")] = 0,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="OUT.svg", help="Draw Elo by axis here, the win table in OUT-wins.svg."
+        ),
+    ] = None,
+) -> None:
+    """Fit Elo to votes on pairs of replies: Bradley-Terry by maximum likelihood, an axis at a time.
+
+    A vote has model_a, model_b and winner (a, b, tie, both_bad or unsure), and may have axis, rater, source and item.
+    Votes of people, simulated people and models are fitted apart. Models that the votes can't place have no number.
+    """
+    _check_options(ties, bootstrap, plot)
+    rows = _chosen(_rows(place), source)
+    tool = load_module(f"{MEASURE}.elo")
+    interval = "bootstrap" if bootstrap else None
+    found = tool.standings(rows, base, ties, interval, bootstrap, seed)
+    if axis is not None:
+        found = {key: ranking for key, ranking in found.items() if ranking.axis == axis}
+        if not found:
+            raise CharterError(
+                f"no vote is on the axis {axis!r}; {suggest(axis, sorted({row.get('axis') or 'all' for row in rows}))}"
+            )
+    if plot is not None:
+        _draw(found, plot)
+    if as_json:
+        print(
+            json.dumps(
+                {key: [_row(r, s) for s in r.standings] for key, r in found.items()}, ensure_ascii=False
+            )
+        )
+        return
+    for key, ranking in found.items():
+        _show(key, ranking)
+
+
+def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
+    if ties not in ("drop", "half"):
+        raise CharterError(f"--ties {ties}; {suggest(ties, ('drop', 'half'))}")
+    if bootstrap and bootstrap < 100:
+        raise CharterError(
+            f"--bootstrap {bootstrap} is too few for 95 % intervals; take 100 or more, such as 1000"
+        )
+    if plot is not None and plot.suffix != ".svg":
+        raise CharterError(f"--plot {plot}: expected a name that ends in .svg")
+    if plot is not None and not plot.parent.is_dir():
+        raise CharterError(f"--plot {plot}: there is no folder {plot.parent}; make it first")
+
+
+def _rows(place: str) -> list[dict[str, Any]]:
+    """The votes of a database or a file, each checked. Raises CharterError naming file:line."""
+    check = load_module(f"{MEASURE}.votes").check_votes
+    if "://" in place or _is_sqlite(Path(place)):
+        file = place.removeprefix("sqlite:///").partition("?")[0]
+        if file != place and not Path(file).is_file():  # opening it would make it
+            raise CharterError(f"there is no database {file}; check the path")
+        rows: list[dict[str, Any]] = load_module("charter.ground.people.export").votes_of(place)
+        if not rows:
+            raise CharterError(f"{place.split('@')[-1]} holds no votes yet; collect some first")
+        check(rows, lambda number: f"vote {number + 1} of the database")
+        return rows
+    numbered = list(numbered_rows(Path(place)))
+    check([row for _, row in numbered], lambda number: f"{place}:{numbered[number][0]}")
+    return [row for _, row in numbered]
+
+
+def _is_sqlite(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:
+        return False  # reading it as rows says what is wrong
+
+
+def _chosen(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, Any]]:
+    """The votes of one source, or all. Raises CharterError for a source that none has."""
+    if source is None:
+        return rows
+    chosen: list[dict[str, Any]] = load_module(f"{MEASURE}.votes").of_source(rows, source)
+    if not chosen:
+        there = sorted({row.get("source") or "human" for row in rows})
+        raise CharterError(f"no vote is of the source {source!r}; {suggest(source, there)}")
+    return chosen
+
+
+def _row(ranking: Any, standing: Any) -> dict[str, Any]:
+    return {
+        "model": standing.model,
+        "elo": standing.elo,
+        "low": standing.low,
+        "high": standing.high,
+        "n": standing.n,
+        "rank": standing.rank_low,
+        "rank_low": standing.rank_low,
+        "rank_high": standing.rank_high,
+        "note": standing.note,
+        "base": ranking.base,
+        "source": ranking.source,
+        "interval": ranking.interval,
+    }
+
+
+def _draw(found: Mapping[str, Any], plot: Path) -> None:
+    drawing, plots = load_module(f"{MEASURE}.elo_plots"), load_module(f"{MEASURE}.plots")
+    wins = plot.with_name(f"{plot.stem}-wins.svg")
+    for path, figure, title, said in (
+        (plot, drawing.elo_figure(found), "Elo", "Elo of each model by axis, with 95 % intervals"),
+        (wins, drawing.wins_figure(found), "Wins", "Share of votes that each model wins against each other"),
+    ):
+        path.write_text(plots.standalone(plots.inline(figure, title.lower(), title, said)), encoding="utf-8")
+
+
+def _show(key: str, ranking: Any) -> None:
+    """A table of the models of one axis, then what is to be said of its votes."""
+    whose = "" if ranking.source == "human" or f"({ranking.source})" in key else f" ({ranking.source})"
+    print(f"{key}{whose}: {_votes(ranking)}; {ranking.base} is 0; {_intervals(ranking)}")
+    table = Table(box=None, pad_edge=False)
+    for name in ("rank", "model", "Elo", "95 % interval", "n"):
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
+    table.add_column("")
+    for s in ranking.standings:
+        interval = f"{_points(s.low)} to {_points(s.high)}"
+        if s.model == ranking.base or (s.low is None and s.high is None):
+            interval = "-"
+        ends = dict.fromkeys(str(rank) for rank in (s.rank_low, s.rank_high) if rank is not None)
+        table.add_row("-".join(ends) or "-", s.model, _points(s.elo), interval, str(s.n), s.note)
+    console().print(table, highlight=False, markup=False)
+    for note in (*ranking.notes, *_agreement(ranking)):
+        print(note)
+    if any(s.elo is not None for s in ranking.standings) and ranking.meetings:
+        _show_wins(ranking)
+    print()
+
+
+def _votes(ranking: Any) -> str:
+    """How many votes count, and of whom, and what does not count."""
+    raters = f" of {ranking.raters} raters" if ranking.raters > 1 else ""
+    tied, bad = ranking.tied, ranking.both_bad
+    fate = "count half a win each" if ranking.ties == "half" else "dropped"
+    ties = f", {tied} ties and {bad} both bad {fate}" if tied or bad else ""
+    unsure = f", {ranking.unsure} unsure dropped" if ranking.unsure else ""
+    return f"{ranking.votes} votes{raters}{ties}{unsure}"
+
+
+def _intervals(ranking: Any) -> str:
+    by = f" by {ranking.clustered}" if ranking.clustered else ""
+    return {
+        "hessian": "intervals of independent votes",
+        "clustered": f"intervals clustered{by or ' by vote'}",
+        "bootstrap": f"intervals resampled{by or ' by vote'}",
+    }[ranking.interval]
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else str(round(value))
+
+
+def _agreement(ranking: Any) -> list[str]:
+    """One line on raters who voted on the same replies, if any did."""
+    found = ranking.agreement
+    if found is None:
+        return []
+    parts = [
+        f"{name} {'-' if x.value is None else f'{x.value:.2f}'}"
+        + ("" if x.low is None else f" ({x.low:.2f} to {x.high:.2f})")
+        for name, x in (
+            ("share of pairs", found.percent),
+            ("Fleiss' kappa", found.kappa),
+            ("alpha", found.alpha),
+        )
+    ]
+    return [f"agreement on {found.items} items with several raters: {', '.join(parts)}"]
+
+
+def _show_wins(ranking: Any) -> None:
+    """Who wins how often against whom; of many models only the pair that fits worst."""
+    models = [s.model for s in ranking.standings]
+    if len(models) <= MOST:
+        cells = {(m.model, m.against): m for m in ranking.meetings}
+        table = Table(box=None, pad_edge=False)
+        table.add_column("wins against, % (predicted)", no_wrap=True)
+        for model in models:
+            table.add_column(model, justify="right")
+        for model in models:
+            table.add_row(model, *(_cell(cells.get((model, other))) for other in models))
+        console().print(table, highlight=False, markup=False)
+    worst = max(ranking.meetings, key=lambda m: m.residual)
+    if worst.residual > 3:
+        print(
+            f"fits worst: {worst.model} won {100 * worst.observed:.0f} % of {worst.votes:g} votes against "
+            f"{worst.against}, predicted {100 * worst.predicted:.0f} %"
+        )
+
+
+def _cell(meeting: Any) -> str:
+    if meeting is None:
+        return "-"
+    predicted = "" if meeting.predicted is None else f" ({100 * meeting.predicted:.0f})"
+    return f"{100 * meeting.observed:.0f}{predicted}"
