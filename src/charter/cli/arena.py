@@ -1,0 +1,173 @@
+"""`charter arena`: a collection of people's votes, served where they work."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli import arena_starter
+from charter.cli.launch import relaunch
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.settings.execution import choose_execution
+from charter.runner.models import find_model
+from charter.runner.rooms import load_module, room_tool
+
+ARENA = "arena"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration, such as arena.yaml.")]
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder, or one without a configuration.")
+    ],
+) -> None:
+    """Write a commented configuration with questions whose answer is known, to start a collection from."""
+    files = {
+        "arena.yaml": "",
+        "gold_helpful.jsonl": _rows(arena_starter.comparisons("helpful")),
+        "gold_honest.jsonl": _rows(arena_starter.comparisons("honest")),
+        "openings.jsonl": _rows(arena_starter.prompts()),
+    }
+    if taken := [name for name in files if (folder / name).exists()]:
+        raise CharterError(
+            f"{folder} has {taken[0]} already, and nothing is overwritten: choose another folder"
+        )
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "arena"
+    files["arena.yaml"] = arena_starter.CONFIG.format(name=name, path=folder / "arena.yaml")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (folder / file).write_text(text, "utf-8")
+    print(f"{folder} has arena.yaml, gold questions and prompts; name your models in arena.yaml, then:")
+    print(f"charter arena serve {folder / 'arena.yaml'}")
+
+
+def serve(
+    path: ConfigFile,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="H", help="Address to listen on; others than this machine's are said."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8760,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N, mps.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Address and invitation as one line of JSON.")
+    ] = False,
+) -> None:
+    """Serve the pages where people talk with hidden models and choose; Ctrl-C ends it, and nothing is lost."""
+    config, folder = _load(path)
+    where = choose_execution(device)
+    relaunch()
+    tool, engines = room_tool(ARENA, "service"), room_tool(ARENA, "engines")
+    server = room_tool(ARENA, "serve")
+    sources = {shown.name: _source(shown.model, folder) for shown in config.models}
+    bound = server.listen(host, port)
+    sampling = load_module("charter.ground.generate.sampling").Sampling(**config.sampling.model_dump())
+    opening = engines.Opening(sampling, where, folder)
+    speakers = {shown.name: opening.speaker(sources[shown.name], shown.showing) for shown in config.models}
+    service = tool.open_service(config, folder, sources, speakers)
+    address = config.url or f"http://{_spelled(host)}:{bound.getsockname()[1]}"
+    token = tool.first_invitation(service.database)
+    link = f"{address}/join/{token}" if token else None
+    if host not in LOOPBACK:
+        _warn(host, config.secure)
+
+    def ready() -> None:
+        if as_json:
+            print(json.dumps({"address": address, "admin_invitation": link}), flush=True)
+            return
+        print(f"{config.name} is served at {address}; Ctrl-C ends it", flush=True)
+        if link:
+            print(f"nobody has joined yet; this link makes you the admin, once: {link}", flush=True)
+
+    idle = server.serve(service, bound, ready)
+    print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
+    if not idle:  # replies under way are made again at the next start; nobody waits for them now
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def invite(
+    path: ConfigFile,
+    role: Annotated[str, typer.Option("--role", metavar="R", help="worker, reviewer or admin.")] = "worker",
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=1000, help="Links; each lets one person in.")
+    ] = 1,
+    quota: Annotated[
+        int, typer.Option("--quota", min=0, help="Votes asked of each; 0: the configuration's.")
+    ] = 0,
+    days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long a link is valid.")] = 30,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="For a program: its votes are marked as simulated.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Print invitation links; each is shown this once."""
+    config, folder = _load(path)
+    people, database = (
+        load_module("charter.ground.people.export"),
+        load_module("charter.ground.service.database"),
+    )
+    workers = load_module("charter.ground.people.workers")
+    engine = people.open_people(config.database, folder)
+    try:
+        with database.writing(engine) as connection:
+            tokens = [
+                workers.invite(connection, role, quota=quota, days=days, simulated=simulated)
+                for _ in range(count)
+            ]
+    finally:
+        engine.dispose()
+    start = config.url or "http://127.0.0.1:8760"
+    links = [f"{start}/join/{token}" for token in tokens]
+    if as_json:
+        print(json.dumps({"role": role, "quota": quota, "days": days, "links": links}))
+    else:
+        print("\n".join(links))
+    if not config.url:
+        print(
+            "charter: the links begin as the default address does; set url in the configuration",
+            file=sys.stderr,
+        )
+
+
+def _rows(rows: Sequence[dict[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _load(path: Path) -> tuple[Any, Path]:
+    if path.is_dir():
+        path = path / "arena.yaml"
+    return room_tool(ARENA, "config").load_config(path), path.parent
+
+
+def _source(ref: str, folder: Path) -> Input:
+    """The model of a configuration; relative paths start at its folder, then where the command runs."""
+    near = folder / Path(ref).expanduser()
+    return find_model(str(near) if near.exists() else ref, "the arena")
+
+
+def _spelled(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _warn(host: str, secure: bool) -> None:
+    """Says what another host means."""
+    whom = "every machine that reaches this one" if host in ("0.0.0.0", "::") else f"whoever reaches {host}"
+    how = (
+        ""
+        if secure
+        else " without encryption: keys can be read on the way. Put a reverse proxy with https before it"
+    )
+    print(f"charter: --host {host} serves {whom}{how}", file=sys.stderr)
