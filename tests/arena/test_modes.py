@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import toys
 from charter.arena import pairs as pairs_module
 from charter.arena import run as room
 from charter.arena.settings import Settings, check
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.showing import Showing
@@ -127,6 +128,32 @@ def test_a_stopped_comparison_of_modes_equals_one_never_stopped(inputs: Inputs, 
     assert toys.files_of(stopped / "files") == toys.files_of(tmp_path / "whole/files")
 
 
+def test_people_are_asked_about_the_modes_too(inputs: Inputs, tmp_path: Path) -> None:
+    asked = Inputs([entry for entry in inputs if entry.role != "judge"])
+    out = toys.workspace(tmp_path / "votes")
+    out.people = tmp_path / "run.people" / "votes"
+    settings = SETTINGS.model_copy(update={"simulated": None, "base": NAMES[0]})
+    assert check(settings, {"models", "ranker"}) == ""
+    with pytest.raises(Waiting, match="waits for 24 of 24 comparisons"):
+        room.run(settings, asked, out)
+    model, ranker = (asked.one(role).ref for role in ("models", "ranker"))
+    assert yaml.safe_load((out.people / "arena.yaml").read_text())["models"] == [
+        {"name": NAMES[0], "model": model},
+        {"name": NAMES[1], "model": model, "mode": "prompted", "examples": 1},
+        {"name": NAMES[2], "model": model, "mode": "rejection", "samples": 4, "grader": ranker},
+        {"name": NAMES[3], "model": model, "mode": "median", "samples": 5, "grader": ranker},
+    ]
+    known = json.loads((out.people / "models.json").read_text())
+    assert known[NAMES[0]] == asked.one("models").id and len(set(known.values())) == 4
+    other = Inputs([asked.one("models"), toys.preference(checkpoint(tmp_path), "ranker")])
+    with pytest.raises(CharterError, match=r"^policy \(rejection, 4 samples\) was another model"):
+        room.run(settings, other, out)
+
+
+def checkpoint(folder: Path) -> Path:
+    return toys.preference_folder(folder / "another")
+
+
 @pytest.mark.parametrize(
     ("ways", "roles", "problem"),
     [
@@ -143,8 +170,6 @@ def test_modes_and_roles_that_do_not_fit(ways: Sequence[Showing], roles: list[st
 
 
 def test_modes_that_cannot_be_shown_are_refused(inputs: Inputs, tmp_path: Path) -> None:
-    people = SETTINGS.model_copy(update={"simulated": None})
-    assert "show is for simulated raters" in check(people, {"models"})
     lost = SETTINGS.model_copy(update={"show": {"polcy": FOUR}})
     with pytest.raises(CharterError, match=r"show names 'polcy', which is no model here; .*policy"):
         room.run(lost, inputs, toys.workspace(tmp_path / "a"))

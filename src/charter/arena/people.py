@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 import yaml
 
-from charter.arena.pairs import model_names
+from charter.arena.pairs import Hidden, hidden_models, model_names
 from charter.arena.settings import Settings
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.showing import Showing
 from charter.ground.people.choices import HUMAN, Choice
 from charter.ground.people.export import Attempt, attempts_of, choices_of, open_people
 
@@ -31,7 +33,7 @@ def peoples_answers(settings: Settings, inputs: Inputs, out: Workspace) -> tuple
     """
     names = model_names(settings, inputs)
     out.people.mkdir(parents=True, exist_ok=True)
-    _check_models(inputs, out)
+    _check_models(settings, inputs, out)
     engine = open_people(settings.database or DATABASE, out.people)
     try:
         choices = [c for c in choices_of(engine, settings.axes) if _counts(c, settings, names)]
@@ -55,10 +57,10 @@ def _counts(choice: Choice, settings: Settings, names: Sequence[str]) -> bool:
     return ours and (settings.keep_flagged or not choice.flags)
 
 
-def _check_models(inputs: Inputs, out: Workspace) -> None:
+def _check_models(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Refuses to count what people said of another model of the same name; notes the models the first time."""
     path = out.people / MODELS
-    ids = {source.name: source.id for source in inputs.many("models")}
+    ids = {hidden.name: _identity(hidden, inputs) for hidden in hidden_models(settings, inputs)}
     try:
         known = dict(json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
@@ -76,16 +78,33 @@ def _check_models(inputs: Inputs, out: Workspace) -> None:
     atomic_write(path, json.dumps(known | ids, indent=1) + "\n")
 
 
+def _identity(hidden: Hidden, inputs: Inputs) -> str:
+    """What decides the replies of a model as it is shown: its id, and the mode with the model that ranks."""
+    if hidden.showing == Showing():
+        return hidden.source.id
+    ranker = inputs.optional("ranker")
+    ranked = ranker.id if ranker is not None and hidden.showing.ranks else ""
+    return digest_text(canonical_json([hidden.source.id, hidden.showing.model_dump(), ranked]))
+
+
+def _entry(hidden: Hidden, inputs: Inputs) -> dict[str, object]:
+    """A model of the service's configuration."""
+    ranker = inputs.optional("ranker")
+    graded = {"grader": ranker.ref} if ranker is not None and hidden.showing.ranks else {}
+    way = hidden.showing.model_dump(exclude_defaults=True)
+    return {"name": hidden.name, "model": hidden.source.ref, **way, **graded}
+
+
 def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Writes what `charter arena serve` reads; models are named by where they lie now."""
-    models = [{"name": source.name, "model": source.ref} for source in inputs.many("models")]
+    models = [_entry(hidden, inputs) for hidden in hidden_models(settings, inputs)]
+    task = {} if settings.pairing == "different" else {"pairing": settings.pairing}
     content = {
         "name": out.step,
         "database": settings.database or DATABASE,
         "models": models,
-        "tasks": {axis: {} for axis in settings.axes},
+        "tasks": {axis: dict(task) for axis in settings.axes},
+        "goals": dict.fromkeys(settings.axes, settings.comparisons),
         "base": settings.base or models[0]["name"],
     }
-    if settings.pairing != "different":
-        content["tasks"] = {axis: {"pairing": settings.pairing} for axis in settings.axes}
     atomic_write(out.people / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -76,8 +76,6 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return "simulated raters write no database: leave out database, or simulated"
     if not settings.simulated and "judge" in roles:
         return "people need no judge: leave out the role judge, or set simulated"
-    if settings.show and not settings.simulated:
-        return "show is for simulated raters, people are asked about models as they are: leave it out, or set simulated"
     return _check_shown([showing for ways in settings.show.values() for showing in ways], roles)
 
 
