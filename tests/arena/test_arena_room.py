@@ -16,6 +16,7 @@ import toys
 from charter.arena import pairs as pairs_module
 from charter.arena import panel as panel_module
 from charter.arena import run as room
+from charter.arena.config import Config
 from charter.arena.settings import ROLES, Settings, check
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
@@ -256,8 +257,10 @@ def test_without_people_the_step_waits_and_says_how_to_serve(asked: Inputs, out:
         "database": "people.sqlite",
         "models": [{"name": m.name, "model": m.ref} for m in asked.many("models")],
         "tasks": {"helpful": {}},
+        "goals": {"helpful": 3},
         "base": "policy",
     }
+    Config.model_validate(found)
     assert not list(out.path.iterdir())
 
 
