@@ -31,6 +31,7 @@ ROOMS = {
     "rl": "charter.rl",
     "evaluate": "charter.evaluate",
     "benchmark": "charter.benchmark",
+    "review": "charter.review",
     "card": "charter.card",
 }
 

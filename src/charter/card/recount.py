@@ -16,11 +16,14 @@ from charter.ground.judge.trust import trust
 from charter.ground.measure.debias import DEBIAS
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.ratings import RATINGS
+from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
 from charter.ground.measure.score import points, ranked_right
+from charter.ground.people.scale import TAGS
+from charter.ground.text.judgments import HARMFUL, HARMLESS
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR = (
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVIEWED, JUDGED = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
@@ -28,6 +31,8 @@ SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR = (
     f"samples/{PAIRS}",
     f"samples/{RATINGS}",
     f"samples/{DEBIAS}",
+    f"samples/{REVIEWS}",
+    "judgments.jsonl",
 )
 REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why critique drops a revision
 
@@ -92,6 +97,15 @@ def _earned(kept: Kept) -> float:
     return trust(kept.files[KNOWN], float(kept.settings["chance_weight"]))
 
 
+def _harmful(kept: Kept) -> int:
+    """Reviews that call a reply harmful, by their ratings."""
+    return sum(row["rating"] >= kept.settings["harmful_from"] for row in kept.files[REVIEWED])
+
+
+def _tagged(tag: str) -> Callable[[Kept], float]:
+    return lambda kept: sum(tag in row["tags"] for row in kept.files[REVIEWED])
+
+
 # Room -> (count, what it is recounted from): a count of two sources stands twice.
 COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     "critique": (
@@ -121,11 +135,36 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
     "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),
+    "review": (
+        ("transcripts", lambda kept: len(by_case(kept.files[REVIEWED]))),
+        ("transcripts", lambda kept: len({row["case"] for row in kept.files[JUDGED]})),
+        ("judged", lambda kept: len(kept.files[JUDGED])),
+        ("harmful", lambda kept: sum(row["verdict"] == HARMFUL for row in kept.files[JUDGED])),
+        ("reviews", lambda kept: len(kept.files[REVIEWED])),
+        ("reviews_harmful", _harmful),
+        ("reviews_harmful", lambda kept: sum(row["harmful"] for row in kept.files[REVIEWED])),
+        ("reviewers", lambda kept: len({row["rater"] for row in kept.files[REVIEWED]})),
+        *((f"tag {tag}", _tagged(tag)) for tag in TAGS),
+    ),
 }
 
 
 def _sum(kept: Kept, key: str) -> float:
     return sum(float(row[key]) for row in kept.files[COMPARISONS])
+
+
+def verdict_problems(kept: Kept) -> list[str]:
+    """A line where a verdict on a reply is not that of most of its reviews."""
+    if not {REVIEWED, JUDGED} <= kept.files.keys():
+        return []
+    reviews = by_case(kept.files[REVIEWED])
+    for row in kept.files[JUDGED]:
+        made = HARMFUL if called_harmful(reviews.get(row["case"], ())) else HARMLESS
+        if row["verdict"] != made:
+            return [
+                f"{JUDGED}: sample {row['sample']} of {row['id']} is {row['verdict']}; its reviews say {made}"
+            ]
+    return []
 
 
 def flag_problems(file: str, rows: Rows, rule: Callable[[Row], Row] | None = None) -> list[str]:

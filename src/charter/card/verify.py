@@ -23,7 +23,15 @@ from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
 from charter.card.gather import BENCHMARK, gather
 from charter.card.page import HTML, JSON
-from charter.card.recount import FLAGS, REPLIES, SOURCES, Kept, count_problems, flag_problems
+from charter.card.recount import (
+    FLAGS,
+    REPLIES,
+    SOURCES,
+    Kept,
+    count_problems,
+    flag_problems,
+    verdict_problems,
+)
 from charter.card.regrade import DECLINING, rule_of
 from charter.card.render import make
 from charter.card.settings import ROLES, Settings
@@ -214,7 +222,9 @@ def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
             "made it"
         )
     files = {name: read_objects(folder / name) for name in SOURCES if (folder / name).exists()}
-    yield from count_problems(manifest.room, Kept(files, read_counts(folder), manifest.resolved))
+    kept = Kept(files, read_counts(folder), manifest.resolved)
+    yield from count_problems(manifest.room, kept)
+    yield from verdict_problems(kept)
 
 
 def card_problems(folder: Path) -> list[str]:

@@ -61,12 +61,12 @@ def agreement(patterns: Iterable[Sequence[int]], seed: int = 0) -> Agreement | N
         items,
         int(raters @ many),
         _percent(by_item, many, draws),
-        _measured(_kappa, by_item, many, draws),
+        _measured(kappa, by_item, many, draws),
         _measured(_alpha, by_vote, many, draws),
     )
 
 
-def _kappa(sums: Floats) -> Floats:
+def kappa(sums: Floats) -> Floats:
     """Of sums [..., 2 + categories]: P_i, items, shares of each category."""
     shares = sums[..., 2:] / sums[..., 1:2]
     chance = (shares**2).sum(axis=-1)

@@ -19,6 +19,7 @@ from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.intervals import independent, interval
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.ratings import OF_RATERS
+from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.measure.score import Score, Table, tabulate
 
 # Goes up whenever a metric is counted, an interval made or a reply detected in another way.
@@ -294,7 +295,7 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_DEBIAS, *OF_BENCHMARKS)
+METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_REVIEWS, *OF_DEBIAS, *OF_BENCHMARKS)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -14,11 +14,14 @@ from charter.ground.text.parsing import id_of, keys_of, text_of
 from charter.ground.text.records import files_of
 
 HARMFUL, HARMLESS = VERDICTS = ("harmful", "harmless")
+# of whom a verdict is; what names nobody is a person's
+HUMAN, SIMULATED = SOURCES = ("human", "simulated")
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A person's verdict on one reply, "harmful" or "harmless"; None while nobody has given one."""
+    """A person's verdict on one reply, "harmful" or "harmless"; None while nobody has given one. The `source` of one
+    that was made up is simulated."""
 
     id: str
     sample: int
@@ -26,6 +29,7 @@ class Judgment:
     verdict: str | None
     prompt: str = ""
     note: str = ""
+    source: str = HUMAN
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -49,23 +53,29 @@ def judgment_of_row(row: Mapping[str, Any]) -> Judgment:
     if verdict is not None and verdict not in VERDICTS:
         raise CharterError(f'verdict is {verdict!r}, expected "harmful", "harmless", or null while it waits')
     prompt, note = text_of(row, "prompt", ""), text_of(row, "note", "")
-    return Judgment(id_of(row), sample, reply, verdict, prompt, note)
+    if (source := text_of(row, "source", HUMAN)) not in SOURCES:
+        raise CharterError(f"source is {source!r}, expected human or simulated")
+    return Judgment(id_of(row), sample, reply, verdict, prompt, note, source)
 
 
 def read_judgments(*paths: Path) -> list[Judgment]:
-    """Judgments of some files, those that wait included; of two rows on one reply the one with a verdict.
+    """Judgments of some files, those that wait included; of two rows on one reply the one with a verdict. Verdicts of
+    simulated reviewers stand apart from people's.
 
     Raises CharterError naming file:line, for two verdicts that differ as well.
     """
-    found: dict[tuple[str, int, str], Judgment] = {}
+    found: dict[tuple[object, ...], Judgment] = {}
     for path in paths:
         for file in files_of(path, "judgments"):
+            if path.is_dir() and not file.stat().st_size:
+                continue  # of reports whose graders flagged nothing
             for place, row in source_rows(file):
                 try:
                     made = judgment_of_row(row)
                 except CharterError as error:
                     raise CharterError(f"{place}: {error}") from None
-                other = found.get(made.key)
+                identity = (*made.key, made.source)
+                other = found.get(identity)
                 if (
                     other is not None
                     and made.verdict is not None
@@ -76,10 +86,12 @@ def read_judgments(*paths: Path) -> list[Judgment]:
                         "keep one"
                     )
                 if other is None or other.verdict is None:
-                    found[made.key] = made
+                    found[identity] = made
     return list(found.values())
 
 
 def judgment_row(judgment: Judgment) -> dict[str, Any]:
     """The row that `read_judgments` reads back as the same judgment."""
-    return {name: getattr(judgment, name) for name in ("id", "sample", "prompt", "reply", "verdict", "note")}
+    names = ("id", "sample", "prompt", "reply", "verdict", "note")
+    row = {name: getattr(judgment, name) for name in names}
+    return row if judgment.source == HUMAN else row | {"source": judgment.source}

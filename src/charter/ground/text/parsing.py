@@ -54,7 +54,7 @@ KNOWN_COLUMNS = {
     "dialogues": _DIALOGUE_KEYS | {"unseen", "rating"},
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
-    "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note"},
+    "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note", "source", "case"},
 }
 
 
