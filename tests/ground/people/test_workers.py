@@ -6,7 +6,7 @@ import pytest
 from desk import Desk, open_desk
 from sqlalchemy import select
 
-from charter.ground.people import workers
+from charter.ground.people import work, workers
 from charter.ground.people.conversations import conversation_of
 from charter.ground.people.export import choices_of
 from charter.ground.people.tables import EVENTS, INVITATIONS, METADATA, TOKENS
@@ -101,12 +101,16 @@ def test_one_persons_data_is_handed_out_and_deleted(desk: Desk) -> None:
         turn = desk.ask(person, talks[person.name], f"words of {person.name}")
         desk.deliver(turn)
         desk.vote(person, turn)
+        failed = desk.ask(person, talks[person.name], "and then?", 2)
+        with desk.writing() as c:
+            work.fail(c, failed, "start at http://10.0.0.1 is away")
     with desk.writing() as c:
         found = workers.data_of(c, ann.id)
         text = str(found)
+        assert "10.0.0.1" not in text and "'kind'" not in text and "'source'" not in text
         assert "words of ann" in text and "words of bob" not in text
         assert "model_a" not in text and "'start'" not in text and "'rl'" not in text
-        assert len(found["votes"]) == len(found["turns"]) == 1
+        assert len(found["votes"]) == 1 and len(found["turns"]) == 2
         workers.forget(c, ann.id)
     assert [c.messages[0]["content"] for c in choices_of(desk.engine)] == ["words of bob"]
     with desk.writing() as c:

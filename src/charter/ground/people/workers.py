@@ -174,16 +174,17 @@ def forget(connection: Connection, person: int) -> None:
 
 def data_of(connection: Connection, person: int) -> dict[str, Any]:
     """All that is kept of one person, for the person: what was written, chosen and reviewed; no model's name, no other
-    person's work. Raises NotFound."""
+    person's work, not what went wrong below, and not which questions were a test. Raises NotFound."""
     who = connection.execute(select(PEOPLE).where(PEOPLE.c.id == person)).first()
     if who is None:
         raise NotFound
     mine = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
-    shown = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed")]
+    talks = [c for c in CONVERSATIONS.c if c.name not in ("kind", "source")]
+    shown = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed", "problem")]
     return {
         "person": dict(who._mapping),
         "consents": _rows(connection, select(CONSENTS).where(CONSENTS.c.person == person)),
-        "conversations": _rows(connection, select(CONVERSATIONS).where(CONVERSATIONS.c.person == person)),
+        "conversations": _rows(connection, select(*talks).where(CONVERSATIONS.c.person == person)),
         "turns": _rows(connection, select(*shown).where(TURNS.c.conversation.in_(mine))),
         "votes": _rows(connection, select(VOTES).where(VOTES.c.person == person)),
         "reviews": _rows(
