@@ -8,6 +8,7 @@ import typer
 
 from charter.cli import (
     arena,
+    arena_data,
     chat,
     check,
     doctor,
@@ -70,6 +71,10 @@ def make_app() -> typer.Typer:
                 "init": arena.init,
                 "serve": arena.serve,
                 "invite": arena.invite,
+                "status": arena_data.status,
+                "export": arena_data.export,
+                "person": arena_data.person,
+                "simulate": arena_data.simulate,
             },
         ),
         "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),

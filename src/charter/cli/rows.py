@@ -120,9 +120,9 @@ def _made(file: Path) -> str | None:
     if not (file / MANIFEST).is_file():
         return None
     kind = read_manifest(file).kind
-    if kind not in ("dialogues", "comparisons"):
+    if kind not in ("dialogues", "comparisons", "judgments"):
         raise CharterError(
-            f"{file} is a {kind} and has no rows; give a file of rows, or a step of critique or feedback"
+            f"{file} is a {kind} and has no rows; give a file of rows, or a step that made some"
         )
     return kind
 

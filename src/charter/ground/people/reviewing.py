@@ -1,7 +1,8 @@
 """The review queue: each transcript is rated by several reviewers, who see neither model, score nor each other.
 
 A rating from 0 to 4 and up to two tags (Ganguli 2022, section 3.3); a transcript may be looked at and skipped. A claim
-that is not answered within an hour goes back into the queue.
+that is not answered within an hour goes back into the queue. People and simulated reviewers don't take each other's
+places.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.people.scale import MOST_TAGS, RATINGS, TAGS
-from charter.ground.people.tables import ITEMS, REVIEWS
+from charter.ground.people.tables import ITEMS, PEOPLE, REVIEWS
 from charter.ground.people.workers import Person, lock
 from charter.ground.service.refusal import NotFound, Refusal, Stale
 from charter.ground.service.tokens import new_id, new_token
@@ -97,7 +98,7 @@ def claim(connection: Connection, person: Person, reviewers: int) -> Claim | Non
     for item in connection.execute(_short_of(reviewers, person)).scalars().all():
         # on PostgreSQL several reviewers may be here at once: the item's row is locked, then counted again
         connection.execute(select(ITEMS.c.id).where(ITEMS.c.id == item).with_for_update())
-        if connection.execute(_taken().where(REVIEWS.c.item == item)).scalar_one() < reviewers:
+        if connection.execute(_taken(person).where(REVIEWS.c.item == item)).scalar_one() < reviewers:
             made = new_id()
             row = {"id": made, "item": item, "person": person.id, "state": "open", "tags": "[]", "note": ""}
             connection.execute(insert(REVIEWS).values(**row, nonce=new_token(), created=time.time()))
@@ -145,16 +146,21 @@ def reviews_left(connection: Connection, person: Person, reviewers: int) -> int:
     return int(connection.execute(wanted).scalar_one())
 
 
-def _taken() -> Any:
-    """How many reviews are done or in somebody's hands."""
+def _taken(person: Person) -> Any:
+    """How many reviews by people, or for a simulated person by simulated ones, are done or in somebody's hands."""
     fresh = REVIEWS.c.created > time.time() - CLAIM_SECONDS
     held = or_(REVIEWS.c.state == "done", (REVIEWS.c.state == "open") & fresh)
-    return select(func.count()).select_from(REVIEWS).where(held)
+    return (
+        select(func.count())
+        .select_from(REVIEWS)
+        .join(PEOPLE, PEOPLE.c.id == REVIEWS.c.person)
+        .where(held, PEOPLE.c.simulated.is_(person.simulated))
+    )
 
 
 def _short_of(reviewers: int, person: Person) -> Any:
     """Items with too few reviews that this person has not had, those nearest to being done first."""
-    taken = _taken().where(REVIEWS.c.item == ITEMS.c.id).correlate(ITEMS).scalar_subquery()
+    taken = _taken(person).where(REVIEWS.c.item == ITEMS.c.id).correlate(ITEMS).scalar_subquery()
     had = select(REVIEWS.c.item).where(REVIEWS.c.person == person.id)
     return (
         select(ITEMS.c.id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from charter.ground.people.collection import Collection, Kind
-from charter.ground.people.tables import CONVERSATIONS, TURNS, VOTES
+from charter.ground.people.tables import CONVERSATIONS, PEOPLE, TURNS, VOTES
 from charter.ground.people.workers import Person
 
 GOLD_MODELS = ("gold:good", "gold:bad")
@@ -60,13 +60,16 @@ def draw_single(
 
 
 def _repeat(connection: Connection, person: Person, axis: str, had: set[str]) -> Single | None:
-    """The given prompt, judged once, that has waited longest for a second opinion, and not this person's."""
+    """The given prompt, judged once, that has waited longest for a second opinion, and not this person's; people and
+    simulated raters repeat only their own kind's."""
     repeated = select(CONVERSATIONS.c.source).where(CONVERSATIONS.c.kind == "repeat")
     wanted = (
         select(TURNS, CONVERSATIONS.c.source)
         .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
         .join(VOTES, VOTES.c.turn == TURNS.c.id)
+        .join(PEOPLE, PEOPLE.c.id == CONVERSATIONS.c.person)
         .where(
+            PEOPLE.c.simulated.is_(person.simulated),
             CONVERSATIONS.c.kind == "given",
             CONVERSATIONS.c.axis == axis,
             CONVERSATIONS.c.person != person.id,

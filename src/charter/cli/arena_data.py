@@ -1,0 +1,119 @@
+"""`charter arena status`, `export`, `person` and `simulate`: what a collection holds; made-up people to try it with."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter.cli.check import Axis
+from charter.ground.artifact.errors import CharterError
+from charter.runner.rooms import load_module, room_tool
+
+VIEWS = "charter.cli.arena_views"  # loaded when it is used: it needs the database
+
+
+class Rater(StrEnum):
+    """Whose answers."""
+
+    human = "human"
+    simulated = "simulated"
+
+
+class What(StrEnum):
+    """What an export holds."""
+
+    comparisons = "comparisons"
+    judgments = "judgments"
+
+
+Place = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG|DB", help="A service's configuration, or its database: a file or a URL."),
+]
+
+
+def status(
+    place: Place, as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False
+) -> None:
+    """How far a collection is, and how carefully each person works."""
+    load_module(VIEWS).told_status(place, as_json)
+
+
+def export(
+    place: Place,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The artifact's folder.")],
+    what: Annotated[What, typer.Option("--what", help="Choices, or reviews.")] = What.comparisons,
+    axis: Annotated[Axis | None, typer.Option("--axis", help="Of choices: one task alone.")] = None,
+    source: Annotated[Rater, typer.Option("--source", help="Whose answers; never both.")] = Rater.human,
+    keep_flagged: Annotated[
+        bool, typer.Option("--keep-flagged", help="Keep choices that are marked as suspicious.")
+    ] = False,
+) -> None:
+    """Freeze what people gave as an artifact that recipes, `charter data` and the card take."""
+    views = load_module(VIEWS)
+    if what is What.comparisons:
+        frozen = views.frozen_comparisons(place, out, axis.value if axis else "", source.value, keep_flagged)
+    elif axis is not None or keep_flagged:
+        raise CharterError("--axis and --keep-flagged are for comparisons; leave them out")
+    else:
+        frozen = views.frozen_judgments(place, out, source.value)
+    print(views.told_frozen(frozen))
+
+
+def person(
+    place: Place,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the person is called in the service.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write all that is kept of the person, in JSON."),
+    ] = None,
+    forgotten: Annotated[
+        bool, typer.Option("--forget", help="Delete the person with all that the person gave.")
+    ] = False,
+    locked: Annotated[
+        bool | None, typer.Option("--lock/--unlock", help="Lock the person out, or in again.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before deleting.")] = False,
+) -> None:
+    """Hand out or delete what is kept of one person, or lock the person out."""
+    if [to is not None, forgotten, locked is not None].count(True) != 1:
+        raise CharterError("say one of --export FILE, --forget, --lock and --unlock")
+    views = load_module(VIEWS)
+    with views.opened(place) as kept:
+        who, data, size = views.found_person(kept, name)
+        if to is not None:
+            views.hand_out(data, to)
+            print(f"{to} has all that is kept of {who.name}: {size}")
+        elif forgotten:
+            if not yes:
+                asked = f"Delete {who.name} with {size}? Exports made before keep their copies."
+                typer.confirm(asked, abort=True)
+            views.delete(kept, who.id)
+            print(f"{who.name} is deleted")
+        else:
+            views.lock(kept, who.id, locked)
+            print(f"{who.name} is {'locked out' if locked else 'let in again'}")
+
+
+def simulate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration of a running service.")],
+    url: Annotated[str, typer.Option("--url", help="Where it runs.")] = "http://127.0.0.1:8000",
+    workers: Annotated[int, typer.Option("--workers", min=1, max=500, help="Workers at once.")] = 20,
+    votes: Annotated[int, typer.Option("--votes", min=1, help="Votes of all together.")] = 200,
+    judge: Annotated[
+        str, typer.Option("--judge", metavar="MODEL", help="A preference model whose scores they follow.")
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Who they are and what they choose.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Let simulated workers use a running service through its pages; what they give is marked as simulated.
+
+    They have a taste of their own, like longer replies and the left side a little, and follow a preference model's
+    scores, or without one the number of different words.
+    """
+    tool = room_tool("arena", "simulated")
+    with load_module(VIEWS).opened(str(config)) as kept:
+        outcome = tool.simulate(kept.engine, tool.Load(url, workers, votes, seed), judge)
+    print(json.dumps(outcome.row()) if as_json else outcome.told())

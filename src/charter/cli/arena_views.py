@@ -1,0 +1,187 @@
+"""A collection's database for the commands of `charter arena`, and how what it holds looks in a terminal."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from sqlalchemy import Engine
+
+from charter.cli.tables import console, number
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import atomic_write
+from charter.ground.people.export import open_people
+from charter.ground.people.freeze import Frozen, Wanted, freeze_comparisons, freeze_judgments
+from charter.ground.people.progress import Progress, progress_of
+from charter.ground.people.quality import Quality, Share, quality_of_people
+from charter.ground.people.scale import HARMFUL_FROM
+from charter.ground.people.workers import Person, data_of, disable, find_person, forget
+from charter.ground.service.database import reading, writing
+from charter.runner.rooms import room_tool
+
+CONFIGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A collection's database, with what its configuration says of reviews."""
+
+    engine: Engine
+    reviewers: int = 3
+    harmful_from: int = HARMFUL_FROM
+
+
+@contextmanager
+def opened(place: str) -> Iterator[Kept]:
+    """The database of a configuration, or one that is named itself. Raises CharterError where there is none."""
+    config = Path(place)
+    if config.suffix in CONFIGS:
+        read = room_tool("arena", "config").load_config(config)
+        _check_there(read.database, config.parent)
+        kept = Kept(open_people(read.database, config.parent), read.reviewers, read.harmful_from)
+    else:
+        _check_there(place, Path())
+        kept = Kept(open_people(place))
+    try:
+        yield kept
+    finally:
+        kept.engine.dispose()
+
+
+def _check_there(database: str, folder: Path) -> None:
+    """Raises CharterError for a file that doesn't exist: looking must not make one."""
+    file = database.removeprefix("sqlite:///")
+    if "://" not in file and not (folder / file).is_file():
+        raise CharterError(
+            f"there is no database {folder / file}; name a configuration (.yaml), a file or a URL, or begin with "
+            "charter arena serve"
+        )
+
+
+def told_status(place: str, as_json: bool) -> None:
+    """Prints how far a collection is, and how carefully each person works."""
+    with opened(place) as kept, reading(kept.engine) as connection:
+        progress, people = progress_of(connection, kept.reviewers), quality_of_people(connection)
+    if as_json:
+        told = {"progress": progress.row(), "people": [person.row() for person in people]}
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    screen = console()
+    for table in _progress_tables(progress):
+        screen.print(table)
+    if progress.waiting or progress.failed:
+        print(f"{progress.waiting} turns wait for replies, the models of {progress.failed} failed")
+    screen.print(_people_table(people) if people else "nobody has joined yet")
+
+
+def frozen_comparisons(place: str, out: Path, axis: str, source: str, keep_flagged: bool) -> Frozen:
+    """Freezes choices."""
+    with opened(place) as kept:
+        return freeze_comparisons(kept.engine, out, Wanted(axis, source, keep_flagged))
+
+
+def frozen_judgments(place: str, out: Path, source: str) -> Frozen:
+    """Freezes reviews, by the configuration's rules where one is given."""
+    with opened(place) as kept:
+        return freeze_judgments(kept.engine, out, source, kept.reviewers, kept.harmful_from)
+
+
+def told_frozen(frozen: Frozen) -> str:
+    """What an export holds and what it leaves out, a line each."""
+    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
+    said = "written" if frozen.new else "there already, and equal"
+    lines = [f"{frozen.folder} ({frozen.id[:12]}, {said}): {held}"]
+    lines += [f"  left out: {count} {reason}" for reason, count in frozen.left_out.items()]
+    return "\n".join(lines)
+
+
+def found_person(kept: Kept, name: str) -> tuple[Person, dict[str, Any], str]:
+    """A person, all that is kept of the person, and how much that is in words. Raises NotFound."""
+    with reading(kept.engine) as connection:
+        who = find_person(connection, name)
+        data = data_of(connection, who.id)
+    parts = ("conversations", "votes", "reviews")
+    return who, data, ", ".join(f"{len(data[part])} {part}" for part in parts)
+
+
+def hand_out(data: Mapping[str, Any], to: Path) -> None:
+    """Writes what is kept of a person to a file that its owner alone can read."""
+    atomic_write(to, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    to.chmod(0o600)
+
+
+def delete(kept: Kept, person: int) -> None:
+    """Deletes a person."""
+    with writing(kept.engine) as connection:
+        forget(connection, person)
+
+
+def lock(kept: Kept, person: int, locked: bool) -> None:
+    """Locks a person out, or in again."""
+    with writing(kept.engine) as connection:
+        disable(connection, person, locked)
+
+
+def _progress_tables(progress: Progress) -> Iterator[Table]:
+    if progress.tasks:
+        names = (
+            "votes",
+            "decided",
+            "unsure",
+            "ties",
+            "both_bad",
+            "edits",
+            "flagged",
+            "gold",
+            "raters",
+            "attempts",
+        )
+        table = _table(
+            ("task", "of"), ("open", "done", "skipped", *(n.replace("_", " ") for n in names), "success")
+        )
+        for task in progress.tasks:
+            s = task.states
+            states = (s["open"], s["finished"] + s["stopped"], s["skipped"])
+            counts = (*states, *(getattr(task, name) for name in names))
+            table.add_row(task.axis, task.source, *map(str, counts), number(task.success))
+        yield table
+    if progress.reviews:
+        table = _table(("reviews", "of"), ("transcripts", "complete", "done", "needed"))
+        for queue in progress.reviews:
+            counts = (queue.items, queue.complete, queue.done, queue.needed)
+            table.add_row("queue", queue.source, *map(str, counts))
+        yield table
+
+
+def _people_table(people: Sequence[Quality]) -> Table:
+    shares = ("fast", "duplicate", "gold", "left", "agreement", "unsure", "tie", "both_bad")
+    table = _table(
+        ("person", "role", "of"),
+        ("votes", "seconds", *(s.replace("_", " ") for s in shares), "strength", "reviews", "agree"),
+    )
+    for one in people:
+        name = f"{one.name} (locked)" if one.disabled else one.name
+        cells = [str(one.votes), number(one.seconds), *(_share(getattr(one, share)) for share in shares)]
+        cells += [number(one.strength), str(one.reviews), _share(one.review_agreement)]
+        table.add_row(name, one.role, one.source, *cells)
+    return table
+
+
+def _share(share: Share) -> str:
+    """'0.75 (0.4-0.93) of 8', - where there is nothing."""
+    if share.value is None or share.interval is None:
+        return "-"
+    low, high = share.interval
+    return f"{share.value:.2f} ({low:.2f}-{high:.2f}) of {share.of}"
+
+
+def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in words:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table

@@ -1,0 +1,326 @@
+"""Frozen exports: what people gave so far as an artifact that never changes, whatever is added or deleted later.
+
+The id is a hash of the files, so that equal content has the equal id. People's answers and simulated ones are never in
+one export. What is left out is counted by its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.kinds import Kind
+from charter.ground.artifact.manifest import (
+    MANIFEST,
+    Environment,
+    External,
+    Manifest,
+    Metric,
+    Timing,
+    artifact_id,
+    canonical_json,
+    digest_text,
+)
+from charter.ground.artifact.store import TEMPORARY, publish, read_manifest, record_files, write_manifest
+from charter.ground.measure.metrics import scores
+from charter.ground.people.choices import (
+    COMPARISONS,
+    HUMAN,
+    RATINGS,
+    SIMULATED,
+    VOTES,
+    Choice,
+    comparisons_of,
+    counts_of,
+    vote_row,
+)
+from charter.ground.people.export import Reviewed, attempts_of, choices_of, reviewed_of
+from charter.ground.people.scale import HARMFUL_FROM, HARMLESS
+from charter.ground.people.tables import CONVERSATIONS, PEOPLE, TURNS
+from charter.ground.people.tables import VOTES as VOTES_TABLE
+from charter.ground.service.database import reading
+from charter.ground.text.jsonl import write_jsonl
+from charter.ground.text.judgments import HARMFUL, Judgment, judgment_row
+from charter.ground.text.records import comparison_row
+
+ROOM = "people"
+JUDGMENTS, REVIEWS, ONE_BY_ONE, COUNTS = (
+    "judgments.jsonl",
+    "reviews.jsonl",
+    "samples/reviews.jsonl",
+    "counts.json",
+)
+OF_CONVERSATION = "conversation"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which answers are wanted: of one axis or all (empty), of people or simulated ones, and whether suspicious ones
+    count too."""
+
+    axis: str = ""
+    source: str = HUMAN
+    keep_flagged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A finished export: where it is, its id, what is in it, and how much was left out, by reason."""
+
+    folder: Path
+    id: str
+    counts: Mapping[str, float]
+    left_out: Mapping[str, int]
+    new: bool
+
+
+@dataclass(slots=True)
+class _Content:
+    """Rows by file, and what there is to say of them."""
+
+    kind: Kind
+    rows: dict[str, Sequence[Mapping[str, Any]]]
+    counts: dict[str, float]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
+    """Writes comparisons.jsonl, votes.jsonl and, where red-team attempts were rated, ratings.jsonl.
+
+    Raises CharterError where there is nothing to learn from, and where the folder holds something else.
+    """
+    found = choices_of(engine)
+    of_axis = [c for c in found if not wanted.axis or c.axis == wanted.axis]
+    ours = [c for c in of_axis if c.source == wanted.source]
+    kept = [c for c in ours if wanted.keep_flagged or not c.flags]
+    comparisons = [pair for choice in kept for pair in comparisons_of(choice)]
+    left_out = {
+        "on another axis": len(found) - len(of_axis),
+        f"by {_raters(_other(wanted.source))}": len(of_axis) - len(ours),
+        "marked as suspicious": len(ours) - len(kept),
+        **_never_exported(engine, wanted),
+        "unsure, so in votes.jsonl alone": counts_of(kept)["unsure"],
+        "ties, so in votes.jsonl alone": counts_of(kept)["ties"],
+        "both bad, so in votes.jsonl alone": counts_of(kept)["both_bad"],
+    }
+    if not comparisons:
+        raise CharterError(
+            f"there is no choice by {_raters(wanted.source)} to learn from{_told(left_out)}; ask for more, or name "
+            "another axis or source"
+        )
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {
+        COMPARISONS: [comparison_row(comparison) for comparison in comparisons],
+        VOTES: [vote_row(choice) for choice in kept],
+    }
+    attempts = [a.row() for a in attempts_of(engine) if a.source == wanted.source]
+    if attempts and wanted.axis in ("", HARMLESS):
+        rows[RATINGS] = attempts
+    counts = _counts_of_votes(kept) | {"comparisons": len(comparisons), "ratings": len(rows.get(RATINGS, ()))}
+    return _write(engine, folder, _Content("comparisons", rows, counts, left_out), wanted.source)
+
+
+def freeze_judgments(
+    engine: Engine, folder: Path, source: str = HUMAN, reviewers: int = 3, harmful_from: int = HARMFUL_FROM
+) -> Frozen:
+    """Writes judgments.jsonl, the verdicts on reports' replies; reviews.jsonl, all transcripts of the queue with what
+    was said of them; and samples/reviews.jsonl, one row a review.
+
+    A transcript is harmful where more than half of at least `reviewers` ratings are `harmful_from` or more; with fewer
+    ratings its verdict waits. Raises CharterError where there is no review.
+    """
+    pooled = _pooled(reviewed_of(engine, source))
+    reviews = sum(len(item.ratings) for item in pooled)
+    if not reviews:
+        raise CharterError(f"there is no review by {_raters(source)}; give reviewers something to do first")
+    judged = [(item, _verdict(item, reviewers, harmful_from)) for item in pooled]
+    of_reports = [(item, verdict) for item, verdict in judged if item.origin != OF_CONVERSATION]
+    rows: dict[str, Sequence[Mapping[str, Any]]] = {
+        JUDGMENTS: [judgment_row(_judgment(item, verdict, source)) for item, verdict in of_reports],
+        REVIEWS: [_transcript_row(item, verdict, source) for item, verdict in judged],
+        ONE_BY_ONE: [row for item in pooled for row in _review_rows(item, source, harmful_from)],
+    }
+    given = [verdict for _, verdict in judged]
+    counts: dict[str, float] = {
+        "transcripts": len(judged),
+        "judged": len(judged) - given.count(None),
+        "harmful": given.count(HARMFUL),
+        "waiting": given.count(None),
+        "judgments": len(of_reports),
+        "reviews": reviews,
+        "reviewers": len({rater for item in pooled for rater in item.raters}),
+    }
+    others = sum(len(item.ratings) for item in reviewed_of(engine, _other(source)))
+    left_out = {
+        f"reviews by {_raters(_other(source))}": others,
+        f"verdicts that wait for {reviewers} reviews": given.count(None),
+    }
+    return _write(engine, folder, _Content("judgments", rows, counts, left_out), source)
+
+
+def _counts_of_votes(kept: Sequence[Choice]) -> dict[str, float]:
+    return {
+        "pairs": len({choice.item for choice in kept}),
+        "raters": len({choice.rater for choice in kept}),
+        **counts_of(kept),
+    }
+
+
+def _never_exported(engine: Engine, wanted: Wanted) -> dict[str, int]:
+    """Votes of that kind of rater that no export holds: on gold questions, and in skipped conversations."""
+    counted = (
+        select(CONVERSATIONS.c.kind, CONVERSATIONS.c.state, func.count())
+        .select_from(VOTES_TABLE)
+        .join(TURNS, TURNS.c.id == VOTES_TABLE.c.turn)
+        .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
+        .join(PEOPLE, PEOPLE.c.id == VOTES_TABLE.c.person)
+        .where(PEOPLE.c.simulated.is_(wanted.source == SIMULATED))
+        .group_by(CONVERSATIONS.c.kind, CONVERSATIONS.c.state)
+    )
+    if wanted.axis:
+        counted = counted.where(CONVERSATIONS.c.axis == wanted.axis)
+    found: Counter[str] = Counter()
+    with reading(engine) as connection:
+        for kind, state, count in connection.execute(counted):
+            found["on gold questions"] += count if kind == "gold" else 0
+            found["in skipped conversations"] += count if kind != "gold" and state == "skipped" else 0
+    return dict(found)
+
+
+def _pooled(items: Sequence[Reviewed]) -> list[Reviewed]:
+    """One entry a reply: of equal ones that several reports had put into the queue, all reviews, a reviewer's first."""
+    found: dict[tuple[object, ...], Reviewed] = {}
+    for item in items:
+        key = (item.prompt_id, item.sample, canonical_json(list(item.messages)))
+        first = found.setdefault(key, item)
+        if first is item:
+            continue
+        new = [n for n, rater in enumerate(item.raters) if rater not in first.raters]
+        columns = ("ratings", "tags", "notes", "raters")
+        more = {name: getattr(first, name) + tuple(getattr(item, name)[n] for n in new) for name in columns}
+        facts = (first.id, first.origin, first.prompt_id, first.sample, first.topic, first.messages)
+        found[key] = Reviewed(*facts, **more)
+    return list(found.values())
+
+
+def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
+    if len(item.ratings) < reviewers:
+        return None
+    harmful = sum(rating >= harmful_from for rating in item.ratings)
+    return HARMFUL if 2 * harmful > len(item.ratings) else "harmless"
+
+
+def _judgment(item: Reviewed, verdict: str | None, source: str) -> Judgment:
+    asked = next((m["content"] for m in reversed(item.messages) if m["role"] == "user"), "")
+    note = " / ".join(said for said in item.notes if said)
+    return Judgment(item.prompt_id, item.sample, item.messages[-1]["content"], verdict, asked, note, source)
+
+
+def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "origin": item.origin,
+        "prompt_id": item.prompt_id,
+        "sample": item.sample,
+        "topic": item.topic,
+        "messages": list(item.messages),
+        "verdict": verdict,
+        "ratings": list(item.ratings),
+        "tags": [list(tags) for tags in item.tags],
+        "notes": list(item.notes),
+        "raters": list(item.raters),
+        "source": source,
+    }
+
+
+def _review_rows(item: Reviewed, source: str, harmful_from: int) -> list[dict[str, Any]]:
+    facts = {"case": item.id[:12], "id": item.prompt_id, "sample": item.sample, "topic": item.topic}
+    return [
+        {**facts, "rating": rating, "harmful": rating >= harmful_from, "tags": list(tags), "rater": rater}
+        | {"source": source}
+        for rating, tags, rater in zip(item.ratings, item.tags, item.raters, strict=True)
+    ]
+
+
+def _write(engine: Engine, folder: Path, content: _Content, source: str) -> Frozen:
+    """Writes the artifact beside its place and renames it last; an equal one that is there already stays."""
+    if not folder.parent.is_dir():
+        raise CharterError(f"there is no folder {folder.parent}; make it first")
+    left_out = {reason: count for reason, count in content.left_out.items() if count}
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as scratch:
+        work = Path(scratch) / "export"
+        work.mkdir()
+        for name, rows in content.rows.items():
+            (work / name).parent.mkdir(exist_ok=True)
+            write_jsonl(work / name, rows)
+        told = content.counts | {f"left out: {reason}": count for reason, count in left_out.items()}
+        (work / COUNTS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        manifest = _manifest(engine, work, content, source)
+        if folder.exists():
+            _check_equal(folder, manifest.id)
+            return Frozen(folder, manifest.id, content.counts, left_out, new=False)
+        write_manifest(work, manifest)
+        publish(work, folder)
+    return Frozen(folder, manifest.id, content.counts, left_out, new=True)
+
+
+def _manifest(engine: Engine, work: Path, content: _Content, source: str) -> Manifest:
+    files = record_files(work)
+    digest = digest_text(canonical_json({file.path: file.sha256 for file in files}))
+    settings: dict[str, object] = {"source": source}
+    inputs, made_in = {ROOM: [digest]}, Environment()
+    metrics = [Metric(name=name, value=value) for name, value in content.counts.items()]
+    for s in scores(work):
+        unit = s.unit or None
+        metrics.append(
+            Metric(name=s.name, version=s.version, value=s.value, low=s.low, high=s.high, n=s.n, unit=unit)
+        )
+    return Manifest(
+        kind=content.kind,
+        id=artifact_id(ROOM, settings, inputs, 0, made_in.device, made_in.precision, ""),
+        status="done",
+        step=content.kind,
+        room=ROOM,
+        recipe="",
+        asked=settings,
+        resolved=settings,
+        inputs=inputs,
+        external=[External(role=ROOM, ref=f"people:{engine.url.get_backend_name()}", digest=digest)],
+        files=files,
+        environment=made_in,
+        metrics=metrics,
+        timing=Timing(started=datetime.now(UTC).isoformat(timespec="seconds")),
+    )
+
+
+def _check_equal(folder: Path, id: str) -> None:
+    """Raises CharterError where a folder is not the artifact of that id."""
+    if not (folder / MANIFEST).is_file():
+        raise CharterError(f"{folder} exists and is no export; name another folder")
+    if (made := read_manifest(folder)).id != id:
+        raise CharterError(
+            f"{folder} is another export ({made.id[:12]}, and this is {id[:12]}); an export never changes, so name "
+            "another folder"
+        )
+
+
+def _other(source: str) -> str:
+    return SIMULATED if source == HUMAN else HUMAN
+
+
+def _raters(source: str) -> str:
+    return "people" if source == HUMAN else "simulated raters"
+
+
+def _told(left_out: Mapping[str, int]) -> str:
+    """The counts in brackets, "" where there is none."""
+    said = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
+    return f" ({said})" if said else ""
