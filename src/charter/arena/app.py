@@ -55,7 +55,7 @@ NOTHING_HERE = "there is no such page, or it isn't yours"
 OUT_OF_ORDER = "something is wrong on our side; try again in a minute"
 HEADINGS = {
     401: "Please enter",
-    403: "Not for you",
+    403: "Sorry",
     404: "Nothing here",
     405: "Not this way",
     409: "Out of date",

@@ -116,6 +116,7 @@ def talk(visit: Member, id: Id) -> HTMLResponse:
     service = visit.service
     with reading(service.database) as connection:
         found = conversation_of(connection, visit.person, id)
+        _check_offered(visit, found.axis)
         fresh = not found.turns and not votes_by(connection, visit.person)
     axis, turns = found.axis, service.config.tasks[found.axis].turns  # type: ignore[index]
     return show(
@@ -153,6 +154,7 @@ def ask(visit: Member, id: Id) -> RedirectResponse:
     """Sends a message; two models will reply."""
     service, number = visit.service, visit.form.number("number")
     with writing(service.database) as connection:
+        _check_offered(visit, own_conversation(connection, visit.person, id).axis)
         work.ask(connection, service.collection, visit.person, id, number or 0, visit.form.text("text"))
     service.answers.nudge()
     return see(f"/talk/{id}")
@@ -218,6 +220,12 @@ def _check_task(visit: Visit, axis: str) -> None:
         raise NotFound("there is no such task here")
     if not visit.person.may("reviewer" if axis == REVIEW else "worker"):
         raise Refusal("your invitation is not for this task", 403)
+
+
+def _check_offered(visit: Visit, axis: str) -> None:
+    """Raises NotFound for a conversation of a task that the configuration no longer has."""
+    if axis not in visit.service.collection.tasks:
+        raise NotFound("this task has ended; thank you for what you gave")
 
 
 def show(visit: Visit, template: str, title: str, **context: Any) -> HTMLResponse:
