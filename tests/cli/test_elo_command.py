@@ -104,12 +104,23 @@ def test_the_table_says_all_that_is_to_be_said(charter: Charter, tmp_path: Path)
     write(tmp_path / "v.jsonl", rows)
     code, out, err = charter("elo", "v.jsonl")
     assert (code, err) == (0, "")
-    assert "all: 44 votes of 4 raters, 1 ties and 1 both bad dropped, 1 unsure dropped; old is 0" in out
+    assert "all: 44 votes of 4 raters, 1 tie and 1 both bad dropped, 1 unsure dropped; old is 0" in out
     assert "intervals clustered by rater and item" in out and "4 raters are few" in out
     assert "won all its 2 votes against the rest: no upper bound" in out
     assert "agreement on 21 items with several raters: share of pairs" in out
     assert "wins against" in out and "71 (71)" in out
     assert "intervals resampled by rater" in charter("elo", "v.jsonl", "--bootstrap", "200")[1]
+
+
+def test_rows_of_a_collection_may_be_about_one_model(charter: Charter, tmp_path: Path) -> None:
+    write(tmp_path / "v.jsonl", [*votes(3, 1), VOTE | {"model_b": "old", "kind": "chat"}])
+    assert "all: 4 votes, 1 on two replies of one model dropped; old is 0" in charter("elo", "v.jsonl")[1]
+    write(tmp_path / "v.jsonl", [*votes(3, 1), VOTE | {"model_b": "old", "kind": "chat", "axis": "harmless"}])
+    for words in ((), ("--axis", "harmless")):
+        assert (
+            "harmless: no Elo, all votes are on two replies of one model"
+            in charter("elo", "v.jsonl", *words)[1]
+        )
 
 
 def test_resamples_follow_their_seed(charter: Charter, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from charter.cli.rows import counted
 from charter.cli.tables import console
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import suggest
@@ -64,12 +65,12 @@ def elo(
     tool = load_module(f"{MEASURE}.elo")
     interval = "bootstrap" if bootstrap else None
     found = tool.standings(rows, base, ties, interval, bootstrap, seed)
+    named = sorted({row.get("axis") or "all" for row in rows})
     if axis is not None:
         found = {key: ranking for key, ranking in found.items() if ranking.axis == axis}
-        if not found:
-            raise CharterError(
-                f"no vote is on the axis {axis!r}; {suggest(axis, sorted({row.get('axis') or 'all' for row in rows}))}"
-            )
+        if axis not in named:
+            raise CharterError(f"no vote is on the axis {axis!r}; {suggest(axis, named)}")
+        named = [axis]
     if plot is not None:
         _draw(found, plot)
     if as_json:
@@ -81,6 +82,8 @@ def elo(
         return
     for key, ranking in found.items():
         _show(key, ranking)
+    for name in sorted(set(named) - {ranking.axis for ranking in found.values()}):
+        print(f"{name}: no Elo, all votes are on two replies of one model")
 
 
 def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
@@ -183,12 +186,13 @@ def _show(key: str, ranking: Any) -> None:
 
 def _votes(ranking: Any) -> str:
     """How many votes count, and of whom, and what does not count."""
-    raters = f" of {ranking.raters} raters" if ranking.raters > 1 else ""
+    raters = f" of {counted(ranking.raters, 'raters')}" if ranking.raters > 1 else ""
     tied, bad = ranking.tied, ranking.both_bad
     fate = "count half a win each" if ranking.ties == "half" else "dropped"
-    ties = f", {tied} ties and {bad} both bad {fate}" if tied or bad else ""
+    ties = f", {counted(tied, 'ties')} and {bad} both bad {fate}" if tied or bad else ""
     unsure = f", {ranking.unsure} unsure dropped" if ranking.unsure else ""
-    return f"{ranking.votes} votes{raters}{ties}{unsure}"
+    alone = f", {ranking.one_model} on two replies of one model dropped" if ranking.one_model else ""
+    return f"{counted(ranking.votes, 'votes')}{raters}{ties}{unsure}{alone}"
 
 
 def _intervals(ranking: Any) -> str:
@@ -218,7 +222,7 @@ def _agreement(ranking: Any) -> list[str]:
             ("alpha", found.alpha),
         )
     ]
-    return [f"agreement on {found.items} items with several raters: {', '.join(parts)}"]
+    return [f"agreement on {counted(found.items, 'items')} with several raters: {', '.join(parts)}"]
 
 
 def _show_wins(ranking: Any) -> None:

@@ -265,7 +265,6 @@ def test_agreement_is_of_models_and_not_of_sides() -> None:
             {"model_a": "a", "model_b": "b", "winner": "A"},
             r"unknown winner 'A'; did you mean a\? allowed: a, b, tie",
         ),
-        ({"model_a": "a", "model_b": "a", "winner": "a"}, "a is compared with itself"),
         ({"model_a": "a", "model_b": 3, "winner": "a"}, "model_b is 3; expected a text"),
         ({"model_a": "a", "model_b": ["b"], "winner": "a"}, r"model_b is \['b'\]"),
         (
@@ -280,6 +279,15 @@ def test_agreement_is_of_models_and_not_of_sides() -> None:
 def test_a_row_that_is_no_vote_is_named(row: dict[str, Any], words: str) -> None:
     with pytest.raises(CharterError, match=f"^vote 3: .*{words}"):
         standings([*votes("a", "b", 1, 1), row])
+
+
+def test_votes_on_two_replies_of_one_model_say_nothing_of_models() -> None:
+    own = votes("a", "a", 3, 1)
+    ranking = standings(own + votes("b", "a", 3, 1))["all"]
+    assert (ranking.one_model, ranking.votes, ranking.base) == (4, 4, "b")
+    assert of(ranking, "a").n == 4
+    with pytest.raises(CharterError, match="every vote compares a model with itself"):
+        standings(own)
 
 
 def test_no_votes_are_an_error() -> None:

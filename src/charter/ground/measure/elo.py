@@ -95,7 +95,8 @@ class Meeting:
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """What the votes of one axis and source say: models with a number first, highest first. `votes` count; `tied` and
-    `both_bad` are among them only where ties count half, `unsure` never. `clustered`: by what."""
+    `both_bad` are among them only where ties count half, `unsure` and `one_model` (on two replies of
+    one model) never. `clustered`: by what."""
 
     axis: str
     source: str
@@ -109,6 +110,7 @@ class Ranking:
     tied: int
     both_bad: int
     unsure: int
+    one_model: int
     raters: int
     agreement: Agreement | None
     notes: tuple[str, ...]
@@ -146,7 +148,7 @@ def standings(
     found = {}
     for tally in tallies:
         key = f"{tally.axis} ({tally.source})" if many and tally.source != SOURCE else tally.axis
-        first = rows[0]["model_a"] if rows[0]["model_a"] in tally.models else tally.first_named
+        first = named if (named := tallies[0].first_named) in tally.models else tally.first_named
         found[key] = rank(tally, base or first, method)
     return found
 
@@ -181,6 +183,7 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         tied=many[0],
         both_bad=many[1],
         unsure=many[2],
+        one_model=tally.one_model,
         raters=len(tally.raters),
         agreement=agreement(tally.patterns),
         notes=(*notes, *found.notes),

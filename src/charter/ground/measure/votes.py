@@ -36,7 +36,7 @@ class Tally:
     """The votes of one axis and source. `rater` and `item` (-1 where none is named), `pair`, `outcome` and `count` [K]
     say how often each rater gave each outcome to each pair; `pairs` [P, 2] are numbers of models, the lower one first.
     Models and raters are in the order of their names, whatever the order of rows. `patterns`: of items that several
-    raters voted on, how often each outcome was given."""
+    raters voted on, how often each outcome was given. `one_model`: votes on two replies of one model, left out."""
 
     axis: str
     source: str
@@ -51,6 +51,7 @@ class Tally:
     count: Floats
     patterns: tuple[tuple[int, ...], ...]
     first_named: str
+    one_model: int
 
     @property
     def shared_items(self) -> bool:
@@ -76,8 +77,14 @@ def _key(row: Vote) -> Key:
 
 
 def check_votes(rows: Sequence[Vote], place: Callable[[int], str]) -> None:
-    """Raises CharterError for the first row that is no vote; `place` names a row by its number from 0."""
-    _count(rows, place)
+    """Raises CharterError for the first row that is no vote; `place` names a row by its number from 0. Only rows with
+    a `kind`, which a collection of ours writes, may be about two replies of one model."""
+    if any(key[2] == key[3] for key in _count(rows, place)):
+        for number, row in enumerate(rows):
+            if row["model_a"] == row["model_b"] and "kind" not in row:
+                raise CharterError(
+                    f"{place(number)}: {row['model_a']} is compared with itself; expected two different models"
+                )
 
 
 def _count(rows: Sequence[Vote], place: Callable[[int], str]) -> Counter[Key]:
@@ -106,8 +113,6 @@ def _problem(axis: Any, source: Any, model_a: Any, model_b: Any, winner: Any, ra
             return f"{name} is {value!r}; expected a text"
     if winner not in WINNERS:
         return f"unknown winner {winner!r}; {suggest(winner, WINNERS)}"
-    if model_a == model_b:
-        return f"{model_a} is compared with itself; expected two different models"
     if not known_source(source or SOURCE):
         return f"unknown source {source!r}; {suggest(source, SOURCES)}"
     for name, value in {"rater": rater, "item": item}.items():
@@ -131,19 +136,27 @@ def of_source(rows: Iterable[Vote], source: str) -> list[Vote]:
 
 
 def count_votes(rows: Sequence[Vote]) -> list[Tally]:
-    """The tallies of some rows, in the order in which axes and then sources are first named.
+    """The tallies of some rows, in the order in which axes and then sources are first named. Votes on two replies of
+    one model say nothing of models and are left out.
 
-    Raises CharterError for a row that is no vote.
+    Raises CharterError for a row that is no vote, and where all are left out.
     """
     groups: dict[tuple[str, str], dict[Key, int]] = defaultdict(dict)
+    alone: Counter[tuple[str, str]] = Counter()
     for key, count in _count(rows, lambda number: f"vote {number + 1}").items():
-        groups[key[0] or AXIS, key[1] or SOURCE][key] = count
+        group = key[0] or AXIS, key[1] or SOURCE
+        if key[2] == key[3]:
+            alone[group] += count
+        else:
+            groups[group][key] = count
+    if not groups:
+        raise CharterError("every vote compares a model with itself; expected votes on two different models")
     axes = list(dict.fromkeys(axis for axis, _ in groups))
     ordered = sorted(groups, key=lambda group: axes.index(group[0]))
-    return [_tally(group, groups[group]) for group in ordered]
+    return [_tally(group, groups[group], alone[group]) for group in ordered]
 
 
-def _tally(group: tuple[str, str], counts: Mapping[Key, int]) -> Tally:
+def _tally(group: tuple[str, str], counts: Mapping[Key, int], alone: int) -> Tally:
     models = sorted({model for key in counts for model in key[2:4]})
     raters = sorted({str(key[5]) for key in counts if _named(key[5])})
     items = sorted({str(key[6]) for key in counts if _named(key[6])})
@@ -178,6 +191,7 @@ def _tally(group: tuple[str, str], counts: Mapping[Key, int]) -> Tally:
         count=table[:, 5].astype(np.float64),
         patterns=tuple(tuple(map(outcomes.count, range(len(WINNERS)))) for outcomes in shared),
         first_named=next(iter(counts))[2],
+        one_model=alone,
     )
 
 
