@@ -1,6 +1,5 @@
 """`charter arena status`, `export`, `person` and `simulate`: what a collection holds; made-up people to try it with."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -99,21 +98,21 @@ def person(
 
 def simulate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration of a running service.")],
-    url: Annotated[str, typer.Option("--url", help="Where it runs.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option("--url", help="Where it runs.")] = "http://127.0.0.1:8760",
     workers: Annotated[int, typer.Option("--workers", min=1, max=500, help="Workers at once.")] = 20,
     votes: Annotated[int, typer.Option("--votes", min=1, help="Votes of all together.")] = 200,
     judge: Annotated[
         str, typer.Option("--judge", metavar="MODEL", help="A preference model whose scores they follow.")
     ] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Who they are and what they choose.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    pause: Annotated[float, typer.Option("--pause", min=0, help="Seconds of reading before a choice.")] = 0,
 ) -> None:
     """Let simulated workers use a running service through its pages; what they give is marked as simulated.
 
     They have a taste of their own, like longer replies and the left side a little, and follow a preference model's
-    scores, or without one the number of different words.
+    scores, or without one the number of different words. Choices faster than the configuration's `fastest` are marked.
     """
     tool = room_tool("arena", "simulated")
     with load_module(VIEWS).opened(str(config)) as kept:
-        outcome = tool.simulate(kept.engine, tool.Load(url, workers, votes, seed), judge)
-    print(json.dumps(outcome.row()) if as_json else outcome.told())
+        outcome = tool.simulate(kept.engine, tool.Load(url, workers, votes, seed, pause=pause), judge)
+    print(outcome.told())

@@ -157,25 +157,32 @@ def _progress_tables(progress: Progress) -> Iterator[Table]:
 
 
 def _people_table(people: Sequence[Quality]) -> Table:
-    shares = ("fast", "duplicate", "gold", "left", "agreement", "unsure", "tie", "both_bad")
+    shares = ("fast", "duplicate", "left", "unsure", "tie", "both_bad")
     table = _table(
         ("person", "role", "of"),
-        ("votes", "seconds", *(s.replace("_", " ") for s in shares), "strength", "reviews", "agree"),
+        ("votes", "seconds", *(s.replace("_", " ") for s in shares))
+        + ("strength", "gold", "agree", "reviews", "agree"),
     )
     for one in people:
         name = f"{one.name} (locked)" if one.disabled else one.name
         cells = [str(one.votes), number(one.seconds), *(_share(getattr(one, share)) for share in shares)]
-        cells += [number(one.strength), str(one.reviews), _share(one.review_agreement)]
+        cells += [number(one.strength), _with_interval(one.gold), _with_interval(one.agreement)]
+        cells += [str(one.reviews), _with_interval(one.review_agreement)]
         table.add_row(name, one.role, one.source, *cells)
     return table
 
 
 def _share(share: Share) -> str:
-    """'0.75 (0.4-0.93) of 8', - where there is nothing."""
-    if share.value is None or share.interval is None:
+    """'0.75', - where there is nothing."""
+    return "-" if share.value is None else f"{share.value:.2f}"
+
+
+def _with_interval(share: Share) -> str:
+    """'6/8 (0.41-0.93)', - where there is nothing."""
+    if share.interval is None:
         return "-"
     low, high = share.interval
-    return f"{share.value:.2f} ({low:.2f}-{high:.2f}) of {share.of}"
+    return f"{share.hits}/{share.of} ({low:.2f}-{high:.2f})"
 
 
 def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -183,5 +190,5 @@ def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
     for name in words:
         table.add_column(name)
     for name in numbers:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
