@@ -110,6 +110,12 @@ def test_a_turn_ends_at_the_stop_unless_the_caller_has_stops_of_their_own() -> N
     assert plain.reply(PROMPTS[:1], SHORT)[0][0].stop == "end"
     assert plain.reply(PROMPTS[:1], Sampling(stops=(".",)))[0][0].stop == "stop"
     assert made.samplings[-1].stops == (".", *STOPS)
+    made = scripted(" a\n  Human: b", " a")
+    made.stop = "length"
+    assert [one.stop for one in shown(made, Showing(mode="plain")).reply(PROMPTS[:1], SHORT, 2)[0]] == [
+        "end",
+        "length",
+    ]
 
 
 def test_the_prompted_model_is_asked_behind_the_paragraph_and_all_examples() -> None:
@@ -158,6 +164,8 @@ def test_an_open_turn_of_the_assistant_is_continued() -> None:
     assert FEW.text(opened).endswith("\n\nAssistant: The")
     best = shown(scripted(" b", " aa"), Showing(mode="rejection", samples=2), length)
     assert only(best.reply([opened], SHORT)) == [" aa"]
+    plain = shown(scripted(" Rhine. \n\n Human: x"), Showing(mode="plain"))
+    assert only(plain.reply([opened], SHORT)) == [" Rhine."]
 
 
 def test_what_cannot_be_done_is_said_in_one_line() -> None:

@@ -67,7 +67,10 @@ class Introduced(Replying):
             return self.ask(asked, sampling, n, seeds)
         stopped = replace(sampling, stops=(*sampling.stops, *STOPS))
         found = self.ask(asked, stopped, n, seeds)
-        return [[_finished(one, bool(sampling.stops)) for one in samples] for samples in found]
+        return [
+            [_finished(one, _continued(prompt), bool(sampling.stops)) for one in samples]
+            for prompt, samples in zip(prompts, found, strict=True)
+        ]
 
     def prompt(self, prompt: Prompt, reply_tokens: int) -> Prompt:
         """What the model is asked to continue: with as many of the last examples as fit beside a whole reply."""
@@ -110,8 +113,7 @@ class Ranked(Replying):
         return [self._chosen(*pair, n) for pair in zip(dialogues, found, strict=True)]
 
     def _chosen(self, messages: Sequence[Message], samples: Sequence[Completion], n: int) -> list[Completion]:
-        continued = messages[-1]["role"] == "assistant"
-        texts = [sample.text if continued else sample.text.strip() for sample in samples]
+        texts = [sample.text if _continued(messages) else sample.text.strip() for sample in samples]
         different = list(dict.fromkeys(texts))
         scores = dict(zip(different, self.grade(messages, different), strict=True))
         order = repeats_last(self.order([scores[text] for text in texts]), texts)
@@ -192,8 +194,15 @@ def _messages(prompt: Prompt) -> Sequence[Message]:
     return prompt
 
 
-def _finished(completion: Completion, own_stops: bool) -> Completion:
-    """The reply as a turn: text cut where another turn begins, and ended there unless the caller has stops too."""
+def _continued(prompt: Prompt) -> bool:
+    """Whether the reply goes on with an open turn of the assistant's, so that white space before it counts."""
+    return not isinstance(prompt, str) and prompt[-1]["role"] == "assistant"
+
+
+def _finished(completion: Completion, continued: bool, own_stops: bool) -> Completion:
+    """The reply as a turn: text cut where another turn begins, and ended there unless the caller's stop ended it."""
     text = end_of_turn(completion.text)
-    ended = completion.stop == "stop" and not own_stops
-    return replace(completion, text=text, stop="end" if ended else completion.stop)
+    ended = text != completion.text.rstrip() or (completion.stop == "stop" and not own_stops)
+    return replace(
+        completion, text=text if continued else text.lstrip(), stop="end" if ended else completion.stop
+    )

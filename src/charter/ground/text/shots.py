@@ -72,9 +72,9 @@ class Shots:
 
 
 def end_of_turn(text: str) -> str:
-    """What a model that continues plain text wrote as its turn: up to the next turn or rule, without white space."""
+    """What a model that continues plain text wrote as its turn: up to the next turn or rule, no white space behind."""
     found = _END.search(text)
-    return text[: found.start() if found else None].strip()
+    return text[: found.start() if found else None].rstrip()
 
 
 @cache
