@@ -57,6 +57,7 @@ REFERENCES = (
     "2022.",
     "Askell et al., A General Language Assistant as a Laboratory for Alignment, arXiv 2112.00861, 2021.",
     "Gao, Schulman and Hilton, Scaling Laws for Reward Model Overoptimization, arXiv 2210.10760, 2022.",
+    "Ganguli et al., Red Teaming Language Models to Reduce Harms, arXiv 2209.07858, 2022.",
     "Röttger et al., XSTest: identifying exaggerated safety behaviours, arXiv 2308.01263, 2023.",
     "Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993, 2019.",
     "Wilson, Probable inference, the law of succession, and statistical inference, JASA, 1927.",
@@ -69,11 +70,13 @@ NODE_METRIC = (
     "pair_accuracy",
     "label_accuracy",
     "rating_error_ratio",
+    "review_kappa_harmful",
     "kept_share",
     "reward_heldout",
     "reward",
     "loss",
     "kept",
+    "votes",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charter.card.artifact import Artifact
@@ -11,18 +11,21 @@ from charter.card.number import Source
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of, walk
-from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.people.choices import VOTES
 from charter.ground.text.judgments import Judgment, read_judgments
 
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
+JUDGMENTS = "judgments.jsonl"
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand. `base` is
-    the card that this one adds an appendix to, `previous` the final stage of another version's card."""
+    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
+    they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
+    is the card that this one adds an appendix to, `previous` the final stage of another version's card."""
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -36,6 +39,9 @@ class Run:
     lineage: tuple[Artifact, ...]
     base: Artifact | None = None
     previous: Artifact | None = None
+    votes: tuple[Artifact, ...] = ()
+    reviews: tuple[Artifact, ...] = ()
+    judged_by: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
 
     @property
     def final(self) -> Artifact:
@@ -54,7 +60,8 @@ def gather(inputs: Inputs) -> Run:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
-    given = {role: inputs.many(role) for role in ("preference", "rl", "transcripts", "comparisons")}
+    given = {role: inputs.many(role) for role in ("preference", "rl", "transcripts", "comparisons", "votes")}
+    given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
     ancestry = _ancestry([*(i for found in given.values() for i in found), *benchmarks, *reports])
@@ -70,6 +77,7 @@ def gather(inputs: Inputs) -> Run:
     made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
     one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
     beside = [a for stage in stages for a in stage.beside]
+    _check_votes(made["votes"])
     known = {a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *stages)}
     return Run(
         stages=stages,
@@ -77,7 +85,10 @@ def gather(inputs: Inputs) -> Run:
         base=_artifact(base, names) if base else None,
         previous=final_of(older.folder, names) if older else None,
         judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
-        judged_in=tuple(Source("judgments", i.id, i.name) for i in inputs.many("judgments")),
+        judged_in=tuple(_judged_in(i) for i in inputs.many("judgments")),
+        judged_by=_judged_by(inputs.many("judgments")),
+        votes=made["votes"],
+        reviews=made["judgments"],
         principles=principles,
         constitution=constitution,
         lineage=tuple(
@@ -85,6 +96,30 @@ def gather(inputs: Inputs) -> Run:
         ),
         **one,
     )
+
+
+def _judged_in(entry: Input) -> Source:
+    """Where verdicts stand: in an artifact, or in a file of somebody's."""
+    if (entry.folder / MANIFEST).is_file():
+        return Source(read_manifest(entry.folder).step, entry.id, JUDGMENTS)
+    return Source("judgments", entry.id, entry.name)
+
+
+def _judged_by(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
+    """Whose verdicts stand where: people's, or those of simulated reviewers."""
+    found: dict[str, tuple[Source, ...]] = {}
+    for entry in entries:
+        for source in sorted({judgment.source for judgment in read_judgments(entry.folder)}):
+            found[source] = (*found.get(source, ()), _judged_in(entry))
+    return found
+
+
+def _check_votes(found: Sequence[Artifact]) -> None:
+    """Comparisons of an AI or of a data set are no votes between models."""
+    if lacking := next((a for a in found if not (a.path / VOTES).is_file()), None):
+        raise CharterError(
+            f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
+        )
 
 
 Ancestry = dict[str, tuple[Manifest, Path]]

@@ -18,7 +18,7 @@ from charter.ground.measure.metric import Kind, Metric
 from charter.ground.measure.metrics import BY_NAME, GAP
 
 ALPHA = 0.05
-SHARE, COUNT, PLAIN = "share", "count", ""
+SHARE, COUNT, PLAIN, ELO = "share", "count", "", "Elo"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
 NOT_SHARES = frozenset({"helpful_score", "winogender", "position_exponent"})
 # What counts.json holds besides counts and shares, with its unit.
@@ -117,6 +117,11 @@ LABELS = {
     "rating_bias": "Predicted less given",
     "rating_length_scored": "Predicted rating and length, r",
     "rating_length_labelled": "Given rating and length, r",
+    "review_kappa": "Fleiss' kappa, ratings 0 to 4",
+    "review_kappa_harmful": "Fleiss' kappa, harmful or not",
+    "review_agreement": "Pairs of reviewers who agree",
+    "review_harmful_rate": "Called harmful by most",
+    "review_rating": "Mean rating, 0 to 4",
 }
 
 
@@ -237,7 +242,7 @@ def figure(value: float | None, unit: str, signed: bool = False, bare: bool = Fa
         return "n/a"
     if unit == SHARE:
         text, end = f"{100 * abs(value):.1f}", " points" if signed else " %"
-    elif unit == COUNT:
+    elif unit in (COUNT, ELO):
         text, end = f"{abs(value):,.0f}", ""
     elif unit in OF_A_HUNDRED:
         text, end = f"{abs(value):.1f}", ""

@@ -19,6 +19,7 @@ from charter.card.long_plots import position, recall
 from charter.card.number import Ledger, Number
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit
+from charter.card.vote_plots import vote_figures
 from charter.ground.measure.calibration import of_pairs
 from charter.ground.measure.counts import real_pair
 from charter.ground.measure.metrics import AXES, ROUNDS
@@ -60,6 +61,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     ]
     tasks = (bias, truthfulness, capability, position, recall, translation)
     found += [draw(run, ledger) for draw in tasks]
+    found += vote_figures(run)
     return tuple(f for f in found if f is not None)
 
 

@@ -13,6 +13,8 @@ from markupsafe import Markup
 
 from charter.card import facts, samples, sections
 from charter.card.artifact import COUNTS
+from charter.card.attempts import attempts, by_people
+from charter.card.elo import elo_tables, raters_of
 from charter.card.figure import Figure
 from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
@@ -21,7 +23,7 @@ from charter.card.number import Ledger, label
 from charter.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
 from charter.card.plots import figures
 from charter.card.published import MODELS, beside_published
-from charter.card.review import reviewed
+from charter.card.review import reviewed, reviewing
 from charter.card.settings import Settings
 from charter.card.tasks import ALIGNMENT, CAPABILITY, task_tables, tasks_of
 from charter.card.tree import draw
@@ -70,6 +72,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
     nodes = facts.nodes(run)
     found = whats_new(run)
     tasks = tasks_of(run)
+    tried = attempts(run)
     return {
         "s": settings,
         "run": run,
@@ -95,6 +98,11 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "rater": rater,
         "labeller": sections.labeller(run),
         "reviewed": reviewed(run),
+        "reviewing": reviewing(run),
+        "elo": elo_tables(run),
+        "attempts": tried,
+        "people_attacked": by_people(tried),
+        "raters_of": raters_of,
         "detectors": sections.detectors(run),
         "details": facts.details(settings, run),
         "nodes": nodes,

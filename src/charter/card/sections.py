@@ -32,6 +32,7 @@ SECTIONS = (
     ("ethics", "Ethical considerations"),
     ("data", "Training data"),
     ("red-team", "Evaluations and red teaming"),
+    ("elo", "Elo by axis"),
     ("alignment", "Alignment evaluations"),
     ("capability", "Capability evaluations"),
     ("published", "Beside the Claude 2 card"),

@@ -20,6 +20,7 @@ ROLES = {
     "transcripts": Role(kind="dialogues", required=False),
     "comparisons": Role(kind="comparisons", required=False),
     "judgments": Role(kind="judgments", many=True, required=False),
+    "votes": Role(kind="comparisons", many=True, required=False),
     "constitution": Role(kind="constitution", required=False),
     "previous": Role(kind="card", required=False),
     "base": Role(kind="card", required=False),
