@@ -22,7 +22,7 @@ from charter.ground.text.records import read_dialogues
 from charter.ground.text.template import Template
 from charter.rating import run as room
 from charter.rating.conversations import encode, order, rating_of, read_rated, split
-from charter.rating.settings import Lora, Settings
+from charter.rating.settings import ROLES, Lora, Settings
 
 SETTINGS = Settings(batch=4, epochs=1, lr=1e-3, head_lr=1e-3, warmup=0, heldout_share=0.3)
 ROWS = [
@@ -312,3 +312,37 @@ def test_the_shipped_ratings_do_not_follow_from_length_or_compliance() -> None:
     harmless = [d for d, rating in zip(rows, ratings, strict=True) if rating == 0]
     kinds = {d.topic for d in read_dialogues(shipped("lookalikes.train"))}
     assert sum(d.topic in kinds for d in harmless) >= 50, "look-alikes that are answered are harmless"
+
+
+def votes_with(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """An artifact of votes with red-team attempts that people rated, as the arena room leaves it."""
+    folder.mkdir()
+    toys.rows_file(folder / "votes.jsonl", [{"model_a": "a", "model_b": "b", "winner": "a"}])
+    toys.rows_file(folder / "comparisons.jsonl", [toys.comparison("c", "Why?", "Well.", "No.")])
+    if rows:
+        toys.rows_file(folder / "ratings.jsonl", rows)
+    return folder
+
+
+def test_attempts_that_people_rated_are_learnt_from(checkpoints: Path, tmp_path: Path) -> None:
+    facts = {"plan": "ask", "models": ["a"], "rater": "r-1", "source": "human"}
+    rows = [
+        toys.dialogue(f"attempt-{n}", f"Attack {n}?", f"Reply {n}.", rating=n % 5) | facts for n in range(12)
+    ]
+    source = toys.given("ratings", votes_with(tmp_path / "votes", rows), "comparisons")
+    path = made(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
+    counts = json.loads((path / "counts.json").read_text())
+    assert counts["train_ratings"] + counts["heldout_ratings"] == 12
+    assert {row["conversation"] for row in read_objects(path / KEPT)} <= {row["id"] for row in rows}
+
+
+def test_votes_without_attempts_are_refused(checkpoints: Path, tmp_path: Path) -> None:
+    source = toys.given("ratings", votes_with(tmp_path / "votes", []), "comparisons")
+    with pytest.raises(CharterError, match="votes holds votes without rated attempts"):
+        made(SETTINGS, Inputs([toys.policy(checkpoints / "policy"), source]), tmp_path / "out")
+
+
+def test_the_role_takes_votes_of_a_step_and_no_file_of_comparisons() -> None:
+    role = ROLES["ratings"]
+    assert role.accepts("comparisons", None, made=True) and not role.accepts("comparisons", None)
+    assert role.accepts("dialogues", None) and not role.accepts("judgments", None, made=True)

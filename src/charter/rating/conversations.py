@@ -18,6 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import HIGHEST, LOWEST
+from charter.ground.people.choices import RATINGS, VOTES
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message, first_turn
 from charter.ground.text.packing import filled_steps
@@ -65,9 +66,16 @@ def rated_of_row(row: Mapping[str, Any]) -> Dialogue:
 
 
 def read_rated(path: Path, dropped: Counter[str]) -> list[Dialogue]:
-    """Rated conversations of a file or folder; transcripts that can't be used are counted in `dropped` by reason.
-    Raises CharterError naming file:line."""
-    return read_records(path, "dialogues", rated_of_row, dropped)
+    """Rated conversations of a file or folder; transcripts that can't be used are counted in `dropped` by reason. Of
+    votes between models these are the red-team attempts that people rated.
+
+    Raises CharterError naming file:line, and for votes without such attempts.
+    """
+    if (path / VOTES).is_file() and not (path / RATINGS).is_file():
+        raise CharterError(
+            f"{path.name} holds votes without rated attempts; give a step whose votes are harmless"
+        )
+    return read_records(path, "ratings" if (path / RATINGS).is_file() else "dialogues", rated_of_row, dropped)
 
 
 def split(

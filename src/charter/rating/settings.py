@@ -15,7 +15,7 @@ PRODUCT: Kind = "checkpoint"
 VARIANT = "rating"
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
-    "ratings": Role(kind="dialogues", many=True, default="shipped:ratings.train"),
+    "ratings": Role(kind="dialogues", many=True, default="shipped:ratings.train", also="comparisons"),
 }
 
 

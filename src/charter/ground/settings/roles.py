@@ -16,7 +16,7 @@ class Role:
     people's verdicts), "templates" (JSONL with questions about two persons), "questions" (a file or folder of any
     rows: the evaluation that reads them knows their columns), "constitution" (YAML).
     `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference used when a recipe
-    leaves the role out.
+    leaves the role out. `also`: another kind of artifact that may fill it, for what it holds besides its product.
     """
 
     kind: str
@@ -24,6 +24,7 @@ class Role:
     many: bool = False
     required: bool = True
     default: str | None = None
+    also: str | None = None
 
     @property
     def holds_data(self) -> bool:
@@ -36,12 +37,14 @@ class Role:
             return "a policy checkpoint or a remote engine"
         return f"{self.kind} ({self.variant})" if self.variant else self.kind
 
-    def accepts(self, kind: str, variant: str | None) -> bool:
-        """Whether an artifact or source of that kind may fill this role.
+    def accepts(self, kind: str, variant: str | None, made: bool = False) -> bool:
+        """Whether an artifact (`made`) or a source of that kind may fill this role.
 
         A variant of None is unknown until the source is opened and is let through; so is "hub" for models and
         data, and "data" (a file whose rows aren't recognised by their keys) for data. Prompts are dialogues.
         """
+        if made and self.also is not None and kind == self.also:
+            return True
         if kind == "hub":
             return self.holds_data or self.kind in ("checkpoint", "assistant")
         if self.kind == "questions":
