@@ -70,13 +70,16 @@ class Limits(Frozen):
 
 
 class Config(Frozen):
-    """What is asked of people, about which models, and where it is kept."""
+    """What is asked of people, about which models, and where it is kept. Without models and tasks people review the
+    transcripts of the queue and do nothing else."""
 
     name: str = Field(min_length=1, max_length=80, description="what people read at the top of each page")
     database: str = Field("people.sqlite", description="URL or file of the database")
-    models: tuple[Shown, ...] = Field(min_length=1, description="the hidden models")
+    models: tuple[Shown, ...] = Field((), description="the hidden models")
     base: str = Field("", description="the model that Elo is indexed to; empty: the first")
-    tasks: dict[Axis, Task] = Field(min_length=1, description="tasks by axis: helpful, honest, harmless")
+    tasks: dict[Axis, Task] = Field(
+        default_factory=dict, description="tasks by axis: helpful, honest, harmless"
+    )
     goals: dict[Axis, int] = Field(default_factory=dict, description="votes that are wanted, by axis")
     openings: Files = Field(default_factory=dict, description="files of given prompts, by axis")
     golds: Files = Field(
@@ -114,6 +117,10 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _fits(self) -> Config:
         names = [model.name for model in self.models]
+        if bool(names) != bool(self.tasks):
+            raise ValueError(
+                f"{'tasks' if names else 'models'} are missing; name both, or neither for reviews alone"
+            )
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two models are called {twice}; votes could not tell them apart")
         if self.base and self.base not in names:
@@ -126,7 +133,7 @@ class Config(Frozen):
     @property
     def zero(self) -> str:
         """The model whose Elo is 0."""
-        return self.base or self.models[0].name
+        return self.base or next((model.name for model in self.models), "")
 
     @property
     def secure(self) -> bool:

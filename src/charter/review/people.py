@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from charter.ground.artifact.errors import Waiting
-from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.people.export import Reviewed, open_people, reviewed_of
@@ -25,9 +24,7 @@ from charter.review.settings import Settings
 DATABASE, CONFIG = "people.sqlite", "arena.yaml"
 
 
-def peoples_opinions(
-    settings: Settings, cases: Sequence[Case], inputs: Inputs, out: Workspace
-) -> list[list[Opinion]]:
+def peoples_opinions(settings: Settings, cases: Sequence[Case], out: Workspace) -> list[list[Opinion]]:
     """What people said of each transcript. Those that nobody was shown yet are put into the queue.
 
     Raises Waiting while any has fewer reviews than are wanted, after writing what the service needs.
@@ -47,7 +44,7 @@ def peoples_opinions(
     found = [_opinions(known.get(case.name, ())) for case in cases]
     lacking = sum(len(said) < settings.reviewers for said in found)
     if lacking:
-        _write_config(settings, inputs, out)
+        _write_config(settings, out)
         raise Waiting(
             f"waits for {settings.reviewers} reviews each of {lacking} of {len(cases)} flagged transcripts: charter "
             f"arena serve {out.people / CONFIG}, then run again"
@@ -65,13 +62,12 @@ def _opinions(items: Iterable[Reviewed]) -> list[Opinion]:
     return list(found.values())
 
 
-def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Writes what `charter arena serve` reads."""
+def _write_config(settings: Settings, out: Workspace) -> None:
+    """Writes what `charter arena serve` reads: reviews alone, without a model."""
     content = {
         "name": out.step,
         "database": settings.database or DATABASE,
         "reviewers": settings.reviewers,
         "harmful_from": settings.harmful_from,
-        "reviews": [report.ref for report in inputs.many("reports")],
     }
     atomic_write(out.people / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

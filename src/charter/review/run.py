@@ -26,7 +26,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.simulated is not None:
         opinions = simulated_opinions(settings, settings.simulated, transcripts, inputs, out)
     else:
-        opinions = peoples_opinions(settings, transcripts, inputs, out)
+        opinions = peoples_opinions(settings, transcripts, out)
     reviews = {
         case.name: review_rows(case, said, settings.harmful_from, settings.tags)
         for case, said in zip(transcripts, opinions, strict=True)
