@@ -17,10 +17,15 @@ from charter.arena import run as room
 from charter.arena.settings import Settings, check
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.progress import SilentProgress
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.showing import Showing
 from charter.ground.people.simulation import Simulated
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.records import read_comparisons
+from charter.runner.execute import execute
+from charter.runner.plan import make_plan
 
 FOUR = (
     Showing(),
@@ -88,22 +93,48 @@ def test_four_modes_of_one_model_are_compared_under_names_of_their_own(
         assert vote["winner"] == ("tie" if a == b else "a" if a > b else "b"), vote
 
 
-def test_rejection_is_no_worse_than_the_policy_to_the_one_that_ranks(
-    inputs: Inputs, tmp_path: Path, checkpoints: Path
+RECIPE = """
+name: modes
+size: tiny
+steps:
+  - name: votes
+    room: arena
+    from: {{models: ["{policy}"], judge: ["{grader}"], ranker: "{grader}", prompts: ["{prompts}"]}}
+    settings:
+      comparisons: 48
+      overlap: 0
+      max_tokens: 8
+      simulated: {{noise: 0, position_bias: 0, length_bias: 0, lapse: 0, spread: 0}}
+      show:
+        "{policy}": [{{mode: policy}}, {{mode: plain}}, {{mode: prompted}}, {{mode: rejection}}]
+"""
+
+
+def test_a_recipe_compares_four_modes_and_rejection_is_no_worse_to_the_one_that_ranks(
+    tmp_path: Path, checkpoints: Path
 ) -> None:
-    ways = (FOUR[0], Showing(mode="rejection", samples=8))
-    settings = SETTINGS.model_copy(update={"show": {"policy": ways}, "comparisons": 16})
-    votes = {vote["id"]: vote for vote in votes_of(settings, inputs, tmp_path / "out")}
-    judge = PreferenceModel.open(checkpoints / "grader")
+    prompts = toys.rows_file(
+        tmp_path / "prompts.jsonl", [toys.dialogue(f"p{n}", f"Question {n}?") for n in range(6)]
+    )
+    policy, grader = checkpoints / "policy", checkpoints / "grader"
+    recipe = tmp_path / "modes.yaml"
+    recipe.write_text(RECIPE.format(policy=policy, grader=grader, prompts=prompts))
+    plan = make_plan(load_recipe(recipe, []), tmp_path, tmp_path / "run", Execution())
+    execute(plan, SilentProgress())
+    made = tmp_path / "run" / "votes"
+    votes = {vote["id"]: vote for vote in map(json.loads, (made / "votes.jsonl").read_text().splitlines())}
+    judge = PreferenceModel.open(grader)
     utilities: dict[str, list[float]] = defaultdict(list)
-    for c in read_comparisons(tmp_path / "out/files"):
+    for c in read_comparisons(made):
         vote = votes[c.id]
         sides = ("model_a", "model_b") if vote["winner"] == "a" else ("model_b", "model_a")
         scores = judge.score([(c.messages, [c.chosen, c.rejected])])[0]
+        assert scores[0] > scores[1], "exact raters choose the better reply"
         for side, score in zip(sides, scores, strict=True):
-            utilities[vote[side]].append(score)
-    own, best = (sum(found) / len(found) for _, found in sorted(utilities.items()))
-    assert len(utilities) == 2 and best >= own
+            utilities[vote[side].removeprefix(str(policy)).strip()].append(score)
+    means = {name: sum(found) / len(found) for name, found in utilities.items()}
+    assert set(means) == {"", "(plain)", "(prompted)", "(rejection)"}
+    assert means["(rejection)"] >= means[""] and means["(rejection)"] == max(means.values())
 
 
 def test_two_replies_of_one_ranked_model_come_from_the_same_samples(
