@@ -2,14 +2,17 @@
 
 import math
 import random
+from collections import Counter
 from typing import Any
 
 import evalica
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.elo import Kind, Ranking, Standing, standings
+from charter.ground.measure.elo import Kind, Ranking, Standing, Ties, standings
 from charter.ground.settings.sources import data_folder
 from charter.ground.text.jsonl import read_jsonl
 
@@ -148,6 +151,38 @@ def test_a_base_that_nothing_bounds_is_named() -> None:
     assert (king.elo, king.low, king.rank_low) == (0.0, 0.0, None)
     assert ranking.notes == ("no chain of wins leads from king to another model and back: take another base",)
     assert of(ranking, "a").elo is None
+
+
+@pytest.mark.parametrize("ties", ["drop", "half"])
+def test_the_base_s_strongly_connected_component_has_numbers_and_they_solve_the_score_equations(
+    ties: Ties,
+) -> None:
+    for seed in range(60):
+        rng = random.Random(seed)
+        names = [f"m{n}" for n in range(rng.randint(2, 7))]
+        wins: Counter[tuple[str, str]] = Counter()
+        rows = []
+        for _ in range(rng.randint(1, 25)):
+            a, b = rng.sample(names, 2)
+            rows.append({"model_a": a, "model_b": b, "winner": rng.choice(["a", "b", "a", "tie", "unsure"])})
+            share = {"a": (1.0, 0.0), "b": (0.0, 1.0), "tie": (0.5, 0.5) if ties == "half" else (0.0, 0.0)}
+            for pair, won in zip(((a, b), (b, a)), share.get(rows[-1]["winner"], (0.0, 0.0)), strict=True):
+                wins[pair] += won  # type: ignore[assignment]
+        matrix = [[wins[a, b] for b in names] for a in names]
+        _, group = connected_components(csr_matrix(matrix), connection="strong")
+        for kind in ("hessian", "clustered", "bootstrap"):
+            ranking = standings(rows, ties=ties, interval=kind, resamples=100)["all"]
+            found = elos(ranking)
+            same = {m for m, g in zip(names, group, strict=True) if g == group[names.index(ranking.base)]}
+            assert set(found) == same, seed
+            assert all((s.elo is None) == bool(s.note) for s in ranking.standings)
+            for a in found:
+                slope = sum(
+                    wins[a, b] - (wins[a, b] + wins[b, a]) / (1 + 10 ** ((found[b] - found[a]) / 400))
+                    for b in found
+                    if b != a
+                )
+                assert slope == pytest.approx(0.0, abs=1e-6)
 
 
 def test_ties_are_dropped_or_count_half_and_unsure_votes_never_count() -> None:
