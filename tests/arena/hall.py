@@ -68,17 +68,10 @@ def configuration(**more: Any) -> Config:
         "models": models,
         "tasks": {"helpful": PLAIN, "honest": PLAIN, "harmless": {**PLAIN, "turns": 2, "pairing": "same"}},
         "pace": {"fastest": 0, "turns_per_hour": 1000},
-        "limits": {
-            name: 10_000
-            for name in (
-                "person_rate",
-                "person_burst",
-                "address_rate",
-                "address_burst",
-                "entry_rate",
-                "entry_burst",
-            )
-        },
+        "limits": dict.fromkeys(
+            ("person_rate", "person_burst", "address_rate", "address_burst", "entry_rate", "entry_burst"),
+            10000,
+        ),
     }
     return Config.model_validate(facts | more)
 

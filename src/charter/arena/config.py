@@ -21,7 +21,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml
 from charter.ground.settings.problems import first_problem, suggest
 from charter.ground.settings.sources import resolve
-from charter.ground.text.dialogue import Message
+from charter.ground.text.dialogue import Message, prompt_of
 from charter.ground.text.records import read_comparisons, read_dialogues
 
 Axis = Literal["helpful", "honest", "harmless"]
@@ -184,7 +184,7 @@ def read_openings(files: Mapping[Axis, str | list[str]], folder: Path) -> dict[s
     for axis, path in _paths(files, folder):
         rows = read_dialogues(path)
         found.setdefault(axis, []).extend(
-            Opening(row.id, _question(row.messages[:1], f"{path}: {row.id}")) for row in rows
+            Opening(row.id, _question(prompt_of(row).messages, f"{path}: {row.id}")) for row in rows
         )
     _check_distinct("openings", {axis: [one.id for one in rows] for axis, rows in found.items()})
     return found

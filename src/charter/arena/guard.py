@@ -61,7 +61,8 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answered[0] = message["status"]
-                message = {**message, "headers": with_headers(message.get("headers", []), scope["path"])}
+                kept = message["status"] == 200 and scope["path"].startswith(STATIC)
+                message = {**message, "headers": with_headers(message.get("headers", []), kept)}
             await send(message)
 
         try:
@@ -105,10 +106,10 @@ def shown_path(path: str) -> str:
     return _PLAIN.sub("?", _JOIN.sub("/join/[token]", path))[:120]
 
 
-def with_headers(given: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
-    """Headers of an answer with those that every answer has."""
+def with_headers(given: list[tuple[bytes, bytes]], kept: bool) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer with those that every answer has; only style and script may be kept by browsers."""
     there = {name.lower() for name, _ in given}
-    wanted = {**HEADERS, "cache-control": "max-age=86400" if path.startswith(STATIC) else "no-store"}
+    wanted = {**HEADERS, "cache-control": "max-age=86400" if kept else "no-store"}
     more = [(name.encode(), value.encode()) for name, value in wanted.items() if name.encode() not in there]
     return [*given, *more]
 
