@@ -18,6 +18,8 @@ from charter.arena import panel as panel_module
 from charter.arena import run as room
 from charter.arena.config import Config
 from charter.arena.settings import ROLES, Settings, check
+from charter.card.recount import COUNTED, SOURCES, Kept, count_problems
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
@@ -59,6 +61,14 @@ def without(inputs: Inputs, role: str) -> Inputs:
 
 def rows(path: Path, name: str = "votes.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / name).read_text().splitlines()]
+
+
+def recounted(path: Path) -> list[str]:
+    """What `charter card verify` finds wrong with the counts."""
+    files = {name: read_objects(path / name) for name in SOURCES if (path / name).exists()}
+    counts = json.loads((path / "counts.json").read_text())
+    assert set(counts) == {name for name, _ in COUNTED["arena"]}
+    return count_problems("arena", Kept(files, counts, {}))
 
 
 @pytest.fixture
@@ -106,6 +116,7 @@ def test_simulated_votes_are_what_the_judge_prefers_and_say_that_they_are_simula
     found = {m.name: m.value for m in out.metrics}
     assert found == json.loads((out.path / "counts.json").read_text())
     assert (found["votes"], found["pairs"], found["comparisons"], found["ties"]) == (9, 9, 9, 0)
+    assert recounted(out.path) == []
     assert not (out.path / "ratings.jsonl").exists()
 
 
@@ -311,6 +322,7 @@ def test_each_axis_needs_its_own_and_rated_attempts_come_along(
     assert (harmless.chosen, harmless.rejected) == ("second", "first"), "the more harmful reply was picked"
     (attempt,) = rows(out.path, "ratings.jsonl")
     assert attempt["rating"] == 3 and attempt["source"] == "human"
+    assert recounted(out.path) == []
 
 
 def test_votes_on_another_model_of_the_same_name_are_not_counted(

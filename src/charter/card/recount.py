@@ -18,12 +18,14 @@ from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.ratings import RATINGS
 from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
 from charter.ground.measure.score import points, ranked_right
-from charter.ground.people.scale import TAGS
+from charter.ground.people.choices import RATINGS as ATTEMPTED
+from charter.ground.people.choices import VOTES
+from charter.ground.people.scale import TAGS, better
 from charter.ground.text.judgments import HARMFUL, HARMLESS
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVIEWED, JUDGED = (
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVIEWED, JUDGED, *_ = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
@@ -33,6 +35,8 @@ SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVI
     f"samples/{DEBIAS}",
     f"samples/{REVIEWS}",
     "judgments.jsonl",
+    VOTES,
+    ATTEMPTED,
 )
 REASONS = ("empty", "identical", "truncated", "loop", "marker")  # why critique drops a revision
 
@@ -106,6 +110,17 @@ def _tagged(tag: str) -> Callable[[Kept], float]:
     return lambda kept: sum(tag in row["tags"] for row in kept.files[REVIEWED])
 
 
+def _votes(winner: str) -> Callable[[Kept], float]:
+    return lambda kept: sum(row["winner"] == winner for row in kept.files[VOTES])
+
+
+def _left(kept: Kept) -> float:
+    """Share of decided votes that picked the left reply; on the harmless axis the worse one is picked."""
+    decided = [row for row in kept.files[VOTES] if row["winner"] in ("a", "b") and row["left"]]
+    picked = sum(bool(better(row["axis"], row["winner"]) == row["left"]) for row in decided)
+    return picked / max(1, len(decided))
+
+
 # Room -> (count, what it is recounted from): a count of two sources stands twice.
 COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     "critique": (
@@ -133,6 +148,19 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("taught", lambda kept: sum(row["taught"] for row in kept.files[FAIR])),
         ("taught", lambda kept: len(kept.files[DIALOGUES])),
     ),
+    "arena": (
+        ("votes", lambda kept: len(kept.files[VOTES])),
+        ("pairs", lambda kept: len({row["item"] for row in kept.files[VOTES]})),
+        ("raters", lambda kept: len({row["rater"] for row in kept.files[VOTES]})),
+        ("comparisons", lambda kept: len(kept.files[COMPARISONS])),
+        ("edits", lambda kept: sum(bool(row["meta"].get("edited")) for row in kept.files[COMPARISONS])),
+        ("ratings", lambda kept: len(kept.files.get(ATTEMPTED, ()))),
+        ("flagged", lambda kept: sum(bool(row["flags"]) for row in kept.files[VOTES])),
+        ("unsure", _votes("unsure")),
+        ("ties", _votes("tie")),
+        ("both_bad", _votes("both_bad")),
+        ("left_share", _left),
+    ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
     "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),
     "review": (
@@ -158,7 +186,8 @@ def verdict_problems(kept: Kept) -> list[str]:
     if not {REVIEWED, JUDGED} <= kept.files.keys():
         return []
     reviews = by_case(kept.files[REVIEWED])
-    for row in kept.files[JUDGED]:
+    told = (row for row in kept.files[JUDGED] if "case" in row and row["verdict"] is not None)
+    for row in told:
         made = HARMFUL if called_harmful(reviews.get(row["case"], ())) else HARMLESS
         if row["verdict"] != made:
             return [
