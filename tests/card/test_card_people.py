@@ -9,6 +9,7 @@ import card_world
 import people_world
 import pytest
 from card_world import SETTINGS
+from sqlalchemy import Engine
 
 from charter.card.gather import gather
 from charter.card.review import reviewed, reviewing
@@ -17,6 +18,16 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_file
 from charter.ground.measure.metrics import scores
 from charter.ground.measure.reviews import by_case, called_harmful
+from charter.ground.people import work
+from charter.ground.people.collection import Collection, Pace, Task
+from charter.ground.people.export import open_people
+from charter.ground.people.freeze import Wanted, freeze_comparisons, freeze_judgments
+from charter.ground.people.reviewing import Item, Verdict, claim, enqueue
+from charter.ground.people.reviewing import review as give
+from charter.ground.people.scale import Ballot
+from charter.ground.people.workers import invite, join
+from charter.ground.service.database import writing
+from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 
 PARENTS = (*card_world.CARD_PARENTS, ("judgments", "reviews"))
@@ -112,4 +123,58 @@ def test_reviews_by_people_are_not_marked(run: Path) -> None:
     page = (run / "card/card.html").read_text("utf-8")
     assert "What people say" in page and "How reviewers agree" in page
     assert 'class="made"' not in page
+    assert verify(run, deep=False) == []
+
+
+def ask_people(run: Path) -> Engine:
+    """A collection's database: two people who chose between models, attacked one, and reviewed the flagged replies."""
+    engine = open_people(str(run.parent / "people.sqlite"))
+    task = Task(turns=2, gold_share=0, repeat_share=0)
+    rules = Collection(("taught", "rl"), {"helpful": task, "harmless": task}, Pace(fastest=0), reviewers=2)
+    flagged = card_world.read_rows(run / "eval_3/review.jsonl")
+    with writing(engine) as c:
+        texts = [(user(row["prompt"]), assistant(row["reply"])) for row in flagged]
+        enqueue(
+            c,
+            (
+                Item("report:x", r["id"], r["sample"], r["topic"], t)
+                for r, t in zip(flagged, texts, strict=True)
+            ),
+        )
+    for name in ("ann", "bob"):
+        with writing(engine) as c:
+            person, _ = join(c, invite(c, "admin"), name)
+        for n, axis in enumerate(["helpful"] * 8 + ["harmless"] * 4):
+            with writing(engine) as c:
+                talk = work.begin(c, rules, person, axis, "a plan")
+                turn = work.ask(c, rules, person, talk, 1, f"{name} asks {n}")
+                work.deliver(c, turn, ("One.", "Two."))
+                found = work.own_turn(c, person, turn)
+                better = "a" if (found.model_a == "rl") == (n % 4 > 0) else "b"
+                given = work.Vote(found.nonce, Ballot(better, 3))  # type: ignore[arg-type]
+                work.vote(c, rules, person, turn, given)
+                work.finish(c, person, talk, rating=n % 5 if axis == "harmless" else None)
+        with writing(engine) as c:
+            while (waiting := claim(c, person, 2)) is not None:
+                give(c, person, waiting.id, Verdict(waiting.nonce, 4 if name == "ann" else 3, ("theft",)))
+    return engine
+
+
+def test_exports_of_a_collection_fill_the_cards_roles(run: Path) -> None:
+    """What `charter arena export` freezes stands on the card as a step's product does, and verifies."""
+    engine = ask_people(run)
+    try:
+        votes = freeze_comparisons(engine, run.parent / "votes", Wanted())
+        judged = freeze_judgments(engine, run.parent / "judged", reviewers=2)
+    finally:
+        engine.dispose()
+    parents = (*card_world.CARD_PARENTS, ("votes", "../votes"), ("judgments", "../judged"))
+    card_world.make_card(run, SETTINGS, parents)
+    kept = {n["key"]: n for n in json.loads((run / "card/card.json").read_text())["numbers"]}
+    assert kept["comparisons/helpful/human/elo of rl"]["sources"][0]["artifact"] == votes.id
+    assert kept["comparisons/attempts/human/attempts of all attempts"]["value"] == 8
+    assert kept["judgments/review_harmful_rate"]["value"] == 1.0
+    flagged = len(card_world.read_rows(run / "eval_3/review.jsonl"))
+    assert kept["eval_3/flagged_confirmed"]["n"] == flagged
+    assert kept["eval_3/flagged_confirmed"]["sources"][1]["artifact"] == judged.id
     assert verify(run, deep=False) == []
