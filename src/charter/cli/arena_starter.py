@@ -104,11 +104,11 @@ OPENINGS = [
 def comparisons(axis: str) -> list[dict[str, object]]:
     """Gold questions as rows of comparisons."""
     rows = {"helpful": HELPFUL, "honest": HONEST}[axis]
-    return [
-        {"id": f"gold-{axis}-{number}", "messages": [{"role": "user", "content": question}]}
-        | {"chosen": good, "rejected": bad, "axis": axis}
-        for number, (question, good, bad) in enumerate(rows, 1)
-    ]
+    found: list[dict[str, object]] = []
+    for number, (question, good, bad) in enumerate(rows, 1):
+        asked = [{"role": "user", "content": question}]
+        found.append({"id": f"gold-{axis}-{number}", "messages": asked, "chosen": good, "rejected": bad})
+    return found
 
 
 def prompts() -> list[dict[str, object]]:
