@@ -56,7 +56,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A vote as it was sent, and whether the service said that it has it."""
+    """A vote that is about to be sent, and then once more when the service has said that it has it."""
 
     turn: str
     choice: str
@@ -199,9 +199,9 @@ class Worker:
                 self.team.note(conversations=1)
                 return True
             form, fields = filled
-            answer = self.browser.send(form, fields)
-            if form.action.endswith("/vote"):
-                self._voted(form, str(fields["choice"]), answer)
+            answer = (
+                self._vote(form, fields) if form.action.endswith("/vote") else self.browser.send(form, fields)
+            )
             if answer.status == 303:
                 self.team.note(attempts=int(form.action.endswith("/finish") and "rating" in fields))
                 place = answer.place
@@ -251,12 +251,15 @@ class Worker:
         left, right = (Seen(text, value) for text, value in zip(replies, values, strict=True))
         return self.rater.answer(item, self._axis, left, right)
 
-    def _voted(self, form: Form, choice: str, answer: Answer) -> None:
-        acknowledged = answer.status == 303
-        self.team.heard(Sent(form.action.split("/")[2], choice, acknowledged))
-        if acknowledged:
+    def _vote(self, form: Form, fields: Mapping[str, str]) -> Answer:
+        turn, choice = form.action.split("/")[2], fields["choice"]
+        self.team.heard(Sent(turn, choice, acknowledged=False))
+        answer = self.browser.send(form, fields)
+        if answer.status == 303:
+            self.team.heard(Sent(turn, choice, acknowledged=True))
             self._votes += 1
             self.team.note(votes=1)
+        return answer
 
     def _rating(self, form: Form) -> dict[str, str]:
         if "rating" not in form.choices:
@@ -281,7 +284,7 @@ def simulate(
 ) -> Outcome:
     """Lets workers do what is asked, and reviewers look at what there is to review afterwards.
 
-    Raises CharterError where the service is away, and for the first thing that goes wrong with a worker.
+    A worker to whom something goes wrong ends, and is counted. Raises CharterError where nobody gets to choose.
     """
     team = Team(load, _judge(judge) if judge else different_words, heard)
     batch = f"{random.SystemRandom().randrange(16**6):06x}"
@@ -295,8 +298,10 @@ def simulate(
         workers[number].join(tokens[number], f"sim {batch} {number}")
         workers[number].work()
 
-    _each(work, load.workers)
+    errors = _each(work, load.workers)
     team.outcome.seconds = time.monotonic() - team.began
+    if errors and not team.outcome.votes:
+        raise errors[0]
 
     def review(number: int) -> None:
         reviewer = Worker(team, team.raters[number], f"reviewer {number}")
@@ -304,7 +309,7 @@ def simulate(
         reviewer.review(most=20)
         reviewer.browser.close()
 
-    _each(review, len(more))
+    team.outcome.refused.update(str(error) for error in errors + _each(review, len(more)))
     return team.outcome
 
 
@@ -331,9 +336,9 @@ def _judge(folder: str) -> Utility:
     return scores
 
 
-def _each(task: Callable[[int], None], count: int) -> None:
-    """Runs a task for each number in threads; raises the first error, once all have ended."""
-    errors: list[BaseException] = []
+def _each(task: Callable[[int], None], count: int) -> list[CharterError]:
+    """Runs a task for each number in threads; what went wrong. Raises what is no refusal."""
+    errors: list[Exception] = []
 
     def run(number: int) -> None:
         try:
@@ -346,5 +351,7 @@ def _each(task: Callable[[int], None], count: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
+    for error in errors:
+        if not isinstance(error, CharterError):
+            raise error
+    return [error for error in errors if isinstance(error, CharterError)]

@@ -23,6 +23,7 @@ from charter.ground.service.database import reading, writing
 from charter.runner.rooms import room_tool
 
 CONFIGS = (".yaml", ".yml")
+AGREEMENT = ("strength", "gold", "agree", "reviews", "agree")
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,7 @@ def _people_table(people: Sequence[Quality]) -> Table:
     shares = ("fast", "duplicate", "left", "unsure", "tie", "both_bad")
     table = _table(
         ("person", "role", "of"),
-        ("votes", "seconds", *(s.replace("_", " ") for s in shares))
-        + ("strength", "gold", "agree", "reviews", "agree"),
+        ("votes", "seconds", *(s.replace("_", " ") for s in shares), *AGREEMENT),
     )
     for one in people:
         name = f"{one.name} (locked)" if one.disabled else one.name

@@ -268,3 +268,15 @@ def test_all_pairs_are_drawn_alike() -> None:
     drawn = collection()
     firsts = [drawn.models_of("helpful", str(i), 1)[0] for i in range(400)]
     assert 150 < firsts.count("rl") < 250
+
+
+def test_replies_that_no_database_can_hold_are_made_storable(desk: Desk) -> None:
+    ann = desk.person()
+    turn = desk.ask(ann, desk.begin(ann), "hello")
+    desk.deliver(turn, "a\0b", "c\ud800d")
+    desk.vote(ann, turn)
+    assert choices_of(desk.engine)[0].replies == ("a\ufffdb", "c?d")
+    other = desk.ask(ann, desk.begin(ann), "more", 2)
+    with desk.writing() as c:
+        work.fail(c, other, "no\0t now")
+        assert turn_state(c, ann, other) == "failed"

@@ -94,10 +94,11 @@ def ask(
 
 def deliver(connection: Connection, turn: str, replies: tuple[str, str]) -> None:
     """Both replies of a turn at once: nobody sees the one that was ready first. A turn that has replies keeps them."""
+    first, second = map(_storable, replies)
     connection.execute(
         update(TURNS)
         .where(TURNS.c.id == turn, TURNS.c.state == "waiting")
-        .values(reply_a=replies[0], reply_b=replies[1], state="ready", ready=time.time(), problem="")
+        .values(reply_a=first, reply_b=second, state="ready", ready=time.time(), problem="")
     )
 
 
@@ -106,7 +107,7 @@ def fail(connection: Connection, turn: str, problem: str) -> None:
     connection.execute(
         update(TURNS)
         .where(TURNS.c.id == turn, TURNS.c.state == "waiting")
-        .values(state="failed", problem=" ".join(problem.split())[:400])
+        .values(state="failed", problem=_storable(" ".join(problem.split())[:400]))
     )
 
 
@@ -274,6 +275,11 @@ def _edited(given: Vote, turn: Row[Any], longest: int) -> str | None:
     original = turn.reply_a if given.ballot.outcome == "a" else turn.reply_b
     text = _text(given.edited, "edited reply", max(longest, 2 * len(original or "")))
     return None if text == (original or "").strip() else text
+
+
+def _storable(text: str) -> str:
+    """What a model or a server said, without what a database can't hold: null characters, halves of surrogate pairs."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(text: str, what: str, longest: int, empty: bool = False) -> str:
