@@ -212,11 +212,12 @@ class Worker:
                 return False
 
     def _wait(self, turn: str) -> None:
-        end = time.monotonic() + REPLY_SECONDS
+        end, pause = time.monotonic() + REPLY_SECONDS, POLL_SECONDS
         while self.browser.state(turn) == "waiting":
             if time.monotonic() > end:
                 raise CharterError(f"no reply came within {REPLY_SECONDS:.0f} s; are the models overloaded?")
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.5)
 
     def _first(self, page: Page) -> tuple[Form, dict[str, str]] | None:
         """The form of a task's page, filled in: the agreement, or the beginning with its plan."""
