@@ -16,7 +16,7 @@ import toys
 from charter.arena import pairs as pairs_module
 from charter.arena import panel as panel_module
 from charter.arena import run as room
-from charter.arena.config import Config
+from charter.arena.config import Config, load_config, read_golds
 from charter.arena.settings import ROLES, Settings, check
 from charter.card.recount import COUNTED, SOURCES, Kept, count_problems
 from charter.ground.artifact.curves import read_objects
@@ -179,6 +179,8 @@ def test_other_seeds_give_other_votes(inputs: Inputs, tmp_path: Path) -> None:
         (SETTINGS, {"models"}, "simulated raters need the role judge"),
         (PEOPLE, {"models", "judge"}, "people need no judge"),
         (SETTINGS.model_copy(update={"database": "x.sqlite"}), {"models", "judge"}, "leave out database"),
+        (SETTINGS, {"models", "judge", "golds"}, "golds check people"),
+        (PEOPLE, {"models", "golds"}, ""),
         (PEOPLE, {"models"}, ""),
     ],
 )
@@ -273,6 +275,23 @@ def test_without_people_the_step_waits_and_says_how_to_serve(asked: Inputs, out:
     }
     Config.model_validate(found)
     assert not list(out.path.iterdir())
+
+
+def test_gold_questions_are_given_to_the_service_by_axis(
+    asked: Inputs, out: Workspace, tmp_path: Path
+) -> None:
+    rows = [
+        toys.comparison(f"g{n}", f"Known {n}?", "good", "bad", axis=a)
+        for n, a in enumerate(["helpful", "honest"])
+    ]
+    rows.append(toys.comparison("soft", "Soft?", "good", "bad", axis="helpful", p_chosen=0.7))
+    golds = toys.given("golds", toys.rows_file(tmp_path / "golds.jsonl", rows), "comparisons")
+    with pytest.raises(Waiting):
+        room.run(PEOPLE, Inputs([*asked, golds]), out)
+    config = load_config(out.people / "arena.yaml")
+    assert [gold.id for gold in read_golds(config.golds, out.people)["helpful"]] == ["g0"]
+    with pytest.raises(CharterError, match="golds holds no sure comparison of one question on harmless"):
+        room.run(PEOPLE.model_copy(update={"axes": ("harmless",)}), Inputs([*asked, golds]), out)
 
 
 def test_enough_answers_of_people_make_the_product(asked: Inputs, out: Workspace, office: Office) -> None:

@@ -22,6 +22,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.showing import Showing
 from charter.ground.people.choices import HUMAN, Choice
 from charter.ground.people.export import Attempt, attempts_of, choices_of, open_people
+from charter.ground.text.records import read_comparisons, write_comparisons
 
 DATABASE, CONFIG, MODELS = "people.sqlite", "arena.yaml", "models.json"
 
@@ -99,7 +100,7 @@ def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Writes what `charter arena serve` reads; models are named by where they lie now."""
     models = [_entry(hidden, inputs) for hidden in hidden_models(settings, inputs)]
     task = {} if settings.pairing == "different" else {"pairing": settings.pairing}
-    content = {
+    content: dict[str, object] = {
         "name": out.step,
         "database": settings.database or DATABASE,
         "models": models,
@@ -107,4 +108,23 @@ def _write_config(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "goals": dict.fromkeys(settings.axes, settings.comparisons),
         "base": settings.base or models[0]["name"],
     }
+    if golds := _write_golds(settings, inputs, out):
+        content["golds"] = golds
     atomic_write(out.people / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _write_golds(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, str]:
+    """Writes the gold questions, comparisons of one question whose better reply is sure, to a file by axis."""
+    given = [c for source in inputs.many("golds") for c in read_comparisons(source.folder)]
+    files: dict[str, str] = {}
+    for axis in settings.axes:
+        rows = [c for c in given if c.axis == axis and len(c.messages) == 1 and c.p_chosen == 1.0]
+        if rows:
+            files[axis] = f"golds_{axis}.jsonl"
+            write_comparisons(out.people / files[axis], rows)
+    if given and not files:
+        raise CharterError(
+            f"golds holds no sure comparison of one question on {', '.join(settings.axes)}; give others, or leave the "
+            "role out"
+        )
+    return files

@@ -22,6 +22,7 @@ ROLES = {
     "red_team": Role(kind="dialogues", many=True, required=False, default="shipped:red_team.train"),
     "judge": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "ranker": Role(kind="checkpoint", variant="preference", required=False),
+    "golds": Role(kind="comparisons", many=True, required=False),
 }
 
 Axis = Literal["helpful", "honest", "harmless"]
@@ -76,6 +77,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return "simulated raters write no database: leave out database, or simulated"
     if not settings.simulated and "judge" in roles:
         return "people need no judge: leave out the role judge, or set simulated"
+    if settings.simulated and "golds" in roles:
+        return "golds check people: leave them out, or simulated"
     return _check_shown([showing for ways in settings.show.values() for showing in ways], roles)
 
 
