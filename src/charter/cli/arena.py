@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from charter.cli import arena_starter
 from charter.cli.launch import relaunch
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.execution import Execution, choose_execution
 from charter.runner.models import find_model
 from charter.runner.rooms import load_module, room_tool
 
@@ -68,34 +68,48 @@ def serve(
     config, folder = _load(path)
     where = choose_execution(device)
     relaunch()
-    tool, engines = room_tool(ARENA, "service"), room_tool(ARENA, "engines")
     server = room_tool(ARENA, "serve")
     sources = {shown.name: _source(shown.model, folder) for shown in config.models}
-    bound = server.listen(host, port)
-    sampling = load_module("charter.ground.generate.sampling").Sampling(**config.sampling.model_dump())
-    opening = engines.Opening(sampling, where, folder)
-    speakers = {shown.name: opening.speaker(sources[shown.name], shown.showing) for shown in config.models}
-    service = tool.open_service(config, folder, sources, speakers)
-    address = config.url or f"http://{_spelled(host)}:{bound.getsockname()[1]}"
-    token = tool.first_invitation(service.database)
-    link = f"{address}/join/{token}" if token else None
-    if host not in LOOPBACK:
-        _warn(host, config.secure)
-
-    def ready() -> None:
-        if as_json:
-            print(json.dumps({"address": address, "admin_invitation": link}), flush=True)
-            return
-        print(f"{config.name} is served at {address}; Ctrl-C ends it", flush=True)
-        if link:
-            print(f"nobody has joined yet; this link makes you the admin, once: {link}", flush=True)
-
-    idle = server.serve(service, bound, ready)
+    with server.listen(host, port) as bound:
+        service = _open(config, folder, sources, where)
+        local = f"http://{_spelled(host)}:{bound.getsockname()[1]}"
+        if host not in LOOPBACK:
+            _warn(host, config.secure)
+        idle = server.serve(service, bound, lambda: _say(service, local, as_json))
     print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
     if not idle:  # replies under way are made again at the next start; nobody waits for them now
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execution) -> Any:
+    """The service; its models are opened last, since they take longest."""
+    tool, engines = room_tool(ARENA, "service"), room_tool(ARENA, "engines")
+    sampling = load_module("charter.ground.generate.sampling").Sampling(**config.sampling.model_dump())
+    speakers: dict[str, Any] = {}
+    service = tool.open_service(config, folder, sources, speakers)
+    try:
+        opening = engines.Opening(sampling, where, folder)
+        for shown in config.models:
+            speakers[shown.name] = opening.speaker(sources[shown.name], shown.showing)
+    except BaseException:
+        service.database.dispose()
+        raise
+    return service
+
+
+def _say(service: Any, local: str, as_json: bool) -> None:
+    """Says where the service is, and how its first admin gets in."""
+    address = service.config.url or local
+    token = room_tool(ARENA, "service").first_invitation(service.database)
+    link = f"{address}/join/{token}" if token else None
+    if as_json:
+        print(json.dumps({"address": address, "local": local, "admin_invitation": link}), flush=True)
+        return
+    print(f"{service.config.name} is served at {address}; Ctrl-C ends it", flush=True)
+    if link:
+        print(f"nobody has joined yet; this link makes you the admin, once: {link}", flush=True)
 
 
 def invite(
