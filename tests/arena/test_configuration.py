@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.arena.config import load_config, make_collection
+from charter.arena.config import Config, load_config, make_collection
 from charter.arena.transcripts import report_items
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
@@ -141,3 +141,8 @@ def test_flagged_replies_of_a_report_are_queued(tmp_path: Path) -> None:
     (tmp_path / "review.jsonl").write_text('{"id": "p1"}\n')
     with pytest.raises(CharterError, match=r"review\.jsonl:1"):
         report_items(tmp_path)
+
+
+def test_the_page_on_collections_has_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs/arena.md").read_text("utf-8")
+    assert [key for key in Config.model_fields if f"| `{key}` |" not in page] == []
