@@ -202,6 +202,21 @@ def test_out_of_date_pages_and_made_up_forms_change_nothing(hall: Hall) -> None:
     assert len(hall.rows(VOTES)) == 1 and len(hall.rows(TURNS)) == 1
 
 
+def test_what_was_written_is_given_back_where_it_is_refused(hall: Hall) -> None:
+    ann = hall.person()
+    talk = ann.begin()
+    long = "one line\n</textarea>" + "x" * 5000
+    page = ann.post(f"{talk}/ask", 413, number=1, text=long).text
+    assert "one line\n&lt;/textarea&gt;xxx" in page and "What you wrote" in page
+    assert "What you wrote" not in ann.post(f"{talk}/finish", 409).text
+    csrf = ann.csrf
+    ann.client.cookies.clear()
+    assert (
+        "my words"
+        in ann.client.post(f"{talk}/ask", data={"csrf": csrf, "number": 1, "text": "my words"}).text
+    )
+
+
 def test_what_is_anothers_is_not_there(hall: Hall) -> None:
     ann, bob = hall.person("ann"), hall.person("bob")
     talk = ann.begin()

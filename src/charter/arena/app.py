@@ -14,7 +14,7 @@ from charter.arena import admin, entrance, me, review, talk
 from charter.arena.guard import STATIC, Guard
 from charter.arena.rendering import FILES, page, read_file
 from charter.arena.service import Service, is_alive
-from charter.arena.sessions import NotEntered, Serving, TooFast, see
+from charter.arena.sessions import NotEntered, Serving, TooFast, see, written_in
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.refusal import Refusal
 
@@ -132,7 +132,7 @@ def say(request: Request, status: int, words: str, headers: Mapping[str, str] | 
     name = request.app.state.service.config.name
     heading = HEADINGS.get(status, "That did not work")
     facts = {"name": name, "title": heading, "member": None, "words": words[:1].upper() + words[1:]}
-    return page("error", status, headers, **facts)
+    return page("error", status, headers, written=written_in(request), **facts)
 
 
 def wants_json(request: Request) -> bool:

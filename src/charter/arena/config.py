@@ -65,8 +65,8 @@ class Limits(Frozen):
     person_burst: float = Field(80.0, ge=1, description="requests at once of one person")
     address_rate: float = Field(40.0, gt=0, description="requests a second of one network address")
     address_burst: float = Field(400.0, ge=1, description="requests at once of one network address")
-    entry_rate: float = Field(0.2, gt=0, description="attempts to join or enter a second, of one address")
-    entry_burst: float = Field(30.0, ge=1, description="attempts to join or enter at once, of one address")
+    entry_rate: float = Field(0.5, gt=0, description="attempts to join or enter a second, of one address")
+    entry_burst: float = Field(100.0, ge=1, description="attempts to join or enter at once, of one address")
 
 
 class Config(Frozen):

@@ -27,6 +27,7 @@ COOKIE = "charter_session"
 CSRF = "csrf"
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 60
+WRITTEN = ("text", "plan", "edited", "note")  # fields that somebody took time to write
 
 
 class NotEntered(Refusal):
@@ -111,7 +112,14 @@ async def read_form(request: Request) -> Form:
     fields: dict[str, list[str]] = {}
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
-    return Form(fields)
+    request.state.form = Form(fields)
+    return request.state.form  # type: ignore[no-any-return]
+
+
+def written_in(request: Request) -> str:
+    """What somebody wrote in the form of a request, to be given back where it is refused."""
+    form = getattr(request.state, "form", Form())
+    return max((form.text(name) for name in WRITTEN), key=len)
 
 
 Sent = Annotated[Form, Depends(read_form)]
