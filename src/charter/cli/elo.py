@@ -20,40 +20,43 @@ SQLITE = b"SQLite format 3\x00"
 MOST = 10  # models whose win table fits a terminal
 
 
+Place = Annotated[
+    str, typer.Argument(metavar="DB|FILE", help="A database of votes (URL or SQLite file), or JSON Lines.")
+]
+Base = Annotated[
+    str | None,
+    typer.Option("--base", metavar="MODEL", help="The model that is 0; else the first that the votes name."),
+]
+Ties = Annotated[
+    str, typer.Option("--ties", metavar="drop|half", help="Drop ties, or count half a win each.")
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="S",
+        help="Votes of this source alone: human, simulated, ai:NAME, or ai for all models.",
+    ),
+]
+Bootstrap = Annotated[
+    int, typer.Option("--bootstrap", metavar="N", help="Resample N times, raters where votes name them.")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="OUT.svg", help="Draw Elo by axis here, the win table in OUT-wins.svg."),
+]
+
+
 def elo(
-    place: Annotated[
-        str,
-        typer.Argument(metavar="DB|FILE", help="A database of votes (URL or SQLite file), or JSON Lines."),
-    ],
+    place: Place,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            "--base", metavar="MODEL", help="The model that is 0; else the first that the votes name."
-        ),
-    ] = None,
-    ties: Annotated[
-        str, typer.Option("--ties", metavar="drop|half", help="Drop ties, or count half a win each.")
-    ] = "drop",
+    base: Base = None,
+    ties: Ties = "drop",
     axis: Annotated[str | None, typer.Option("--axis", metavar="A", help="This axis alone.")] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--source",
-            metavar="S",
-            help="Votes of this source alone: human, simulated, ai:NAME, or ai for all models.",
-        ),
-    ] = None,
-    bootstrap: Annotated[
-        int, typer.Option("--bootstrap", metavar="N", help="Resample N times, raters where votes name them.")
-    ] = 0,
+    source: Source = None,
+    bootstrap: Bootstrap = 0,
     seed: Annotated[int, typer.Option("--seed", help="Of the resamples.")] = 0,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot", metavar="OUT.svg", help="Draw Elo by axis here, the win table in OUT-wins.svg."
-        ),
-    ] = None,
+    plot: Plot = None,
 ) -> None:
     """Fit Elo to votes on pairs of replies: Bradley-Terry by maximum likelihood, an axis at a time.
 

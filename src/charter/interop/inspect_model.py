@@ -29,10 +29,10 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Stop
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.opening import checkpoint_folder
+from charter.ground.service.driver import Driver
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
-from charter.ground.service.driver import Driver
 from charter.runner.models import CHECKPOINT, find_model
 
 SLOTS = 32
