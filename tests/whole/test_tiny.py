@@ -216,6 +216,8 @@ MOMENTS = [
     ("rl", "charter.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
     ("rl", "charter.rl.actor:Actor.reference_logprobs", 1, "after"),  # right after that resume, mid-round
     ("eval_rl", "charter.evaluate.context:Context.sample", 2, "after"),
+    ("votes", "charter.arena.pairs:_sampled", 2, "after"),
+    ("reviews", "charter.review.run:flagged_cases", 1, "after"),
     ("card", "charter.card.run:make", 1, "after"),
 ]
 # resume states often enough to be hit, and rounds of two updates

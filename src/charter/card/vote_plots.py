@@ -30,7 +30,8 @@ def vote_figures(run: Run) -> Iterator[Figure]:
 def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: bool) -> Iterator[Figure]:
     name = f"{votes.name}-{source}".replace(":", "-").replace("/", "-").replace("@", "-")
     end = (f", {votes.name}" if several else "") + (f" ({badge(source)})" if badge(source) else "")
-    made = f" by {raters_of(source)}" + ("" if source == PEOPLE else ", no people,")
+    made = f" by {raters_of(source)}"
+    whose = "" if source == PEOPLE else " These raters are no people."
     rated = {key: r for key, r in found.items() if sum(s.elo is not None for s in r.standings) > 1}
     counted = "; ".join(f"{key}: {r.votes:,} votes" for key, r in found.items())
     if rated:
@@ -38,7 +39,7 @@ def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: boo
         bases = " and ".join(dict.fromkeys(r.base for r in rated.values()))
         caption = (
             f"Elo from votes{made}; {bases} is 0, and 100 points more win 64 % of the votes. Bars are 95 % intervals "
-            f"of the difference from {bases}, {rules}; a dotted line has no end on its other side. {counted}."
+            f"of the difference from {bases}, {rules}; a dotted line has no end on its other side. {counted}.{whose}"
         )
         figure = inline(elo_figure(rated), f"elo-{name}", f"Elo by axis{end}", caption)
         wide = len(rated) > 1
@@ -47,7 +48,7 @@ def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: boo
     if met:
         caption = (
             f"Share of the votes{made} that the model of a row wins against that of a column, with the number of votes "
-            f"below it. {counted}."
+            f"below it. {counted}.{whose}"
         )
         drawn = wins_figure(met)
         width, height = drawn.get_size_inches()
