@@ -203,7 +203,7 @@ def test_quota_and_pace(tmp_path: Path) -> None:
     assert refused.value.status == 429
 
 
-@pytest.mark.parametrize("text", ["", "   \n ", "x" * 5000, "a lone surrogate \ud800"])
+@pytest.mark.parametrize("text", ["", "   \n ", "x" * 5000, "a lone surrogate \ud800", "a null \0"])
 def test_messages_that_say_nothing_or_too_much(desk: Desk, text: str) -> None:
     ann = desk.person()
     with pytest.raises(Refusal):
@@ -258,6 +258,36 @@ def test_single_questions_look_alike_and_gold_is_left_out(tmp_path: Path) -> Non
     assert {c.kind for c in choices} == {"given", "repeat"}
     twice = [c for c in choices if c.kind == "repeat"]
     assert all(any(o.id == c.item and o.rater != c.rater for o in choices) for c in twice)
+
+
+def test_known_replies_arrive_when_others_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = open_desk(tmp_path / "p.sqlite", collection(**singles()))
+    ann, now, waits = desk.person(), [1000.0], set()
+    monkeypatch.setattr("time.time", lambda: now[0])
+    talk = desk.begin(ann)
+    for number in (1, 2, 3):
+        turn = desk.ask(ann, talk, f"question {number}", number)
+        now[0] += 10
+        desk.deliver(turn)
+        desk.vote(ann, turn)
+    with desk.writing() as c:
+        work.leave(c, ann, talk, "stopped")
+    desk.collection.tasks["helpful"] = Task(gold_share=1, repeat_share=0)  # type: ignore[index]
+    for _ in range(3):
+        talk, began = desk.begin(ann), now[0]
+        with desk.writing() as c:
+            (turn,) = conversation_of(c, ann, talk).turns
+            assert (turn.state, turn.replies) == ("waiting", None) and waiting_turns(c) == []
+        with pytest.raises(Stale, match="not complete yet"):
+            desk.vote(ann, turn.id)
+        while turn.state == "waiting":
+            now[0] += 0.1
+            with desk.writing() as c:
+                turn = conversation_of(c, ann, talk).turns[0]
+                assert turn_state(c, ann, turn.id) == turn.state
+        desk.vote(ann, turn.id)
+        waits.add(now[0] - began)
+    assert len(waits) == 3 and all(5.9 < wait < 14.2 for wait in waits)
 
 
 def test_plain_task_has_free_conversations_only() -> None:

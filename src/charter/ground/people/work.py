@@ -22,11 +22,12 @@ from charter.ground.people.conversations import (
     open_conversation,
     own_conversation,
     own_turn,
+    state_of,
     turns_of,
     votes_by,
 )
 from charter.ground.people.scale import HARMLESS, RATINGS, Ballot
-from charter.ground.people.single import Single, draw_single
+from charter.ground.people.single import Single, draw_single, usual_wait
 from charter.ground.people.tables import CONVERSATIONS, TURNS, VOTES
 from charter.ground.people.workers import Person, lock, note
 from charter.ground.service.refusal import NotFound, Refusal, Stale
@@ -143,7 +144,7 @@ def vote(connection: Connection, collection: Collection, person: Person, turn: s
         if (before.outcome, before.strength, before.edited) == (ballot.outcome, ballot.strength, edited):
             return str(found.conversation)
         raise Stale("you have chosen already, and the conversation has gone on")
-    if found.state != "ready":
+    if state_of(found) != "ready":
         raise Stale("the replies are not complete yet")
     if found.conversation_state != OPEN:
         raise Stale("this conversation is closed")
@@ -209,10 +210,8 @@ def _add_turn(
     number: int,
     text: str,
     models: tuple[str, str],
-    replies: tuple[str, str] | None = None,
 ) -> str:
     made, now = new_id(), time.time()
-    ready = {"state": "ready", "reply_a": replies[0], "reply_b": replies[1], "ready": now} if replies else {}
     row = {"id": made, "conversation": conversation, "number": number, "prompt": text, "created": now}
     row |= {
         "model_a": models[0],
@@ -223,7 +222,7 @@ def _add_turn(
     }
     row |= {"shown_left": collection.left_of(made), "seed": derive_seed(collection.seed, "turn", made)}
     try:
-        connection.execute(insert(TURNS).values(**row | ready))
+        connection.execute(insert(TURNS).values(**row))
     except IntegrityError:
         raise Stale(
             "this message was sent from a page that is out of date; the conversation has gone on"
@@ -235,7 +234,12 @@ def _add_single(
     connection: Connection, collection: Collection, axis: str, conversation: str, single: Single
 ) -> None:
     models = single.models or collection.models_of(axis, conversation, 1)
-    _add_turn(connection, collection, conversation, 1, single.prompt, models, single.replies)
+    made = _add_turn(connection, collection, conversation, 1, single.prompt, models)
+    if single.replies is not None:
+        a, b = single.replies
+        ready = time.time() + usual_wait(connection, collection, conversation)
+        known = {"state": "ready", "reply_a": a, "reply_b": b, "ready": ready}
+        connection.execute(update(TURNS).where(TURNS.c.id == made).values(**known))
 
 
 def _check_limits(connection: Connection, collection: Collection, person: Person) -> None:
@@ -286,6 +290,8 @@ def _text(text: str, what: str, longest: int, empty: bool = False) -> str:
     text = text.replace("\r\n", "\n").strip()
     if not text and not empty:
         raise Refusal(f"the {what} is empty; write one")
+    if "\0" in text:
+        raise Refusal(f"the {what} has a null character, which is no text; remove it")
     if len(text) > longest:
         raise Refusal(
             f"the {what} has {len(text):,} characters, at most {longest:,} are taken; shorten it", 413
