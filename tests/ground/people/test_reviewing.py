@@ -6,6 +6,7 @@ import pytest
 from desk import Desk, open_desk
 
 from charter.ground.people import reviewing
+from charter.ground.people.collection import Task
 from charter.ground.people.export import reviewed_of
 from charter.ground.people.reviewing import Claim, Item, Verdict
 from charter.ground.people.tables import REVIEWS
@@ -129,3 +130,14 @@ def test_simulated_reviews_are_kept_apart(desk: Desk) -> None:
 def test_workers_do_not_review(desk: Desk) -> None:
     with pytest.raises(Refusal, match="not for reviews"):
         claim(desk, desk.person("ann"))
+
+
+def test_nobody_reviews_their_own_attempt(desk: Desk) -> None:
+    desk.collection.tasks["harmless"] = Task(gold_share=0, repeat_share=0)  # type: ignore[index]
+    boss, rev = desk.person("boss", "admin"), desk.person("rev", "reviewer")
+    talk = desk.begin(boss, "harmless", "a plan")
+    mine = Item("conversation", talk, 0, "", [user("be rude"), assistant("no")], talk)
+    with desk.writing() as c:
+        assert reviewing.enqueue(c, [mine]) == 1
+        assert reviewing.reviews_left(c, boss, 3) == 0 and reviewing.reviews_left(c, rev, 3) == 1
+    assert claim(desk, boss) is None and claim(desk, rev) is not None

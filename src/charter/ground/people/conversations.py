@@ -6,6 +6,7 @@ person.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,13 @@ def conversation_of(connection: Connection, person: Person, conversation: str) -
 
 def turn_state(connection: Connection, person: Person, turn: str) -> str:
     """Whether a person's turn is waiting, ready, voted or failed. Raises NotFound."""
-    return str(own_turn(connection, person, turn).state)
+    return state_of(own_turn(connection, person, turn))
+
+
+def state_of(turn: Row[Any]) -> str:
+    """The state of a turn as its person sees it: replies that were there from the start arrive when others would."""
+    early = turn.state == "ready" and (turn.ready or 0.0) > time.time()
+    return "waiting" if early else str(turn.state)
 
 
 def votes_by(connection: Connection, person: Person) -> int:
@@ -155,10 +162,9 @@ def picked_reply(turn: Row[Any]) -> str | None:
 
 
 def _shown(turn: Row[Any]) -> Turn:
-    replies = None
-    if turn.state in ("ready", "voted"):
+    replies, state, left = None, state_of(turn), turn.shown_left
+    if state in ("ready", "voted"):
         replies = (turn.reply_a, turn.reply_b) if turn.shown_left == "a" else (turn.reply_b, turn.reply_a)
-    state, left = turn.state, turn.shown_left
     return Turn(
         turn.id, turn.number, turn.prompt, state, replies, left, turn.nonce, picked_reply(turn), turn.outcome
     )

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.people.scale import MOST_TAGS, RATINGS, TAGS
-from charter.ground.people.tables import ITEMS, PEOPLE, REVIEWS
+from charter.ground.people.tables import CONVERSATIONS, ITEMS, PEOPLE, REVIEWS
 from charter.ground.people.workers import Person, lock
 from charter.ground.service.refusal import NotFound, Refusal, Stale
 from charter.ground.service.tokens import new_id, new_token
@@ -159,12 +159,14 @@ def _taken(person: Person) -> Any:
 
 
 def _short_of(reviewers: int, person: Person) -> Any:
-    """Items with too few reviews that this person has not had, those nearest to being done first."""
+    """Items with too few reviews that this person has neither had nor made, those nearest to being done first."""
     taken = _taken(person).where(REVIEWS.c.item == ITEMS.c.id).correlate(ITEMS).scalar_subquery()
     had = select(REVIEWS.c.item).where(REVIEWS.c.person == person.id)
+    own = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person.id)
+    others = or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.not_in(own))
     return (
         select(ITEMS.c.id)
-        .where(taken < reviewers, ITEMS.c.id.not_in(had))
+        .where(taken < reviewers, ITEMS.c.id.not_in(had), others)
         .order_by(taken.desc(), ITEMS.c.place, ITEMS.c.id)
         .limit(20)
     )

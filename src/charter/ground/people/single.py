@@ -1,11 +1,13 @@
 """Single questions: a given prompt, a gold question, or replies that another person has judged already.
 
-They look alike to whoever answers them. What other people wrote is never shown: only given prompts are repeated.
+They look alike to whoever answers them, and their replies take as long as others do. What other people wrote is never
+shown: only given prompts are repeated.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from sqlalchemy import Connection, select
 
@@ -14,6 +16,8 @@ from charter.ground.people.tables import CONVERSATIONS, PEOPLE, TURNS, VOTES
 from charter.ground.people.workers import Person
 
 GOLD_MODELS = ("gold:good", "gold:bad")
+RECENT = 50  # turns that say how long models take
+SHORTEST_WAIT, LONGEST_WAIT = 0.5, 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,21 @@ def draw_single(
         return None
     opening = rng.choice(openings)
     return Single("given", opening.id, opening.prompt)
+
+
+def usual_wait(connection: Connection, collection: Collection, conversation: str) -> float:
+    """Seconds that replies which are known already are held back, so that speed doesn't tell a gold question or a
+    repeat: about what models took lately, nothing where they are as good as instant."""
+    wanted = (
+        select(TURNS.c.ready - TURNS.c.created)
+        .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
+        .where(CONVERSATIONS.c.kind.in_(("chat", "given")), TURNS.c.ready.is_not(None))
+        .order_by(TURNS.c.created.desc())
+        .limit(RECENT)
+    )
+    took = [float(seconds) for seconds in connection.execute(wanted).scalars()]
+    wait = median(took) * collection.draw("wait", conversation).uniform(0.6, 1.4) if took else 0.0
+    return 0.0 if wait < SHORTEST_WAIT else min(LONGEST_WAIT, wait)
 
 
 def _repeat(connection: Connection, person: Person, axis: str, had: set[str]) -> Single | None:
