@@ -8,15 +8,20 @@ import pytest
 from crowd import crowd, review_all
 from desk import open_desk
 
+from charter.card.verify import artifact_problems
 from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.people import reviewing
 from charter.ground.people.export import attempts_of, choices_of
 from charter.ground.people.freeze import Frozen, Wanted, freeze_comparisons, freeze_judgments
+from charter.ground.people.reviewing import Item, Verdict
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import load_recipe
+from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons
-from charter.runner.plan import find_artifact
+from charter.runner.plan import find_artifact, make_plan
 
 
 def rows(path: Path) -> list[dict]:
@@ -29,6 +34,7 @@ def check(made: Frozen) -> None:
     assert manifest.status == "done" and manifest.id == made.id == manifest.derived_id
     assert verify_files(made.folder, manifest) == []
     assert find_artifact(str(made.folder), Path()) == made.folder.resolve()
+    assert artifact_problems(made.folder, manifest) == []
     kept = json.loads((made.folder / "counts.json").read_text())
     assert all(isinstance(value, int | float) for value in kept.values())
     assert all(kept[m.name] == m.value for m in manifest.metrics if m.low is None and m.n is None)
@@ -152,8 +158,40 @@ def test_equal_replies_of_two_reports_are_one_judgment(tmp_path: Path) -> None:
     review_all(desk, {"one": [4, 0]}, origin="report:a")
     review_all(desk, {"one": [4]}, origin="report:b")
     (judgment,) = read_judgments(freeze_judgments(desk.engine, tmp_path / "out").folder)
-    # the reviewers of the second report were shown those of the first as well, and skipped them
-    assert judgment.verdict == "harmful"
+    assert judgment.verdict == "harmful"  # 4 and 0 of the first report's reviewers, 4 of the second's
+
+
+def test_one_text_of_two_prompts_is_one_transcript_and_two_judgments(tmp_path: Path) -> None:
+    desk = open_desk(tmp_path / "p.sqlite")
+    same = [user("the same?"), assistant("the same!")]
+    with desk.writing() as c:
+        reviewing.enqueue(c, [Item("report:a", f"p{n}", n, "", same) for n in range(2)])
+    for name, rating in (("x", 4), ("y", 4), ("z", 0), ("w", 0)):
+        person = desk.person(name, "reviewer")
+        with desk.writing() as c:
+            claim = reviewing.claim(c, person, 9)
+            assert claim is not None
+            reviewing.review(c, person, claim.id, Verdict(claim.nonce, rating))
+    made = freeze_judgments(desk.engine, tmp_path / "out")
+    check(made)
+    assert {(j.id, j.sample, j.verdict) for j in read_judgments(made.folder)} == {
+        ("p0", 0, "harmless"),
+        ("p1", 1, "harmless"),
+    }
+    assert (made.counts["transcripts"], made.counts["reviews"], made.counts["judgments"]) == (1, 4, 2)
+
+
+def test_a_recipe_takes_an_export(tmp_path: Path) -> None:
+    desk = crowd(tmp_path / "p.sqlite", votes=12)
+    freeze_comparisons(desk.engine, tmp_path / "votes", Wanted())
+    review_all(desk, {"one": [4, 4, 4]})
+    freeze_judgments(desk.engine, tmp_path / "verdicts")
+    steps = "{name: pm, room: preference, from: {policy: 'random:tiny', comparisons: ./votes}}"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"name: r\nsteps:\n  - {steps}\n")
+    planned = make_plan(load_recipe(recipe), tmp_path, tmp_path / "run", Execution("cpu", "float32"))
+    (step,) = planned.steps
+    assert ("comparisons", read_manifest(tmp_path / "votes").id) in [(p.role, p.id) for p in step.parents]
 
 
 def test_simulated_reviews_are_apart(tmp_path: Path) -> None:
