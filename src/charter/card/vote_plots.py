@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from matplotlib.figure import Figure as Drawing
+
 from charter.card.artifact import Artifact
 from charter.card.drawing import WIDTH
 from charter.card.elo import PEOPLE, axis_name, badge, rankings, raters_of, rule_of
@@ -41,7 +43,7 @@ def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: boo
             f"Elo from votes{made}; {bases} is 0, and 100 points more win 64 % of the votes. Bars are 95 % intervals "
             f"of the difference from {bases}, {rules}; a dotted line has no end on its other side. {counted}.{whose}"
         )
-        figure = inline(elo_figure(rated), f"elo-{name}", f"Elo by axis{end}", caption)
+        figure = inline(_wide_enough(elo_figure(rated)), f"elo-{name}", f"Elo by axis{end}", caption)
         wide = len(rated) > 1
         yield Figure(f"elo-{name}", f"Elo by axis{end}", caption, figure, (votes.source(VOTES),), wide, "elo")
     met = {key: r for key, r in found.items() if r.meetings}
@@ -50,11 +52,15 @@ def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: boo
             f"Share of the votes{made} that the model of a row wins against that of a column, with the number of votes "
             f"below it. {counted}.{whose}"
         )
-        drawn = wins_figure(met)
-        width, height = drawn.get_size_inches()
-        drawn.set_size_inches(max(WIDTH, width), height)  # so that words are as large as in other figures
-        figure = inline(drawn, f"wins-{name}", f"Who beats whom{end}", caption)
+        figure = inline(_wide_enough(wins_figure(met)), f"wins-{name}", f"Who beats whom{end}", caption)
         wide = len(met) > 1 or max(len(r.standings) for r in met.values()) > ONE_PANEL
         yield Figure(
             f"wins-{name}", f"Who beats whom{end}", caption, figure, (votes.source(VOTES),), wide, "elo"
         )
+
+
+def _wide_enough(drawn: Drawing) -> Drawing:
+    """A drawing of at least half a page, so that its words are as large as those of other figures."""
+    width, height = drawn.get_size_inches()
+    drawn.set_size_inches(max(WIDTH, width), height)
+    return drawn
