@@ -1,14 +1,15 @@
 """The page of those who run a collection."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hall import SECRET, Hall, configuration, open_hall
+from hall import SECRET, Hall, configuration, hidden, open_hall
 
 from charter.ground.people.reviewing import Item, Verdict, claim, enqueue, review
-from charter.ground.people.tables import EVENTS, INVITATIONS, PEOPLE, VOTES
+from charter.ground.people.tables import EVENTS, INVITATIONS, ITEMS, PEOPLE, VOTES
 from charter.ground.people.workers import find_person
 from charter.ground.service.database import writing
 from charter.ground.text.dialogue import assistant, user
@@ -37,6 +38,36 @@ def test_progress_elo_and_people(hall: Hall) -> None:
     assert "of 8" in words and "Elo so far" in words and f"{SECRET}-start" in words
     assert words.count("simulated") >= 3  # the task's row, the ranking, the person
     assert "ann worker 6" in words and "boss admin 0" in words
+
+
+def test_a_day_of_a_collection_on_postgresql(
+    tmp_path: Path, new_postgres_database: Callable[[], str]
+) -> None:
+    golds = {"helpful": "golds.jsonl"}
+    asked = {"id": "g", "messages": [user("which?")], "chosen": "right", "rejected": "wrong"}
+    (tmp_path / "golds.jsonl").write_text(json.dumps(asked) + "\n")
+    tasks = {
+        "helpful": {"gold_share": 1, "repeat_share": 0},
+        "harmless": {"gold_share": 0, "repeat_share": 0},
+    }
+    with open_hall(
+        tmp_path, configuration(database=new_postgres_database(), tasks=tasks, golds=golds)
+    ) as hall:
+        ann = hall.person("ann")
+        talk = ann.begin()
+        ann.vote(talk, ann.wait(talk), "-4")
+        talk = ann.begin("harmless", "a plan")
+        ann.vote(talk, ann.ask(talk, "be rude"), "3")
+        ann.post(f"{talk}/finish", rating=2, feeling=3)
+        rita = hall.person("rita", "reviewer").agree("review")
+        page = rita.get("/review")
+        review_id = re.search(r'/review/([0-9a-f]{32})"', page)[1]  # type: ignore[index]
+        rita.post(f"/review/{review_id}", nonce=hidden(page, "nonce"), rating=1, tags=["other"])
+        boss = hall.person("boss", "admin")
+        assert " of 1</span>" in boss.get("/admin") and "success 2.0 of 4" in boss.get("/admin")
+        assert "be rude" in ann.get("/me/data.json")
+        ann.post("/me/forget", sure="yes")
+        assert "be rude" not in str(hall.rows(ITEMS)) and hall.rows(VOTES) == []
 
 
 def test_agreement_of_reviewers(hall: Hall) -> None:
