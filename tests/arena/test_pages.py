@@ -12,7 +12,7 @@ from sqlalchemy import update
 from charter.ground.artifact.errors import CharterError
 from charter.ground.people.reviewing import Item, enqueue
 from charter.ground.people.tables import CONSENTS, CONVERSATIONS, ITEMS, PEOPLE, REVIEWS, TURNS, VOTES
-from charter.ground.people.workers import invite
+from charter.ground.people.workers import forget, invite
 from charter.ground.service.database import writing
 from charter.ground.text.dialogue import assistant, user
 
@@ -319,6 +319,19 @@ def test_my_data_is_shown_taken_along_and_deleted(hall: Hall) -> None:
     assert "is deleted" in ann.get("/enter?done=forgotten")
     assert ann.client.get("/").headers["location"] == "/enter"
     assert [row.name for row in hall.rows(PEOPLE)] == ["bob"] and len(hall.rows(VOTES)) == 1
+
+
+def test_what_was_deleted_is_in_no_file_any_more(tmp_path: Path) -> None:
+    def found() -> bool:
+        return any(b"some rare words" in path.read_bytes() for path in tmp_path.iterdir())
+
+    with open_hall(tmp_path) as hall:
+        ann = hall.person("ann")
+        ann.ask(ann.begin(), "some rare words " * 200)
+    assert found()
+    with open_hall(tmp_path) as hall, writing(hall.service.database) as connection:
+        forget(connection, hall.rows(PEOPLE)[0].id)
+    assert not found()
 
 
 def test_a_quota_that_is_reached_is_thanked_for(hall: Hall) -> None:
