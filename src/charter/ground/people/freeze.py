@@ -99,14 +99,14 @@ def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
     Raises CharterError where there is nothing to learn from, and where the folder holds something else.
     """
     found = choices_of(engine)
-    of_axis = [c for c in found if not wanted.axis or c.axis == wanted.axis]
-    ours = [c for c in of_axis if c.source == wanted.source]
-    kept = [c for c in ours if wanted.keep_flagged or not c.flags]
+    ours = [c for c in found if c.source == wanted.source]
+    of_axis = [c for c in ours if not wanted.axis or c.axis == wanted.axis]
+    kept = [c for c in of_axis if wanted.keep_flagged or not c.flags]
     comparisons = [pair for choice in kept for pair in comparisons_of(choice)]
     left_out = {
-        "on another axis": len(found) - len(of_axis),
-        f"by {_raters(_other(wanted.source))}": len(of_axis) - len(ours),
-        "marked as suspicious": len(ours) - len(kept),
+        f"by {_raters(_other(wanted.source))}": len(found) - len(ours),
+        "on another axis": len(ours) - len(of_axis),
+        "marked as suspicious": len(of_axis) - len(kept),
         **_never_exported(engine, wanted),
         "unsure, so in votes.jsonl alone": counts_of(kept)["unsure"],
         "ties, so in votes.jsonl alone": counts_of(kept)["ties"],
