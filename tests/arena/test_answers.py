@@ -195,6 +195,30 @@ def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pyte
         assert hall.rows(TURNS)[0].state == "ready" and calls[0] >= 3
 
 
+def test_a_reply_that_cant_be_stored_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charter.arena.engines.LOOK_SECONDS", 0.05)
+    with open_hall(tmp_path) as hall:
+        from charter.arena import engines
+
+        deliver, bad = engines.work.deliver, list[str]()
+
+        def refuse(connection: Any, turn: str, replies: tuple[str, str]) -> None:
+            bad.append(turn) if not bad else None
+            if turn == bad[0]:
+                raise ValueError("no database takes this")
+            deliver(connection, turn, replies)
+
+        monkeypatch.setattr(engines.work, "deliver", refuse)
+        ann, bob = hall.person("ann"), hall.person("bob")
+        first, second = ann.begin(), bob.begin()
+        ann.post(f"{first}/ask", number=1, text="hello")
+        until(lambda: bool(bad))
+        bob.ask(second)
+        assert sorted(row.state for row in hall.rows(TURNS)) == ["ready", "waiting"]
+
+
 def test_answers_end_while_replies_are_under_way(tmp_path: Path) -> None:
     with open_hall(tmp_path) as hall:
         assert isinstance(hall, Hall) and all(isinstance(model, Said) for model in hall.models.values())

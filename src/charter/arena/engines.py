@@ -225,18 +225,26 @@ class Answers:
             reply.add_done_callback(done)
 
     def _store(self) -> None:
-        """Stores whatever is complete: both replies, or why there are none."""
+        """Stores whatever is complete: both replies, or why there are none. What can't be stored is kept for later, and
+        holds up nothing else."""
+        kept: list[_Asked] = []
+        problem: Exception | None = None
         while True:
             try:
                 asked = self._done.get_nowait()
             except Empty:
-                return
+                break
             try:
                 self._store_one(asked)
-            except Exception:
-                self._done.put(asked)
-                raise
-            self._under_way.discard(asked.turn)
+            except Exception as error:
+                kept.append(asked)
+                problem = error
+            else:
+                self._under_way.discard(asked.turn)
+        for asked in kept:
+            self._done.put(asked)
+        if problem is not None:
+            raise problem
 
     def _store_one(self, asked: _Asked) -> None:
         errors = [error for reply in asked.replies if (error := reply.exception()) is not None]
