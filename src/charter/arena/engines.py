@@ -183,12 +183,12 @@ class Answers:
         while not self._closed.is_set():
             self._nudged.wait(LOOK_SECONDS)
             self._nudged.clear()
-            try:
-                self._store()
-                self._look()
-            except Exception as error:  # the database is away, say: looked at again soon
-                LOG.error("replies can't be stored or looked for (%s); trying again", type(error).__name__)
-                self._closed.wait(LOOK_SECONDS)
+            for what, part in (("stored", self._store), ("looked for", self._look)):
+                try:
+                    part()
+                except Exception as error:  # the database is away, say: looked at again soon
+                    LOG.error("replies can't be %s (%s); trying again", what, type(error).__name__)
+                    self._closed.wait(LOOK_SECONDS)
 
     def _look(self) -> None:
         """Asks the models of every turn that waits and isn't under way."""
