@@ -15,7 +15,7 @@ from hall import Hall, configuration, open_hall
 from sqlalchemy import select
 
 from charter.arena import visitor
-from charter.arena.simulated import different_words, percentiles
+from charter.arena.simulated import _judge, different_words, percentiles
 from charter.arena.visitor import Away, Page, Visitor
 from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
@@ -129,6 +129,13 @@ def test_a_service_that_is_away_for_long_is_said(monkeypatch: pytest.MonkeyPatch
 def test_without_a_judge_many_different_words_are_worth_more() -> None:
     few, many = different_words("", ["a a a a", "a b c d"])
     assert few < many
+
+
+def test_a_judge_is_a_preference_models_scores(checkpoints: Path) -> None:
+    scores = _judge(str(checkpoints / "reward"))("hello", ["one reply", "another"])
+    assert len(scores) == 2 and scores[0] != scores[1]
+    with pytest.raises(CharterError, match="there is no folder"):
+        _judge("nothing")
 
 
 def test_percentiles() -> None:

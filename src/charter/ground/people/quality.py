@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
@@ -81,8 +81,7 @@ class Quality:
         return {name: v.row() if isinstance(v, Share) else v for name, v in values.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A vote, as far as its quality goes; `item` is shared by all votes on the same two replies."""
 
     person: int
@@ -101,8 +100,7 @@ class Answer:
         return self.outcome in SIDES and (self.strength or 0) > UNSURE
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
+class Rated(NamedTuple):
     """A done review."""
 
     person: int
