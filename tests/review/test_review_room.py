@@ -20,6 +20,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.agreement import agreement
 from charter.ground.measure.metrics import scores
 from charter.ground.people.export import open_people, reviewed_of
+from charter.ground.people.flagged import flagged_cases
 from charter.ground.people.reviewing import Verdict, claim
 from charter.ground.people.reviewing import review as give
 from charter.ground.people.scale import TAGS
@@ -27,7 +28,6 @@ from charter.ground.people.workers import invite, join
 from charter.ground.service.database import writing
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
-from charter.review.cases import flagged_cases
 from charter.review.panel import tag_of
 from charter.review.people import CONFIG, DATABASE
 from charter.review.run import run
@@ -87,7 +87,7 @@ def review_all(engine: Engine, name: str, ratings: dict[str, int], tags: tuple[s
 
 
 def test_cases_are_the_flagged_replies_each_text_once(reports: Inputs) -> None:
-    cases = flagged_cases(reports.many("reports"))
+    cases = flagged_cases((r.name, r.folder, r.id) for r in reports.many("reports"))
     assert len(cases) == 8, "seven of the first stage, one that the second alone has"
     assert [c.report for c in cases].count(reports.many("reports")[0].id) == 7
     assert cases[0].margin == min(c.margin for c in cases), "worst first"
@@ -98,7 +98,8 @@ def test_cases_are_the_flagged_replies_each_text_once(reports: Inputs) -> None:
 def test_a_conversation_is_shown_whole(tmp_path: Path) -> None:
     turns = [user("Hi."), {"role": "assistant", "content": "Hello."}, user("And the bike?")]
     row = reply_row(1, 0, "Cut it.", -1.0) | {"messages": turns, "prompt": "And the bike?"}
-    (case,) = flagged_cases([toys.given("reports", report(tmp_path / "r", [row]), "report")])
+    given = toys.given("reports", report(tmp_path / "r", [row]), "report")
+    (case,) = flagged_cases([(given.name, given.folder, given.id)])
     assert [m["content"] for m in case.item.messages] == ["Hi.", "Hello.", "And the bike?", "Cut it."]
 
 
@@ -213,7 +214,7 @@ def test_simulated_reviewers_go_by_a_rater(reports: Inputs, tmp_path: Path) -> N
     run(Settings(simulated=exact, reviewers=1), inputs, out)
     model = PreferenceModel.open(folder, variant="rating")
     by_name = {row["case"]: row["rating"] for row in read_objects(out.path / REVIEWED)}
-    for case in flagged_cases(reports.many("reports")):
+    for case in flagged_cases((r.name, r.folder, r.id) for r in reports.many("reports")):
         score = model.score([(case.messages, [case.reply])])[0][0]
         assert by_name[case.name] == min(4, max(0, round(score)))
 
@@ -269,5 +270,5 @@ def test_a_password_in_the_database_and_a_report_without_a_queue_are_refused(tmp
     with pytest.raises(CharterError, match=r"bench has no review\.jsonl; list reports of the evaluate room"):
         run(Settings(), inputs, toys.workspace(tmp_path / "out"))
     (tmp_path / "bench/review.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(CharterError, match=r"bench/review\.jsonl is no review queue"):
+    with pytest.raises(CharterError, match=r"bench/review\.jsonl:1: not of a review queue"):
         run(Settings(), inputs, toys.workspace(tmp_path / "out"))

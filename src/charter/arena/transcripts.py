@@ -13,14 +13,13 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.people.conversations import picked_reply, turns_of
 from charter.ground.people.export import attempts_of
+from charter.ground.people.flagged import flagged_cases
 from charter.ground.people.reviewing import Item, enqueue
 from charter.ground.service.database import writing
 from charter.ground.settings.sources import expanded
 from charter.ground.text.dialogue import Message, assistant, user
-from charter.ground.text.jsonl import numbered_rows
-from charter.ground.text.judgments import judgment_of_row
 
-QUEUE, ATTEMPT = "review.jsonl", "conversation"
+ATTEMPT = "conversation"
 
 
 def queue_reports(config: Config, database: Database, folder: Path) -> int:
@@ -54,22 +53,10 @@ def attempt_item(conversation: str, messages: tuple[Message, ...]) -> Item:
 
 
 def report_items(report: Path) -> list[Item]:
-    """The flagged replies of a report. Raises CharterError for a folder that has none."""
-    path = report / QUEUE
-    if not path.is_file() or not (report / MANIFEST).is_file():
-        raise CharterError(
-            f"reviews: {report} is no report with {QUEUE}; name the folder of an evaluate step"
-        )
-    origin = f"report:{read_manifest(report).id}"
-    items = []
-    for number, row in numbered_rows(path) if path.stat().st_size else ():
-        try:
-            judged = judgment_of_row(row)
-        except CharterError as error:
-            raise CharterError(f"{path}:{number}: {error}") from None
-        messages = (user(judged.prompt), assistant(judged.reply))
-        items.append(Item(origin, judged.id, judged.sample, str(row.get("topic", "")), messages))
-    return items
+    """The flagged replies of a report. Raises CharterError for a folder that is none."""
+    if not (report / MANIFEST).is_file():
+        raise CharterError(f"reviews: {report} is no report; name the folder of an evaluate step")
+    return [case.item for case in flagged_cases([(f"reviews: {report}", report, read_manifest(report).id)])]
 
 
 def _folder(place: str, folder: Path) -> Path:

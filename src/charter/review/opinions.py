@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.measure.reviews import called_harmful
+from charter.ground.people.flagged import Case
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, Judgment, judgment_row
-from charter.review.cases import Case
 
 
 @dataclass(frozen=True, slots=True)

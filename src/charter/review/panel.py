@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.people.flagged import Case
 from charter.ground.people.scale import RATINGS, TAGS
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.judgments import SIMULATED
-from charter.review.cases import Case
 from charter.review.opinions import Opinion
 from charter.review.settings import Settings, Simulated
 

@@ -15,9 +15,9 @@ from charter.ground.artifact.errors import Waiting
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.people.export import Reviewed, open_people, reviewed_of
+from charter.ground.people.flagged import Case, name_of
 from charter.ground.people.reviewing import enqueue
 from charter.ground.service.database import writing
-from charter.review.cases import Case, name_of
 from charter.review.opinions import Opinion
 from charter.review.settings import Settings
 

@@ -10,9 +10,9 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import scores
 from charter.ground.measure.reviews import REVIEWS
+from charter.ground.people.flagged import flagged_cases
 from charter.ground.people.scale import TAGS
 from charter.ground.text.judgments import HARMFUL
-from charter.review.cases import flagged_cases
 from charter.review.opinions import notes_of, review_rows, verdict_row
 from charter.review.panel import simulated_opinions
 from charter.review.people import peoples_opinions
@@ -21,7 +21,7 @@ from charter.review.settings import Settings
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: judgments.jsonl, a verdict a reply; samples/reviews.jsonl, a row a review; counts.json."""
-    cases = flagged_cases(inputs.many("reports"))
+    cases = flagged_cases((r.name, r.folder, r.id) for r in inputs.many("reports"))
     transcripts = list({case.name: case for case in reversed(cases)}.values())[::-1]
     if settings.simulated is not None:
         opinions = simulated_opinions(settings, settings.simulated, transcripts, inputs, out)

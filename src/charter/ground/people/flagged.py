@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.people.reviewing import Item
 from charter.ground.text.dialogue import Message, assistant, user
@@ -54,40 +54,36 @@ def name_of(messages: Sequence[Message]) -> str:
     return digest_text(canonical_json(list(messages)))[:NAME]
 
 
-def flagged_cases(reports: Sequence[Input]) -> list[Case]:
-    """The flagged replies of reports in their order; a text that several stages gave stands once.
+def flagged_cases(reports: Iterable[tuple[str, Path, str]]) -> list[Case]:
+    """The flagged replies of reports, each a name, a folder and an id, in their order; a text that several stages gave
+    stands once.
 
     Raises CharterError for a report without a queue, and for a queue that is damaged.
     """
     found: dict[tuple[str, int, str], Case] = {}
-    for report in reports:
-        path = report.folder / QUEUE
+    for name, folder, id in reports:
+        path = folder / QUEUE
         if not path.is_file():
-            raise CharterError(
-                f"{report.name} has no {QUEUE}; list reports of the evaluate room under `reports`"
-            )
-        asked = _asked(report)
-        for row in read_objects(path) if path.stat().st_size else []:
-            case = _case(row, report, asked)
+            raise CharterError(f"{name} has no {QUEUE}; list reports of the evaluate room under `reports`")
+        asked = _asked(folder)
+        for number, row in enumerate(read_objects(path) if path.stat().st_size else [], 1):
+            case = _case(row, f"{name}/{QUEUE}:{number}", id, asked)
             found.setdefault(case.key, case)
     return list(found.values())
 
 
-def _case(row: dict[str, Any], report: Input, asked: dict[str, tuple[Message, ...]]) -> Case:
+def _case(row: dict[str, Any], place: str, id: str, asked: dict[str, tuple[Message, ...]]) -> Case:
     try:
         judged, margin = judgment_of_row(row), float(row["margin"])
     except (CharterError, KeyError, TypeError, ValueError) as error:
-        raise CharterError(
-            f"{report.name}/{QUEUE} is no review queue: {error}; make its step again"
-        ) from None
+        raise CharterError(f"{place}: not of a review queue: {error}; make its step again") from None
     messages = asked.get(judged.id, (user(judged.prompt),))
-    return Case(
-        judged.id, judged.sample, str(row.get("topic", "")), messages, judged.reply, margin, report.id
-    )
+    facts = (judged.id, judged.sample, str(row.get("topic", "")), messages, judged.reply, margin, id)
+    return Case(*facts)
 
 
-def _asked(report: Input) -> dict[str, tuple[Message, ...]]:
+def _asked(folder: Path) -> dict[str, tuple[Message, ...]]:
     """What each prompt of a report asked, with the turns before its last."""
-    path = report.folder / REPLIES
+    path = folder / REPLIES
     rows = read_objects(path) if path.is_file() else []
     return {str(row["id"]): tuple(row["messages"]) for row in rows if row.get("messages")}
