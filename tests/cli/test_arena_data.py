@@ -15,7 +15,7 @@ from charter.ground.people.collection import Collection, Pace, Task
 from charter.ground.people.export import open_people
 from charter.ground.people.scale import Ballot
 from charter.ground.people.tables import PEOPLE, TOKENS, VOTES
-from charter.ground.people.workers import invite, join, open_session
+from charter.ground.people.workers import come_back, invite, join, open_session
 from charter.ground.service.database import reading, writing
 
 Charter = Callable[..., tuple[int, str, str]]
@@ -88,7 +88,9 @@ def test_places_without_a_collection(charter: Charter, place: str, said: str, tm
 
 def test_exports_hold_people_or_simulated_raters(charter: Charter, people: Path, tmp_path: Path) -> None:
     code, out, _ = charter("arena", "export", people, "--out", "votes")
-    assert code == 0 and "1 votes" in out and "left out: 1 by simulated raters" in out
+    assert (
+        code == 0 and "1 vote, 0 unsure" in out and "left out: 1 by simulated raters" in out
+    )
     code, out, _ = charter("arena", "export", people, "--out", "votes")
     assert code == 0 and "there already, and equal" in out
     code, _, err = charter("arena", "export", people, "--out", "votes", "--source", "simulated")
@@ -105,7 +107,7 @@ def test_exports_hold_people_or_simulated_raters(charter: Charter, people: Path,
 
 def test_what_is_kept_of_a_person_is_handed_out(charter: Charter, people: Path, tmp_path: Path) -> None:
     code, out, _ = charter("arena", "person", people, "ann", "--export", "ann.json")
-    assert code == 0 and "1 votes" in out
+    assert code == 0 and "1 conversation, 1 vote, 0 reviews" in out
     data = json.loads((tmp_path / "ann.json").read_text())
     assert data["person"]["name"] == "Ann" and data["turns"][0]["prompt"] == "hello"
     assert "model_a" not in str(data)
@@ -122,11 +124,18 @@ def test_a_person_is_locked_out_and_let_in(charter: Charter, people: Path) -> No
     assert code == 0 and "let in again" in out and counted(people, VOTES) == 2
 
 
+def test_who_lost_the_key_gets_another(charter: Charter, people: Path) -> None:
+    code, out, _ = charter("arena", "person", people, "Ann", "--new-key")
+    assert code == 0 and "Ann comes back at /enter with the key " in out
+    with reading(open_people(str(people))) as connection:
+        assert come_back(connection, out.split()[-1]).name == "Ann"
+
+
 def test_forgetting_asks_first(charter: Charter, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([False, True])
 
     def confirm(text: str, abort: bool) -> None:
-        assert "Delete Ann with 1 conversations, 1 votes" in text
+        assert "Delete Ann with 1 conversation, 1 vote" in text
         if not next(answers):
             import typer
 

@@ -74,11 +74,14 @@ def person(
     locked: Annotated[
         bool | None, typer.Option("--lock/--unlock", help="Lock the person out, or in again.")
     ] = None,
+    key: Annotated[
+        bool, typer.Option("--new-key", help="Show a new key, once, for who lost theirs; the old one ends.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before deleting.")] = False,
 ) -> None:
-    """Hand out or delete what is kept of one person, or lock the person out."""
-    if [to is not None, forgotten, locked is not None].count(True) != 1:
-        raise CharterError("say one of --export FILE, --forget, --lock and --unlock")
+    """Hand out or delete what is kept of one person, lock the person out, or give them a new key."""
+    if [to is not None, forgotten, locked is not None, key].count(True) != 1:
+        raise CharterError("say one of --export FILE, --forget, --lock, --unlock and --new-key")
     views = load_module(VIEWS)
     with views.opened(place) as kept:
         who, data, size = views.found_person(kept, name)
@@ -91,6 +94,8 @@ def person(
                 typer.confirm(asked, abort=True)
             views.delete(kept, who.id)
             print(f"{who.name} is deleted")
+        elif key:
+            print(f"{who.name} comes back at /enter with the key {views.new_key(kept, who.id)}")
         else:
             views.lock(kept, who.id, locked)
             print(f"{who.name} is {'locked out' if locked else 'let in again'}")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from sqlalchemy import Engine
 
+from charter.cli.rows import counted
 from charter.cli.tables import console, number
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import atomic_write
@@ -18,7 +19,7 @@ from charter.ground.people.freeze import Frozen, Wanted, freeze_comparisons, fre
 from charter.ground.people.progress import Progress, progress_of
 from charter.ground.people.quality import Quality, Share, quality_of_people
 from charter.ground.people.scale import HARMFUL_FROM
-from charter.ground.people.workers import Person, data_of, disable, find_person, forget
+from charter.ground.people.workers import Person, data_of, disable, find_person, forget, renew_key
 from charter.ground.service.database import reading, writing
 from charter.runner.rooms import room_tool
 
@@ -92,7 +93,10 @@ def frozen_judgments(place: str, out: Path, source: str) -> Frozen:
 
 def told_frozen(frozen: Frozen) -> str:
     """What an export holds and what it leaves out, a line each."""
-    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in frozen.counts.items())
+    counts = {name.replace("_", " "): value for name, value in frozen.counts.items()}
+    held = ", ".join(
+        f"{value:g} {name.removesuffix('s') if value == 1 else name}" for name, value in counts.items()
+    )
     said = "written" if frozen.new else "there already, and equal"
     lines = [f"{frozen.folder} ({frozen.id[:12]}, {said}): {held}"]
     lines += [f"  left out: {count} {reason}" for reason, count in frozen.left_out.items()]
@@ -105,7 +109,7 @@ def found_person(kept: Kept, name: str) -> tuple[Person, dict[str, Any], str]:
         who = find_person(connection, name)
         data = data_of(connection, who.id)
     parts = ("conversations", "votes", "reviews")
-    return who, data, ", ".join(f"{len(data[part])} {part}" for part in parts)
+    return who, data, ", ".join(counted(len(data[part]), part) for part in parts)
 
 
 def hand_out(data: Mapping[str, Any], to: Path) -> None:
@@ -124,6 +128,12 @@ def lock(kept: Kept, person: int, locked: bool) -> None:
     """Locks a person out, or in again."""
     with writing(kept.engine) as connection:
         disable(connection, person, locked)
+
+
+def new_key(kept: Kept, person: int) -> str:
+    """A new key for somebody who lost theirs."""
+    with writing(kept.engine) as connection:
+        return renew_key(connection, person)
 
 
 def _progress_tables(progress: Progress) -> Iterator[Table]:

@@ -83,6 +83,18 @@ def test_who_is_locked_out_can_be_let_in_again(desk: Desk) -> None:
             workers.disable(c, 99)
 
 
+def test_a_lost_key_is_replaced(desk: Desk) -> None:
+    with desk.writing() as c:
+        person, lost = workers.join(c, workers.invite(c, "worker"), "ann")
+        session = workers.open_session(c, person.id)
+        key = workers.renew_key(c, person.id)
+        assert workers.come_back(c, key) == person and workers.person_of(c, session) is None
+        with pytest.raises(Refusal):
+            workers.come_back(c, lost)
+        with pytest.raises(NotFound):
+            workers.renew_key(c, 99)
+
+
 def test_consent_is_to_words_of_a_version(desk: Desk) -> None:
     ann = desk.person()
     with desk.writing() as c:

@@ -164,6 +164,15 @@ def disable(connection: Connection, person: int, disabled: bool = True) -> None:
     note(connection, person, "disabled" if disabled else "enabled")
 
 
+def renew_key(connection: Connection, person: int) -> str:
+    """A new key for somebody who lost theirs; the old one and all sessions end. Raises NotFound."""
+    if connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person)).first() is None:
+        raise NotFound
+    connection.execute(delete(TOKENS).where(TOKENS.c.person == person))
+    note(connection, person, "new key")
+    return _token(connection, person, "key", None)
+
+
 def forget(connection: Connection, person: int) -> None:
     """Deletes a person with all that the person gave. Raises NotFound. What was exported before is not undone."""
     if not connection.execute(delete(PEOPLE).where(PEOPLE.c.id == person)).rowcount:
