@@ -71,7 +71,7 @@ def test_invitations_are_printed_and_hold(charter: Charter, tmp_path: Path) -> N
             {"models": [{"name": "a", "model": "random:tiny", "mode": "rejection", "grader": "./none"}]},
             "none",
         ),
-        ({"reviews": ["none"]}, "is no report with review.jsonl"),
+        ({"reviews": ["none"]}, "is no report; name the folder"),
         ({"database": "deep/down/people.sqlite"}, "there is no folder"),
         ({"golds": {"helpful": "none.jsonl"}}, "none.jsonl"),
     ],

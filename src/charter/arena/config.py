@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from charter.ground.artifact.errors import CharterError
@@ -18,7 +17,7 @@ from charter.ground.judge.showing import Showing
 from charter.ground.people.collection import Collection, Gold, Opening, Pace, Task
 from charter.ground.people.scale import HARMFUL_FROM
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.notation import read_yaml
+from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.problems import first_problem, suggest
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Message, prompt_of
@@ -144,21 +143,7 @@ class Config(Frozen):
 def load_config(path: Path) -> Config:
     """Reads and checks a configuration. Raises CharterError for one that is missing, no YAML, or has unknown keys or
     bad values."""
-    try:
-        raw = read_yaml(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CharterError(f"there is no configuration {path}; charter arena init DIR writes one") from None
-    except IsADirectoryError:
-        raise CharterError(f"{path} is a folder; name the configuration in it, such as arena.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CharterError(f"{path} cannot be read: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise CharterError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise CharterError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise CharterError(f"{path}: a configuration is a mapping with name, models and tasks")
+    raw = read_yaml_file(path, "configuration", "charter arena init DIR", "name, models and tasks")
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

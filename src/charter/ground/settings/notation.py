@@ -1,8 +1,12 @@
 """The YAML that people write: 2e-5 is a number (YAML 1.1 reads it as text) and no key stands twice."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import yaml
+
+from charter.ground.artifact.errors import CharterError
 
 
 class Loader(yaml.SafeLoader):
@@ -30,3 +34,26 @@ def read_yaml(text: str) -> object:
         return yaml.load(text, Loader=Loader)
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from None
+
+
+def read_yaml_file(path: Path, what: str, writes: str, keys: str) -> dict[str, Any]:
+    """The mapping in a file, which is `what` (a recipe, a configuration) with such keys; `writes` is the command for one.
+
+    Raises CharterError for a file that is missing, can't be read, or is no YAML mapping.
+    """
+    try:
+        raw = read_yaml(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CharterError(f"there is no {what} {path}; {writes} writes one to start from") from None
+    except IsADirectoryError:
+        raise CharterError(f"{path} is a folder; name the {what} file in it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CharterError(f"{path} cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise CharterError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise CharterError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise CharterError(f"{path}: a {what} is a mapping with {keys}")
+    return raw

@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.notation import read_yaml
+from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.override import RECIPE, apply_overrides
 from charter.ground.settings.problems import first_problem
 
@@ -77,21 +76,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises CharterError for a file that is missing, not YAML, or has unknown keys or bad values.
     """
-    try:
-        raw = read_yaml(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CharterError(f"there is no recipe {path}; charter init DIR writes one to start from") from None
-    except IsADirectoryError:
-        raise CharterError(f"{path} is a folder; name the recipe file in it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CharterError(f"{path} cannot be read: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise CharterError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise CharterError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise CharterError(f"{path}: a recipe is a mapping with name, seed and steps")
+    raw = read_yaml_file(path, "recipe", "charter init DIR", "name, seed and steps")
     raw.setdefault("name", path.stem)
     changed = apply_overrides(raw, list(overrides))
     try:
