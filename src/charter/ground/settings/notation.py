@@ -37,7 +37,7 @@ def read_yaml(text: str) -> object:
 
 
 def read_yaml_file(path: Path, what: str, writes: str, keys: str) -> dict[str, Any]:
-    """The mapping in a file, which is `what` (a recipe, a configuration) with such keys; `writes` is the command for one.
+    """The mapping in a file, which is `what` (a recipe, say) with such keys; `writes` is the command that makes one.
 
     Raises CharterError for a file that is missing, can't be read, or is no YAML mapping.
     """
