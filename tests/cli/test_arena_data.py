@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -77,20 +78,25 @@ def test_a_configuration_names_the_database(charter: Charter, people: Path, tmp_
         ("sqlite:///nothing.sqlite", "there is no database"),
         ("mysql://x/y", "expected a database of SQLite or PostgreSQL"),
         ("notes.txt", "file is not a database"),
+        ("foreign.sqlite", "is a database of something else"),
+        ("empty.sqlite", "holds no collection"),
     ],
 )
 def test_places_without_a_collection(charter: Charter, place: str, said: str, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "foreign.sqlite") as other:
+        other.execute("CREATE TABLE recipes (dish TEXT)")
+    other.close()
+    (tmp_path / "empty.sqlite").touch()
     (tmp_path / "notes.txt").write_text("no tables, but text that is long enough to be looked at. " * 20)
-    code, _, err = charter("arena", "status", place)
-    assert code == 1 and said in err and err.count("\n") == 1
+    for command in (("status",), ("export", "--out", "x"), ("person", "Ann", "--lock")):
+        code, _, err = charter("arena", command[0], place, *command[1:])
+        assert code == 1 and said in err and err.count("\n") == 1
     assert not (tmp_path / "nothing.sqlite").exists()
 
 
 def test_exports_hold_people_or_simulated_raters(charter: Charter, people: Path, tmp_path: Path) -> None:
     code, out, _ = charter("arena", "export", people, "--out", "votes")
-    assert (
-        code == 0 and "1 vote, 0 unsure" in out and "left out: 1 by simulated raters" in out
-    )
+    assert code == 0 and "1 vote, 0 unsure" in out and "left out: 1 by simulated raters" in out
     code, out, _ = charter("arena", "export", people, "--out", "votes")
     assert code == 0 and "there already, and equal" in out
     code, _, err = charter("arena", "export", people, "--out", "votes", "--source", "simulated")

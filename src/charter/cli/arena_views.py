@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 
 from charter.cli.rows import counted
 from charter.cli.tables import console, number
-from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import atomic_write
 from charter.ground.people.export import open_people
 from charter.ground.people.freeze import Frozen, Wanted, freeze_comparisons, freeze_judgments
@@ -42,25 +41,14 @@ def opened(place: str) -> Iterator[Kept]:
     config = Path(place)
     if config.suffix in CONFIGS:
         read = room_tool("arena", "config").load_config(config)
-        _check_there(read.database, config.parent)
-        kept = Kept(open_people(read.database, config.parent), read.reviewers, read.harmful_from)
+        engine = open_people(read.database, config.parent, new=False)
+        kept = Kept(engine, read.reviewers, read.harmful_from)
     else:
-        _check_there(place, Path())
-        kept = Kept(open_people(place))
+        kept = Kept(open_people(place, new=False))
     try:
         yield kept
     finally:
         kept.engine.dispose()
-
-
-def _check_there(database: str, folder: Path) -> None:
-    """Raises CharterError for a file that doesn't exist: looking must not make one."""
-    file = database.removeprefix("sqlite:///")
-    if "://" not in file and not (folder / file).is_file():
-        raise CharterError(
-            f"there is no database {folder / file}; name a configuration (.yaml), a file or a URL, or begin with "
-            "charter arena serve"
-        )
 
 
 def told_status(place: str, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy import Engine, Integer, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.people.export import open_people
+from charter.ground.people.export import open_people, votes_of
 from charter.ground.people.tables import METADATA, MIGRATIONS, PEOPLE
 from charter.ground.people.workers import invite, join
 from charter.ground.service.database import differences, migrate, open_database, reading, writing
@@ -141,6 +142,58 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         open_people(str(file))
     assert "\n" not in str(refused.value) and "notes.txt" in str(refused.value)
     assert file.read_text().startswith("these are no tables")
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path, database: str) -> None:
+    engine = open_database(database)
+    with writing(engine) as c:
+        c.exec_driver_sql("CREATE TABLE recipes (dish TEXT)")
+    for new in (True, False):
+        with pytest.raises(
+            CharterError, match="a database of something else; name the collection's"
+        ) as refused:
+            open_people(database, new=new)
+        assert "\n" not in str(refused.value)
+    assert inspect(engine).get_table_names() == ["recipes"]
+    with writing(engine) as c:  # another program's that keeps versions as well
+        c.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        c.exec_driver_sql("INSERT INTO alembic_version VALUES ('abc')")
+    with pytest.raises(CharterError, match="a database of something else"):
+        open_people(database)
+    engine.dispose()
+
+
+def test_the_file_of_something_else_keeps_each_byte(tmp_path: Path) -> None:
+    file = tmp_path / "foreign.sqlite"
+    with sqlite3.connect(file) as other:
+        other.execute("CREATE TABLE recipes (dish TEXT)")
+    other.close()
+    before = file.read_bytes()
+    with pytest.raises(CharterError, match="something else"):
+        open_people(str(file), new=False)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_only_read_is_never_made(tmp_path: Path, database: str) -> None:
+    open_database(database).dispose()  # a file, or a database, without tables
+    with pytest.raises(CharterError, match="holds no collection"):
+        open_people(database, new=False)
+    engine = open_database(database)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    with pytest.raises(CharterError, match="there is no database"):
+        votes_of("none.sqlite", tmp_path)
+    assert not (tmp_path / "none.sqlite").exists()
+    open_people(database).dispose()
+    assert votes_of(database) == []
+
+
+def test_an_older_schema_is_brought_up_to_date_for_readers(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    monkeypatch.setattr("charter.ground.people.export.MIGRATIONS", further(tmp_path))
+    open_people(database, new=False).dispose()
+    assert "shoe_size" in {column["name"] for column in inspect(engine).get_columns("people")}
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,15 @@ from charter.ground.service.tokens import digest_of, new_token
 from charter.ground.text.dialogue import Message, assistant, user
 
 
-def open_people(place: str, folder: Path | None = None) -> Engine:
-    """The database of a collection, its schema brought up to date; a new one gets a name of its own.
+def open_people(place: str, folder: Path | None = None, new: bool = True) -> Engine:
+    """The database of a collection, its schema brought up to date; with `new` one is begun where there is none, and
+    gets a name of its own.
 
-    Raises CharterError where it can't be opened.
+    Raises CharterError where it can't be opened, and without `new` where there is no collection.
     """
-    engine = open_database(place, folder)
+    engine = open_database(place, folder, new)
     try:
-        migrate(engine, MIGRATIONS, METADATA)
+        migrate(engine, MIGRATIONS, METADATA, new)
     except CharterError:
         engine.dispose()
         raise
@@ -54,8 +55,9 @@ def open_people(place: str, folder: Path | None = None) -> Engine:
 
 
 def votes_of(place: str, folder: Path | None = None) -> list[dict[str, Any]]:
-    """The vote rows of a collection's database, as `charter elo` reads them."""
-    engine = open_people(place, folder)
+    """The vote rows of a collection's database, as `charter elo` reads them. Raises CharterError where there is no
+    collection."""
+    engine = open_people(place, folder, new=False)
     try:
         return [vote_row(choice) for choice in choices_of(engine)]
     finally:

@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
@@ -27,17 +27,18 @@ from charter.ground.artifact.errors import CharterError
 BUSY_SECONDS = 30
 LOCK = 0x636861727465  # PostgreSQL's advisory locks are numbers; this one says "charte"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+VERSIONS = "alembic_version"  # the table that names the newest migration
 
 
-def open_database(place: str, folder: Path | None = None) -> Engine:
-    """The engine of a database: a `sqlite:///FILE` or `postgresql://...` URL, or a path of a SQLite file, which may not
-    exist yet; relative paths start at `folder`. A new SQLite file is readable by its owner alone.
+def open_database(place: str, folder: Path | None = None, new: bool = True) -> Engine:
+    """The engine of a database: a `sqlite:///FILE` or `postgresql://...` URL, or a path of a SQLite file, which with
+    `new` may not exist yet; relative paths start at `folder`. A new SQLite file is readable by its owner alone.
 
     Raises CharterError for another kind of database, and for a driver that isn't installed.
     """
     url = _url(place, folder)
     if url.get_backend_name() == SQLITE:
-        return _sqlite(url)
+        return _sqlite(url, new)
     try:
         return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
     except ModuleNotFoundError as error:
@@ -73,8 +74,10 @@ def _url(place: str, folder: Path | None) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in (POSTGRESQL, "postgres") else url
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, new: bool) -> Engine:
     file = Path(url.database or "")
+    if not new and not file.is_file():
+        raise CharterError(f"there is no database {file}; name one that charter arena serve has begun")
     if not file.parent.is_dir():
         raise CharterError(f"there is no folder {file.parent} for the database {file.name}; make it first")
     if not file.exists():
@@ -86,8 +89,13 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver begins no transactions of its own
+        tables = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        if not tables or VERSIONS in tables:  # the file of something else stays as it is
+            connection.execute("PRAGMA journal_mode=WAL")
         # what is deleted is overwritten, so that it can't be found in the file any more
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -132,10 +140,12 @@ def alone(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
 
 
-def migrate(engine: Engine, scripts: Path, metadata: MetaData) -> None:
-    """Brings the schema to the newest of the migrations in `scripts`, in one transaction.
+def migrate(engine: Engine, scripts: Path, metadata: MetaData, new: bool = True) -> None:
+    """Brings the schema to the newest of the migrations in `scripts`, in one transaction; with `new` an empty database
+    gets it.
 
-    Raises CharterError for a file that is no database, and for a schema of a newer Charter.
+    Raises CharterError for a file that is no database, for a database of something else, and for a schema of a newer
+    Charter.
     """
     config = Config()
     config.set_main_option("script_location", str(scripts))
@@ -147,6 +157,7 @@ def migrate(engine: Engine, scripts: Path, metadata: MetaData) -> None:
             alone(connection)
             context = MigrationContext.configure(connection)
             found = set(context.get_current_heads())
+            _check_ours(connection, bool(found), metadata, new)
             if found - known:
                 raise CharterError(
                     f"the database {shown(engine.url)} was made by a newer Charter; update Charter, or name another"
@@ -156,6 +167,15 @@ def migrate(engine: Engine, scripts: Path, metadata: MetaData) -> None:
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
         raise CharterError(f"the database {shown(engine.url)} can't be used: {said}") from None
+
+
+def _check_ours(connection: Connection, versioned: bool, metadata: MetaData, new: bool) -> None:
+    """Raises CharterError for a database that holds other tables, and for an empty one unless it may be new."""
+    tables, place = set(inspect(connection).get_table_names()), shown(connection.engine.url)
+    if tables and not (versioned and tables & metadata.tables.keys()):
+        raise CharterError(f"{place} is a database of something else; name the collection's, or a new file")
+    if not tables and not new:
+        raise CharterError(f"{place} holds no collection; name one that charter arena serve has begun")
 
 
 def _upgrade(config: Config, directory: ScriptDirectory, connection: Connection, metadata: MetaData) -> None:
