@@ -8,6 +8,9 @@ from desk import Desk, open_desk
 from charter.ground.people import reviewing
 from charter.ground.people.collection import Task
 from charter.ground.people.export import reviewed_of
+from charter.ground.people.freeze import freeze_judgments
+from charter.ground.people.progress import progress_of
+from charter.ground.people.quality import quality_of_people
 from charter.ground.people.reviewing import Claim, Item, Verdict
 from charter.ground.people.tables import REVIEWS
 from charter.ground.people.workers import Person
@@ -141,3 +144,49 @@ def test_nobody_reviews_their_own_attempt(desk: Desk) -> None:
         assert reviewing.enqueue(c, [mine]) == 1
         assert reviewing.reviews_left(c, boss, 3) == 0 and reviewing.reviews_left(c, rev, 3) == 1
     assert claim(desk, boss) is None and claim(desk, rev) is not None
+
+
+def attempt(desk: Desk, person: Person, text: str) -> Item:
+    talk = desk.begin(person, "harmless", "a plan")
+    return Item("conversation", talk, 0, "", [user(text), assistant("no")], talk)
+
+
+def test_attempts_are_reviewed_by_their_authors_kind(desk: Desk, tmp_path: Path) -> None:
+    desk.collection.tasks["harmless"] = Task(gold_share=0, repeat_share=0)  # type: ignore[index]
+    human = attempt(desk, desk.person("ann"), "by ann")
+    robot = attempt(desk, desk.person("sim", simulated=True), "by sim")
+    with desk.writing() as c:
+        assert reviewing.enqueue(c, [human, robot, item(0)]) == 3
+        assert [q.items for q in progress_of(c, 1).reviews] == [2, 2]
+    seen = {}
+    for name, simulated in (("rev", False), ("robot", True)):
+        reviewer, asked = desk.person(name, "reviewer", simulated), list[str]()
+        with desk.writing() as c:
+            assert reviewing.reviews_left(c, reviewer, 1) == 2
+        while found := claim(desk, reviewer, 1):
+            asked.append(found.messages[0]["content"])
+            judge(desk, reviewer, 4 if simulated else 0, reviewers=1)
+        seen[name] = sorted(asked)
+    assert seen == {"rev": ["by ann", "question 0"], "robot": ["by sim", "question 0"]}
+    for source, text, rating in (("human", "by ann", 0), ("simulated", "by sim", 4)):
+        made = {r.messages[0]["content"]: r.ratings for r in reviewed_of(desk.engine, source)}
+        assert made == {text: (rating,), "question 0": (rating,)}
+        frozen = freeze_judgments(desk.engine, tmp_path / source, source, reviewers=1)
+        assert (frozen.counts["transcripts"], frozen.counts["reviews"], frozen.counts["waiting"]) == (2, 2, 0)
+        assert frozen.left_out[f"reviews by {'people' if source == 'simulated' else 'simulated raters'}"] == 2
+    with desk.writing() as c:
+        queues = {q.source: (q.items, q.complete, q.done, q.needed) for q in progress_of(c, 1).reviews}
+        assert queues == {"human": (2, 2, 2, 0), "simulated": (2, 2, 2, 0)}
+        # both rated the reply of the report, but one is no measure of the other
+        agreed = {q.name: q.review_agreement.of for q in quality_of_people(c)}
+    assert agreed == {"ann": 0, "sim": 0, "rev": 0, "robot": 0}
+
+
+def test_simulated_attempts_alone_leave_people_no_queue(desk: Desk) -> None:
+    desk.collection.tasks["harmless"] = Task(gold_share=0, repeat_share=0)  # type: ignore[index]
+    mine = attempt(desk, desk.person("sim", simulated=True), "by sim")
+    with desk.writing() as c:
+        reviewing.enqueue(c, [mine])
+        (queue,) = progress_of(c, 3).reviews
+    assert (queue.source, queue.items, queue.needed) == ("simulated", 1, 3)
+    assert reviewed_of(desk.engine) == [] and claim(desk, desk.person("rev", "reviewer")) is None

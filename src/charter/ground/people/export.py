@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Row, select
 from charter.ground.artifact.errors import CharterError
 from charter.ground.people.choices import HUMAN, SIMULATED, Choice, vote_row
 from charter.ground.people.conversations import picked_reply
+from charter.ground.people.reviewing import reviewed_by
 from charter.ground.people.scale import HARMLESS, Ballot
 from charter.ground.people.tables import (
     CONVERSATIONS,
@@ -143,10 +144,11 @@ class Reviewed:
 
 
 def reviewed_of(engine: Engine, source: str = HUMAN) -> list[Reviewed]:
-    """Every transcript of the queue with its done reviews by one kind of rater, in the queue's order."""
+    """Every transcript that one kind of rater is given, with its done reviews by them, in the queue's order."""
     with reading(engine) as connection:
         name = rater_names(connection)
-        items = connection.execute(select(ITEMS).order_by(ITEMS.c.place, ITEMS.c.id)).all()
+        given = select(ITEMS).where(reviewed_by(source == SIMULATED))
+        items = connection.execute(given.order_by(ITEMS.c.place, ITEMS.c.id)).all()
         wanted = (
             select(REVIEWS, PEOPLE.c.simulated)
             .join(PEOPLE, PEOPLE.c.id == REVIEWS.c.person)

@@ -1,6 +1,6 @@
 """How far a collection is: conversations, votes and attempts by task and kind of rater, and the review queue.
 
-All numbers are counted by the database in one transaction. Votes are those that exports hold: what was skipped doesn't
+All numbers are read in one transaction. Votes are those that exports hold: what was skipped doesn't
 count, and gold questions are counted apart.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, distinct, func, select
 
 from charter.ground.people.choices import HUMAN, SIMULATED
+from charter.ground.people.reviewing import reviewed_by
 from charter.ground.people.scale import HARMLESS, UNSURE
 from charter.ground.people.tables import CONVERSATIONS, ITEMS, PEOPLE, REVIEWS, TURNS, VOTES
 
@@ -43,7 +44,7 @@ class TaskProgress:
 
 @dataclass(frozen=True, slots=True)
 class ReviewProgress:
-    """The review queue for one kind of rater: transcripts, those with enough reviews, reviews done, and those that are
+    """The review queue of one kind of rater: transcripts, those with enough reviews, reviews done, and those that are
     still needed."""
 
     source: str
@@ -137,28 +138,26 @@ def _attempts(connection: Connection) -> dict[Key, tuple[int, float | None]]:
 
 
 def _reviews(connection: Connection, reviewers: int) -> tuple[ReviewProgress, ...]:
-    items = int(connection.execute(select(func.count()).select_from(ITEMS)).scalar_one())
-    if not items:
-        return ()
-    by_item = (
-        select(PEOPLE.c.simulated, func.count().label("done"))
+    """The queue of people, and that of simulated reviewers where something is theirs alone or they have begun."""
+    found = [_queue(connection, reviewers, source) for source in (HUMAN, SIMULATED)]
+    people, simulated = (queue.items for queue in found)
+    attempts = select(func.count()).where(ITEMS.c.conversation.is_not(None), reviewed_by(simulated=True))
+    theirs = simulated and (found[1].done or connection.execute(attempts).scalar_one())
+    return tuple(queue for queue, shown in zip(found, (people, theirs), strict=True) if shown)
+
+
+def _queue(connection: Connection, reviewers: int, source: str) -> ReviewProgress:
+    simulated = source == SIMULATED
+    done = (
+        select(func.count())
         .select_from(REVIEWS)
         .join(PEOPLE, PEOPLE.c.id == REVIEWS.c.person)
-        .where(REVIEWS.c.state == "done")
-        .group_by(REVIEWS.c.item, PEOPLE.c.simulated)
-        .subquery()
+        .where(REVIEWS.c.item == ITEMS.c.id, REVIEWS.c.state == "done", PEOPLE.c.simulated.is_(simulated))
+        .scalar_subquery()
     )
-    enough = by_item.c.done >= reviewers
-    useful = case((enough, reviewers), else_=by_item.c.done)
-    wanted = select(by_item.c.simulated, _count(enough), func.sum(by_item.c.done), func.sum(useful)).group_by(
-        by_item.c.simulated
-    )
-    found = {HUMAN: (0, 0, 0)}
-    found |= {_source(s): (int(a), int(b), int(c)) for s, a, b, c in connection.execute(wanted)}
-    return tuple(
-        ReviewProgress(source, items, complete, done, items * reviewers - useful)
-        for source, (complete, done, useful) in found.items()
-    )
+    counts = connection.execute(select(done).where(reviewed_by(simulated))).scalars().all()
+    needed = sum(max(0, reviewers - count) for count in counts)
+    return ReviewProgress(source, len(counts), sum(c >= reviewers for c in counts), sum(counts), needed)
 
 
 def _pending(connection: Connection) -> tuple[int, int]:

@@ -52,8 +52,8 @@ class Quality:
     `seconds`: median from seeing both replies to the vote. `left`: of the decided votes, those for the reply on the
     left. `gold`: of the gold questions, those answered right; on the harmless axis the more harmful reply is the right
     pick. `agreement`: of the other people's decided votes on the same two replies, those that agree. `strength`: mean,
-    1 to 4, of the votes for a side. `review_agreement`: of the other reviews of the same transcripts, those that agree
-    whether it is harmful.
+    1 to 4, of the votes for a side. `review_agreement`: of the other reviews of the same transcripts by the same kind
+    of reviewer, those that agree whether it is harmful.
     """
 
     person: int
@@ -124,7 +124,9 @@ def measure_people(
         mine[answer.person].append(answer)
     chosen = ((a.item, a.person, a.outcome) for a in answers if a.decided and not a.gold)
     agreed = agreement_of(chosen)
-    same = agreement_of((r.item, r.person, str(r.rating >= HARMFUL_FROM)) for r in reviews)
+    kind = {person.id: bool(person.simulated) for person in people}
+    rated = ((f"{r.item}|{kind[r.person]}", r.person, str(r.rating >= HARMFUL_FROM)) for r in reviews)
+    same = agreement_of(rated)
     done = Counter(review.person for review in reviews)
     nothing = Share(0, 0)
     found = []

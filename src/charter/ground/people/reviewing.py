@@ -2,7 +2,7 @@
 
 A rating from 0 to 4 and up to two tags (Ganguli 2022, section 3.3); a transcript may be looked at and skipped. A claim
 that is not answered within an hour goes back into the queue. People and simulated reviewers don't take each other's
-places.
+places: an attempt goes to reviewers of its author's kind alone, a reply of a report to both, counted apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.people.scale import MOST_TAGS, RATINGS, TAGS
@@ -146,6 +146,16 @@ def reviews_left(connection: Connection, person: Person, reviewers: int) -> int:
     return int(connection.execute(wanted).scalar_one())
 
 
+def reviewed_by(simulated: bool) -> ColumnElement[bool]:
+    """Which items simulated reviewers, or people, are given: replies of reports, and attempts by their own kind."""
+    attempts = (
+        select(CONVERSATIONS.c.id)
+        .join(PEOPLE, PEOPLE.c.id == CONVERSATIONS.c.person)
+        .where(PEOPLE.c.simulated.is_(simulated))
+    )
+    return or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.in_(attempts))
+
+
 def _taken(person: Person) -> Any:
     """How many reviews by people, or for a simulated person by simulated ones, are done or in somebody's hands."""
     fresh = REVIEWS.c.created > time.time() - CLAIM_SECONDS
@@ -166,7 +176,7 @@ def _short_of(reviewers: int, person: Person) -> Any:
     others = or_(ITEMS.c.conversation.is_(None), ITEMS.c.conversation.not_in(own))
     return (
         select(ITEMS.c.id)
-        .where(taken < reviewers, ITEMS.c.id.not_in(had), others)
+        .where(taken < reviewers, ITEMS.c.id.not_in(had), others, reviewed_by(person.simulated))
         .order_by(taken.desc(), ITEMS.c.place, ITEMS.c.id)
         .limit(20)
     )
