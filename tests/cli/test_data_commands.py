@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.store import write_manifest
+
 Charter = Callable[..., tuple[int, str, str]]
 
 PROMPT = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\n'
@@ -156,6 +159,53 @@ def test_judgments_are_checked_and_counted(charter: Charter, tmp_path: Path) -> 
     refused(charter("data", "check", "bad.jsonl"), "bad.jsonl:1: verdict is 'nasty', expected")
     write(tmp_path / "other.jsonl", {"messages": ASKED, "reply": "x", "verdict": "NTA"})
     assert charter("data", "check", "other.jsonl")[1].startswith("other.jsonl: 1 prompt,")
+
+
+VOTED = {
+    "prompt": "9f2c",
+    "axis": "helpful",
+    "model_a": "old",
+    "model_b": "new",
+    "winner": "a",
+    "rater": "r1",
+}
+
+
+def test_votes_are_checked_and_counted(charter: Charter, tmp_path: Path) -> None:
+    given = ("a", "b", "b", "tie", "both_bad", "unsure")
+    rows = [VOTED | {"winner": w, "rater": f"r{n % 3}"} for n, w in enumerate(given)]
+    write(tmp_path / "v.jsonl", *rows, *(row | {"axis": "honest"} for row in rows))
+    out = charter("data", "check", "v.jsonl")[1]
+    assert out == (
+        "v.jsonl: 12 votes by 3 raters on 2 axes; 2 models, 6 decided, 2 ties, 2 both bad, 2 unsure\n"
+    )
+    write(tmp_path / "one.jsonl", {"model_a": "old", "model_b": "new", "winner": "a", "ratr": "r1"})
+    assert charter("data", "check", "one.jsonl")[1].splitlines() == [
+        "one.jsonl: 1 vote on 1 axis; 2 models, 1 decided",
+        "  note: unknown columns, which nothing reads: ratr; did you mean rater?",
+    ]
+    for bad, said in (
+        (VOTED | {"winner": "left"}, "unknown winner 'left'"),
+        (without(VOTED, "model_b"), "a vote without model_b"),
+        (VOTED | {"model_b": "old"}, "old is compared with itself"),
+    ):
+        write(tmp_path / "bad.jsonl", VOTED, bad)
+        refused(charter("data", "check", "bad.jsonl"), f"bad.jsonl:2: {said}")
+    write(tmp_path / "d.jsonl", {"messages": ASKED, "model_a": "old", "model_b": "new", "winner": "a"})
+    assert charter("data", "check", "d.jsonl")[1].startswith("d.jsonl: 1 prompt,")
+    refused(charter("data", "export", "v.jsonl", "--to", "o.jsonl", "--form", "trl"), "v.jsonl holds votes")
+
+
+def test_an_export_without_verdicts_says_so(charter: Charter, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    made = {"kind": "judgments", "id": "", "status": "done", "step": "export", "room": "arena", "recipe": ""}
+    write_manifest(folder, Manifest.model_validate(made))
+    (folder / "judgments.jsonl").write_text("")
+    for place in ("export", "export/judgments.jsonl"):
+        assert charter("data", "check", place) == (0, f"{place}: no verdicts yet\n", "")
+    (tmp_path / "judgments.jsonl").write_text("")
+    refused(charter("data", "check", "judgments.jsonl"), "judgments.jsonl is empty")
 
 
 def test_triples_are_checked_counted_and_not_exported(charter: Charter, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_database_is_known_by_its_url_or_its_first_bytes(
 ) -> None:
     asked: list[str] = []
 
-    def votes_of(place: str) -> Rows:
+    def votes_of(place: str, _folder: Path) -> Rows:
         asked.append(place)
         return votes(3, 1, rater="r1") + votes(1, 1, rater="r2") if "full" in place else []
 
@@ -211,3 +211,64 @@ def test_a_database_is_known_by_its_url_or_its_first_bytes(
     assert asked == ["full.db", "sqlite:///full.db", "postgresql://user:word@host/full"]
     code, _, err = charter("elo", "postgresql://user:word@host/none")
     assert code == 1 and "host/none holds no votes yet" in err and "word" not in err
+
+
+@pytest.mark.parametrize("place", ["runs/export", "runs/export/"])
+def test_a_folder_is_read_by_its_votes(charter: Charter, tmp_path: Path, place: str) -> None:
+    (tmp_path / "runs" / "export").mkdir(parents=True)
+    refused(charter("elo", place), "runs/export")
+    refused(charter("elo", place), "is a folder without votes.jsonl; give an export or a step of the arena")
+    write(tmp_path / "runs" / "export" / "votes.jsonl", votes(3, 1))
+    assert json.loads(charter("elo", place, "--json")[1])["all"][0]["n"] == 4
+    write(tmp_path / "runs" / "export" / "votes.jsonl", [VOTE | {"winner": "left"}])
+    refused(charter("elo", place), "runs/export/votes.jsonl:1: unknown winner 'left'")
+
+
+CONFIG = """
+name: test
+database: {database}
+models: [{{name: new, model: "random:tiny"}}, {{name: old, model: "random:tiny"}}]
+tasks: {{helpful: {{}}}}
+"""
+
+
+def test_a_configuration_gives_its_database_and_base(
+    charter: Charter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    asked: list[tuple[str, Path]] = []
+    rows = [*votes(3, 1, source="simulated"), VOTE | {"model_b": "third"}, VOTE | {"model_a": "third"}]
+
+    def votes_of(place: str, folder: Path) -> Rows:
+        asked.append((place, folder))
+        return rows
+
+    def based(*words: str) -> dict[str, str]:
+        code, out, err = charter("elo", "mine/arena.yaml", "--json", *words)
+        assert code == 0, err
+        return {key: found[0]["base"] for key, found in json.loads(out).items()}
+
+    monkeypatch.setattr(importlib.import_module("charter.ground.people.export"), "votes_of", votes_of)
+    (folder / "arena.yaml").write_text(CONFIG.format(database="sqlite:///people.sqlite"))
+    refused(charter("elo", "mine/arena.yaml"), "there is no database mine/people.sqlite")
+    (folder / "people.sqlite").write_text("")
+    assert based() == {"all (simulated)": "new", "all": "new"}
+    assert asked == [("sqlite:///people.sqlite", Path("mine"))]
+    assert based("--base", "third")["all"] == "third"
+    (folder / "arena.yaml").write_text(CONFIG.format(database="people.sqlite") + "base: old\n")
+    assert based()["all"] == "old"
+    rows[:] = [VOTE | {"model_a": "third", "model_b": "fourth"}]  # none names the configuration's
+    assert based() == {"all": "third"}
+    refused(charter("elo", "mine/none.yaml"), "mine/none.yaml")
+
+
+def test_raters_at_the_head_are_those_who_count(charter: Charter, tmp_path: Path) -> None:
+    rows = [row | {"rater": f"r{n % 3}"} for n, row in enumerate(votes(3, 2))]
+    write(tmp_path / "v.jsonl", [*rows, VOTE | {"winner": "tie", "rater": "another"}])
+    out = charter("elo", "v.jsonl")[1]
+    assert "all: 5 votes of 3 raters, 1 tie and 0 both bad dropped" in out and "3 raters are few" in out
+
+
+def test_the_help_says_whose_votes_without_a_source_are(charter: Charter) -> None:
+    assert "votes that name no source count as people's" in " ".join(charter("elo", "--help")[1].split())

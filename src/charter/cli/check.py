@@ -55,7 +55,8 @@ Kind = Annotated[
     typer.Option(
         "--kind",
         metavar="KIND",
-        help="prompts, dialogues, comparisons, triples, judgments or texts; guessed from the first row if left out.",
+        help="prompts, dialogues, comparisons, triples, judgments, votes or texts; guessed from the first row if "
+        "left out.",
     ),
 ]
 
@@ -71,7 +72,7 @@ def constitution_check(
 
 
 def data_check(file: DataFile, kind: Kind = None) -> None:
-    """Check a file of prompts, dialogues, comparisons, triples, judgments or texts, and say what it holds.
+    """Check a file of prompts, dialogues, comparisons, triples, judgments, votes or texts, and say what it holds.
 
     Read are charter's own rows, HH-RLHF's and TRL's, ShareGPT conversations, instruction sets, lists of prompts.
     """
@@ -90,7 +91,7 @@ def data_import(
 ) -> None:
     """Turn HH-RLHF's and TRL's rows, ShareGPT conversations, instruction sets and lists into charter's rows.
 
-    Triples, judgments and texts are taken too. Lists are of prompts: .csv, .json, or .txt with one a line.
+    Triples, judgments, votes and texts are taken too. Lists are of prompts: .csv, .json, or .txt with one a line.
     """
     path = _between(file, to, force)
     found = read_rows(path, kind, axis or "")

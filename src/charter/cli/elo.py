@@ -13,19 +13,29 @@ from charter.cli.tables import console
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import suggest
 from charter.ground.text.jsonl import numbered_rows
-from charter.runner.rooms import load_module
+from charter.runner.rooms import load_module, room_tool
 
 MEASURE = "charter.ground.measure"
 SQLITE = b"SQLite format 3\x00"
+CONFIGS = (".yaml", ".yml")
+VOTES = "votes.jsonl"  # what an export or a step of the arena holds
 MOST = 10  # models whose win table fits a terminal
 
 
 Place = Annotated[
-    str, typer.Argument(metavar="DB|FILE", help="A database of votes (URL or SQLite file), or JSON Lines.")
+    str,
+    typer.Argument(
+        metavar="CONFIG|DB|FILE|DIR",
+        help="The service's configuration, a database of votes (URL or SQLite file), JSON Lines, or an export or step.",
+    ),
 ]
 Base = Annotated[
     str | None,
-    typer.Option("--base", metavar="MODEL", help="The model that is 0; else the first that the votes name."),
+    typer.Option(
+        "--base",
+        metavar="MODEL",
+        help="The model that is 0; else the configuration's, or the first that the votes name.",
+    ),
 ]
 Ties = Annotated[
     str, typer.Option("--ties", metavar="drop|half", help="Drop ties, or count half a win each.")
@@ -61,10 +71,14 @@ def elo(
     """Fit Elo to votes on pairs of replies: Bradley-Terry by maximum likelihood, an axis at a time.
 
     A vote has model_a, model_b and winner (a, b, tie, both_bad or unsure), and may have axis, rater, source and item.
-    Votes of people, simulated people and models are fitted apart. Models that the votes can't place have no number.
+    Votes of people, simulated people and models are fitted apart; votes that name no source count as people's.
+    Models that the votes can't place have no number.
     """
     _check_options(ties, bootstrap, plot)
-    rows = _chosen(_rows(place), source)
+    read, zero = _read(place)
+    rows = _chosen(read, source)
+    if base is None and any(zero in (row["model_a"], row["model_b"]) for row in rows):
+        base = zero
     tool = load_module(f"{MEASURE}.elo")
     interval = "bootstrap" if bootstrap else None
     found = tool.standings(rows, base, ties, interval, bootstrap, seed)
@@ -102,21 +116,37 @@ def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
         raise CharterError(f"--plot {plot}: there is no folder {plot.parent}; make it first")
 
 
-def _rows(place: str) -> list[dict[str, Any]]:
-    """The votes of a database or a file, each checked. Raises CharterError naming file:line."""
-    check = load_module(f"{MEASURE}.votes").check_votes
-    if "://" in place or _is_sqlite(Path(place)):
-        file = place.removeprefix("sqlite:///").partition("?")[0]
-        if file != place and not Path(file).is_file():  # opening it would make it
-            raise CharterError(f"there is no database {file}; check the path")
-        rows: list[dict[str, Any]] = load_module("charter.ground.people.export").votes_of(place)
-        if not rows:
-            raise CharterError(f"{place.split('@')[-1]} holds no votes yet; collect some first")
-        check(rows, lambda number: f"vote {number + 1} of the database")
-        return rows
-    numbered = list(numbered_rows(Path(place)))
-    check([row for _, row in numbered], lambda number: f"{place}:{numbered[number][0]}")
-    return [row for _, row in numbered]
+def _read(place: str) -> tuple[list[dict[str, Any]], str]:
+    """The votes of a place, each checked, and the model that its configuration indexes Elo to, "" where there is none.
+    Raises CharterError naming file:line."""
+    path = Path(place)
+    if path.suffix in CONFIGS:
+        config = room_tool("arena", "config").load_config(path)
+        return _kept(config.database, path.parent), config.zero
+    if "://" in place or _is_sqlite(path):
+        return _kept(place, Path()), ""
+    if path.is_dir():
+        path /= VOTES
+        if not path.is_file():
+            raise CharterError(
+                f"{place} is a folder without {VOTES}; give an export or a step of the arena, or a file of votes"
+            )
+    numbered = list(numbered_rows(path))
+    rows = [row for _, row in numbered]
+    load_module(f"{MEASURE}.votes").check_votes(rows, lambda number: f"{path}:{numbered[number][0]}")
+    return rows, ""
+
+
+def _kept(database: str, folder: Path) -> list[dict[str, Any]]:
+    """The votes of a database, whose relative path starts at a folder."""
+    file = database.removeprefix("sqlite:///").partition("?")[0]
+    if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would make it
+        raise CharterError(f"there is no database {folder / file}; check the path")
+    rows: list[dict[str, Any]] = load_module("charter.ground.people.export").votes_of(database, folder)
+    if not rows:
+        raise CharterError(f"{database.split('@')[-1]} holds no votes yet; collect some first")
+    load_module(f"{MEASURE}.votes").check_votes(rows, lambda number: f"vote {number + 1} of the database")
+    return rows
 
 
 def _is_sqlite(path: Path) -> bool:

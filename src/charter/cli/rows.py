@@ -12,7 +12,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.recognise import kind_of_row
-from charter.ground.text.columns import axis_of, source_rows
+from charter.ground.text.columns import axis_of, raw_rows, source_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, prompt_of
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.judgments import VERDICTS, judgment_row, read_judgments
@@ -25,6 +25,7 @@ from charter.ground.text.records import (
     read_dialogues,
     read_texts,
 )
+from charter.runner.rooms import load_module
 
 # columns that neither TRL nor HH-RLHF has
 _OWN_ALONE = ("id", "topic", "axis", "source", "p_chosen", "weight", "learn_from", "meta")
@@ -38,7 +39,12 @@ class DataKind(StrEnum):
     comparisons = "comparisons"
     triples = "triples"
     judgments = "judgments"
+    votes = "votes"
     texts = "texts"
+
+
+# rows whose further columns are read by nothing
+UNKEPT = (DataKind.triples, DataKind.judgments, DataKind.votes)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ def read_rows(file: Path, asked: DataKind | None, axis: str = "") -> Found:
 
     Raises CharterError naming file:line.
     """
+    if asked in (None, DataKind.judgments) and _no_verdicts(file):
+        return Found(DataKind.judgments, "no verdicts yet", [])
     made = _made(file)
     kind = asked or _kind_of_rows(file, made)
     if kind is DataKind.texts:
@@ -68,6 +76,8 @@ def read_rows(file: Path, asked: DataKind | None, axis: str = "") -> Found:
         found = _triples(file)
     elif kind is DataKind.judgments:
         found = _judgments(file)
+    elif kind is DataKind.votes:
+        found = _votes(file)
     elif kind is DataKind.comparisons:
         found = _comparisons(file, axis)
     else:
@@ -135,7 +145,10 @@ def _kind_of_rows(file: Path, made: str | None) -> DataKind:
         if first is None:
             raise CharterError(f"{file} holds no rows; expected one below the names of the columns")
         found = kind_of_row(first[1])
-    named = {kind.value: kind for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments)}
+    named = {
+        kind.value: kind
+        for kind in (DataKind.comparisons, DataKind.triples, DataKind.judgments, DataKind.votes)
+    }
     return (named | {"text": DataKind.texts}).get(found, DataKind.dialogues)
 
 
@@ -159,6 +172,33 @@ def _judgments(file: Path) -> Found:
     prompts = counted(len({j.id for j in read}), "prompts")
     summary = f"{counted(len(read), 'judgments')} on replies to {prompts}: {told}"
     return Found(DataKind.judgments, summary, [judgment_row(j) for j in read])
+
+
+def _no_verdicts(file: Path) -> bool:
+    """Whether an artifact, such as an export of reviews, or its file of judgments holds none."""
+    path = file / "judgments.jsonl" if file.is_dir() else file
+    inside = path.name == "judgments.jsonl" and (path.parent / MANIFEST).is_file()
+    return inside and path.is_file() and not path.read_bytes().strip()
+
+
+def _votes(file: Path) -> Found:
+    """Votes on pairs of replies, checked as `charter elo` checks them."""
+    placed = [placed for path in files_of(file, "votes") for placed in raw_rows(path)]
+    rows = [row for _, row in placed]
+    load_module("charter.ground.measure.votes").check_votes(rows, lambda number: placed[number][0])
+    raters = len({str(row["rater"]) for row in rows if row.get("rater") not in (None, "")})
+    by = f" by {counted(raters, 'raters')}" if raters else ""
+    axes = len({row.get("axis") or "all" for row in rows})
+    models = {row[side] for row in rows for side in ("model_a", "model_b")}
+    given = Counter(row["winner"] for row in rows)
+    told = [f"{given['a'] + given['b']} decided"]
+    told += [counted(given["tie"], "ties")] if given["tie"] else []
+    told += [f"{given[w]} {w.replace('_', ' ')}" for w in ("both_bad", "unsure") if given[w]]
+    summary = (
+        f"{counted(len(rows), 'votes')}{by} on {'1 axis' if axes == 1 else f'{axes} axes'}; "
+        f"{counted(len(models), 'models')}, {', '.join(told)}"
+    )
+    return Found(DataKind.votes, summary, rows)
 
 
 def _comparisons(file: Path, axis: str) -> Found:
@@ -210,5 +250,5 @@ def _unknown_columns(file: Path, kind: DataKind) -> tuple[str, ...]:
         return ()
     close = [near for column in unknown for near in difflib.get_close_matches(column, known, n=1)]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
-    kept = "which nothing reads" if kind in (DataKind.triples, DataKind.judgments) else "kept in meta"
+    kept = "which nothing reads" if kind in UNKEPT else "kept in meta"
     return (f"unknown columns, {kept}: {', '.join(unknown)}{hint}",)

@@ -95,6 +95,37 @@ def test_lopsided_votes_are_no_trouble() -> None:
     assert done and ratings == pytest.approx([0.0, math.log(99_999), math.log(99_999) + math.log(999)])
 
 
+@pytest.mark.parametrize("base", [0, 1])
+@pytest.mark.parametrize("start", [0.0, 3.0])
+def test_what_has_no_maximum_is_not_done_in_either_order(base: int, start: float) -> None:
+    wins = np.array([[3.0, 0.0], [0.0, 3.0], [2.0, 1.0], [0.0, 0.0]])
+    ratings, done = fit(round_robin(2, base), wins, start * (np.arange(2) - base))
+    assert done.tolist() == [False, False, True, False]
+    assert ratings[2, 0] - ratings[2, 1] == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("base", range(4))
+def test_a_separated_group_is_not_done_in_either_order(base: int) -> None:
+    design = Design(4, np.array([0, 2, 0]), np.array([1, 3, 2]), base)  # 0 with 1, 2 with 3, and 0 with 2
+    below, above, joined, apart = (
+        np.array([[3.0, 4, one, 2, 3, other]]) for one, other in ((0, 5), (5, 0), (5, 1), (0, 0))
+    )
+    assert fit(design, np.concatenate([below, above, joined, apart]))[1].tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_long_chain_of_near_certain_wins_is_done() -> None:
+    models = 30  # ends lie 29 x ln 99 = 133 nats apart, each link has its own closed form
+    design = Design(models, np.arange(models - 1), np.arange(1, models), 7)
+    wins = np.concatenate([np.full(models - 1, 1.0), np.full(models - 1, 99.0)])
+    (ratings,), (done,) = fit(design, wins[None])
+    assert done and np.diff(ratings) == pytest.approx(math.log(99))
+
+
 def test_models_are_placed_by_chains_of_wins() -> None:
     # 0 and 1 beat each other, 2 beats 0, 1 beats 3, 4 beats 5, 6 loses to 2 and to nobody else
     design = Design(7, np.array([0, 0, 1, 4, 2]), np.array([1, 2, 3, 5, 6]), 0)
@@ -152,6 +183,18 @@ def test_resamples_in_which_a_model_won_all_open_its_interval() -> None:
     assert share == pytest.approx(0.9**10, abs=0.08) and (draws[np.isinf(draws[:, 1]), 1] > 0).all()
     ends = bootstrap_ends(draws)
     assert math.isinf(ends.high[1, 0]) and math.isfinite(ends.low[1, 0])
+
+
+def test_resamples_without_a_model_do_not_rate_it() -> None:
+    # 0 and 1 each won 40 against each other, 1 and 2 one
+    design, wins = Design(3, np.array([0, 1]), np.array([1, 2]), 0), np.array([40.0, 1, 40, 1])
+    (ratings,), _ = fit(design, wins[None])
+    draws = resample(design, votes_alone(wins), ratings, 400, 0)
+    one, neither = (81 / 82) ** 82, (80 / 82) ** 82  # shares of resamples that lack a vote, and both
+    assert np.isfinite(draws[:, 1]).all()
+    assert float(np.isnan(draws[:, 2]).mean()) == pytest.approx(neither, abs=0.06)
+    for sign in (-1, 1):
+        assert float((draws[:, 2] == sign * np.inf).mean()) == pytest.approx(one - neither, abs=0.08)
 
 
 def test_resamples_fit_what_is_left_when_a_model_drops_out() -> None:

@@ -194,7 +194,10 @@ def test_ties_are_dropped_or_count_half_and_unsure_votes_never_count() -> None:
     for ranking in (dropped, half):
         assert (ranking.tied, ranking.both_bad, ranking.unsure) == (3, 1, 1)
     only = standings([*votes("a", "b", 1, 1), rows[0] | {"model_b": "c", "winner": "tie"}])["all"]
-    assert of(only, "c").note == "all its votes are ties or unsure, and do not count" and of(only, "c").n == 0
+    assert (
+        of(only, "c").note == "all its votes are ties, unsure or both bad, and do not count"
+        and of(only, "c").n == 0
+    )
     nothing = standings([rows[0] | {"winner": "tie"}])["all"]
     assert nothing.votes == 0 and all(not s.n for s in nothing.standings)
     for kind in ("clustered", "bootstrap"):

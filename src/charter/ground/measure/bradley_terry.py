@@ -111,15 +111,18 @@ def within(design: Design, kept: NDArray[np.bool_]) -> tuple[Design, Ints]:
 
 
 def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floats, NDArray[np.bool_]]:
-    """Ratings [B, M] in nats of wins [B, 2P], and which of them are a maximum; the others run off to infinity.
+    """Ratings [B, M] in nats of wins [B, 2P], and which of them are a maximum; of the others, whose maximum is infinite
+    or not one alone, no rating says anything.
 
     Newton's method. A step whose longest difference is d is shortened to ln(1 + d) / d of it, which never falls and
-    converges from anywhere.
+    converges from anywhere. Whether there is a maximum the wins say and not how the steps end: near 37 nats, where a
+    probability rounds to 1, they are as short as at a maximum.
     """
     ratings = np.tile(np.zeros(design.models) if start is None else start, (len(wins), 1))
-    todo = np.arange(len(wins))
-    if design.models < 2:
-        return ratings, np.ones(len(wins), dtype=bool)
+    done = _joined(design, wins)
+    todo = np.flatnonzero(done)
+    if design.models < 2 or not len(todo):
+        return ratings, done
     won, lost = np.split(wins, 2, axis=1)
     votes, incidence = won + lost, design.incidence.T
     free = np.delete(np.arange(design.models), design.base)
@@ -135,9 +138,27 @@ def fit(design: Design, wins: Floats, start: Floats | None = None) -> tuple[Floa
         todo = todo[length > NEAR]
         if not len(todo):
             break
-    done = np.ones(len(wins), dtype=bool)
     done[todo] = False
     return ratings, done
+
+
+def _joined(design: Design, wins: Floats) -> NDArray[np.bool_]:
+    """In which rows [B] of wins [B, 2P] chains of wins lead from each model to each other, so that there is one maximum
+    and it is finite (Ford 1957)."""
+    one, two = np.split(wins > 0, 2, axis=1)
+    beat = np.zeros((len(wins), design.models, design.models), dtype=np.float32)
+    beat[:, design.first, design.second], beat[:, design.second, design.first] = one, two
+    found = np.ones(len(wins), dtype=bool)
+    for graph in (beat, beat.transpose(0, 2, 1)):  # to the base, then from it
+        reached = np.zeros((len(wins), design.models, 1), dtype=np.float32)
+        reached[:, design.base] = 1
+        for _ in range(1, design.models):
+            further = np.maximum(reached, graph @ reached > 0)
+            if np.array_equal(further, reached):
+                break
+            reached = further
+        found &= reached.all(axis=(1, 2))
+    return found
 
 
 def chances(design: Design, ratings: Floats) -> Floats:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.agreement import Agreement, agreement
@@ -96,7 +97,7 @@ class Meeting:
 class Ranking:
     """What the votes of one axis and source say: models with a number first, highest first. `votes` count; `tied` and
     `both_bad` are among them only where ties count half, `unsure` and `one_model` (on two replies of
-    one model) never. `clustered`: by what."""
+    one model) never. `raters` gave the votes that count. `clustered`: by what."""
 
     axis: str
     source: str
@@ -184,7 +185,7 @@ def rank(tally: Tally, base: str, method: Method) -> Ranking:
         both_bad=many[1],
         unsure=many[2],
         one_model=tally.one_model,
-        raters=len(tally.raters),
+        raters=_raters(tally, method.ties),
         agreement=agreement(tally.patterns),
         notes=(*notes, *found.notes),
     )
@@ -247,8 +248,7 @@ def _counted(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vot
     number = np.full(len(tally.pairs), -1)
     pairs = np.arange(len(number)) if pairs is None else pairs
     number[pairs] = np.arange(len(pairs))
-    tie = (tally.outcome == TIE) | (tally.outcome == BOTH_BAD)
-    used = (number[tally.pair] >= 0) & ((tally.outcome <= SECOND) | (tie & (ties == "half")))
+    used = (number[tally.pair] >= 0) & _counts(tally, ties)
     pair, outcome, count = number[tally.pair][used], tally.outcome[used], tally.count[used]
     rater, item = tally.rater[used], tally.item[used]
     group = {
@@ -266,6 +266,17 @@ def _counted(tally: Tally, ties: Ties, pairs: Ints | None = None, by: Way = "vot
     first, second = (share * np.where(outcome >= TIE, 0.5, outcome == side) for side in (FIRST, SECOND))
     places, kinds = np.concatenate([pair, pair + len(pairs)]), np.concatenate([kind, kind])
     return clusters(kinds, places, np.concatenate([first, second]), many, len(pairs))
+
+
+def _counts(tally: Tally, ties: Ties) -> NDArray[np.bool_]:
+    """Which cells of a tally count."""
+    tie = (tally.outcome == TIE) | (tally.outcome == BOTH_BAD)
+    return np.asarray((tally.outcome <= SECOND) | (tie & (ties == "half")))
+
+
+def _raters(tally: Tally, ties: Ties) -> int:
+    """How many raters gave votes that count."""
+    return len(np.unique(tally.rater[(tally.rater >= 0) & _counts(tally, ties)]))
 
 
 def _standings(
@@ -291,7 +302,7 @@ def _standings(
 
 
 def _finite(nats: float) -> float | None:
-    return float(nats * SCALE) if np.isfinite(nats) else None
+    return float(nats * SCALE) + 0.0 if np.isfinite(nats) else None  # 0.0 makes -0.0 a plain 0
 
 
 def _design(tally: Tally, base: str) -> Design:
@@ -318,7 +329,7 @@ def _reason(base: str, won: float, votes: float, joined: bool, placed: float) ->
     """Why a model has no number that won so many of its votes."""
     all_of = f"all its {votes:g} votes" if votes > 1 else "its one vote"
     if votes == 0:
-        return "all its votes are ties or unsure, and do not count"
+        return "all its votes are ties, unsure or both bad, and do not count"
     if not joined:
         return f"never compared, directly or through others, with {base}"
     if won == votes:

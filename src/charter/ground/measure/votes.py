@@ -2,7 +2,8 @@
 
 A vote is a row with `model_a`, `model_b` and `winner` (a, b, tie, both_bad or unsure), and, where known, `axis`,
 `rater`, `source` (human, simulated, ai or ai:NAME) and `item`, the two replies that it is about. Votes of people,
-simulated people and models are never counted together: each source is a tally of its own.
+simulated people and models are never counted together: each source is a tally of its own. Votes that name no source
+count as people's.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ ROW_ENDINGS = (
 # the columns that rows of one kind alone have; a row of the kind needs all of them
 OWN_COLUMNS = {"comparisons": ("chosen", "rejected"), "triples": ("harmful", "good")}
 JUDGED = {"verdict", "reply"}  # the columns of judgments, which rows of other kinds may have as well
+VOTE = {"model_a", "model_b", "winner"}  # the columns of votes
 # the one label of a classifier that rates harm; a preference model's label says nothing
 HARM_RATING = "HARM_RATING"
 TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about two persons
@@ -52,8 +53,8 @@ def kind_of_file(path: Path) -> str:
 
 
 def kind_of_row(row: Mapping[str, object]) -> str:
-    """The kind by the columns: comparisons, triples, judgments, templates, dialogues, prompts, text, or data when not
-    recognised.
+    """The kind by the columns: comparisons, triples, votes, judgments, templates, dialogues, prompts, text, or data
+    when not recognised.
 
     One of a kind's own columns tells it: a row with `chosen` and a misspelt `rejected` is a broken comparison.
     """
@@ -63,6 +64,8 @@ def kind_of_row(row: Mapping[str, object]) -> str:
             return kind
     if {"text_correct", "text_incorrect"} <= keys:
         return "comparisons"
+    if keys >= VOTE and keys & _PROMPT_KEYS <= {"prompt"}:  # what a vote calls prompt is a name
+        return "votes"
     if keys >= JUDGED and keys & _PROMPT_KEYS <= {"prompt"}:
         return "judgments"
     if keys >= TEMPLATE:

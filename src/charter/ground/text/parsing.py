@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.recognise import OWN_COLUMNS, kind_of_row
+from charter.ground.settings.recognise import OWN_COLUMNS, VOTE, kind_of_row
 from charter.ground.text.dialogue import (
     Comparison,
     Dialogue,
@@ -55,6 +55,8 @@ KNOWN_COLUMNS = {
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
     "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note", "source", "case"},
+    "votes": VOTE
+    | {"id", "item", "prompt", "axis", "kind", "strength", "left", "rater", "source", "flags", "seconds"},
 }
 
 
