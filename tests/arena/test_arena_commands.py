@@ -176,6 +176,14 @@ def test_two_toy_models_are_served_killed_and_served_again(
     assert code == 1 and "policy was another model when 1 votes" in err
 
 
+def test_a_collection_is_served_once(charter: Charter, checkpoints: Path, tmp_path: Path) -> None:
+    config = written(tmp_path, models=[{"name": "a", "model": str(checkpoints / "policy")}])
+    with served(config) as (process, _):
+        code, out, err = charter("arena", "serve", config, "--port", 0)
+        assert code == 1 and out == "" and f"is served already by process {process.pid}" in err
+        assert len(err.strip().splitlines()) == 1
+
+
 def test_ctrl_c_while_replies_are_under_way(checkpoints: Path, tmp_path: Path) -> None:
     config = written(
         tmp_path,

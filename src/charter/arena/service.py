@@ -26,6 +26,7 @@ from charter.ground.people.tables import FACTS, PEOPLE, TURNS, VOTES
 from charter.ground.people.workers import invite
 from charter.ground.service.database import reading, writing
 from charter.ground.service.limits import Limiter
+from charter.ground.service.sole import serve_alone
 from charter.ground.settings.sources import resolve
 
 KEPT_SECONDS = 600.0
@@ -75,11 +76,12 @@ class Service:
 def open_service(
     config: Config, folder: Path, sources: Mapping[str, Input], speakers: Mapping[str, Speaker]
 ) -> Service:
-    """The service of a configuration. Raises CharterError where a file of it is wrong, the database can't be opened, or
-    a model is another than the one of this name that people judged."""
+    """The service of a configuration. Raises CharterError where a file of it is wrong, the database can't be opened or
+    is served already, or a model is another than the one of this name that people judged."""
     collection = make_collection(config, folder)
     database = open_people(config.database, folder)
     try:
+        serve_alone(database)
         check_models(config, database, sources, folder)
         queue_reports(config, database, folder)
         queue_attempts(config, database)
