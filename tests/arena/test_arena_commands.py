@@ -178,10 +178,16 @@ def test_two_toy_models_are_served_killed_and_served_again(
 
 def test_a_collection_is_served_once(charter: Charter, checkpoints: Path, tmp_path: Path) -> None:
     config = written(tmp_path, models=[{"name": "a", "model": str(checkpoints / "policy")}])
-    with served(config) as (process, _):
+    with served(config) as (process, said):
+        address = said["address"]
+        assert charter("arena", "invite", config)[1].startswith(f"{address}/join/")
         code, out, err = charter("arena", "serve", config, "--port", 0)
         assert code == 1 and out == "" and f"is served already by process {process.pid}" in err
         assert len(err.strip().splitlines()) == 1
+    code, out, err = charter("arena", "invite", config)  # as it was served last
+    assert code == 0 and out.startswith(f"{address}/join/") and err == ""
+    written(tmp_path, models=[{"name": "a", "model": "random:tiny"}], url="https://votes.example.org/")
+    assert charter("arena", "invite", config)[1].startswith("https://votes.example.org/join/")
 
 
 def test_ctrl_c_while_replies_are_under_way(checkpoints: Path, tmp_path: Path) -> None:

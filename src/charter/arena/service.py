@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine as Database
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from charter.arena.config import Config, Shown, make_collection
 from charter.arena.engines import Answers, Speaker
@@ -22,7 +22,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.people.collection import Collection
 from charter.ground.people.export import open_people
-from charter.ground.people.tables import FACTS, PEOPLE, TURNS, VOTES
+from charter.ground.people.tables import ADDRESS, FACTS, PEOPLE, TURNS, VOTES
 from charter.ground.people.workers import invite
 from charter.ground.service.database import reading, writing
 from charter.ground.service.limits import Limiter
@@ -129,6 +129,13 @@ def first_invitation(database: Database) -> str | None:
         if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
             return None
         return invite(connection, "admin")
+
+
+def note_address(database: Database, address: str) -> None:
+    """Keeps where the collection is served, for links that are made elsewhere."""
+    with writing(database) as connection:
+        connection.execute(delete(FACTS).where(FACTS.c.name == ADDRESS))
+        connection.execute(insert(FACTS).values(name=ADDRESS, value=address))
 
 
 def is_alive(database: Database) -> bool:

@@ -101,8 +101,9 @@ def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execut
 
 def _say(service: Any, local: str, as_json: bool) -> None:
     """Says where the service is, and how its first admin gets in."""
-    address = service.config.url or local
-    token = room_tool(ARENA, "service").first_invitation(service.database)
+    address, tool = service.config.url or local, room_tool(ARENA, "service")
+    tool.note_address(service.database, address)
+    token = tool.first_invitation(service.database)
     link = f"{address}/join/{token}" if token else None
     if as_json:
         print(json.dumps({"address": address, "local": local, "admin_invitation": link}), flush=True)
@@ -141,15 +142,16 @@ def invite(
                 workers.invite(connection, role, quota=quota, days=days, simulated=simulated)
                 for _ in range(count)
             ]
+            noted = people.address_of(connection)
     finally:
         engine.dispose()
-    start = config.url or "http://127.0.0.1:8760"
+    start = config.url or noted or "http://127.0.0.1:8760"
     links = [f"{start}/join/{token}" for token in tokens]
     if as_json:
         print(json.dumps({"role": role, "quota": quota, "days": days, "links": links}))
     else:
         print("\n".join(links))
-    if not config.url:
+    if not config.url and not noted:
         print(
             "charter: the links begin as the default address does; set url in the configuration",
             file=sys.stderr,

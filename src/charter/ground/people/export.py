@@ -21,6 +21,7 @@ from charter.ground.people.conversations import picked_reply
 from charter.ground.people.reviewing import reviewed_by
 from charter.ground.people.scale import HARMLESS, Ballot
 from charter.ground.people.tables import (
+    ADDRESS,
     CONVERSATIONS,
     FACTS,
     ITEMS,
@@ -53,6 +54,12 @@ def open_people(place: str, folder: Path | None = None, new: bool = True) -> Eng
         if connection.execute(select(FACTS.c.value).where(FACTS.c.name == "collection")).scalar() is None:
             connection.execute(FACTS.insert().values(name="collection", value=new_token()))
     return engine
+
+
+def address_of(connection: Connection) -> str | None:
+    """Where the collection was last served; None where it never was."""
+    found: str | None = connection.execute(select(FACTS.c.value).where(FACTS.c.name == ADDRESS)).scalar()
+    return found
 
 
 def votes_of(place: str, folder: Path | None = None) -> list[dict[str, Any]]:

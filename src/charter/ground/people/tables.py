@@ -41,7 +41,8 @@ def _person(key: bool = False) -> Column[int]:
     return Column("person", Integer, owner, primary_key=key, nullable=False, index=None if key else True)
 
 
-# facts of this collection: its random id, when it was begun
+# facts of this collection: its random id, which models have which names, where it was last served
+ADDRESS = "address"
 FACTS = Table(
     "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
 )
