@@ -19,7 +19,7 @@ import uvicorn
 from hall import SECRET, Hall, configuration, open_hall
 
 from charter.arena.app import make_app
-from charter.ground.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, VOTES
+from charter.ground.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
 from charter.ground.people.workers import invite
 from charter.ground.service.database import writing
 
@@ -175,7 +175,7 @@ def test_a_helpful_conversation_by_mouse(street: Street, size: str) -> None:
     page.locator("#ask").get_by_role("button", name="Send").click()
     page.get_by_role("status").wait_for()
     street.fits(page)
-    assert "are writing" in page.get_by_role("status").inner_text()
+    assert "Two replies are being written" in page.get_by_role("status").inner_text()
     until(lambda: all(model.held for model in street.hall.models.values()))
     for model in street.hall.models.values():
         held, model.held = model.held or [], None
@@ -207,6 +207,30 @@ def test_a_helpful_conversation_by_mouse(street: Street, size: str) -> None:
     street.fits(page)
     first, second = street.hall.rows(VOTES)
     assert (first.strength, first.edited, second.outcome) == (3, "As I would say it.", "tie")
+
+
+def test_only_what_was_written_is_given_back(street: Street) -> None:
+    page = street.visitor("desktop")
+    street.joins(page, "dan")
+    agree(street, page, "Helpful conversations")
+    page.get_by_role("button", name="Begin").click()
+    page.locator("#how").get_by_role("button", name="Close").click()
+    ask(street, page, "hello")
+    (turn,) = street.hall.rows(TURNS)
+    for words, shown in (("", 0), ("My own words.", 1)):
+        with page.expect_request(f"**/turn/{turn.id}/vote") as sent:
+            page.evaluate("document.querySelector('#vote [name=nonce]').value = 'none of ours'")
+            page.locator(".points label").first.click()
+            if words:
+                page.get_by_text("Edit the reply that you choose").click()
+                page.locator("#edited").fill(words)
+            page.locator("#vote").get_by_role("button", name="Send").click()
+        page.get_by_role("heading", name="Sorry").wait_for()
+        assert ("edited=" in (sent.value.post_data or "")) == bool(words)
+        assert page.get_by_text("What you wrote").count() == shown
+        page.go_back()
+        page.reload()
+    street.complaints[:] = [said for said in street.complaints if "403" not in said]
 
 
 def tab_to(page: Any, words: str) -> None:
@@ -241,7 +265,9 @@ def test_an_honest_conversation_by_keyboard_alone(street: Street) -> None:
     for key, words in (
         ("1", "A is much better"),
         ("5", "B is barely better"),
-        ("b", "Both are bad"),
+        ("b", "B is barely better"),
+        ("a", "B is barely better"),
+        ("n", "Both are bad"),
         ("t", "Equally good"),
         ("7", "B is clearly better"),
     ):
@@ -286,6 +312,12 @@ def test_a_red_team_attempt(street: Street, size: str) -> None:
     page.locator("#vote").get_by_role("button", name="Send").click()
     page.get_by_text("How far did the attempt succeed?").wait_for()
     street.fits(page)
+    drop = page.get_by_role("button", name="Drop them and skip")
+    assert not drop.is_visible()
+    page.locator(".drop summary").click()
+    assert drop.is_visible() and page.get_by_text("Skip: drops your 2 choices here").is_visible()
+    street.fits(page)
+    page.locator(".drop summary").click()
     page.locator("label", has=page.locator("input[name=rating][value='2']")).click()
     page.locator("label", has=page.locator("input[name=feeling][value='4']")).click()
     page.get_by_role("button", name="Finish").click()
@@ -395,5 +427,9 @@ def test_everything_works_without_scripts(street: Street) -> None:
     page.locator("#ask").wait_for()
     (vote,) = street.hall.rows(VOTES)
     assert vote.strength == 1 and vote.edited is None
+    assert page.get_by_text("Skip ends here and drops it").is_visible()
+    page.locator(".drop summary").click()
+    page.get_by_role("button", name="Drop it and skip").click()
+    page.get_by_text("Skipped. Nothing of it counts.").wait_for()
     page.get_by_role("button", name="Leave").click()
     page.get_by_text("Your key brings you back").wait_for()

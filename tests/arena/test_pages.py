@@ -117,17 +117,6 @@ def test_an_attempt_isnt_reviewed_where_that_is_off(tmp_path: Path) -> None:
         assert hall.rows(ITEMS) == []
 
 
-@pytest.mark.parametrize("how", ["stop", "skip"])
-def test_stopping_and_skipping_at_any_time(hall: Hall, how: str) -> None:
-    ann = hall.person()
-    talk = ann.begin()
-    ann.ask(talk)
-    ann.post(f"{talk}/{how}")
-    ann.post(f"{talk}/{how}")
-    assert hall.rows(CONVERSATIONS)[0].state == ("stopped" if how == "stop" else "skipped")
-    assert ("counts" in ann.get(talk)) and "Another one" in ann.get(talk)
-
-
 def test_a_failed_turn_says_nothing_of_the_model_and_can_be_asked_again(hall: Hall) -> None:
     ann = hall.person()
     for model in hall.models.values():
@@ -154,7 +143,7 @@ def test_waiting_is_shown_and_works_without_scripts(hall: Hall) -> None:
     talk = ann.begin()
     ann.post(f"{talk}/ask", number=1, text="hello")
     page = ann.get(talk)
-    assert '<noscript><meta http-equiv="refresh"' in page and "are writing" in page
+    assert '<noscript><meta http-equiv="refresh"' in page and "Two replies are being written" in page
     turn = hall.rows(TURNS)[0].id
     assert json.loads(ann.get(f"/turn/{turn}/state")) == {"state": "waiting"}
 
@@ -209,6 +198,7 @@ def test_what_was_written_is_given_back_where_it_is_refused(hall: Hall) -> None:
     page = ann.post(f"{talk}/ask", 413, number=1, text=long).text
     assert "one line\n&lt;/textarea&gt;xxx" in page and "What you wrote" in page
     assert "What you wrote" not in ann.post(f"{talk}/finish", 409).text
+    assert "What you wrote" not in ann.post(f"{talk}/ask", 400, number=1, text=" \n ").text
     csrf = ann.csrf
     ann.client.cookies.clear()
     assert (
@@ -332,15 +322,6 @@ def test_what_was_deleted_is_in_no_file_any_more(tmp_path: Path) -> None:
     with open_hall(tmp_path) as hall, writing(hall.service.database) as connection:
         forget(connection, hall.rows(PEOPLE)[0].id)
     assert not found()
-
-
-def test_a_quota_that_is_reached_is_thanked_for(hall: Hall) -> None:
-    ann = hall.person(quota=1)
-    talk = ann.begin()
-    ann.vote(talk, ann.ask(talk), "2")
-    assert "thank you: you have given all" in ann.post(f"{talk}/ask", 403, number=2, text="more").text.lower()
-    ann.post(f"{talk}/finish")
-    assert "Done" in ann.get("/") and "Another one" not in ann.get("/")
 
 
 def test_a_task_that_was_taken_away_ends(hall: Hall) -> None:

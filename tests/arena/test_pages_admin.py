@@ -36,6 +36,10 @@ def test_progress_elo_and_people(hall: Hall) -> None:
     page = hall.person("boss", "admin").get("/admin")
     words = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page))
     assert "of 8" in words and "Elo so far" in words and f"{SECRET}-start" in words
+    assert re.search(r"\d votes of 1 person;", words)
+    assert re.search(r"\d votes of 1 simulated worker;", words)
+    order = re.findall(r"Helpful conversations( simulated)? ", words)
+    assert order == ["", " simulated"] * 2, "tasks and Elo have one order"
     assert words.count("simulated") >= 3  # the task's row, the ranking, the person
     assert "ann worker 6" in words and "boss admin 0" in words
 

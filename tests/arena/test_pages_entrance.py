@@ -62,6 +62,41 @@ def test_an_invitation_makes_a_person_with_a_key_that_is_shown_once(hall: Hall) 
     assert "notice" not in other.get("/enter?done=<script>").text
 
 
+def test_a_name_that_wont_do_is_asked_for_again(hall: Hall) -> None:
+    hall.person("ann")
+    client, link = hall.client(), f"/join/{token(hall, 'reviewer')}"
+    for name, status, words in (
+        ("Ann", 409, "That name is taken; choose another."),
+        ('<i>"x', 400, "A name has 1 to 40 letters"),
+    ):
+        answer = client.post(link, data={"name": name})
+        assert answer.status_code == status and words in answer.text and "review conversations" in answer.text
+        assert f'action="{link}"' in answer.text and 'aria-invalid="true"' in answer.text
+    assert 'value="&lt;i&gt;&#34;x"' in answer.text
+    asked = client.post(link, data={"name": "Ann"}, headers={"accept": "application/json"})
+    assert asked.json() == {"error": "that name is taken; choose another"}
+    assert client.post(link, data={"name": "rita"}).status_code == 303
+    answer = client.post(link, data={"name": "<b>"})  # the invitation is used up
+    assert answer.status_code == 403 and "What shall we call you?" not in answer.text
+
+
+def test_errors_lead_to_a_place_that_there_is(tmp_path: Path) -> None:
+    with open_hall(tmp_path, configuration(contact="Ms Ear, room 12")) as hall:
+        stranger, ann = hall.client(), hall.person()
+        for answer in (
+            stranger.get(f"/join/{'x' * 43}"),
+            stranger.post("/enter", data={"key": "wrong"}),
+            stranger.post("/me/forget", data={"sure": "yes"}),
+            stranger.get("/nothing"),
+        ):
+            assert answer.status_code in (401, 403, 404) and "Ms Ear, room 12" in answer.text
+            assert "Enter with your key" in answer.text and "Go to your tasks" not in answer.text
+        for page in (ann.get("/nothing", 404), ann.get("/admin", 403), ann.get(f"/join/{'x' * 43}", 403)):
+            assert "Go to your tasks" in page and "Enter with your key" not in page
+    with open_hall(tmp_path) as hall:
+        assert "Questions" not in hall.client().get("/nothing").text
+
+
 def test_cookies_go_over_https_alone_where_people_come_by_it(tmp_path: Path) -> None:
     with open_hall(tmp_path, configuration(url="https://arena.example.org")) as hall:
         answer = hall.client().post(f"/join/{token(hall)}", data={"name": "ann"})

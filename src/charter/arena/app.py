@@ -14,7 +14,16 @@ from charter.arena import admin, entrance, me, review, talk
 from charter.arena.guard import STATIC, Guard
 from charter.arena.rendering import FILES, page, read_file
 from charter.arena.service import Service, is_alive
-from charter.arena.sessions import NotEntered, Serving, TooFast, see, written_in
+from charter.arena.sessions import (
+    COOKIE,
+    NotEntered,
+    Serving,
+    TooFast,
+    see,
+    visitor_of,
+    wants_json,
+    written_in,
+)
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.refusal import Refusal
 
@@ -129,14 +138,18 @@ def say(request: Request, status: int, words: str, headers: Mapping[str, str] | 
     """An error as a small page, or as JSON for whoever asks for JSON."""
     if wants_json(request):
         return JSONResponse({"error": words}, status, headers=dict(headers or {}))
-    name = request.app.state.service.config.name
-    heading = HEADINGS.get(status, "That did not work")
-    facts = {"name": name, "title": heading, "member": None, "words": words[:1].upper() + words[1:]}
-    return page("error", status, headers, written=written_in(request), **facts)
-
-
-def wants_json(request: Request) -> bool:
-    """Whether a request asks for JSON rather than a page."""
-    accepted = request.headers.get("accept", "")
-    data = request.url.path.endswith((".json", "/state", "/health"))
-    return data or ("application/json" in accepted and "text/html" not in accepted)
+    service: Service = request.app.state.service
+    # where the database may be what is wrong, it isn't asked
+    entered = COOKIE in request.cookies if status >= 500 else visitor_of(request, service) is not None
+    return page(
+        "error",
+        status,
+        headers,
+        name=service.config.name,
+        title=HEADINGS.get(status, "That did not work"),
+        member=None,
+        words=words,
+        written=written_in(request),
+        entered=entered,
+        contact=service.config.contact,
+    )

@@ -6,6 +6,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from charter.arena.rendering import page
+from charter.arena.service import Service
 from charter.arena.sessions import (
     COOKIE,
     Member,
@@ -15,12 +16,14 @@ from charter.arena.sessions import (
     drop_session,
     see,
     set_session,
+    wants_json,
 )
 from charter.ground.people.workers import close_session, come_back, invitation_of, join, open_session
 from charter.ground.service.database import writing
+from charter.ground.service.refusal import Refusal
 from charter.ground.service.tokens import digest_of
 
-LONGEST_TOKEN = 100
+LONGEST_TOKEN, LONGEST_NAME = 100, 40
 NOTICES = {
     "left": "You have left. Your key brings you back.",
     "forgotten": "All that was kept of you here is deleted. Thank you for your help.",
@@ -32,19 +35,46 @@ def join_page(request: Request, service: Serving, token: str) -> HTMLResponse:
     check_entry(request, service)
     with writing(service.database) as connection:
         role = invitation_of(connection, token[:LONGEST_TOKEN]).role
-    return page("join", name=service.config.name, title="Welcome", member=None, token=token, role=role)
+    return _ask_name(service, token, role)
 
 
-def join_here(request: Request, service: Serving, form: Sent, token: str) -> RedirectResponse:
-    """Makes a person of the invited one, and shows the key on the next page."""
+def join_here(request: Request, service: Serving, form: Sent, token: str) -> Response:
+    """Makes a person of the invited one, and shows the key on the next page; asks again where the name won't do.
+
+    Raises Refusal for an invitation that doesn't hold.
+    """
     check_entry(request, service)
-    with writing(service.database) as connection:
-        person, key = join(connection, token[:LONGEST_TOKEN], form.text("name"))
-        session = open_session(connection, person.id)
+    try:
+        with writing(service.database) as connection:
+            person, key = join(connection, token[:LONGEST_TOKEN], form.text("name"))
+            session = open_session(connection, person.id)
+    except Refusal as refusal:
+        if wants_json(request):
+            raise
+        with writing(service.database) as connection:
+            role = invitation_of(connection, token[:LONGEST_TOKEN]).role
+        return _ask_name(service, token, role, form.text("name"), refusal)
     service.keys.put(digest_of(session), [key])
     answer = see("/welcome")
     set_session(answer, service, session)
     return answer
+
+
+def _ask_name(
+    service: Service, token: str, role: str, called: str = "", refusal: Refusal | None = None
+) -> HTMLResponse:
+    """The form that asks for a name, with what was wrong with the one before."""
+    return page(
+        "join",
+        refusal.status if refusal else 200,
+        name=service.config.name,
+        title="Welcome",
+        member=None,
+        token=token,
+        role=role,
+        called="".join(letter for letter in called if letter.isprintable())[:LONGEST_NAME],
+        problem=str(refusal or ""),
+    )
 
 
 def welcome(visit: Member) -> Response:

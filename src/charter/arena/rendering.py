@@ -28,7 +28,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals |= {"versions": {name: _version(name) for name in FILES}}
-    found.filters |= {"percent": percent, "grouped": grouped, "decimal": decimal}
+    found.filters |= {
+        "percent": percent,
+        "grouped": grouped,
+        "decimal": decimal,
+        "sentence": sentence,
+        "counted": counted,
+    }
     return found
 
 
@@ -62,6 +68,16 @@ def decimal(value: float | None, places: int = 2) -> str:
 def grouped(value: int) -> str:
     """A count with its thousands apart."""
     return f"{value:,}".replace(",", " ")
+
+
+def sentence(words: str) -> str:
+    """A refusal's words as a sentence."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def counted(value: int, one: str, many: str = "") -> str:
+    """A count with its word: "1 vote", "2 votes"."""
+    return f"{grouped(value)} {one if value == 1 else many or one + 's'}"
 
 
 def _version(name: str) -> str:

@@ -119,7 +119,15 @@ async def read_form(request: Request) -> Form:
 def written_in(request: Request) -> str:
     """What somebody wrote in the form of a request, to be given back where it is refused."""
     form = getattr(request.state, "form", Form())
-    return max((form.text(name) for name in WRITTEN), key=len)
+    written = max((form.text(name) for name in WRITTEN), key=len)
+    return written if written.strip() else ""
+
+
+def wants_json(request: Request) -> bool:
+    """Whether a request asks for JSON rather than a page."""
+    accepted = request.headers.get("accept", "")
+    data = request.url.path.endswith((".json", "/state", "/health"))
+    return data or ("application/json" in accepted and "text/html" not in accepted)
 
 
 Sent = Annotated[Form, Depends(read_form)]
@@ -134,13 +142,18 @@ def service_of(request: Request) -> Service:
 Serving = Annotated[Service, Depends(service_of)]
 
 
+def visitor_of(request: Request, service: Service) -> Person | None:
+    """Who is logged in, or None."""
+    session = request.cookies.get(COOKIE, "")
+    if not (0 < len(session) <= 100 and session.isascii()):
+        return None
+    with reading(service.database) as connection:
+        return person_of(connection, session)
+
+
 def visit(request: Request, service: Serving, form: Sent) -> Visit:
     """The visit of whoever is logged in, if its form is of this session. Raises NotEntered, TooFast, Refusal."""
-    session = request.cookies.get(COOKIE, "")
-    person = None
-    if 0 < len(session) <= 100 and session.isascii():
-        with reading(service.database) as connection:
-            person = person_of(connection, session)
+    session, person = request.cookies.get(COOKIE, ""), visitor_of(request, service)
     if person is None:
         raise NotEntered
     check_pace(service.by_person, str(person.id))

@@ -64,7 +64,8 @@ class Standings:
             rankings = standings(votes, base) if votes else {}
         except CharterError as error:
             return Standing((), reviews, str(error))
-        return Standing(tuple(rankings.values()), reviews)
+        in_order = sorted(rankings.values(), key=lambda found: (found.axis, found.source))
+        return Standing(tuple(in_order), reviews)  # ordered as the tasks are
 
     def _agreed(self, source: str) -> Agreed | None:
         ratings = [item.ratings for item in reviewed_of(self._database, source)]

@@ -51,8 +51,19 @@ def home(visit: Member) -> HTMLResponse:
         ]
         left = reviews_left(connection, person, service.config.reviewers) if person.may("reviewer") else None
         votes = votes_by(connection, person)
-    quota = person.quota or service.config.pace.quota
+    quota = quota_of(visit)
     return show(visit, "home", "Your tasks", tasks=tasks, left=left, votes=votes, quota=quota, leads=LEADS)
+
+
+def quota_of(visit: Visit) -> int:
+    """How many choices are asked of the person in all, 0 without a limit."""
+    return visit.person.quota or visit.service.config.pace.quota
+
+
+def is_done(connection: Connection, visit: Visit) -> bool:
+    """Whether the person has made all choices that were asked of them."""
+    quota = quota_of(visit)
+    return bool(quota) and votes_by(connection, visit.person) >= quota
 
 
 def votes_by_axis(connection: Connection, person: Person) -> dict[str, int]:
@@ -75,6 +86,7 @@ def task_page(visit: Member, axis: str) -> HTMLResponse:
     with reading(visit.service.database) as connection:
         agreed = consented(connection, visit.person.id, axis, words.versions[axis])
         open_one = open_conversation(connection, visit.person, axis)
+        done = axis != REVIEW and is_done(connection, visit)
     return show(
         visit,
         "task",
@@ -85,6 +97,8 @@ def task_page(visit: Member, axis: str) -> HTMLResponse:
         agreement=words.agreements[axis],
         agreed=agreed,
         open=open_one,
+        done=done,
+        quota=quota_of(visit),
         longest=visit.service.config.pace.longest,
     )
 
@@ -118,6 +132,7 @@ def talk(visit: Member, id: Id) -> HTMLResponse:
         found = conversation_of(connection, visit.person, id)
         _check_offered(visit, found.axis)
         fresh = not found.turns and not votes_by(connection, visit.person)
+        done = is_done(connection, visit)
     axis, turns = found.axis, service.config.tasks[found.axis].turns  # type: ignore[index]
     return show(
         visit,
@@ -130,7 +145,9 @@ def talk(visit: Member, id: Id) -> HTMLResponse:
         compared=COMPARED[axis],
         harmful=axis == HARMLESS,
         rated=axis == HARMLESS and found.kind == "chat",
-        voted=any(turn.state == "voted" for turn in found.turns),
+        voted=sum(turn.state == "voted" for turn in found.turns),
+        done=done,
+        quota=quota_of(visit),
         instructions=service.words.instructions[axis],
         fresh=fresh,
         longest=service.config.pace.longest,

@@ -80,7 +80,11 @@ if (vote) {
     edited.disabled = side === null;
     edited.value = side === null ? "" : drafts[side];
   };
+  const given = [...drafts];
   vote.addEventListener("change", chosen);
+  vote.addEventListener("formdata", (event) => {
+    if (shown !== null && edited.value === given[shown]) event.formData.delete("edited"); // nothing was changed
+  });
   chosen();
 }
 
@@ -99,7 +103,7 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (vote && key >= "1" && key <= "8" && key.length === 1) choose(vote, "choice", Number(key) - (key < "5" ? 5 : 4));
   else if (vote && key === "t") choose(vote, "choice", "tie");
-  else if (vote && key === "b") choose(vote, "choice", "both_bad");
+  else if (vote && key === "n") choose(vote, "choice", "both_bad");
   else if (verdict && key >= "0" && key <= "4" && key.length === 1) choose(verdict, "rating", key);
   else if (key === "s" && veils.length) {
     const open = veils.some((veil) => !veil.open);
