@@ -55,6 +55,18 @@ def test_random_models_are_as_large_as_their_shape(charter: Charter, tmp_path: P
     assert all(step["minutes"] > 0 for step in json.loads(out)["steps"])
 
 
+def test_what_people_are_asked_stands_in_a_note(charter: Charter, tmp_path: Path) -> None:
+    steps = """  - {name: votes, room: arena, from: {models: [start, "random:tiny"]}, settings: {comparisons: 50}}
+"""
+    (tmp_path / "recipe.yaml").write_text(RECIPE + steps)
+    code, out, err = charter("plan", "recipe.yaml")
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if line.startswith("votes")]
+    assert line.rstrip().endswith("asks people: 50 comparisons") and out.count("asks people") == 1
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    assert "note" not in charter("plan", "recipe.yaml")[1]
+
+
 def test_speed_follows_size_and_threads_and_small_models_gain_less() -> None:
     assert Sizes(threads=2).speed(134_500_000) == 1.0
     assert Sizes(threads=1).speed(269_000_000) == 0.25

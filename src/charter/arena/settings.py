@@ -94,7 +94,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; what people take isn't known."""
     pairs = settings.comparisons * len(settings.axes)
     if not settings.simulated:
-        return Estimate(disk_gib=0.01, rows=pairs)
+        return Estimate(disk_gib=0.01, rows=pairs, asks=f"{pairs} comparison{'s' * (pairs != 1)}")
     parameters = sizes.parameters.get("models", 134_500_000)
     scale = sizes.speed(parameters)
     counts = [showing.count for ways in settings.show.values() for showing in ways] or [1]

@@ -46,7 +46,10 @@ def plan_table(lines: Sequence[Forecast]) -> Table:
         table.add_column(name)
     for name in ("minutes", "memory", "disk"):
         table.add_column(name, justify="right")
-    for line in lines:
+    asks = [line.estimate.asks if line.estimate and line.status != "reused" else "" for line in lines]
+    if any(asks):
+        table.add_column("note")
+    for line, wanted in zip(lines, asks, strict=True):
         cost = line.estimate
         table.add_row(
             line.planned.name,
@@ -57,6 +60,7 @@ def plan_table(lines: Sequence[Forecast]) -> Table:
             amount(cost.minutes if cost else None),
             amount(cost.memory_gib if cost else None, " GiB"),
             amount(cost.disk_gib if cost else None, " GiB"),
+            *([f"asks people: {wanted}" if wanted else ""] if any(asks) else []),
         )
     return table
 

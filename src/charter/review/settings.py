@@ -82,7 +82,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Minutes of a rater at the 700 tokens/s that a 135M model reads on two cores; what people take isn't known."""
     replies = 100 * max(1, len(sizes.each.get("reports", ())))
     parameters = sizes.parameters.get("rater")
-    if not settings.simulated or not parameters:
+    if not settings.simulated:
+        wanted = f"{settings.reviewers} review{'s' * (settings.reviewers != 1)} of each flagged reply"
+        return Estimate(disk_gib=0.001, asks=wanted)
+    if not parameters:
         return Estimate(disk_gib=0.001)
     return Estimate(
         minutes=replies * 150 / (700 * sizes.speed(parameters)) / 60,
