@@ -156,9 +156,16 @@ def test_simulated_workers_do_every_task_of_a_real_server(
     config = write_config(tmp_path, place)
     server = Server(config)
     server.start()
+    other = tmp_path / "other.yaml"
+    other.write_text(config.read_text().replace("people.sqlite", "other.sqlite"))
+    open_people(str(tmp_path / "other.sqlite")).dispose()
     try:
-        words = ["arena", "simulate", str(config), "--url", server.url, "--workers", "6", "--votes", "40"]
-        assert execute(words) == 0
+        words = ["--url", server.url, "--workers", "6", "--votes", "40"]
+        assert execute(["arena", "simulate", str(other), *words]) == 1
+        err = capsys.readouterr().err
+        assert f"the service at {server.url} has another database than {other}" in err
+        assert err.count("\n") == 1 and "<" not in err
+        assert execute(["arena", "simulate", str(config), *words]) == 0
     finally:
         server.end(signal.SIGTERM)
     out = capsys.readouterr().out
@@ -169,7 +176,7 @@ def test_simulated_workers_do_every_task_of_a_real_server(
         progress = progress_of(connection, 3)
     engine.dispose()
     assert {task.source for task in progress.tasks} == {"simulated"}
-    assert sum(task.votes for task in progress.tasks) >= 40
+    assert sum(task.votes for task in progress.tasks) == 40
     attempts = sum(task.attempts for task in progress.tasks)
     assert sum(queue.done for queue in progress.reviews) == min(20, attempts) * 3
     assert not any(task.states["open"] for task in progress.tasks)

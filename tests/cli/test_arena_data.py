@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, select
@@ -140,15 +141,16 @@ def test_who_lost_the_key_gets_another(charter: Charter, people: Path) -> None:
 def test_forgetting_asks_first(charter: Charter, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([False, True])
 
-    def confirm(text: str, abort: bool) -> None:
+    def confirm(text: str) -> bool:
         assert "Delete Ann with 1 conversation, 1 vote" in text
-        if not next(answers):
-            import typer
-
-            raise typer.Abort
+        return next(answers)
 
     monkeypatch.setattr("typer.confirm", confirm)
-    assert charter("arena", "person", people, "Ann", "--forget")[0] == 130
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
+    code, _, err = charter("arena", "person", people, "Ann", "--forget")
+    assert code == 1 and err.endswith("give --yes\n") and err.count("\n") == 1
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert charter("arena", "person", people, "Ann", "--forget") == (1, "nothing was deleted\n", "")
     assert counted(people, PEOPLE) == 2
     assert charter("arena", "person", people, "Ann", "--forget")[0] == 0
     assert counted(people, PEOPLE) == 1 and counted(people, VOTES) == 1

@@ -44,7 +44,8 @@ Utility = Callable[[str, Sequence[str]], list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many work, and until when: so many votes in all, or so many seconds. `pause`: seconds before each choice."""
+    """How many work, and until when: so many votes in all, or so many seconds. `pause`: seconds before each choice;
+    `config`: whose database the service should have."""
 
     url: str
     workers: int
@@ -52,6 +53,7 @@ class Load:
     seed: int = 0
     seconds: float = math.inf
     pause: float = 0.0
+    config: str = "this configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +123,23 @@ class Team:
         self.prompts = {name: shipped_prompts(name) for name in ("helpful.train", "red_team.train")}
         self.began = time.monotonic()
         self._lock = threading.Lock()
+        self._promised = 0  # votes that are given, or about to be
 
     def may_go_on(self) -> bool:
         """Whether more votes are wanted, and there is time."""
-        return self.outcome.votes < self.load.votes and time.monotonic() - self.began < self.load.seconds
+        return self._promised < self.load.votes and time.monotonic() - self.began < self.load.seconds
+
+    def promise(self) -> bool:
+        """Takes one of the votes that are wanted; False where none is left."""
+        with self._lock:
+            wanted = self.may_go_on()
+            self._promised += wanted
+            return wanted
+
+    def give_back(self) -> None:
+        """Says that a vote that was promised was not given."""
+        with self._lock:
+            self._promised -= 1
 
     def timed(self, what: str, status: int, seconds: float) -> None:
         """Notes how long a request took."""
@@ -141,9 +156,8 @@ class Team:
 
     def refused(self, answer: Answer) -> None:
         """Counts a refusal by what was said."""
-        said = re.sub(r"<[^>]*>", " ", answer.body[answer.body.find("<main") :])
         with self._lock:
-            self.outcome.refused[f"{answer.status} {' '.join(said.split())[:120]}"] += 1
+            self.outcome.refused[f"{answer.status} {answer.words[:120]}"] += 1
 
 
 class Worker:
@@ -160,6 +174,12 @@ class Worker:
     def join(self, token: str, name: str) -> None:
         """Joins by an invitation. Raises CharterError where it doesn't hold."""
         answer = self.browser.post(f"/join/{token}", {"name": name})
+        if answer.status == 403 and "invitation is unknown" in answer.words:
+            load = self.team.load
+            raise CharterError(
+                f"the service at {load.url} has another database than {load.config}; give --url where that one is "
+                "served, or the configuration of this service"
+            )
         if answer.status != 303:
             raise CharterError(f"{name} could not join: {answer.status} {answer.words}")
 
@@ -169,7 +189,6 @@ class Worker:
             axes = [link for link in self.browser.page("/").links if link.startswith("/task/")]
             if not axes or not self._converse(self._draw.choice(axes)):
                 break
-        self.browser.close()
 
     def review(self, most: int) -> None:
         """Reviews what the queue has for this person, so many transcripts at most."""
@@ -235,8 +254,8 @@ class Worker:
             return (page.form("/skip") or form if self._failures % MOST_FAILURES == 0 else form), {}
         if form := page.form("/vote"):
             time.sleep(self.team.load.pause)
-            if not self.team.may_go_on():
-                return page.form("/stop") or form, {}
+            if not self.team.promise():
+                return page.form("/stop") or page.form("/skip") or form, {}
             return form, {"choice": self._choice(page.replies, form)}
         finish, ask = page.form("/finish"), page.form("/ask")
         if finish and (ask is None or self._draw.random() > GO_ON or not self.team.may_go_on()):
@@ -256,7 +275,9 @@ class Worker:
         turn, choice = form.action.split("/")[2], fields["choice"]
         self.team.heard(Sent(turn, choice, acknowledged=False))
         answer = self.browser.send(form, fields)
-        if answer.status == 303:
+        if answer.status != 303:
+            self.team.give_back()
+        else:
             self.team.heard(Sent(turn, choice, acknowledged=True))
             self._votes += 1
             self.team.note(votes=1)
@@ -296,8 +317,11 @@ def simulate(
     team.began = time.monotonic()
 
     def work(number: int) -> None:
-        workers[number].join(tokens[number], f"sim {batch} {number}")
-        workers[number].work()
+        try:
+            workers[number].join(tokens[number], f"sim {batch} {number}")
+            workers[number].work()
+        finally:
+            workers[number].browser.close()
 
     errors = _each(work, load.workers)
     team.outcome.seconds = time.monotonic() - team.began
@@ -306,9 +330,11 @@ def simulate(
 
     def review(number: int) -> None:
         reviewer = Worker(team, team.raters[number], f"reviewer {number}")
-        reviewer.join(more[number], f"rev {batch} {number}")
-        reviewer.review(most=20)
-        reviewer.browser.close()
+        try:
+            reviewer.join(more[number], f"rev {batch} {number}")
+            reviewer.review(most=20)
+        finally:
+            reviewer.browser.close()
 
     team.outcome.refused.update(str(error) for error in errors + _each(review, len(more)))
     return team.outcome

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import urlencode, urlsplit
 
@@ -120,8 +122,9 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The first of its words."""
-        return " ".join(self.body.split())[:200]
+        """The first of its words, those of a page without its marks."""
+        said = re.sub(r"<[^>]*>", " ", self.body[max(0, self.body.find("<main")) :])
+        return " ".join(unescape(said).split())[:200]
 
 
 Fields = Mapping[str, str | Sequence[str]]

@@ -1,5 +1,6 @@
 """`charter arena status`, `export`, `person` and `simulate`: what a collection holds; made-up people to try it with."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -89,9 +90,12 @@ def person(
             views.hand_out(data, to)
             print(f"{to} has all that is kept of {who.name}: {size}")
         elif forgotten:
-            if not yes:
-                asked = f"Delete {who.name} with {size}? Exports made before keep their copies."
-                typer.confirm(asked, abort=True)
+            if not yes and not sys.stdin.isatty():
+                raise CharterError(f"{who.name} is deleted with {size} only when you are sure: give --yes")
+            asked = f"Delete {who.name} with {size}? Exports made before keep their copies."
+            if not yes and not typer.confirm(asked):
+                print("nothing was deleted")
+                raise typer.Exit(1)
             views.delete(kept, who.id)
             print(f"{who.name} is deleted")
         elif key:
@@ -119,5 +123,7 @@ def simulate(
     """
     tool = room_tool("arena", "simulated")
     with load_module(VIEWS).opened(str(config)) as kept:
-        outcome = tool.simulate(kept.engine, tool.Load(url, workers, votes, seed, pause=pause), judge)
+        outcome = tool.simulate(
+            kept.engine, tool.Load(url, workers, votes, seed, pause=pause, config=str(config)), judge
+        )
     print(outcome.told())
