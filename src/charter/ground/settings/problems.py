@@ -26,6 +26,9 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in place)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {name}; {suggest(str(place[-1]), _fields_at(model, place[:-1]))}"
+    if place and place[-1] == KEY and problem["type"] == "literal_error":
+        allowed = re.findall(r"'([^']*)'", str(problem.get("ctx", {}).get("expected", "")))
+        return f"unknown key {'.'.join(map(str, place[:-1]))}; {suggest(str(place[-2]), allowed)}"
     if problem["type"] == "missing":
         return f"{name} is missing"
     alternatives = [one for one in problems if _alternative(one, problem)]
@@ -36,6 +39,7 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{name}{': ' if name else ''}{words}{_given(problem['input'])}"
 
 
+KEY = "[key]"  # how pydantic names the key itself of a mapping
 _UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
 _WORDS = {
     "greater_than": "must be above {gt:g}",
