@@ -45,9 +45,10 @@ def peoples_opinions(settings: Settings, cases: Sequence[Case], out: Workspace) 
     lacking = sum(len(said) < settings.reviewers for said in found)
     if lacking:
         _write_config(settings, out)
+        reviews = f"{settings.reviewers} review{'s' * (settings.reviewers != 1)}"
         raise Waiting(
-            f"waits for {settings.reviewers} reviews each of {lacking} of {len(cases)} flagged transcripts: charter "
-            f"arena serve {out.people / CONFIG}, then run again"
+            f"waits for {reviews} each of {lacking} of {len(cases)} flagged transcripts: charter arena serve "
+            f"{out.people / CONFIG}, then run again"
         )
     return found
 

@@ -212,3 +212,10 @@ def test_simulated_reviewers_take_no_place_of_people(tmp_path: Path) -> None:
     with desk.writing() as c:
         assert reviewing.reviews_left(c, reviewer, 3) == 1
         assert reviewing.claim(c, reviewer, 3) is not None
+
+
+def test_one_review_is_not_1_reviews(tmp_path: Path) -> None:
+    desk = open_desk(tmp_path / "p.sqlite")
+    review_all(desk, {"one": [4], "two": []})
+    made = freeze_judgments(desk.engine, tmp_path / "out", reviewers=1)
+    assert made.left_out == {"verdicts that wait for 1 review": 1}

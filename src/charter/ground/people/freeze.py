@@ -165,7 +165,7 @@ def freeze_judgments(
     others = sum(len(item.ratings) for item in reviewed_of(engine, _other(source)))
     left_out = {
         f"reviews by {_raters(_other(source))}": others,
-        f"verdicts that wait for {reviewers} reviews": given.count(None),
+        f"verdicts that wait for {reviewers} review{'s' * (reviewers != 1)}": given.count(None),
     }
     return _write(engine, folder, _Content("judgments", rows, counts, left_out), source)
 
