@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import desk
+import people_desk as desk
 import pytest
 
 

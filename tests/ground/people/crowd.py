@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from desk import Desk, collection, open_desk, singles
+from people_desk import Desk, collection, open_desk, singles
 
 from charter.ground.people import reviewing, work
 from charter.ground.people.collection import Pace, Task

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
-from desk import Desk, collection, open_desk
+from people_desk import Desk, collection, open_desk
 from sqlalchemy import Engine, func, select
 
 from charter.ground.people import reviewing, work

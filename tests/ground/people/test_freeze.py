@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from crowd import crowd, review_all
-from desk import open_desk
+from people_desk import open_desk
 
 from charter.card.verify import artifact_problems
 from charter.cli.main import execute

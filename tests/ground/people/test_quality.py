@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from crowd import crowd, review_all
-from desk import Desk, open_desk
+from people_desk import Desk, open_desk
 
 from charter.ground.measure.intervals import wilson
 from charter.ground.people.export import attempts_of, choices_of, rater_names

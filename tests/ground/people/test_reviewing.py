@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from desk import Desk, open_desk
+from people_desk import Desk, open_desk
 
 from charter.ground.people import reviewing
 from charter.ground.people.collection import Task

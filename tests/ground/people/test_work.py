@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from desk import PLAIN, Desk, collection, open_desk, singles
+from people_desk import PLAIN, Desk, collection, open_desk, singles
 
 from charter.ground.people import work
 from charter.ground.people.collection import Pace, Task

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from desk import Desk, open_desk
+from people_desk import Desk, open_desk
 from sqlalchemy import select
 
 from charter.ground.people import work, workers
