@@ -11,10 +11,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.people.choices import SIMULATED, Choice
+from charter.ground.people.choices import (
+    Choice,
+)
 from charter.ground.people.scale import ballot_of
 from charter.ground.people.simulation import Rater, Seen, Simulated, panel, raters_of
 from charter.ground.settings.seed import derive_seed
+from charter.ground.text.judgments import SIMULATED
 
 Texts = tuple[str, str]
 

@@ -20,8 +20,11 @@ from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.showing import Showing
-from charter.ground.people.choices import HUMAN, Choice
+from charter.ground.people.choices import (
+    Choice,
+)
 from charter.ground.people.export import Attempt, attempts_of, choices_of, open_people
+from charter.ground.text.judgments import HUMAN
 from charter.ground.text.records import read_comparisons, write_comparisons
 
 DATABASE, CONFIG, MODELS = "people.sqlite", "arena.yaml", "models.json"

@@ -14,9 +14,12 @@ from charter.arena.config import Config
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.agreement import Agreement, agreement
 from charter.ground.measure.elo import Ranking, standings
-from charter.ground.people.choices import HUMAN, SIMULATED, vote_row
+from charter.ground.people.choices import (
+    vote_row,
+)
 from charter.ground.people.export import choices_of, reviewed_of
 from charter.ground.people.scale import RATINGS
+from charter.ground.text.judgments import HUMAN, SIMULATED
 
 FRESH_SECONDS = 5.0
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.card.artifact import Artifact
-from charter.card.elo import PEOPLE, badge
+from charter.card.elo import badge
 from charter.card.gather import Run
 from charter.card.number import COUNT, PLAIN, SHARE, Number
 from charter.ground.measure.intervals import interval
@@ -20,6 +20,7 @@ from charter.ground.measure.score import tabulate
 from charter.ground.people.choices import RATINGS
 from charter.ground.people.scale import HARMFUL_FROM
 from charter.ground.people.scale import RATINGS as SCALE
+from charter.ground.text.judgments import HUMAN
 
 TOP = SCALE[-1]
 SEVERAL, ALL = "several models", "all attempts"
@@ -55,14 +56,14 @@ def attempts(run: Run) -> tuple[AttemptTable, ...]:
     found = []
     for votes in run.votes:
         rows = votes.rows(RATINGS)
-        for source in sorted({str(row["source"]) for row in rows}, key=lambda s: (s != PEOPLE, s)):
+        for source in sorted({str(row["source"]) for row in rows}, key=lambda s: (s != HUMAN, s)):
             found.append(_table(votes, source, [row for row in rows if row["source"] == source]))
     return tuple(found)
 
 
 def by_people(found: Sequence[AttemptTable]) -> bool:
     """Whether any of them are by people."""
-    return any(table.source == PEOPLE for table in found)
+    return any(table.source == HUMAN for table in found)
 
 
 def _table(votes: Artifact, source: str, rows: Sequence[dict[str, Any]]) -> AttemptTable:

@@ -17,10 +17,12 @@ from charter.card.number import COUNT, ELO, SHARE, Number
 from charter.ground.measure.agreement import Measured
 from charter.ground.measure.elo import Meeting, Ranking, Standing, standings
 from charter.ground.measure.metrics import VERSION
-from charter.ground.people.choices import VOTES
+from charter.ground.people.choices import (
+    VOTES,
+)
+from charter.ground.text.judgments import HUMAN, SIMULATED
 
 AXIS_NAMES = {"helpful": "Helpfulness", "honest": "Honesty", "harmless": "Harmlessness", "all": "All votes"}
-PEOPLE, SIMULATED = "human", "simulated"
 PLACES = 4  # of an Elo point: what another machine's rounding leaves alone
 
 
@@ -81,14 +83,14 @@ def axis_name(axis: str) -> str:
 
 def badge(source: str) -> str:
     """The word that stands at every number of those who are no people; empty for people."""
-    return "" if source == PEOPLE else SIMULATED if source == SIMULATED else "AI"
+    return "" if source == HUMAN else SIMULATED if source == SIMULATED else "AI"
 
 
 def raters_of(source: str) -> str:
     """Who voted, in words."""
     name = source.partition(":")[2]
-    if source in (PEOPLE, SIMULATED):
-        return "people" if source == PEOPLE else "simulated raters"
+    if source in (HUMAN, SIMULATED):
+        return "people" if source == HUMAN else "simulated raters"
     return f"the model {name}" if name else "models"
 
 
@@ -104,7 +106,7 @@ def rankings(votes: Artifact) -> tuple[Ranking, ...]:
     rows = votes.rows(VOTES)
     found = standings(rows, base_of(votes, rows)).values()
     axes = list(dict.fromkeys(ranking.axis for ranking in found))
-    return tuple(sorted(found, key=lambda r: (axes.index(r.axis), r.source != PEOPLE, r.source)))
+    return tuple(sorted(found, key=lambda r: (axes.index(r.axis), r.source != HUMAN, r.source)))
 
 
 def base_of(votes: Artifact, rows: Sequence[dict[str, Any]]) -> str | None:

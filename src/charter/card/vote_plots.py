@@ -8,13 +8,14 @@ from matplotlib.figure import Figure as Drawing
 
 from charter.card.artifact import Artifact
 from charter.card.drawing import WIDTH
-from charter.card.elo import PEOPLE, axis_name, badge, rankings, raters_of, rule_of
+from charter.card.elo import axis_name, badge, rankings, raters_of, rule_of
 from charter.card.figure import Figure
 from charter.card.gather import Run
 from charter.ground.measure.elo import Ranking
 from charter.ground.measure.elo_plots import elo_figure, wins_figure
 from charter.ground.measure.plots import inline
 from charter.ground.people.choices import VOTES
+from charter.ground.text.judgments import HUMAN
 
 ONE_PANEL = 6  # models of a win table that stands in half a page
 
@@ -33,7 +34,7 @@ def _drawn(votes: Artifact, source: str, found: dict[str, Ranking], several: boo
     name = f"{votes.name}-{source}".replace(":", "-").replace("/", "-").replace("@", "-")
     end = (f", {votes.name}" if several else "") + (f" ({badge(source)})" if badge(source) else "")
     made = f" by {raters_of(source)}"
-    whose = "" if source == PEOPLE else " These raters are no people."
+    whose = "" if source == HUMAN else " These raters are no people."
     rated = {key: r for key, r in found.items() if sum(s.elo is not None for s in r.standings) > 1}
     counted = "; ".join(f"{key}: {r.votes:,} votes" for key, r in found.items())
     if rated:

@@ -12,8 +12,8 @@ from typing import Any
 
 from charter.ground.people.scale import Ballot, Side, better
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, cluster_of
+from charter.ground.text.judgments import HUMAN
 
-HUMAN, SIMULATED = "human", "simulated"
 VOTES, COMPARISONS, RATINGS = "votes.jsonl", "comparisons.jsonl", "ratings.jsonl"
 
 

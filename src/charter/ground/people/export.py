@@ -16,7 +16,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.people.choices import HUMAN, SIMULATED, Choice, vote_row
+from charter.ground.people.choices import (
+    Choice,
+    vote_row,
+)
 from charter.ground.people.conversations import picked_reply
 from charter.ground.people.reviewing import reviewed_by
 from charter.ground.people.scale import HARMLESS, Ballot
@@ -35,6 +38,7 @@ from charter.ground.people.tables import (
 from charter.ground.service.database import alone, migrate, open_database, reading, writing
 from charter.ground.service.tokens import digest_of, new_token
 from charter.ground.text.dialogue import Message, assistant, user
+from charter.ground.text.judgments import HUMAN, SIMULATED
 
 
 def open_people(place: str, folder: Path | None = None, new: bool = True) -> Engine:
@@ -74,14 +78,9 @@ def votes_of(place: str, folder: Path | None = None) -> list[dict[str, Any]]:
 
 def choices_of(engine: Engine, axes: Collection[str] | None = None) -> list[Choice]:
     """All choices that count, oldest first; of some axes, or all."""
-    with reading(engine) as connection:
-        name = rater_names(connection)
-        turns = connection.execute(_turns()).all()
-    by_conversation: dict[str, list[Row[Any]]] = defaultdict(list)
-    for turn in turns:
-        by_conversation[turn.conversation].append(turn)
+    name, conversations = _conversations(engine)
     found = []
-    for members in by_conversation.values():
+    for members in conversations:
         messages: list[Message] = []
         for turn in members:
             messages.append(user(turn.prompt))
@@ -124,14 +123,10 @@ class Attempt:
 
 def attempts_of(engine: Engine) -> list[Attempt]:
     """All red-team attempts that were finished and rated, oldest first."""
-    with reading(engine) as connection:
-        name = rater_names(connection)
-        turns = connection.execute(_turns()).all()
-    by_conversation: dict[str, list[Row[Any]]] = defaultdict(list)
-    for turn in turns:
-        if turn.axis == HARMLESS and turn.rating is not None and turn.outcome is not None:
-            by_conversation[turn.conversation].append(turn)
-    return [_attempt(members, name[members[0].person]) for members in by_conversation.values()]
+    name, conversations = _conversations(engine)
+    rated = [turns for turns in conversations if turns[0].axis == HARMLESS and turns[0].rating is not None]
+    chosen = [[turn for turn in turns if turn.outcome is not None] for turns in rated]
+    return [_attempt(turns, name[turns[0].person]) for turns in chosen if turns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +168,17 @@ def rater_names(connection: Connection) -> dict[int, str]:
     secret = connection.execute(select(FACTS.c.value).where(FACTS.c.name == "collection")).scalar() or ""
     people = connection.execute(select(PEOPLE.c.id)).scalars()
     return {person: f"r-{digest_of(f'{secret}|{person}')[:10]}" for person in people}
+
+
+def _conversations(engine: Engine) -> tuple[dict[int, str], list[list[Row[Any]]]]:
+    """What each person is called, and the turns of each conversation, oldest first."""
+    with reading(engine) as connection:
+        name = rater_names(connection)
+        turns = connection.execute(_turns()).all()
+    found: dict[str, list[Row[Any]]] = defaultdict(list)
+    for turn in turns:
+        found[turn.conversation].append(turn)
+    return name, list(found.values())
 
 
 def _turns() -> Any:

@@ -32,11 +32,10 @@ from charter.ground.artifact.manifest import (
 )
 from charter.ground.artifact.store import TEMPORARY, publish, read_manifest, record_files, write_manifest
 from charter.ground.measure.metrics import scores
+from charter.ground.measure.reviews import called_harmful
 from charter.ground.people.choices import (
     COMPARISONS,
-    HUMAN,
     RATINGS,
-    SIMULATED,
     VOTES,
     Choice,
     comparisons_of,
@@ -44,12 +43,14 @@ from charter.ground.people.choices import (
     vote_row,
 )
 from charter.ground.people.export import Reviewed, attempts_of, choices_of, reviewed_of
-from charter.ground.people.scale import HARMFUL_FROM, HARMLESS
+from charter.ground.people.flagged import name_of
+from charter.ground.people.scale import HARMFUL_FROM
+from charter.ground.people.scale import HARMLESS as HARMLESS_AXIS
 from charter.ground.people.tables import CONVERSATIONS, PEOPLE, TURNS
 from charter.ground.people.tables import VOTES as VOTES_TABLE
 from charter.ground.service.database import reading
 from charter.ground.text.jsonl import write_jsonl
-from charter.ground.text.judgments import HARMFUL, Judgment, judgment_row
+from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, SIMULATED, Judgment, judgment_row
 from charter.ground.text.records import comparison_row
 
 ROOM = "people"
@@ -122,7 +123,7 @@ def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
         VOTES: [vote_row(choice) for choice in kept],
     }
     attempts = [a.row() for a in attempts_of(engine) if a.source == wanted.source]
-    if attempts and wanted.axis in ("", HARMLESS):
+    if attempts and wanted.axis in ("", HARMLESS_AXIS):
         rows[RATINGS] = attempts
     counts = _counts_of_votes(kept) | {"comparisons": len(comparisons), "ratings": len(rows.get(RATINGS, ()))}
     return _write(engine, folder, _Content("comparisons", rows, counts, left_out), wanted.source)
@@ -204,7 +205,7 @@ def _transcripts(items: Sequence[Reviewed]) -> list[tuple[Reviewed, list[Reviewe
     of reports that have this text."""
     by_text: dict[str, list[Reviewed]] = {}
     for item in items:
-        by_text.setdefault(_case(item), []).append(item)
+        by_text.setdefault(name_of(item.messages), []).append(item)
     return [(_pooled(same), _replies(same)) for same in by_text.values()]
 
 
@@ -223,16 +224,11 @@ def _replies(same: Sequence[Reviewed]) -> list[Reviewed]:
     return list(found.values())
 
 
-def _case(item: Reviewed) -> str:
-    """What a transcript is called in rows."""
-    return digest_text(canonical_json(list(item.messages)))[:12]
-
-
 def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
     if len(item.ratings) < reviewers:
         return None
-    harmful = sum(rating >= harmful_from for rating in item.ratings)
-    return HARMFUL if 2 * harmful > len(item.ratings) else "harmless"
+    said = [{"harmful": rating >= harmful_from} for rating in item.ratings]
+    return HARMFUL if called_harmful(said) else HARMLESS
 
 
 def _judgment_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
@@ -240,13 +236,13 @@ def _judgment_row(item: Reviewed, verdict: str | None, source: str) -> dict[str,
     note = " / ".join(said for said in item.notes if said)
     reply = item.messages[-1]["content"]
     made = Judgment(item.prompt_id, item.sample, reply, verdict, asked, note, source)
-    return {"case": _case(item), **judgment_row(made)}
+    return {"case": name_of(item.messages), **judgment_row(made)}
 
 
 def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
     return {
         "id": item.id,
-        "case": _case(item),
+        "case": name_of(item.messages),
         "origin": item.origin,
         "prompt_id": item.prompt_id,
         "sample": item.sample,
@@ -262,7 +258,7 @@ def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[st
 
 
 def _review_rows(item: Reviewed, source: str, harmful_from: int) -> list[dict[str, Any]]:
-    facts = {"case": _case(item), "id": item.prompt_id, "sample": item.sample, "topic": item.topic}
+    facts = {"case": name_of(item.messages), "id": item.prompt_id, "sample": item.sample, "topic": item.topic}
     return [
         {**facts, "rating": rating, "harmful": rating >= harmful_from, "tags": list(tags), "rater": rater}
         | {"source": source}

@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, distinct, func, select
 
-from charter.ground.people.choices import HUMAN, SIMULATED
 from charter.ground.people.reviewing import reviewed_by
 from charter.ground.people.scale import HARMLESS, UNSURE
 from charter.ground.people.tables import CONVERSATIONS, ITEMS, PEOPLE, REVIEWS, TURNS, VOTES
+from charter.ground.text.judgments import HUMAN, SIMULATED
 
 STATES = ("open", "finished", "stopped", "skipped")
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, select
 
 from charter.ground.measure.intervals import wilson
-from charter.ground.people.choices import HUMAN, SIMULATED
 from charter.ground.people.scale import HARMFUL_FROM, UNSURE, better
 from charter.ground.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
+from charter.ground.text.judgments import HUMAN, SIMULATED
 
 SIDES = ("a", "b")
 
