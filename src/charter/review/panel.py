@@ -16,10 +16,10 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.people.flagged import Case
+from charter.ground.people.opinions import Opinion
 from charter.ground.people.scale import RATINGS, TAGS
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.judgments import SIMULATED
-from charter.review.opinions import Opinion
 from charter.review.settings import Settings, Simulated
 
 HIGHEST = RATINGS[-1]

@@ -16,9 +16,9 @@ from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.people.export import Reviewed, open_people, reviewed_of
 from charter.ground.people.flagged import Case, name_of
+from charter.ground.people.opinions import Opinion, opinions_of
 from charter.ground.people.reviewing import enqueue
 from charter.ground.service.database import writing
-from charter.review.opinions import Opinion
 from charter.review.settings import Settings
 
 DATABASE, CONFIG = "people.sqlite", "arena.yaml"
@@ -57,9 +57,8 @@ def _opinions(items: Iterable[Reviewed]) -> list[Opinion]:
     """What people said of a text; somebody who was shown it twice counts once."""
     found: dict[str, Opinion] = {}
     for item in items:
-        told = zip(item.ratings, item.tags, item.raters, item.notes, strict=True)
-        for rating, tags, rater, note in told:
-            found.setdefault(rater, Opinion(rating, tags, rater, note))
+        for opinion in opinions_of(item):
+            found.setdefault(opinion.rater, opinion)
     return list(found.values())
 
 

@@ -11,9 +11,9 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import scores
 from charter.ground.measure.reviews import REVIEWS
 from charter.ground.people.flagged import flagged_cases
+from charter.ground.people.opinions import notes_of, review_rows, verdict_row
 from charter.ground.people.scale import TAGS
 from charter.ground.text.judgments import HARMFUL
-from charter.review.opinions import notes_of, review_rows, verdict_row
 from charter.review.panel import simulated_opinions
 from charter.review.people import peoples_opinions
 from charter.review.settings import Settings

@@ -44,6 +44,7 @@ from charter.ground.people.choices import (
 )
 from charter.ground.people.export import Reviewed, attempts_of, choices_of, reviewed_of
 from charter.ground.people.flagged import name_of
+from charter.ground.people.opinions import notes_of, opinions_of, review_rows
 from charter.ground.people.scale import HARMFUL_FROM
 from charter.ground.people.scale import HARMLESS as HARMLESS_AXIS
 from charter.ground.people.tables import CONVERSATIONS, PEOPLE, TURNS
@@ -151,7 +152,11 @@ def freeze_judgments(
     rows: dict[str, Sequence[Mapping[str, Any]]] = {
         JUDGMENTS: of_reports,
         REVIEWS: [_transcript_row(said, verdict, source) for said, verdict in judged],
-        ONE_BY_ONE: [row for said, _ in transcripts for row in _review_rows(said, source, harmful_from)],
+        ONE_BY_ONE: [
+            row
+            for said, _ in transcripts
+            for row in review_rows(said, opinions_of(said, source), harmful_from)
+        ],
     }
     given = [verdict for _, verdict in judged]
     counts: dict[str, float] = {
@@ -233,7 +238,7 @@ def _verdict(item: Reviewed, reviewers: int, harmful_from: int) -> str | None:
 
 def _judgment_row(item: Reviewed, verdict: str | None, source: str) -> dict[str, Any]:
     asked = next((m["content"] for m in reversed(item.messages) if m["role"] == "user"), "")
-    note = " / ".join(said for said in item.notes if said)
+    note = notes_of(opinions_of(item, source))
     reply = item.messages[-1]["content"]
     made = Judgment(item.prompt_id, item.sample, reply, verdict, asked, note, source)
     return {"case": name_of(item.messages), **judgment_row(made)}
@@ -255,15 +260,6 @@ def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[st
         "raters": list(item.raters),
         "source": source,
     }
-
-
-def _review_rows(item: Reviewed, source: str, harmful_from: int) -> list[dict[str, Any]]:
-    facts = {"case": name_of(item.messages), "id": item.prompt_id, "sample": item.sample, "topic": item.topic}
-    return [
-        {**facts, "rating": rating, "harmful": rating >= harmful_from, "tags": list(tags), "rater": rater}
-        | {"source": source}
-        for rating, tags, rater in zip(item.ratings, item.tags, item.raters, strict=True)
-    ]
 
 
 def _write(engine: Engine, folder: Path, content: _Content, source: str) -> Frozen:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.measure.reviews import called_harmful
-from charter.ground.people.flagged import Case
+from charter.ground.people.export import Reviewed
+from charter.ground.people.flagged import Case, name_of
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, Judgment, judgment_row
 
 
@@ -22,16 +23,23 @@ class Opinion:
     source: str = HUMAN
 
 
+def opinions_of(item: Reviewed, source: str = HUMAN) -> list[Opinion]:
+    """What one kind of reviewers said of a transcript of the queue."""
+    told = zip(item.ratings, item.tags, item.raters, item.notes, strict=True)
+    return [Opinion(rating, tags, rater, note, source) for rating, tags, rater, note in told]
+
+
 def review_rows(
-    case: Case, opinions: Sequence[Opinion], harmful_from: int, tags: bool
+    about: Case | Reviewed, opinions: Sequence[Opinion], harmful_from: int, tags: bool = True
 ) -> list[dict[str, Any]]:
     """One row a review."""
+    name = about.name if isinstance(about, Case) else name_of(about.messages)
     return [
         {
-            "case": case.name,
-            "id": case.prompt_id,
-            "sample": case.sample,
-            "topic": case.topic,
+            "case": name,
+            "id": about.prompt_id,
+            "sample": about.sample,
+            "topic": about.topic,
             "rating": opinion.rating,
             "harmful": opinion.rating >= harmful_from,
             "tags": list(opinion.tags) if tags else [],
