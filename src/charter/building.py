@@ -15,8 +15,10 @@ FLOORS = (
     "learn",
     "generate",
     "judge",
+    "policy",
     "sandbox",
     "service",
+    "accounts",
     "people",
 )
 
