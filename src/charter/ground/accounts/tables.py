@@ -1,0 +1,189 @@
+"""The tables of a served model's accounts: organisations and keys, what they used, what was decided about it, and the
+batches that they handed in.
+
+Times are seconds since 1970 (UTC). Keys are stored as digests, users' ids as digests. The text of requests and replies
+is stored only in batches (which are work handed in) and in cases that somebody sent in with it. `decisions` and
+`standings` are only ever added to: triggers refuse anything else. `migrations` makes the schema; a test compares it
+with these tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+ID = String(64)  # with its prefix: org_, key_, msgbatch_, req_
+DIGEST = String(64)
+COUNT = BigInteger
+
+FACTS = Table(
+    "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
+)
+
+ORGANISATIONS = Table(
+    "organisations",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created", Double, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+)
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("name", String(200), nullable=False),
+    Column("digest", DIGEST, nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),  # the last characters, to tell keys apart
+    Column("scopes", String(200), nullable=False),  # separated by spaces, see keys.SCOPES
+    Column("models", Text, nullable=False),  # ids that it may use, separated by spaces; empty: all
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("revoked", Double),
+    Column("used", Double),  # when it was last used, to the minute
+    # limits of its own; 0: the service's
+    Column("requests_per_minute", Integer, nullable=False),
+    Column("input_tokens_per_minute", Integer, nullable=False),
+    Column("output_tokens_per_minute", Integer, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+)
+
+SESSIONS = Table(
+    "sessions",  # of the admin page
+    METADATA,
+    Column("digest", DIGEST, primary_key=True),
+    Column("key", ID, ForeignKey("keys.id"), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+)
+
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("key", ID, ForeignKey("keys.id"), primary_key=True),
+    Column("day", String(10), primary_key=True),  # UTC, 2026-11-26
+    Column("model", String(200), primary_key=True),
+    Column("requests", COUNT, nullable=False),
+    Column("refused", COUNT, nullable=False),  # by the acceptable-use policy
+    Column("input_tokens", COUNT, nullable=False),
+    Column("cached_tokens", COUNT, nullable=False),  # of the input tokens, those that were not read again
+    Column("output_tokens", COUNT, nullable=False),
+)
+
+DECISIONS = Table(
+    "decisions",  # of the acceptable-use policy, one row a verdict that is not plainly "allow", or a request's summary
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("request", ID, nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("organisation", ID, nullable=False),
+    Column("key", ID, nullable=False),
+    Column("user", DIGEST, nullable=False),  # digest of metadata.user_id, empty without one
+    Column("model", String(200), nullable=False),
+    Column("side", String(8), nullable=False),  # prompt or reply
+    Column("action", String(16), nullable=False),  # allow, safety_prompt, block or flag
+    Column("category", String(64), nullable=False),
+    Column("score", Double, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Column("sensitivity", String(16), nullable=False),  # standard or enhanced
+    Column("policy", String(200), nullable=False),  # name, version and digest
+    Column("classifiers", Text, nullable=False),
+    Column("chain", DIGEST, nullable=False),  # sha256 of the row before it and this one
+    Index(None, "organisation", "at"),
+    sqlite_autoincrement=True,
+)
+
+STANDINGS = Table(
+    "standings",  # the newest row of an organisation is its standing
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("level", String(16), nullable=False),  # good, warned, enhanced, throttled or suspended
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),  # "rule", or who decided
+    sqlite_autoincrement=True,
+)
+
+CASES = Table(
+    "cases",  # what people look at
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("kind", String(16), nullable=False),  # flag, report or appeal
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("request", ID, nullable=False, index=True),  # empty for an appeal of the standing
+    Column("category", String(64), nullable=False),
+    Column("words", Text, nullable=False),  # of whoever reported or appealed
+    Column("content", Text, nullable=False),  # JSON of what it is about, where it was sent in
+    Column("created", Double, nullable=False),
+    Column("closed", Double),
+    Column("verdict", String(16)),  # upheld or dismissed
+    Column("by", String(200)),
+    Column("note", Text),
+    Index(None, "closed", "created"),
+)
+
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("request", ID, nullable=False, index=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False),
+    Column("key", ID, nullable=False),
+    Column("thumb", String(4), nullable=False),  # up or down
+    Column("words", Text, nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+BATCHES = Table(
+    "batches",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("key", ID, ForeignKey("keys.id"), nullable=False),
+    Column("state", String(16), nullable=False),  # in_progress, canceling or ended
+    Column("size", Integer, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("canceled", Double),  # when it was asked for
+    Column("ended", Double),
+)
+
+BATCH_ITEMS = Table(
+    "batch_items",
+    METADATA,
+    Column("batch", ID, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0
+    Column("custom_id", String(64), nullable=False),
+    Column("params", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),  # waiting, succeeded, errored, canceled or expired
+    Column("result", Text),  # JSON of a message or an error
+    UniqueConstraint("batch", "custom_id"),
+    Index(None, "state", "batch"),
+)
