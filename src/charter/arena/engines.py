@@ -29,7 +29,7 @@ from charter.ground.judge.shown import Replying, Score, open_grader, room_of, sc
 from charter.ground.people import work
 from charter.ground.people.conversations import waiting_turns
 from charter.ground.service.database import reading, writing
-from charter.ground.service.driver import Driver
+from charter.ground.service.driver import Driver, Job
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, Prompt
@@ -61,7 +61,7 @@ class LocalSpeaker:
 
     def say(self, messages: Sequence[Message], n: int, seed: int) -> Future[list[Completion]]:
         """n replies, when the driver has them."""
-        return self._driver.ask(self._assistant.encode(messages), self._sampling, n, seed)
+        return self._driver.ask(Job(self._assistant.encode(messages), self._sampling, n, seed))
 
     def driven(
         self, prompts: Sequence[Prompt], sampling: Sampling, n: int, seeds: Sequence[int] | None
@@ -69,7 +69,7 @@ class LocalSpeaker:
         """What an assistant's `reply` gives, by way of the driver."""
         given = list(seeds) if seeds is not None else list(range(len(prompts)))
         asked = [
-            self._driver.ask(self._assistant.encode(prompt), sampling, n, seed)
+            self._driver.ask(Job(self._assistant.encode(prompt), sampling, n, seed))
             for prompt, seed in zip(prompts, given, strict=True)
         ]
         return [answer.result() for answer in asked]

@@ -29,7 +29,7 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Stop
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.service.driver import Driver
+from charter.ground.service.driver import Driver, Job
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
@@ -84,7 +84,7 @@ class CharterAPI(ModelAPI):
         messages = check_messages([_message(m) for m in input])
         prompt = self._assistant.template.encode_prompt(messages)
         seed = config.seed if config.seed is not None else self._fresh(str(prompt))
-        answer = self._driver.ask(prompt, _sampling(config), config.num_choices or 1, seed)
+        answer = self._driver.ask(Job(prompt, _sampling(config), config.num_choices or 1, seed))
         found = await to_thread.run_sync(answer.result, abandon_on_cancel=True)
         written = sum(len(c.ids) for c in found)
         return ModelOutput(

@@ -326,3 +326,39 @@ def test_one_text_is_sampled_whatever_it_takes(model: Transformer) -> None:
     found = made.generate(asked, FREE)
     assert made.cache.slots == 1
     assert [c[0].ids for c in found] == [c[0].ids for c in engine(model).generate(asked, FREE)]
+
+
+class _Spelled:
+    """Holds a reply to some tokens and then its end, and notes how many were left before each."""
+
+    def __init__(self, tokens: list[int], end: int) -> None:
+        self.rest, self.left = [*tokens, end], list[int]()
+
+    def restrict(self, logits_V: Tensor, left: int) -> None:
+        self.left.append(left)
+        keep = logits_V[self.rest[0]].item()
+        logits_V.fill_(float("-inf"))[self.rest[0]] = keep
+
+    def accept(self, token: int) -> None:
+        assert token == self.rest.pop(0)
+
+
+def test_a_constraint_holds_each_sample_to_its_form_and_no_neighbour() -> None:
+    tokenizer = toys.tokenizer()
+    served = Engine(toys.model(), tokenizer, slots=4)
+    free = served.generate([[5, 6]], Sampling(max_tokens=7), 2)
+    made: list[_Spelled] = []
+
+    def spelled() -> _Spelled:
+        made.append(_Spelled(tokenizer.encode("ok"), tokenizer.eos_id))
+        return made[-1]
+
+    held = served.submit([7, 8], Sampling(max_tokens=5), 2, constraint=spelled)
+    beside = served.submit([5, 6], Sampling(max_tokens=7), 2)
+    found: dict[tuple[int, int], Completion] = {}
+    while not served.idle:
+        found |= {(e.request, e.sample): e.completion for e in served.step() if e.done}
+    assert [found[held, k].text for k in (0, 1)] == ["ok", "ok"]
+    assert [found[held, k].stop for k in (0, 1)] == ["end", "end"]
+    assert all(one.left == list(range(5, 5 - len(one.left), -1)) for one in made) and len(made) == 2
+    assert [found[beside, k].ids for k in (0, 1)] == [c.ids for c in free[0]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +13,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.sampling import Sampling
-from charter.ground.service.driver import Driver
+from charter.ground.service.driver import Driver, Following, Job
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 
@@ -25,7 +27,9 @@ def test_threads_get_what_a_batch_gets() -> None:
     expected = engine().generate(prompts, SAMPLING, 2, seeds=range(6))
     driver = Driver(engine())
     with ThreadPoolExecutor(6) as pool:
-        asked = [pool.submit(driver.ask, prompt, SAMPLING, 2, seed) for seed, prompt in enumerate(prompts)]
+        asked = [
+            pool.submit(driver.ask, Job(prompt, SAMPLING, 2, seed)) for seed, prompt in enumerate(prompts)
+        ]
         found = [answer.result().result(60) for answer in asked]
     driver.close()
     assert [[c.ids for c in each] for each in found] == [[c.ids for c in each] for each in expected]
@@ -33,7 +37,7 @@ def test_threads_get_what_a_batch_gets() -> None:
 
 def test_a_refused_prompt_spoils_no_other() -> None:
     driver = Driver(engine())
-    bad, good = driver.ask([], SAMPLING, 1, 0), driver.ask([5, 6], SAMPLING, 1, 0)
+    bad, good = driver.ask(Job([], SAMPLING)), driver.ask(Job([5, 6], SAMPLING))
     with pytest.raises(CharterError, match="an empty prompt"):
         bad.result(60)
     assert len(good.result(60)) == 1
@@ -52,15 +56,60 @@ def test_a_failure_reaches_all_who_wait_and_the_next_is_served(monkeypatch: pyte
     monkeypatch.setattr(served, "step", once)
     driver = Driver(served)
     with pytest.raises(RuntimeError, match="out of memory"):
-        driver.ask([5, 6], SAMPLING, 1, 0).result(60)
-    assert driver.ask([5, 6], SAMPLING, 1, 0).result(60)[0].ids
+        driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)
+    assert driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)[0].ids
     driver.close()
     assert served.idle
 
 
 def test_closing_answers_what_was_asked_before() -> None:
     driver = Driver(engine())
-    asked = [driver.ask([5, 6, 7 + n], SAMPLING, 1, n) for n in range(9)]
+    asked = [driver.ask(Job([5, 6, 7 + n], SAMPLING, 1, n)) for n in range(9)]
     driver.close()
     assert all(len(answer.result(0)) == 1 for answer in asked)
+    driver.close()
+
+
+def test_a_job_is_followed_as_it_grows() -> None:
+    driver, heard, ended = Driver(engine()), [], threading.Event()
+    prompt = toys.tokenizer().encode("two birds")
+    expected = driver.ask(Job(prompt, SAMPLING, 2, 7)).result(60)
+
+    def hear(events: Sequence[Event] | Exception) -> None:
+        assert not isinstance(events, Exception)
+        heard.extend((event.sample, event.token) for event in events)
+        if following[0].left == 0:
+            ended.set()
+
+    following: list[Following] = []
+    following.append(driver.follow(Job(prompt, SAMPLING, 2, 7), hear))
+    assert ended.wait(60)
+    driver.close()
+    for k in (0, 1):
+        assert [token for sample, token in heard if sample == k] == expected[k].ids
+
+
+def test_a_dropped_job_frees_its_slots_and_is_heard_of_no_more() -> None:
+    served = engine()
+    driver, heard, first = Driver(served), [], threading.Event()
+
+    def hear(events: Sequence[Event] | Exception) -> None:
+        heard.append(events)
+        first.set()
+
+    following = driver.follow(Job([5, 6], Sampling(max_tokens=100_000)), hear)
+    assert first.wait(60)
+    driver.drop(following)
+    assert driver.call(lambda engine: engine.idle).result(60)
+    count = len(heard)
+    assert driver.ask(Job([5, 6], SAMPLING)).result(60)
+    assert len(heard) == count
+    driver.close()
+
+
+def test_a_call_runs_between_two_steps() -> None:
+    driver = Driver(engine())
+    assert driver.call(lambda engine: engine.slots).result(60) == 4
+    with pytest.raises(ZeroDivisionError):
+        driver.call(lambda _: 1 // 0).result(60)
     driver.close()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.prefill import Prefilled, Prefix, common_prefix, prefill, read_prefixes
 from charter.ground.generate.sampling import Sampling, pick, uniforms
 from charter.ground.model.cache import Cache, blocks
@@ -83,6 +84,8 @@ class _Request:
     sampling: Sampling
     seeds: list[int]
     longest: int  # tokens of the prompt with the longest reply
+    account: str = ""
+    constraint: Callable[[], Constraint] | None = None
     read: Prefilled | None = None
     started: int = 0
 
@@ -92,6 +95,7 @@ class _Sample:
     request: _Request
     index: int
     uniforms: list[float]
+    constraint: Constraint | None = None
     completion: Completion = field(default_factory=Completion)
 
 
@@ -121,15 +125,27 @@ class Engine:
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count = 0
 
-    def submit(self, prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
-        """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k)."""
+    def submit(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        account: str = "",
+        constraint: Callable[[], Constraint] | None = None,
+    ) -> int:
+        """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k).
+
+        `constraint` makes what holds one sample to a form; requests of different accounts take turns.
+        """
         self.check(prompt)
         if self.idle:  # what is sampled next depends on nothing before it, and the weights may be others
             self._prefix = None
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
         longest = min(len(prompt) + sampling.max_tokens, self.context)
-        self._queue.append(_Request(self._count, list(prompt), sampling, seeds, longest))
+        self._queue.append(_Request(self._count, list(prompt), sampling, seeds, longest, account, constraint))
         return self._count
 
     def check(self, prompt: Sequence[int]) -> None:
@@ -243,7 +259,8 @@ class Engine:
             read.write(self.cache, len(self._busy))
             states.append(read.last_hidden)
             numbers = uniforms(request.seeds[request.started], request.sampling.max_tokens)
-            begun.append(_Sample(request, request.started, numbers))
+            held = request.constraint() if request.constraint else None
+            begun.append(_Sample(request, request.started, numbers, held))
             self._busy.append(begun[-1])
             request.started += 1
             if request.started == len(request.seeds):
@@ -254,6 +271,10 @@ class Engine:
     def _sample(self, samples: list[_Sample], hidden_SD: Tensor) -> list[Event]:
         logits_SV = self.model.logits(hidden_SD).float()
         how = [s.request.sampling for s in samples]
+        for sample, logits_V in zip(samples, logits_SV, strict=True):
+            if sample.constraint is not None:
+                most = min(sample.request.sampling.max_tokens, self.context - len(sample.request.prompt))
+                sample.constraint.restrict(logits_V, most - len(sample.completion.ids))
         tokens, log_probs = pick(logits_SV, how, [s.uniforms[len(s.completion.ids)] for s in samples])
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
@@ -267,6 +288,8 @@ class Engine:
         """Append a token to a sample; True when the sample is complete."""
         completion, sampling = sample.completion, sample.request.sampling
         completion.ids.append(token)
+        if sample.constraint is not None:
+            sample.constraint.accept(token)
         completion.logprobs.append(log_prob)
         if value is not None:
             completion.probes.append(value)

@@ -1,4 +1,4 @@
-"""One thread owns the engine; callers in any other ask for samples and wait for a future.
+"""One thread owns the engine; callers in any other ask for samples and wait for a future, or follow them as they grow.
 
 Whatever has been asked is stepped together, so that requests which come one by one still fill the slots.
 """
@@ -6,26 +6,51 @@ Whatever has been asked is stepped together, so that requests which come one by 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.engine import Completion, Engine
+from charter.ground.generate.constraint import Constraint
+from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """n samples of a prompt that somebody waits for, and those that are done."""
+class Job:
+    """n samples of a prompt that somebody wants, for an account, held to a form or free."""
 
     prompt: Sequence[int]
     sampling: Sampling
-    n: int
-    seed: int
-    answer: Future[list[Completion]] = field(default_factory=Future)
-    found: dict[int, Completion] = field(default_factory=dict)
+    n: int = 1
+    seed: int = 0
+    account: str = ""
+    constraint: Callable[[], Constraint] | None = None
+
+
+# what a follower hears, in the engine's thread: the events of one step, or the error that ended it
+Heard = Callable[[Sequence[Event] | Exception], None]
+
+
+@dataclass(eq=False, slots=True)
+class Following:
+    """A job under way: `hear` is called after every step that did something for it, until all samples are done."""
+
+    job: Job
+    hear: Heard
+    left: int
+    number: int = 0  # the engine's, once it was submitted
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    work: Callable[[Engine], Any]
+    answer: Future[Any] = field(default_factory=Future)
 
 
 class Driver:
@@ -33,16 +58,43 @@ class Driver:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._inbox: SimpleQueue[_Asked | None] = SimpleQueue()
-        self._waiting: dict[int, _Asked] = {}
+        self._inbox: SimpleQueue[Following | _Call | None] = SimpleQueue()
+        self._under_way: dict[int, Following] = {}
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
         self._thread.start()
 
-    def ask(self, prompt: Sequence[int], sampling: Sampling, n: int, seed: int) -> Future[list[Completion]]:
-        """n completions of a prompt; the future raises CharterError for one that is empty or too long."""
-        asked = _Asked(prompt, sampling, n, seed)
-        self._inbox.put(asked)
-        return asked.answer
+    def ask(self, job: Job) -> Future[list[Completion]]:
+        """The job's completions; the future raises CharterError for a prompt that is empty or too long."""
+        answer: Future[list[Completion]] = Future()
+        found: dict[int, Completion] = {}
+
+        def hear(heard: Sequence[Event] | Exception) -> None:
+            if isinstance(heard, Exception):
+                answer.set_exception(heard)
+                return
+            found.update({event.sample: event.completion for event in heard if event.done})
+            if len(found) == job.n:
+                answer.set_result([found[k] for k in range(job.n)])
+
+        self.follow(job, hear)
+        return answer
+
+    def follow(self, job: Job, hear: Heard) -> Following:
+        """Begins a job; `hear` must be quick, and raise nothing."""
+        following = Following(job, hear, job.n)
+        self._inbox.put(following)
+        return following
+
+    def drop(self, following: Following) -> None:
+        """Ends a job that nobody waits for any more, at the next step; nothing is heard of it afterwards."""
+        following.dropped = True
+        self._inbox.put(following)
+
+    def call(self, work: Callable[[Engine], T]) -> Future[T]:
+        """What `work` makes of the engine, between two steps: scoring given texts, say."""
+        call = _Call(work)
+        self._inbox.put(call)
+        return call.answer
 
     def close(self) -> None:
         """Ends the thread once all that was asked is answered; nothing may be asked afterwards."""
@@ -50,34 +102,55 @@ class Driver:
         self._thread.join()
 
     def _run(self) -> None:
-        while self._take() or self._waiting:
+        while self._take() or self._under_way:
             try:
                 self._step()
             except Exception as error:  # whoever waits must hear of it, whatever it is
-                for number, asked in self._waiting.items():
+                for number, following in self._under_way.items():
                     self._engine.cancel(number)
-                    asked.answer.set_exception(error)
-                self._waiting.clear()
+                    following.hear(error)
+                self._under_way.clear()
 
     def _take(self) -> bool:
         """Submits all that has come in, waiting for something where nothing runs; False once it is closed."""
-        while not self._waiting or not self._inbox.empty():
+        while not self._under_way or not self._inbox.empty():
             asked = self._inbox.get()
             if asked is None:
                 self._inbox.put(None)  # stays at the end, for the next look
                 return False
-            try:
-                number = self._engine.submit(asked.prompt, asked.sampling, asked.n, asked.seed)
-                self._waiting[number] = asked
-            except CharterError as error:
-                asked.answer.set_exception(error)
+            if isinstance(asked, _Call):
+                self._do(asked)
+            elif asked.dropped:
+                self._engine.cancel(asked.number)
+                self._under_way.pop(asked.number, None)
+            else:
+                self._submit(asked)
         return True
 
+    def _submit(self, following: Following) -> None:
+        job = following.job
+        try:
+            following.number = self._engine.submit(
+                job.prompt, job.sampling, job.n, job.seed, account=job.account, constraint=job.constraint
+            )
+        except CharterError as error:
+            following.hear(error)
+        else:
+            self._under_way[following.number] = following
+
+    def _do(self, call: _Call) -> None:
+        try:
+            call.answer.set_result(call.work(self._engine))
+        except Exception as error:
+            call.answer.set_exception(error)
+
     def _step(self) -> None:
+        heard: dict[int, list[Event]] = {}
         for event in self._engine.step():
-            if event.done:
-                asked = self._waiting[event.request]
-                asked.found[event.sample] = event.completion
-                if len(asked.found) == asked.n:
-                    del self._waiting[event.request]
-                    asked.answer.set_result([asked.found[k] for k in range(asked.n)])
+            heard.setdefault(event.request, []).append(event)
+        for number, events in heard.items():
+            following = self._under_way[number]
+            following.left -= sum(event.done for event in events)
+            if following.left == 0:
+                del self._under_way[number]
+            following.hear(events)

@@ -1,0 +1,38 @@
+"""What a classifier is: it gives a prompt, or a reply to a prompt, a score of violation and shares by category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from charter.ground.policy.actions import Side
+from charter.ground.text.dialogue import Message
+
+Conversation = Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """`violation` in [0, 1]: higher is more surely against the policy. `categories`: which one, by id, as shares that
+    sum to 1, empty where the classifier can't tell. `high_risk`: a score in [0, 1] by rule, empty likewise."""
+
+    violation: float
+    categories: Mapping[str, float] = field(default_factory=dict)
+    high_risk: Mapping[str, float] = field(default_factory=dict)
+
+
+class Classifier(Protocol):
+    """Safe to be asked from several threads; the same texts get the same scores."""
+
+    name: str
+    version: str  # a digest of all that its scores follow from
+    sides: frozenset[Side]
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
+        """Scores of what is asked last in each conversation, read with what stands before it."""
+        ...
+
+    def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
+        """Scores of each reply, whole or as far as it was written, behind its conversation."""
+        ...

@@ -1,0 +1,171 @@
+"""The screen: what classifiers say of a text, held against thresholds, becomes one verdict by the policy.
+
+Each classifier's violation score is held against its own threshold of the sensitivity level; the text counts as a
+violation where any reaches it, and the verdict shows the one that is furthest above (or least below) its threshold on
+a scale on which 0 is the threshold and 1 the highest score. The category is the one with the largest mean share among
+classifiers that tell categories. A prompt that violates nothing is held against the high-risk rules.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.policy.actions import Level, Side, Verdict
+from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores
+from charter.ground.policy.policy import ORDER, Policy, by_level
+from charter.ground.policy.thresholds import Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one classifier said of a text."""
+
+    classifier: str
+    scores: Scores
+    thresholds: Thresholds
+
+    def margin(self, side: Side, level: Level) -> float:
+        """How far above its threshold the violation score is: 0 at the threshold, 1 at a score of 1, -1 at 0."""
+        levels = self.thresholds.of(side)
+        assert levels is not None
+        score, at = self.scores.violation, levels.at(level)
+        if score >= at:
+            return (score - at) / (1 - at) if at < 1 else 1.0
+        return score / at - 1
+
+
+class Screen:
+    """A policy with the classifiers that watch over it. Keeps no state between calls; safe to call from several
+    threads."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        classifiers: Sequence[Classifier],
+        thresholds: Mapping[str, Thresholds] | None = None,
+    ) -> None:
+        """thresholds: by version of the classifier; else a classifier's own. Raises CharterError where one has none."""
+        self.policy, self.classifiers = policy, tuple(classifiers)
+        if not self.classifiers:
+            raise CharterError("a screen needs at least one classifier, such as probe")
+        self.thresholds = {c.version: _thresholds(c, thresholds or {}) for c in self.classifiers}
+        self.versions = {c.name: c.version for c in self.classifiers}
+
+    def prompt(self, messages: Conversation, sensitivity: Level = "standard") -> Verdict:
+        """The verdict on what is asked last in a conversation."""
+        return self.prompts([messages], sensitivity)[0]
+
+    def reply(self, messages: Conversation, reply_so_far: str, sensitivity: Level = "standard") -> Verdict:
+        """The verdict on a reply, whole or as far as it was written."""
+        return self.replies([(messages, reply_so_far)], sensitivity)[0]
+
+    def prompts(
+        self, conversations: Sequence[Conversation], sensitivity: Level = "standard"
+    ) -> list[Verdict]:
+        """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
+        start = time.perf_counter()
+        found = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
+        return self._timed(found, start)
+
+    def replies(
+        self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
+    ) -> list[Verdict]:
+        """Verdicts on many replies at once."""
+        start = time.perf_counter()
+        found = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
+        return self._timed(found, start)
+
+    def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
+        """What every classifier says of each prompt: read once, judged at any level."""
+        asked = [c for c in self.classifiers if "prompt" in c.sides]
+        return self._by_item([(c, c.prompts(conversations)) for c in asked], len(conversations))
+
+    def read_replies(self, items: Sequence[tuple[Conversation, str]]) -> list[list[Reading]]:
+        """What every classifier says of each reply."""
+        asked = [c for c in self.classifiers if "reply" in c.sides]
+        return self._by_item([(c, c.replies(items)) for c in asked], len(items))
+
+    def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
+        """The verdict that readings come to at a sensitivity level."""
+        readings = [r for r in readings if r.thresholds.of(side) is not None]
+        if not readings:
+            return Verdict(side, classifiers=self.versions)
+        chief = max(readings, key=lambda r: r.margin(side, level))
+        levels = chief.thresholds.of(side)
+        assert levels is not None
+        verdict = Verdict(
+            side, "", chief.scores.violation, levels.at(level), "allow", classifiers=self.versions
+        )
+        violation = self._violation(verdict, readings, level) if verdict.score >= verdict.threshold else None
+        rule = self._high_risk(verdict, readings, level) if side == "prompt" else None
+        found = [v for v in (violation, rule) if v is not None]
+        return max(found, key=lambda v: ORDER[v.action]) if found else verdict
+
+    def _violation(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict:
+        told = [r.scores.categories for r in readings if r.scores.categories]
+        categories = self.policy.categories
+        if told:
+            category = max(categories, key=lambda c: sum(shares.get(c.id, 0.0) for shares in told))
+        else:  # nobody can tell which, so the strictest answer is the safe one
+            category = max(categories, key=lambda c: ORDER[c.action(verdict.side, level)])
+        action = category.action(verdict.side, level)
+        return replace(
+            verdict,
+            category=category.id,
+            action=action,
+            safety_prompt=(category.safety_prompt or "") if action == "safety_prompt" else "",
+            reason="" if action == "allow" else self.policy.reason(category, action, verdict.side),
+        )
+
+    def _high_risk(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
+        """The verdict of the high-risk rule that is most surely meant, None where none is."""
+        found = [
+            (r.scores.high_risk.get(rule.id, 0.0), r.thresholds.high_risk.at(level), rule)
+            for r in readings
+            if r.thresholds.high_risk is not None
+            for rule in self.policy.high_risk
+        ]
+        if not found:
+            return None
+        score, at, rule = max(found, key=lambda entry: entry[0] - entry[1])
+        action = by_level(rule.action, level)
+        if score < at or action == "allow":
+            return None
+        return replace(
+            verdict,
+            category=rule.id,
+            score=score,
+            threshold=at,
+            action=action,
+            safety_prompt=rule.disclosure if action == "safety_prompt" else "",
+            reason=self.policy.reason(rule, action, verdict.side),
+        )
+
+    def _by_item(self, answers: Sequence[tuple[Classifier, list[Scores]]], count: int) -> list[list[Reading]]:
+        return [
+            [Reading(c.name, scores[i], self.thresholds[c.version]) for c, scores in answers]
+            for i in range(count)
+        ]
+
+    def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
+        share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
+        return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _thresholds(classifier: Classifier, given: Mapping[str, Thresholds]) -> Thresholds:
+    own: Thresholds | None = getattr(classifier, "thresholds", None)
+    found = given.get(classifier.version, own)
+    if found is None:
+        raise CharterError(
+            f"the classifier {classifier.name} has no thresholds; measure it with the acceptable_use evaluation and "
+            "give the file of thresholds that it writes"
+        )
+    missing = [side for side in sorted(classifier.sides) if found.of(side) is None]
+    if missing:
+        raise CharterError(
+            f"the thresholds of {classifier.name} leave out {missing[0]}; measure it on that side"
+        )
+    return found
