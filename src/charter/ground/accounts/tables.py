@@ -185,5 +185,5 @@ BATCH_ITEMS = Table(
     Column("state", String(16), nullable=False),  # waiting, succeeded, errored, canceled or expired
     Column("result", Text),  # JSON of a message or an error
     UniqueConstraint("batch", "custom_id"),
-    Index(None, "state", "batch"),
+    Index(None, "state", "batch", "number"),  # what waits, in its order, and how many are in each state
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,30 @@ SQLITE, POSTGRESQL = "sqlite", "postgresql"
 VERSIONS = "alembic_version"  # the table that names the newest migration
 
 
-def open_database(place: str, folder: Path | None = None, new: bool = True) -> Engine:
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a database is to hold, in the words that its errors use."""
+
+    what: str  # one of them
+    begun_by: str  # the command that makes one
+    file: str  # what people call its file
+    table: str  # one that no other kind of database has
+
+
+COLLECTION = Holding("collection", "charter arena serve", "people.sqlite", "people")
+
+
+def open_database(
+    place: str, folder: Path | None = None, new: bool = True, holds: Holding = COLLECTION
+) -> Engine:
     """The engine of a database: a `sqlite:///FILE` or `postgresql://...` URL, or a path of a SQLite file, which with
     `new` may not exist yet; relative paths start at `folder`. A new SQLite file is readable by its owner alone.
 
     Raises CharterError for another kind of database, and for a driver that isn't installed.
     """
-    url = _url(place, folder)
+    url = _url(place, folder, holds)
     if url.get_backend_name() == SQLITE:
-        return _sqlite(url, new)
+        return _sqlite(url, new, holds)
     try:
         return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
     except ModuleNotFoundError as error:
@@ -52,7 +68,7 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def _url(place: str, folder: Path | None) -> URL:
+def _url(place: str, folder: Path | None, holds: Holding) -> URL:
     if "://" not in place:
         place = f"sqlite:///{place}"
     try:
@@ -60,12 +76,12 @@ def _url(place: str, folder: Path | None) -> URL:
         backend = url.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise CharterError(
-            "the database is no URL; write sqlite:///people.sqlite or postgresql://USER@HOST/NAME"
+            f"the database is no URL; write sqlite:///{holds.file} or postgresql://USER@HOST/NAME"
         ) from None
     if backend == SQLITE:
         if not url.database or url.database == ":memory:":
             raise CharterError(
-                "a database in memory would lose what people gave; name a file, sqlite:///people.sqlite"
+                f"a database in memory would lose what people gave; name a file, sqlite:///{holds.file}"
             )
         return url.set(database=str((folder or Path()) / Path(url.database).expanduser()))
     if backend != POSTGRESQL:
@@ -74,10 +90,10 @@ def _url(place: str, folder: Path | None) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in (POSTGRESQL, "postgres") else url
 
 
-def _sqlite(url: URL, new: bool) -> Engine:
+def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
     file = Path(url.database or "")
     if not new and not file.is_file():
-        raise CharterError(f"there is no database {file}; name one that charter arena serve has begun")
+        raise CharterError(f"there is no database {file}; name one that {holds.begun_by} has begun")
     if not file.parent.is_dir():
         raise CharterError(f"there is no folder {file.parent} for the database {file.name}; make it first")
     if not file.exists():
@@ -140,7 +156,9 @@ def alone(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
 
 
-def migrate(engine: Engine, scripts: Path, metadata: MetaData, new: bool = True) -> None:
+def migrate(
+    engine: Engine, scripts: Path, metadata: MetaData, new: bool = True, holds: Holding = COLLECTION
+) -> None:
     """Brings the schema to the newest of the migrations in `scripts`, in one transaction; with `new` an empty database
     gets it.
 
@@ -157,7 +175,7 @@ def migrate(engine: Engine, scripts: Path, metadata: MetaData, new: bool = True)
             alone(connection)
             context = MigrationContext.configure(connection)
             found = set(context.get_current_heads())
-            _check_ours(connection, bool(found), metadata, new)
+            _check_ours(connection, bool(found), new, holds)
             if found - known:
                 raise CharterError(
                     f"the database {shown(engine.url)} was made by a newer Charter; update Charter, or name another"
@@ -169,13 +187,13 @@ def migrate(engine: Engine, scripts: Path, metadata: MetaData, new: bool = True)
         raise CharterError(f"the database {shown(engine.url)} can't be used: {said}") from None
 
 
-def _check_ours(connection: Connection, versioned: bool, metadata: MetaData, new: bool) -> None:
+def _check_ours(connection: Connection, versioned: bool, new: bool, holds: Holding) -> None:
     """Raises CharterError for a database that holds other tables, and for an empty one unless it may be new."""
     tables, place = set(inspect(connection).get_table_names()), shown(connection.engine.url)
-    if tables and not (versioned and tables & metadata.tables.keys()):
-        raise CharterError(f"{place} is a database of something else; name the collection's, or a new file")
+    if tables and not (versioned and holds.table in tables):
+        raise CharterError(f"{place} is a database of something else; name the {holds.what}'s, or a new file")
     if not tables and not new:
-        raise CharterError(f"{place} holds no collection; name one that charter arena serve has begun")
+        raise CharterError(f"{place} holds no {holds.what}; name one that {holds.begun_by} has begun")
 
 
 def _upgrade(config: Config, directory: ScriptDirectory, connection: Connection, metadata: MetaData) -> None:

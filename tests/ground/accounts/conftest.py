@@ -1,0 +1,18 @@
+"""Accounts on SQLite and, where it is installed, on PostgreSQL; the same tests hold for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from charter.ground.accounts.store import open_accounts
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """A new database of accounts; `database` of tests/conftest.py is its place."""
+    made = open_accounts(database)
+    yield made
+    made.dispose()
