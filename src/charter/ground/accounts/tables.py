@@ -115,6 +115,7 @@ DECISIONS = Table(
     Column("classifiers", Text, nullable=False),
     Column("chain", DIGEST, nullable=False),  # sha256 of the row before it and this one
     Index(None, "organisation", "at"),
+    Index(None, "organisation", "action", "at"),  # an account's violations, among many that are none
     sqlite_autoincrement=True,
 )
 

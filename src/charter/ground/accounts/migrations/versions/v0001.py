@@ -109,6 +109,9 @@ def _decisions() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_decisions_organisation_at"), "decisions", ["organisation", "at"], unique=False)
+    op.create_index(
+        op.f("ix_decisions_organisation_action_at"), "decisions", ["organisation", "action", "at"], unique=False
+    )
     op.create_index(op.f("ix_decisions_request"), "decisions", ["request"], unique=False)
     op.create_table(
         "standings",

@@ -1,0 +1,192 @@
+"""The log of what the acceptable-use policy decided: rows that are only added, by request id, in a chain of digests.
+
+Each row's chain is the sha256 of the chain before it and of the row's own content in canonical JSON, so that a row
+changed, taken out or put in between breaks the chain at that place. The digests have no key: whoever can rewrite all
+of the database can make a new chain. The tip of the log, kept elsewhere, shows that as well, and rows cut off its end.
+No row holds what anybody wrote.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+
+from charter.ground.accounts.tables import DECISIONS
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.service.database import alone, writing
+
+BEGINNING = "0" * 64  # the chain before the first row
+WHOLE = "request"  # the side of a row that stands for several verdicts, all of which allow
+BACKLOG = 10_000  # rows waiting for the disk; whoever adds more writes them
+AT_A_TIME = 5_000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision. `at`: seconds since 1970. `user`: a digest, "" without one. `side`: prompt, reply or request.
+    `policy`: name, version and digest. `classifiers`: the version of each that was asked.
+
+    Raises ValueError for what the database could not keep, so that it fails where it is noted and not later.
+    """
+
+    request: str
+    at: float
+    organisation: str
+    key: str
+    user: str
+    model: str
+    side: str
+    action: str
+    category: str
+    score: float
+    threshold: float
+    sensitivity: str
+    policy: str
+    classifiers: str
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, str):
+                most = getattr(DECISIONS.c[name].type, "length", None)
+                if "\0" in value or (most is not None and len(value) > most):
+                    raise ValueError(
+                        f"a decision's {name} has {len(value)} characters, expected at most {most} and no NUL"
+                    )
+            elif not math.isfinite(value):
+                raise ValueError(f"a decision's {name} is {value}, expected a number")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A row of the log: its number, which only grows, what was decided, and its link of the chain."""
+
+    number: int
+    entry: Entry
+    chain: str
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"number": self.number, **asdict(self.entry), "chain": self.chain}
+
+
+_COLUMNS = [DECISIONS.c[field.name] for field in fields(Entry)]
+
+
+def link(before: str, entry: Entry) -> str:
+    """The chain of a row that follows one with the chain `before`: sha256, 64 hex digits."""
+    # databases keep no sign of zero, nor whether a number was whole
+    content = {
+        name: value if isinstance(value, str) else float(value) + 0.0 for name, value in asdict(entry).items()
+    }
+    return digest_text(before + canonical_json(content))
+
+
+def append(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Adds rows in their order; whoever else adds some waits for the end of the transaction."""
+    if not entries:
+        return
+    alone(connection)
+    chain, rows = tip(connection)[1], []
+    for entry in entries:
+        chain = link(chain, entry)
+        rows.append(asdict(entry) | {"chain": chain})
+    connection.execute(DECISIONS.insert(), rows)
+
+
+def tip(connection: Connection) -> tuple[int, str]:
+    """The number and the chain of the newest row; 0 and the beginning where there is none. Kept somewhere else, it
+    shows later whether the log still holds what it held."""
+    newest = select(DECISIONS.c.number, DECISIONS.c.chain).order_by(DECISIONS.c.number.desc()).limit(1)
+    found = connection.execute(newest).one_or_none()
+    return (found.number, found.chain) if found else (0, BEGINNING)
+
+
+def verify_chain(connection: Connection) -> int | None:
+    """The number of the first row that doesn't follow from the one before it; None where all do."""
+    rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).order_by(DECISIONS.c.number)
+    chain = BEGINNING
+    streamed = connection.execute(rows.execution_options(yield_per=AT_A_TIME))
+    for number, claimed, *content in streamed:
+        try:
+            chain = link(chain, Entry(*content))
+        except (TypeError, ValueError):  # content that nobody could have appended
+            chain = ""
+        if chain != claimed:
+            streamed.close()
+            return int(number)
+    return None
+
+
+def holds(connection: Connection, number: int, chain: str) -> bool:
+    """Whether the log has the row that was its tip once."""
+    found = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
+    return (found or (BEGINNING if number == 0 else None)) == chain
+
+
+def decisions_of(connection: Connection, request: str, organisation: str = "") -> list[Decision]:
+    """What was decided about a request, the oldest first; of one organisation alone where it is named."""
+    rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).where(DECISIONS.c.request == request)
+    if organisation:
+        rows = rows.where(DECISIONS.c.organisation == organisation)
+    found = connection.execute(rows.order_by(DECISIONS.c.number))
+    return [Decision(number, Entry(*content), chain) for number, chain, *content in found]
+
+
+class Log:
+    """Writes entries from many threads, in the order in which they were noted.
+
+    `note` costs no more than a list's append, and somebody has to call `flush` soon; `note_now` returns when its
+    entries, and all noted before, are on disk.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: list[Entry] = []
+        self._guard = threading.Lock()  # of the list, never held while something is written
+        self._writing = threading.Lock()
+
+    def note(self, entry: Entry) -> None:
+        """Keeps an entry for the next flush. Where too many wait it writes them itself, and raises where it can't: a
+        service that can't log doesn't go on."""
+        with self._guard:
+            self._waiting.append(entry)
+            full = len(self._waiting) > BACKLOG
+        if full:
+            self.flush()
+
+    def note_now(self, entries: Sequence[Entry], then: Callable[[Connection], T] | None = None) -> T | None:
+        """Writes entries, and what `then` writes after them, in one transaction; what it returned.
+
+        Raises what the database raises; these entries aren't kept then, those that waited before are.
+        """
+        with self._writing:
+            with self._guard:
+                before, self._waiting = self._waiting, []
+            try:
+                with writing(self._engine) as connection:
+                    append(connection, [*before, *entries])
+                    return then(connection) if then is not None else None
+            except BaseException:
+                with self._guard:
+                    self._waiting = before + self._waiting
+                raise
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        if self._waiting:
+            self.note_now(())
+
+
+def parse_tip(text: str) -> tuple[int, str]:
+    """A tip from NUMBER:CHAIN. Raises CharterError."""
+    number, _, chain = text.partition(":")
+    if not number.isdigit() or len(chain) != 64:
+        raise CharterError(f"{text!r} is no tip; expected NUMBER:CHAIN as charter conduct verify prints it")
+    return int(number), chain

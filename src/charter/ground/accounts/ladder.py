@@ -1,0 +1,197 @@
+"""The ladder of enforcement as data and as one pure function from an account's history to its level.
+
+Violations are weighed by the severity of their category and added up over a window of days. The sum raises an account
+from good over warned, enhanced (stricter filters) and throttled (a fraction of its limits) to suspended. A clean period
+without a violation lifts one level, and the next one another. A violation that people upheld weighs more, one that they
+dismissed never was. What a person decided holds for one clean period: until then the rule only asks, as it does before
+it suspends anybody, and what had happened before the decision counts no more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from charter.ground.policy.policy import Policy, Severity
+from charter.ground.settings.frozen import Frozen
+
+Level = Literal["good", "warned", "enhanced", "throttled", "suspended"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+ENHANCED, THROTTLED, SUSPENDED = (
+    LEVELS.index("enhanced"),
+    LEVELS.index("throttled"),
+    LEVELS.index("suspended"),
+)
+DAY = 86_400.0
+
+
+class Weights(Frozen):
+    """What one violation weighs, by the severity of its category."""
+
+    low: float = Field(0.5, ge=0, description="of low severity")
+    medium: float = Field(
+        1.0, ge=0, description="of medium severity, and of categories that no policy names now"
+    )
+    high: float = Field(2.0, ge=0, description="of high severity")
+    severe: float = Field(4.0, ge=0, description="of severe ones")
+
+
+class Ladder(Frozen):
+    """The rules by which an account goes up and down."""
+
+    window_days: float = Field(30.0, gt=0, description="days over which violations add up")
+    clean_days: float = Field(
+        30.0, gt=0, description="days without a violation after which one level is lifted"
+    )
+    warned: float = Field(5.0, gt=0, description="sum of weights at which an account is warned")
+    enhanced: float = Field(10.0, gt=0, description="sum at which the stricter filters apply")
+    throttled: float = Field(20.0, gt=0, description="sum at which limits shrink")
+    suspended: float = Field(40.0, gt=0, description="sum at which the account is to be suspended")
+    weights: Weights = Field(Weights(), description="what violations weigh")
+    severities: dict[str, Severity] = Field({}, description="severity by category; the service fills it in")
+    permitted: tuple[str, ...] = Field(
+        (), description="high-risk uses, which are no violations; filled in too"
+    )
+    reply: float = Field(0.5, ge=0, le=1, description="what a violation in a reply counts of one in a prompt")
+    upheld: float = Field(2.0, ge=1, description="how often a violation counts that a person upheld")
+    throttle: float = Field(
+        0.25, gt=0, le=1, description="share of its limits that a throttled account keeps"
+    )
+    suspend_alone: bool = Field(False, description="suspend without asking a person")
+
+    @model_validator(mode="after")
+    def _steps_rise(self) -> Ladder:
+        steps = (self.warned, self.enhanced, self.throttled, self.suspended)
+        if list(steps) != sorted(steps):
+            raise ValueError(
+                "the sums must not fall from warned over enhanced and throttled to suspended; got "
+                + ", ".join(f"{step:g}" for step in steps)
+            )
+        return self
+
+    def under(self, policy: Policy) -> Ladder:
+        """The same ladder with the severities of a policy's categories."""
+        severities = {category.id: category.severity for category in policy.categories}
+        permitted = tuple(rule.id for rule in policy.high_risk)
+        return self.model_copy(update={"severities": severities, "permitted": permitted})
+
+    def weight(self, category: str, side: str, upheld: bool = False) -> float:
+        """What one violation weighs."""
+        if category in self.permitted:
+            return 0.0
+        by_severity: float = getattr(self.weights, self.severities.get(category, "medium"))
+        return by_severity * (self.reply if side == "reply" else 1.0) * (self.upheld if upheld else 1.0)
+
+    def reached(self, total: float) -> int:
+        """The place in LEVELS that a sum of weights reaches."""
+        steps = (self.warned, self.enhanced, self.throttled, self.suspended)
+        return sum(total >= step for step in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that an account did at a time, and what it weighs."""
+
+    at: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The level that a person set at a time."""
+
+    at: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that an account's level hangs on, in any order."""
+
+    violations: Sequence[Violation] = ()
+    rulings: Sequence[Ruling] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where an account stands: its level, the sum of the window, when one level is lifted if nothing happens (None at
+    good), the level that the rule would set and may not without a person (None where it asks nothing), and until when
+    the last person's decision holds."""
+
+    level: Level
+    total: float
+    lifts: float | None
+    asks: Level | None
+    held: float | None = None
+
+
+class _Climb:
+    """An account on the ladder while its history is gone through."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.ladder, self.clean, self.window = ladder, ladder.clean_days * DAY, ladder.window_days * DAY
+        self.level, self.since, self.asks = 0, 0.0, 0
+        self.held: float | None = None
+        self.recent: deque[Violation] = deque()
+
+    def pass_to(self, now: float) -> None:
+        """Lifts a level for each clean period since the last thing that happened."""
+        while self.level and self.since + self.clean <= now:
+            self.level, self.since, self.asks = self.level - 1, self.since + self.clean, 0
+        if self.held is not None and self.held <= now:
+            self.held = None
+        while self.recent and self.recent[0].at <= now - self.window:
+            self.recent.popleft()
+
+    @property
+    def total(self) -> float:
+        return sum(violation.weight for violation in self.recent)
+
+    def violate(self, violation: Violation) -> None:
+        if not violation.weight:
+            return
+        self.recent.append(violation)
+        self.since = violation.at
+        wanted = self.ladder.reached(self.total)
+        may = wanted if self.ladder.suspend_alone else min(wanted, THROTTLED)
+        if self.held is None:
+            self.level = max(self.level, may)
+        self.asks = wanted if wanted > self.level else 0
+
+    def rule(self, ruling: Ruling) -> None:
+        self.level, self.since, self.asks = LEVELS.index(ruling.level), ruling.at, 0
+        self.held = ruling.at + self.clean
+        self.recent.clear()
+
+
+def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
+    """Where an account with this history stands at a time; what lies after it doesn't count.
+
+    One more violation never gives a lower level, and one that is taken away never a higher one.
+    """
+    climb = _Climb(ladder)
+    for event in _in_order(history.violations, history.rulings):
+        if event.at > now:
+            break
+        climb.pass_to(event.at)
+        if isinstance(event, Violation):
+            climb.violate(event)
+        else:
+            climb.rule(event)
+    climb.pass_to(now)
+    return Outcome(
+        LEVELS[climb.level],
+        climb.total,
+        climb.since + climb.clean if climb.level else None,
+        LEVELS[climb.asks] if climb.asks > climb.level else None,
+        climb.held,
+    )
+
+
+def _in_order(violations: Iterable[Violation], rulings: Iterable[Ruling]) -> list[Violation | Ruling]:
+    """By time; what happened in the instant of a person's decision was before it."""
+    return sorted((*violations, *rulings), key=lambda event: (event.at, isinstance(event, Ruling)))

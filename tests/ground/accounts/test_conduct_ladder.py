@@ -1,0 +1,216 @@
+"""The ladder: worked by hand, and what holds for every history."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from charter.ground.accounts.ladder import (
+    DAY,
+    LEVELS,
+    History,
+    Ladder,
+    Ruling,
+    Violation,
+    next_standing,
+)
+from charter.ground.policy.policy import shipped_policy
+
+# window 30 days, clean period 10 days; warned at 5, enhanced at 10, throttled at 20, suspended at 40
+LADDER = Ladder(window_days=30, clean_days=10)
+
+
+def sinned(*events: tuple[float, float]) -> list[Violation]:
+    """Violations of (day, weight)."""
+    return [Violation(day * DAY, weight) for day, weight in events]
+
+
+def level(day: float, violations=(), rulings=(), ladder: Ladder = LADDER) -> str:
+    ruled = [Ruling(at * DAY, to) for at, to in rulings]
+    return next_standing(ladder, History(violations, ruled), day * DAY).level
+
+
+def test_nothing_is_good() -> None:
+    outcome = next_standing(LADDER, History(), 5 * DAY)
+    assert (outcome.level, outcome.total, outcome.lifts, outcome.asks) == ("good", 0.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        (4.9, "good"),
+        (5, "warned"),
+        (9.9, "warned"),
+        (10, "enhanced"),
+        (20, "throttled"),
+        (40, "throttled"),  # nobody is suspended by the rule alone
+    ],
+)
+def test_each_sum_has_its_level(weight: float, expected: str) -> None:
+    assert level(1, sinned((1, weight))) == expected
+    # the same in two halves on two days, as one day later the first still counts
+    assert level(1, sinned((0, weight / 2), (1, weight / 2))) == expected
+
+
+def test_suspension_is_asked_for_and_made_alone_only_where_the_rules_say_so() -> None:
+    history = History(sinned((1, 45)))
+    asked = next_standing(LADDER, history, 1 * DAY)
+    assert (asked.level, asked.asks) == ("throttled", "suspended")
+    alone = next_standing(LADDER.model_copy(update={"suspend_alone": True}), history, 1 * DAY)
+    assert (alone.level, alone.asks) == ("suspended", None)
+    # after a clean period nothing is asked any more
+    later = next_standing(LADDER, history, 11 * DAY)
+    assert (later.level, later.asks) == ("enhanced", None)
+
+
+def test_what_is_older_than_the_window_doesnt_add_up() -> None:
+    assert level(30, sinned((0, 4), (29, 4))) == "warned"
+    assert level(30, sinned((0, 4), (30, 4))) == "good"
+
+
+def test_one_level_is_lifted_in_each_clean_period() -> None:
+    history = sinned((0, 20))
+    assert [level(day, history) for day in (0, 9.99, 10, 19.99, 20, 29.99, 30, 99)] == [
+        *["throttled"] * 2,
+        *["enhanced"] * 2,
+        *["warned"] * 2,
+        *["good"] * 2,
+    ]
+    outcome = next_standing(LADDER, History(history), 12 * DAY)
+    assert outcome.lifts == 20 * DAY
+
+
+def test_a_violation_begins_the_clean_period_again() -> None:
+    # enhanced at 0; a small violation on day 8 puts the lift off to day 18
+    history = sinned((0, 10), (8, 0.5))
+    assert [level(day, history) for day in (10, 17.9, 18, 27.9, 28)] == [
+        "enhanced",
+        "enhanced",
+        "warned",
+        "warned",
+        "good",
+    ]
+
+
+def test_a_violation_after_a_lift_raises_by_the_whole_window() -> None:
+    # 10 on day 0: enhanced; warned on day 10; 10 more on day 12 make 20
+    assert level(12, sinned((0, 10), (12, 10))) == "throttled"
+
+
+def test_what_a_person_set_stays_for_a_clean_period_and_clears_what_was_before() -> None:
+    # 20 on day 0: throttled; a person restores on day 1; 20 more on day 2 change nothing, and are asked about
+    history, ruled = sinned((0, 20), (2, 20)), [(1, "good")]
+    assert level(2, history, ruled) == "good"
+    made = next_standing(LADDER, History(history, [Ruling(DAY, "good")]), 2 * DAY)
+    assert (made.asks, made.total, made.held) == ("throttled", 20.0, 11 * DAY)
+    # when the decision's period is over the rule goes on, with what came after the decision
+    assert level(11, [*history, *sinned((11, 1))], ruled) == "throttled"
+    # what was before the decision is settled: 20 of day 0 would make 21
+    assert level(11, [*sinned((0, 20)), *sinned((11, 1))], ruled) == "good"
+
+
+def test_a_persons_strict_level_is_lifted_by_clean_periods_too() -> None:
+    ruled = [(3, "suspended")]
+    assert [level(day, (), ruled) for day in (3, 12.9, 13, 23, 33, 43)] == [
+        "suspended",
+        "suspended",
+        "throttled",
+        "enhanced",
+        "warned",
+        "good",
+    ]
+    assert level(5, (), [*ruled, (4, "warned")]) == "warned"
+
+
+def test_a_violation_in_the_instant_of_a_decision_was_before_it() -> None:
+    assert level(1, sinned((1, 20)), [(1, "good")]) == "good"
+    assert level(12, sinned((1, 20), (12, 1)), [(1, "good")]) == "good"
+
+
+def test_weights_by_category_side_and_what_people_said() -> None:
+    ladder = LADDER.under(shipped_policy())
+    severe = next(c.id for c in shipped_policy().categories if c.severity == "severe")
+    low = next(c.id for c in shipped_policy().categories if c.severity == "low")
+    assert ladder.weight(severe, "prompt") == 4.0
+    assert ladder.weight(severe, "prompt", upheld=True) == 8.0
+    assert ladder.weight(severe, "reply") == 2.0
+    assert ladder.weight(low, "prompt") == 0.5
+    assert ladder.weight("of_an_older_policy", "prompt") == 1.0
+    assert ladder.weight(shipped_policy().high_risk[0].id, "prompt") == 0.0  # permitted, with a disclosure
+
+
+def test_sums_that_fall_are_refused() -> None:
+    with pytest.raises(ValidationError, match="must not fall"):
+        Ladder(warned=10, enhanced=5)
+
+
+DAYS = st.integers(0, 200).map(lambda quarter: quarter / 4 * DAY)
+SINS = st.builds(Violation, DAYS, st.sampled_from([0.0, 0.5, 1.0, 4.0, 8.0, 25.0]))
+RULED = st.builds(Ruling, DAYS, st.sampled_from(LEVELS))
+HISTORIES = st.builds(History, st.lists(SINS, max_size=12), st.lists(RULED, max_size=3))
+LADDERS = st.builds(
+    Ladder,
+    window_days=st.sampled_from([3.0, 10.0, 30.0]),
+    clean_days=st.sampled_from([2.5, 10.0, 40.0]),
+    suspend_alone=st.booleans(),
+)
+
+
+def place(ladder: Ladder, history: History, now: float) -> int:
+    return LEVELS.index(next_standing(ladder, history, now).level)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LADDERS, HISTORIES, SINS, DAYS)
+def test_one_violation_more_never_helps(ladder, history, sin, now) -> None:
+    more = History([*history.violations, sin], history.rulings)
+    assert place(ladder, more, now) >= place(ladder, history, now)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LADDERS, HISTORIES, DAYS)
+def test_without_violations_one_level_goes_in_each_clean_period(ladder, history, now) -> None:
+    last = max([now, *(e.at for e in (*history.violations, *history.rulings))])
+    clean = ladder.clean_days * DAY
+    places = [place(ladder, history, last + k * clean) for k in range(6)]
+    assert all(a - b == (1 if a else 0) for a, b in itertools.pairwise(places))
+    lifts = next_standing(ladder, history, last).lifts
+    if lifts is not None:
+        assert last < lifts <= last + clean
+        assert place(ladder, history, lifts) == places[0] - 1
+        assert place(ladder, history, lifts - 1) == places[0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(LADDERS, HISTORIES, RULED, st.floats(0, 0.999), st.lists(SINS, max_size=5))
+def test_a_persons_level_stays_until_its_clean_period(ladder, history, ruling, share, later) -> None:
+    before = [r for r in history.rulings if r.at < ruling.at]
+    now = ruling.at + share * ladder.clean_days * DAY
+    held = History([*history.violations, *later], [*before, ruling])
+    found = next_standing(ladder, held, now)
+    assert found.level == ruling.level
+    assert found.asks is None or LEVELS.index(found.asks) > LEVELS.index(ruling.level)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LADDERS, HISTORIES, DAYS)
+def test_only_people_suspend(ladder, history, now) -> None:
+    careful = ladder.model_copy(update={"suspend_alone": False})
+    if next_standing(careful, history, now).level == "suspended":
+        assert any(r.level == "suspended" and r.at <= now for r in history.rulings)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LADDERS, HISTORIES, DAYS, st.randoms())
+def test_the_order_in_which_a_history_is_given_doesnt_matter(ladder, history, now, random) -> None:
+    times = [r.at for r in history.rulings]
+    if len(set(times)) < len(times):
+        return  # two people in one instant: the later row counts
+    violations, rulings = list(history.violations), list(history.rulings)
+    random.shuffle(violations)
+    random.shuffle(rulings)
+    assert next_standing(ladder, History(violations, rulings), now) == next_standing(ladder, history, now)
