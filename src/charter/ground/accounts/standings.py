@@ -139,16 +139,21 @@ def _verdicts(connection: Connection, organisation: str, since: float) -> dict[t
     return {(request, category): verdict for request, category, verdict in rows}
 
 
+def outcome_of(connection: Connection, organisation: str, ladder: Ladder, now: float) -> Outcome:
+    """Where an organisation stands by its history, whatever was written down last."""
+    history = history_of(connection, organisation, ladder)
+    # the clock of another machine may be ahead
+    now = max([now, *(v.at for v in history.violations), *(r.at for r in history.rulings)])
+    return next_standing(ladder, history, now)
+
+
 def evaluate(
     connection: Connection, organisation: str, ladder: Ladder, now: float
 ) -> tuple[Change | None, Outcome]:
     """Where an organisation stands now, written down where that is new; and a case for what the rule may not do
     without a person. Whoever else evaluates waits for the end of the transaction."""
     alone(connection)
-    history = history_of(connection, organisation, ladder)
-    # the clock of another machine may be ahead
-    now = max([now, *(v.at for v in history.violations), *(r.at for r in history.rulings)])
-    outcome = next_standing(ladder, history, now)
+    outcome = outcome_of(connection, organisation, ladder, now)
     standing = newest_of(connection, organisation)
     if outcome.level != (standing.level if standing else LEVELS[0]):
         standing = _set(
@@ -210,10 +215,8 @@ def settle(
     elif case.kind == "appeal" and verdict == UPHELD:
         decide(connection, case.organisation, LEVELS[0], by, why, now)
     elif case.kind == "standing":
-        standing, _ = evaluate(connection, case.organisation, ladder, now)
-        level = (
-            cast(Level, case.category) if verdict == UPHELD else (standing.level if standing else LEVELS[0])
-        )
+        present = outcome_of(connection, case.organisation, ladder, now).level
+        level = cast(Level, case.category) if verdict == UPHELD else present
         decide(connection, case.organisation, level, by, why, now)
     return case
 
