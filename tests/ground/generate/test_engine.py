@@ -362,3 +362,26 @@ def test_a_constraint_holds_each_sample_to_its_form_and_no_neighbour() -> None:
     assert [found[held, k].stop for k in (0, 1)] == ["end", "end"]
     assert all(one.left == list(range(5, 5 - len(one.left), -1)) for one in made) and len(made) == 2
     assert [found[beside, k].ids for k in (0, 1)] == [c.ids for c in free[0]]
+
+
+def test_the_stop_that_ended_a_reply_is_named(model: Transformer) -> None:
+    asked = prompts(8)
+    free = engine(model).generate(asked, Sampling(max_tokens=30), seeds=[2])[0][0]
+    assert free.done and free.stopped_by is None
+    stop = toys.tokenizer().decode(free.ids[10:12])
+    how = Sampling(max_tokens=30, stops=("never this", stop))
+    assert engine(model).generate(asked, how, seeds=[2])[0][0].stopped_by == stop
+
+
+def test_the_likeliest_tokens_hold_the_drawn_ones_log_probability(model: Transformer) -> None:
+    how = [Sampling(max_tokens=9, top_logprobs=20), Sampling(temperature=0, max_tokens=9, top_logprobs=3)]
+    for sampling in how:
+        (found,) = engine(model).generate(prompts(8), sampling)[0]
+        assert [len(top) for top in found.top] == [sampling.top_logprobs] * 9
+        for token, logprob, top in zip(found.ids, found.logprobs, found.top, strict=True):
+            if token in dict(top):
+                assert dict(top)[token] == pytest.approx(logprob, abs=1e-5)
+            assert top == sorted(top, key=lambda pair: -pair[1])
+        if sampling.temperature == 0:
+            assert [top[0][0] for top in found.top] == found.ids
+    assert engine(model).generate(prompts(8), FREE)[0][0].top == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.sampling import Sampling, pick, uniforms
+from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
 
 PROBABILITIES = [0.1, 0.2, 0.3, 0.4]
 
@@ -99,3 +99,22 @@ def test_uniforms_depend_on_the_seed_alone_and_longer_ones_begin_alike() -> None
 def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(CharterError, match="sampling needs"):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_likeliest_tokens_come_with_the_log_probabilities_of_the_draw() -> None:
+    logits = torch.log(torch.tensor([PROBABILITIES, PROBABILITIES, PROBABILITIES]))
+    logits[2, 3] = -math.inf
+    how = [Sampling(top_logprobs=2), Sampling(), Sampling(temperature=0.5, top_logprobs=20)]
+    two, none, all_left = likeliest(logits, how)
+    assert [token for token, _ in two] == [3, 2] and none == []
+    assert [value for _, value in two] == pytest.approx([math.log(0.4), math.log(0.3)], abs=1e-6)
+    squares = 0.01 + 0.04 + 0.09
+    assert [token for token, _ in all_left] == [2, 1, 0], "a token that can't come isn't listed"
+    assert [math.exp(value) for _, value in all_left] == pytest.approx(
+        [s / squares for s in (0.09, 0.04, 0.01)]
+    )
+
+
+def test_more_than_twenty_likeliest_tokens_are_refused() -> None:
+    with pytest.raises(CharterError, match="top_logprobs must be 0 to 20; got 21"):
+        Sampling(top_logprobs=21)

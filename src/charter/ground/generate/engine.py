@@ -11,91 +11,40 @@ Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.constraint import Constraint
-from charter.ground.generate.prefill import Prefilled, Prefix, common_prefix, prefill, read_prefixes
-from charter.ground.generate.sampling import Sampling, pick, uniforms
+from charter.ground.generate.pieces import TokenSearch
+from charter.ground.generate.prefill import Prefix, common_prefix, prefill, read_prefixes
+from charter.ground.generate.requests import Completion as Completion
+from charter.ground.generate.requests import Event as Event
+from charter.ground.generate.requests import PromptTooLong as PromptTooLong
+from charter.ground.generate.requests import Request
+from charter.ground.generate.requests import Stop as Stop
+from charter.ground.generate.requests import naming_prompts as naming_prompts
+from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
 
-Stop = Literal["end", "stop", "length"]
 PREFILL_TOKENS = 2048
 CACHE_BYTES = 4 * 2**30  # of keys and values of all slots
 
 
-class PromptTooLong(CharterError):
-    """A prompt that leaves no room for a reply; `place` is its number among those given together, from 0."""
-
-    def __init__(self, tokens: int, context: int, place: int = 0) -> None:
-        super().__init__(
-            f"the prompt has {tokens} tokens, the context holds {context} with the reply; shorten it"
-        )
-        self.tokens, self.context, self.place = tokens, context, place
-
-
-@contextmanager
-def naming_prompts(names: Iterable[str]) -> Iterator[None]:
-    """Says which of some prompts, sampled together and in this order, is too long."""
-    try:
-        yield
-    except PromptTooLong as error:
-        name = next(islice(names, error.place, None))
-        raise CharterError(f"prompt {name}: {error}") from None
-
-
-@dataclass(slots=True)
-class Completion:
-    """One sample: its tokens (with the end-of-turn token when it ended), text without it, log-probabilities of the
-    tokens under the distribution sampled from, the probe's value before each token, and why it stopped."""
-
-    ids: list[int] = field(default_factory=list)
-    text: str = ""
-    logprobs: list[float] = field(default_factory=list)
-    probes: list[float] = field(default_factory=list)
-    stop: Stop = "length"
-
-
-@dataclass(slots=True)
-class Event:
-    """What one step did for one sample: the token and text so far; `done` once it is complete."""
-
-    request: int
-    sample: int
-    token: int
-    completion: Completion
-    done: bool
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    number: int
-    prompt: list[int]
-    sampling: Sampling
-    seeds: list[int]
-    longest: int  # tokens of the prompt with the longest reply
-    account: str = ""
-    constraint: Callable[[], Constraint] | None = None
-    read: Prefilled | None = None
-    started: int = 0
-
-
 @dataclass(slots=True, eq=False)
 class _Sample:
-    request: _Request
+    request: Request
     index: int
     uniforms: list[float]
     constraint: Constraint | None = None
+    search: TokenSearch | None = None  # only where there are stops
     completion: Completion = field(default_factory=Completion)
 
 
@@ -120,7 +69,7 @@ class Engine:
         self.slots, self.memory = slots, memory
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
-        self._queue: deque[_Request] = deque()
+        self._queue: deque[Request] = deque()
         self._prefix: Prefix | None = None
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count = 0
@@ -145,7 +94,7 @@ class Engine:
         seeds = [derive_seed(seed, k) for k in range(n)]
         self._count += 1
         longest = min(len(prompt) + sampling.max_tokens, self.context)
-        self._queue.append(_Request(self._count, list(prompt), sampling, seeds, longest, account, constraint))
+        self._queue.append(Request(self._count, list(prompt), sampling, seeds, longest, account, constraint))
         return self._count
 
     def check(self, prompt: Sequence[int]) -> None:
@@ -211,7 +160,7 @@ class Engine:
         """Slots for texts of this many tokens: as many as the memory holds, one at least."""
         return max(1, min(self.slots, self.memory // (blocks(tokens) * self.cache.token_bytes)))
 
-    def _opening(self, head: _Request) -> Prefix | None:
+    def _opening(self, head: Request) -> Prefix | None:
         """What the next prompt that is to be read shares with the one after it, kept while it serves half as well."""
         unread = [r.prompt for r in islice((r for r in self._queue if r.read is None), 2)]
         shared = common_prefix(unread)
@@ -223,7 +172,7 @@ class Engine:
 
     def _admit(self) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
-        fresh, tokens, wanted = list[_Request](), 0, len(self._busy)
+        fresh, tokens, wanted = list[Request](), 0, len(self._busy)
         slots, longest = self.cache.slots, max((s.request.longest for s in self._busy), default=0)
         prefix: Prefix | None = None
         for request in self._queue:
@@ -260,7 +209,9 @@ class Engine:
             states.append(read.last_hidden)
             numbers = uniforms(request.seeds[request.started], request.sampling.max_tokens)
             held = request.constraint() if request.constraint else None
-            begun.append(_Sample(request, request.started, numbers, held))
+            stops = request.sampling.stops
+            search = TokenSearch(self.tokenizer, stops) if stops else None
+            begun.append(_Sample(request, request.started, numbers, held, search))
             self._busy.append(begun[-1])
             request.started += 1
             if request.started == len(request.seeds):
@@ -275,38 +226,39 @@ class Engine:
             if sample.constraint is not None:
                 most = min(sample.request.sampling.max_tokens, self.context - len(sample.request.prompt))
                 sample.constraint.restrict(logits_V, most - len(sample.completion.ids))
+        top = likeliest(logits_SV, how)
         tokens, log_probs = pick(logits_SV, how, [s.uniforms[len(s.completion.ids)] for s in samples])
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
         for i, sample in enumerate(samples):
-            done = self._add(sample, tokens[i], log_probs[i], values[i] if values else None)
-            events.append(Event(sample.request.number, sample.index, tokens[i], sample.completion, done))
+            completion = sample.completion
+            completion.logprobs.append(log_probs[i])
+            if values is not None:
+                completion.probes.append(values[i])
+            if how[i].top_logprobs:
+                completion.top.append(top[i])
+            done = self._add(sample, tokens[i])
+            events.append(Event(sample.request.number, sample.index, tokens[i], completion, done))
         self._release([s for s, event in zip(samples, events, strict=True) if event.done])
         return events
 
-    def _add(self, sample: _Sample, token: int, log_prob: float, value: float | None) -> bool:
+    def _add(self, sample: _Sample, token: int) -> bool:
         """Append a token to a sample; True when the sample is complete."""
-        completion, sampling = sample.completion, sample.request.sampling
+        completion, request = sample.completion, sample.request
         completion.ids.append(token)
         if sample.constraint is not None:
             sample.constraint.accept(token)
-        completion.logprobs.append(log_prob)
-        if value is not None:
-            completion.probes.append(value)
         if token in self.ends:
             completion.text, completion.stop = self.tokenizer.decode(completion.ids[:-1]), "end"
-            return True
-        if sampling.stops:
+        elif sample.search is not None and (found := sample.search.add(token)) is not None:
             text = self.tokenizer.decode(completion.ids)
-            cut = min((at for stop in sampling.stops if (at := text.find(stop)) >= 0), default=-1)
-            if cut >= 0:
-                completion.text, completion.stop = text[:cut], "stop"
-                return True
-        full = len(sample.request.prompt) + len(completion.ids) >= self.context
-        if len(completion.ids) >= sampling.max_tokens or full:
+            completion.text, completion.stop, completion.stopped_by = text[: found[0]], "stop", found[1]
+        elif len(completion.ids) >= min(request.sampling.max_tokens, self.context - len(request.prompt)):
             completion.text, completion.stop = self.tokenizer.decode(completion.ids), "length"
-            return True
-        return False
+        else:
+            return False
+        completion.done = True
+        return True
 
     def _release(self, done: list[_Sample]) -> None:
         """Free slots; samples from the end move into the gaps, so that the busy slots stay the first ones."""

@@ -5,6 +5,7 @@ Letters: S requests in a batch, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,22 +13,28 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 
+MOST_TOP = 20  # as OpenAI's API
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text."""
+    """temperature 0 is greedy; top_k 0 and top_p 1 are off; `stops` end a reply and are cut from its text;
+    `top_logprobs` asks for so many of the likeliest tokens in each place."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     max_tokens: int = 128
     stops: tuple[str, ...] = ()
+    top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.max_tokens >= 1):
             raise CharterError(
                 f"sampling needs temperature >= 0, top_k >= 0, 0 < top_p <= 1 and max_tokens >= 1; got {self}"
             )
+        if not 0 <= self.top_logprobs <= MOST_TOP:
+            raise CharterError(f"top_logprobs must be 0 to {MOST_TOP}; got {self.top_logprobs}")
 
 
 def uniforms(seed: int, count: int) -> list[float]:
@@ -66,6 +73,19 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
         drawn_S = torch.where(empty_S & ~greedy_S, weights_SV.argmax(-1), drawn_S)
     log_probs_S = logits_SV.gather(1, drawn_S[:, None])[:, 0] - log_z_S
     return drawn_S.tolist(), log_probs_S.tolist()
+
+
+def likeliest(logits_SV: Tensor, how: list[Sampling]) -> list[list[tuple[int, float]]]:
+    """For each row the likeliest tokens with their log-probabilities, as many as its `top_logprobs`, under the
+    distribution whose log-probabilities `pick` returns; tokens that can't come are left out."""
+    found: list[list[tuple[int, float]]] = [[] for _ in how]
+    for row, sampling in enumerate(how):
+        if sampling.top_logprobs:
+            log_probs_V = torch.log_softmax(logits_SV[row] / (sampling.temperature or 1.0), -1)
+            values, tokens = log_probs_V.topk(min(sampling.top_logprobs, len(log_probs_V)))
+            pairs = zip(tokens.tolist(), values.tolist(), strict=True)
+            found[row] = [(token, value) for token, value in pairs if value > -math.inf]
+    return found
 
 
 def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:

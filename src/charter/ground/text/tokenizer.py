@@ -39,6 +39,13 @@ _NAMES = ("eos", "bos", "pad", "unk")
 # Settings of a checkpoint's tokenizer that change nothing here and are handed on when it is saved.
 _HANDED_ON = ("model_max_length", "add_bos_token", "add_eos_token", "add_prefix_space", "padding_side")
 
+# Byte-level vocabularies write every byte as a character that can be printed (Radford 2019).
+_PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_BYTES = {chr(byte): byte for byte in _PRINTED} | {
+    chr(256 + n): byte for n, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
+}
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a byte in other vocabularies
+
 
 class Tokenizer:
     """Text to ids and back.
@@ -71,8 +78,9 @@ class Tokenizer:
             raise CharterError(
                 f"not a tokenizer.json: {error}; expected the tokenizers library's format"
             ) from None
-        self._definition = parsed
+        self._definition: dict[str, Any] = parsed
         self._rest: Backend | None = None
+        self._spelled: dict[tuple[int, bool], bytes | None] = {}
         self._handed_on: dict[str, Any] = {}
         self.names: dict[str, str | None] = {name: names.get(name) for name in _NAMES}
         self.template = template
@@ -128,6 +136,11 @@ class Tokenizer:
         tokenizer._handed_on = self._handed_on
         return tokenizer
 
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """The content of tokenizer.json as it was given."""
+        return self._definition
+
     @cached_property
     def digest(self) -> str:
         """Names how plain text is cut into ids: two tokenizers with one digest cut alike, whatever their templates."""
@@ -175,6 +188,47 @@ class Tokenizer:
         """Text of ids; bytes that are no UTF-8 become the replacement character."""
         text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
         return text
+
+    def spelling(self, token: int, first: bool = False) -> bytes | None:
+        """What a token adds to a text in UTF-8, maybe a part of a character; None for one that `decode` leaves out.
+
+        `first`: as the first token of a text, of which some tokenizers cut a space.
+        """
+        if (token, first) not in self._spelled:
+            self._spelled[token, first] = self._spell(token, first)
+        return self._spelled[token, first]
+
+    def _spell(self, token: int, first: bool) -> bytes | None:
+        text: str | None = self._parsing.id_to_token(token)
+        if text is None or token in self._left_out:
+            return None
+        if "ByteLevel" in self._decoders:
+            known = all(char in _BYTES for char in text)
+            return bytes(_BYTES[char] for char in text) if known else text.encode()
+        alone = self.decode([token])
+        if "ByteFallback" in self._decoders and _BYTE.fullmatch(text):
+            return alone.encode() if first and alone.isascii() else bytes([int(text[3:5], 16)])
+        if first:
+            return alone.encode()
+        before, word = self._word
+        return self.decode([before, token])[len(word) :].encode()
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        added = self._parsing.get_added_tokens_decoder()
+        return frozenset(token for token, entry in added.items() if entry.special)
+
+    @cached_property
+    def _decoders(self) -> frozenset[str]:
+        """The kinds of decoder that this one consists of."""
+        decoder = self._definition.get("decoder") or {}
+        return frozenset(part["type"] for part in (decoder, *decoder.get("decoders", ())) if part)
+
+    @cached_property
+    def _word(self) -> tuple[int, str]:
+        """Some token that is text by itself, and its text."""
+        texts = ((token, self.decode([token])) for token in range(self.vocab_size))
+        return next((token, text) for token, text in texts if text.strip() and "\ufffd" not in text)
 
     def strips(self, token: str) -> tuple[bool, bool]:
         """Whether a special token swallows the white space on its left and on its right."""
