@@ -7,6 +7,7 @@ cache is `kv[:, :, slot]`, so giving a prompt to n samples is n copies and no co
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,19 @@ from charter.ground.model.layout import Segment
 from charter.ground.model.shape import Shape
 
 _BLOCK = 64
+
+
+class Before(Protocol):
+    """Texts that others continue, wherever their keys and values lie."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each text."""
+        ...
+
+    def prefix(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a text in one layer, each [1, K, P, d], as views."""
+        ...
 
 
 class Cache:

@@ -25,7 +25,7 @@ class PackedWeights:
         self, projections: Sequence[Projection], head_VD: Tensor, dtype: torch.dtype = torch.float32
     ) -> None:
         self._projections = projections
-        self._watched = [_Watch([head_VD]), _Watch(_weights(projections))]
+        self._watched = [Watch([head_VD]), Watch(_weights(projections))]
         self._adapters = self._adapter_state()
         self.head = pack(head_VD)
         for projection in projections:
@@ -51,7 +51,7 @@ class PackedWeights:
         return [None if p.adapter is None else p.adapter.active for p in self._projections]
 
 
-class _Watch:
+class Watch:
     """Version counters, addresses and sampled values of some weights at one time."""
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
@@ -62,6 +62,7 @@ class _Watch:
         self._values = torch.cat(self._views)
 
     def same(self, weights: Sequence[Tensor]) -> bool:
+        """Whether these are the same weights, unchanged."""
         return self._state == _state(weights) and torch.equal(self._values, torch.cat(self._views))
 
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.attention import attend, attend_behind, attend_one
-from charter.ground.model.cache import Cache, Kept, Step
+from charter.ground.model.cache import Before, Cache, Step
 from charter.ground.model.layout import Layout
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.packing import PackedWeights
@@ -187,7 +187,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def extend(
-        self, ids_T: Tensor, layout: Layout, cache: Cache | Kept, slots: Sequence[int]
+        self, ids_T: Tensor, layout: Layout, cache: Before, slots: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """`prefill` behind cached text: path i of the layout continues slot `slots[i]`.
 
@@ -278,7 +278,7 @@ class Transformer(nn.Module):
         ids_T: Tensor,
         layout: Layout,
         positions: Tensor,
-        cache: Cache | Kept | None,
+        cache: Before | None,
         prefixes: list[tuple[int, Tensor]],
     ) -> tuple[Tensor, Tensor]:
         self._check_context(layout.longest)
