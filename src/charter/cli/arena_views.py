@@ -14,12 +14,13 @@ from charter.cli.rows import counted
 from charter.cli.tables import console, number
 from charter.ground.artifact.store import atomic_write
 from charter.ground.people.export import open_people
-from charter.ground.people.freeze import Frozen, Wanted, freeze_comparisons, freeze_judgments
+from charter.ground.people.freeze import Wanted, freeze_comparisons, freeze_judgments
 from charter.ground.people.progress import Progress, progress_of
 from charter.ground.people.quality import Quality, Share, quality_of_people
 from charter.ground.people.scale import HARMFUL_FROM
 from charter.ground.people.workers import Person, data_of, disable, find_person, forget, renew_key
 from charter.ground.service.database import reading, writing
+from charter.ground.service.snapshot import Frozen
 from charter.runner.rooms import room_tool
 
 CONFIGS = (".yaml", ".yml")

@@ -14,8 +14,9 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.people import reviewing
 from charter.ground.people.export import attempts_of, choices_of
-from charter.ground.people.freeze import Frozen, Wanted, freeze_comparisons, freeze_judgments
+from charter.ground.people.freeze import Wanted, freeze_comparisons, freeze_judgments
 from charter.ground.people.reviewing import Item, Verdict
+from charter.ground.service.snapshot import Frozen
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import assistant, user

@@ -1,37 +1,17 @@
-"""Frozen exports: what people gave so far as an artifact that never changes, whatever is added or deleted later.
-
-The id is a hash of the files, so that equal content has the equal id. People's answers and simulated ones are never in
-one export. What is left out is counted by its reason.
-"""
+"""What people gave so far as a frozen export (`service/snapshot.py`): which answers are in it, and what is said of
+those that are not. People's answers and simulated ones are never in one export."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, func, select
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.kinds import Kind
-from charter.ground.artifact.manifest import (
-    MANIFEST,
-    Environment,
-    External,
-    Manifest,
-    Metric,
-    Timing,
-    artifact_id,
-    canonical_json,
-    digest_text,
-)
-from charter.ground.artifact.store import TEMPORARY, publish, read_manifest, record_files, write_manifest
-from charter.ground.measure.metrics import scores
 from charter.ground.measure.reviews import called_harmful
 from charter.ground.people.choices import (
     COMPARISONS,
@@ -50,17 +30,12 @@ from charter.ground.people.scale import HARMLESS as HARMLESS_AXIS
 from charter.ground.people.tables import CONVERSATIONS, PEOPLE, TURNS
 from charter.ground.people.tables import VOTES as VOTES_TABLE
 from charter.ground.service.database import reading
-from charter.ground.text.jsonl import write_jsonl
+from charter.ground.service.snapshot import Content, Frozen, Origin, freeze
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, SIMULATED, Judgment, judgment_row
 from charter.ground.text.records import comparison_row
 
 ROOM = "people"
-JUDGMENTS, REVIEWS, ONE_BY_ONE, COUNTS = (
-    "judgments.jsonl",
-    "reviews.jsonl",
-    "samples/reviews.jsonl",
-    "counts.json",
-)
+JUDGMENTS, REVIEWS, ONE_BY_ONE = "judgments.jsonl", "reviews.jsonl", "samples/reviews.jsonl"
 OF_CONVERSATION = "conversation"
 
 
@@ -72,27 +47,6 @@ class Wanted:
     axis: str = ""
     source: str = HUMAN
     keep_flagged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A finished export: where it is, its id, what is in it, and how much was left out, by reason."""
-
-    folder: Path
-    id: str
-    counts: Mapping[str, float]
-    left_out: Mapping[str, int]
-    new: bool
-
-
-@dataclass(slots=True)
-class _Content:
-    """Rows by file, and what there is to say of them."""
-
-    kind: Kind
-    rows: dict[str, Sequence[Mapping[str, Any]]]
-    counts: dict[str, float]
-    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
@@ -127,7 +81,7 @@ def freeze_comparisons(engine: Engine, folder: Path, wanted: Wanted) -> Frozen:
     if attempts and wanted.axis in ("", HARMLESS_AXIS):
         rows[RATINGS] = attempts
     counts = _counts_of_votes(kept) | {"comparisons": len(comparisons), "ratings": len(rows.get(RATINGS, ()))}
-    return _write(engine, folder, _Content("comparisons", rows, counts, left_out), wanted.source)
+    return _freeze(engine, folder, Content("comparisons", rows, counts, left_out), wanted.source)
 
 
 def freeze_judgments(
@@ -173,7 +127,7 @@ def freeze_judgments(
         f"reviews by {_raters(_other(source))}": others,
         f"verdicts that wait for {reviewers} review{'s' * (reviewers != 1)}": given.count(None),
     }
-    return _write(engine, folder, _Content("judgments", rows, counts, left_out), source)
+    return _freeze(engine, folder, Content("judgments", rows, counts, left_out), source)
 
 
 def _counts_of_votes(kept: Sequence[Choice]) -> dict[str, float]:
@@ -262,66 +216,8 @@ def _transcript_row(item: Reviewed, verdict: str | None, source: str) -> dict[st
     }
 
 
-def _write(engine: Engine, folder: Path, content: _Content, source: str) -> Frozen:
-    """Writes the artifact beside its place and renames it last; an equal one that is there already stays."""
-    if not folder.parent.is_dir():
-        raise CharterError(f"there is no folder {folder.parent}; make it first")
-    left_out = {reason: count for reason, count in content.left_out.items() if count}
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as scratch:
-        work = Path(scratch) / "export"
-        work.mkdir()
-        for name, rows in content.rows.items():
-            (work / name).parent.mkdir(exist_ok=True)
-            write_jsonl(work / name, rows)
-        told = content.counts | {f"left out: {reason}": count for reason, count in left_out.items()}
-        (work / COUNTS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        manifest = _manifest(engine, work, content, source)
-        if folder.exists():
-            _check_equal(folder, manifest.id)
-            return Frozen(folder, manifest.id, content.counts, left_out, new=False)
-        write_manifest(work, manifest)
-        publish(work, folder)
-    return Frozen(folder, manifest.id, content.counts, left_out, new=True)
-
-
-def _manifest(engine: Engine, work: Path, content: _Content, source: str) -> Manifest:
-    files = record_files(work)
-    digest = digest_text(canonical_json({file.path: file.sha256 for file in files}))
-    settings: dict[str, object] = {"source": source}
-    inputs, made_in = {ROOM: [digest]}, Environment()
-    metrics = [Metric(name=name, value=value) for name, value in content.counts.items()]
-    for s in scores(work):
-        unit = s.unit or None
-        metrics.append(
-            Metric(name=s.name, version=s.version, value=s.value, low=s.low, high=s.high, n=s.n, unit=unit)
-        )
-    return Manifest(
-        kind=content.kind,
-        id=artifact_id(ROOM, settings, inputs, 0, made_in.device, made_in.precision, ""),
-        status="done",
-        step=content.kind,
-        room=ROOM,
-        recipe="",
-        asked=settings,
-        resolved=settings,
-        inputs=inputs,
-        external=[External(role=ROOM, ref=f"people:{engine.url.get_backend_name()}", digest=digest)],
-        files=files,
-        environment=made_in,
-        metrics=metrics,
-        timing=Timing(started=datetime.now(UTC).isoformat(timespec="seconds")),
-    )
-
-
-def _check_equal(folder: Path, id: str) -> None:
-    """Raises CharterError where a folder is not the artifact of that id."""
-    if not (folder / MANIFEST).is_file():
-        raise CharterError(f"{folder} exists and is no export; name another folder")
-    if (made := read_manifest(folder)).id != id:
-        raise CharterError(
-            f"{folder} is another export ({made.id[:12]}, and this is {id[:12]}); an export never changes, so name "
-            "another folder"
-        )
+def _freeze(engine: Engine, folder: Path, content: Content, source: str) -> Frozen:
+    return freeze(folder, content, Origin(ROOM, engine.url.get_backend_name(), {"source": source}))
 
 
 def _other(source: str) -> str:

@@ -1,0 +1,131 @@
+"""Frozen exports: what a live database holds as an artifact that never changes, whatever is added or deleted later.
+
+The id is a hash of the files, so that equal content has the equal id. What is left out is counted by its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.kinds import Kind
+from charter.ground.artifact.manifest import (
+    MANIFEST,
+    Environment,
+    External,
+    Manifest,
+    Metric,
+    Timing,
+    artifact_id,
+    canonical_json,
+    digest_text,
+)
+from charter.ground.artifact.store import TEMPORARY, publish, read_manifest, record_files, write_manifest
+from charter.ground.measure.metrics import scores
+from charter.ground.text.jsonl import write_jsonl
+
+COUNTS = "counts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A finished export: where it is, its id, what is in it, and how much was left out, by reason."""
+
+    folder: Path
+    id: str
+    counts: Mapping[str, float]
+    left_out: Mapping[str, int]
+    new: bool
+
+
+@dataclass(slots=True)
+class Content:
+    """Rows by file, what there is to say of them, and what was left out; `metrics` beside those that the rows of
+    samples/ give."""
+
+    kind: Kind
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    counts: Mapping[str, float]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    metrics: Sequence[Metric] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an export is from: the service, the kind of its database, and by which settings rows were chosen."""
+
+    service: str
+    database: str
+    settings: Mapping[str, object]
+
+
+def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
+    """Writes the artifact beside its place and renames it last; an equal one that is there already stays.
+
+    Raises CharterError where the folder holds something else.
+    """
+    if not folder.parent.is_dir():
+        raise CharterError(f"there is no folder {folder.parent}; make it first")
+    left_out = {reason: count for reason, count in content.left_out.items() if count}
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as scratch:
+        work = Path(scratch) / "export"
+        work.mkdir()
+        for name, rows in content.rows.items():
+            (work / name).parent.mkdir(exist_ok=True)
+            write_jsonl(work / name, rows)
+        told = {**content.counts, **{f"left out: {reason}": count for reason, count in left_out.items()}}
+        (work / COUNTS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        manifest = _manifest(work, content, origin)
+        if folder.exists():
+            _check_equal(folder, manifest.id)
+            return Frozen(folder, manifest.id, content.counts, left_out, new=False)
+        write_manifest(work, manifest)
+        publish(work, folder)
+    return Frozen(folder, manifest.id, content.counts, left_out, new=True)
+
+
+def _manifest(work: Path, content: Content, origin: Origin) -> Manifest:
+    files = record_files(work)
+    digest = digest_text(canonical_json({file.path: file.sha256 for file in files}))
+    settings = dict(origin.settings)
+    inputs, made_in = {origin.service: [digest]}, Environment()
+    metrics = [Metric(name=name, value=value) for name, value in content.counts.items()] + [*content.metrics]
+    for s in scores(work):
+        unit = s.unit or None
+        metrics.append(
+            Metric(name=s.name, version=s.version, value=s.value, low=s.low, high=s.high, n=s.n, unit=unit)
+        )
+    place = f"{origin.service}:{origin.database}"
+    return Manifest(
+        kind=content.kind,
+        id=artifact_id(origin.service, settings, inputs, 0, made_in.device, made_in.precision, ""),
+        status="done",
+        step=content.kind,
+        room=origin.service,
+        recipe="",
+        asked=settings,
+        resolved=settings,
+        inputs=inputs,
+        external=[External(role=origin.service, ref=place, digest=digest)],
+        files=files,
+        environment=made_in,
+        metrics=metrics,
+        timing=Timing(started=datetime.now(UTC).isoformat(timespec="seconds")),
+    )
+
+
+def _check_equal(folder: Path, id: str) -> None:
+    """Raises CharterError where a folder is not the artifact of that id."""
+    if not (folder / MANIFEST).is_file():
+        raise CharterError(f"{folder} exists and is no export; name another folder")
+    if (made := read_manifest(folder)).id != id:
+        raise CharterError(
+            f"{folder} is another export ({made.id[:12]}, and this is {id[:12]}); an export never changes, so name "
+            "another folder"
+        )
