@@ -20,6 +20,7 @@ from charter.ground.accounts.tables import DECISIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.service.database import alone, writing
+from charter.ground.service.tokens import proof_of
 
 BEGINNING = "0" * 64  # the chain before the first row
 WHOLE = "request"  # the side of a row that stands for several verdicts, all of which allow
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One decision. `at`: seconds since 1970. `user`: a digest, "" without one. `side`: prompt, reply or request.
+    """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply or request.
     `policy`: name, version and digest. `classifiers`: the version of each that was asked.
 
     Raises ValueError for what the database could not keep, so that it fails where it is noted and not later.
@@ -77,6 +78,12 @@ class Decision:
 
 
 _COLUMNS = [DECISIONS.c[field.name] for field in fields(Entry)]
+
+
+def user_mark(organisation: str, digest: str) -> str:
+    """What the log holds of a user, given the digest of the user's id: HMAC-SHA256 under the organisation's id, so that
+    users of two organisations can't be told to be one person; "" for nobody."""
+    return proof_of(organisation, digest) if digest else ""
 
 
 def link(before: str, entry: Entry) -> str:

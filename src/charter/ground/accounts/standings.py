@@ -242,10 +242,10 @@ def _set(connection: Connection, organisation: str, level: Level, reason: str, b
 
 
 def _reason(ladder: Ladder, standing: Change | None, outcome: Outcome) -> str:
-    before = LEVELS.index(standing.level) if standing else 0
-    if LEVELS.index(outcome.level) > before:
+    before = standing.level if standing else LEVELS[0]
+    if LEVELS.index(outcome.level) > LEVELS.index(before):
         return _sum(ladder, outcome)
-    return f"after a clean period of {ladder.clean_days:g} days, or flags that a person dismissed"
+    return f"lifted from {before} by {ladder.clean_days:g} days without a violation, or by flags that were dismissed"
 
 
 def _sum(ladder: Ladder, outcome: Outcome) -> str:
