@@ -142,7 +142,7 @@ def test_what_no_database_could_keep_is_refused_when_it_is_noted(wrong: dict[str
 def test_no_two_histories_have_one_chain(rows, data) -> None:
     entries = [entry(score=score, policy=words.replace("\0", "")) for words, score in rows]
     n = data.draw(st.integers(0, len(entries) - 1))
-    other = entries[:n] + [entry(score=2.0)] + entries[n + 1 :]
+    other = [*entries[:n], entry(score=2.0), *entries[n + 1 :]]
 
     def end(given) -> str:
         chain = BEGINNING
