@@ -11,6 +11,7 @@ from charter.cli import (
     arena_data,
     chat,
     check,
+    conduct,
     doctor,
     elo,
     evaluate,
@@ -77,6 +78,7 @@ def make_app() -> typer.Typer:
                 "simulate": arena_data.simulate,
             },
         ),
+        "conduct": ("What the acceptable-use policy decided, and where accounts stand.", conduct.COMMANDS),
         "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),
     }
     for group, (text, commands) in groups.items():

@@ -1,0 +1,334 @@
+"""A service's database for the commands of `charter conduct`, and how cases, standings and decisions look in a
+terminal."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Connection, Engine, select
+
+from charter.cli.rows import counted
+from charter.cli.tables import console
+from charter.ground.accounts import cases, standings
+from charter.ground.accounts.cases import Case, CaseVerdict, Kind, State
+from charter.ground.accounts.decisions import Decision, decisions_of, holds, parse_tip, tip, verify_chain
+from charter.ground.accounts.export import (
+    Forgotten,
+    expire,
+    forget_organisation,
+    forget_user,
+    freeze_conduct,
+    organisation_data,
+)
+from charter.ground.accounts.feedback import thumbs_of
+from charter.ground.accounts.keys import find_organisation
+from charter.ground.accounts.ladder import LEVELS, Level
+from charter.ground.accounts.standings import (
+    Change,
+    changes_of,
+    changes_since,
+    kept_ladder,
+    outcome_of,
+    settle,
+)
+from charter.ground.accounts.store import open_accounts
+from charter.ground.accounts.tables import ORGANISATIONS
+from charter.ground.artifact.errors import CharterError
+from charter.ground.service.database import reading, writing
+from charter.ground.service.refusal import NotFound
+from charter.ground.service.tokens import digest_of
+
+LONG = 60  # characters of a text in a table
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which cases are listed."""
+
+    kind: Kind | None = None
+    state: State = "open"
+    organisation: str = ""
+    after: str = ""
+    limit: int = 50
+
+
+@contextmanager
+def opened(place: str) -> Iterator[Engine]:
+    """A service's database. Raises CharterError where there is none."""
+    engine = open_accounts(place, new=False)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def told_queue(place: str, wanted: Wanted, as_json: bool) -> None:
+    """Prints cases."""
+    with opened(place) as engine, reading(engine) as c:
+        organisation = _organisation(c, wanted.organisation) if wanted.organisation else ""
+        page = cases.queue(c, wanted.kind, wanted.state, organisation, wanted.after, wanted.limit)
+        names = _names(c)
+    if as_json:
+        _print_json({"cases": [case.row() for case in page.cases], "after": page.after})
+        return
+    if not page.cases:
+        print("no case waits" if wanted.state == "open" else "there is no such case")
+        return
+    table = _table("case", "kind", "organisation", "category", "opened", "verdict", "words")
+    for case in page.cases:
+        who = names.get(case.organisation, case.organisation)
+        verdict = f"{case.verdict} by {case.by}" if case.verdict else ""
+        _add(table, case.id, case.kind, who, case.category, _when(case.created), verdict, _short(case.words))
+    console().print(table)
+    if page.after:
+        print(f"more follow: --after {page.after}")
+
+
+def close(place: str, id: str, verdict: CaseVerdict, by: str, note: str) -> None:
+    """Closes a case, and draws what follows by the rules that the service goes by."""
+    with opened(place) as engine, writing(engine) as c:
+        settle(c, id, verdict, by, note, kept_ladder(c), time.time())
+
+
+def told_case(place: str, id: str, as_json: bool) -> None:
+    """Prints a case, what was decided about its request, and where the account stands."""
+    with opened(place) as engine, reading(engine) as c:
+        case = cases.find_case(c, id)
+        said = decisions_of(c, case.request, case.organisation) if case.request else []
+        standing = standings.newest_of(c, case.organisation)
+        name = _names(c).get(case.organisation, case.organisation)
+    if as_json:
+        level = standing.level if standing else LEVELS[0]
+        _print_json(
+            {"case": case.row(), "decisions": [decision.row() for decision in said], "standing": level}
+        )
+        return
+    for line in _case_lines(case, name, standing):
+        print(_plain(line))
+    if said:
+        console().print(_decisions_table(said))
+
+
+def decided(place: str, organisation: str, level: Level, by: str, reason: str) -> None:
+    """Sets where an account stands."""
+    with opened(place) as engine, writing(engine) as c:
+        made = standings.decide(c, _organisation(c, organisation), level, by, reason, time.time())
+    print(f"{organisation} is {made.level} by decision of {made.by}")
+
+
+def told_standing(place: str, organisation: str, as_json: bool) -> None:
+    """Prints the standing of one organisation, or of all that aren't good."""
+    with opened(place) as engine, reading(engine) as c:
+        names, now = _names(c), time.time()
+        if organisation:
+            id = _organisation(c, organisation)
+            changes, outcome = changes_of(c, id), outcome_of(c, id, kept_ladder(c), now)
+        else:
+            changes = [change for change in changes_since(c, 0) if change.level != LEVELS[0]]
+    if as_json:
+        rows = [change.row() for change in changes]
+        _print_json({"changes": rows, **asdict(outcome)} if organisation else rows)
+        return
+    if organisation:
+        lifts = f"; one level is lifted on {_when(outcome.lifts)} if nothing happens" if outcome.lifts else ""
+        asks = f"; the rule asks people to make it {outcome.asks}" if outcome.asks else ""
+        print(f"{organisation} is {outcome.level}: violations weigh {outcome.total:g}{lifts}{asks}")
+    if changes:
+        console().print(_changes_table(changes, names))
+    elif not organisation:
+        print("all accounts are in good standing")
+
+
+def appealed(place: str, organisation: str, words: str) -> None:
+    """Puts an appeal into the queue."""
+    with opened(place) as engine, writing(engine) as c:
+        print(cases.appeal(c, _organisation(c, organisation), words, time.time()))
+
+
+def told_decisions(place: str, request: str, as_json: bool) -> None:
+    """Prints what was decided about a request, and the thumbs on it. Raises NotFound."""
+    with opened(place) as engine, reading(engine) as c:
+        found, thumbs = decisions_of(c, request), thumbs_of(c, request)
+    if not found:
+        raise NotFound(f"nothing was decided about {request}; expected the id of a request, req_...")
+    if as_json:
+        _print_json({"decisions": [decision.row() for decision in found], "feedback": thumbs})
+        return
+    console().print(_decisions_table(found))
+    for thumb in thumbs:
+        print(
+            _plain(f"thumb {thumb['thumb']} by {thumb['key']}{': ' * bool(thumb['words'])}{thumb['words']}")
+        )
+
+
+def told_audit(place: str, as_json: bool) -> None:
+    """Prints what people said of the classifiers."""
+    with opened(place) as engine, reading(engine) as c:
+        found = cases.audit(c)
+    if as_json:
+        _print_json([asdict(one) for one in found])
+        return
+    if not found:
+        print("nothing was flagged and no report upheld yet")
+        return
+    table = _table("category", "upheld", "dismissed", "waiting", "precision", "95 %", "missed")
+    for one in found:
+        share = "-" if one.precision is None else f"{one.precision:.2f}"
+        interval = "-" if one.precision is None else f"{one.low:.2f} to {one.high:.2f}"
+        _add(table, one.category, one.upheld, one.dismissed, one.waiting, share, interval, one.missed)
+    console().print(table)
+
+
+def verified(place: str, known: str, as_json: bool) -> None:
+    """Checks the chain of the log. Raises CharterError where it is broken."""
+    with opened(place) as engine, reading(engine) as c:
+        broken, (number, chain) = verify_chain(c), tip(c)
+        kept = not known or holds(c, *parse_tip(known))
+    if broken is not None:
+        raise CharterError(
+            f"the log of decisions is broken at row {broken}: it was changed, or rows before it are gone"
+        )
+    if not kept:
+        raise CharterError(f"the log no longer holds {known}: its end was cut off, or all of it made anew")
+    if as_json:
+        _print_json({"whole": True, "rows_to": number, "tip": f"{number}:{chain}"})
+    else:
+        print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {number}:{chain}")
+
+
+def frozen(place: str, out: Path, content: bool) -> None:
+    """Freezes feedback and closed cases."""
+    with opened(place) as engine:
+        made = freeze_conduct(engine, out, content)
+    held = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in made.counts.items())
+    print(f"{made.folder} ({made.id[:12]}, {'written' if made.new else 'there already, and equal'}): {held}")
+    for reason, count in made.left_out.items():
+        print(f"  left out: {count} {reason}")
+
+
+def handed_out(place: str, organisation: str, out: Path) -> None:
+    """Writes all that is kept of an organisation, a row a line, to a new file that its owner alone can read."""
+    with opened(place) as engine, reading(engine) as c:
+        id, count = _organisation(c, organisation), 0
+        try:
+            file = os.fdopen(os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8")
+        except FileExistsError:
+            raise CharterError(f"{out} exists already; name a new file") from None
+        with file:
+            for table, row in organisation_data(c, id):
+                file.write(json.dumps({"table": table, **row}, ensure_ascii=False) + "\n")
+                count += 1
+    print(f"{out} has all that is kept of {organisation}: {counted(count, 'rows')}")
+
+
+def forgotten(place: str, organisation: str, user: str) -> None:
+    """Deletes what an organisation, or a user of it, wrote."""
+    with opened(place) as engine, writing(engine) as c:
+        id = _organisation(c, organisation)
+        gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
+    print(f"deleted: {_told(gone)}; decisions stay, they hold no words")
+
+
+def expired(place: str, days: float) -> None:
+    """Empties what is old."""
+    with opened(place) as engine, writing(engine) as c:
+        print(f"emptied: {_told(expire(c, days, time.time()))}")
+
+
+def _told(gone: Forgotten) -> str:
+    feedback = f"{gone.feedback} {'piece' if gone.feedback == 1 else 'pieces'} of feedback"
+    batches = f", {gone.batches} {'batch' if gone.batches == 1 else 'batches'}" if gone.batches else ""
+    return f"{feedback}, what {counted(gone.cases, 'cases')} held{batches}"
+
+
+def _case_lines(case: Case, name: str, standing: Change | None) -> Iterator[str]:
+    yield f"{case.id}: {case.kind} of {name}, opened {_when(case.created)}"
+    yield f"  account   {standing.level if standing else LEVELS[0]}"
+    for what, value in (("request", case.request), ("category", case.category), ("words", case.words)):
+        if value:
+            yield f"  {what:9} {value}"
+    if case.content:
+        yield f"  content   {json.dumps(json.loads(case.content), ensure_ascii=False)}"
+    if case.verdict and case.closed is not None:
+        note = f": {case.note}" if case.note else ""
+        yield f"  {case.verdict} by {case.by}, {_when(case.closed)}{note}"
+
+
+def _decisions_table(found: Sequence[Decision]) -> Table:
+    table = _table(
+        "row", "at", "side", "action", "category", "score", "threshold", "filter", "model", "policy"
+    )
+    for decision in found:
+        e = decision.entry
+        scores = (f"{e.score:.3f}", f"{e.threshold:.3f}")
+        _add(
+            table,
+            decision.number,
+            _when(e.at),
+            e.side,
+            e.action,
+            e.category,
+            *scores,
+            e.sensitivity,
+            e.model,
+            e.policy,
+        )
+    return table
+
+
+def _changes_table(changes: Sequence[Change], names: Mapping[str, str]) -> Table:
+    table = _table("organisation", "level", "since", "by", "reason")
+    for change in changes:
+        who = names.get(change.organisation, change.organisation)
+        _add(table, who, change.level, _when(change.at), change.by, change.reason)
+    return table
+
+
+def _organisation(connection: Connection, name: str) -> str:
+    """The id of an organisation, by its name or its id. Raises NotFound."""
+    if connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == name)).scalar() == name:
+        return name
+    return find_organisation(connection, name)
+
+
+def _names(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(select(ORGANISATIONS.c.id, ORGANISATIONS.c.name))
+    return {row.id: row.name for row in rows}
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name)
+    return table
+
+
+def _add(table: Table, *cells: object) -> None:
+    """A row of plain text: what users wrote is no markup."""
+    table.add_row(*(Text(_plain(str(cell))) for cell in cells))
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONG else line[: LONG - 1] + "…"
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,220 @@
+"""`charter conduct` beside a service: what it shows, what it decides, and what it says when it can't."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from charter.ground.accounts.conduct import Conduct
+from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.ground.accounts.ladder import Ladder
+from charter.ground.accounts.store import open_accounts
+from charter.ground.policy.actions import Verdict
+from charter.ground.service.database import reading, writing
+from charter.ground.service.tokens import digest_of
+
+Charter = Callable[..., tuple[int, str, str]]
+LADDER = Ladder(warned=2, enhanced=4, throttled=6, suspended=8)
+RUDE = "it was [red]rude[/red] \x1b[31m and long, so long that no table has room for all of it"
+
+
+@pytest.fixture
+def engine(tmp_path: Path, charter: Charter) -> Iterator[Engine]:
+    made = open_accounts(str(tmp_path / "serve.sqlite"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def caller(engine: Engine) -> Caller:
+    with writing(engine) as c:
+        _, secret = make_key(c, make_organisation(c, "acme"), "first")
+        return find_caller(c, secret)
+
+
+@pytest.fixture
+def service(engine: Engine, caller: Caller) -> Iterator[Conduct]:
+    """A service in which acme had three requests blocked and reported a reply."""
+    conduct = Conduct(engine, LADDER, keep_content=True)
+    verdict = Verdict("prompt", "weapons", 0.9, 0.5, "block", classifiers={"probe": "1"})
+    talk = {"messages": [{"role": "user", "content": "a question"}], "reply": ""}
+    for n in range(3):
+        conduct.record(caller, f"req_{n}", "small", digest_of("user 7"), [verdict], talk)
+    conduct.record(caller, "req_fine", "small", digest_of("user 7"), [])
+    conduct.give_feedback(caller, "req_fine", "down", RUDE)
+    yield conduct
+    conduct.close()
+
+
+def told(charter: Charter, *words: object):
+    """What a command says in JSON."""
+    code, out, err = charter("conduct", *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def done(charter: Charter, *words: object) -> str:
+    code, out, err = charter("conduct", *words)
+    assert code == 0, err
+    return out
+
+
+def refused(charter: Charter, *words: object) -> str:
+    code, out, err = charter("conduct", *words)
+    assert code == 1 and err.count("\n") == 1 and not out, (code, out, err)
+    return err
+
+
+def test_the_queue_in_a_table_and_in_json(charter: Charter, service: Conduct) -> None:
+    out = done(charter, "queue")
+    assert out.count("weapons") == 3 and "acme" in out
+    assert "\x1b" not in out and "[red]rude[/red]" in out and "no table has room" not in out
+    page = told(charter, "queue", "--kind", "flag", "--limit", "2")
+    assert len(page["cases"]) == 2 and page["after"] == page["cases"][1]["id"]
+    assert page["cases"][0]["content"]["messages"][0]["content"] == "a question"
+    rest = told(charter, "queue", "--kind", "flag", "--after", page["after"])
+    assert len(rest["cases"]) == 1 and rest["after"] == ""
+    assert page["after"] in done(charter, "queue", "--kind", "flag", "--limit", "2")
+    assert len(told(charter, "queue", "--organisation", "acme")["cases"]) == 4
+    assert "there is no such case" in done(charter, "queue", "--state", "closed")
+    assert "no organisation" in refused(charter, "queue", "--organisation", "nobody")
+    assert "no case" in refused(charter, "queue", "--after", "case_x")
+
+
+def test_a_case_is_shown_and_decided_by_the_services_own_rules(
+    charter: Charter, service: Conduct, caller
+) -> None:
+    first, second, _ = (case["id"] for case in told(charter, "queue", "--kind", "flag")["cases"])
+    out = done(charter, "case", first)
+    assert "account   warned" in out and "a question" in out and "block" in out
+    assert told(charter, "case", first)["decisions"][0]["category"] == "weapons"
+    assert "dismissed by ann" in done(charter, "case", first, "--dismiss", "--by", "ann", "--note", "a play")
+    assert told(charter, "standing", "acme")["level"] == "warned"
+    done(charter, "case", second, "--dismiss", "--by", "ann")
+    assert told(charter, "standing", "acme")["level"] == "good"
+    service.refresh()
+    assert service.standing(caller.organisation).level == "good"
+    assert "was dismissed by ann already" in refused(charter, "case", first, "--uphold", "--by", "bob")
+    assert "is nobody's" in refused(charter, "case", second, "--uphold")
+    assert "one of --uphold and --dismiss" in refused(charter, "case", first, "--uphold", "--dismiss")
+    assert "go with a verdict" in refused(charter, "case", first, "--by", "ann")
+    assert "no case case_x" in refused(charter, "case", "case_x")
+    assert "no case case_x" in refused(charter, "case", "case_x", "--uphold", "--by", "ann")
+
+
+def test_standings_decisions_and_appeals(charter: Charter, service: Conduct, caller) -> None:
+    assert "acme" in done(charter, "standing")
+    out = done(charter, "standing", "acme")
+    assert "acme is warned: violations weigh 3; one level is lifted on" in out and "rule" in out
+    done(charter, "decide", caller.organisation, "suspended", "--by", "ann", "--reason", "they sell it")
+    service.refresh()
+    assert service.standing(caller.organisation).blocked
+    id = done(charter, "appeal", "acme", "it was a test").strip()
+    assert "waits for a decision already" in refused(charter, "appeal", "acme", "hello?")
+    done(charter, "case", id, "--uphold", "--by", "bob", "--note", "it was")
+    assert [c["level"] for c in told(charter, "standing", "acme")["changes"]] == [
+        "warned",
+        "suspended",
+        "good",
+    ]
+    assert told(charter, "standing") == [] and "all accounts are in good" in done(charter, "standing")
+    assert "no organisation" in refused(charter, "standing", "nobody")
+    code, _, err = charter("conduct", "decide", "acme", "banned", "--by", "ann", "--reason", "x")
+    assert code == 2 and "banned" in err
+
+
+def test_a_request_is_traced_to_its_verdicts(charter: Charter, service: Conduct) -> None:
+    service.log.flush()
+    rows = told(charter, "decisions", "req_0")
+    assert [(d["action"], d["score"], d["classifiers"]) for d in rows["decisions"]] == [
+        ("block", 0.9, '{"probe":"1"}')
+    ]
+    out = done(charter, "decisions", "req_fine")
+    assert "allow" in out and "thumb down" in out and "\x1b" not in out
+    assert "nothing was decided about req_x" in refused(charter, "decisions", "req_x")
+
+
+def test_an_audit(charter: Charter, service: Conduct) -> None:
+    first = told(charter, "queue", "--kind", "flag")["cases"][0]["id"]
+    done(charter, "case", first, "--uphold", "--by", "ann")
+    (row,) = told(charter, "audit")
+    assert (row["category"], row["upheld"], row["waiting"], row["precision"]) == ("weapons", 1, 2, 1.0)
+    assert re.search(r"weapons +1 +0 +2 +1\.00 +0\.21 to 1\.00 +0", done(charter, "audit"))
+
+
+def test_the_log_is_verified(charter: Charter, engine: Engine, service: Conduct) -> None:
+    service.log.flush()
+    tip = told(charter, "verify")["tip"]
+    assert tip.startswith("4:") and tip in done(charter, "verify", "--tip", tip)
+    assert "is no tip" in refused(charter, "verify", "--tip", "4")
+    assert "no longer holds" in refused(charter, "verify", "--tip", "9" + tip[1:])
+    with writing(engine) as c:
+        for name in ("decisions_stay_update", "decisions_stay_delete"):
+            c.exec_driver_sql(f"DROP TRIGGER {name}")
+        c.exec_driver_sql("UPDATE decisions SET action = 'allow' WHERE number = 2")
+    assert "broken at row 2" in refused(charter, "verify")
+
+
+def test_exports_and_what_is_forgotten(charter: Charter, service: Conduct, tmp_path: Path) -> None:
+    assert "left out: 4 cases that wait" in done(charter, "export", "--out", tmp_path / "frozen")
+    assert (tmp_path / "frozen/feedback.jsonl").is_file()
+    assert "equal" in done(charter, "export", "--out", "frozen")
+    done(charter, "export", "--organisation", "acme", "--out", "acme.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "acme.jsonl").read_text().splitlines()]
+    assert {"organisations", "keys", "decisions", "cases", "feedback"} <= {row["table"] for row in rows}
+    assert stat.S_IMODE((tmp_path / "acme.jsonl").stat().st_mode) == 0o600
+    assert "exists already" in refused(charter, "export", "--organisation", "acme", "--out", "acme.jsonl")
+    assert "leave out --content" in refused(
+        charter, "export", "--organisation", "acme", "--content", "--out", "x"
+    )
+    assert "give --yes" in refused(charter, "forget", "acme")
+    assert "deleted: 1 piece of feedback, what 4 cases held" in done(
+        charter, "forget", "acme", "--user", "user 7", "--yes"
+    )
+    assert all(case["content"] is None for case in told(charter, "queue")["cases"])
+    assert "deleted: 0 pieces" in done(charter, "forget", "acme", "--yes")
+    assert len(told(charter, "decisions", "req_0")["decisions"]) == 1
+
+
+def test_what_is_old_expires(charter: Charter, service: Conduct) -> None:
+    (report,) = told(charter, "queue", "--kind", "report")["cases"]
+    done(charter, "case", report["id"], "--dismiss", "--by", "ann")
+    assert "emptied: 0 pieces of feedback, what 0 cases held" in done(charter, "expire", "--days", "1")
+    assert "emptied: 1 piece of feedback, what 1 case held" in done(charter, "expire", "--days", "0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("queue",),
+        ("case", "case_1"),
+        ("case", "case_1", "--uphold", "--by", "ann"),
+        ("decide", "acme", "good", "--by", "ann", "--reason", "x"),
+        ("standing",),
+        ("appeal", "acme", "please"),
+        ("decisions", "req_1"),
+        ("audit",),
+        ("verify",),
+        ("export", "--out", "x"),
+        ("forget", "acme", "--yes"),
+        ("expire", "--days", "1"),
+    ],
+)
+def test_without_a_service_each_says_so(charter: Charter, tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert "there is no database serve.sqlite" in refused(charter, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_untouched_service(charter: Charter, engine: Engine) -> None:
+    assert "no case waits" in done(charter, "queue")
+    assert "nothing was flagged" in done(charter, "audit")
+    assert told(charter, "verify")["rows_to"] == 0
+    assert "no feedback and no closed case" in refused(charter, "export", "--out", "x")
+    with reading(engine):
+        pass
