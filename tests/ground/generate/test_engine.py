@@ -8,6 +8,7 @@ from torch import Tensor
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Completion, Engine, Event, naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
@@ -310,18 +311,18 @@ def test_memory_bounds_the_slots_and_changes_no_sample(
 
     free = engine(model, slots=8).generate(asked, FREE, n=2)
     monkeypatch.setattr(Cache, "resize", spy)
-    made = engine(model, slots=8)
-    made.memory = 2 * 320 * made.cache.token_bytes
+    memory = 2 * 320 * engine(model).cache.token_bytes
+    made = engine(model, slots=8, bounds=Bounds(memory=memory))
     found = made.generate(asked, FREE, n=2)
     assert [[c.ids for c in samples] for samples in found] == [[c.ids for c in samples] for samples in free]
     for ours, theirs in zip(found, free, strict=True):
         assert [c.logprobs for c in ours] == [pytest.approx(c.logprobs, abs=1e-4) for c in theirs]
     assert {slots for slots, _ in sizes} == {2, 8}, "two long texts fit, eight short ones"
-    assert all(taken <= made.memory for _, taken in sizes)
+    assert all(taken <= memory for _, taken in sizes)
 
 
 def test_one_text_is_sampled_whatever_it_takes(model: Transformer) -> None:
-    made = engine(model, memory=1)
+    made = engine(model, bounds=Bounds(memory=1))
     asked = prompts(300, 8)
     found = made.generate(asked, FREE)
     assert made.cache.slots == 1

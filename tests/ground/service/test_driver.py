@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.sampling import Sampling
 from charter.ground.service.driver import Driver, Following, Job
@@ -112,4 +114,87 @@ def test_a_call_runs_between_two_steps() -> None:
     assert driver.call(lambda engine: engine.slots).result(60) == 4
     with pytest.raises(ZeroDivisionError):
         driver.call(lambda _: 1 // 0).result(60)
+    driver.close()
+
+
+def test_a_job_that_is_dropped_before_it_began_leaves_nothing() -> None:
+    driver, held, heard = Driver(engine()), threading.Event(), []
+    blocked = driver.call(lambda _: held.wait(60))
+    following = driver.follow(Job([5, 6], SAMPLING), heard.append)
+    driver.drop(following)
+    driver.drop(following)
+    held.set()
+    assert blocked.result(60)
+    assert driver.call(lambda engine: engine.idle).result(60) and not heard
+    assert driver.ask(Job([5, 6], SAMPLING)).result(60)
+    driver.close()
+
+
+def test_a_cancelled_answer_drops_its_job_and_a_cancelled_call_is_not_made() -> None:
+    driver, held, made = Driver(engine()), threading.Event(), []
+    blocked = driver.call(lambda _: held.wait(60))
+    endless = driver.ask(Job([5, 6], Sampling(max_tokens=100_000)))
+    unwanted = driver.call(made.append)
+    assert endless.cancel() and unwanted.cancel()
+    held.set()
+    assert blocked.result(60)
+    assert driver.call(lambda engine: engine.idle).result(60) and not made
+    assert driver.ask(Job([5, 6], SAMPLING)).result(60)
+    driver.close()
+
+
+def test_one_who_can_hear_no_more_spoils_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    driver = Driver(engine())
+    deaf = driver.follow(Job([5, 6], Sampling(max_tokens=100_000)), lambda _: 1 // 0)
+    assert driver.ask(Job([5, 6], SAMPLING)).result(60)
+    assert driver.call(lambda engine: engine.idle).result(60) and deaf.dropped
+    assert "a job was dropped" in caplog.text
+    driver.close()
+
+
+class _Broken:
+    """A constraint that fails at its second token."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def restrict(self, logits_V: Tensor, left: int) -> None:
+        self.asked += 1
+        if self.asked == 2:
+            raise ValueError("the grammar is too large")
+
+    def accept(self, token: int) -> None:
+        """Takes any."""
+
+
+@pytest.mark.parametrize("broken", [_Broken, lambda: 1 // 0])
+def test_a_constraint_that_fails_ends_its_job_alone(broken: Any) -> None:
+    driver, held = Driver(engine()), threading.Event()
+    blocked = driver.call(lambda _: held.wait(60))
+    beside = driver.ask(Job([5, 6], SAMPLING, 2, 3))
+    failing = driver.ask(Job([7, 8], SAMPLING, 2, 4, constraint=broken))
+    held.set()
+    with pytest.raises((ValueError, ZeroDivisionError), match=r"too large|by zero"):
+        failing.result(60)
+    assert blocked.result(60)
+    assert [c.ids for c in beside.result(60)] == [
+        c.ids for c in engine().generate([[5, 6]], SAMPLING, 2, [3])[0]
+    ]
+    assert driver.call(lambda engine: engine.idle).result(60)
+    driver.close()
+
+
+def test_a_driver_tells_how_its_engine_stands() -> None:
+    served = Engine(toys.model(), toys.tokenizer(), slots=2, bounds=Bounds(chunk=16, waiting=2))
+    driver, held = Driver(served), threading.Event()
+    blocked = driver.call(lambda _: held.wait(60))
+    asked = [driver.ask(Job([5, 6, 7], SAMPLING, account="one")) for _ in range(4)]
+    assert driver.stats.waiting >= 4, "jobs the engine has not heard of count"
+    held.set()
+    assert blocked.result(60)
+    refused = [answer.exception(60) for answer in asked if answer.exception(60)]
+    assert [type(error) for error in refused] == [Overloaded], "two in the slots, one is the account's share"
+    stats = driver.call(lambda engine: engine.stats).result(60)
+    assert (stats.waiting, stats.busy, stats.slots, stats.read) == (0, 0, 2, 9)
+    assert stats.written == sum(len(a.result()[0].ids) for a in asked if not a.exception())
     driver.close()

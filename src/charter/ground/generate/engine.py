@@ -10,18 +10,20 @@ Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.bounds import Bounds, Stats
+from charter.ground.generate.chunks import Chunks
 from charter.ground.generate.constraint import Constraint
+from charter.ground.generate.kept import KeptTexts
 from charter.ground.generate.pieces import TokenSearch
-from charter.ground.generate.prefill import Prefix, common_prefix, prefill, read_prefixes
+from charter.ground.generate.reading import Reader, Together
 from charter.ground.generate.requests import Completion as Completion
 from charter.ground.generate.requests import Event as Event
 from charter.ground.generate.requests import PromptTooLong as PromptTooLong
@@ -29,13 +31,13 @@ from charter.ground.generate.requests import Request
 from charter.ground.generate.requests import Stop as Stop
 from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
+from charter.ground.generate.turns import WRITTEN, Turns
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
 
-PREFILL_TOKENS = 2048
-CACHE_BYTES = 4 * 2**30  # of keys and values of all slots
+RESERVED = 8  # one slot in so many is never given to what runs in the background
 
 
 @dataclass(slots=True, eq=False)
@@ -43,15 +45,25 @@ class _Sample:
     request: Request
     index: int
     uniforms: list[float]
+    search: TokenSearch | None  # only where there are stops
+    completion: Completion
     constraint: Constraint | None = None
-    search: TokenSearch | None = None  # only where there are stops
-    completion: Completion = field(default_factory=Completion)
+    error: Exception | None = None  # of the constraint
+
+
+@contextmanager
+def _noting(sample: _Sample) -> Iterator[None]:
+    """A constraint that fails ends its own sample and nobody else's."""
+    try:
+        yield
+    except Exception as error:
+        sample.error = error
 
 
 class Engine:
     """Samples from one model. `probe` reads the hidden state [S, D] before each token, one number a slot; `ends` are
-    tokens that end a reply beside the tokenizer's own, such as the template's end of turn. `memory` bounds the bytes
-    of keys and values: texts so long that not all slots fit get fewer of them, one at least, and wait for their turn.
+    tokens that end a reply beside the tokenizer's own, such as the template's end of turn. `bounds` say what it may
+    hold, and turn on what servers want of it.
     """
 
     def __init__(
@@ -62,17 +74,18 @@ class Engine:
         context: int | None = None,
         probe: Callable[[Tensor], Tensor] | None = None,
         ends: Collection[int] = (),
-        memory: int = CACHE_BYTES,
+        bounds: Bounds | None = None,
     ) -> None:
         self.model, self.tokenizer, self.probe = model, tokenizer, probe
         self.context = min(context or model.shape.context, model.shape.context)
-        self.slots, self.memory = slots, memory
+        self.slots, self.bounds = slots, bounds or Bounds()
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
-        self._queue: deque[Request] = deque()
-        self._prefix: Prefix | None = None
+        self._queue = Turns(self.bounds)
+        self._reader = self._make_reader()
+        self._ready: list[Request] = []  # read, and not all of their samples begun
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
-        self._count = 0
+        self._count, self._written = 0, 0
 
     def submit(
         self,
@@ -83,19 +96,24 @@ class Engine:
         *,
         account: str = "",
         constraint: Callable[[], Constraint] | None = None,
+        background: bool = False,
     ) -> int:
         """Queue n samples of a prompt; returns the request's number. Sample k draws from derive_seed(seed, k).
 
-        `constraint` makes what holds one sample to a form; requests of different accounts take turns.
+        `constraint` makes what holds one sample to a form; requests of different accounts take turns; what runs in the
+        `background` begins only while nothing else waits. Raises CharterError, and Overloaded where too much waits.
         """
         self.check(prompt)
-        if self.idle:  # what is sampled next depends on nothing before it, and the weights may be others
-            self._prefix = None
+        if self.idle:
+            self._reader.rest()
         seeds = [derive_seed(seed, k) for k in range(n)]
-        self._count += 1
         longest = min(len(prompt) + sampling.max_tokens, self.context)
-        self._queue.append(Request(self._count, list(prompt), sampling, seeds, longest, account, constraint))
-        return self._count
+        request = Request(
+            self._count + 1, list(prompt), sampling, seeds, longest, account, constraint, background
+        )
+        self._queue.add(request, self.slots - len(self._busy))
+        self._count += 1
+        return request.number
 
     def check(self, prompt: Sequence[int]) -> None:
         """Raises CharterError for a prompt that is empty or leaves no room for a reply."""
@@ -107,7 +125,23 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Nothing queued, nothing running."""
-        return not self._queue and not self._busy
+        return not (self._queue or self._ready or self._busy)
+
+    @property
+    def stats(self) -> Stats:
+        """How it stands; may be read in any thread."""
+        waiting, read = len(self._queue) + len(self._ready), self._reader
+        return Stats(
+            waiting=waiting,
+            waiting_tokens=self._queue.tokens,
+            slots=self.slots,
+            busy=len(self._busy),
+            read=read.tokens,
+            reused=read.reused,
+            written=self._written,
+            cache_bytes=self.cache.kv.nbytes,
+            kept_bytes=read.nbytes,
+        )
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
@@ -117,14 +151,16 @@ class Engine:
             tokens = torch.tensor([s.completion.ids[-1] for s in self._busy], device=self.model.device)
             hidden_SD = self.model.decode(tokens, self.cache, range(len(self._busy)))
             events += self._sample(list(self._busy), hidden_SD)
-        if self._queue and len(self._busy) < self.slots:
+        if (self._ready or self._queue) and len(self._busy) < self.slots:
             events += self._admit()
         return events
 
     @torch.inference_mode()
     def cancel(self, request: int) -> None:
         """Drop what is left of a request and free its slots; unknown or finished requests are ignored."""
-        self._queue = deque(r for r in self._queue if r.number != request)
+        if (waiting := self._queue.drop(request)) is not None:
+            self._reader.drop(waiting)
+        self._ready = [r for r in self._ready if r.number != request]
         self._release([s for s in self._busy if s.request.number == request])
 
     def generate(
@@ -152,108 +188,126 @@ class Engine:
         found: list[list[Completion]] = [[Completion() for _ in range(n)] for _ in prompts]
         while not self.idle:
             for event in self.step():
+                if event.error is not None:
+                    raise event.error
                 if event.done:
                     found[place[event.request]][event.sample] = event.completion
         return found
 
-    def _fit(self, tokens: int) -> int:
-        """Slots for texts of this many tokens: as many as the memory holds, one at least."""
-        return max(1, min(self.slots, self.memory // (blocks(tokens) * self.cache.token_bytes)))
+    def _make_reader(self) -> Reader:
+        bounds = self.bounds
+        if not (bounds.chunk or bounds.kept):
+            return Together(self.model)
+        kept = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
+        return Chunks(self.model, bounds.chunk, kept)
 
-    def _opening(self, head: Request) -> Prefix | None:
-        """What the next prompt that is to be read shares with the one after it, kept while it serves half as well."""
-        unread = [r.prompt for r in islice((r for r in self._queue if r.read is None), 2)]
-        shared = common_prefix(unread)
-        kept = self._prefix
-        if kept is None or not kept.opens(head.prompt) or 2 * len(kept.ids) < shared:
-            ids = head.prompt[:shared]
-            self._prefix = Prefix(ids, read_prefixes(self.model, [ids])) if ids else None
-        return self._prefix
+    def _fit(self, tokens: int, background: bool = False) -> int:
+        """Slots for texts of this many tokens: as many as the memory holds, one at least."""
+        fit = max(1, min(self.slots, self.bounds.memory // (blocks(tokens) * self.cache.token_bytes)))
+        return max(1, fit - -(-fit // RESERVED)) if background else fit
 
     def _admit(self) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
-        fresh, tokens, wanted = list[Request](), 0, len(self._busy)
+        wanted = len(self._busy)
         slots, longest = self.cache.slots, max((s.request.longest for s in self._busy), default=0)
-        prefix: Prefix | None = None
-        for request in self._queue:
+        plan: list[Request] = []
+        self._reader.begin()
+        for request in self._order():
             together = max(longest, request.longest)
-            if wanted >= self._fit(together):
+            if wanted >= self._fit(together, request.background):
                 break
-            if request.read is None:
-                if not fresh:
-                    prefix = self._opening(request)
-                elif prefix is not None and not prefix.opens(request.prompt):
-                    break
-                tokens += len(request.prompt) - (len(prefix.ids) if prefix else 0)
-                if fresh and tokens > PREFILL_TOKENS:
-                    break
-                fresh.append(request)
+            if request.read is None and not self._reader.takes(request, self._queue, wanted):
+                break
+            plan.append(request)
             slots, longest = self._fit(together), together
             wanted += len(request.seeds) - request.started
-        if wanted == len(self._busy):
+        if not plan:
             return []
         if longest > self.cache.capacity or slots != self.cache.slots:
             self.cache.resize(slots, longest)
-        found = prefill(self.model, [r.prompt for r in fresh], prefix)
-        for request, read in zip(fresh, found, strict=True):
-            request.read = read
-        return self._start(slots)
+        for request in self._reader.read(self.cache):
+            self._queue.take(request)
+            self._ready.append(request)
+        return self._start(plan, slots)
 
-    def _start(self, slots: int) -> list[Event]:
+    def _order(self) -> Iterator[Request]:
+        """Requests with samples to begin: what was read first, and what waits nowhere before the background."""
+        for background in (False, True):
+            yield from [request for request in self._ready if request.background is background]
+            yield from self._queue.line(background)
+
+    def _start(self, plan: list[Request], slots: int) -> list[Event]:
         """Begin samples of the prompts that are read, while there are slots."""
         begun: list[_Sample] = []
         states: list[Tensor] = []
-        while self._queue and len(self._busy) < slots and (read := self._queue[0].read) is not None:
-            request = self._queue[0]
-            read.write(self.cache, len(self._busy))
-            states.append(read.last_hidden)
-            numbers = uniforms(request.seeds[request.started], request.sampling.max_tokens)
-            held = request.constraint() if request.constraint else None
-            stops = request.sampling.stops
-            search = TokenSearch(self.tokenizer, stops) if stops else None
-            begun.append(_Sample(request, request.started, numbers, held, search))
-            self._busy.append(begun[-1])
-            request.started += 1
-            if request.started == len(request.seeds):
-                request.read = None
-                self._queue.popleft()
+        for request in plan:
+            while request.read is not None and len(self._busy) < slots:
+                request.read.write(self.cache, len(self._busy))
+                states.append(request.read.last_hidden)
+                begun.append(self._begin(request))
+                self._busy.append(begun[-1])
+                request.started += 1
+                if request.started == len(request.seeds):
+                    request.read = None
+                    self._ready.remove(request)
         return self._sample(begun, torch.stack(states)) if begun else []
+
+    def _begin(self, request: Request) -> _Sample:
+        """The next sample of a request, before its first token."""
+        sampling = request.sampling
+        numbers = uniforms(request.seeds[request.started], sampling.max_tokens)
+        search = TokenSearch(self.tokenizer, sampling.stops) if sampling.stops else None
+        sample = _Sample(request, request.started, numbers, search, Completion(cached=request.cached))
+        if request.constraint:
+            with _noting(sample):
+                sample.constraint = request.constraint()
+        return sample
 
     def _sample(self, samples: list[_Sample], hidden_SD: Tensor) -> list[Event]:
         logits_SV = self.model.logits(hidden_SD).float()
         how = [s.request.sampling for s in samples]
         for sample, logits_V in zip(samples, logits_SV, strict=True):
             if sample.constraint is not None:
-                most = min(sample.request.sampling.max_tokens, self.context - len(sample.request.prompt))
-                sample.constraint.restrict(logits_V, most - len(sample.completion.ids))
+                with _noting(sample):
+                    sample.constraint.restrict(logits_V, self._most(sample) - len(sample.completion.ids))
         top = likeliest(logits_SV, how)
         tokens, log_probs = pick(logits_SV, how, [s.uniforms[len(s.completion.ids)] for s in samples])
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
         for i, sample in enumerate(samples):
-            completion = sample.completion
-            completion.logprobs.append(log_probs[i])
-            if values is not None:
-                completion.probes.append(values[i])
-            if how[i].top_logprobs:
-                completion.top.append(top[i])
-            done = self._add(sample, tokens[i])
-            events.append(Event(sample.request.number, sample.index, tokens[i], completion, done))
+            completion, request = sample.completion, sample.request
+            done = sample.error is not None or self._add(sample, tokens[i])
+            if sample.error is None:
+                completion.logprobs.append(log_probs[i])
+                if values is not None:
+                    completion.probes.append(values[i])
+                if how[i].top_logprobs:
+                    completion.top.append(top[i])
+            events.append(Event(request.number, sample.index, tokens[i], completion, done, sample.error))
+            self._queue.charge(request, WRITTEN)
+        self._written += len(samples)
         self._release([s for s, event in zip(samples, events, strict=True) if event.done])
         return events
 
+    def _most(self, sample: _Sample) -> int:
+        """Tokens that a sample may have."""
+        return min(sample.request.sampling.max_tokens, self.context - len(sample.request.prompt))
+
     def _add(self, sample: _Sample, token: int) -> bool:
         """Append a token to a sample; True when the sample is complete."""
-        completion, request = sample.completion, sample.request
-        completion.ids.append(token)
+        completion = sample.completion
         if sample.constraint is not None:
-            sample.constraint.accept(token)
+            with _noting(sample):
+                sample.constraint.accept(token)
+            if sample.error is not None:
+                return True
+        completion.ids.append(token)
         if token in self.ends:
             completion.text, completion.stop = self.tokenizer.decode(completion.ids[:-1]), "end"
         elif sample.search is not None and (found := sample.search.add(token)) is not None:
             text = self.tokenizer.decode(completion.ids)
             completion.text, completion.stop, completion.stopped_by = text[: found[0]], "stop", found[1]
-        elif len(completion.ids) >= min(request.sampling.max_tokens, self.context - len(request.prompt)):
+        elif len(completion.ids) >= self._most(sample):
             completion.text, completion.stop = self.tokenizer.decode(completion.ids), "length"
         else:
             return False
@@ -263,6 +317,12 @@ class Engine:
     def _release(self, done: list[_Sample]) -> None:
         """Free slots; samples from the end move into the gaps, so that the busy slots stay the first ones."""
         gone = set(done)
+        for slot, sample in enumerate(self._busy) if gone else ():
+            if sample in gone:
+                request = sample.request
+                self._reader.keep(
+                    request.account, [*request.prompt, *sample.completion.ids], self.cache, slot
+                )
         while gone:
             last = self._busy[-1]
             if last in gone:

@@ -34,13 +34,17 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """A read prompt: where its keys and values lie, in the order of its text, and its last state [D]."""
+    """A read prompt: where its keys and values lie, in the order of its text, and its last state [D]; `slot`: where it
+    was read in the slot of its one sample."""
 
     parts: tuple[tuple[Tensor, Segment], ...]
     last_hidden: Tensor
+    slot: int | None = None
 
     def write(self, cache: Cache, slot: int) -> None:
         """Put the prompt's keys and values into an empty slot."""
+        if slot == self.slot:
+            return
         cache.truncate(slot)
         for row, (start, end) in self.parts:
             cache.write(slot, row, start, end)

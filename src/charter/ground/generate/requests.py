@@ -1,4 +1,4 @@
-"""What is asked of the engine and what it gives: requests with their samples, completions, events, and refusals."""
+"""What is asked of the engine and what it gives: requests, completions, events, and the refusal of long prompts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.prefill import Prefilled
 from charter.ground.generate.sampling import Sampling
+from charter.ground.model.cache import Cache
 
 Stop = Literal["end", "stop", "length"]
 
@@ -56,13 +57,15 @@ class Completion:
 
 @dataclass(slots=True)
 class Event:
-    """What one step did for one sample: the token and text so far; `done` once it is complete."""
+    """What one step did for one sample: the token and text so far; `done` once it is complete, or once its constraint
+    failed, which is the `error`."""
 
     request: int
     sample: int
     token: int
     completion: Completion
     done: bool
+    error: Exception | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,5 +79,13 @@ class Request:
     longest: int  # tokens of the prompt with the longest reply
     account: str = ""
     constraint: Callable[[], Constraint] | None = None
+    background: bool = False
+    partly: Cache | None = None  # one slot with what is read of a prompt that takes several steps
+    cached: int = 0  # tokens of the prompt that were kept from earlier
     read: Prefilled | None = None
     started: int = 0
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt that are still to be read, before it is known what is kept of them."""
+        return len(self.prompt) - (self.partly.lengths[0] if self.partly else 0)

@@ -5,24 +5,28 @@ Whatever has been asked is stepped together, so that requests which come one by 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.bounds import Stats
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
 
+LOG = logging.getLogger("charter.engine")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """n samples of a prompt that somebody wants, for an account, held to a form or free."""
+    """n samples of a prompt that somebody wants, for an account, held to a form or free, at once or when there is room
+    in the background."""
 
     prompt: Sequence[int]
     sampling: Sampling
@@ -30,6 +34,7 @@ class Job:
     seed: int = 0
     account: str = ""
     constraint: Callable[[], Constraint] | None = None
+    background: bool = False
 
 
 # what a follower hears, in the engine's thread: the events of one step, or the error that ended it
@@ -64,23 +69,29 @@ class Driver:
         self._thread.start()
 
     def ask(self, job: Job) -> Future[list[Completion]]:
-        """The job's completions; the future raises CharterError for a prompt that is empty or too long."""
+        """The job's completions. The future raises CharterError for a prompt that is empty or too long, and Overloaded
+        where too much waits; cancelling it drops the job."""
         answer: Future[list[Completion]] = Future()
         found: dict[int, Completion] = {}
 
         def hear(heard: Sequence[Event] | Exception) -> None:
+            if not isinstance(heard, Exception):
+                found.update({event.sample: event.completion for event in heard if event.done})
+                if len(found) < job.n:
+                    return
+            if not answer.set_running_or_notify_cancel():
+                return
             if isinstance(heard, Exception):
                 answer.set_exception(heard)
-                return
-            found.update({event.sample: event.completion for event in heard if event.done})
-            if len(found) == job.n:
+            else:
                 answer.set_result([found[k] for k in range(job.n)])
 
-        self.follow(job, hear)
+        following = self.follow(job, hear)
+        answer.add_done_callback(lambda done: self.drop(following) if done.cancelled() else None)
         return answer
 
     def follow(self, job: Job, hear: Heard) -> Following:
-        """Begins a job; `hear` must be quick, and raise nothing."""
+        """Begins a job; `hear` must be quick. One that raises something drops the job."""
         following = Following(job, hear, job.n)
         self._inbox.put(following)
         return following
@@ -96,6 +107,12 @@ class Driver:
         self._inbox.put(call)
         return call.answer
 
+    @property
+    def stats(self) -> Stats:
+        """How the engine stands; jobs that it has not heard of yet count as waiting."""
+        found = self._engine.stats
+        return replace(found, waiting=found.waiting + self._inbox.qsize())
+
     def close(self) -> None:
         """Ends the thread once all that was asked is answered; nothing may be asked afterwards."""
         self._inbox.put(None)
@@ -106,10 +123,8 @@ class Driver:
             try:
                 self._step()
             except Exception as error:  # whoever waits must hear of it, whatever it is
-                for number, following in self._under_way.items():
-                    self._engine.cancel(number)
-                    following.hear(error)
-                self._under_way.clear()
+                for following in list(self._under_way.values()):
+                    self._end(following, error)
 
     def _take(self) -> bool:
         """Submits all that has come in, waiting for something where nothing runs; False once it is closed."""
@@ -121,8 +136,7 @@ class Driver:
             if isinstance(asked, _Call):
                 self._do(asked)
             elif asked.dropped:
-                self._engine.cancel(asked.number)
-                self._under_way.pop(asked.number, None)
+                self._forget(asked)
             else:
                 self._submit(asked)
         return True
@@ -131,14 +145,22 @@ class Driver:
         job = following.job
         try:
             following.number = self._engine.submit(
-                job.prompt, job.sampling, job.n, job.seed, account=job.account, constraint=job.constraint
+                job.prompt,
+                job.sampling,
+                job.n,
+                job.seed,
+                account=job.account,
+                constraint=job.constraint,
+                background=job.background,
             )
         except CharterError as error:
-            following.hear(error)
+            self._tell(following, error)
         else:
             self._under_way[following.number] = following
 
     def _do(self, call: _Call) -> None:
+        if not call.answer.set_running_or_notify_cancel():
+            return
         try:
             call.answer.set_result(call.work(self._engine))
         except Exception as error:
@@ -149,8 +171,34 @@ class Driver:
         for event in self._engine.step():
             heard.setdefault(event.request, []).append(event)
         for number, events in heard.items():
-            following = self._under_way[number]
+            following = self._under_way.get(number)
+            if following is None:  # somebody's who asked the engine itself, in a call
+                continue
+            error = next((event.error for event in events if event.error is not None), None)
+            if error is not None:
+                self._end(following, error)
+                continue
             following.left -= sum(event.done for event in events)
             if following.left == 0:
                 del self._under_way[number]
-            following.hear(events)
+            self._tell(following, events)
+
+    def _end(self, following: Following, error: Exception) -> None:
+        """Ends a job that failed."""
+        self._forget(following)
+        self._tell(following, error)
+
+    def _forget(self, following: Following) -> None:
+        self._engine.cancel(following.number)
+        self._under_way.pop(following.number, None)
+
+    def _tell(self, following: Following, heard: Sequence[Event] | Exception) -> None:
+        """Nothing to one who was dropped; one who can't hear any more, since his loop is closed, say, is dropped."""
+        if following.dropped:
+            return
+        try:
+            following.hear(heard)
+        except Exception:
+            LOG.exception("a job was dropped: whoever followed it failed")
+            following.dropped = True
+            self._forget(following)
