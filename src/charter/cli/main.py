@@ -16,6 +16,7 @@ from charter.cli import (
     elo,
     evaluate,
     export,
+    keys,
     pipeline,
     release,
     review,
@@ -79,6 +80,16 @@ def make_app() -> typer.Typer:
             },
         ),
         "conduct": ("What the acceptable-use policy decided, and where accounts stand.", conduct.COMMANDS),
+        "keys": (
+            "Who may use a service, how much, and what they used.",
+            {
+                "create": keys.create,
+                "list": keys.list_keys,
+                "revoke": keys.revoke,
+                "limits": keys.limits,
+                "usage": keys.usage,
+            },
+        ),
         "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),
     }
     for group, (text, commands) in groups.items():

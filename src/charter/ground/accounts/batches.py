@@ -235,7 +235,9 @@ def take(connection: Connection, n: int, under_way: Collection[tuple[str, int]] 
         shares[row.organisation] += busy[row.id]
         if row.state == IN_PROGRESS and row.expires > time.time():
             queues.setdefault(row.organisation, []).append(row)
-    waiting = {owner: _waiting(connection, queue, under_way, n) for owner, queue in queues.items()}
+    # enough at a time to pass over all that is under way at once
+    size = n + max(busy.values(), default=0)
+    waiting = {owner: _waiting(connection, queue, under_way, size) for owner, queue in queues.items()}
     found: list[Item] = []
     while len(found) < n and waiting:
         owner = min(waiting, key=lambda name: (shares[name], random.random()))

@@ -1,0 +1,227 @@
+"""What `charter keys` does with a service's database, and how it shows keys and usage. A secret is printed once, when
+its key is made, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import Connection
+
+from charter.cli.tables import console
+from charter.ground.accounts.keys import (
+    Key,
+    KeyLimits,
+    find_key,
+    find_organisation,
+    list_keys,
+    make_key,
+    make_organisation,
+    set_limits,
+)
+from charter.ground.accounts.keys import revoke as end
+from charter.ground.accounts.store import open_accounts
+from charter.ground.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
+from charter.ground.artifact.errors import CharterError
+from charter.ground.service.database import writing
+from charter.ground.service.refusal import NotFound
+
+DAY = 86_400.0
+MOST_DAYS = 36_500
+SHOWN_DAYS = 30
+LIMITS = tuple(field.name for field in fields(KeyLimits))
+Given = Sequence[int | None]  # in the order of LIMITS; None leaves one as it is
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A key to be made."""
+
+    organisation: str
+    name: str
+    scopes: tuple[str, ...]
+    models: tuple[str, ...]
+    days: float | None
+    limits: Given
+
+
+@contextmanager
+def _opened(database: str, new: bool = False) -> Iterator[Connection]:
+    engine = open_accounts(database, new=new)
+    try:
+        with writing(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def create(database: str, wanted: Wanted, as_json: bool) -> None:
+    """Makes a key, and its organisation where there is none of that name; prints the secret."""
+    days = wanted.days
+    if days is not None and not (math.isfinite(days) and 0 < days <= MOST_DAYS):
+        raise CharterError(f"--expires-days is a number over 0 and up to {MOST_DAYS:,}")
+    expires = None if days is None else time.time() + days * DAY
+    with _opened(database, new=True) as connection:
+        try:
+            organisation = find_organisation(connection, wanted.organisation)
+        except NotFound:
+            organisation = make_organisation(connection, wanted.organisation)
+        id, secret = make_key(
+            connection,
+            organisation,
+            wanted.name,
+            wanted.scopes,
+            expires=expires,
+            models=wanted.models,
+            limits=_changed(KeyLimits(), wanted.limits),
+        )
+        made = find_key(connection, id)
+    if as_json:
+        print(json.dumps(_facts(made) | {"secret": secret}))
+        return
+    until = "for good" if made.expires is None else f"until {_day(made.expires)}"
+    print(
+        f"{id} of {made.organisation} may use {', '.join(made.caller.scopes)} {until}; its secret, shown this once:"
+    )
+    print(secret)
+
+
+def show(database: str, organisation: str | None, as_json: bool) -> None:
+    """Prints all keys, or an organisation's."""
+    with _opened(database) as connection:
+        owner = None if organisation is None else find_organisation(connection, organisation)
+        found = list_keys(connection, owner)
+    if as_json:
+        print(json.dumps([_facts(key) for key in found]))
+        return
+    table = _table(
+        "key", "organisation", "name", "ends in", "state", "scopes", "models", "made", "expires", "used"
+    )
+    for key in found:
+        caller = key.caller
+        names = (caller.key, key.organisation, caller.name, key.hint, key.state())
+        may = (" ".join(caller.scopes), " ".join(caller.models) or "all")
+        table.add_row(
+            *(escape(word) for word in (*names, *may)), *map(_day, (key.created, key.expires, key.used))
+        )
+    console().print(table if found else "there are no keys; charter keys create makes one")
+
+
+def revoke(database: str, keys: Sequence[str], as_json: bool) -> None:
+    """Ends keys, all or none."""
+    with _opened(database) as connection:
+        for key in keys:
+            end(connection, key)
+        found = [find_key(connection, key) for key in keys]
+    if as_json:
+        print(json.dumps([_facts(key) for key in found]))
+        return
+    for ended in found:
+        print(f"{ended.caller.key} of {ended.organisation} is revoked")
+
+
+def limits(database: str, key: str, given: Given, as_json: bool) -> None:
+    """Prints a key's limits, changed where they are given."""
+    with _opened(database) as connection:
+        if any(number is not None for number in given):
+            set_limits(connection, key, _changed(find_key(connection, key).caller.limits, given))
+        found = find_key(connection, key).caller.limits
+    if as_json:
+        print(json.dumps({"id": key, **asdict(found)}))
+        return
+    for name, number in asdict(found).items():
+        print(f"{name.replace('_', ' ')}: {f'{number:,}' if number else 'the default of the service'}")
+
+
+def usage(
+    database: str, of: tuple[str | None, str | None], days: tuple[str | None, str | None], as_json: bool
+) -> None:
+    """Prints what was used, of an organisation (its name) or a key (its id) where one is named, from day to day."""
+    until = _read_day("--until", days[1]) or datetime.now(UTC).date()
+    since = _read_day("--since", days[0]) or until - timedelta(SHOWN_DAYS)
+    if since > until:
+        raise CharterError(f"--since {since} is after --until {until}; turn them round")
+    with _opened(database) as connection:
+        owner = None if of[0] is None else find_organisation(connection, of[0])
+        if of[1] is not None:
+            find_key(connection, of[1])
+        found = usage_by_day(connection, since, until, owner, of[1])
+    if as_json:
+        print(json.dumps([_row(row) for row in found]))
+        return
+    if not found:
+        print(f"nothing was used from {since} to {until}")
+        return
+    table = _table("day", "organisation", "key", "model", numbers=COLUMNS)
+    for row in found:
+        names = (row.day, row.organisation, f"{row.name} ({row.key})", row.model)
+        table.add_row(*(escape(word) for word in names), *_numbers(row.counts))
+    table.add_row("together", "", "", "", *_numbers(sum((row.counts for row in found), Counts())))
+    console().print(table)
+
+
+def _changed(limits: KeyLimits, given: Given) -> KeyLimits:
+    return replace(limits, **{name: n for name, n in zip(LIMITS, given, strict=True) if n is not None})
+
+
+def _facts(key: Key) -> dict[str, Any]:
+    """A key in JSON; times in RFC 3339."""
+    caller = key.caller
+    return {
+        "id": caller.key,
+        "organisation": {"id": caller.organisation, "name": key.organisation},
+        "name": caller.name,
+        "hint": key.hint,
+        "state": key.state(),
+        "scopes": list(caller.scopes),
+        "models": list(caller.models),
+        "created": _time(key.created),
+        "expires": _time(key.expires),
+        "revoked": _time(key.revoked),
+        "used": _time(key.used),
+        "limits": asdict(caller.limits),
+    }
+
+
+def _row(row: DayUsage) -> dict[str, Any]:
+    facts: dict[str, Any] = asdict(row)
+    counts: dict[str, Any] = facts.pop("counts")
+    return facts | counts
+
+
+def _numbers(counts: Counts) -> list[str]:
+    return [f"{number:,}" for number in asdict(counts).values()]
+
+
+def _table(*names: str, numbers: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name.replace("_", " "), justify="right")
+    return table
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
+
+
+def _day(at: float | None) -> str:
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def _read_day(option: str, words: str | None) -> date | None:
+    if words is None:
+        return None
+    try:
+        return date.fromisoformat(words)
+    except ValueError:
+        raise CharterError(f"{option} {words!r} is no day; write it as 2026-11-26") from None

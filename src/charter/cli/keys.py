@@ -1,0 +1,120 @@
+"""`charter keys`: who may use a service, how much, and what they used."""
+
+from typing import Annotated
+
+import typer
+
+from charter.runner.rooms import load_module
+
+VIEWS = "charter.cli.key_views"  # loaded when it is used: it needs the database
+MOST = 2**31 - 1
+
+Database = Annotated[
+    str, typer.Option("--database", metavar="DB", help="URL or file of the accounts' database.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+KeyId = Annotated[
+    str, typer.Argument(metavar="KEY", help="The key's id, key_..., as charter keys list shows it.")
+]
+Requests = Annotated[
+    int | None,
+    typer.Option("--requests-per-minute", metavar="N", min=0, max=MOST, help="0: the service's default."),
+]
+Input = Annotated[
+    int | None,
+    typer.Option("--input-tokens-per-minute", metavar="N", min=0, max=MOST, help="0: the service's default."),
+]
+Output = Annotated[
+    int | None,
+    typer.Option(
+        "--output-tokens-per-minute", metavar="N", min=0, max=MOST, help="0: the service's default."
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=0, max=MOST, help="Requests at a time; 0: the default."),
+]
+
+
+def create(
+    org: Annotated[
+        str, typer.Option("--org", metavar="NAME", help="Whose key; made where it is new.")
+    ] = "default",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the key is for.")] = "key",
+    scopes: Annotated[
+        str, typer.Option("--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin.")
+    ] = "messages,batches,feedback",
+    models: Annotated[
+        str, typer.Option("--models", metavar="A,B", help="Models it may use; none: all.")
+    ] = "",
+    expires_days: Annotated[
+        float | None, typer.Option("--expires-days", metavar="N", help="Days that it is good for.")
+    ] = None,
+    requests_per_minute: Requests = None,
+    input_tokens_per_minute: Input = None,
+    output_tokens_per_minute: Output = None,
+    concurrency: Concurrency = None,
+    database: Database = "serve.sqlite",
+    as_json: Json = False,
+) -> None:
+    """Make a key and show its secret, this once."""
+    limits = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
+    wanted = load_module(VIEWS).Wanted(org, name, _parts(scopes), _parts(models), expires_days, limits)
+    load_module(VIEWS).create(database, wanted, as_json)
+
+
+def list_keys(
+    org: Annotated[
+        str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")
+    ] = None,
+    database: Database = "serve.sqlite",
+    as_json: Json = False,
+) -> None:
+    """Show all keys, but for their secrets."""
+    load_module(VIEWS).show(database, org, as_json)
+
+
+def revoke(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Ids of keys, key_...")],
+    database: Database = "serve.sqlite",
+    as_json: Json = False,
+) -> None:
+    """End keys for good; a running service knows within a second."""
+    load_module(VIEWS).revoke(database, keys, as_json)
+
+
+def limits(
+    key: KeyId,
+    requests_per_minute: Requests = None,
+    input_tokens_per_minute: Input = None,
+    output_tokens_per_minute: Output = None,
+    concurrency: Concurrency = None,
+    database: Database = "serve.sqlite",
+    as_json: Json = False,
+) -> None:
+    """Show a key's limits, or change those that are given; a running service knows within a second."""
+    given = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
+    load_module(VIEWS).limits(database, key, given, as_json)
+
+
+def usage(
+    org: Annotated[
+        str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="One key's alone.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DAY", help="First day, 2026-11-26 (UTC); default 30 days ago."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DAY", help="Last day; default today.")
+    ] = None,
+    database: Database = "serve.sqlite",
+    as_json: Json = False,
+) -> None:
+    """Show requests and tokens by day, key and model."""
+    load_module(VIEWS).usage(database, (org, key), (since, until), as_json)
+
+
+def _parts(words: str) -> tuple[str, ...]:
+    return tuple(part for part in (word.strip() for word in words.split(",")) if part)
