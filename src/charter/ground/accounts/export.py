@@ -53,11 +53,18 @@ class Forgotten:
 
 
 def freeze_conduct(engine: Engine, folder: Path, content: bool = False) -> Frozen:
-    """Writes cases.jsonl, what people said of closed flags and reports beside what the classifiers had said; and
-    feedback.jsonl, the thumbs. With `content` also what was written, where it is kept, and judgments.jsonl, the
-    verdicts on replies.
+    """Writes what `conduct_of` finds into a folder of its own.
 
-    Raises CharterError where there is neither, and where the folder holds something else.
+    Raises CharterError where there is nothing, and where the folder holds something else.
+    """
+    origin = Origin(SERVICE, engine.url.get_backend_name(), {"content": content})
+    return freeze(folder, conduct_of(engine, content), origin)
+
+
+def conduct_of(engine: Engine, content: bool = False) -> Content:
+    """cases.jsonl, what people said of closed flags and reports beside what the classifiers had said; and
+    feedback.jsonl, the thumbs. With `content` also what was written, where it is kept, and judgments.jsonl, the
+    verdicts on replies. Raises CharterError where there is neither case nor thumb.
     """
     with reading(engine) as connection:
         kinds = CASES.c.kind.in_(("flag", "report"))
@@ -95,8 +102,7 @@ def freeze_conduct(engine: Engine, folder: Path, content: bool = False) -> Froze
         low, high = wilson(sum(flags), len(flags))
         share = sum(flags) / len(flags)
         metrics = [Metric(name="flag_precision", version="1", value=share, low=low, high=high, n=len(flags))]
-    origin = Origin(SERVICE, engine.url.get_backend_name(), {"content": content})
-    return freeze(folder, Content("judgments", rows, counts, left_out, metrics), origin)
+    return Content("judgments", rows, counts, left_out, metrics)
 
 
 def _said(connection: Connection, case: Any) -> dict[str, Any]:
