@@ -210,6 +210,7 @@ READERS = {
     "critique_shots": read_transcripts,
     "comparison_shots": read_shots,
     "ratings.train": read_dialogues,
+    "acceptable_use.train": read_dialogues,
     "fitness.heldout": read_triples,
     "detectors.heldout": read_texts,
     "text.heldout": read_texts,

@@ -2,8 +2,9 @@
 
 Each classifier's violation score is held against its own threshold of the sensitivity level; the text counts as a
 violation where any reaches it, and the verdict shows the one that is furthest above (or least below) its threshold on
-a scale on which 0 is the threshold and 1 the highest score. The category is the one with the largest mean share among
-classifiers that tell categories. A prompt that violates nothing is held against the high-risk rules.
+a scale on which 0 is the threshold and 1 the highest score. The category is the one with the largest share among
+classifiers that tell categories; one that the policy doesn't have is permitted. A prompt is also held against the
+high-risk rules, and the stricter action stands.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from charter.ground.artifact.errors import CharterError
 from charter.ground.policy.actions import Level, Side, Verdict
 from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores
-from charter.ground.policy.policy import ORDER, Policy, by_level
+from charter.ground.policy.policy import ORDER, Category, Policy, by_level
 from charter.ground.policy.thresholds import Thresholds
 
 
@@ -104,13 +105,11 @@ class Screen:
         found = [v for v in (violation, rule) if v is not None]
         return max(found, key=lambda v: ORDER[v.action]) if found else verdict
 
-    def _violation(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict:
-        told = [r.scores.categories for r in readings if r.scores.categories]
-        categories = self.policy.categories
-        if told:
-            category = max(categories, key=lambda c: sum(shares.get(c.id, 0.0) for shares in told))
-        else:  # nobody can tell which, so the strictest answer is the safe one
-            category = max(categories, key=lambda c: ORDER[c.action(verdict.side, level)])
+    def _violation(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
+        """The verdict on a text that violates a category of this policy, None where it violates another's."""
+        category = self._category(verdict.side, readings, level)
+        if category is None:
+            return None
         action = category.action(verdict.side, level)
         return replace(
             verdict,
@@ -119,6 +118,18 @@ class Screen:
             safety_prompt=(category.safety_prompt or "") if action == "safety_prompt" else "",
             reason="" if action == "allow" else self.policy.reason(category, action, verdict.side),
         )
+
+    def _category(self, side: Side, readings: Sequence[Reading], level: Level) -> Category | None:
+        """The category with the largest shares, None where this policy doesn't have it and so permits it. Where no
+        classifier can tell, the one with the strictest action."""
+        shares: dict[str, float] = {}
+        for reading in readings:
+            for id, share in reading.scores.categories.items():
+                shares[id] = shares.get(id, 0.0) + share
+        if not shares:
+            return max(self.policy.categories, key=lambda c: ORDER[c.action(side, level)])
+        chief = max(shares, key=lambda id: shares[id])
+        return next((c for c in self.policy.categories if c.id == chief), None)
 
     def _high_risk(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
         """The verdict of the high-risk rule that is most surely meant, None where none is."""

