@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -14,5 +15,13 @@ from charter.ground.accounts.store import open_accounts
 def engine(database: str) -> Iterator[Engine]:
     """A new database of accounts; `database` of tests/conftest.py is its place."""
     made = open_accounts(database)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def file_engine(tmp_path: Path) -> Iterator[Engine]:
+    """A new database of accounts on SQLite alone, where what is tested is what stands before any database."""
+    made = open_accounts(str(tmp_path / "serve.sqlite"))
     yield made
     made.dispose()

@@ -158,6 +158,7 @@ WRONG = [
     ([("a\n", "{}")], r"requests\.0\.custom_id"),
     ([("é", "{}")], r"requests\.0\.custom_id"),
     ([("a.b", "{}")], r"requests\.0\.custom_id"),
+    ([("a", "{}"), ("b", '{"x": "\ud800"}')], r"requests\.1\.params: expected text"),
 ]
 
 

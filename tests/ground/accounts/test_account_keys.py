@@ -81,11 +81,11 @@ def test_nothing_in_the_database_opens_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "secret", ["", "sk-charter-", "sk-ant-x", "sk-charter-" + "é" * 43, "sk-charter-" + "A" * 43]
 )
-def test_unknown_and_malformed_secrets_read_alike(engine: Engine, secret: str) -> None:
-    made = new_key(engine)[1]
-    assert reason_of(engine, secret) == "unknown"
+def test_unknown_and_malformed_secrets_read_alike(file_engine: Engine, secret: str) -> None:
+    made = new_key(file_engine)[1]
+    assert reason_of(file_engine, secret) == "unknown"
     for other in (made + "A", made[:-1], made.upper(), made + "\n", " " + made, "\ud800" + made):
-        assert reason_of(engine, other) == "unknown"
+        assert reason_of(file_engine, other) == "unknown"
 
 
 def test_keys_stop_when_they_are_revoked_out_of_date_or_their_organisation_is_disabled(
@@ -119,10 +119,10 @@ def test_keys_stop_when_they_are_revoked_out_of_date_or_their_organisation_is_di
         ({"models": ("a b",)}, "no spaces"),
     ],
 )
-def test_keys_that_would_be_none(engine: Engine, more: dict[str, object], said: str) -> None:
+def test_keys_that_would_be_none(file_engine: Engine, more: dict[str, object], said: str) -> None:
     with pytest.raises(Refusal, match=said):
-        new_key(engine, **more)
-    with reading(engine) as c:
+        new_key(file_engine, **more)
+    with reading(file_engine) as c:
         assert keys.list_keys(c) == []
 
 
@@ -183,10 +183,12 @@ def test_callers_without_a_key_have_rows_to_refer_to_and_no_secret(engine: Engin
     assert reason_of(engine, "none") == "unknown"
 
 
-def test_a_keyring_asks_the_database_once_a_second(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    id, secret = new_key(engine)
+def test_a_keyring_asks_the_database_once_a_second(
+    file_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id, secret = new_key(file_engine)
     clock, looked = Clock(), []
-    ring, real = Keyring(engine, clock), keys._look_up
+    ring, real = Keyring(file_engine, clock), keys._look_up
     monkeypatch.setattr(keys, "_look_up", lambda c, s: (looked.append(s), real(c, s))[1])
     for _ in range(5):
         assert ring.find_caller(secret).key == id
@@ -198,13 +200,13 @@ def test_a_keyring_asks_the_database_once_a_second(engine: Engine, monkeypatch: 
     assert len(looked) == 2
 
 
-def test_a_revocation_from_elsewhere_acts_within_a_second_and_our_own_at_once(engine: Engine) -> None:
-    id, secret = new_key(engine)
+def test_a_revocation_from_elsewhere_acts_within_a_second_and_our_own_at_once(file_engine: Engine) -> None:
+    id, secret = new_key(file_engine)
     clock = Clock()
-    ring, elsewhere = Keyring(engine, clock), Keyring(engine, clock)
+    ring, elsewhere = Keyring(file_engine, clock), Keyring(file_engine, clock)
     ring.find_caller(secret)
     elsewhere.find_caller(secret)
-    with writing(engine) as c:
+    with writing(file_engine) as c:
         keys.revoke(c, id)
     ring.forget(id)
     with pytest.raises(KeyRefused, match="revoked"):
@@ -216,10 +218,10 @@ def test_a_revocation_from_elsewhere_acts_within_a_second_and_our_own_at_once(en
 
 
 def test_a_revocation_while_the_key_is_being_read_is_not_lost(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    file_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    id, secret = new_key(engine)
-    ring, real = Keyring(engine, Clock()), keys._look_up
+    id, secret = new_key(file_engine)
+    ring, real = Keyring(file_engine, Clock()), keys._look_up
 
     def overtaken(connection: object, secret: str) -> object:
         found = real(connection, secret)  # type: ignore[arg-type]
@@ -229,7 +231,7 @@ def test_a_revocation_while_the_key_is_being_read_is_not_lost(
         return found
 
     def revoked() -> None:
-        with writing(engine) as c:
+        with writing(file_engine) as c:
             keys.revoke(c, id)
         ring.forget(id)
 
@@ -240,9 +242,9 @@ def test_a_revocation_while_the_key_is_being_read_is_not_lost(
         ring.find_caller(secret)
 
 
-def test_a_remembered_key_ends_on_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, secret = new_key(engine, expires=time.time() + 60)
-    ring = Keyring(engine, Clock())
+def test_a_remembered_key_ends_on_time(file_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, secret = new_key(file_engine, expires=time.time() + 60)
+    ring = Keyring(file_engine, Clock())
     ring.find_caller(secret)
     later = time.time() + 61
     monkeypatch.setattr(keys.time, "time", lambda: later)
@@ -251,11 +253,11 @@ def test_a_remembered_key_ends_on_time(engine: Engine, monkeypatch: pytest.Monke
 
 
 def test_guesses_push_no_key_out_and_a_keyring_is_bounded(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    file_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "REMEMBERED", 3)
-    secrets = [new_key(engine)[1] for _ in range(4)]
-    ring = Keyring(engine, Clock())
+    secrets = [new_key(file_engine)[1] for _ in range(4)]
+    ring = Keyring(file_engine, Clock())
     for secret in secrets[:3]:
         ring.find_caller(secret)
     for number in range(20):
@@ -265,7 +267,7 @@ def test_guesses_push_no_key_out_and_a_keyring_is_bounded(
     ring.find_caller(secrets[0])  # the second is the quiet one now
     ring.find_caller(secrets[3])
     held = {key.caller.key for key, _ in ring._held.values()}
-    with reading(engine) as c:
+    with reading(file_engine) as c:
         assert held == {keys.find_caller(c, secrets[n]).key for n in (0, 2, 3)}
 
 
@@ -288,12 +290,12 @@ def test_many_threads_find_and_forget(engine: Engine) -> None:
     assert not wrong
 
 
-def test_a_disabled_organisation_is_forgotten_with_all_its_keys(engine: Engine) -> None:
-    made = [new_key(engine)[1] for _ in range(2)]
-    ring = Keyring(engine, Clock())
+def test_a_disabled_organisation_is_forgotten_with_all_its_keys(file_engine: Engine) -> None:
+    made = [new_key(file_engine)[1] for _ in range(2)]
+    ring = Keyring(file_engine, Clock())
     for secret in made:
         ring.find_caller(secret)
-    with writing(engine) as c:
+    with writing(file_engine) as c:
         keys.disable_organisation(c, keys.find_organisation(c, "acme"))
     ring.forget()
     for secret in made:

@@ -28,6 +28,12 @@ def key(engine: Engine) -> str:
         return make_key(c, make_organisation(c, "acme"), "ci")[0]
 
 
+@pytest.fixture
+def file_key(file_engine: Engine) -> str:
+    with writing(file_engine) as c:
+        return make_key(c, make_organisation(c, "acme"), "ci")[0]
+
+
 def days(engine: Engine, since: date = DAY, until: date = DAY, **more: str) -> list[tuple[str, str, Counts]]:
     with reading(engine) as c:
         return [(row.day, row.model, row.counts) for row in usage_by_day(c, since, until, **more)]
@@ -87,7 +93,9 @@ def test_many_threads_record_and_nothing_is_lost(engine: Engine, key: str) -> No
     assert [counts for *_, counts in days(engine)] == [Counts(400, 0, 1200, 800, 400)] * 3
 
 
-def test_the_thread_writes_by_itself(engine: Engine, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thread_writes_by_itself(
+    file_engine: Engine, file_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(usage, "SECONDS", 0.01)
     written, real = threading.Event(), Meter._write
 
@@ -96,15 +104,15 @@ def test_the_thread_writes_by_itself(engine: Engine, key: str, monkeypatch: pyte
         written.set()
 
     monkeypatch.setattr(Meter, "_write", seen)
-    meter = Meter(engine)
-    meter.record(Usage(key, "m"), NOON)
+    meter = Meter(file_engine)
+    meter.record(Usage(file_key, "m"), NOON)
     assert written.wait(60)
-    assert days(engine) == [("2026-11-26", "m", Counts(1))]
+    assert days(file_engine) == [("2026-11-26", "m", Counts(1))]
     meter.close()
 
 
 def test_what_cannot_be_written_now_is_kept(
-    engine: Engine, key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    file_engine: Engine, file_key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(usage, "SECONDS", 0.01)
     failed, real = threading.Event(), Meter._write
@@ -114,13 +122,13 @@ def test_what_cannot_be_written_now_is_kept(
         raise OperationalError("INSERT", {}, Exception("the disk\nis away"))
 
     monkeypatch.setattr(Meter, "_write", away)
-    meter = Meter(engine)
-    meter.record(Usage(key, "m"), NOON)
+    meter = Meter(file_engine)
+    meter.record(Usage(file_key, "m"), NOON)
     assert failed.wait(60)
     monkeypatch.setattr(Meter, "_write", real)
-    meter.record(Usage(key, "m"), NOON)
+    meter.record(Usage(file_key, "m"), NOON)
     meter.close()
-    assert days(engine) == [("2026-11-26", "m", Counts(2))]
+    assert days(file_engine) == [("2026-11-26", "m", Counts(2))]
     assert "usage can't be written now and is kept: the disk is away" in caplog.text
 
 

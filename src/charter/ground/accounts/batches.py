@@ -299,10 +299,15 @@ def _check(items: Sequence[tuple[str, str]]) -> None:
         raise Refusal("requests: a batch has 1 request at least")
     if len(items) > MOST_REQUESTS:
         raise Refusal(f"requests: a batch has {MOST_REQUESTS:,} requests at most; send several batches")
-    if sum(len(params.encode()) for _, params in items) > MOST_BYTES:
-        raise Refusal(f"a batch has {MOST_BYTES // 2**20} MB at most; send several batches", 413)
     seen: dict[str, int] = {}
-    for number, (custom_id, _) in enumerate(items):
+    room = MOST_BYTES
+    for number, (custom_id, params) in enumerate(items):
+        try:
+            room -= len(params.encode())
+        except UnicodeEncodeError:
+            raise Refusal(f"requests.{number}.params: expected text, found half a surrogate pair") from None
+        if room < 0:
+            raise Refusal(f"a batch has {MOST_BYTES // 2**20} MB at most; send several batches", 413)
         if not _CUSTOM_ID.fullmatch(custom_id):
             raise Refusal(
                 f"requests.{number}.custom_id: expected 1 to 64 letters of a-z and A-Z, digits, hyphens or underscores"

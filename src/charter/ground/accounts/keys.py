@@ -161,8 +161,8 @@ def make_key(
     if unknown or not scopes:
         said = f"there is no scope {unknown[0]!r}" if unknown else "a key needs a scope"
         raise Refusal(f"{said}; expected some of {', '.join(SCOPES)}")
-    if any(not model or re.search(r"\s", model) for model in models):
-        raise Refusal("the id of a model has no spaces; name each apart")
+    if any(not model.isprintable() or len(model.split()) != 1 for model in models):
+        raise Refusal("the id of a model has no spaces and is printable; name each apart")
     if expires is not None and not time.time() < expires < float("inf"):
         raise Refusal("the key would be out of date when it is made; choose a later end")
     if (
@@ -317,7 +317,7 @@ def _limit_columns(limits: KeyLimits) -> dict[str, int]:
 
 
 def _organisation(name: str) -> Select[Any]:
-    return select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.name == " ".join(name.split()))
+    return select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.name == _name(name, "an organisation"))
 
 
 def _keys() -> Select[Any]:
