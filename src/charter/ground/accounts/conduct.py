@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from charter.ground.accounts import cases, feedback
 from charter.ground.accounts.cases import ACTED, Case, CaseVerdict, NewCase, open_case
@@ -35,7 +34,6 @@ from charter.ground.accounts.standings import (
     newest_of,
     settle,
 )
-from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json
 from charter.ground.policy.actions import Level as Sensitivity
 from charter.ground.policy.actions import Verdict
@@ -284,10 +282,12 @@ class Conduct:
                     with writing(self._engine) as connection:
                         expire(connection, self.keep_days, self._clock())
                 failing = False
-            except (SQLAlchemyError, CharterError) as error:
-                # what waits is kept; said once, not five times a second
+            except Exception as error:
+                # whatever it is, the thread goes on and what waits is kept; said once, not five times a second, and in
+                # the driver's words alone, since the whole message would hold rows
                 if not failing:
-                    _log.warning("decisions can't be written: %s", " ".join(str(error).split()))
+                    said = " ".join(str(getattr(error, "orig", error)).split())
+                    _log.warning("decisions can't be written: %s: %s", type(error).__name__, said)
                 failing = True
 
 

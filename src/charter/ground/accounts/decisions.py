@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
@@ -53,15 +53,19 @@ class Entry:
     classifiers: str
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in self.columns().items():
             if isinstance(value, str):
-                most = getattr(DECISIONS.c[name].type, "length", None)
-                if "\0" in value or (most is not None and len(value) > most):
+                most = _LENGTHS[name]
+                if "\0" in value or len(value) > most:
                     raise ValueError(
-                        f"a decision's {name} has {len(value)} characters, expected at most {most} and no NUL"
+                        f"a decision's {name} has {len(value)} characters, expected at most {most:g} and no NUL"
                     )
             elif not math.isfinite(value):
                 raise ValueError(f"a decision's {name} is {value}, expected a number")
+
+    def columns(self) -> dict[str, Any]:
+        """What is stored, by the name of its column."""
+        return {name: getattr(self, name) for name in _NAMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class Decision:
 
     def row(self) -> dict[str, Any]:
         """As JSON."""
-        return {"number": self.number, **asdict(self.entry), "chain": self.chain}
+        return {"number": self.number, **self.entry.columns(), "chain": self.chain}
 
 
-_COLUMNS = [DECISIONS.c[field.name] for field in fields(Entry)]
+_NAMES = [field.name for field in fields(Entry)]
+_COLUMNS = [DECISIONS.c[name] for name in _NAMES]
+_LENGTHS = {column.name: getattr(column.type, "length", None) or math.inf for column in _COLUMNS}
 
 
 def user_mark(organisation: str, digest: str) -> str:
@@ -90,7 +96,8 @@ def link(before: str, entry: Entry) -> str:
     """The chain of a row that follows one with the chain `before`: sha256, 64 hex digits."""
     # databases keep no sign of zero, nor whether a number was whole
     content = {
-        name: value if isinstance(value, str) else float(value) + 0.0 for name, value in asdict(entry).items()
+        name: value if isinstance(value, str) else float(value) + 0.0
+        for name, value in entry.columns().items()
     }
     return digest_text(before + canonical_json(content))
 
@@ -103,7 +110,7 @@ def append(connection: Connection, entries: Sequence[Entry]) -> None:
     chain, rows = tip(connection)[1], []
     for entry in entries:
         chain = link(chain, entry)
-        rows.append(asdict(entry) | {"chain": chain})
+        rows.append(entry.columns() | {"chain": chain})
     connection.execute(DECISIONS.insert(), rows)
 
 

@@ -27,6 +27,7 @@ ENHANCED, THROTTLED, SUSPENDED = (
     LEVELS.index("suspended"),
 )
 DAY = 86_400.0
+ROUNDING = 1e-6  # of a sum that weights were added to and taken from
 
 
 class Weights(Frozen):
@@ -89,7 +90,7 @@ class Ladder(Frozen):
     def reached(self, total: float) -> int:
         """The place in LEVELS that a sum of weights reaches."""
         steps = (self.warned, self.enhanced, self.throttled, self.suspended)
-        return sum(total >= step for step in steps)
+        return sum(total >= step - ROUNDING for step in steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class _Climb:
         self.level, self.since, self.asks = 0, 0.0, 0
         self.held: float | None = None
         self.recent: deque[Violation] = deque()
+        self.total = 0.0
 
     def pass_to(self, now: float) -> None:
         """Lifts a level for each clean period since the last thing that happened."""
@@ -145,16 +147,15 @@ class _Climb:
         if self.held is not None and self.held <= now:
             self.held = None
         while self.recent and self.recent[0].at <= now - self.window:
-            self.recent.popleft()
-
-    @property
-    def total(self) -> float:
-        return sum(violation.weight for violation in self.recent)
+            self.total -= self.recent.popleft().weight
+        if not self.recent:
+            self.total = 0.0
 
     def violate(self, violation: Violation) -> None:
         if not violation.weight:
             return
         self.recent.append(violation)
+        self.total += violation.weight
         self.since = violation.at
         wanted = self.ladder.reached(self.total)
         may = wanted if self.ladder.suspend_alone else min(wanted, THROTTLED)
@@ -166,6 +167,7 @@ class _Climb:
         self.level, self.since, self.asks = LEVELS.index(ruling.level), ruling.at, 0
         self.held = ruling.at + self.clean
         self.recent.clear()
+        self.total = 0.0
 
 
 def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:

@@ -42,7 +42,7 @@ from charter.ground.service.database import alone
 from charter.ground.service.refusal import NotFound, Stale
 
 LADDER = "ladder"  # the fact that holds the rules of the service, for whoever decides beside it
-MOST = 2_000  # violations of an account that are weighed, the newest; with so many the sum says enough
+MOST = 500  # decisions of an action that are weighed, the newest; with so many the sum says enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def history_of(connection: Connection, organisation: str, ladder: Ladder) -> His
     ruling = connection.execute(ruled).one_or_none()
     since = ruling.at if ruling else 0.0
     # one action at a time, which an index has in order; both at once would pass by all that was allowed
-    found = [row for action in ACTED for row in _acted(connection, organisation, action, since)]
+    found = [row for action in ACTED for row in _acted(connection, organisation, action, since, ladder)]
     verdicts = _verdicts(connection, organisation, since) if found else {}
     at: dict[str, float] = {}
     weights: dict[str, float] = defaultdict(float)
@@ -116,13 +116,16 @@ def history_of(connection: Connection, organisation: str, ladder: Ladder) -> His
 
 
 def _acted(
-    connection: Connection, organisation: str, action: str, since: float
+    connection: Connection, organisation: str, action: str, since: float, ladder: Ladder
 ) -> list[tuple[str, str, str, float]]:
-    """The newest decisions with an action: request, category, side and time."""
+    """The newest decisions with an action, but for high-risk uses, which are permitted: request, category, side and
+    time."""
     d = DECISIONS.c
     rows = select(d.request, d.category, d.side, d.at).where(
         d.organisation == organisation, d.action == action, d.at > since
     )
+    if ladder.permitted:
+        rows = rows.where(d.category.not_in(ladder.permitted))
     found = connection.execute(rows.order_by(d.at.desc()).limit(MOST))
     return [(request, category, side, at) for request, category, side, at in found]
 
