@@ -101,6 +101,12 @@ class Key:
             return "expired"
         return "usable"
 
+    def usable(self) -> Caller:
+        """Whose key it is. Raises KeyRefused for one that may not be used now."""
+        if (state := self.state()) != "usable":
+            raise KeyRefused(state)
+        return self.caller
+
 
 class KeyRefused(Refusal):
     """A key that opens nothing, 401; `reason` is unknown, revoked, expired or disabled."""
@@ -188,7 +194,7 @@ def make_anonymous(connection: Connection) -> Caller:
 
 def find_caller(connection: Connection, secret: str) -> Caller:
     """Whose key a secret is. Raises KeyRefused."""
-    return _usable(_look_up(connection, secret))
+    return _look_up(connection, secret).usable()
 
 
 def _look_up(connection: Connection, secret: str) -> Key:
@@ -199,13 +205,6 @@ def _look_up(connection: Connection, secret: str) -> Key:
         if found is not None and hmac.compare_digest(found.digest, digest):
             return _key(found)
     raise KeyRefused("unknown")
-
-
-def _usable(key: Key) -> Caller:
-    """The caller of a key that may be used now."""
-    if (state := key.state()) != "usable":
-        raise KeyRefused(state)
-    return key.caller
 
 
 class Keyring:
@@ -230,7 +229,7 @@ class Keyring:
                 key = None
         if key is None:
             key = self._read(secret, digest, now, times)
-        return _usable(key)
+        return key.usable()
 
     def _read(self, secret: str, digest: str, now: float, times: int) -> Key:
         with reading(self._engine) as connection:
