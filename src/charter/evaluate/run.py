@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.evaluate import harmlessness, helpfulness, hhh, lookalikes, loss, revisions
+from charter.evaluate import acceptable_use, harmlessness, helpfulness, hhh, lookalikes, loss, revisions
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.rater import judged
 from charter.evaluate.settings import Settings
@@ -26,7 +26,19 @@ from charter.ground.text.exhibits import read_labelled, read_triples
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: report.json, samples/*.jsonl and review.jsonl."""
+    """Product: report.json, samples/*.jsonl; review.jsonl of an assistant, thresholds.yaml of a screen."""
+    report: dict[str, Any] = {"stage": settings.stage, "model": _named(inputs, "policy")}
+    if "assistant" in settings.tasks:
+        report |= _assistant(settings, inputs, out)
+    if "acceptable_use" in settings.tasks:
+        report["acceptable_use"] = acceptable_use.evaluate(settings, inputs, out)
+    out.write_json("report.json", report)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+
+
+def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:
+    """The replies of the model under test, graded and kept; returns what report.json says of them."""
     _check_baseline(settings, inputs)
     labelled = read_labelled(inputs.one("detectors").folder)
     context = open_context(settings, inputs, out)
@@ -55,20 +67,13 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if inputs.many("transcripts"):
         out.write_jsonl("samples/revisions.jsonl", revisions.rows(context))
 
-    out.write_json(
-        "report.json",
-        {
-            "stage": settings.stage,
-            "model": _named(inputs, "policy"),
-            "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
-            "reward": reward,
-            "rater": rater,
-            "identity": _identity(context, inputs),
-            "detectors": precision_recall(labelled),
-        },
-    )
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    return {
+        "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
+        "reward": reward,
+        "rater": rater,
+        "identity": _identity(context, inputs),
+        "detectors": precision_recall(labelled),
+    }
 
 
 def _check_baseline(settings: Settings, inputs: Inputs) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Literal
+
 from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
@@ -13,7 +16,7 @@ PRODUCT: Kind = "report"
 VARIANT = None
 ROLES = {
     "policy": Role(kind="assistant"),
-    "grader": Role(kind="checkpoint", variant="preference"),
+    "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
     "baseline": Role(kind="report", required=False),
@@ -25,7 +28,13 @@ ROLES = {
     "text": Role(kind="text", many=True, default="shipped:text.heldout"),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),
+    "acceptable_use": Role(kind="constitution", default="shipped:acceptable_use"),
+    "reader": Role(kind="checkpoint", variant="policy", required=False),
+    "violating": Role(kind="dialogues", many=True, required=False),
+    "ordinary": Role(kind="dialogues", many=True, required=False),
+    "replies": Role(kind="comparisons", many=True, required=False),
 }
+Task = Literal["assistant", "acceptable_use"]
 
 
 class Counts(Frozen):
@@ -38,10 +47,24 @@ class Counts(Frozen):
     text: int = Field(0, ge=0, description="held-out texts")
 
 
+class AcceptableUse(Frozen):
+    """The screen that is measured by the task acceptable_use."""
+
+    classifiers: tuple[Literal["probe", "grader", "preference"], ...] = Field(
+        ("probe",),
+        min_length=1,
+        description="probe reads states of `reader`, else `policy`; grader asks `policy`; preference asks `grader`",
+    )
+    limit: int = Field(0, ge=0, description="texts of each set, drawn by seed; 0: all")
+
+
 class Settings(Frozen):
-    """One report on one model: harmlessness, over-refusal, helpfulness, HHH choices, loss on text."""
+    """One report on one model: harmlessness, over-refusal, helpfulness, HHH choices, loss on text; or on a screen."""
 
     stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
+    tasks: tuple[Task, ...] = Field(
+        ("assistant",), min_length=1, description="assistant: the model's replies; acceptable_use: a screen"
+    )
     samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")
     other_samples: int = Field(1, ge=1, description="replies per look-alike and helpful prompt")
     temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
@@ -52,6 +75,17 @@ class Settings(Frozen):
     )
     counts: Counts = Field(Counts(), description="rows used of each set")
     draw_seed: int = Field(0, ge=0, description="seed of the draw and of sampling; the same for every stage")
+    acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen that is measured")
+
+
+def check(settings: Settings, roles: Collection[str]) -> str:
+    """What a task lacks, or ""."""
+    names = settings.acceptable_use.classifiers
+    if "assistant" in settings.tasks and "grader" not in roles:
+        return "role grader is missing: a preference model that grades the replies; or leave assistant out of tasks"
+    if "acceptable_use" in settings.tasks and "preference" in names and "grader" not in roles:
+        return "the classifier preference asks the role grader, which is missing"
+    return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
@@ -65,7 +99,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     }
     replies = used["red_team"] * settings.samples
     replies += (used["lookalikes"] + used["helpful"]) * settings.other_samples
-    if not replies:
+    if not replies or "assistant" not in settings.tasks:
         return Estimate()
     scale = sizes.speed(parameters)
     graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater"))

@@ -21,6 +21,7 @@ from charter.ground.measure.metric import Metric
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.measure.score import Score, Table, tabulate
+from charter.ground.measure.screening import OF_SCREENS
 
 # Goes up whenever a metric is counted, an interval made or a reply detected in another way.
 VERSION = 4
@@ -295,7 +296,7 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_REVIEWS, *OF_DEBIAS, *OF_BENCHMARKS)
+METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_REVIEWS, *OF_DEBIAS, *OF_SCREENS, *OF_BENCHMARKS)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -11,12 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.generate.assistant import open_assistant
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.classifiers.classifier import Classifier
+from charter.ground.policy.classifiers.grader import Grader
+from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import DEFAULT, Probe
 from charter.ground.policy.policy import Policy, open_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import Thresholds, read_thresholds, shipped_thresholds
 from charter.ground.settings.problems import suggest
+from charter.ground.settings.sources import resolve
 
 KINDS = ("probe", "grader", "preference")
 
@@ -41,4 +48,18 @@ def open_classifier(name: str, policy: Policy, device: str = "cpu") -> Classifie
     kind, _, ref = name.partition(":")
     if kind == "probe":
         return Probe.open(ref or DEFAULT, device)
+    if kind in KINDS and not ref:
+        raise CharterError(f"{name} needs a model: write {name}:REF, such as {name}:runs/demo/pm_a")
+    if kind == "grader":
+        source = _source(ref)
+        return Grader(open_assistant(source, device), policy, source.id)
+    if kind == "preference":
+        source = _source(ref)
+        return Preferred(PreferenceModel.open(checkpoint_folder(source), device), policy, source.id)
     raise CharterError(f"{name}: there is no such kind of classifier; {suggest(kind, KINDS)}")
+
+
+def _source(ref: str) -> Input:
+    """A reference as a filled role, by which models are opened."""
+    found = resolve(ref)
+    return Input("classifier", ref, found.kind, found.variant, found.path, found.ref, found.digest)
