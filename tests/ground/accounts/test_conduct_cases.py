@@ -25,9 +25,10 @@ from charter.ground.accounts.standings import (
     keep_ladder,
     kept_ladder,
     newest_of,
+    outcome_of,
     settle,
 )
-from charter.ground.accounts.tables import CASES, STANDINGS
+from charter.ground.accounts.tables import CASES, STANDINGS, USAGE
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
 from charter.ground.service.database import reading, writing
@@ -193,6 +194,23 @@ def test_a_request_counts_once_by_the_heaviest_part_that_stands(engine: Engine) 
         settle(c, case, "dismissed", "ann", "", ladder, NOW + 1)
         _, outcome = evaluate(c, org, ladder, NOW + 1)
         assert (outcome.level, outcome.total) == ("good", 0.5)
+
+
+def test_who_asks_much_is_forgiven_the_errors_of_classifiers(engine: Engine) -> None:
+    caller, other = joined(engine), joined(engine, "other")
+    counts = dict.fromkeys(("refused", "input_tokens", "cached_tokens", "output_tokens"), 0)
+    with writing(engine) as c:
+        for key, day, requests in (
+            (caller.key, "1970-01-12", 90),  # NOW is a morning of this day
+            (caller.key, "1970-01-01", 60),
+            (caller.key, "1969-12-01", 9_999),
+            (other.key, "1970-01-12", 9_999),
+        ):
+            c.execute(USAGE.insert().values(key=key, day=day, model="small", requests=requests, **counts))
+    flagged(engine, caller.organisation, "req_1", "req_2", "req_3")
+    with reading(engine) as c:
+        outcome = outcome_of(c, caller.organisation, SHORT, NOW)
+    assert (outcome.level, outcome.total) == ("good", 1.5)
 
 
 def test_the_rule_asks_before_it_suspends(engine: Engine) -> None:

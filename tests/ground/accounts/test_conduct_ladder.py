@@ -143,20 +143,46 @@ def test_weights_by_category_side_and_what_people_said() -> None:
     assert ladder.weight(shipped_policy().high_risk[0].id, "prompt") == 0.0  # permitted, with a disclosure
 
 
+def test_errors_of_classifiers_are_forgiven_by_the_number_of_requests() -> None:
+    ladder = LADDER.model_copy(update={"forgiven": 0.01})
+    sins = sinned((1.5, 6))
+
+    def total(requests: list[tuple[float, int]], violations=sins, day=1.5) -> tuple[str, float]:
+        made = History(violations, (), [(at * DAY, count) for at, count in requests])
+        outcome = next_standing(ladder, made, day * DAY)
+        return outcome.level, outcome.total
+
+    assert total([]) == ("warned", 6.0)
+    assert total([(1, 100)]) == ("warned", 5.0)
+    assert total([(1, 101)]) == ("good", 4.99)
+    assert total([(0, 60), (1, 60)]) == ("good", 4.8)
+    assert total([(1, 9_999)]) == ("good", 0.0)
+    # days to come and days out of the window count nothing
+    assert total([(2, 9_999), (-28.5, 9_999)]) == ("warned", 6.0)
+    # what a person upheld is no error
+    assert total([(1, 9_999)], [Violation(1.5 * DAY, 6.0, True)]) == ("warned", 6.0)
+    assert total([(1, 100)], [Violation(1.5 * DAY, 3.0, True), *sinned((1.5, 3))]) == ("warned", 5.0)
+    # a quiet month later the level is not made again of what was forgiven then
+    assert total([(1, 9_999)], [*sins, *sinned((25, 1))], 25) == ("good", 0.0)
+    assert total([(1, 9_999)], [*sins, *sinned((31.4, 1))], 31.4) == ("warned", 7.0)
+
+
 def test_sums_that_fall_are_refused() -> None:
     with pytest.raises(ValidationError, match="must not fall"):
         Ladder(warned=10, enhanced=5)
 
 
 DAYS = st.integers(0, 200).map(lambda quarter: quarter / 4 * DAY)
-SINS = st.builds(Violation, DAYS, st.sampled_from([0.0, 0.5, 1.0, 4.0, 8.0, 25.0]))
+SINS = st.builds(Violation, DAYS, st.sampled_from([0.0, 0.5, 1.0, 4.0, 8.0, 25.0]), st.booleans())
+ASKED = st.lists(st.tuples(st.integers(0, 50).map(lambda day: day * DAY), st.integers(0, 2000)), max_size=4)
 RULED = st.builds(Ruling, DAYS, st.sampled_from(LEVELS))
-HISTORIES = st.builds(History, st.lists(SINS, max_size=12), st.lists(RULED, max_size=3))
+HISTORIES = st.builds(History, st.lists(SINS, max_size=12), st.lists(RULED, max_size=3), ASKED)
 LADDERS = st.builds(
     Ladder,
     window_days=st.sampled_from([3.0, 10.0, 30.0]),
     clean_days=st.sampled_from([2.5, 10.0, 40.0]),
     suspend_alone=st.booleans(),
+    forgiven=st.sampled_from([0.0, 0.01]),
 )
 
 
@@ -167,7 +193,7 @@ def place(ladder: Ladder, history: History, now: float) -> int:
 @settings(max_examples=300, deadline=None)
 @given(LADDERS, HISTORIES, SINS, DAYS)
 def test_one_violation_more_never_helps(ladder, history, sin, now) -> None:
-    more = History([*history.violations, sin], history.rulings)
+    more = History([*history.violations, sin], history.rulings, history.requests)
     assert place(ladder, more, now) >= place(ladder, history, now)
 
 
@@ -190,7 +216,7 @@ def test_without_violations_one_level_goes_in_each_clean_period(ladder, history,
 def test_a_persons_level_stays_until_its_clean_period(ladder, history, ruling, share, later) -> None:
     before = [r for r in history.rulings if r.at < ruling.at]
     now = ruling.at + share * ladder.clean_days * DAY
-    held = History([*history.violations, *later], [*before, ruling])
+    held = History([*history.violations, *later], [*before, ruling], history.requests)
     found = next_standing(ladder, held, now)
     assert found.level == ruling.level
     assert found.asks is None or LEVELS.index(found.asks) > LEVELS.index(ruling.level)
@@ -213,4 +239,5 @@ def test_the_order_in_which_a_history_is_given_doesnt_matter(ladder, history, no
     violations, rulings = list(history.violations), list(history.rulings)
     random.shuffle(violations)
     random.shuffle(rulings)
-    assert next_standing(ladder, History(violations, rulings), now) == next_standing(ladder, history, now)
+    shuffled = History(violations, rulings, history.requests)
+    assert next_standing(ladder, shuffled, now) == next_standing(ladder, history, now)

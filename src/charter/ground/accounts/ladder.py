@@ -3,15 +3,20 @@
 Violations are weighed by the severity of their category and added up over a window of days. The sum raises an account
 from good over warned, enhanced (stricter filters) and throttled (a fraction of its limits) to suspended. A clean period
 without a violation lifts one level, and the next one another. A violation that people upheld weighs more, one that they
-dismissed never was. What a person decided holds for one clean period: until then the rule only asks, as it does before
-it suspends anybody, and what had happened before the decision counts no more.
+dismissed never was; off those that nobody has looked at comes what classifiers would find in as many harmless requests,
+or whoever asks much would be throttled by their errors alone.
+
+What a person decided holds for one clean period: until then the rule only asks, as it does before it suspends anybody,
+and what had happened before the decision counts no more.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, get_args
 
 from pydantic import Field, model_validator
@@ -59,6 +64,9 @@ class Ladder(Frozen):
     )
     reply: float = Field(0.5, ge=0, le=1, description="what a violation in a reply counts of one in a prompt")
     upheld: float = Field(2.0, ge=1, description="how often a violation counts that a person upheld")
+    forgiven: float = Field(
+        0.01, ge=0, description="weight taken off for each request, for classifiers' errors"
+    )
     throttle: float = Field(
         0.25, gt=0, le=1, description="share of its limits that a throttled account keeps"
     )
@@ -95,10 +103,11 @@ class Ladder(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that an account did at a time, and what it weighs."""
+    """Something that an account did at a time, what it weighs, and whether a person upheld it."""
 
     at: float
     weight: float
+    upheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +120,19 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that an account's level hangs on, in any order."""
+    """All that an account's level hangs on, in any order. `requests`: the beginning of each day, and how many requests
+    the account made on it."""
 
     violations: Sequence[Violation] = ()
     rulings: Sequence[Ruling] = ()
+    requests: Sequence[tuple[float, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where an account stands: its level, the sum of the window, when one level is lifted if nothing happens (None at
-    good), the level that the rule would set and may not without a person (None where it asks nothing), and until when
-    the last person's decision holds."""
+    """Where an account stands: its level, the sum of the window with what is forgiven taken off, when one level is
+    lifted if nothing happens (None at good), the level that the rule would set and may not without a person (None where
+    it asks nothing), and until when the last person's decision holds."""
 
     level: Level
     total: float
@@ -133,12 +144,15 @@ class Outcome:
 class _Climb:
     """An account on the ladder while its history is gone through."""
 
-    def __init__(self, ladder: Ladder) -> None:
+    def __init__(self, ladder: Ladder, requests: Sequence[tuple[float, int]]) -> None:
         self.ladder, self.clean, self.window = ladder, ladder.clean_days * DAY, ladder.window_days * DAY
         self.level, self.since, self.asks = 0, 0.0, 0
         self.held: float | None = None
         self.recent: deque[Violation] = deque()
-        self.total = 0.0
+        self.sums = {True: 0.0, False: 0.0}  # of what people upheld, and of what they have not looked at
+        days = sorted(requests)
+        self.days = [day for day, _ in days]
+        self.counts = [0, *accumulate(count for _, count in days)]
 
     def pass_to(self, now: float) -> None:
         """Lifts a level for each clean period since the last thing that happened."""
@@ -147,17 +161,24 @@ class _Climb:
         if self.held is not None and self.held <= now:
             self.held = None
         while self.recent and self.recent[0].at <= now - self.window:
-            self.total -= self.recent.popleft().weight
-        if not self.recent:
-            self.total = 0.0
+            gone = self.recent.popleft()
+            self.sums[gone.upheld] -= gone.weight
+
+    def total(self, now: float) -> float:
+        """The sum of the window that ends now; a day counts with it that began within it."""
+        requests = (
+            self.counts[bisect_right(self.days, now)]
+            - self.counts[bisect_right(self.days, now - self.window)]
+        )
+        return self.sums[True] + max(0.0, self.sums[False] - self.ladder.forgiven * requests)
 
     def violate(self, violation: Violation) -> None:
         if not violation.weight:
             return
         self.recent.append(violation)
-        self.total += violation.weight
+        self.sums[violation.upheld] += violation.weight
         self.since = violation.at
-        wanted = self.ladder.reached(self.total)
+        wanted = self.ladder.reached(self.total(violation.at))
         may = wanted if self.ladder.suspend_alone else min(wanted, THROTTLED)
         if self.held is None:
             self.level = max(self.level, may)
@@ -167,7 +188,7 @@ class _Climb:
         self.level, self.since, self.asks = LEVELS.index(ruling.level), ruling.at, 0
         self.held = ruling.at + self.clean
         self.recent.clear()
-        self.total = 0.0
+        self.sums = {True: 0.0, False: 0.0}
 
 
 def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
@@ -175,7 +196,7 @@ def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
 
     One more violation never gives a lower level, and one that is taken away never a higher one.
     """
-    climb = _Climb(ladder)
+    climb = _Climb(ladder, history.requests)
     for event in _in_order(history.violations, history.rulings):
         if event.at > now:
             break
@@ -187,7 +208,7 @@ def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
     climb.pass_to(now)
     return Outcome(
         LEVELS[climb.level],
-        climb.total,
+        round(climb.total(now), 6),
         climb.since + climb.clean if climb.level else None,
         LEVELS[climb.asks] if climb.asks > climb.level else None,
         climb.held,

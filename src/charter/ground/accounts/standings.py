@@ -6,9 +6,9 @@ say what it made of the history, and are made again where the history changes: a
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, and_, func, select
@@ -27,6 +27,7 @@ from charter.ground.accounts.cases import (
     who,
 )
 from charter.ground.accounts.ladder import (
+    DAY,
     LEVELS,
     History,
     Ladder,
@@ -36,7 +37,7 @@ from charter.ground.accounts.ladder import (
     Violation,
     next_standing,
 )
-from charter.ground.accounts.tables import CASES, DECISIONS, FACTS, ORGANISATIONS, STANDINGS
+from charter.ground.accounts.tables import CASES, DECISIONS, FACTS, KEYS, ORGANISATIONS, STANDINGS, USAGE
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.database import alone
 from charter.ground.service.refusal import NotFound, Stale
@@ -86,7 +87,8 @@ def changes_since(connection: Connection, number: int) -> list[Change]:
 
 
 def history_of(connection: Connection, organisation: str, ladder: Ladder) -> History:
-    """The last ruling of a person, and the violations after it: what was before it doesn't count.
+    """The last ruling of a person, the violations after it, since what was before it doesn't count, and the requests of
+    each day, as the meter has them.
 
     A violation is a request with something flagged or blocked, and weighs what the heaviest part of it does that no
     person dismissed.
@@ -102,16 +104,18 @@ def history_of(connection: Connection, organisation: str, ladder: Ladder) -> His
     # one action at a time, which an index has in order; both at once would pass by all that was allowed
     found = [row for action in ACTED for row in _acted(connection, organisation, action, since, ladder)]
     verdicts = _verdicts(connection, organisation, since) if found else {}
-    at: dict[str, float] = {}
-    weights: dict[str, float] = defaultdict(float)
-    for request, category, side, when in found:
+    heaviest: dict[str, Violation] = {}
+    for request, category, side, at in found:
         verdict = verdicts.get((request, category))
         if verdict != DISMISSED:
-            at[request] = min(when, at.get(request, when))
-            weights[request] = max(weights[request], ladder.weight(category, side, verdict == UPHELD))
+            made = Violation(at, ladder.weight(category, side, verdict == UPHELD), verdict == UPHELD)
+            heaviest[request] = max(
+                made, heaviest.get(request, made), key=lambda v: (v.weight, v.upheld, -v.at)
+            )
     return History(
-        [Violation(at[request], weight) for request, weight in weights.items()],
+        list(heaviest.values()),
         [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else [],
+        _requests(connection, organisation, since - ladder.window_days * DAY) if found else [],
     )
 
 
@@ -128,6 +132,19 @@ def _acted(
         rows = rows.where(d.category.not_in(ladder.permitted))
     found = connection.execute(rows.order_by(d.at.desc()).limit(MOST))
     return [(request, category, side, at) for request, category, side, at in found]
+
+
+def _requests(connection: Connection, organisation: str, since: float) -> list[tuple[float, int]]:
+    """How many requests an organisation made on each day."""
+    first = datetime.fromtimestamp(max(0.0, since), UTC).date().isoformat()
+    rows = (
+        select(USAGE.c.day, func.sum(USAGE.c.requests))
+        .join(KEYS, KEYS.c.id == USAGE.c.key)
+        .where(KEYS.c.organisation == organisation, USAGE.c.day >= first)
+        .group_by(USAGE.c.day)
+    )
+    found = connection.execute(rows)
+    return [(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp(), int(count)) for day, count in found]
 
 
 def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:
