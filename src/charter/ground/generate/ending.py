@@ -1,0 +1,305 @@
+"""How a document is ended: the search for a short text that completes it from the state where it stands.
+
+The grammar is a black box that tells which bytes may come next, read one byte at a time and taken back. A run goes on
+greedily: it stops where the document may end, takes what is forced, prefers what closes something, then what has just
+become possible, then what it used least, which leads out of loops. Where several ways are open that differ in kind
+(names, alternatives), each is tried by a run of its own and the shortest is followed. An ending known from the
+state before serves again: every place looks whether one of its last parts completes the document.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from llguidance import LLMatcher
+
+BLANKS = b" \n\t\r"
+STEPS = 20000  # bytes that one search may try
+LOOKS = 48  # places of one search at which several ways are compared
+WAYS = 12  # ways compared at one place
+FREE = 64  # ways at one place beyond which a text is free
+MOST_DIGITS = 200
+MOST_EXPONENT = 2
+TAILS = 12  # beginnings of the known ending that may be skipped
+_ANY = (1 << 256) - 1
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_LETTERS = bytes(range(ord("a"), ord("z") + 1)) + bytes(range(ord("A"), ord("Z") + 1))
+_DIGITS = b"0123456789"
+
+
+def _order(first: bytes) -> bytes:
+    """All bytes, some of them first."""
+    return first + bytes(value for value in range(256) if value not in first)
+
+
+# Between the strings of JSON: ends first, then separators, then the cheapest values.
+_BETWEEN = _order(b'}],:0123456789"n[{tf-.eE+')
+_CLOSERS = b"}])>\"'|;`/<\n"
+_WAYS_OUT = (1 << ord(" ")) | sum(1 << value for value in _CLOSERS)
+_WITHIN = _order(_LETTERS + _DIGITS + b"_-.:/@,;!?#%&*()=+[]{}<>|~^$' \"")
+_BLANK_BITS = sum(1 << value for value in BLANKS)
+_BETWEEN_RANK = {value: rank for rank, value in enumerate(_BETWEEN)}
+_WITHIN_RANK = {value: rank for rank, value in enumerate(_WITHIN)}
+
+
+@dataclass(slots=True)
+class Quotes:
+    """Whether a text of JSON stands inside a string: told from its quotes, bytes by bytes."""
+
+    inside: bool = False
+    escaped: bool = False
+
+    def feed(self, text: bytes) -> None:
+        """Goes on over some bytes."""
+        for value in text:
+            if not self.inside:
+                self.inside = value == _QUOTE
+            elif self.escaped:
+                self.escaped = False
+            elif value == _BACKSLASH:
+                self.escaped = True
+            elif value == _QUOTE:
+                self.inside = False
+
+    def copy(self) -> Quotes:
+        """The same state, to go on apart."""
+        return Quotes(self.inside, self.escaped)
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The number of JSON in which a text stands, so that it stays one that every reader holds: `feed` tells when it
+    grows beyond `MOST_DIGITS` digits, or `MOST_EXPONENT` in its exponent, which is finite as a double."""
+
+    quotes: Quotes = field(default_factory=Quotes)
+    digits: int = 0
+    exponent: bool = False
+
+    def feed(self, text: bytes) -> bool:
+        """Goes on over some bytes; whether a number has grown too long."""
+        long = False
+        for value in text:
+            self.quotes.feed(bytes([value]))
+            if self.quotes.inside:
+                self.digits = 0
+            elif value in _DIGITS:
+                self.digits += 1
+                long = long or self.digits > (MOST_EXPONENT if self.exponent else MOST_DIGITS)
+            elif value in b"eE" and self.digits:
+                self.digits, self.exponent = 0, True
+            elif value not in b"+-.":
+                self.digits, self.exponent = 0, False
+        return long
+
+    def copy(self) -> Numbers:
+        """The same state, to go on apart."""
+        return Numbers(self.quotes.copy(), self.digits, self.exponent)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Bytes that complete a document: `fresh`, then the known ending from its token `kept` on (None: nothing of it)."""
+
+    fresh: bytes
+    kept: int | None = None
+    size: int = 0  # bytes of both
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What is known of a form beside its grammar. usual: texts that end its documents at many places. words: texts that
+    a pattern asks for, which a search that sees only the next byte would not find."""
+
+    usual: tuple[bytes, ...] = ()
+    words: tuple[list[int], ...] = ()
+
+
+class Search:
+    """Seeks endings from one state of a matcher over bytes, which it leaves as it was.
+
+    `quotes` tells strings apart in JSON; None for other grammars. `known` is the ending before, as pieces. `usual` are
+    texts that end such documents at many places, `words` what a text may need before it can be closed. No ending of
+    more than `most` bytes is looked for. Under `dice` a run strays now and then, which gives other endings.
+    """
+
+    def __init__(
+        self, matcher: LLMatcher, quotes: Quotes | None, known: Sequence[bytes], hints: Hints, most: int
+    ) -> None:
+        self._matcher, self._quotes, self._most, self._words = matcher, quotes, most, hints.words
+        self._tails: list[tuple[int | None, list[int]]] = [(None, list(text)) for text in hints.usual if text]
+        self._tails += _tails(known)
+        self._looks, self._steps = 0, 0
+        self._dice: Random | None = None
+
+    def shortest(self) -> Ending | None:
+        """A short ending: what the runs find, not proven to be the shortest."""
+        self._looks, self._steps, self._dice = LOOKS, STEPS, None
+        return self._run(self._quotes.copy() if self._quotes else None, self._most)
+
+    def others(self, tries: int) -> Iterator[Ending]:
+        """Endings that differ, some of them longer: for those who have more to ask than the grammar knows."""
+        for attempt in range(tries):
+            self._looks, self._steps, self._dice = 0, STEPS // tries, Random(attempt)
+            found = self._run(self._quotes.copy() if self._quotes else None, self._most)
+            if found is not None:
+                yield found
+
+    def _run(self, quotes: Quotes | None, most: int) -> Ending | None:
+        """One way to the end, taken back afterwards."""
+        matcher, out = self._matcher, bytearray()
+        used: Counter[int] = Counter()
+        before = 0
+        try:
+            while len(out) <= most and self._steps > 0:
+                self._steps -= 1
+                if matcher.is_accepting():
+                    return Ending(bytes(out), None, len(out))
+                bits = self._allowed()
+                if not bits:
+                    return None
+                if (tail := self._tail(bits, most - len(out))) is not None:
+                    place, text = tail
+                    fresh = bytes(out) + (bytes(text) if place is None else b"")
+                    return Ending(fresh, place, len(out) + len(text))
+                chosen = self._choose(bits, before, used, quotes, most - len(out))
+                if matcher.try_consume_tokens(chosen) != len(chosen):
+                    return None
+                out += bytes(chosen)
+                used.update(chosen)
+                before = bits
+                if quotes is not None:
+                    quotes.feed(bytes(chosen))
+            return None
+        finally:
+            if out:
+                matcher.rollback(len(out))
+
+    def _allowed(self) -> int:
+        """Bytes that may come next, as bits."""
+        bits = int.from_bytes(self._matcher.compute_bitmask(), "little") & _ANY
+        return 0 if self._matcher.is_error() else bits
+
+    def _tail(self, bits: int, most: int) -> tuple[int | None, list[int]] | None:
+        """The shortest part of the known ending that completes the document here: where it begins, its bytes."""
+        if self._dice is not None:
+            return None
+        for place, tail in self._tails:
+            if bits >> tail[0] & 1 and len(tail) <= most and self._completes(tail):
+                return place, tail
+        return None
+
+    def _completes(self, tail: list[int]) -> bool:
+        read = self._matcher.try_consume_tokens(tail)
+        complete = read == len(tail) and self._matcher.is_accepting()
+        if read:
+            self._matcher.rollback(read)
+        return complete
+
+    def _choose(
+        self, bits: int, before: int, used: Counter[int], quotes: Quotes | None, most: int
+    ) -> list[int]:
+        """The next byte of a run, or the bytes of a word."""
+        if quotes is not None and not quotes.inside:
+            values = sorted(_listed(bits & ~_BLANK_BITS or bits), key=_BETWEEN_RANK.__getitem__)
+            closes = values[0] in b"}]"
+        elif bits.bit_count() > FREE:
+            if self._dice is None or self._dice.random() < 0.5:
+                return self._leave(bits, used, quotes is not None)
+            values, closes = [value for value in _WITHIN if bits >> value & 1], True
+        else:
+            closers = b'"' if quotes is not None else _CLOSERS
+            values = _listed(bits)
+            values.sort(key=lambda v: (v not in closers, before >> v & 1, used[v], _WITHIN_RANK[v]))
+            closes = values[0] in closers
+        if self._dice is not None:
+            return [self._stray(values)]
+        return [values[0] if closes or len(values) == 1 else self._compare(values, quotes, most)]
+
+    def _leave(self, bits: int, used: Counter[int], quoted: bool) -> list[int]:
+        """What leads out of free text: the quote of a string, a word that it lacks, or a byte after which little may
+        come, or something that closes and could not before."""
+        if quoted and bits >> _QUOTE & 1:
+            return [_QUOTE]
+        for word in self._words:
+            read = self._matcher.try_consume_tokens(word)
+            closes = read == len(word) and bool(self._allowed() >> _QUOTE & 1 or self._matcher.is_accepting())
+            if read:
+                self._matcher.rollback(read)
+            if closes:
+                return word
+        plain = min((v for v in _WITHIN[:WAYS] if bits >> v & 1), key=used.__getitem__, default=None)
+        if quoted and plain is not None:
+            return [plain]
+        found, best = plain, (2, 0)
+        for value in _listed(bits & _WAYS_OUT) + _listed(bits)[: plain is None]:
+            self._matcher.consume_token(value)
+            after = self._allowed()
+            self._matcher.rollback(1)
+            score = (
+                (0, after.bit_count())
+                if after.bit_count() <= FREE
+                else (2 - bool(after & ~bits & _WAYS_OUT), 0)
+            )
+            if score < best or found is None:
+                best, found = score, value
+        assert found is not None
+        return [found]
+
+    def _stray(self, values: list[int]) -> int:
+        assert self._dice is not None
+        if self._dice.random() < 0.5:
+            return values[0]
+        return self._dice.choice(values[: 2 * WAYS])
+
+    def _compare(self, values: list[int], quotes: Quotes | None, most: int) -> int:
+        """The first of some ways in their order, or where they differ in kind the one with the shortest run."""
+        best, ways = values[0], _apart(values)
+        if self._looks <= 0 or len(ways) < 2:
+            return best
+        kept, self._looks = self._looks - 1, 0  # the runs look no further
+        for value in ways:
+            self._matcher.consume_token(value)
+            state = quotes.copy() if quotes is not None else None
+            if state is not None:
+                state.feed(bytes([value]))
+            found = self._run(state, most - 1)
+            self._matcher.rollback(1)
+            if found is not None:
+                best, most = value, found.size  # the next ones must be shorter
+        self._looks = kept
+        return best
+
+
+def _listed(bits: int) -> list[int]:
+    """The places of set bits."""
+    values = []
+    while bits:
+        lowest = bits & -bits
+        values.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return values
+
+
+def _apart(values: list[int]) -> list[int]:
+    """One digit of several, and few others: ways that may lead to endings of other lengths."""
+    ways, digit = [], False
+    for value in values:
+        if value in _DIGITS:
+            if digit:
+                continue
+            digit = True
+        ways.append(value)
+    return ways[:WAYS] if any(value not in b"0-.eE+" for value in ways) else []
+
+
+def _tails(known: Sequence[bytes]) -> list[tuple[int, list[int]]]:
+    """The last parts of a known ending, shortest first, with the token at which each begins."""
+    text = b"".join(known)
+    found, start = [], 0
+    for place, piece in enumerate(known[:TAILS]):
+        found.append((place, list(text[start:])))
+        start += len(piece)
+    return found[::-1]

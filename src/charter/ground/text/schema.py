@@ -1,0 +1,149 @@
+"""JSON Schemas as data: walking their parts by JSON pointer, refusing malformed ones, and the judge of documents.
+
+The judge is the jsonschema library. Numbers are read as decimals, since `multipleOf` on binary fractions calls 0.07 no
+multiple of 0.01. Formats are annotations in the standard's vocabulary; dates that no calendar has are refused all the
+same where a schema asks for a date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from jsonschema import FormatChecker
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import Draft202012Validator, validator_for
+from referencing.exceptions import Unresolvable
+
+from charter.ground.artifact.errors import CharterError
+
+Schema = dict[str, Any]
+
+_NESTED = ["items", "additionalItems", "additionalProperties", "contains", "not", "if", "then", "else"]
+_NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
+_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_DATES = FormatChecker(formats=())
+
+
+def _in_calendar(value: object) -> bool:
+    """Whether a text begins with a day that exists; other values are no dates."""
+    if not isinstance(value, str):
+        return True
+    try:
+        date.fromisoformat(value[:10])
+    except ValueError:
+        return False
+    return True
+
+
+for _name in ("date", "date-time"):
+    _DATES.checks(_name)(_in_calendar)
+
+
+def pointer(parent: str, *parts: str | int) -> str:
+    """A JSON pointer below another; the root is the empty one, shown as '#'."""
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return parent + "".join(f"/{part}" for part in escaped)
+
+
+def parts(schema: object, at: str = "#") -> Iterator[tuple[str, Schema]]:
+    """Every subschema that is an object, with its pointer, outer ones first."""
+    if not isinstance(schema, dict):
+        return
+    yield at, schema
+    for key in _NESTED:
+        yield from parts(schema.get(key), pointer(at, key))
+    for key in _LISTED:
+        if isinstance(found := schema.get(key), list):
+            for i, part in enumerate(found):
+                yield from parts(part, pointer(at, key, i))
+    for key in _NAMED:
+        if isinstance(found := schema.get(key), dict):
+            for name, part in found.items():
+                yield from parts(part, pointer(at, key, name))
+
+
+def resolve(root: Schema, reference: str, at: str) -> tuple[str, Any]:
+    """What a reference within the document points to, with its pointer. Raises CharterError for any other."""
+    if reference != "#" and not reference.startswith("#/"):
+        raise CharterError(
+            f"the schema's $ref at {at} is {reference!r}; expected a reference within the schema, such as #/$defs/name"
+        )
+    found: Any = root
+    for part in reference.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            found = found[int(key)]
+    if found is None:
+        raise CharterError(f"the schema's $ref at {at} points to {reference}, which does not exist")
+    return reference, found
+
+
+def rebased(schema: Any, below: str) -> Any:
+    """A schema whose references to its own root point below another place, where it will be put."""
+    if isinstance(schema, list):
+        return [rebased(part, below) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: rebased(value, below) for key, value in schema.items()}
+    target = schema.get("$ref")
+    if isinstance(target, str) and (target == "#" or target.startswith("#/")):
+        moved["$ref"] = below + target[1:]
+    return moved
+
+
+def check_schema(schema: object) -> None:
+    """Raises CharterError, with the pointer of the fault, unless it is a JSON Schema of a known draft."""
+    if not isinstance(schema, (dict, bool)):
+        raise CharterError(f"a JSON Schema is an object or a boolean; got {type(schema).__name__}")
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        at = pointer("#", *error.absolute_path)
+        raise CharterError(f"the JSON Schema is malformed at {at}: {error.message[:200]}") from None
+    except RecursionError:
+        raise CharterError("the JSON Schema is nested too deeply to be read") from None
+
+
+class Judge:
+    """Whether documents validate, dates by the calendar included."""
+
+    def __init__(self, schema: Schema | bool) -> None:
+        kind = validator_for(schema, default=Draft202012Validator)
+        self._validator = kind(_exact(schema), format_checker=_DATES)
+
+    def accepts(self, text: str) -> bool:
+        """Whether this text is a document that the schema calls valid; twice the same name in an object isn't."""
+        try:
+            value = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
+            return bool(self._validator.is_valid(value))
+        except (ValueError, ArithmeticError, RecursionError, re.error):
+            return False
+        except Unresolvable as error:
+            raise CharterError(
+                f"the schema refers to {error.ref}, which is not in it; put it under $defs"
+            ) from None
+
+
+def _exact(schema: Any) -> Any:
+    if isinstance(schema, float):
+        return Decimal(repr(schema))
+    if isinstance(schema, list):
+        return [_exact(part) for part in schema]
+    if isinstance(schema, Mapping):
+        return {key: _exact(value) for key, value in schema.items()}
+    return schema
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
