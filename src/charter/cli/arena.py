@@ -69,9 +69,9 @@ def serve(
     config, folder = _load(path)
     where = choose_execution(device)
     relaunch()
-    server = room_tool(ARENA, "serve")
+    server, listening = room_tool(ARENA, "serve"), load_module("charter.ground.service.listening")
     sources = {shown.name: _source(path, shown, folder) for shown in config.models}
-    with server.listen(host, port) as bound:
+    with listening.listen(host, port) as bound:
         service = _open(config, folder, sources, where)
         local = f"http://{_spelled(host)}:{bound.getsockname()[1]}"
         if host not in LOOPBACK:

@@ -18,8 +18,10 @@ from charter.cli import (
     export,
     keys,
     pipeline,
+    policy,
     release,
     review,
+    serve,
     start,
 )
 from charter.ground.artifact.errors import CharterError, Waiting
@@ -59,6 +61,7 @@ def make_app() -> typer.Typer:
     app.command("gate")(release.gate)
     app.command("elo")(elo.elo)
     app.command("review")(review.review)
+    app.command("serve")(serve.serve)
     app.command("gc")(pipeline.gc)
     app.command("doctor")(doctor.doctor)
     groups: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
@@ -89,6 +92,10 @@ def make_app() -> typer.Typer:
                 "limits": keys.limits,
                 "usage": keys.usage,
             },
+        ),
+        "policy": (
+            "Acceptable use.",
+            {"show": policy.show, "check": policy.check, "try": policy.try_text},
         ),
         "card": ("Model cards.", {"verify": check.card_verify, "export": export.card_export}),
     }

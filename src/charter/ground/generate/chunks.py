@@ -23,6 +23,7 @@ from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
 
 PARTLY = 4  # prompts that are read in part at a time: each has a buffer beside the slots
+PASSED = 16  # requests that wait for such a buffer and are passed by shorter ones in one step
 
 
 @dataclass(slots=True)
@@ -59,13 +60,18 @@ class Chunks:
     def __init__(self, model: Transformer, chunk: int, kept: KeptTexts | None) -> None:
         self._model, self._chunk, self._kept = model, chunk, kept
         self._parts: list[_Part] = []
-        self._left, self._partly = 0, 0
+        self._left, self._passed, self._partly = 0, 0, 0
         self.tokens, self.reused = 0, 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of what is kept."""
         return self._kept.nbytes if self._kept else 0
+
+    @property
+    def full(self) -> bool:
+        """No tokens are left in this step, or too many had to wait."""
+        return self._left <= 0 or self._passed >= PASSED
 
     def rest(self) -> None:
         """Forgets what is kept if the weights are others."""
@@ -74,17 +80,21 @@ class Chunks:
 
     def begin(self) -> None:
         """A step begins."""
-        self._parts, self._left = [], self._chunk or ROW_TOKENS
+        self._parts, self._left, self._passed = [], self._chunk or ROW_TOKENS, 0
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
         """Whether there are tokens left in this step for a prompt, and a buffer if it takes more than those."""
-        if self._left <= 0:
+        if self.full:
             return False
         kept = self._kept.match(request.account, request.prompt) if self._kept and not request.partly else []
         unread = request.unread - BLOCK * len(kept)
         tokens = min(unread, self._left) if self._chunk else unread
         begins = tokens < unread and request.partly is None
-        if (begins and self._partly == PARTLY) or (self._parts and tokens > self._left):
+        if self._parts and tokens > self._left:
+            self._left = 0
+            return False
+        if begins and self._partly == PARTLY:
+            self._passed += 1
             return False
         if request.partly is None:
             request.cached = BLOCK * len(kept)

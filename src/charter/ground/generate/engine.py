@@ -217,7 +217,9 @@ class Engine:
             if wanted >= self._fit(together, request.background):
                 break
             if request.read is None and not self._reader.takes(request, self._queue, wanted):
-                break
+                if self._reader.full:
+                    break
+                continue
             plan.append(request)
             slots, longest = self._fit(together), together
             wanted += len(request.seeds) - request.started

@@ -17,10 +17,15 @@ ROW_TOKENS = 2048
 
 
 class Reader(Protocol):
-    """`begin`, then `takes` for one request after the other until it declines, then `read`: once in a step."""
+    """`begin`, then `takes` for one request after the other until it is `full`, then `read`: once in a step."""
 
     tokens: int  # read, since it was made
     reused: int  # found kept
+
+    @property
+    def full(self) -> bool:
+        """It declined one, and would decline any other in this step."""
+        ...
 
     @property
     def nbytes(self) -> int:
@@ -62,6 +67,7 @@ class Together:
         self._opening: Prefix | None = None  # of the prompts taken in this step
         self._taken: list[Request] = []
         self._row = 0
+        self.full = False
         self.tokens, self.reused, self.nbytes = 0, 0, 0  # nothing is kept for later
 
     def rest(self) -> None:
@@ -70,21 +76,21 @@ class Together:
 
     def begin(self) -> None:
         """A step begins."""
-        self._taken, self._row, self._opening = [], 0, None
+        self._taken, self._row, self._opening, self.full = [], 0, None, False
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
         """Whether a prompt goes into this step's row, with its shared beginning and within its length."""
         if not self._taken:
             self._opening = self._shared(request, queue)
-        elif self._opening is not None and not self._opening.opens(request.prompt):
-            return False
-        own = len(request.prompt) - (len(self._opening.ids) if self._opening else 0)
-        self._row += own
-        if self._taken and self._row > ROW_TOKENS:
+        shared = len(self._opening.ids) if self._opening else 0
+        alike = self._opening is None or self._opening.opens(request.prompt)
+        self._row += len(request.prompt) - shared
+        if self._taken and not (alike and self._row <= ROW_TOKENS):
+            self.full = True
             return False
         self._taken.append(request)
-        self.tokens += own
-        queue.charge(request, own)
+        self.tokens += len(request.prompt) - shared
+        queue.charge(request, len(request.prompt) - shared)
         return True
 
     def read(self, cache: Cache) -> list[Request]:

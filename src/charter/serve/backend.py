@@ -1,0 +1,69 @@
+"""What runs a model: an engine on this machine, or a server elsewhere, behind one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from charter.ground.generate.constraint import Constraint
+from charter.ground.generate.forms import Form
+from charter.serve.asked import Asked, Given, Ids, Part, Token
+
+# what a backend may be able to do beside sampling dialogues: continue plain text, hold replies to a form, give
+# log-probabilities, score given text, count tokens exactly
+CAPABILITIES = frozenset({"text", "form", "logprobs", "score", "count"})
+
+
+class Holder(Protocol):
+    """A form made ready to hold replies (see `Compiled`); None stands for a reply that is free."""
+
+    def start(self, max_tokens: int) -> Callable[[], Constraint]:
+        """Holds a reply from its first token on. Raises CharterError, with the numbers, where no document fits."""
+        ...
+
+    def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
+        """Holds a reply from a marker on."""
+        ...
+
+
+class Backend(Protocol):
+    """Runs one model."""
+
+    capabilities: frozenset[str]
+    context: int  # tokens of prompt and reply together
+
+    async def count(self, prompt: Given) -> int:
+        """Tokens of a prompt. Raises CharterError for one that can't be encoded."""
+        ...
+
+    def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+        """The parts of all samples as they are written, each sample's end last. Closing the iterator ends the work.
+
+        Raises CharterError for what can't be done, and `Overloaded` where too much waits.
+        """
+        ...
+
+    async def compile(self, form: Form) -> Holder:
+        """A form made ready to hold this model's replies. Raises CharterError for what can't be held."""
+        ...
+
+    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+        """The ids of a prompt; plain text without the start token of its family unless `opening`."""
+        ...
+
+    async def spell(self, ids: Sequence[int]) -> Ids:
+        """Token ids with their text. Raises CharterError for ids that the model doesn't have."""
+        ...
+
+    async def score(self, text: str | Ids, top: int) -> list[Token]:
+        """The tokens of a text with their log-probabilities, the first token's being NaN (nothing stands before), and
+        the `top` likeliest in each place."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What it is doing, for metrics: queue, slots, cache."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...

@@ -1,0 +1,174 @@
+"""The worker that answers batches while the server runs: requests one by one, as everybody's are, but behind them.
+
+What it works on is known to it alone; what it finished is in the database. Killed, it begins again with what waits
+there, so that every request that was accepted ends exactly once. A request that must wait, for its key's limits or for
+a server that is busy, is tried again until its batch's day is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from charter.ground.accounts.batches import Item, expire, finish, remove_results, resume, take
+from charter.ground.accounts.keys import find_key
+from charter.ground.service.database import reading, writing
+from charter.ground.service.tokens import new_id
+from charter.serve.asked import Call
+from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
+from charter.serve.guard import log_failure
+from charter.serve.service import Service
+from charter.serve.wire.messages import message_of, open_message, with_user
+from charter.serve.wire.messages_body import MessagesBody
+from charter.serve.wire.reading import checked
+
+T = TypeVar("T")
+
+SURFACE = "messages/batches"
+LOOK_SECONDS = 30.0  # between two looks for what is late, where nothing else happens
+TRIES = 3  # of a request that failed on our side
+LONGEST_PAUSE = 30.0  # seconds between two tries
+AFTER_FAILURE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What became of a request: its state, and its message or error."""
+
+    state: str
+    body: dict[str, Any]
+
+
+class Batching:
+    """Works on the batches of a service, a share of the slots at a time. `under_way`: batches' ids and numbers of the
+    requests that it works on now."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._most = max(1, int(service.config.engine.slots * service.config.batch_share))
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+        self._next_look = 0.0  # for what is late
+
+    @property
+    def under_way(self) -> frozenset[tuple[str, int]]:
+        """Read in the event loop's thread."""
+        return frozenset(self._tasks)
+
+    def wake(self) -> None:
+        """Says that there is a new batch; called in the event loop's thread."""
+        self._news.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Works for as long as the context lasts; what is unfinished at its end waits for the next time."""
+        worker = asyncio.create_task(self._run(), name="charter-batches")
+        try:
+            yield
+        finally:
+            left = [worker, *self._tasks.values()]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _run(self) -> None:
+        await self._patiently(self._write(resume))
+        while True:
+            self._news.clear()
+            await self._patiently(self._look())
+            await self._wait()
+
+    async def _look(self) -> None:
+        """Ends what is late, and takes up what there is room for."""
+        if (now := time.time()) >= self._next_look:
+            await self._write(lambda connection: (expire(connection, now), remove_results(connection, now)))
+            self._next_look = now + LOOK_SECONDS
+        busy = self.under_way
+        if (room := self._most - len(busy)) > 0:
+            for item in await asyncio.to_thread(self._taken, room, busy):
+                task = asyncio.create_task(self._work(item), name=f"{item.batch} {item.number}")
+                self._tasks[item.batch, item.number] = task
+
+    def _taken(self, room: int, busy: frozenset[tuple[str, int]]) -> list[Item]:
+        with reading(self._service.database) as connection:
+            return take(connection, room, busy)
+
+    async def _wait(self) -> None:
+        """Until there is a new batch, a request has ended, or some time has passed."""
+        news = asyncio.create_task(self._news.wait())
+        try:
+            waited = (news, *self._tasks.values())
+            await asyncio.wait(waited, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+
+    async def _work(self, item: Item) -> None:
+        """Answers a request and keeps the answer."""
+        try:
+            ended = await self._answer(item)
+            body = json.dumps(ended.body, ensure_ascii=False)
+            await self._write(
+                lambda connection: finish(connection, item.batch, item.number, ended.state, body)
+            )
+        except Exception as error:  # the database failed: the request still waits there
+            log_failure(error, item.batch)
+            await asyncio.sleep(AFTER_FAILURE)
+        finally:
+            del self._tasks[item.batch, item.number]
+
+    async def _answer(self, item: Item) -> _Ended:
+        request_id, tries = f"req_{new_id()}", 0
+        while True:
+            try:
+                return _Ended("succeeded", await self._message(item, request_id))
+            except Exception as error:
+                found, tries = api_error(error), tries + 1
+                if found.status >= 500 and found.status != 529:
+                    log_failure(error, request_id)
+                pause = _pause(found, tries)
+                if pause is None:
+                    return _Ended("errored", anthropic_body(found, request_id))
+                await asyncio.sleep(pause)
+
+    async def _message(self, item: Item, request_id: str) -> dict[str, Any]:
+        body = checked(json.loads(item.params), MessagesBody)
+        if body.stream:
+            raise invalid("stream: a request of a batch can't be streamed", "stream")
+        caller = await asyncio.to_thread(self._read, lambda connection: find_key(connection, item.key).caller)
+        call = with_user(Call(caller, request_id, SURFACE, background=True), body)
+        exchange, writing = await open_message(self._service, call, body)
+        return await message_of(exchange, writing)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with reading(self._service.database) as connection:
+            return work(connection)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        def written() -> T:
+            with writing(self._service.database) as connection:
+                return work(connection)
+
+        return await asyncio.to_thread(written)
+
+    async def _patiently(self, work: Any) -> None:
+        """Does what may fail without harm: it is tried again later."""
+        try:
+            await work
+        except Exception as error:
+            log_failure(error, SURFACE)
+            await asyncio.sleep(AFTER_FAILURE)
+
+
+def _pause(error: ApiError, tries: int) -> float | None:
+    """Seconds until another try; None where none would help."""
+    if error.status in (429, 529):
+        wait = error.retry_after
+        return None if wait is None else min(LONGEST_PAUSE, max(0.1, wait))
+    return float(tries) if error.status >= 500 and tries < TRIES else None

@@ -1,0 +1,269 @@
+"""One request from its admission to its last token: limits, standing, the policy on the prompt, the model, the policy
+on the reply before it leaves, and what is written down of it.
+
+Whatever shape a request came in, it goes this way: `begin` refuses or admits, `parts` gives the answer. A reply is held
+back until its text so far has been checked; checks come after `hold` tokens and then at every doubling, so that all of
+a reply is read about twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from charter.ground.accounts.limits import Admission
+from charter.ground.accounts.usage import Usage as Used
+from charter.ground.policy.actions import Level, Verdict
+from charter.ground.policy.screen import Screen
+from charter.ground.text.dialogue import Message, Prompt, system, user
+from charter.serve.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
+from charter.serve.errors import ApiError, api_error, invalid
+from charter.serve.registry import Served
+from charter.serve.service import Service
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request that was admitted. Give `parts` to one reader, and always close it."""
+
+    service: Service
+    call: Call
+    served: Served
+    asked: Asked
+    admission: Admission
+    sensitivity: Level
+    usage: Usage = field(default_factory=Usage)
+    recorded: bool = False  # whether a verdict was written down
+    refusal: str = ""  # why the prompt was blocked
+    began: float = field(default_factory=time.monotonic)
+    written: dict[int, int] = field(default_factory=dict)  # tokens by sample
+    settled: bool = False
+
+    async def parts(self) -> AsyncGenerator[Part, None]:
+        """The answer. What was used is written down when it ends, however it ends."""
+        try:
+            if self.refusal:
+                for sample in range(self.asked.n):
+                    yield End(sample, "refused", reason=self.refusal)
+                return
+            stream = self.served.backend.stream(self.asked, self._account, self.call.background)
+            async with aclosing(self._checked(stream)) as checked:
+                async for part in checked:
+                    yield part
+        except Exception as error:
+            raise api_error(error) from error
+        finally:
+            self.close()
+
+    async def scored(self, text: str | Ids, top: int) -> list[Token]:
+        """Log-probabilities of a text that was given; nothing is written, and the exchange stays open."""
+        try:
+            return await self.served.backend.score(text, top)
+        except Exception as error:
+            raise api_error(error) from error
+
+    async def whole(self) -> list[Whole]:
+        """All samples put together."""
+        found = [Whole() for _ in range(self.asked.n)]
+        async with aclosing(self.parts()) as parts:
+            async for part in parts:
+                sample = found[part.sample]
+                if isinstance(part, Piece):
+                    sample.text += part.text
+                    sample.tokens += part.tokens
+                else:
+                    sample.end = part
+        return found
+
+    @property
+    def _account(self) -> str:
+        return self.call.caller.organisation
+
+    async def _checked(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
+        """The stream, with every piece held back until the reply so far was checked."""
+        held = [_Held(self.service.config.policy.hold) for _ in range(self.asked.n)]
+        async with aclosing(stream):
+            async for part in stream:
+                self._count(part)
+                if self.service.screen is None:
+                    yield part
+                    continue
+                sample = held[part.sample]
+                sample.add(part)
+                if sample.refused or not sample.due:
+                    continue
+                verdict = await self._check_reply(self.service.screen, sample.text)
+                if verdict.allowed:
+                    for piece in sample.release():
+                        yield piece
+                    continue
+                sample.refused = True
+                yield End(part.sample, "refused", None, self.written[part.sample], 0, verdict.reason)
+                if all(one.refused or one.ended for one in held):
+                    return
+
+    async def _check_reply(self, screen: Screen, text: str) -> Verdict:
+        conversation = _conversation(self.asked.prompt)
+        verdict = await self.service.judge(screen.reply, conversation, text, self.sensitivity)
+        if verdict.action != "allow":  # on disk before the reader hears of it
+            await self.record(verdict, text)
+        return verdict
+
+    async def record(self, verdict: Verdict, reply: str = "") -> None:
+        """Writes down a verdict that has an effect; text only where the configuration keeps it."""
+        self.recorded = True
+        call, messages = self.call, _conversation(self.asked.prompt)
+        content = {"messages": messages, "reply": reply}
+        record = self.service.conduct.record
+        await asyncio.to_thread(
+            record,
+            call.caller,
+            call.request_id,
+            self.served.id,
+            call.user,
+            [verdict],
+            content,
+            self.sensitivity,
+        )
+
+    def _count(self, part: Part) -> None:
+        if isinstance(part, End):
+            self.written[part.sample] = part.output_tokens
+            self.usage.cached_tokens += part.cached_tokens
+            self.usage.input_tokens = part.input_tokens or self.usage.input_tokens
+        else:
+            self.written[part.sample] = part.written
+        self.usage.output_tokens = sum(self.written.values())
+
+    def close(self) -> None:
+        """Frees what was set aside and writes down what was used, once; `parts` does it at its end."""
+        if self.settled:
+            return
+        self.settled = True
+        call, usage = self.call, self.usage
+        self.admission.settle(usage.output_tokens, usage.cached_tokens)
+        used = Used(
+            call.caller.key,
+            self.served.id,
+            refused=int(bool(self.refusal)),
+            input_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens,
+        )
+        self.service.meter.record(used, time.time())
+        if not self.recorded:
+            self.service.conduct.record(
+                call.caller, call.request_id, self.served.id, call.user, [Verdict("prompt")]
+            )
+        self.service.metrics.answered(self.served.id, call.surface, usage, time.monotonic() - self.began)
+
+
+@dataclass(slots=True)
+class _Held:
+    """Pieces of one sample that were not checked yet."""
+
+    next_check: int
+    text: str = ""
+    count: int = 0
+    pieces: list[Part] = field(default_factory=list)
+    ended: bool = False
+    refused: bool = False
+
+    def add(self, part: Part) -> None:
+        self.pieces.append(part)
+        if isinstance(part, Piece):
+            self.text += part.text
+            self.count += 1
+        else:
+            self.ended = True
+
+    @property
+    def due(self) -> bool:
+        """Whether the text must be checked now."""
+        return self.ended or self.count >= self.next_check
+
+    def release(self) -> list[Part]:
+        """What may leave; the next check comes when the text is twice as long."""
+        self.next_check = 2 * max(self.count, self.next_check)
+        found, self.pieces = self.pieces, []
+        return found
+
+
+async def begin(service: Service, call: Call, asked: Asked) -> Exchange:
+    """Admits a request. Raises ApiError: what is wrong with it, or who must wait how long."""
+    try:
+        return await _begin(service, call, asked)
+    except Exception as error:
+        raise api_error(error) from error
+
+
+async def _begin(service: Service, call: Call, asked: Asked) -> Exchange:
+    served = service.registry.find(asked.model, call)
+    standing = await asyncio.to_thread(service.conduct.standing, call.caller.organisation)
+    if standing.blocked:
+        raise ApiError(403, standing.message)
+    tokens = await served.backend.count(asked.prompt)
+    check_lengths(served, tokens, asked.sampling.max_tokens)
+    # what runs in the background has limits of its own, as large: it takes nothing from who waits for an answer
+    key = f"{call.caller.key}/background" if call.background else call.caller.key
+    whose = replace(call.caller, key=key)
+    admission = service.admissions.admit(whose, tokens, asked.n * asked.sampling.max_tokens, standing.factor)
+    exchange = Exchange(service, call, served, asked, admission, standing.sensitivity)
+    exchange.usage.input_tokens = tokens
+    try:
+        await _check_prompt(exchange)
+    except BaseException:
+        admission.settle(0)
+        raise
+    return exchange
+
+
+def check_lengths(served: Served, tokens: int, max_tokens: int) -> None:
+    """Raises ApiError, with numbers, for a prompt that the context can't hold and a reply longer than the cap."""
+    if max_tokens > served.max_output:
+        raise invalid(
+            f"max_tokens: {max_tokens} > {served.max_output}, which is the maximum allowed number of output tokens for "
+            f"{served.id}",
+            "max_tokens",
+        )
+    if tokens + 1 > served.context:
+        raise invalid(f"prompt is too long: {tokens} tokens > {served.context - 1} maximum", "prompt")
+
+
+async def _check_prompt(exchange: Exchange) -> None:
+    """What the policy says of the prompt: it passes, passes with a text added, or is answered with a refusal."""
+    screen = exchange.service.screen
+    if screen is None:
+        return
+    asked = exchange.asked
+    verdict = await exchange.service.judge(screen.prompt, _conversation(asked.prompt), exchange.sensitivity)
+    if verdict.action == "allow":
+        return
+    await exchange.record(verdict)
+    if not verdict.allowed:
+        exchange.refusal = verdict.reason
+    elif verdict.action == "safety_prompt":
+        exchange.asked = replace(asked, prompt=with_safety(asked.prompt, verdict.safety_prompt))
+
+
+def with_safety(prompt: Given, words: str) -> Prompt:
+    """The prompt with words of the policy as its system text, or behind the one that it has."""
+    if isinstance(prompt, str | Ids):
+        return f"{words}\n\n{_plain(prompt)}"
+    if prompt[0]["role"] == "system":
+        return [system(f"{prompt[0]['content']}\n\n{words}"), *prompt[1:]]
+    return [system(words), *prompt]
+
+
+def _conversation(prompt: Given) -> list[Message]:
+    """What classifiers read: the turns up to the user's last one; plain text counts as a user's."""
+    if isinstance(prompt, str | Ids):
+        return [user(_plain(prompt))]
+    return list(prompt[:-1] if prompt[-1]["role"] == "assistant" else prompt)
+
+
+def _plain(prompt: str | Ids) -> str:
+    return prompt if isinstance(prompt, str) else prompt.text

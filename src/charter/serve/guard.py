@@ -1,0 +1,100 @@
+"""What stands around all routes: an id for every request, headers, the access log, counts, and an answer in the shape
+of the client's API even where the program fails.
+
+The log is one JSON object a line: time, id, method, route, status, milliseconds. No content, no key, no address, no
+query.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from charter.ground.service.tokens import new_id
+from charter.serve.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
+from charter.serve.metrics import Metrics
+
+LOG = logging.getLogger("charter.serve")
+OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
+
+
+class Guard:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, answered, request_id = time.monotonic(), [0], f"req_{new_id()}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered[0] = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), *_headers(request_id)]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception as error:
+            log_failure(error, request_id)
+            if not answered[0]:
+                await _fail(scope, guarded, request_id)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.responded(route, answered[0])
+            _log(
+                id=request_id,
+                method=scope["method"],
+                route=route,
+                status=answered[0],
+                ms=round(1000 * (time.monotonic() - began)),
+            )
+
+
+def speaks_openai(scope: Scope) -> bool:
+    """Whether a request comes from a program of OpenAI's shape: by its path, and no header of Anthropic's."""
+    headers = {name for name, _ in scope["headers"]}
+    return scope["path"].startswith(OPENAI) and not headers & {b"anthropic-version", b"x-api-key"}
+
+
+def body_for(scope: Scope, error: ApiError, request_id: str) -> dict[str, Any]:
+    """An error in the shape of the client's API."""
+    return openai_body(error) if speaks_openai(scope) else anthropic_body(error, request_id)
+
+
+def log_failure(error: BaseException, request_id: str) -> None:
+    """Where the program failed, without the error's own words: they may hold what somebody wrote."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = [f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames]
+    _log(logging.ERROR, id=request_id, error=type(error).__name__, places=places)
+
+
+def _headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"request-id", request_id.encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+
+
+def _log(level: int = logging.INFO, **facts: Any) -> None:
+    if LOG.isEnabledFor(level):
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        LOG.log(level, json.dumps({"at": at, **facts}))
+
+
+async def _fail(scope: Scope, send: Send, request_id: str) -> None:
+    body = json.dumps(body_for(scope, ApiError(500, OUT_OF_ORDER), request_id)).encode()
+    pairs = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

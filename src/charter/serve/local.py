@@ -1,0 +1,180 @@
+"""A model on this machine: requests become jobs of the driver, and what its thread hears becomes parts here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.engine import Completion, Event, PromptTooLong
+from charter.ground.generate.forms import Compiled, Form, compile_form
+from charter.ground.generate.pieces import TextPieces
+from charter.ground.generate.scorer import score_text
+from charter.ground.service.driver import Driver, Job
+from charter.ground.text.tokenizer import Tokenizer
+from charter.serve.asked import Asked, End, Given, Ids, Part, Piece, Stop, Token
+
+SEEDS = 2**63
+
+
+class LocalBackend:
+    """An engine behind a driver."""
+
+    capabilities = frozenset({"text", "form", "logprobs", "score", "count"})
+
+    def __init__(self, assistant: LocalAssistant, context: int) -> None:
+        self._assistant, engine = assistant, assistant.engine
+        self.context = min(context, engine.context)
+        self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
+        # a form may take long to compile, and nothing else shall wait for it
+        self._compiling = ThreadPoolExecutor(1, "charter-forms")
+
+    async def count(self, prompt: Given) -> int:
+        """Tokens of a prompt; a long one is encoded beside the event loop."""
+        return len(await self._encode(prompt))
+
+    async def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+        """Parts as the engine's thread hears them."""
+        ids = await self._encode(asked.prompt)
+        if len(ids) + 1 > self.context:
+            raise PromptTooLong(len(ids), self.context)
+        loop, parts = asyncio.get_running_loop(), asyncio.Queue[Sequence[Part] | Exception]()
+        seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
+        job = Job(ids, asked.sampling, asked.n, seed, account, asked.constraint, background)
+        listener = _Listener(asked, self._tokenizer)
+
+        def hear(heard: Sequence[Event] | Exception) -> None:
+            found = heard if isinstance(heard, Exception) else listener.parts(heard)
+            if found:
+                loop.call_soon_threadsafe(parts.put_nowait, found)
+
+        following, left = self._driver.follow(job, hear), asked.n
+        try:
+            while left:
+                found = await parts.get()
+                if isinstance(found, Exception):
+                    left = 0
+                    raise found
+                for part in found:
+                    left -= isinstance(part, End)
+                    yield part
+        finally:
+            if left:
+                self._driver.drop(following)
+
+    async def compile(self, form: Form) -> Compiled:
+        """The form on this model's tokenizer."""
+        loop, ends = asyncio.get_running_loop(), self._assistant.engine.ends
+        return await loop.run_in_executor(self._compiling, compile_form, form, self._tokenizer, ends)
+
+    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+        """The ids of a prompt."""
+        if isinstance(prompt, str) and not opening:
+            return await asyncio.to_thread(self._tokenizer.encode, prompt)
+        return await self._encode(prompt)
+
+    async def spell(self, ids: Sequence[int]) -> Ids:
+        """Token ids with their text, special tokens as they are spelled."""
+        size = self._tokenizer.vocab_size
+        if wrong := [token for token in ids if not 0 <= token < size]:
+            raise CharterError(f"there is no token {wrong[0]}; this model has tokens 0 to {size - 1}")
+        return Ids(tuple(ids), self._tokenizer.decode(ids, skip_special=False))
+
+    async def score(self, text: str | Ids, top: int) -> list[Token]:
+        """Tokens of a text, read between two steps of the engine."""
+        ids = await self._encode(text)
+        if len(ids) > self.context:
+            raise PromptTooLong(len(ids), self.context)
+        if not ids:
+            raise CharterError("an empty text has no log-probabilities; give at least one character")
+        found = await asyncio.wrap_future(
+            self._driver.call(lambda engine: score_text(engine.model, ids, top))
+        )
+        return [
+            _told(self._tokenizer, token, logprob, likeliest)
+            for token, (logprob, likeliest) in zip(ids, [(math.nan, []), *found], strict=True)
+        ]
+
+    def figures(self) -> dict[str, float]:
+        """The engine's own."""
+        return {}
+
+    def close(self) -> None:
+        """Ends the thread when what was asked is answered."""
+        self._driver.close()
+        self._compiling.shutdown(wait=False, cancel_futures=True)
+
+    async def _encode(self, prompt: Given) -> list[int]:
+        if isinstance(prompt, Ids):
+            return list(prompt.ids)
+        length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
+        if length < 2000:
+            return self._assistant.encode(prompt)
+        return await asyncio.to_thread(self._assistant.encode, prompt)
+
+
+@dataclass(slots=True)
+class _Sample:
+    pieces: TextPieces
+    told: int = 0  # tokens whose log-probabilities were told
+
+
+class _Listener:
+    """Turns what the engine's thread hears into parts, in that thread."""
+
+    def __init__(self, asked: Asked, tokenizer: Tokenizer) -> None:
+        self._asked, self._tokenizer = asked, tokenizer
+        self._samples = [_Sample(TextPieces(tokenizer, asked.sampling.stops)) for _ in range(asked.n)]
+
+    def parts(self, events: Sequence[Event]) -> list[Part]:
+        found: list[Part] = []
+        for event in events:
+            sample = self._samples[event.sample]
+            text, tokens = sample.pieces.add(event.completion), self._tokens(sample, event)
+            if text or tokens:
+                found.append(Piece(event.sample, text, tokens, len(event.completion.ids)))
+            if event.done:
+                found.append(self._end(event))
+        return found
+
+    def _tokens(self, sample: _Sample, event: Event) -> tuple[Token, ...]:
+        """Log-probabilities of tokens not told yet; not of the end token."""
+        if not self._asked.sampling.top_logprobs:
+            return ()
+        completion = event.completion
+        until = len(completion.ids) - (event.done and completion.stop == "end")
+        begun, sample.told = sample.told, until
+        return tuple(_token(self._tokenizer, completion, at) for at in range(begun, until))
+
+    def _end(self, event: Event) -> End:
+        completion = event.completion
+        full = completion.stop == "length" and len(completion.ids) < self._asked.sampling.max_tokens
+        stop: Stop = "context" if full else completion.stop
+        told = self._asked.sampling.top_logprobs and completion.stop == "end"
+        token = _token(self._tokenizer, completion, len(completion.ids) - 1) if told else None
+        count = len(completion.ids)
+        return End(event.sample, stop, completion.stopped_by, count, completion.cached, token=token)
+
+
+def _token(tokenizer: Tokenizer, completion: Completion, at: int) -> Token:
+    return _told(tokenizer, completion.ids[at], completion.logprobs[at], completion.top[at])
+
+
+def _told(tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[tuple[int, float]]) -> Token:
+    # the token's own number where it is among the likeliest, which were computed in another way: evaluation tools
+    # compare the two
+    top = tuple(
+        (*_spelled(tokenizer, other), logprob if other == token else value) for other, value in likeliest
+    )
+    return Token(*_spelled(tokenizer, token), logprob, top)
+
+
+def _spelled(tokenizer: Tokenizer, token: int) -> tuple[str, bytes]:
+    """A token's text, an incomplete character shown by its replacement, and its bytes."""
+    text = tokenizer.decode([token], skip_special=False)
+    return text, tokenizer.spelling(token) or text.encode()

@@ -1,0 +1,85 @@
+"""Opens what a configuration names: models, the policy's screen, the accounts' database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.bounds import Bounds
+from charter.ground.generate.engine import Engine
+from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.policy.opening import open_screen
+from charter.ground.policy.screen import Screen
+from charter.ground.settings.execution import Execution
+from charter.ground.text.template import Template
+from charter.serve.config import Config, Model
+from charter.serve.local import LocalBackend
+from charter.serve.registry import Registry, Served, steps_of
+from charter.serve.service import Service, open_database
+from charter.serve.upstream import UpstreamBackend
+
+MIB = 2**20
+
+
+def open_service(
+    config: Config,
+    folder: Path,
+    sources: Mapping[str, Input],
+    execution: Execution,
+) -> Service:
+    """The service of a configuration. `sources`: the model of each id. Raises CharterError for what can't be opened."""
+    database = open_database(config, folder)
+    try:
+        screen = open_policy_screen(config, folder, execution)
+        served = [
+            open_upstream(model) if model.backend else open_model(model, sources[model.id], config, execution)
+            for model in config.models
+        ]
+    except BaseException:
+        database.dispose()
+        raise
+    return Service(config, database, Registry(served), screen)
+
+
+def open_model(model: Model, source: Input, config: Config, execution: Execution) -> Served:
+    """A model behind an engine of its own."""
+    folder = checkpoint_folder(source)
+    transformer, tokenizer = load_policy(folder, execution.device)
+    transformer.precision = execution.precision
+    template = Template(tokenizer, tokenizer.template)
+    how = config.engine
+    engine = Engine(
+        transformer,
+        tokenizer,
+        how.slots,
+        context=model.context,
+        ends=[template.end_id],
+        bounds=Bounds(how.memory_mib * MIB, how.kept_mib * MIB, how.chunk, how.waiting),
+    )
+    backend = LocalBackend(LocalAssistant(engine, template), model.context)
+    created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
+    return Served(model, backend, source.id, created, steps_of(folder))
+
+
+def open_upstream(model: Model) -> Served:
+    """A model behind an OpenAI-shaped server; its source is what it is called there."""
+    backend = UpstreamBackend(model.backend, model.source, model.id)
+    return Served(model, backend, digest_text(f"{model.backend}#{model.source}"), time.time())
+
+
+def open_policy_screen(config: Config, folder: Path, execution: Execution) -> Screen | None:
+    """The screen of the policy; None where it is off."""
+    policy = config.policy
+    if policy.state == "off":
+        return None
+    return open_screen(
+        folder / policy.file if policy.file else None,
+        policy.classifiers,
+        folder / policy.thresholds if policy.thresholds else None,
+        execution.device,
+    )

@@ -1,0 +1,72 @@
+"""What all routes share: the models, the accounts' database, limits, the policy's screen, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Engine as Database
+
+from charter.ground.accounts.conduct import Conduct
+from charter.ground.accounts.keys import Keyring, make_anonymous
+from charter.ground.accounts.limits import Admissions
+from charter.ground.accounts.store import open_accounts
+from charter.ground.accounts.usage import Meter
+from charter.ground.policy.screen import Screen
+from charter.ground.service.database import writing
+from charter.ground.service.sole import serve_alone
+from charter.serve.config import Config
+from charter.serve.metrics import Metrics
+from charter.serve.registry import Registry
+
+T = TypeVar("T")
+
+
+@dataclass
+class Service:
+    """A server's parts, held together. `screen` None: the policy is off."""
+
+    config: Config
+    database: Database
+    registry: Registry
+    screen: Screen | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.keyring = Keyring(self.database)
+        self.admissions = Admissions(self.config.limits)
+        self.meter = Meter(self.database)
+        policy = self.screen.policy if self.screen else None
+        keeps = self.config.policy.keep_content
+        self.conduct = Conduct(self.database, self.config.ladder, policy, keeps)
+        # one at a time: two classifiers at once take longer together than one after the other
+        self._judging = ThreadPoolExecutor(1, "charter-policy")
+
+    async def judge(self, work: Callable[..., T], *given: object) -> T:
+        """What a classifier says, asked beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._judging, work, *given)
+
+    def close(self) -> None:
+        """Ends models and writers; all that was noted is on disk afterwards."""
+        self.registry.close()
+        self._judging.shutdown()
+        self.meter.close()
+        self.conduct.close()
+        self.database.dispose()
+
+
+def open_database(config: Config, folder: Path) -> Database:
+    """The accounts' database, for this process alone. Raises CharterError where another one serves it."""
+    database = open_accounts(config.database, folder)
+    try:
+        serve_alone(database)
+        with writing(database) as connection:
+            make_anonymous(connection)
+    except BaseException:
+        database.dispose()
+        raise
+    return database

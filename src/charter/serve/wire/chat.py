@@ -1,0 +1,139 @@
+"""POST /v1/chat/completions: a conversation answered, in OpenAI's shape.
+
+A last message of the assistant's is continued, as vLLM does for `continue_final_message` (which may be left out). Tools
+and forms hold replies as they do for messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from sse_starlette import ServerSentEvent
+
+from charter.ground.generate.constraint import Constraint
+from charter.ground.service.tokens import new_id
+from charter.ground.text.dialogue import Message
+from charter.serve.asked import Asked, Call, Part
+from charter.serve.errors import api_error
+from charter.serve.exchange import Exchange, begin
+from charter.serve.registry import Served
+from charter.serve.wire.chat_body import ChatBody, Wanted, wanted_of
+from charter.serve.wire.chat_choice import Choice
+from charter.serve.wire.openai import (
+    Chunks,
+    ended,
+    fingerprint,
+    sampling_of,
+    seed_of,
+    usage_form,
+    wants_usage,
+)
+from charter.serve.wire.reading import body_of, call_of, service_of, user_digest
+from charter.serve.wire.route import Route
+from charter.serve.wire.streaming import started, stream, unless_gone
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """A request that was admitted."""
+
+    exchange: Exchange
+    body: ChatBody
+    wanted: Wanted
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """What an answer begins with, and each chunk of one."""
+        served = self.exchange.served
+        return {
+            "id": f"chatcmpl-{new_id()}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": served.id,
+            "system_fingerprint": fingerprint(served),
+        }
+
+    def choices(self) -> list[Choice]:
+        """The choices, nothing of them written yet."""
+        tools, top = self.wanted.offer is not None, self.body.top
+        return [Choice(index, tools, top) for index in range(self.body.samples)]
+
+
+async def complete_chat(request: Request) -> Response:
+    """Answers a conversation."""
+    call = await call_of(request)
+    body = await body_of(request, ChatBody)
+    call = replace(call, user=user_digest(body.user or body.safety_identifier))
+    chat = await unless_gone(request, _open(request, call, body))
+    headers = chat.exchange.admission.openai_headers()
+    if body.stream:
+        parts = await started(request, chat.exchange.parts())
+        return stream(ended(_events(chat, parts), call.request_id), headers)
+    answer = await unless_gone(request, _answer(chat))
+    return JSONResponse(answer, headers=chat.exchange.admission.openai_headers())
+
+
+async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
+    """Admits a request. Raises ApiError."""
+    wanted = wanted_of(body)
+    served = service_of(request).registry.find(body.model, call)
+    tokens = body.max_completion_tokens or body.max_tokens or served.max_output
+    try:
+        held = await _held(served, wanted, wanted.prompt, tokens)
+    except Exception as error:
+        raise api_error(error) from error
+    top = 0 if body.top is None else max(1, body.top)
+    asked = Asked(
+        body.model, wanted.prompt, sampling_of(body, tokens, top), body.samples, seed_of(body), held
+    )
+    return _Chat(await begin(service_of(request), call, asked), body, wanted)
+
+
+async def _held(
+    served: Served, wanted: Wanted, prompt: list[Message], tokens: int
+) -> Callable[[], Constraint] | None:
+    """What holds the replies to their form. Raises CharterError, with numbers, where it can't fit."""
+    if wanted.form is None:
+        return None
+    compiled = await served.backend.compile(wanted.form)
+    left = served.context - await served.backend.count(prompt)
+    tokens = max(0, min(tokens, left))
+    return wanted.offer.start(compiled, tokens) if wanted.offer else compiled.start(tokens)
+
+
+async def _answer(chat: _Chat) -> dict[str, Any]:
+    """The answer in one piece."""
+    choices = chat.choices()
+    async with aclosing(chat.exchange.parts()) as parts:
+        async for part in parts:
+            choices[part.sample].add(part)
+    return {
+        **chat.head("chat.completion"),
+        "choices": [choice.whole for choice in choices],
+        "usage": usage_form(chat.exchange.usage),
+    }
+
+
+async def _events(chat: _Chat, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[ServerSentEvent, None]:
+    """The chunks of all choices, as they are written."""
+    chunks, choices = Chunks(chat.head("chat.completion.chunk"), wants_usage(chat.body)), chat.choices()
+    for choice in choices:
+        yield chunks.chunk(choice.begin())
+    async with aclosing(parts):
+        async for part in parts:
+            for one in choices[part.sample].add(part):
+                yield chunks.chunk(one)
+    for last in chunks.usage(chat.exchange.usage):
+        yield last
+
+
+ROUTES = (
+    Route(
+        "POST", "/v1/chat/completions", complete_chat, "Answer a conversation", "OpenAI's shapes", ChatBody
+    ),
+)

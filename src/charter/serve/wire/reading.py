@@ -1,0 +1,148 @@
+"""Reading a request: who makes it, and its body checked against what the API takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from charter.ground.accounts.keys import ANONYMOUS, Caller
+from charter.ground.service.tokens import digest_of
+from charter.serve.asked import Call
+from charter.serve.errors import ApiError, api_error, invalid
+from charter.serve.service import Service
+
+B = TypeVar("B", bound=BaseModel)
+
+LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
+LARGEST_BATCH = 256 * 2**20
+LARGE_BODY = 2**20
+DEEPEST = 200  # brackets within brackets
+LONGEST_PLACE = 300  # characters of the name of a place that is wrong
+_TOO_DEEP = f"more than {DEEPEST} brackets within brackets"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def service_of(request: Request) -> Service:
+    """The server's parts."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def call_of(request: Request, scope: str = "messages") -> Call:
+    """Who makes a request, by `x-api-key` or `Authorization: Bearer`. Raises ApiError: 401 without a valid key, 403
+    where the key lacks the scope."""
+    caller = await caller_of(request)
+    if not caller.may(scope):
+        raise ApiError(403, f"this key lacks the scope {scope}; it has {', '.join(caller.scopes) or 'none'}")
+    return Call(caller, request.state.request_id, request.scope["route"].name)
+
+
+async def caller_of(request: Request) -> Caller:
+    """The key's owner."""
+    service = service_of(request)
+    secret = request.headers.get("x-api-key", "")
+    if not secret:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        secret = given.strip() if scheme.lower() == "bearer" else ""
+    if not service.config.authenticate:
+        return ANONYMOUS
+    if not secret:
+        raise ApiError(401, "no API key: send it as the header x-api-key, or as Authorization: Bearer")
+    try:
+        return await asyncio.to_thread(service.keyring.find_caller, secret)
+    except Exception as error:
+        raise api_error(error) from None
+
+
+async def body_of(request: Request, form: type[B], most: int = LARGEST_BODY) -> B:
+    """The body as `form`. Raises ApiError that names what is wrong: 413 for one that is too large, else 400."""
+    return checked(await json_of(request, most), form)
+
+
+def checked(found: Any, form: type[B]) -> B:
+    """JSON as `form`. Raises ApiError naming the place, such as `messages.0.content: Field required`."""
+    if not isinstance(found, dict):
+        raise invalid("the body must be a JSON object")
+    try:
+        return form.model_validate(found)
+    except ValidationError as error:
+        raise problem_of(error) from None
+
+
+def problem_of(error: ValidationError) -> ApiError:
+    """The first thing that is wrong in a body."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])[:LONGEST_PLACE]
+    words = str(first["msg"]).removeprefix("Value error, ")
+    return invalid(f"{place}: {words}" if place else words, place or None)
+
+
+async def json_of(request: Request, most: int) -> Any:
+    """The body's JSON, read no further than `most` bytes."""
+    raw = bytearray()
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > most:
+                raise ApiError(
+                    413, f"the body is over {most // 2**20} MiB; send less", headers={"connection": "close"}
+                )
+    except ClientDisconnect:
+        raise ApiError(400, "the connection ended before the body did") from None
+    if len(raw) > LARGE_BODY:  # read beside the event loop, which others wait for
+        return await asyncio.to_thread(_parsed, raw)
+    return _parsed(raw)
+
+
+def _parsed(raw: bytearray) -> Any:
+    """The JSON in these bytes. Raises ApiError."""
+    try:
+        text = raw.decode("utf-8")
+        # numbers that JSON lacks (NaN, Infinity) are no numbers here either
+        found = json.loads(text, parse_constant=_no_constant)
+        _check_depth(found)
+        if _SURROGATE.search(text):
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except (UnicodeError, ValueError, RecursionError) as error:
+        raise invalid(f"the body is no JSON: {_said(error)}") from None
+    return found
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not valid UTF-8"
+    if isinstance(error, UnicodeEncodeError):
+        return "half a surrogate pair is no character"
+    return _TOO_DEEP if isinstance(error, RecursionError) else str(error)
+
+
+def user_digest(user: str | None) -> str:
+    """What is kept of the id that a caller gives its user: a digest, empty without one."""
+    return digest_of(user) if user else ""
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_depth(found: Any) -> None:
+    """Raises RecursionError where brackets stand too deep."""
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [part for one in level for part in _parts(one)]
+        if not level:
+            return
+    raise RecursionError(_TOO_DEEP)
+
+
+def _parts(found: Any) -> Iterable[Any]:
+    """What stands within a pair of brackets, as far as it has brackets of its own."""
+    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    return (part for part in inner if isinstance(part, dict | list))

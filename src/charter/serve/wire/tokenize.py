@@ -1,0 +1,80 @@
+"""POST /tokenize and /detokenize, as vLLM offers them: evaluation tools cut their text by these, and another
+`charter serve` counts by them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+
+from charter.serve.errors import ApiError, api_error, invalid
+from charter.serve.registry import Served
+from charter.serve.wire.chat_messages import Turn, conversation
+from charter.serve.wire.content import Strict
+from charter.serve.wire.reading import body_of, call_of, service_of
+from charter.serve.wire.route import Route
+
+MOST_IDS = 1_000_000
+
+
+class TokenizeBody(Strict):
+    """A text, or a conversation."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Turn] | None = Field(None, min_length=1)
+    add_special_tokens: bool | None = Field(
+        None, description="a start token before a prompt, where there is one"
+    )
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+
+class DetokenizeBody(Strict):
+    """Token ids."""
+
+    model: str | None = None
+    tokens: list[int] = Field(max_length=MOST_IDS)
+
+
+async def tokenize(request: Request) -> Response:
+    """The ids of a text."""
+    body = await body_of(request, TokenizeBody)
+    served = await _served(request, body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise invalid("give one of prompt and messages", "prompt")
+    given: Any = body.prompt if body.messages is None else conversation(body.messages)
+    try:
+        ids = await served.backend.cut(given, body.add_special_tokens is not False)
+    except Exception as error:
+        raise api_error(error) from error
+    return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids})
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of ids."""
+    body = await body_of(request, DetokenizeBody)
+    served = await _served(request, body.model)
+    try:
+        found = await served.backend.spell(body.tokens)
+    except Exception as error:
+        raise api_error(error) from error
+    return JSONResponse({"prompt": found.text})
+
+
+async def _served(request: Request, name: str | None) -> Served:
+    """The model that is named, the default one where none is."""
+    call = await call_of(request)
+    registry = service_of(request).registry
+    if name is None and not registry.served:
+        raise ApiError(404, "no model is served")
+    return registry.find(registry.served[0].id if name is None else name, call)
+
+
+ROUTES = (
+    Route("POST", "/tokenize", tokenize, "Cut text into tokens", "OpenAI's shapes", TokenizeBody),
+    Route("POST", "/detokenize", detokenize, "Text of tokens", "OpenAI's shapes", DetokenizeBody),
+)

@@ -1,0 +1,53 @@
+"""The words by which a model is told of tools, calls them, gets their results, and is told what the system says
+between two turns: the one place to change them.
+
+The models here have chat templates without tools, so that tools are text. A call is a marker and a list in JSON, the
+form that small open models were shown in training (SmolLM2's among them):
+
+    <tool_call>[{"name": "weather", "arguments": {"city": "Paris"}}]</tool_call>
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+EXAMPLE = '[{"name": "NAME OF THE TOOL", "arguments": {}}]'
+
+
+def describe_tools(tools: Sequence[tuple[str, str, Mapping[str, Any]]]) -> str:
+    """What the system text says of some tools: (name, what it does, schema of its input)."""
+    lines = [
+        _json({"name": name, "description": words, "input_schema": schema}) for name, words, schema in tools
+    ]
+    listed = "\n".join(lines)
+    return (
+        "You can use tools. Each line describes one: its name, what it does, and the JSON Schema of its input.\n"
+        f"<tools>\n{listed}\n</tools>\n"
+        f"To use tools, write {OPEN}, a JSON list with an entry for each use, and {CLOSE}, like this:\n"
+        f"{OPEN}{EXAMPLE}{CLOSE}\n"
+        "What a tool gives stands in the next message, between <tool_result> and </tool_result>. "
+        "Use a tool only where it helps; otherwise answer in plain words."
+    )
+
+
+def write_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Calls as a model writes them: (name, input)."""
+    return f"{OPEN}{_json([{'name': name, 'arguments': given} for name, given in calls])}{CLOSE}"
+
+
+def write_result(name: str, text: str, failed: bool) -> str:
+    """What a tool gave, as the model reads it."""
+    said = f"{name} failed" if failed else name
+    return f"<tool_result>\n{said}:\n{text}\n</tool_result>"
+
+
+def write_note(text: str) -> str:
+    """What the system says in the midst of a conversation."""
+    return f"<system>\n{text}\n</system>"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
