@@ -72,7 +72,7 @@ def test_a_message_in_one_piece(hall: Hall) -> None:
 
 
 def test_the_order_of_events(hall: Hall) -> None:
-    answer = post(hall, stream=True)
+    answer = post(hall, stream=True, temperature=0)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["request-id"].startswith("req_")
     assert answer.headers["anthropic-ratelimit-requests-limit"] == "4000"
