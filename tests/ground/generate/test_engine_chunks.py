@@ -1,0 +1,267 @@
+"""The engine as servers want it: chunks between tokens, kept prompts and replies, turns, the background, bounds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import toys
+from charter.ground.generate.bounds import Bounds, Overloaded
+from charter.ground.generate.chunks import PARTLY, Chunks
+from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.kept import BLOCK
+from charter.ground.generate.sampling import Sampling
+from charter.ground.model.transformer import Transformer
+
+GREEDY = Sampling(temperature=0, max_tokens=12)
+MANY = 2**22  # bytes to keep
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return toys.model(0)
+
+
+def engine(model: Transformer, slots: int = 8, **bounds: Any) -> Engine:
+    made = Engine(model, toys.tokenizer(), slots, bounds=Bounds(**bounds))
+    made.ends = frozenset()
+    return made
+
+
+def prompt(tokens: int, seed: int = 0) -> list[int]:
+    return random.Random(seed).choices(range(10, toys.VOCABULARY), k=tokens)
+
+
+def drain(made: Engine) -> dict[tuple[int, int], Completion]:
+    found: dict[tuple[int, int], Completion] = {}
+    while not made.idle:
+        found |= {(event.request, event.sample): event.completion for event in made.step() if event.done}
+    return found
+
+
+def alone(model: Transformer, ids: Sequence[int], how: Sampling = GREEDY, n: int = 1) -> list[list[int]]:
+    return [c.ids for c in engine(model).generate([ids], how, n, [0])[0]]
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tokens of each row that is read, in order."""
+    seen: list[int] = []
+    real = Transformer._fill
+
+    def spy(self: Transformer, ids_T: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        seen.append(len(ids_T))
+        return real(self, ids_T, *rest)
+
+    monkeypatch.setattr(Transformer, "_fill", spy)
+    return seen
+
+
+def test_who_is_written_to_gets_a_token_between_any_two_chunks(model: Transformer, rows: list[int]) -> None:
+    made = engine(model, chunk=32)
+    running = made.submit(prompt(5), Sampling(temperature=0, max_tokens=40))
+    made.step()
+    long = made.submit(prompt(300, 1), GREEDY)
+    steps: list[list[Event]] = []
+    while not any(event.request == long for events in steps for event in events):
+        steps.append(made.step())
+    assert rows == [5, *[32] * 9, 12], "nothing is read that is longer than a chunk"
+    assert all(events[0].request == running for events in steps) and len(steps) == 10
+    found = drain(made)
+    assert [found[long, 0].ids] == alone(model, prompt(300, 1))
+
+
+def test_short_prompts_share_a_chunk(model: Transformer, rows: list[int]) -> None:
+    made = engine(model, chunk=32)
+    numbers = [made.submit(prompt(10, seed), GREEDY) for seed in range(4)]
+    assert {event.request for event in made.step()} == set(numbers[:3])
+    made.step()
+    assert rows == [32, 8], "the fourth begins with what is left of the chunk"
+    found = drain(made)
+    assert [[found[number, 0].ids] for number in numbers] == [alone(model, prompt(10, s)) for s in range(4)]
+
+
+def test_the_next_turn_reads_only_what_is_new(model: Transformer, rows: list[int]) -> None:
+    made = engine(model, kept=MANY)
+    first = made.generate([prompt(50)], GREEDY)[0][0]
+    assert first.cached == 0
+    turn = [*prompt(50), *first.ids, *prompt(20, 1)]  # 82 tokens, of which the cache held 61
+    second = made.generate([turn], GREEDY)[0][0]
+    assert second.cached == 61 // BLOCK * BLOCK == 48 and rows == [50, 34]
+    assert [second.ids] == alone(model, turn)
+    assert made.stats.reused == 48 and made.stats.read == 84 and made.stats.kept_bytes > 0
+
+
+def test_a_shared_beginning_is_kept_between_requests_and_from_prompts_under_way(
+    model: Transformer, rows: list[int]
+) -> None:
+    made, system = engine(model, kept=MANY), prompt(200)
+    made.submit([*system, *prompt(9, 1)], GREEDY)
+    made.step()
+    second = made.submit([*system, *prompt(9, 2)], GREEDY)
+    made.step()
+    assert rows == [209, 17], "the first has not ended and serves already"
+    assert drain(made)[second, 0].cached == 192
+    made.submit([*system, *prompt(9, 1)], GREEDY, account="another")
+    made.step()
+    assert rows[-1] == 209, "what one account read is not found by another"
+
+
+def test_what_is_cancelled_is_kept_too(model: Transformer, rows: list[int]) -> None:
+    made = engine(model, kept=MANY, chunk=64)
+    half = made.submit(prompt(200), GREEDY)
+    made.step()
+    made.cancel(half)
+    running = made.submit(prompt(50, 1), Sampling(temperature=0, max_tokens=100))
+    for _ in range(20):
+        made.step()
+    made.cancel(running)
+    assert made.idle and rows == [64, 50]
+    made.submit(prompt(200), GREEDY)
+    made.step()
+    assert rows[-1] == 64 and made.stats.reused == 64
+    assert made._reader.nbytes == made.stats.kept_bytes >= (64 + 48) // BLOCK * BLOCK * made.cache.token_bytes
+
+
+@pytest.mark.parametrize("bounds", [{"chunk": 40}, {"kept": MANY}, {"kept": MANY, "chunk": 7}])
+def test_samples_of_one_prompt_wait_for_slots_and_share_what_was_read(
+    model: Transformer, rows: list[int], bounds: dict[str, int]
+) -> None:
+    how = Sampling(max_tokens=6)
+    made = engine(model, 3, **bounds)
+    number = made.submit(prompt(100), how, 7)
+    found = drain(made)
+    assert sum(rows) == 100
+    assert [found[number, k].ids for k in range(7)] == alone(model, prompt(100), how, 7)
+
+
+def test_a_prompt_that_is_half_read_can_be_cancelled(model: Transformer) -> None:
+    made = engine(model, 2, chunk=16)
+    long, short = made.submit(prompt(100), GREEDY, 3), made.submit(prompt(9, 1), GREEDY)
+    made.step()
+    made.step()
+    made.cancel(long)
+    found = drain(made)
+    assert set(found) == {(short, 0)} and [found[short, 0].ids] == alone(model, prompt(9, 1))
+    assert isinstance(made._reader, Chunks) and made._reader._partly == 0
+    assert made.cache.lengths == [0] * made.cache.slots
+
+
+def test_few_long_prompts_are_half_read_at_a_time(model: Transformer) -> None:
+    made = engine(model, 16, chunk=8)
+    numbers = [made.submit(prompt(40, seed), GREEDY, account=str(seed)) for seed in range(9)]
+    most = 0
+    assert isinstance(made._reader, Chunks)
+    for _ in range(50):
+        made.step()
+        most = max(most, made._reader._partly)
+    assert most == PARTLY
+    found = drain(made)
+    assert {number for number, _ in found} <= set(numbers) and made.idle
+
+
+def begun(made: Engine, steps: int = 400) -> list[int]:
+    """Requests in the order in which their first token comes."""
+    seen: dict[int, None] = {}
+    for _ in range(steps):
+        if made.idle:
+            break
+        seen |= dict.fromkeys(event.request for event in made.step())
+    return list(seen)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"chunk": 32}])
+def test_one_accounts_queue_delays_another_by_one_turn(model: Transformer, bounds: dict[str, int]) -> None:
+    made = engine(model, 2, **bounds)
+    many = [made.submit(prompt(12, seed), GREEDY, account="many") for seed in range(40)]
+    made.step()
+    few = made.submit(prompt(12, 99), GREEDY, account="few")
+    order = begun(made)
+    assert order.index(few) <= 4 and [one for one in order if one != few] == many
+
+
+def test_a_long_prompt_of_one_account_lets_anothers_short_one_pass(model: Transformer) -> None:
+    made = engine(model, 4, chunk=16)
+    long = made.submit(prompt(600), GREEDY, account="long")
+    made.step()
+    short = made.submit(prompt(9, 1), GREEDY, account="short")
+    assert begun(made, 3) == [short]
+    assert begun(made)[-1] == long
+
+
+@pytest.mark.parametrize("bounds", [{}, {"chunk": 32}])
+def test_the_background_takes_what_nobody_wants(model: Transformer, bounds: dict[str, int]) -> None:
+    made = engine(model, 4, **bounds)
+    behind = [made.submit(prompt(9, seed), GREEDY, background=True) for seed in range(6)]
+    assert begun(made, 1) == behind[:3], "a slot stays free for whoever comes"
+    front = [made.submit(prompt(9, 10 + seed), GREEDY) for seed in range(3)]
+    assert front[0] in begun(made, 1)
+    order = begun(made)
+    assert all(order.index(one) < order.index(behind[3]) for one in front)
+    assert made.idle
+
+
+def test_a_half_read_prompt_in_the_background_makes_way(model: Transformer) -> None:
+    made = engine(model, 1, chunk=16)
+    behind = made.submit(prompt(100), GREEDY, background=True)
+    made.step()
+    front = made.submit(prompt(9, 1), GREEDY)
+    found: dict[tuple[int, int], Completion] = {}
+    order: list[int] = []
+    while not made.idle:
+        for event in made.step():
+            order.append(event.request)
+            found[event.request, event.sample] = event.completion
+    assert list(dict.fromkeys(order)) == [front, behind]
+    assert [found[behind, 0].ids] == alone(model, prompt(100))
+
+
+def test_other_weights_find_nothing_kept(rows: list[int]) -> None:
+    changing = toys.model(3)
+    made = engine(changing, kept=MANY)
+    made.generate([prompt(50)], GREEDY)
+    made.generate([prompt(50)], GREEDY)
+    with torch.no_grad():
+        changing.embed.mul_(1.1)
+    found = made.generate([prompt(50)], GREEDY)
+    assert rows == [50, 2, 50]
+    assert [found[0][0].ids] == alone(changing, prompt(50))
+
+
+def test_too_many_requests_are_refused_and_the_others_served(model: Transformer) -> None:
+    made = engine(model, 2, chunk=16, waiting=4)
+    taken = [made.submit(prompt(9, seed), GREEDY, account=str(seed)) for seed in range(6)]
+    with pytest.raises(Overloaded, match="6 requests wait already"):
+        made.submit(prompt(9), GREEDY)
+    made.cancel(taken[5])
+    taken[5] = made.submit(prompt(9, 5), GREEDY)
+    assert {number for number, _ in drain(made)} == set(taken)
+
+
+def test_memory_bounds_what_is_read_in_chunks(model: Transformer) -> None:
+    one = engine(model).cache.token_bytes
+    made = engine(model, 8, chunk=64, kept=MANY, memory=2 * 320 * one)
+    asked = [prompt(20 if seed % 2 else 290, seed) for seed in range(12)]
+    numbers = [made.submit(ids, GREEDY) for ids in asked]
+    found, most = {}, 0
+    while not made.idle:
+        found |= {event.request: event.completion for event in made.step() if event.done}
+        most = max(most, made.stats.cache_bytes)
+    assert most <= 2 * 320 * one
+    assert [[found[number].ids] for number in numbers] == [alone(model, ids) for ids in asked]
+
+
+def test_waiting_requests_hold_only_their_ids(model: Transformer) -> None:
+    made = engine(model, 2, chunk=32)
+    for seed in range(300):
+        made.submit(prompt(500, seed), GREEDY, account=str(seed % 7))
+    for _ in range(8):
+        made.step()
+    held = [one for one in made._queue if one.partly or one.read]
+    assert len(held) <= PARTLY and made.stats.waiting >= 298
+    assert made.stats.waiting_tokens == 500 * len(made._queue)
