@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hall import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until
+from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until
 
 from charter.ground.service.refusal import Refusal
 from charter.serve.errors import ApiError

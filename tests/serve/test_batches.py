@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hall import MODEL, Hall, Said, configuration, open_hall, until
+from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from sqlalchemy import update
 
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES, USAGE

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from hall import until
+from lobby import until
 
 PATH = "/v1/messages/batches"
 HEADERS = {"anthropic-version": "2023-06-01"}

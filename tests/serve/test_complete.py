@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx2
 import pytest
-from hall import MODEL, Hall, open_hall
+from lobby import MODEL, Hall, open_hall
 
 import toys
 from charter.ground.text.template import CLAUDE_2023, Template
@@ -90,7 +91,7 @@ def test_the_stream_of_january_is_nameless_events_with_all_so_far(hall: Hall, ke
     assert done == "data: [DONE]"
     events = [json.loads(block.removeprefix("data: ")) for block in blocks]
     texts = [event["completion"] for event in events]
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert texts[-1] == whole["completion"] and len(set(texts)) > 3
     assert [event["stop_reason"] for event in events] == [None] * (len(events) - 1) + ["max_tokens"]
     assert all(event["truncated"] is False and event["exception"] is None for event in events)

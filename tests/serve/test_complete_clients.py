@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hall import MODEL, Hall, open_hall
+from lobby import MODEL, Hall, open_hall
 
 EARLY, FIRST = (Path(sys.prefix) / name for name in ("early-anthropic", "first-anthropic"))
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import httpx
-from hall import Said, open_hall
+from lobby import Said, open_hall
 
 from charter.serve.app import ROUTES
 

@@ -18,9 +18,9 @@ for package in ("lm_eval", "aiohttp", "transformers"):
         pytest.skip(f"{package} is not installed: pip install -e '.[lm-eval]'", allow_module_level=True)
 
 import lm_eval
-from hall import MODEL, Hall, open_hall
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
+from lobby import MODEL, Hall, open_hall
 
 from charter.interop.lm_eval_model import CharterLM
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from hall import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until, watching
+from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, until, watching
 
 from charter.ground.accounts.tables import DECISIONS, USAGE
 from charter.serve import local

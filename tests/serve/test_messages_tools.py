@@ -10,9 +10,9 @@ import httpx
 import jsonschema
 import pytest
 import torch
-from hall import MODEL, Hall, Said, open_hall
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lobby import MODEL, Hall, Said, open_hall
 
 import toys
 from charter.ground.artifact.errors import CharterError

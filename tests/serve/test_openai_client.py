@@ -15,7 +15,7 @@ if find_spec("openai") is None:
     pytest.skip("openai is not installed: pip install -e '.[dev]'", allow_module_level=True)
 
 import openai
-from hall import MODEL, OTHER, Hall, open_hall
+from lobby import MODEL, OTHER, Hall, open_hall
 from pydantic import BaseModel
 
 from charter.ground.generate.remote import RemoteAssistant

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hall import MODEL, Hall, open_hall
+from lobby import MODEL, Hall, open_hall
 
 import toys
 from charter.ground.generate.scorer import score

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hall import MODEL, Hall, configuration, open_hall, until
+from lobby import MODEL, Hall, configuration, open_hall, until
 
 import toys
 from charter.ground.artifact.errors import CharterError
@@ -310,7 +310,7 @@ def test_what_a_server_lacks_is_said_when_it_is_asked_for(double: Double) -> Non
         asyncio.run(backend.compile(Form("regex", pattern="a+")))
     with pytest.raises(CharterError, match="serves no model 'other'; it has toy-2"):
         UpstreamBackend(double.url, "other", NAME)
-    with pytest.raises(CharterError, match="can't be reached .* is the server running"):
+    with pytest.raises(CharterError, match=r"can't be reached .* is the server running"):
         UpstreamBackend("http://127.0.0.1:9", MODEL, NAME)
     with pytest.raises(CharterError, match="no address of a server"):
         UpstreamBackend("localhost:8000", MODEL, NAME)
