@@ -25,7 +25,8 @@ JUDGMENTS = "judgments.jsonl"
 class Run:
     """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
     they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
-    is the card that this one adds an appendix to, `previous` the final stage of another version's card."""
+    is the card that this one adds an appendix to, `previous` the final stage of another version's card. `screen`: the
+    report on an acceptable use screen."""
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -42,6 +43,7 @@ class Run:
     votes: tuple[Artifact, ...] = ()
     reviews: tuple[Artifact, ...] = ()
     judged_by: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    screen: Artifact | None = None
 
     @property
     def final(self) -> Artifact:
@@ -60,7 +62,10 @@ def gather(inputs: Inputs) -> Run:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
         )
-    given = {role: inputs.many(role) for role in ("preference", "rl", "transcripts", "comparisons", "votes")}
+    given = {
+        role: inputs.many(role)
+        for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use")
+    }
     given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
@@ -89,6 +94,7 @@ def gather(inputs: Inputs) -> Run:
         judged_by=_judged_by(inputs.many("judgments")),
         votes=made["votes"],
         reviews=made["judgments"],
+        screen=next(iter(made["acceptable_use"]), None),
         principles=principles,
         constitution=constitution,
         lineage=tuple(

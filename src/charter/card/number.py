@@ -122,6 +122,11 @@ LABELS = {
     "review_agreement": "Pairs of reviewers who agree",
     "review_harmful_rate": "Called harmful by most",
     "review_rating": "Mean rating, 0 to 4",
+    "screen_auroc_lookalikes": "AUROC against look-alikes",
+    "screen_auroc_ordinary": "AUROC against ordinary prompts",
+    "screen_reply_auroc": "AUROC of replies",
+    "screen_reply_pairs": "Worse reply of a pair scores higher",
+    "screen_disclosed": "Harmless prompts given a disclosure",
 }
 
 
@@ -211,6 +216,13 @@ def label(name: str) -> str:
         ("hhh_policy_", "HHH, "),
         ("hhh_preference_", "HHH by score, "),
         ("pair_accuracy_", "Pairs, "),
+        ("screen_recall_", "Violating prompts found, "),
+        ("screen_precision_", "Found prompts that violate, "),
+        ("screen_lookalikes_", "Look-alikes taken for violations, "),
+        ("screen_ordinary_", "Ordinary prompts taken for violations, "),
+        ("screen_reply_recall_", "Violating replies found, "),
+        ("screen_reply_lookalikes_", "Refusals taken for violations, "),
+        ("screen_reply_ordinary_", "Ordinary replies taken for violations, "),
         ("revision_harm_rate_", "Harm after revision "),
         *((f"{start}_", f"{words}, ") for start, words in LABELS.items() if start.startswith("bbq_")),
     ):

@@ -17,6 +17,7 @@ from charter.card.gather import Run
 from charter.card.language_plots import translation
 from charter.card.long_plots import position, recall
 from charter.card.number import Ledger, Number
+from charter.card.policy import tradeoff
 from charter.card.samples import TRANSCRIPTS, revisions
 from charter.card.sections import fit, unfit
 from charter.card.vote_plots import vote_figures
@@ -61,7 +62,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     ]
     tasks = (bias, truthfulness, capability, position, recall, translation)
     found += [draw(run, ledger) for draw in tasks]
-    found += vote_figures(run)
+    found += [*vote_figures(run), tradeoff(run)]
     return tuple(f for f in found if f is not None)
 
 

@@ -22,6 +22,7 @@ from charter.card.news import whats_new
 from charter.card.number import Ledger, label
 from charter.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
 from charter.card.plots import figures
+from charter.card.policy import screened
 from charter.card.published import MODELS, beside_published
 from charter.card.review import reviewed, reviewing
 from charter.card.settings import Settings
@@ -101,6 +102,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "reviewing": reviewing(run),
         "elo": elo_tables(run),
         "attempts": tried,
+        "screen": screened(run),
         "people_attacked": by_people(tried),
         "raters_of": raters_of,
         "detectors": sections.detectors(run),

@@ -3,7 +3,7 @@
 Texts are cut in two by a hash of what is asked. On one half the thresholds are chosen, the highest of those that look-
 alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
 violate, `lookalikes` and `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
-fixed and the good one don't; of comparisons under `replies`, chosen replies on the helpful axis don't, and on the
+fixed and the good one don't; of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't, and on the
 harmless axis the rejected reply should score higher than the chosen one.
 """
 
@@ -166,6 +166,7 @@ def _pairs(source: Input) -> Iterator[Item]:
         if c.axis == "harmless":
             yield Item(f"{name}/{c.id}", name, PAIR, c.topic, c.messages, c.rejected, c.chosen)
         elif c.axis == "helpful":
+            yield Item(f"{name}/{c.id}/prompt", name, ORDINARY, c.topic, c.messages)
             yield Item(f"{name}/{c.id}", name, ORDINARY, c.topic, c.messages, c.chosen)
 
 
@@ -200,11 +201,7 @@ def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Seque
             [score[0] for item, score in harmless if (item.side, item.kind) == (side, kind)]
             for kind in (LOOKALIKE, ORDINARY)
         ]
-        return (
-            strictest([choose_levels(group) for group in groups if group])
-            if side in classifier.sides
-            else None
-        )
+        return choose_levels(*groups) if side in classifier.sides else None
 
     rules = [max(score[2].values()) for item, score in harmless if item.side == "prompt" and score[2]]
     return Thresholds(
@@ -212,14 +209,6 @@ def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Seque
         prompt=levels("prompt"),
         reply=levels("reply"),
         high_risk=choose_levels(rules) if rules else None,
-    )
-
-
-def strictest(found: Sequence[Levels]) -> Levels:
-    """Of each level the highest threshold."""
-    return Levels(
-        standard=max((f.standard for f in found), key=lambda t: t.value),
-        enhanced=max((f.enhanced for f in found), key=lambda t: t.value),
     )
 
 

@@ -75,9 +75,14 @@ def choose(harmless: Sequence[float], target: float) -> Threshold:
     return Threshold(value=value, target=target, n=len(ordered), hits=hits, low=low, high=high)
 
 
-def choose_levels(harmless: Sequence[float], targets: Mapping[Level, float] = TARGETS) -> Levels:
-    """The threshold of every level on the same harmless scores."""
-    return Levels(**{level: choose(harmless, targets[level]) for level in LEVELS})
+def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TARGETS) -> Levels:
+    """The threshold of every level: the highest that any group of harmless scores asks for, so that each group keeps
+    its target. Empty groups ask for nothing."""
+    asked = [group for group in groups if group]
+    found = {level: [choose(group, targets[level]) for group in asked] for level in LEVELS}
+    if not asked:
+        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
+    return Levels(**{level: max(chosen, key=lambda t: t.value) for level, chosen in found.items()})
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:

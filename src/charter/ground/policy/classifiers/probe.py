@@ -89,8 +89,7 @@ class Probe:
     @classmethod
     def of(cls, states: States, checkpoint: str, cache: Path | None = None) -> Probe:
         """The probe on opened states; `checkpoint` names the weights."""
-        code = [digest_file(Path(__file__).parent / name) for name in CODE]
-        version = digest_text(json.dumps([checkpoint, examples.digest(), *code]))[:16]
+        version = version_of(checkpoint)
         path = (cache or cache_folder()) / f"{version}.safetensors"
         heads = _kept(path)
         if heads is None:
@@ -112,6 +111,12 @@ class Probe:
         vectors = self.states.vectors([w for group in windows for w in group]).numpy().astype(np.float64)
         ends = np.cumsum([len(group) for group in windows])
         return [self.heads[side].read(part) for part in np.split(vectors, ends[:-1])]
+
+
+def version_of(checkpoint: str) -> str:
+    """What a probe's scores follow from: the checkpoint's weights, the rows that it learns from, and its code."""
+    code = [digest_file(Path(__file__).parent / name) for name in CODE]
+    return digest_text(json.dumps([checkpoint, examples.digest(), *code]))[:16]
 
 
 def prompt_windows(states: States, messages: Conversation) -> list[Window]:
@@ -137,7 +142,7 @@ def _context(turns: Sequence[Message]) -> str:
 
 def learn(states: States, found: Sequence[Example]) -> Head:
     """Both regressions on the first window of each example, strength by cross-validation, and thresholds on what
-    look-alikes scored while held out."""
+    look-alikes and plain texts scored while held out."""
     rules = {rule.id for rule in shipped_policy().high_risk}
     windows = [
         (
@@ -153,9 +158,11 @@ def learn(states: States, found: Sequence[Example]) -> Head:
     violates = [int(e.label != HARMLESS and e.label not in rules) for e in found]
     violation = fit(vectors, violates, 2, groups)
     which = fit(vectors, [classes.index(e.label) for e in found], len(classes), groups, (violation.strength,))
-    alike = [float(violation.held_out[i, 1]) for i, e in enumerate(found) if e.alike]
+    scores = [float(p) for p in violation.held_out[:, 1]]
+    alike = [score for score, e in zip(scores, found, strict=True) if e.alike]
+    plain = [score for score, e in zip(scores, found, strict=True) if e.label == HARMLESS and not e.alike]
     columns = [k for k, c in enumerate(classes) if c in rules]
-    plain = [
+    other = [
         float(which.held_out[i, columns].max())
         for i, e in enumerate(found)
         if columns and e.label == HARMLESS
@@ -164,8 +171,8 @@ def learn(states: States, found: Sequence[Example]) -> Head:
         violation.regression,
         which.regression,
         classes,
-        choose_levels(alike),
-        choose_levels(plain) if plain else None,
+        choose_levels(alike, plain),
+        choose_levels(other) if other else None,
     )
 
 

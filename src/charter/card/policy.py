@@ -1,0 +1,211 @@
+"""What the screen of an acceptable use policy is worth: how much it finds, and what it costs the harmless.
+
+Of the report given under `acceptable_use`, else of the last stage that measured one. Every number is of the half of the
+texts on which no threshold was chosen; those by set and by topic are counted here from the kept rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.card.artifact import Artifact
+from charter.card.figure import Figure
+from charter.card.gather import Run
+from charter.card.number import PLAIN, SHARE, Number, label
+from charter.ground.measure.intervals import interval
+from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
+from charter.ground.measure.score import tabulate
+from charter.ground.measure.screening import (
+    LEVELS,
+    LOOKALIKE,
+    MEASURED,
+    ORDINARY,
+    PAIR,
+    SCREENED,
+    VIOLATING,
+    auroc,
+    chosen,
+)
+
+ROWS = f"samples/{SCREENED}"
+OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary")
+OF_REPLIES = ("screen_reply_recall", "screen_reply_lookalikes", "screen_reply_ordinary")
+APART = (
+    "screen_auroc_lookalikes",
+    "screen_auroc_ordinary",
+    "screen_reply_auroc",
+    "screen_reply_pairs",
+    "screen_disclosed",
+)
+KINDS = {VIOLATING: "violating", LOOKALIKE: "harmless look-alikes", ORDINARY: "ordinary"}
+FEWEST = 5  # texts of a topic that are shown apart
+CURVE_POINTS = 200
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One row of a table: what it counts, and its number at each sensitivity level."""
+
+    label: str
+    note: str
+    numbers: tuple[Number | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A measured screen. `apart`: numbers that hang on no threshold. `thresholds`: (what, the value, the
+    share of the harmless half that reaches it)."""
+
+    step: str
+    policy: str
+    classifiers: str
+    overall: tuple[Tally, ...]
+    sets: tuple[Tally, ...]
+    topics: tuple[Tally, ...]
+    apart: tuple[tuple[str, Number], ...]
+    thresholds: tuple[tuple[str, Number, Number], ...]
+
+
+def screen_of(run: Run) -> Artifact | None:
+    """The report that measured a screen, None where there is none."""
+    given = (run.screen,) if run.screen else tuple(reversed(run.stages))
+    return next((made for made in given if made.report.get("acceptable_use")), None)
+
+
+def screened(run: Run) -> Screened | None:
+    """All that the card says of the screen, None where none was measured."""
+    made = screen_of(run)
+    if made is None:
+        return None
+    told = made.report["acceptable_use"]
+    rows = [row for row in made.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
+    names = [*OVERALL, *OF_REPLIES]
+    overall = [
+        Tally(
+            label(f"{name}_standard").rsplit(",", 1)[0],
+            "",
+            tuple(made.own.get(f"{name}_{lv}") for lv in LEVELS),
+        )
+        for name in names
+        if f"{name}_standard" in made.own
+    ]
+    policy = told["policy"]
+    return Screened(
+        made.name,
+        f"{policy['name']} version {policy['version']} ({policy['id'][:12]})",
+        ", ".join(f"{name} {version[:12]}" for name, version in told["classifiers"].items()),
+        tuple(overall),
+        tuple(_lines(made, rows, "set")),
+        tuple(_lines(made, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
+        tuple((label(name), made.own[name]) for name in APART if name in made.own),
+        tuple(_thresholds(made, told["thresholds"], list(told["classifiers"]))),
+    )
+
+
+def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
+    """A row for each set, or for each topic of the sets that name them, with the share found at each level."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row[key]:
+            name = (row["side"], row["kind"], row["set"]) + ((row["topic"],) if key == "topic" else ())
+            groups.setdefault(name, []).append(row)
+    for name, found in groups.items():
+        if len(found) < FEWEST:
+            continue
+        words = ": ".join(name[2:]).replace("_", " ")
+        numbers = tuple(_share(made, "/".join(name), level, found) for level in LEVELS)
+        yield Tally(words, f"{KINDS[name[1]]}{' replies' if name[0] == 'reply' else ''}", numbers)
+
+
+def _share(made: Artifact, name: str, level: str, rows: Sequence[Row]) -> Number:
+    table = tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
+    low, high = interval(table)
+    key = f"screen {level} {name}"
+    return Number(
+        f"{made.name}/{key}",
+        key,
+        table.value,
+        low,
+        high,
+        table.n,
+        len(table.clusters),
+        VERSION,
+        SHARE,
+        made.label,
+        False,
+        (made.source(ROWS),),
+    )
+
+
+def _thresholds(
+    made: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
+) -> Iterable[tuple[str, Number, Number]]:
+    source = (made.source("report.json"),)
+    for name, entry in zip(names, entries, strict=True):
+        for what in ("prompt", "reply", "high_risk"):
+            for level in LEVELS:
+                if entry.get(what) is None:
+                    continue
+                t, key = entry[what][level], f"{made.name}/threshold {name} {what} {level}"
+                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=made.label, sources=source)
+                rate = Number(
+                    f"{key} rate",
+                    "calibration rate",
+                    t["hits"] / t["n"],
+                    t["low"],
+                    t["high"],
+                    t["n"],
+                    unit=SHARE,
+                    stage=made.label,
+                    sources=source,
+                )
+                yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
+
+
+def tradeoff(run: Run) -> Figure | None:
+    """How much a screen finds, against what it takes from the harmless, over all thresholds."""
+    made = screen_of(run)
+    if made is None:
+        return None
+    rows = made.rows(ROWS)
+    violating = sorted((r["score"] for r in rows if chosen("prompt", VIOLATING)(r)), reverse=True)
+    lines = []
+    for n, (kind, words) in enumerate(((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary prompts"))):
+        harmless = sorted((r["score"] for r in rows if chosen("prompt", kind)(r)), reverse=True)
+        if violating and harmless:
+            x, y = _curve(violating, harmless)
+            area = auroc("prompt", kind)(rows).value
+            lines.append(Line(f"against {words}, AUROC {area:.3f}", x, y, SERIES[n], dashed=n > 0))
+    if not lines:
+        return None
+    figure, (axes,) = canvas(4.7, 2.9)
+    curves(axes, "Violating prompts found", lines, "harmless prompts taken for violations (share)", True)
+    caption = (
+        "Violating prompts found against harmless ones taken for violations, at every threshold; no intervals. "
+        f"n = {len(violating):,} violating prompts of the measured half, and of harmless ones those in the table."
+    )
+    svg = inline(figure, "screen", "What the screen finds and what it costs", caption)
+    return Figure(
+        "screen", "Acceptable use: found and taken", caption, svg, (made.source(ROWS),), section="screen"
+    )
+
+
+def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Shares of harmless and of violating scores at or above each score, thinned to CURVE_POINTS."""
+    cuts = sorted({*violating, *harmless}, reverse=True)
+    step = max(1, len(cuts) // CURVE_POINTS)
+    cuts = [*cuts[::step], cuts[-1]]
+
+    def reached(scores: Sequence[float]) -> list[float]:
+        found, at = [0.0], 0
+        for cut in cuts:
+            while at < len(scores) and scores[at] >= cut:
+                at += 1
+            found.append(at / len(scores))
+        return found
+
+    return reached(harmless), reached(violating)

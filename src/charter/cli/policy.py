@@ -1,0 +1,131 @@
+"""`charter policy`: an acceptable use policy shown, checked, and tried on a text."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from charter.cli.tables import console
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.problems import suggest
+from charter.ground.settings.sources import shipped
+from charter.runner.rooms import load_module
+
+FLOOR = "charter.ground.policy"
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own; else the shipped one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+def show(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A policy; else the shipped one.")
+    ] = None,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="The shipped file itself, to start one from.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show an acceptable use policy: its categories, what is done at each sensitivity level, its high-risk rules."""
+    if as_yaml:
+        if file is not None:
+            raise CharterError(f"--yaml prints the shipped policy; {file} is YAML already")
+        print(shipped("acceptable_use").read_text("utf-8"), end="")
+        return
+    policy = load_module(f"{FLOOR}.policy").open_policy(file)
+    if as_json:
+        print(json.dumps({"id": policy.id, **policy.model_dump(mode="json")}, ensure_ascii=False))
+        return
+    _print(policy)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")], as_json: Json = False
+) -> None:
+    """Check a policy: every key and value, and what a reader of it should know."""
+    policy, warnings = load_module(f"{FLOOR}.policy").check_policy(file)
+    known = {c.id for c in load_module(f"{FLOOR}.policy").shipped_policy().categories}
+    new = [c.id for c in policy.categories if c.id not in known]
+    told = [
+        *warnings,
+        *(
+            f"{id} is none of the categories that the probe has learnt; only a grader can find it"
+            for id in new
+        ),
+    ]
+    if as_json:
+        print(json.dumps({"name": policy.name, "version": policy.version, "id": policy.id, "warnings": told}))
+        return
+    print(
+        f"{policy.name} version {policy.version}: {len(policy.categories)} categories, "
+        f"{len(policy.high_risk)} high-risk rules; id {policy.id[:12]}"
+    )
+    for line in told:
+        print(f"note: {line}")
+
+
+def try_text(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="A prompt; with --reply, the prompt it answers.")
+    ],
+    reply: Annotated[str | None, typer.Option("--reply", metavar="TEXT", help="Judge this reply.")] = None,
+    policy: PolicyFile = None,
+    classifiers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--classifier",
+            metavar="KIND[:MODEL]",
+            help="probe, probe:MODEL, grader:MODEL or preference:MODEL; may be given many times.",
+        ),
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option("--thresholds", metavar="FILE", help="thresholds.yaml of a report.")
+    ] = None,
+    sensitivity: Annotated[str, typer.Option("--sensitivity", metavar="standard|enhanced")] = "standard",
+    as_json: Json = False,
+) -> None:
+    """Say what a policy does about a text. The first time, the probe learns for a few minutes."""
+    levels = load_module(f"{FLOOR}.actions").LEVELS
+    if sensitivity not in levels:
+        raise CharterError(f"--sensitivity {sensitivity}; {suggest(sensitivity, levels)}")
+    screen = load_module(f"{FLOOR}.opening").open_screen(policy, classifiers or ("probe",), thresholds)
+    messages = [{"role": "user", "content": text}]
+    verdict = (
+        screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)
+    )
+    fields = ("side", "action", "category", "score", "threshold", "safety_prompt", "reason", "milliseconds")
+    told: dict[str, Any] = {name: getattr(verdict, name) for name in fields} | {
+        "classifiers": dict(verdict.classifiers)
+    }
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    where = f" ({verdict.category})" if verdict.category else ""
+    print(f"{verdict.action}{where}: score {verdict.score:.3f}, acts from {verdict.threshold:.3f}")
+    for line in filter(None, (verdict.reason, verdict.safety_prompt)):
+        print(line)
+
+
+def _print(policy: Any) -> None:
+    out = console()
+    table = Table(title=f"{policy.name} version {policy.version} ({policy.id[:12]})", title_justify="left")
+    for head in ("category", "severity", "prompt", "enhanced", "reply", "enhanced"):
+        table.add_column(head)
+    for c in policy.categories:
+        prompt, reply = c.actions.prompt, c.actions.reply
+        table.add_row(
+            f"{c.title} ({c.id})",
+            c.severity,
+            prompt.standard,
+            prompt.enhanced,
+            reply.standard,
+            reply.enhanced,
+        )
+    for rule in policy.high_risk:
+        table.add_row(
+            f"{rule.title} ({rule.id})", "high-risk", rule.action.standard, rule.action.enhanced, "", ""
+        )
+    out.print(table)
