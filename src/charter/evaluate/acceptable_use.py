@@ -1,10 +1,10 @@
 """The acceptable use policy's screen on labelled texts: how many violations it finds, and at what cost to the harmless.
 
-Texts are cut in two by a hash of what is asked. On one half the thresholds are chosen, the highest of those that look-
-alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
-violate, `lookalikes` and `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
-fixed and the good one don't; of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't, and on the
-harmless axis the rejected reply should score higher than the chosen one.
+Texts are cut in two by a hash of what is asked. On one half the thresholds are chosen, the highest of those that
+look-alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
+violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
+fixed and the good one don't. Of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't
+violate, and on the harmless axis the rejected reply should score higher than the chosen one.
 """
 
 from __future__ import annotations
