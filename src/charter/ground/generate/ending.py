@@ -20,7 +20,7 @@ BLANKS = b" \n\t\r"
 STEPS = 20000  # bytes that one search may try
 LOOKS = 48  # places of one search at which several ways are compared
 WAYS = 12  # ways compared at one place
-FREE = 64  # ways at one place beyond which a text is free
+FREE = 96  # ways at one place beyond which a text is free
 MOST_DIGITS = 200
 MOST_EXPONENT = 2
 TAILS = 12  # beginnings of the known ending that may be skipped
@@ -284,14 +284,14 @@ def _listed(bits: int) -> list[int]:
 
 
 def _apart(values: list[int]) -> list[int]:
-    """One digit of several, and few others: ways that may lead to endings of other lengths."""
-    ways, digit = [], False
+    """One digit of several, one byte of a longer character, and few others: ways to endings of other lengths."""
+    ways: list[int] = []
+    met: set[str] = set()
     for value in values:
-        if value in _DIGITS:
-            if digit:
-                continue
-            digit = True
-        ways.append(value)
+        kind = "digit" if value in _DIGITS else "wide" if value > 127 else ""
+        if kind not in met:
+            ways.append(value)
+        met.update({kind} - {""})
     return ways[:WAYS] if any(value not in b"0-.eE+" for value in ways) else []
 
 
