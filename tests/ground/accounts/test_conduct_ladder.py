@@ -111,6 +111,9 @@ def test_what_a_person_set_stays_for_a_clean_period_and_clears_what_was_before()
     assert level(11, [*history, *sinned((11, 1))], ruled) == "throttled"
     # what was before the decision is settled: 20 of day 0 would make 21
     assert level(11, [*sinned((0, 20)), *sinned((11, 1))], ruled) == "good"
+    # and isn't taken off again when it leaves the window
+    late = History(sinned((0, 4), (28, 3), (30.5, 5)), [Ruling(DAY, "good")])
+    assert next_standing(LADDER, late, 30.5 * DAY).total == 8.0
 
 
 def test_a_persons_strict_level_is_lifted_by_clean_periods_too() -> None:
