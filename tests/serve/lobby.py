@@ -168,7 +168,7 @@ class Hall:
             return list(connection.execute(select(table)).all())
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What `true` gives once it gives something; fails where that takes too long."""
     end = time.monotonic() + seconds
     while not (found := true()):

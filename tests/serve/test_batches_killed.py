@@ -75,7 +75,7 @@ def test_nothing_that_was_accepted_is_lost(tmp_path: Path) -> None:
     with served(tmp_path) as (_, address):
         left = get(address, f"{PATH}/{id}").json()
         assert left["processing_status"] == "in_progress"
-        until(lambda: get(address, f"{PATH}/{id}").json()["processing_status"] == "ended", 60)
+        until(lambda: get(address, f"{PATH}/{id}").json()["processing_status"] == "ended", 120)
         rows = [json.loads(line) for line in get(address, f"{PATH}/{id}/results").text.splitlines()]
     assert sorted(row["custom_id"] for row in rows) == sorted(one["custom_id"] for one in asked)
     assert kept.items() <= {row["custom_id"]: row["result"]["message"]["id"] for row in rows}.items()

@@ -24,7 +24,7 @@ def test_the_document_is_whole(tmp_path: Path) -> None:
     assert named
     assert named <= found["components"]["schemas"].keys()
     batch = found["paths"]["/v1/messages/batches/{batch}"]["get"]
-    assert [part["name"] for part in batch["parameters"]] == ["batch"]
+    assert "batch" in {part["name"] for part in batch["parameters"]}
     body = found["paths"]["/v1/messages"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/MessagesBody"}
     assert set(found["components"]["schemas"]["MessagesBody"]["required"]) == {
