@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from charter.arena import admin, entrance, me, review, talk
 from charter.arena.guard import STATIC, Guard
-from charter.arena.rendering import FILES, page, read_file
+from charter.arena.rendering import PAGES, page
 from charter.arena.service import Service, is_alive
 from charter.arena.sessions import (
     COOKIE,
@@ -99,9 +99,9 @@ def health(service: Serving) -> JSONResponse:
 
 def static(file: str) -> Response:
     """Style, script and icon."""
-    if file not in FILES:
+    if file not in PAGES.files:
         raise HTTPException(404)
-    return Response(read_file(file), media_type=FILES[file])
+    return Response(PAGES.read(file), media_type=PAGES.files[file])
 
 
 def refused(request: Request, error: Exception) -> Response:

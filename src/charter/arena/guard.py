@@ -15,32 +15,12 @@ import traceback
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from charter.ground.service.forms import LARGEST_FORM
 from charter.ground.service.limits import Limiter
+from charter.ground.service.strict import address_of, with_headers
 
 LOG = logging.getLogger("charter.arena")
-LARGEST_BODY = 256 * 1024
 STATIC = "/static/"
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "style-src 'self'",
-        "script-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
 _JOIN = re.compile(r"^/join/.*", re.DOTALL)
 _PLAIN = re.compile(r"[^\x21-\x7e]")
 
@@ -86,32 +66,18 @@ class Guard:
             seconds = str(math.ceil(wait))
             return 429, f"too many requests; wait {seconds} s and try again", {"retry-after": seconds}
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > LARGEST_BODY:
+        if length.isdigit() and int(length) > LARGEST_FORM:
             return (
                 413,
-                f"at most {LARGEST_BODY:,} bytes are taken; shorten what you wrote",
+                f"at most {LARGEST_FORM:,} bytes are taken; shorten what you wrote",
                 {"connection": "close"},
             )
         return None
 
 
-def address_of(scope: Scope) -> str:
-    """The network address that a request came from."""
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"
-
-
 def shown_path(path: str) -> str:
     """A path as it is logged: on one line, short, without an invitation's secret."""
     return _PLAIN.sub("?", _JOIN.sub("/join/[token]", path))[:120]
-
-
-def with_headers(given: list[tuple[bytes, bytes]], kept: bool) -> list[tuple[bytes, bytes]]:
-    """Headers of an answer with those that every answer has; only style and script may be kept by browsers."""
-    there = {name.lower() for name, _ in given}
-    wanted = {**HEADERS, "cache-control": "max-age=86400" if kept else "no-store"}
-    more = [(name.encode(), value.encode()) for name, value in wanted.items() if name.encode() not in there]
-    return [*given, *more]
 
 
 async def _say(send: Send, status: int, words: str, headers: dict[str, str]) -> None:

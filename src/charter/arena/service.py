@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,31 +24,9 @@ from charter.ground.people.tables import ADDRESS, FACTS, PEOPLE, TURNS, VOTES
 from charter.ground.people.workers import invite
 from charter.ground.service.database import reading, writing
 from charter.ground.service.limits import Limiter
+from charter.ground.service.once import Once
 from charter.ground.service.sole import serve_alone
 from charter.ground.settings.sources import resolve
-
-KEPT_SECONDS = 600.0
-
-
-class Once:
-    """Secrets that a page shows once, kept in memory for some minutes: a personal key, invitation links."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[float, list[str]]] = {}
-        self._lock = threading.Lock()
-
-    def put(self, owner: str, secrets: list[str]) -> None:
-        """Keeps secrets for whoever has the session `owner`."""
-        with self._lock:
-            now = time.monotonic()
-            self._kept = {k: v for k, v in self._kept.items() if now - v[0] < KEPT_SECONDS}
-            self._kept[owner] = (now, secrets)
-
-    def take(self, owner: str) -> list[str]:
-        """The secrets of a session, which are then gone."""
-        with self._lock:
-            then, secrets = self._kept.pop(owner, (0.0, []))
-            return secrets if time.monotonic() - then < KEPT_SECONDS else []
 
 
 @dataclass

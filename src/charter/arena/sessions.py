@@ -7,26 +7,23 @@ entering) are refused where the browser says that another site sent them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from charter.arena.guard import LARGEST_BODY, address_of
 from charter.arena.service import Service
 from charter.ground.people.workers import SESSION_DAYS, Person, person_of
 from charter.ground.service.database import reading
+from charter.ground.service.forms import Form, read_form
 from charter.ground.service.limits import Limiter
 from charter.ground.service.refusal import Refusal
+from charter.ground.service.strict import address_of
 from charter.ground.service.tokens import digest_of, proof_of, proves
 
 COOKIE = "charter_session"
 CSRF = "csrf"
-FORM = "application/x-www-form-urlencoded"
-MOST_FIELDS = 60
 WRITTEN = ("text", "plan", "edited", "note")  # fields that somebody took time to write
 
 
@@ -43,30 +40,6 @@ class TooFast(Refusal):
     def __init__(self, wait: float) -> None:
         self.seconds = math.ceil(wait)
         super().__init__(f"that was very fast; wait {self.seconds} s and try again", 429)
-
-
-@dataclass(frozen=True)
-class Form:
-    """The fields of a form; a field that is not there is empty."""
-
-    fields: Mapping[str, list[str]] = field(default_factory=dict)
-
-    def text(self, name: str) -> str:
-        """The last value of a field."""
-        return self.fields.get(name, [""])[-1]
-
-    def many(self, name: str) -> tuple[str, ...]:
-        """All values of a field."""
-        return tuple(self.fields.get(name, ()))
-
-    def number(self, name: str) -> int | None:
-        """A whole number, None where the field is empty. Raises Refusal for anything else."""
-        value = self.text(name).strip()
-        if not value:
-            return None
-        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 9):
-            raise Refusal(f"{name} is no whole number; go back and reload the page")
-        return int(value)
 
 
 @dataclass(frozen=True)
@@ -89,30 +62,11 @@ class Visit:
         return digest_of(self.session)
 
 
-async def read_form(request: Request) -> Form:
-    """The form of a POST. Raises Refusal for one that is too large, no form, or sent by another site's page."""
+async def sent_form(request: Request) -> Form:
+    """The form of a POST, kept at hand for a refusal. Raises as `read_form`."""
     if request.method != "POST":
         return Form()
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Refusal("this form was sent by another site; open the page here", 403)
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_BODY:
-            raise Refusal(f"at most {LARGEST_BODY:,} bytes are taken; shorten what you wrote", 413)
-    kind = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
-    if kind != FORM:
-        raise Refusal(f"forms are sent as {FORM}", 415)
-    try:
-        pairs = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
-        )
-    except ValueError:
-        raise Refusal("the form can't be read; reload the page and send it again") from None
-    fields: dict[str, list[str]] = {}
-    for name, value in pairs:
-        fields.setdefault(name, []).append(value)
-    request.state.form = Form(fields)
+    request.state.form = await read_form(request)
     return request.state.form  # type: ignore[no-any-return]
 
 
@@ -130,7 +84,7 @@ def wants_json(request: Request) -> bool:
     return data or ("application/json" in accepted and "text/html" not in accepted)
 
 
-Sent = Annotated[Form, Depends(read_form)]
+Sent = Annotated[Form, Depends(sent_form)]
 
 
 def service_of(request: Request) -> Service:

@@ -26,15 +26,6 @@ if (waiting) {
 const fresh = one("[popover][data-fresh]");
 if (fresh && fresh.showPopover) fresh.showPopover();
 
-for (const button of all("[data-copy]")) {
-  if (!navigator.clipboard) break;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(one(`#${button.dataset.copy}`).textContent.trim());
-    button.textContent = "Copied";
-  });
-}
-
 for (const group of all("[data-most]")) {
   const boxes = all("input", group);
   const limit = () => {
@@ -43,21 +34,6 @@ for (const group of all("[data-most]")) {
   };
   group.addEventListener("change", limit);
   limit();
-}
-
-// A form is sent once.
-for (const form of all("form[method=post]")) {
-  form.addEventListener("submit", (event) => {
-    if (form.dataset.sent) event.preventDefault();
-    form.dataset.sent = "yes";
-    setTimeout(() => delete form.dataset.sent, 3000);
-  });
-}
-
-for (const area of all("textarea")) {
-  area.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit();
-  });
 }
 
 const vote = one("#vote");

@@ -1,0 +1,84 @@
+"""Pages from templates, all text escaped; style and script are files of their own, named by their digest.
+
+`shell` holds what all services' pages share: their style, and small comforts that a script adds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+SHELL = Path(__file__).parent / "shell"
+SHARED = {"shell.css": "text/css", "shell.js": "text/javascript"}
+
+
+class Pages:
+    """The templates of a service, and the files that its pages load: media types by name."""
+
+    def __init__(self, folder: Path, files: Mapping[str, str]) -> None:
+        self.files = {**SHARED, **files}
+        self._places = {name: (SHELL if name in SHARED else folder) / name for name in self.files}
+        self.environment = Environment(
+            loader=FileSystemLoader(folder),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.globals |= {"versions": {name: self._version(name) for name in self.files}}
+        self.environment.filters |= {
+            "percent": percent,
+            "grouped": grouped,
+            "decimal": decimal,
+            "sentence": sentence,
+            "counted": counted,
+        }
+
+    def fill(self, template: str, **context: Any) -> Markup:
+        """A template's text; the parts of a page are filled this way."""
+        return Markup(self.environment.get_template(f"{template}.html.jinja").render(**context))
+
+    def page(
+        self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
+    ) -> HTMLResponse:
+        """A page."""
+        return HTMLResponse(self.fill(template, **context), status, headers=dict(headers or {}))
+
+    def read(self, name: str) -> bytes:
+        """A file that pages load."""
+        return self._places[name].read_bytes()
+
+    def _version(self, name: str) -> str:
+        path = self._places[name]
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:10] if path.is_file() else "0"
+
+
+def percent(value: float | None) -> str:
+    """A share as people read it; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def decimal(value: float | None, places: int = 2) -> str:
+    """A number with so many decimals; a dash where there is none, and a real minus sign."""
+    return "–" if value is None else f"{value:.{places}f}".replace("-", "−")
+
+
+def grouped(value: int) -> str:
+    """A count with its thousands apart."""
+    return f"{value:,}".replace(",", " ")
+
+
+def sentence(words: str) -> str:
+    """A refusal's words as a sentence."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def counted(value: int, one: str, many: str = "") -> str:
+    """A count with its word: "1 vote", "2 votes"."""
+    return f"{grouped(value)} {one if value == 1 else many or one + 's'}"
