@@ -7,11 +7,15 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from charter.ground.artifact.errors import CharterError
+from charter.serve import admin, feedback, index, operation
+from charter.serve.admin_entrance import ENTER, Desk, NotEntered, see
 from charter.serve.batching import Batching
 from charter.serve.documents import document
 from charter.serve.errors import ApiError, api_error
 from charter.serve.guard import Guard, body_for, log_failure, speaks_openai
+from charter.serve.rendering import error_page, wants_page
 from charter.serve.service import Service
+from charter.serve.statement import in_words
 from charter.serve.wire import batches, chat, complete, completions, messages, models, tokenize
 from charter.serve.wire.route import Route
 
@@ -23,8 +27,16 @@ ROUTES: tuple[Route, ...] = (
     *chat.ROUTES,
     *completions.ROUTES,
     *tokenize.ROUTES,
+    *feedback.ROUTES,
+    *operation.ROUTES,
 )
-DESCRIPTION = "Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made."
+PAGES: tuple[Route, ...] = (*index.ROUTES, *admin.ROUTES)
+DESCRIPTION = f"""Claude's API of 2023 and of today, and OpenAI's shapes, on models that you made.
+
+What these models can't do, and should not be used for:
+
+{in_words()}
+"""
 
 
 def make_app(service: Service) -> Guard:
@@ -40,7 +52,8 @@ def make_app(service: Service) -> Guard:
         redirect_slashes=False,
     )
     app.state.service, app.state.batching = service, batching
-    for route in ROUTES:
+    app.state.desk = Desk()
+    for route in (*ROUTES, *PAGES):
         app.add_api_route(
             route.path,
             route.handler,
@@ -49,6 +62,7 @@ def make_app(service: Service) -> Guard:
             summary=route.summary,
             tags=[route.tag],
             response_model=None,
+            include_in_schema=route in ROUTES,
         )
     app.openapi = lambda: document(app, ROUTES)  # type: ignore[method-assign]
     app.add_exception_handler(CharterError, refused)
@@ -63,6 +77,10 @@ async def refused(request: Request, error: Exception) -> Response:
     if found.status == 500:
         log_failure(error.__cause__ or error, request_id)
     headers = found.openai_headers if speaks_openai(request.scope) else found.headers
+    if wants_page(request):
+        if isinstance(error, NotEntered) and request.method == "GET":
+            return see(ENTER)
+        return error_page(request, found, headers)
     return JSONResponse(body_for(request.scope, found, request_id), found.status, headers=headers)
 
 

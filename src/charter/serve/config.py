@@ -37,6 +37,9 @@ class Model(Frozen):
     )
     max_output: int = Field(OUTPUT_CAP, ge=1, description="most tokens of a reply")
     released: datetime.date | None = Field(None, description="empty: when it was made")
+    cutoff: datetime.date | None = Field(
+        None, description="until when its training texts reach; empty: not known"
+    )
     deprecated: datetime.date | None = Field(None, description="from when on its use is warned of")
     retires: datetime.date | None = Field(None, description="from when on it is refused")
     successor: str = Field("", description="the id of the model to use instead")

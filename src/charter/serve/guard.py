@@ -15,11 +15,13 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from charter.ground.service.strict import with_headers
 from charter.ground.service.tokens import new_id
 from charter.serve.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
 from charter.serve.metrics import Metrics
 
 LOG = logging.getLogger("charter.serve")
+STATIC = "/static/"
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
 
 
@@ -40,7 +42,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answered[0] = message["status"]
-                message = {**message, "headers": [*message.get("headers", []), *_headers(request_id)]}
+                message = {**message, "headers": _headers(scope, message, request_id)}
             await send(message)
 
         try:
@@ -79,12 +81,12 @@ def log_failure(error: BaseException, request_id: str) -> None:
     _log(logging.ERROR, id=request_id, error=type(error).__name__, places=places)
 
 
-def _headers(request_id: str) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"request-id", request_id.encode()),
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-    ]
+def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
+    """An answer's headers with the request's id, and with those that keep browsers strict; only style and icon may be
+    kept by browsers."""
+    kept = message["status"] == 200 and scope["path"].startswith(STATIC)
+    named = [(name, request_id.encode()) for name in (b"request-id", b"x-request-id")]
+    return with_headers([*message.get("headers", []), *named], kept)
 
 
 def _log(level: int = logging.INFO, **facts: Any) -> None:

@@ -7,7 +7,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
@@ -102,7 +102,7 @@ class LocalBackend:
 
     def figures(self) -> dict[str, float]:
         """The engine's own."""
-        return {}
+        return {name: float(value) for name, value in asdict(self._driver.stats).items()}
 
     def close(self) -> None:
         """Ends the thread when what was asked is answered."""

@@ -153,6 +153,34 @@ def decisions_of(connection: Connection, request: str, organisation: str = "") -
     return [Decision(number, Entry(*content), chain) for number, chain, *content in found]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which decisions are looked for; what is empty holds all. `acted`: only those that are no allow. `before`: those
+    with a smaller number, for the next page."""
+
+    request: str = ""
+    organisation: str = ""  # its id
+    category: str = ""
+    action: str = ""
+    acted: bool = False
+    before: int = 0
+
+
+def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
+    """Decisions, the newest first, and the number to go on before; 0 at the end."""
+    rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS)
+    for name in ("request", "organisation", "category", "action"):
+        if value := getattr(wanted, name):
+            rows = rows.where(DECISIONS.c[name] == value)
+    if wanted.acted:
+        rows = rows.where(DECISIONS.c.action != "allow")
+    if wanted.before:
+        rows = rows.where(DECISIONS.c.number < wanted.before)
+    found = connection.execute(rows.order_by(DECISIONS.c.number.desc()).limit(limit + 1))
+    shown = [Decision(number, Entry(*content), chain) for number, chain, *content in found]
+    return shown[:limit], shown[limit - 1].number if len(shown) > limit else 0
+
+
 class Log:
     """Writes entries from many threads, in the order in which they were noted.
 

@@ -133,6 +133,22 @@ def make_organisation(connection: Connection, name: str) -> str:
     return id
 
 
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """An organisation; `created`: seconds since 1970."""
+
+    id: str
+    name: str
+    created: float
+    disabled: bool
+
+
+def list_organisations(connection: Connection) -> list[Organisation]:
+    """All organisations by name, that of callers without a key among them."""
+    rows = connection.execute(select(ORGANISATIONS).order_by(ORGANISATIONS.c.name))
+    return [Organisation(row.id, row.name, row.created, bool(row.disabled)) for row in rows]
+
+
 def find_organisation(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name. Raises NotFound."""
     found: str | None = connection.execute(_organisation(name)).scalar()

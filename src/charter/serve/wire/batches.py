@@ -29,9 +29,10 @@ from charter.ground.service.database import reading, writing
 from charter.serve.asked import Call
 from charter.serve.batching import Batching
 from charter.serve.errors import invalid
+from charter.serve.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
 from charter.serve.wire.content import Strict
-from charter.serve.wire.reading import LARGEST_BATCH, call_of, checked, json_of, service_of
-from charter.serve.wire.route import Route
+from charter.serve.wire.reading import LARGEST_BATCH, address_of_server, call_of, checked, json_of, service_of
+from charter.serve.wire.route import PAGING, VERSION, Route
 from charter.serve.wire.version import version_of
 
 T = TypeVar("T")
@@ -141,7 +142,7 @@ def batching_of(request: Request) -> Batching:
 
 def form_of(batch: Batch, request: Request) -> dict[str, Any]:
     """A batch as Anthropic's API shows one."""
-    archived, url = batch.archived(), f"{_address(request)}{PATH}/{batch.id}/results"
+    archived, url = batch.archived(), f"{address_of_server(request)}{PATH}/{batch.id}/results"
     return {
         "id": batch.id,
         "type": "message_batch",
@@ -154,14 +155,6 @@ def form_of(batch: Batch, request: Request) -> dict[str, Any]:
         "archived_at": _time(archived),
         "results_url": url if batch.state == "ended" and archived is None else None,
     }
-
-
-def _address(request: Request) -> str:
-    """How the client reaches this server, as it says itself; empty where what it says is no address."""
-    try:
-        return str(request.base_url).rstrip("/")
-    except ValueError:
-        return ""
 
 
 def _time(seconds: float | None) -> str | None:
@@ -195,10 +188,29 @@ async def _written(request: Request, work: Callable[[Connection], T]) -> T:
 
 TAG = "Message batches"
 ROUTES = (
-    Route("POST", PATH, create_batch, "Create a batch", TAG, BatchBody),
-    Route("GET", PATH, find_batches, "List batches", TAG),
-    Route("GET", f"{PATH}/{{batch}}", find_batch, "Get a batch", TAG),
-    Route("DELETE", f"{PATH}/{{batch}}", remove_batch, "Delete a batch", TAG),
-    Route("POST", f"{PATH}/{{batch}}/cancel", end_batch, "Cancel a batch", TAG),
-    Route("GET", f"{PATH}/{{batch}}/results", read_results, "Read a batch's results", TAG),
+    Route("POST", PATH, create_batch, "Create a batch", TAG, BatchBody, BatchAnswer, (VERSION,)),
+    Route("GET", PATH, find_batches, "List batches", TAG, None, BatchesAnswer, (VERSION, *PAGING)),
+    Route("GET", f"{PATH}/{{batch}}", find_batch, "Get a batch", TAG, None, BatchAnswer, (VERSION,)),
+    Route(
+        "DELETE",
+        f"{PATH}/{{batch}}",
+        remove_batch,
+        "Delete a batch",
+        TAG,
+        None,
+        DeletedBatchAnswer,
+        (VERSION,),
+    ),
+    Route(
+        "POST", f"{PATH}/{{batch}}/cancel", end_batch, "Cancel a batch", TAG, None, BatchAnswer, (VERSION,)
+    ),
+    Route(
+        "GET",
+        f"{PATH}/{{batch}}/results",
+        read_results,
+        "Read a batch's results",
+        TAG,
+        parameters=(VERSION,),
+        media="application/x-jsonl",
+    ),
 )

@@ -23,6 +23,7 @@ from charter.serve.asked import Asked, Call, Part
 from charter.serve.errors import api_error
 from charter.serve.exchange import Exchange, begin
 from charter.serve.registry import Served
+from charter.serve.wire.answers import ChatAnswer
 from charter.serve.wire.chat_body import ChatBody, Wanted, wanted_of
 from charter.serve.wire.chat_choice import Choice
 from charter.serve.wire.openai import (
@@ -134,6 +135,12 @@ async def _events(chat: _Chat, parts: AsyncGenerator[Part, None]) -> AsyncGenera
 
 ROUTES = (
     Route(
-        "POST", "/v1/chat/completions", complete_chat, "Answer a conversation", "OpenAI's shapes", ChatBody
+        "POST",
+        "/v1/chat/completions",
+        complete_chat,
+        "Answer a conversation",
+        "OpenAI's shapes",
+        ChatBody,
+        ChatAnswer,
     ),
 )

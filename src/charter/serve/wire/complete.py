@@ -25,10 +25,11 @@ from charter.serve.asked import Asked, Call, End, Part, Piece
 from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
 from charter.serve.exchange import Exchange, begin
 from charter.serve.guard import log_failure
+from charter.serve.wire.answers import CompletionAnswer
 from charter.serve.wire.complete_prompt import HUMAN, messages_of
 from charter.serve.wire.content import Strict
 from charter.serve.wire.reading import body_of, call_of, service_of, user_digest
-from charter.serve.wire.route import Route
+from charter.serve.wire.route import VERSION, Route
 from charter.serve.wire.streaming import event, started, stream, unless_gone
 from charter.serve.wire.version import Version, version_of
 
@@ -172,5 +173,14 @@ def _refusal(end: End, follows: bool) -> str:
 
 
 ROUTES = (
-    Route("POST", "/v1/complete", complete, "Continue a prompt (2023)", "Text completions", CompleteBody),
+    Route(
+        "POST",
+        "/v1/complete",
+        complete,
+        "Continue a prompt (2023)",
+        "Text completions",
+        CompleteBody,
+        CompletionAnswer,
+        (VERSION,),
+    ),
 )

@@ -25,6 +25,7 @@ from charter.serve.errors import invalid
 from charter.serve.exchange import Exchange, begin
 from charter.serve.registry import Served
 from charter.serve.service import Service
+from charter.serve.wire.answers import CompletionsAnswer
 from charter.serve.wire.logprobs import Columns
 from charter.serve.wire.openai import (
     Chunks,
@@ -253,5 +254,13 @@ async def _pieces(
 
 
 ROUTES = (
-    Route("POST", "/v1/completions", complete_text, "Continue text", "OpenAI's shapes", CompletionsBody),
+    Route(
+        "POST",
+        "/v1/completions",
+        complete_text,
+        "Continue text",
+        "OpenAI's shapes",
+        CompletionsBody,
+        CompletionsAnswer,
+    ),
 )

@@ -14,10 +14,11 @@ from charter.serve.errors import anthropic_body, api_error
 from charter.serve.exchange import Exchange, begin
 from charter.serve.guard import log_failure
 from charter.serve.service import Service
+from charter.serve.wire.answers import CountAnswer, MessageAnswer
 from charter.serve.wire.messages_answer import Event, Writing
 from charter.serve.wire.messages_body import CountBody, MessagesBody, Wanted, asked_of, wanted_of
 from charter.serve.wire.reading import LARGEST_BODY, body_of, call_of, service_of, user_digest
-from charter.serve.wire.route import Route
+from charter.serve.wire.route import VERSION, Route
 from charter.serve.wire.streaming import event, started, stream, unless_gone
 from charter.serve.wire.tool_reading import Reader
 from charter.serve.wire.version import version_of
@@ -116,6 +117,24 @@ def _named(told: Event) -> ServerSentEvent:
 
 
 ROUTES = (
-    Route("POST", "/v1/messages", create_message, "Create a message", "Messages", MessagesBody),
-    Route("POST", "/v1/messages/count_tokens", count_tokens, "Count tokens", "Messages", CountBody),
+    Route(
+        "POST",
+        "/v1/messages",
+        create_message,
+        "Create a message",
+        "Messages",
+        MessagesBody,
+        MessageAnswer,
+        (VERSION,),
+    ),
+    Route(
+        "POST",
+        "/v1/messages/count_tokens",
+        count_tokens,
+        "Count tokens",
+        "Messages",
+        CountBody,
+        CountAnswer,
+        (VERSION,),
+    ),
 )

@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse, Response
 from charter.serve.errors import invalid
 from charter.serve.guard import speaks_openai
 from charter.serve.registry import Served
+from charter.serve.wire.answers import AnyModelAnswer, ModelsAnswer
 from charter.serve.wire.reading import call_of, service_of
-from charter.serve.wire.route import Route
+from charter.serve.wire.route import PAGING, Route
 
 MOST_LISTED = 1000
 
@@ -98,6 +99,6 @@ def paged(ids: list[str], request: Request) -> tuple[list[str], bool]:
 
 
 ROUTES = (
-    Route("GET", "/v1/models", list_models, "List models", "Models"),
-    Route("GET", "/v1/models/{model:path}", get_model, "Get a model", "Models"),
+    Route("GET", "/v1/models", list_models, "List models", "Models", None, ModelsAnswer, PAGING),
+    Route("GET", "/v1/models/{model:path}", get_model, "Get a model", "Models", None, AnyModelAnswer),
 )

@@ -47,18 +47,30 @@ async def call_of(request: Request, scope: str = "messages") -> Call:
 async def caller_of(request: Request) -> Caller:
     """The key's owner."""
     service = service_of(request)
-    secret = request.headers.get("x-api-key", "")
-    if not secret:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        secret = given.strip() if scheme.lower() == "bearer" else ""
     if not service.config.authenticate:
         return ANONYMOUS
-    if not secret:
+    if not (secret := secret_of(request)):
         raise ApiError(401, "no API key: send it as the header x-api-key, or as Authorization: Bearer")
     try:
         return await asyncio.to_thread(service.keyring.find_caller, secret)
     except Exception as error:
         raise api_error(error) from None
+
+
+def secret_of(request: Request) -> str:
+    """The key that a request carries, "" for none."""
+    if secret := request.headers.get("x-api-key", ""):
+        return secret
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def address_of_server(request: Request) -> str:
+    """How the client reaches this server, as it says itself; empty where what it says is no address."""
+    try:
+        return str(request.base_url).rstrip("/")
+    except ValueError:
+        return ""
 
 
 async def body_of(request: Request, form: type[B], most: int = LARGEST_BODY) -> B:

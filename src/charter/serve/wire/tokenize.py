@@ -12,6 +12,7 @@ from pydantic import Field
 
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.registry import Served
+from charter.serve.wire.answers import PromptAnswer, TokensAnswer
 from charter.serve.wire.chat_messages import Turn, conversation
 from charter.serve.wire.content import Strict
 from charter.serve.wire.reading import body_of, call_of, service_of
@@ -75,6 +76,10 @@ async def _served(request: Request, name: str | None) -> Served:
 
 
 ROUTES = (
-    Route("POST", "/tokenize", tokenize, "Cut text into tokens", "OpenAI's shapes", TokenizeBody),
-    Route("POST", "/detokenize", detokenize, "Text of tokens", "OpenAI's shapes", DetokenizeBody),
+    Route(
+        "POST", "/tokenize", tokenize, "Cut text into tokens", "OpenAI's shapes", TokenizeBody, TokensAnswer
+    ),
+    Route(
+        "POST", "/detokenize", detokenize, "Text of tokens", "OpenAI's shapes", DetokenizeBody, PromptAnswer
+    ),
 )

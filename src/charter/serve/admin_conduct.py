@@ -1,0 +1,263 @@
+"""What the acceptable-use policy is and decided, the queue of cases that people look at, and where accounts stand."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any, cast, get_args
+
+from sqlalchemy import Connection
+
+from charter.ground.accounts import cases
+from charter.ground.accounts.cases import KINDS, VERDICTS, Case, CaseVerdict, State
+from charter.ground.accounts.decisions import Decision, Wanted, decisions_of, search, tip, verify_chain
+from charter.ground.accounts.feedback import thumbs_of
+from charter.ground.accounts.keys import list_organisations
+from charter.ground.accounts.ladder import LEVELS
+from charter.ground.accounts.standings import changes_of, changes_since, kept_ladder, newest_of, outcome_of
+from charter.ground.policy.actions import ACTIONS
+from charter.ground.policy.screen import Screen
+from charter.ground.service.database import reading
+from charter.serve.admin_entrance import Done, Shown, Visit, admitted
+from charter.serve.errors import ApiError, invalid
+from charter.serve.feedback import titles_of
+from charter.serve.rendering import ADMIN
+from charter.serve.wire.route import Route
+from charter.serve.wire.times import rfc3339
+
+POLICY, DECISIONS = f"{ADMIN}/policy", f"{ADMIN}/decisions"
+QUEUE, STANDINGS = f"{ADMIN}/queue", f"{ADMIN}/standings"
+STATES: tuple[State, ...] = get_args(State)
+
+
+def policy_page(visit: Visit) -> Shown:
+    """The policy in force, the thresholds of its classifiers, and what people said of them."""
+    screen = visit.service.screen
+    with reading(visit.service.database) as connection:
+        audit, ladder = cases.audit(connection), kept_ladder(connection)
+    shown = screen.policy.model_dump(mode="json") if screen else None
+    data = {
+        "policy": shown and {**shown, "id": screen.policy.id if screen else ""},
+        "thresholds": _thresholds(screen) if screen else [],
+        "audit": [asdict(one) for one in audit],
+        "ladder": ladder.model_dump(mode="json", exclude={"severities", "permitted"}),
+        "keeps_content": visit.service.config.policy.keep_content,
+    }
+    return Shown("admin_policy", "Policy", data)
+
+
+def _thresholds(screen: Screen) -> list[dict[str, Any]]:
+    """A row for each classifier, side and level: the score that acts, and what it was chosen on."""
+    rows = []
+    for one in screen.classifiers:
+        found = screen.thresholds[one.version]
+        sides = (("prompt", found.prompt), ("reply", found.reply), ("high-risk use", found.high_risk))
+        for side, levels in sides:
+            for level in ("standard", "enhanced") if levels else ():
+                facts = {"classifier": one.name, "version": one.version, "side": side, "level": level}
+                rows.append({**facts, **getattr(levels, level).model_dump(mode="json")})
+    return rows
+
+
+def decisions_page(visit: Visit) -> Shown:
+    """Decisions, the newest first, and whether the log is as it was written."""
+    before, asked = visit.asked("before", "0"), visit.asked
+    if not (before.isascii() and before.isdigit() and len(before) < 10):
+        raise invalid("before: expected the number of a decision", "before")
+    visit.service.conduct.log.flush()
+    with reading(visit.service.database) as connection:
+        names = _names(connection)
+        owner = _organisation(names, asked("organisation"))
+        wanted = Wanted(
+            asked("request"),
+            owner,
+            asked("category"),
+            asked("action"),
+            asked("acted") == "yes",
+            int(before),
+        )
+        found, after = search(connection, wanted)
+        newest = tip(connection)
+        if asked("verify") == "yes":
+            visit.desk.checked = _checked(connection, newest)
+    data = {
+        "decisions": [_decision(one, names) for one in found],
+        "before": after or None,
+        "tip": {"number": newest[0], "chain": newest[1]},
+        "checked": visit.desk.checked,
+        "actions": list(ACTIONS),
+        "categories": titles_of(visit.service.screen),
+        "asked": {name: asked(name) for name in ("request", "organisation", "category", "action", "acted")},
+    }
+    return Shown("admin_decisions", "Decisions", data)
+
+
+def _checked(connection: Connection, newest: tuple[int, str]) -> dict[str, Any]:
+    """What reading the whole chain again finds."""
+    broken = verify_chain(connection)
+    return {"at": rfc3339(time.time()), "intact": broken is None, "broken_at": broken, "rows": newest[0]}
+
+
+def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
+    row = one.row()
+    return {**row, "at": rfc3339(row["at"]), "organisation_name": names.get(row["organisation"], "")}
+
+
+def request_page(visit: Visit) -> Shown:
+    """All that is known of one request: what was decided, what was said of it, and its cases. Raises ApiError."""
+    id = visit.part("request")
+    visit.service.conduct.log.flush()
+    with reading(visit.service.database) as connection:
+        found, names = decisions_of(connection, id), _names(connection)
+        thumbs = thumbs_of(connection, id)
+    if not found:
+        raise ApiError(404, f"nothing was decided about {id}; expected the id of a request, req_...")
+    data = {
+        "id": id,
+        "decisions": [_decision(one, names) for one in found],
+        "feedback": [{**one, "created": rfc3339(one["created"])} for one in thumbs],
+    }
+    return Shown("admin_request", "One request", data)
+
+
+def queue_page(visit: Visit) -> Shown:
+    """Cases, the oldest first."""
+    kind, state = visit.asked("kind"), visit.asked("state", "open")
+    if kind and kind not in KINDS:
+        raise invalid(f"kind: expected {', '.join(KINDS)}, or nothing for all", "kind")
+    if state not in STATES:
+        raise invalid(f"state: expected {', '.join(STATES)}", "state")
+    with reading(visit.service.database) as connection:
+        names = _names(connection)
+        owner = _organisation(names, visit.asked("organisation"))
+        found = cases.queue(connection, kind or None, state, owner, visit.asked("after"))
+    data = {
+        "cases": [_case(one, names) for one in found.cases],
+        "after": found.after or None,
+        "kinds": list(KINDS),
+        "states": list(STATES),
+        "asked": {"kind": kind, "state": state, "organisation": visit.asked("organisation")},
+    }
+    return Shown("admin_queue", "Queue", data)
+
+
+def _case(case: Case, names: dict[str, str]) -> dict[str, Any]:
+    """A case as a list shows it: whether there is a content, and not the content."""
+    times = {"created": rfc3339(case.created), "closed": rfc3339(case.closed)}
+    name = names.get(case.organisation, "")
+    return {**case.row(), "content": bool(case.content), **times, "organisation_name": name}
+
+
+def case_page(visit: Visit) -> Shown:
+    """One case with what was decided about its request, and where its account stands. What somebody wrote is veiled
+    until it is asked for."""
+    visit.service.conduct.log.flush()
+    with reading(visit.service.database) as connection:
+        case, names = cases.find_case(connection, visit.part("case")), _names(connection)
+        said = decisions_of(connection, case.request, case.organisation) if case.request else []
+        standing = newest_of(connection, case.organisation)
+    data = {
+        "case": {**_case(case, names), "content": json.loads(case.content) if case.content else None},
+        "decisions": [_decision(one, names) for one in said],
+        "standing": standing.level if standing else LEVELS[0],
+        "verdicts": list(VERDICTS),
+    }
+    return Shown("admin_case", f"Case: {case.kind}", data)
+
+
+def close_case(visit: Visit) -> Done:
+    """Upholds or dismisses a case, and draws what follows for the account. Raises Stale where somebody did before."""
+    verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
+    if verdict not in VERDICTS:
+        raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
+    case = visit.service.conduct.settle(visit.part("case"), cast(CaseVerdict, verdict), visit.by, note)
+    with reading(visit.service.database) as connection:
+        names = _names(connection)
+    return Done(f"{QUEUE}/{case.id}", _case(case, names))
+
+
+def standings_page(visit: Visit) -> Shown:
+    """Where each account stands."""
+    with reading(visit.service.database) as connection:
+        organisations = list_organisations(connection)
+        newest = {change.organisation: change for change in changes_since(connection, 0)}
+    rows = []
+    for one in organisations:
+        change = newest.get(one.id)
+        rows.append(
+            {
+                "organisation": one.id,
+                "name": one.name,
+                "disabled": one.disabled,
+                "level": change.level if change else LEVELS[0],
+                "since": rfc3339(change.at) if change else None,
+                "reason": change.reason if change else "",
+                "by": change.by if change else "",
+            }
+        )
+    rows.sort(key=lambda row: (-LEVELS.index(row["level"]), row["name"]))
+    return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
+
+
+def standing_page(visit: Visit) -> Shown:
+    """Where one account stands, how it came there, and when a level is lifted. Raises ApiError."""
+    id = visit.part("organisation")
+    with reading(visit.service.database) as connection:
+        names = _names(connection)
+        if id not in names:
+            raise ApiError(404, f"there is no organisation {id}")
+        changes = changes_of(connection, id)
+        outcome = outcome_of(connection, id, kept_ladder(connection), time.time())
+    data = {
+        "organisation": id,
+        "organisation_name": names[id],
+        "level": changes[-1].level if changes else LEVELS[0],
+        "total": outcome.total,
+        "lifts": rfc3339(outcome.lifts),
+        "asks": outcome.asks,
+        "seen": changes[-1].number if changes else 0,
+        "changes": [{**one.row(), "at": rfc3339(one.at)} for one in reversed(changes)],
+        "levels": list(LEVELS),
+    }
+    return Shown("admin_standing", "Standing", data)
+
+
+def set_standing(visit: Visit) -> Done:
+    """Sets a level, with a reason. Raises Stale where it changed since the page was seen."""
+    id, level = visit.part("organisation"), visit.form.text("level")
+    if level not in LEVELS:
+        raise invalid(f"level: expected {', '.join(LEVELS)}", "level")
+    if not (reason := visit.form.text("reason").strip()):
+        raise invalid("reason: say why, for whoever appeals", "reason")
+    seen = visit.form.number("seen")
+    change = visit.service.conduct.decide(id, level, visit.by, reason, seen)
+    return Done(f"{STANDINGS}/{id}", {**change.row(), "at": rfc3339(change.at)})
+
+
+def _names(connection: Connection) -> dict[str, str]:
+    return {one.id: one.name for one in list_organisations(connection)}
+
+
+def _organisation(names: dict[str, str], wanted: str) -> str:
+    """The id of an organisation by its id or name; "" where none is asked for. Raises ApiError."""
+    if not wanted or wanted in names:
+        return wanted
+    for id, name in names.items():
+        if name == wanted:
+            return id
+    raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
+
+
+TAG = "Admin"
+ROUTES = (
+    Route("GET", POLICY, admitted(policy_page), "The policy in force", TAG),
+    Route("GET", DECISIONS, admitted(decisions_page), "Decisions", TAG),
+    Route("GET", f"{ADMIN}/requests/{{request}}", admitted(request_page), "One request", TAG),
+    Route("GET", QUEUE, admitted(queue_page), "Cases", TAG),
+    Route("GET", f"{QUEUE}/{{case}}", admitted(case_page), "One case", TAG),
+    Route("POST", f"{QUEUE}/{{case}}", admitted(close_case), "Close a case", TAG),
+    Route("GET", STANDINGS, admitted(standings_page), "Where accounts stand", TAG),
+    Route("GET", f"{STANDINGS}/{{organisation}}", admitted(standing_page), "Where one account stands", TAG),
+    Route("POST", f"{STANDINGS}/{{organisation}}", admitted(set_standing), "Set where it stands", TAG),
+)

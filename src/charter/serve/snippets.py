@@ -1,0 +1,96 @@
+"""How a program calls this server: examples with its own address and model, for the index page and the reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+HELLO = "Why is the sky blue?"
+VERSION = "anthropic-version: 2023-06-01"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """An example: its id, what it is, and its text."""
+
+    id: str
+    title: str
+    text: str
+
+
+def bodies(model: str) -> dict[str, dict[str, Any]]:
+    """An example of a body for each path that takes one."""
+    turn = {"role": "user", "content": HELLO}
+    message = {"model": model, "max_tokens": 200, "messages": [turn]}
+    return {
+        "/v1/messages": message,
+        "/v1/messages/count_tokens": {"model": model, "messages": [turn]},
+        "/v1/messages/batches": {"requests": [{"custom_id": "first", "params": message}]},
+        "/v1/complete": {
+            "model": model,
+            "prompt": f"\n\nHuman: {HELLO}\n\nAssistant:",
+            "max_tokens_to_sample": 200,
+        },
+        "/v1/chat/completions": {"model": model, "messages": [turn], "max_tokens": 200},
+        "/v1/completions": {"model": model, "prompt": "The sky is", "max_tokens": 20},
+        "/tokenize": {"model": model, "prompt": "The sky is"},
+        "/detokenize": {"model": model, "tokens": [1, 2]},
+        "/v1/feedback": {"request_id": "req_…", "thumb": "down", "words": "It made this up."},
+        "/v1/appeals": {"words": "The stopped requests were from our tests."},
+    }
+
+
+def curl(address: str, method: str, path: str, model: str, versioned: bool, keyed: bool = True) -> str:
+    """A call from a shell."""
+    lines = [f"curl {address}{path}"]
+    if method not in ("GET", "POST"):
+        lines[0] = f"curl -X {method} {address}{path}"
+    if keyed:
+        lines.append('-H "x-api-key: $CHARTER_API_KEY"')
+    if versioned:
+        lines.append(f'-H "{VERSION}"')
+    if (body := bodies(model).get(path)) is not None and method == "POST":
+        text = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
+        lines += ['-H "content-type: application/json"', f"-d '{text}'"]
+    elif method == "POST":
+        lines[0] = f"curl -X POST {address}{path}"
+    return " \\\n  ".join(lines)
+
+
+def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
+    """The examples of the index page."""
+    key = '"sk-charter-…"' if keyed else '"none"'
+    return [
+        Snippet("today", "Messages, with curl", curl(address, "POST", "/v1/messages", model, True, keyed)),
+        Snippet(
+            "anthropic",
+            "Messages, with Anthropic's SDK",
+            f"from anthropic import Anthropic\n\n"
+            f"client = Anthropic(base_url={json.dumps(address)}, api_key={key})\n"
+            f"message = client.messages.create(\n    model={json.dumps(model)},\n    max_tokens=200,\n"
+            f'    messages=[{{"role": "user", "content": {json.dumps(HELLO)}}}],\n)\nprint(message.content[0].text)',
+        ),
+        Snippet(
+            "2023",
+            "Text completions of 2023, with curl",
+            curl(address, "POST", "/v1/complete", model, True, keyed),
+        ),
+        Snippet(
+            "2023-sdk",
+            "Text completions, with Anthropic's SDK of 2023",
+            f"from anthropic import AI_PROMPT, HUMAN_PROMPT, Anthropic\n\n"
+            f"client = Anthropic(base_url={json.dumps(address)}, api_key={key})\n"
+            f"answer = client.completions.create(\n    model={json.dumps(model)},\n    max_tokens_to_sample=200,\n"
+            f'    prompt=f"{{HUMAN_PROMPT}} {HELLO}{{AI_PROMPT}}",\n)\nprint(answer.completion)',
+        ),
+        Snippet(
+            "openai",
+            "Chat, with OpenAI's SDK",
+            f"from openai import OpenAI\n\n"
+            f"client = OpenAI(base_url={json.dumps(address + '/v1')}, api_key={key})\n"
+            f"answer = client.chat.completions.create(\n    model={json.dumps(model)},\n"
+            f'    messages=[{{"role": "user", "content": {json.dumps(HELLO)}}}],\n)\n'
+            f"print(answer.choices[0].message.content)",
+        ),
+    ]
