@@ -79,7 +79,8 @@ def test_a_chat_whole_and_streamed(client: openai.OpenAI) -> None:
     assert "".join(p.choices[0].delta.content or "" for p in pieces if p.choices) == text
     assert pieces[-1].usage and pieces[-1].usage.total_tokens == whole.usage.total_tokens
     with client.chat.completions.stream(**asked) as stream:
-        assert stream.get_final_completion().choices[0].message.content == text
+        stream.until_done()
+        assert stream.current_completion_snapshot.choices[0].message.content == text
 
 
 def test_an_asynchronous_client_reads_and_leaves_streams(hall: Hall, key: str) -> None:
