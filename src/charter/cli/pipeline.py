@@ -36,7 +36,7 @@ Device = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", metavar="P", help="float32 or bfloat16; fits the device if left out."),
+    typer.Option("--precision", metavar="P", help="float32, bfloat16 or int8; fits the device if left out."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]

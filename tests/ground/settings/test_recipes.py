@@ -181,6 +181,9 @@ def test_execution_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for device, precision in (("gpu", None), ("cpu", "float16"), ("cuda:x", None)):
         with pytest.raises(CharterError, match="unknown"):
             choose_execution(device, precision)
+    assert choose_execution("cpu", "int8") == Execution("cpu", "int8")
+    with pytest.raises(CharterError, match="int8: only the CPU has it, not cuda; use --device cpu"):
+        choose_execution("cuda", "int8")
 
 
 @pytest.mark.parametrize(

@@ -155,17 +155,26 @@ class Step:
             self.mask = torch.zeros(seen.shape, device=device, dtype=cache.kv.dtype).masked_fill_(
                 ~seen, float("-inf")
             )
+        # The views of all layers at once: beside the products of one token each view made alone is felt.
+        count = len(chosen) if self.leading else cache.slots
+        keys, values = cache.kv[:, :, :count, :, : self.longest].unbind(1)
+        self.keys, self.values = keys.unbind(0), values.unbind(0)
+        self.new_keys, self.new_values = keys[:, :, :, -1].unbind(0), values[:, :, :, -1].unbind(0)
 
     def store(self, layer: int, k_SKd: Tensor, v_SKd: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values; return all that the slots have in this layer, each [S, K, L, d]."""
-        keys, values = self.cache.kv[layer, 0], self.cache.kv[layer, 1]
+        keys, values = self.keys[layer], self.values[layer]
+        if (
+            self.leading and self.mask is None
+        ):  # equally long, as a single text is: all new keys have one place
+            self.new_keys[layer].copy_(k_SKd)
+            self.new_values[layer].copy_(v_SKd)
+            return keys, values
         keys[self.rows, :, self.positions] = k_SKd
         values[self.rows, :, self.positions] = v_SKd
         if self.leading:
-            keys, values = keys[: len(self.slots)], values[: len(self.slots)]
-        else:
-            keys, values = keys.index_select(0, self.rows), values.index_select(0, self.rows)
-        return keys[:, :, : self.longest], values[:, :, : self.longest]
+            return keys, values
+        return keys.index_select(0, self.rows), values.index_select(0, self.rows)
 
     def done(self) -> None:
         """Count the new token of each slot."""

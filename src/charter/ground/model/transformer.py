@@ -18,9 +18,11 @@ from torch.utils.checkpoint import checkpoint
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.attention import attend, attend_behind, attend_one
 from charter.ground.model.cache import Before, Cache, Step
-from charter.ground.model.layout import Layout
+from charter.ground.model.int8 import multiplies_int8
+from charter.ground.model.layout import Layout, documents
 from charter.ground.model.linear import Projection, linear, packed_product
-from charter.ground.model.packing import PackedWeights
+from charter.ground.model.norm import RmsNorm
+from charter.ground.model.packing import Normed, PackedWeights
 from charter.ground.model.rope import frequencies, rotate, tables
 from charter.ground.model.shape import Shape
 
@@ -28,18 +30,7 @@ from charter.ground.model.shape import Shape
 Attend = Callable[[Tensor, Tensor], Tensor]
 Tables = tuple[Tensor, Tensor]
 
-
-class RmsNorm(nn.Module):
-    """x / rms(x) * weight (Zhang & Sennrich 2019)."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Over the last dimension."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+REACH_TOKENS = 256  # that tell how far states reach, for int8
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -65,7 +56,7 @@ class _SwiGlu(torch.autograd.Function):
 
 
 class Block(nn.Module):
-    """One layer. `infer` takes the packed weights of `Transformer.fuse`."""
+    """One layer; `infer` takes the packed weights of `Transformer.fuse`."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -83,25 +74,29 @@ class Block(nn.Module):
         )
         self.down = Projection(shape.intermediate_size, {"down_proj": width})
 
-    def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend, infer: bool = False) -> Tensor:
+    def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
         """[T, D] -> [T, D]."""
-        normed = self.attention_norm(x_TD)
-        qkv = (self.qkv.infer(normed) if infer else self.qkv(normed)).view(
-            -1, self.heads + 2 * self.key_heads, self.d
-        )
-        qk, v_TKd = qkv[:, : self.heads + self.key_heads], qkv[:, self.heads + self.key_heads :]
+        qkv = self.qkv(self.attention_norm(x_TD))
+        x_TD = x_TD + self.out(self._mix(qkv, cos_sin, attention))
+        active: Tensor = _SwiGlu.apply(self.gate_up(self.mlp_norm(x_TD)))  # type: ignore[no-untyped-call]
+        fed: Tensor = self.down(active)
+        return x_TD + fed
+
+    def infer(self, x_TD: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
+        """The same without gradients, by the packed weights."""
+        qkv = self.qkv.infer(self.attention_norm.infer(x_TD))
+        x_TD = self.out.infer(self._mix(qkv, cos_sin, attention)) + x_TD
+        gate, up = self.gate_up.infer(self.mlp_norm.infer(x_TD)).chunk(2, -1)
+        return self.down.infer(F.silu(gate).mul_(up)) + x_TD
+
+    def _mix(self, qkv: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
+        """What attention makes of the product of query, key and value."""
+        parts = (self.heads + self.key_heads, self.key_heads)
+        qk, v_TKd = qkv.view(-1, sum(parts), self.d).split_with_sizes(parts, 1)
         if self.q_norm is not None and self.k_norm is not None:
             q = self.q_norm(qk[:, : self.heads])
             qk = torch.cat((q, self.k_norm(qk[:, self.heads :])), 1)
-        mixed = attention(rotate(qk, *cos_sin), v_TKd)
-        x_TD = x_TD + (self.out.infer(mixed) if infer else self.out(mixed))
-        normed = self.mlp_norm(x_TD)
-        if infer:
-            gate, up = self.gate_up.infer(normed).chunk(2, -1)
-            return x_TD + self.down.infer(F.silu(gate).mul_(up))
-        active: Tensor = _SwiGlu.apply(self.gate_up(normed))  # type: ignore[no-untyped-call]
-        fed: Tensor = self.down(active)
-        return x_TD + fed
+        return attention(rotate(qk, *cos_sin), v_TKd)
 
 
 class Transformer(nn.Module):
@@ -222,14 +217,14 @@ class Transformer(nn.Module):
         self._check_context(step.longest)
         cos_sin = self._tables(step.positions)
         x_SD = F.embedding(ids_S, self.embed)
-        heads = self.shape.num_heads
+        parts = self.shape.num_heads, self.shape.num_kv_heads
         for number, layer in enumerate(self.blocks()):
 
             def attention(qk: Tensor, v: Tensor, number: int = number) -> Tensor:
-                keys, values = step.store(number, qk[:, heads:], v)
-                return attend_one(qk[:, :heads], keys, values, step.mask)
+                q, k = qk.split_with_sizes(parts, 1)
+                return attend_one(q, *step.store(number, k, v), step.mask)
 
-            x_SD = layer(x_SD, cos_sin, attention, True)
+            x_SD = layer.infer(x_SD, cos_sin, attention)
         step.done()
         normed: Tensor = self.norm(x_SD)
         return normed
@@ -240,14 +235,17 @@ class Transformer(nn.Module):
 
         `prefill` and `extend` do this, so sampling never uses weights older than its prompt. Takes a
         millisecond a million parameters or less, and as much memory again as the weights: `unfuse` gives it
-        back. Without effect off the CPU and in other types than float32.
+        back. Without effect off the CPU and in other types than float32. In int8, where there is no such product
+        here, packs float32.
         """
         if self.device.type != "cpu" or self.dtype is not torch.float32:
             self.unfuse()
         elif self._packed is None or not self._packed.fresh(self.head_weight()):
             self.unfuse()
-            dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-            self._packed = PackedWeights(self.projections(), self.head_weight(), dtype)
+            int8 = self.precision == "int8"
+            precision = "float32" if int8 and not multiplies_int8() else self.precision
+            normed = self._normed() if precision == "int8" else ()
+            self._packed = PackedWeights(self.projections(), self.head_weight(), precision, normed)
 
     def unfuse(self) -> None:
         """Drop the packed weights."""
@@ -262,6 +260,27 @@ class Transformer(nn.Module):
     def blocks(self) -> list[Block]:
         """The layers."""
         return [layer for layer in self.layers if isinstance(layer, Block)]
+
+    @torch.no_grad()
+    def _normed(self) -> list[Normed]:
+        """How far the normed states of each layer reach, read off tokens spread evenly over the vocabulary."""
+        reach: dict[Projection, Tensor] = {}
+
+        def look(projection: nn.Module, given: tuple[Tensor, ...]) -> None:
+            assert isinstance(projection, Projection)
+            reach[projection] = given[0].abs().amax(0)
+
+        pairs = [
+            (n, p) for b in self.blocks() for n, p in ((b.attention_norm, b.qkv), (b.mlp_norm, b.gate_up))
+        ]
+        hooks = [projection.register_forward_pre_hook(look) for _, projection in pairs]
+        tokens = min(REACH_TOKENS, self.shape.vocab_size, self.shape.context)
+        try:
+            self.hidden(torch.linspace(0, self.shape.vocab_size - 1, tokens).long(), documents([tokens]))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [Normed(norm, projection, reach[projection]) for norm, projection in pairs]
 
     def _tables(self, positions: Tensor) -> Tables:
         return tables(positions, self.get_buffer("inv_freq"), self.rope_factor, self.dtype)
@@ -300,6 +319,6 @@ class Transformer(nn.Module):
                 cached = [(rows, *cache.prefix(number, slot)) for slot, rows in prefixes]
                 return attend_behind(qk, v, layout, cached)
 
-            x_TD = layer(x_TD, cos_sin, attention, True)
+            x_TD = layer.infer(x_TD, cos_sin, attention)
         normed: Tensor = self.norm(x_TD)
         return normed, row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
 _KERNELS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"}
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 # What shows a GPU to a process: NVIDIA's driver, or its device in a container; WSL's and ROCm's, which torch calls
@@ -18,7 +18,8 @@ _GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", "/dev/k
 
 @dataclass(frozen=True)
 class Execution:
-    """Device ("cpu", "cuda", "cuda:1", "mps") and precision ("float32", "bfloat16") of all steps of a run."""
+    """Device ("cpu", "cuda", "cuda:1", "mps") and precision of all steps of a run: "float32", "bfloat16", or "int8", in
+    which a CPU samples, while everything else is float32."""
 
     device: str = "cpu"
     precision: str = "float32"
@@ -44,7 +45,13 @@ def choose_execution(device: str | None = None, precision: str | None = None) ->
         fast = device.startswith("cuda") or (device == "cpu" and multiplies_bfloat16())
         precision = "bfloat16" if fast else "float32"
     if precision not in PRECISIONS:
-        raise CharterError(f"unknown precision {precision!r}: use {' or '.join(PRECISIONS)}")
+        raise CharterError(
+            f"unknown precision {precision!r}: use {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+        )
+    if precision == "int8" and device != "cpu":
+        raise CharterError(
+            f"--precision int8: only the CPU has it, not {device}; use --device cpu, or bfloat16"
+        )
     return Execution(device, precision)
 
 
