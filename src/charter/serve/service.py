@@ -41,8 +41,8 @@ class Service:
         self.admissions = Admissions(self.config.limits)
         self.meter = Meter(self.database)
         policy = self.screen.policy if self.screen else None
-        keeps = self.config.policy.keep_content
-        self.conduct = Conduct(self.database, self.config.ladder, policy, keeps)
+        keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
+        self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
         # one at a time: two classifiers at once take longer together than one after the other
         self._judging = ThreadPoolExecutor(1, "charter-policy")
 

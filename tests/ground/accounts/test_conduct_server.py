@@ -254,14 +254,15 @@ def test_servers_with_other_rules_dont_undo_each_other(engine: Engine, make: Mak
     old, caller = make(SHORT), joined(engine)
     sin(old, caller, "a", "b", "c")
     assert old.standing(caller.organisation).level == "warned"
-    new = make(SHORT.model_copy(update={"enhanced": 2.0}))
+    new = make(SHORT.model_copy(update={"enhanced": 2.0, "throttle": 0.5}))
     for _ in range(3):
         old.refresh()
         new.refresh()
     assert old.standing(caller.organisation).level == new.standing(caller.organisation).level == "enhanced"
     assert counted(engine, STANDINGS) == 2
     with reading(engine) as c:
-        assert kept_ladder(c).enhanced == 2.0
+        assert kept_ladder(c) == old.ladder == new.ladder
+    assert old.ladder.throttle == 0.5
 
 
 def test_many_threads_of_two_servers_make_one_history(engine: Engine, make: Make) -> None:
