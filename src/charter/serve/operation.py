@@ -14,13 +14,14 @@ from sqlalchemy import func, select
 
 from charter.ground.accounts.tables import FACTS
 from charter.ground.service.database import reading
+from charter.ground.service.listening import LOOPBACK
 from charter.ground.service.strict import address_of
 from charter.serve.service import Service
 from charter.serve.statement import statement
 from charter.serve.wire.reading import call_of, service_of
 from charter.serve.wire.route import Route
 
-LOOPBACK = ("127.0.0.1", "::1")
+ADDRESSES = ("127.0.0.1", "::1")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
@@ -73,8 +74,14 @@ async def metrics(request: Request) -> Response:
 
 
 def _is_local(request: Request) -> bool:
-    local = address_of(request.scope) in LOOPBACK
-    return local and not any(name in request.headers for name in FORWARDED)
+    """Whether a request comes from this machine, through no proxy, and by one of its own names: a page that a browser
+    here has from elsewhere comes by another."""
+    if address_of(request.scope) not in ADDRESSES or any(name in request.headers for name in FORWARDED):
+        return False
+    try:
+        return request.url.hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 async def limits(request: Request) -> Response:
