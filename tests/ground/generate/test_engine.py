@@ -340,8 +340,9 @@ class _Spelled:
         keep = logits_V[self.rest[0]].item()
         logits_V.fill_(float("-inf"))[self.rest[0]] = keep
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int) -> bool:
         assert token == self.rest.pop(0)
+        return True
 
 
 def test_a_constraint_holds_each_sample_to_its_form_and_no_neighbour() -> None:

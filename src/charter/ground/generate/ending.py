@@ -203,7 +203,9 @@ class Search:
     ) -> list[int]:
         """The next byte of a run, or the bytes of a word."""
         if quotes is not None and not quotes.inside:
-            values = sorted(_listed(bits & ~_BLANK_BITS or bits), key=_BETWEEN_RANK.__getitem__)
+            # digits take turns: the same one again may come ever closer to a bound and never past it
+            values = _listed(bits & ~_BLANK_BITS or bits)
+            values.sort(key=lambda v: (_BETWEEN_RANK[ord("0") if v in _DIGITS else v], used[v], v))
             closes = values[0] in b"}]"
         elif bits.bit_count() > FREE:
             if self._dice is None or self._dice.random() < 0.5:

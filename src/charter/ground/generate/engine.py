@@ -20,7 +20,7 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.bounds import Bounds, Stats
 from charter.ground.generate.chunks import Chunks
-from charter.ground.generate.constraint import Constraint
+from charter.ground.generate.constraint import MOST_REFUSALS, Constraint
 from charter.ground.generate.kept import KeptTexts
 from charter.ground.generate.pieces import TokenSearch
 from charter.ground.generate.reading import Reader, Together
@@ -274,6 +274,10 @@ class Engine:
                     sample.constraint.restrict(logits_V, self._most(sample) - len(sample.completion.ids))
         top = likeliest(logits_SV, how)
         tokens, log_probs = pick(logits_SV, how, [s.uniforms[len(s.completion.ids)] for s in samples])
+        for i, sample in enumerate(samples):
+            if sample.constraint is not None and sample.error is None:
+                with _noting(sample):
+                    tokens[i], log_probs[i] = self._held(sample, logits_SV[i], tokens[i], log_probs[i])
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
         for i, sample in enumerate(samples):
@@ -291,6 +295,18 @@ class Engine:
         self._release([s for s, event in zip(samples, events, strict=True) if event.done])
         return events
 
+    def _held(self, sample: _Sample, logits_V: Tensor, token: int, log_prob: float) -> tuple[int, float]:
+        """The token drawn, or while the constraint refuses it another one, each from a fresh uniform number."""
+        assert sample.constraint is not None
+        written = len(sample.completion.ids)
+        fresh: list[float] = []
+        while not sample.constraint.accept(token):
+            fresh = fresh or uniforms(int(sample.uniforms[written] * 2**53), 2 * MOST_REFUSALS)
+            sample.constraint.restrict(logits_V, self._most(sample) - written)
+            drawn, found = pick(logits_V[None], [sample.request.sampling], [fresh.pop()])
+            token, log_prob = drawn[0], found[0]
+        return token, log_prob
+
     def _most(self, sample: _Sample) -> int:
         """Tokens that a sample may have."""
         return min(sample.request.sampling.max_tokens, self.context - len(sample.request.prompt))
@@ -298,11 +314,6 @@ class Engine:
     def _add(self, sample: _Sample, token: int) -> bool:
         """Append a token to a sample; True when the sample is complete."""
         completion = sample.completion
-        if sample.constraint is not None:
-            with _noting(sample):
-                sample.constraint.accept(token)
-            if sample.error is not None:
-                return True
         completion.ids.append(token)
         if token in self.ends:
             completion.text, completion.stop = self.tokenizer.decode(completion.ids[:-1]), "end"
