@@ -144,6 +144,7 @@ class Hall:
     url: str
     batching: Batching
     organisations: dict[str, str] = field(default_factory=dict)  # ids by name
+    desk: Any = None  # what the pages share
 
     def key(
         self,
@@ -211,7 +212,8 @@ def open_hall(
         service = Service(config, open_database(config, folder), Registry(served), screen)
     app = make_app(service)
     with running(app, service) as url:
-        yield Hall(service, url, app._app.state.batching)  # type: ignore[attr-defined]
+        state = app._app.state  # type: ignore[attr-defined]
+        yield Hall(service, url, state.batching, desk=state.desk)
 
 
 @contextmanager

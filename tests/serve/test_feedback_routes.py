@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,6 +14,10 @@ from lobby import MODEL, Hall, Said, configuration, open_hall, watching
 from charter.ground.accounts.tables import CASES, FEEDBACK
 
 WORD = "poison"
+
+# a context of its own would be made for each request
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+get, post = partial(httpx.get, verify=CONTEXT), partial(httpx.post, verify=CONTEXT)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +44,10 @@ class Client:
         return str(answer.headers["request-id"])
 
     def post(self, path: str, **body: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, headers=self.headers, timeout=30)
+        return post(self.url + path, json=body, headers=self.headers, timeout=30)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=self.headers, timeout=30)
+        return get(self.url + path, headers=self.headers, timeout=30)
 
 
 def test_a_request_id_leads_to_its_verdict(hall: Hall) -> None:
@@ -118,7 +124,7 @@ def test_the_scope_feedback_is_needed(hall: Hall) -> None:
         other.get("/v1/standing"),
     ):
         assert answer.status_code == 403 and "lacks the scope feedback" in answer.text
-    assert httpx.get(f"{hall.url}/v1/standing").status_code == 401
+    assert get(f"{hall.url}/v1/standing").status_code == 401
 
 
 def test_an_appeal_restores_a_suspended_account(hall: Hall) -> None:

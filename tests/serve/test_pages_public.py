@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from charter.ground.service.strict import POLICY
 from charter.serve.statement import LIMITS
 
 VERSION = {"anthropic-version": "2023-06-01"}
+
+# a context of its own would be made for each request
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+get, post = partial(httpx.get, verify=CONTEXT), partial(httpx.post, verify=CONTEXT)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +42,12 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 @pytest.fixture(scope="module")
 def document(hall: Hall) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{hall.url}/openapi.json").json()
+    found: dict[str, Any] = get(f"{hall.url}/openapi.json").json()
     return found
 
 
 def test_the_index_page_says_what_is_served_and_what_it_cannot_do(hall: Hall) -> None:
-    page = httpx.get(hall.url).text
+    page = get(hall.url).text
     assert "Toy &lt;2&gt;" in page and "Toy <2>" not in page
     for words in (MODEL, ALIAS, "retired", f"curl {hall.url}/v1/messages", "/v1/complete", "charter-aup"):
         assert words in page
@@ -53,19 +59,19 @@ def test_the_index_page_says_what_is_served_and_what_it_cannot_do(hall: Hall) ->
 
 def test_pages_are_strict_and_kept_by_nobody(hall: Hall) -> None:
     for place in ("/", "/docs", "/report", "/admin/enter", "/nothing", "/v1/models"):
-        headers = httpx.get(hall.url + place).headers
+        headers = get(hall.url + place).headers
         assert headers["content-security-policy"] == POLICY
         assert headers["cache-control"] == "no-store" and headers["x-frame-options"] == "DENY"
     for place in ("/static/serve.css", "/static/shell.css", "/static/shell.js", "/static/icon.svg"):
-        answer = httpx.get(hall.url + place)
+        answer = get(hall.url + place)
         assert answer.status_code == 200 and answer.headers["cache-control"] == "max-age=86400"
     for place in ("/static/app.py", "/static/..%2Fapp.py", "/static/index.html.jinja"):
-        assert httpx.get(hall.url + place).status_code == 404
+        assert get(hall.url + place).status_code == 404
 
 
 def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(hall: Hall) -> None:
     for place in ("/", "/docs", "/report", "/admin/enter"):
-        page = httpx.get(hall.url + place).text
+        page = get(hall.url + place).text
         assert "<style" not in page and " style=" not in page and not re.search(r"\son\w+=", page)
         loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
         assert loaded and all(one.startswith(("/", "#")) and not one.startswith("//") for one in loaded)
@@ -73,7 +79,7 @@ def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(hall: Hall) -> Non
 
 
 def test_limits_for_programs(hall: Hall) -> None:
-    found = httpx.get(f"{hall.url}/v1/limits").json()
+    found = get(f"{hall.url}/v1/limits").json()
     assert [one["id"] for one in found["limits"]] == [limit.id for limit in LIMITS]
     assert found["models"] == [
         {"model": MODEL, "knowledge_cutoff": "2023-01-31"},
@@ -83,37 +89,37 @@ def test_limits_for_programs(hall: Hall) -> None:
 
 def test_a_server_without_policy_and_keys_says_so(tmp_path: Path) -> None:
     with open_hall(tmp_path, configuration(authenticate=False), said=Said("hi")) as open_one:
-        page = httpx.get(open_one.url).text
+        page = get(open_one.url).text
         assert "the policy is off here" in page and "none needed" in page and "x-api-key: $" not in page
-        form = httpx.get(f"{open_one.url}/report").text
+        form = get(f"{open_one.url}/report").text
         assert 'name="key"' not in form
-        assert httpx.get(f"{open_one.url}/admin/keys?format=json").status_code == 401
-        assert httpx.get(f"{open_one.url}/admin/keys").headers["location"] == "/admin/enter"
+        assert get(f"{open_one.url}/admin/keys?format=json").status_code == 401
+        assert get(f"{open_one.url}/admin/keys").headers["location"] == "/admin/enter"
 
 
 def test_health_and_readiness(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert httpx.get(f"{hall.url}/health").json() == {"status": "ok"}
-    assert httpx.get(f"{hall.url}/ready").json() == {"status": "ok"}
+    assert get(f"{hall.url}/health").json() == {"status": "ok"}
+    assert get(f"{hall.url}/ready").json() == {"status": "ok"}
     monkeypatch.setattr(hall.service.registry, "served", ())
-    answer = httpx.get(f"{hall.url}/ready")
+    answer = get(f"{hall.url}/ready")
     assert (answer.status_code, answer.json()) == (503, {"status": "no model"})
-    assert httpx.get(f"{hall.url}/health").status_code == 200
+    assert get(f"{hall.url}/health").status_code == 200
 
 
 def test_metrics_are_for_this_machine_or_an_admin(hall: Hall) -> None:
-    answer = httpx.get(f"{hall.url}/metrics")
+    answer = get(f"{hall.url}/metrics")
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
     assert f'charter_engine{{model="{MODEL}",what="slots"}} 8.0' in answer.text
     for headers in ({"x-forwarded-for": "1.2.3.4"}, {"host": "elsewhere.example"}, {"via": "1.1 proxy"}):
-        assert httpx.get(f"{hall.url}/metrics", headers=headers).status_code == 401
+        assert get(f"{hall.url}/metrics", headers=headers).status_code == 401
         low = {**headers, "x-api-key": hall.key()}
-        assert httpx.get(f"{hall.url}/metrics", headers=low).status_code == 403
+        assert get(f"{hall.url}/metrics", headers=low).status_code == 403
         high = {**headers, "x-api-key": hall.key(scopes=("admin",))}
-        assert httpx.get(f"{hall.url}/metrics", headers=high).status_code == 200
+        assert get(f"{hall.url}/metrics", headers=high).status_code == 200
 
 
 def test_the_reference_names_every_route_and_shape(hall: Hall, document: dict[str, Any]) -> None:
-    page = httpx.get(f"{hall.url}/docs").text
+    page = get(f"{hall.url}/docs").text
     for path, methods in document["paths"].items():
         for method in methods:
             assert f"<b>{method.upper()}</b> {path}<" in page
@@ -152,7 +158,7 @@ def test_answers_are_what_the_document_says(hall: Hall, document: dict[str, Any]
         _call_all(hall, document, client)
     bearer = {"authorization": f"Bearer {key}"}
     for path in ("/v1/models", f"/v1/models/{MODEL}"):
-        found = httpx.get(hall.url + path, headers=bearer)
+        found = get(hall.url + path, headers=bearer)
         held(document, path.replace(MODEL, "{model}"), "get", found)
         assert found.json()["object"] in ("list", "model")
 
@@ -178,7 +184,7 @@ def _call_all(hall: Hall, document: dict[str, Any], client: httpx.Client) -> Non
         answer = client.post(path, json=body)
         held(document, path, "post", answer)
         held(document, path, "post", client.post(path, json={"model": MODEL, "nonsense": True}))
-        held(document, path, "post", httpx.post(hall.url + path, json=body, headers=VERSION))
+        held(document, path, "post", post(hall.url + path, json=body, headers=VERSION))
         if path == "/v1/messages":
             request_id = answer.headers["request-id"]
         if path == "/v1/messages/batches":
@@ -216,13 +222,13 @@ def held(document: dict[str, Any], path: str, method: str, answer: httpx.Respons
 
 
 def send(hall: Hall, **fields: str) -> httpx.Response:
-    return httpx.post(f"{hall.url}/report", data=fields)
+    return post(f"{hall.url}/report", data=fields)
 
 
 def test_a_person_reports_looks_up_and_appeals(hall: Hall) -> None:
     key = hall.key("reporters")
     message = {"model": MODEL, "max_tokens": 3, "messages": [{"role": "user", "content": "poison"}]}
-    asked = httpx.post(f"{hall.url}/v1/messages", json=message, headers={"x-api-key": key, **VERSION})
+    asked = post(f"{hall.url}/v1/messages", json=message, headers={"x-api-key": key, **VERSION})
     id = asked.headers["request-id"]
     looked = send(hall, key=key, request=id, do="look").text
     assert "block" in looked and id in looked and key not in looked
@@ -237,7 +243,7 @@ def test_a_person_reports_looks_up_and_appeals(hall: Hall) -> None:
     )
     assert send(hall, key=hall.key("others"), request=id, do="look").status_code == 404
     site = {"sec-fetch-site": "cross-site"}
-    assert httpx.post(f"{hall.url}/report", data={"key": key}, headers=site).status_code == 403
+    assert post(f"{hall.url}/report", data={"key": key}, headers=site).status_code == 403
     assert send(hall, key=key, do="report").status_code == 400
     answers = [send(hall, key="x", do="look").status_code for _ in range(12)]
     assert answers[-1] == 429 and 401 in answers

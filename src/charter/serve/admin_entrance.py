@@ -133,7 +133,7 @@ def _answered(work: Work, visit: Visit) -> Response:
         found = work(visit)
     if isinstance(found, Response):
         return found
-    if wants_json(visit.request) or not visit.session:
+    if wants_json(visit.request):
         return JSONResponse(dict(found.data))
     if isinstance(found, Done):
         return see(found.place)

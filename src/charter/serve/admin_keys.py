@@ -194,7 +194,7 @@ def usage_page(visit: Visit) -> Shown | Response:
         "total": asdict(_sum(found)),
         "by_model": {name: asdict(_sum(o for o in found if o.model == name)) for name in _models(found)},
     }
-    if not wants_json(visit.request) and visit.session:
+    if not wants_json(visit.request):
         data |= {"chart": _chart(days, found), "organisations": [one.name for one in organisations]}
     return Shown("admin_usage", "Usage", data)
 

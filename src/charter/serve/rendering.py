@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from charter.ground.service.pages import Pages
 from charter.serve.errors import ApiError
 from charter.serve.service import Service
+from charter.serve.wire.reading import secret_of
 
 HERE = Path(__file__).parent / "pages"
 PAGES = Pages(HERE, {"serve.css": "text/css", "icon.svg": "image/svg+xml"})
@@ -58,9 +59,9 @@ def wants_page(request: Request) -> bool:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a page is asked for as JSON: by `format=json`, or by what the program accepts."""
+    """Whether a page is asked for as JSON: by `format=json`, by what the program accepts, or by sending a key."""
     accepted = request.headers.get("accept", "")
-    asked = request.query_params.get("format") == "json"
+    asked = request.query_params.get("format") == "json" or bool(secret_of(request))
     return asked or ("application/json" in accepted and "text/html" not in accepted)
 
 
