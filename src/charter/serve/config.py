@@ -58,7 +58,7 @@ class Engine(Frozen):
     """How a model on this machine is run."""
 
     slots: int = Field(32, ge=1, le=1024, description="replies written at once")
-    chunk: int = Field(512, ge=0, description="tokens of prompts read between two steps; 0: whole prompts")
+    chunk: int = Field(256, ge=0, description="tokens of prompts read between two steps; 0: whole prompts")
     kept_mib: int = Field(1024, ge=0, description="keys and values kept for prompts that begin alike")
     memory_mib: int = Field(4096, ge=64, description="keys and values of replies under way")
     waiting: int = Field(2000, ge=1, description="requests that may wait; more are refused with 529")
@@ -73,7 +73,7 @@ class Policy(Frozen):
         ("probe",), min_length=1, description="probe, probe:MODEL, grader:MODEL or preference:MODEL"
     )
     thresholds: str = Field("", description="a file of thresholds; empty: those that come along")
-    hold: int = Field(48, ge=1, description="tokens of a streamed reply that are checked together")
+    hold: int = Field(48, ge=1, description="tokens of a reply that are checked together before they leave")
     keep_content: bool = Field(False, description="keep the text of flagged requests for the reviewers")
     keep_days: int = Field(30, ge=1, description="days after which text of closed cases is removed")
 
@@ -107,7 +107,7 @@ class Config(Frozen):
 
 def load_config(path: Path) -> Config:
     """The configuration in a file. Raises CharterError naming the file and what is wrong in it."""
-    read = read_yaml_file(path, "server configuration", "charter serve --write-config", "models and limits")
+    read = read_yaml_file(path, "server configuration", "charter serve --write-config FILE", "models and limits")
     try:
         return Config.model_validate(read)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from charter.ground.accounts.limits import TooMany
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.bounds import Overloaded
 from charter.ground.service.refusal import Refusal
 
 KINDS = {
@@ -90,9 +91,9 @@ def api_error(error: BaseException) -> ApiError:
                 openai_headers=error.openai_headers(),
             )
         return ApiError(error.status, str(error))
+    if isinstance(error, Overloaded):
+        return ApiError(429 if error.own else 529, str(error), retry_after=OVERLOADED_SECONDS)
     if isinstance(error, CharterError):
-        if type(error).__name__ == "Overloaded":
-            return ApiError(529, str(error), retry_after=OVERLOADED_SECONDS)
         return ApiError(400, str(error))
     return ApiError(500, OUT_OF_ORDER)
 

@@ -2,8 +2,8 @@
 on the reply before it leaves, and what is written down of it.
 
 Whatever shape a request came in, it goes this way: `begin` refuses or admits, `parts` gives the answer. A reply is held
-back until its text so far has been checked; checks come after `hold` tokens and then at every doubling, so that all of
-a reply is read about twice.
+back until its text so far has been checked, the first time after a few tokens and then every `hold` tokens; classifiers
+remember what they read of it before.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.registry import Served
 from charter.serve.service import Service
 
+FIRST_CHECK = 16  # tokens of a reply
+
 
 @dataclass(slots=True)
 class Exchange:
@@ -37,6 +39,9 @@ class Exchange:
     sensitivity: Level
     usage: Usage = field(default_factory=Usage)
     recorded: bool = False  # whether a verdict was written down
+    noted: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # what was written down of replies: category, action
     refusal: str = ""  # why the prompt was blocked
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample
@@ -84,7 +89,8 @@ class Exchange:
 
     async def _checked(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
         """The stream, with every piece held back until the reply so far was checked."""
-        held = [_Held(self.service.config.policy.hold) for _ in range(self.asked.n)]
+        first = min(FIRST_CHECK, self.service.config.policy.hold)
+        held = [_Held(first) for _ in range(self.asked.n)]
         async with aclosing(stream):
             async for part in stream:
                 self._count(part)
@@ -97,7 +103,7 @@ class Exchange:
                     continue
                 verdict = await self._check_reply(self.service.screen, sample.text)
                 if verdict.allowed:
-                    for piece in sample.release():
+                    for piece in sample.release(self.service.config.policy.hold):
                         yield piece
                     continue
                 sample.refused = True
@@ -106,9 +112,12 @@ class Exchange:
                     return
 
     async def _check_reply(self, screen: Screen, text: str) -> Verdict:
-        conversation = _conversation(self.asked.prompt)
+        # a turn that the caller began is the reply's beginning: what is written goes on from there
+        conversation = _messages(self.asked.prompt)
         verdict = await self.service.judge(screen.reply, conversation, text, self.sensitivity)
-        if verdict.action != "allow":  # on disk before the reader hears of it
+        found = (verdict.category, verdict.action)
+        if verdict.action != "allow" and found not in self.noted:  # on disk before the reader hears of it
+            self.noted.add(found)
             await self.record(verdict, text)
         return verdict
 
@@ -185,9 +194,9 @@ class _Held:
         """Whether the text must be checked now."""
         return self.ended or self.count >= self.next_check
 
-    def release(self) -> list[Part]:
-        """What may leave; the next check comes when the text is twice as long."""
-        self.next_check = 2 * max(self.count, self.next_check)
+    def release(self, hold: int) -> list[Part]:
+        """What may leave; the next check comes `hold` pieces later."""
+        self.next_check = self.count + hold
         found, self.pieces = self.pieces, []
         return found
 
@@ -202,7 +211,7 @@ async def begin(service: Service, call: Call, asked: Asked) -> Exchange:
 
 async def _begin(service: Service, call: Call, asked: Asked) -> Exchange:
     served = service.registry.find(asked.model, call)
-    standing = await asyncio.to_thread(service.conduct.standing, call.caller.organisation)
+    standing = service.conduct.standing(call.caller.organisation)
     if standing.blocked:
         raise ApiError(403, standing.message)
     tokens = await served.backend.count(asked.prompt)
@@ -258,11 +267,15 @@ def with_safety(prompt: Given, words: str) -> Prompt:
     return [system(words), *prompt]
 
 
+def _messages(prompt: Given) -> list[Message]:
+    """What classifiers read; plain text counts as a user's."""
+    return [user(_plain(prompt))] if isinstance(prompt, str | Ids) else list(prompt)
+
+
 def _conversation(prompt: Given) -> list[Message]:
-    """What classifiers read: the turns up to the user's last one; plain text counts as a user's."""
-    if isinstance(prompt, str | Ids):
-        return [user(_plain(prompt))]
-    return list(prompt[:-1] if prompt[-1]["role"] == "assistant" else prompt)
+    """The turns up to the user's last one."""
+    messages = _messages(prompt)
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
 def _plain(prompt: str | Ids) -> str:
