@@ -9,6 +9,7 @@ state before serves again: every place looks whether one of its last parts compl
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from llguidance import LLMatcher
 
 BLANKS = b" \n\t\r"
 STEPS = 20000  # bytes that one search may try
+SECONDS = 2.0  # of the processor, for one search: a step in a grammar of thousands of names is slow
 LOOKS = 48  # places of one search at which several ways are compared
 WAYS = 12  # ways compared at one place
 FREE = 96  # ways at one place beyond which a text is free
@@ -131,16 +133,18 @@ class Search:
         self._matcher, self._quotes, self._most, self._words = matcher, quotes, most, hints.words
         self._tails: list[tuple[int | None, list[int]]] = [(None, list(text)) for text in hints.usual if text]
         self._tails += _tails(known)
-        self._looks, self._steps = 0, 0
+        self._looks, self._steps, self._until = 0, 0, 0.0
         self._dice: Random | None = None
 
     def shortest(self) -> Ending | None:
         """A short ending: what the runs find, not proven to be the shortest."""
         self._looks, self._steps, self._dice = LOOKS, STEPS, None
+        self._until = time.thread_time() + SECONDS
         return self._run(self._quotes.copy() if self._quotes else None, self._most)
 
     def others(self, tries: int) -> Iterator[Ending]:
         """Endings that differ, some of them longer: for those who have more to ask than the grammar knows."""
+        self._until = time.thread_time() + SECONDS
         for attempt in range(tries):
             self._looks, self._steps, self._dice = 0, STEPS // tries, Random(attempt)
             found = self._run(self._quotes.copy() if self._quotes else None, self._most)
@@ -153,7 +157,7 @@ class Search:
         used: Counter[int] = Counter()
         before = 0
         try:
-            while len(out) <= most and self._steps > 0:
+            while len(out) <= most and self._steps > 0 and time.thread_time() < self._until:
                 self._steps -= 1
                 if matcher.is_accepting():
                     return Ending(bytes(out), None, len(out))

@@ -34,6 +34,7 @@ from charter.ground.text.yaml_form import yaml_rules
 
 Kind = Literal["json_schema", "json_object", "regex", "grammar", "xml", "yaml", "table", "code"]
 Inner = Literal["json", "yaml", "xml"]
+LARGEST = 2**18  # characters of a form's content
 KEPT = 256  # compiled forms of a tokenizer that are kept
 
 
@@ -120,7 +121,11 @@ def compile_form(form: Form, tokenizer: Any, ends: Collection[int] = ()) -> Comp
     Raises CharterError naming what is malformed or not supported, with the JSON pointer in schemas.
     """
     alphabet = alphabet_of(tokenizer, ends)
-    key = form.key()
+    if len(key := form.key()) > LARGEST:
+        raise CharterError(
+            f"the form has {len(key):,} characters, of which a schema, pattern or grammar may have {LARGEST:,}; "
+            "simplify it"
+        )
     with _lock:
         kept = _known.setdefault(alphabet, OrderedDict())
         if (found := kept.get(key)) is not None:

@@ -8,6 +8,7 @@ around are held to in that way. Blanks are bounded to one space, or a line break
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -17,12 +18,13 @@ from llguidance import LLMatcher
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.alphabet import bytes_vocabulary
 from charter.ground.generate.ending import Hints, Quotes, Search
-from charter.ground.text.schema import Judge, Schema, check_schema, parts
+from charter.ground.text.schema import Judge, Schema, check_schema, drafted, parts
 
 _BLANKS = r"(\n {0,32}| )"
 _ESCAPES = 'nrbtf\\"'
 _LARGEST = 2**53  # beyond it the grammar's numbers are not exact
 _WORD = 512  # bytes of the longest text sought for a pattern
+_SECONDS = 10.0  # of the processor, for a schema that is compiled in parts
 _MANY = 1  # names an object must have before a doubled name could hide that one is missing
 
 
@@ -31,6 +33,8 @@ def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
 
     Raises CharterError for a malformed schema, and for what can't be held to, with its pointer.
     """
+    if isinstance(schema, dict):
+        schema = drafted(schema)
     check_schema(schema)
     if schema is True:
         schema = {}
@@ -41,19 +45,22 @@ def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
         return strict, Judge(schema) if _inexact(schema) else None
     if "nsatisfiable" in said:
         raise CharterError(f"the schema allows no document: {_first(said)}")
-    for relaxed in _relaxed(schema):
+    until = time.thread_time() + _SECONDS
+    for relaxed in _relaxed(schema, until):
         lenient = _grammar(relaxed, lenient=True)
         if _refusal(lenient) is None:
             return lenient, Judge(schema)
-    at, reason = _fault(schema)
+    at, reason = _fault(schema, until)
     raise CharterError(f"the schema at {at} can't be held to: {reason}")
 
 
 def json_words(schema: Schema) -> tuple[list[int], ...]:
     """A short text for every pattern of a schema, as bytes within a JSON string: a pattern that may begin anywhere
     looks like free text to a search that sees which byte may come next."""
-    words = []
+    words, until = [], time.thread_time() + _SECONDS
     for pattern in sorted({str(part["pattern"]) for _, part in parts(schema) if "pattern" in part}):
+        if time.thread_time() > until:
+            break  # words only help
         anchored = pattern.endswith("$") and not pattern.endswith("\\$")
         inner = pattern.removeprefix("^")
         grammar = json.dumps(
@@ -113,11 +120,17 @@ def _large(value: object) -> bool:
     return isinstance(value, (int, float)) and abs(value) >= _LARGEST
 
 
-def _relaxed(schema: Schema) -> Iterator[Schema]:
+def _check_time(until: float) -> None:
+    if time.thread_time() > until:
+        raise CharterError(f"the schema takes more than {_SECONDS:g} seconds to compile; simplify it")
+
+
+def _relaxed(schema: Schema, until: float) -> Iterator[Schema]:
     """The schema, then with ever more left out that the grammar can't say: the judge holds to it."""
     yield schema
     made = deepcopy(schema)
     for _, part in parts(made):
+        _check_time(until)
         pattern = part.get("pattern")
         if isinstance(pattern, str) and _refusal(_grammar({"type": "string", "pattern": pattern}, True)):
             del part["pattern"]
@@ -137,11 +150,12 @@ def _relaxed(schema: Schema) -> Iterator[Schema]:
     yield made
 
 
-def _fault(schema: Schema) -> tuple[str, str]:
+def _fault(schema: Schema, until: float) -> tuple[str, str]:
     """The innermost part that doesn't compile by itself, and what the compiler says of it."""
     kept: Schema = {key: schema[key] for key in ("$schema", "$defs", "definitions") if key in schema}
     found = ("#", "unknown")
     for at, part in parts(schema):
+        _check_time(until)
         said = _refusal(_grammar({**kept, **part}, True))
         if said is not None and len(at) >= len(found[0]):
             found = (at, _first(said))

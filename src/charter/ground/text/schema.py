@@ -20,6 +20,7 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing.exceptions import Unresolvable
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.text.patterns import Steps, bounded
 
 Schema = dict[str, Any]
 
@@ -98,6 +99,13 @@ def rebased(schema: Any, below: str) -> Any:
     return moved
 
 
+def drafted(schema: Schema) -> Schema:
+    """A schema that names its draft where it can't be meant in today's: without `$schema` it is read as 2020-12, but
+    with a list as `items`, or with `dependencies`, as draft 7, the last that had these."""
+    old = any(isinstance(part.get("items"), list) or "dependencies" in part for _, part in parts(schema))
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema} if old else schema
+
+
 def check_schema(schema: object) -> None:
     """Raises CharterError, with the pointer of the fault, unless it is a JSON Schema of a known draft."""
     if not isinstance(schema, (dict, bool)):
@@ -113,14 +121,18 @@ def check_schema(schema: object) -> None:
 
 
 class Judge:
-    """Whether documents validate, dates by the calendar included."""
+    """Whether documents validate, dates by the calendar included; every answer takes a bounded time."""
 
     def __init__(self, schema: Schema | bool) -> None:
-        kind = validator_for(schema, default=Draft202012Validator)
+        _check_unevaluated(schema)
+        self._steps = Steps()
+        kind = bounded(validator_for(schema, default=Draft202012Validator), self._steps)
         self._validator = kind(_exact(schema), format_checker=_DATES)
 
     def accepts(self, text: str) -> bool:
-        """Whether this text is a document that the schema calls valid; twice the same name in an object isn't."""
+        """Whether this text is a document that the schema calls valid; twice the same name in an object isn't. Raises
+        CharterError for a schema that takes too long to say."""
+        self._steps.begin()
         try:
             value = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
             return bool(self._validator.is_valid(value))
@@ -130,6 +142,17 @@ class Judge:
             raise CharterError(
                 f"the schema refers to {error.ref}, which is not in it; put it under $defs"
             ) from None
+
+
+def _check_unevaluated(schema: object) -> None:
+    """The library looks for unevaluated properties by patterns of its own, whose time nothing bounds."""
+    found = [part for _, part in parts(schema)]
+    if any("unevaluatedProperties" in part for part in found) and any(
+        "patternProperties" in part for part in found
+    ):
+        raise CharterError(
+            "unevaluatedProperties and patternProperties in one schema can't be held to; leave one of them out"
+        )
 
 
 def _exact(schema: Any) -> Any:

@@ -36,6 +36,7 @@ _ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_te
 # too.
 _MARKUP = re.compile(r"[<\[{(|｜].*[>\]})|｜]", re.DOTALL)
 _NAMES = ("eos", "bos", "pad", "unk")
+_LONG = 2000  # characters
 # Settings of a checkpoint's tokenizer that change nothing here and are handed on when it is saved.
 _HANDED_ON = ("model_max_length", "add_bos_token", "add_eos_token", "add_prefix_space", "padding_side")
 
@@ -172,7 +173,11 @@ class Tokenizer:
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
-        found = (self._backend if first else self._following()).encode(text, add_special_tokens=False)
+        backend = self._backend if first else self._following()
+        if len(text) < _LONG:
+            found = backend.encode(text, add_special_tokens=False)
+        else:  # of many texts the library lets other threads go on meanwhile
+            (found,) = backend.encode_batch([text], add_special_tokens=False)
         ids, spans = list(found.ids), list(found.offsets)
         for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):
             # a model whose vocabulary holds the special token may reach it without the table of added tokens

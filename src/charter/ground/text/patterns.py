@@ -1,0 +1,100 @@
+"""Validators of JSON Schema that end: patterns are matched within a bounded time, and a document takes a bounded
+number of steps.
+
+Schemas come from strangers. A pattern such as `(a+)+b` makes a matcher that tries every way run for years, and
+references that double at every level make 2^n steps of n lines. Python's own `re` can't be interrupted, so `regex`
+matches here, which reads the same patterns and more of ECMA-262.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import regex
+from jsonschema import validators
+from jsonschema.exceptions import ValidationError
+
+from charter.ground.artifact.errors import CharterError
+
+MATCH_SECONDS = 0.5  # of one pattern on one text
+MOST_STEPS = 200_000  # keywords looked at for one document
+
+_Rule = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
+
+
+class Steps:
+    """Counts what one validator does; set back before every document."""
+
+    def __init__(self) -> None:
+        self._left = MOST_STEPS
+
+    def begin(self) -> None:
+        """A new document."""
+        self._left = MOST_STEPS
+
+    def count(self, rule: _Rule) -> _Rule:
+        """The rule, counted. Raises CharterError where a document takes too many steps."""
+
+        def counted(
+            validator: Any, value: Any, instance: Any, schema: Any
+        ) -> Iterator[ValidationError] | None:
+            self._left -= 1
+            if self._left < 0:
+                raise CharterError(
+                    f"the schema takes more than {MOST_STEPS:,} steps for one document; simplify its references"
+                )
+            return rule(validator, value, instance, schema)
+
+        return counted
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a pattern is found in a text. Raises CharterError where that takes too long or it is no pattern."""
+    try:
+        return _compiled(pattern).search(text, timeout=MATCH_SECONDS, concurrent=True) is not None
+    except TimeoutError:
+        raise CharterError(
+            f"the pattern {pattern[:100]!r} takes more than {MATCH_SECONDS} seconds on a text of {len(text):,} "
+            "characters; write it without repetitions within repetitions"
+        ) from None
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
+        raise CharterError(f"the pattern {pattern[:100]!r} can't be read: {error}") from None
+
+
+def bounded(kind: Any, steps: Steps) -> Any:
+    """A class of validators like `kind` whose work has an end."""
+    own: dict[str, _Rule] = {"pattern": _pattern, "patternProperties": _named}
+    if "additionalProperties" in kind.VALIDATORS:
+        own["additionalProperties"] = _others
+    rules = {name: steps.count(own.get(name, rule)) for name, rule in kind.VALIDATORS.items()}
+    return validators.extend(kind, rules)
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> Any:
+    return regex.compile(pattern)
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "string") and not matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _named(validator: Any, named: Mapping[str, Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "object"):
+        for pattern, part in named.items():
+            for key, value in instance.items():
+                if matches(pattern, key):
+                    yield from validator.descend(value, part, path=key, schema_path=pattern)
+
+
+def _others(validator: Any, part: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """additionalProperties: what neither `properties` nor `patternProperties` names."""
+    if not validator.is_type(instance, "object"):
+        return
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for key, value in instance.items():
+        if key not in known and not any(matches(pattern, key) for pattern in patterns):
+            yield from validator.descend(value, part, path=key)
