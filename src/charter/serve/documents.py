@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from charter.serve.guard import OPENAI
+from charter.serve.snippets import bodies
 from charter.serve.wire.answers import ErrorAnswer, OpenAIErrorAnswer
 from charter.serve.wire.route import Route
 
@@ -50,14 +51,20 @@ def _made(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
     found["security"] = [{name: []} for name in KEYS]
     found["tags"] = [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)]
     schemas = _Schemas(routes)
+    served = app.state.service.registry.served
+    model = served[0].id if served else "a-model"
+    examples = bodies(model)
     found["components"]["schemas"] = schemas.shared
     for route in routes:
         shown = found["paths"][_PART.sub(r"{\1}", route.path)][route.method.lower()]
-        shown["parameters"] = _parameters(route)
+        shown["parameters"] = _parameters(route, model)
         if not shown["parameters"]:
             del shown["parameters"]
         if route.body is not None:
-            shown["requestBody"] = {"required": True, "content": schemas.json(route.body, "validation")}
+            content = schemas.json(route.body, "validation")
+            if route.path in examples:
+                content["application/json"]["example"] = examples[route.path]
+            shown["requestBody"] = {"required": True, "content": content}
         shown["responses"] = schemas.responses(route)
         shown["description"] = " ".join((route.handler.__doc__ or "").split())
         if route.open:
@@ -65,11 +72,14 @@ def _made(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
     return found
 
 
-def _parameters(route: Route) -> list[dict[str, Any]]:
-    parts = [
+def _parameters(route: Route, model: str) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PART.findall(route.path)
     ]
+    for part in parts:
+        if part["name"] == "model":
+            part["example"] = model
     more = [
         {
             "name": one.name,
