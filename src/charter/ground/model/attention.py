@@ -247,9 +247,7 @@ def attend_one(q_SHd: Tensor, k_SKLd: Tensor, v_SKLd: Tensor, mask_SL: Tensor | 
         return F.scaled_dot_product_attention(q, k_SKLd, v_SKLd, attn_mask=mask).reshape(slots, heads * d)
     q = q_SHd.reshape(slots * key_heads, -1, d)
     keys, values = k_SKLd.flatten(0, 1), v_SKLd.flatten(0, 1)
-    q, keys = q * scale, keys.transpose(1, 2)
-    if mask_SL is None:
-        scores = torch.bmm(q, keys)
-    else:
-        scores = torch.baddbmm(mask_SL.repeat_interleave(key_heads, 0)[:, None], q, keys)
+    scores = torch.bmm(q * scale, keys.transpose(1, 2))
+    if mask_SL is not None:
+        scores.view(slots, heads, -1).add_(mask_SL[:, None])
     return torch.bmm(scores.softmax(-1), values).view(slots, heads * d)

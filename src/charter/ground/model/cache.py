@@ -16,6 +16,7 @@ from charter.ground.model.layout import Segment
 from charter.ground.model.shape import Shape
 
 _BLOCK = 64
+_VECTOR = 16  # numbers
 
 
 class Before(Protocol):
@@ -149,24 +150,28 @@ class Step:
         self.rows = torch.tensor(chosen, device=device)
         # Slots 0..S-1 are a view of the buffers; any other choice has to be gathered, a copy in each layer.
         self.leading = chosen == list(range(len(chosen)))
+        # A CPU sums in whole vectors and rounds a remainder otherwise. Read to a whole vector, with the rest hidden, a
+        # text's numbers are the same to the bit beside any others.
+        length = -(-self.longest // _VECTOR) * _VECTOR if device.type == "cpu" else self.longest
         self.mask: Tensor | None = None
-        if min(before) + 1 < self.longest:
-            seen = torch.arange(self.longest, device=device) <= self.positions[:, None]
-            self.mask = torch.zeros(seen.shape, device=device, dtype=cache.kv.dtype).masked_fill_(
-                ~seen, float("-inf")
-            )
+        if min(before) + 1 < length:
+            hidden = torch.arange(length, device=device) > self.positions[:, None]
+            self.mask = torch.zeros(hidden.shape, device=device, dtype=cache.kv.dtype)
+            self.mask.masked_fill_(hidden, float("-inf"))
         # The views of all layers at once: beside the products of one token each view made alone is felt.
         count = len(chosen) if self.leading else cache.slots
-        keys, values = cache.kv[:, :, :count, :, : self.longest].unbind(1)
+        keys, values = cache.kv[:, :, :count, :, :length].unbind(1)
         self.keys, self.values = keys.unbind(0), values.unbind(0)
-        self.new_keys, self.new_values = keys[:, :, :, -1].unbind(0), values[:, :, :, -1].unbind(0)
+        # Texts of one length, as a single one is, have one place for all new keys.
+        self.new_keys, self.new_values = list[Tensor](), list[Tensor]()
+        if self.leading and min(before) + 1 == self.longest:
+            self.new_keys += keys[:, :, :, self.longest - 1].unbind(0)
+            self.new_values += values[:, :, :, self.longest - 1].unbind(0)
 
     def store(self, layer: int, k_SKd: Tensor, v_SKd: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values; return all that the slots have in this layer, each [S, K, L, d]."""
         keys, values = self.keys[layer], self.values[layer]
-        if (
-            self.leading and self.mask is None
-        ):  # equally long, as a single text is: all new keys have one place
+        if self.new_keys:
             self.new_keys[layer].copy_(k_SKd)
             self.new_values[layer].copy_(v_SKd)
             return keys, values

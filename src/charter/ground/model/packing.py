@@ -8,6 +8,8 @@ In int8 a few channels of the normed states are far larger than the rest, and ro
 rest its digits. Before rounding each channel k of a norm is divided by h_k, and column k of the product behind it
 multiplied, which changes nothing in algebra (SmoothQuant, Xiao et al. 2023):
     h_k = sqrt(reach_k / max_m |W_mk|)    reach_k: the largest |state| of the channel over a few tokens
+And in a few layers the first token of a text becomes hundreds of times as large as the others, which all attend to it
+(Sun et al. 2024, massive activations): where they come from, activations get two bytes.
 """
 
 from collections.abc import Sequence
@@ -16,27 +18,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from charter.ground.model.int8 import TWO_BYTES, Int8Weight
+from charter.ground.model.int8 import BYTE, TWO_BYTES, Int8Weight
 from charter.ground.model.linear import Packed, Projection, pack
 from charter.ground.model.norm import RmsNorm
 
 _SAMPLES = 64
+_MASSIVE = 8.0
 
 
 @dataclass(frozen=True)
-class Normed:
-    """A product that reads normed states, and how far each channel of these reaches, `reach_K`."""
+class Site:
+    """A product, the norm right before it, and what a few tokens showed of its inputs: how far each channel reaches,
+    and how far the largest token does, as a multiple of the median one."""
 
-    norm: RmsNorm
     projection: Projection
+    norm: RmsNorm | None
     reach_K: Tensor
+    largest: float
 
 
 class PackedWeights:
     """The packed copies of all projections (kept in `Projection.packed`), in `precision`, and of the head (`head`).
 
     The head is more exact than the rest: rounded logits would be another distribution to sample from. It stays float32,
-    beside int8 it is int8 with activations of two bytes. `normed`: the projections to be smoothed in int8.
+    beside int8 it is int8 with activations of two bytes. `sites`: every projection, for int8.
     """
 
     def __init__(
@@ -44,21 +49,21 @@ class PackedWeights:
         projections: Sequence[Projection],
         head_VD: Tensor,
         precision: str = "float32",
-        normed: Sequence[Normed] = (),
+        sites: Sequence[Site] = (),
     ) -> None:
-        self._projections, self._norms = projections, [site.norm for site in normed]
+        self._projections, self._norms = projections, [site.norm for site in sites if site.norm is not None]
         self._watched = [Watch([head_VD]), Watch(self._weights())]
         self._adapters = self._adapter_state()
-        int8 = precision == "int8"
-        self.head: Packed | None = Int8Weight(head_VD.detach(), TWO_BYTES) if int8 else pack(head_VD)
-        for site in normed:
-            _smooth(site)
-        smoothed = {id(site.projection) for site in normed}
+        self.head: Packed | None = None
+        if precision == "int8":
+            self.head = Int8Weight(head_VD.detach(), TWO_BYTES)
+            for site in sites:
+                _round(site)
+            return
+        self.head = pack(head_VD)
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         for projection in projections:
-            if id(projection) not in smoothed:
-                weight = projection.effective()
-                projection.packed = Int8Weight(weight) if int8 else pack(weight, dtype)
+            projection.packed = pack(projection.effective(), dtype)
 
     def fresh(self, head_VD: Tensor) -> bool:
         """Whether every weight is what was packed and the same adapters are on."""
@@ -90,13 +95,16 @@ class PackedWeights:
         return result
 
 
-def _smooth(site: Normed) -> None:
-    """Pack a norm and the int8 weight behind it, with the module's h_k between them (their mean logarithm is 0)."""
+def _round(site: Site) -> None:
+    """Pack an int8 weight, and the norm before it, with the module's h_k between them (their mean logarithm is 0)."""
     weight, least = site.projection.effective(), torch.finfo(torch.float32).tiny ** 0.5
-    logs = (site.reach_K.clamp_min(least).log() - weight.abs().amax(0).clamp_min(least).log()) / 2
-    h_K = (logs - logs.mean()).exp()
-    site.norm.pack(site.norm.weight.detach() / h_K)
-    site.projection.packed = Int8Weight(weight * h_K)
+    if site.norm is not None:
+        logs = (site.reach_K.clamp_min(least).log() - weight.abs().amax(0).clamp_min(least).log()) / 2
+        h_K = (logs - logs.mean()).exp()
+        site.norm.pack(site.norm.weight.detach() / h_K)
+        weight = weight * h_K
+    massive = site.norm is None and site.largest > _MASSIVE
+    site.projection.packed = Int8Weight(weight, TWO_BYTES if massive else BYTE)
 
 
 class Watch:

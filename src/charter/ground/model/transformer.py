@@ -22,7 +22,7 @@ from charter.ground.model.int8 import multiplies_int8
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.norm import RmsNorm
-from charter.ground.model.packing import Normed, PackedWeights
+from charter.ground.model.packing import PackedWeights, Site
 from charter.ground.model.rope import frequencies, rotate, tables
 from charter.ground.model.shape import Shape
 
@@ -30,7 +30,7 @@ from charter.ground.model.shape import Shape
 Attend = Callable[[Tensor, Tensor], Tensor]
 Tables = tuple[Tensor, Tensor]
 
-REACH_TOKENS = 256  # that tell how far states reach, for int8
+REACH_TOKENS = 256  # that show how far states reach, for int8
 
 
 class _SwiGlu(torch.autograd.Function):
@@ -244,8 +244,8 @@ class Transformer(nn.Module):
             self.unfuse()
             int8 = self.precision == "int8"
             precision = "float32" if int8 and not multiplies_int8() else self.precision
-            normed = self._normed() if precision == "int8" else ()
-            self._packed = PackedWeights(self.projections(), self.head_weight(), precision, normed)
+            sites = self._sites() if precision == "int8" else ()
+            self._packed = PackedWeights(self.projections(), self.head_weight(), precision, sites)
 
     def unfuse(self) -> None:
         """Drop the packed weights."""
@@ -262,25 +262,27 @@ class Transformer(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, Block)]
 
     @torch.no_grad()
-    def _normed(self) -> list[Normed]:
-        """How far the normed states of each layer reach, read off tokens spread evenly over the vocabulary."""
-        reach: dict[Projection, Tensor] = {}
+    def _sites(self) -> list[Site]:
+        """What every product is given, as tokens spread evenly over the vocabulary show it."""
+        sites: dict[nn.Module, Site] = {}
+        norms: dict[nn.Module, RmsNorm] = {b.qkv: b.attention_norm for b in self.blocks()}
+        norms |= {b.gate_up: b.mlp_norm for b in self.blocks()}
 
-        def look(projection: nn.Module, given: tuple[Tensor, ...]) -> None:
+        def look(projection: nn.Module, given: tuple[Tensor]) -> None:
             assert isinstance(projection, Projection)
-            reach[projection] = given[0].abs().amax(0)
+            sizes_TK = given[0].abs()
+            reach_T = sizes_TK.amax(1)
+            largest = float(reach_T.max() / reach_T.median().clamp_min(torch.finfo(self.dtype).tiny))
+            sites[projection] = Site(projection, norms.get(projection), sizes_TK.amax(0), largest)
 
-        pairs = [
-            (n, p) for b in self.blocks() for n, p in ((b.attention_norm, b.qkv), (b.mlp_norm, b.gate_up))
-        ]
-        hooks = [projection.register_forward_pre_hook(look) for _, projection in pairs]
+        hooks = [projection.register_forward_pre_hook(look) for projection in self.projections()]
         tokens = min(REACH_TOKENS, self.shape.vocab_size, self.shape.context)
         try:
             self.hidden(torch.linspace(0, self.shape.vocab_size - 1, tokens).long(), documents([tokens]))
         finally:
             for hook in hooks:
                 hook.remove()
-        return [Normed(norm, projection, reach[projection]) for norm, projection in pairs]
+        return list(sites.values())
 
     def _tables(self, positions: Tensor) -> Tables:
         return tables(positions, self.get_buffer("inv_freq"), self.rope_factor, self.dtype)

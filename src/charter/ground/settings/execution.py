@@ -19,7 +19,7 @@ _GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", "/dev/k
 @dataclass(frozen=True)
 class Execution:
     """Device ("cpu", "cuda", "cuda:1", "mps") and precision of all steps of a run: "float32", "bfloat16", or "int8", in
-    which a CPU samples, while everything else is float32."""
+    which a CPU samples and scores with policies, while everything else is float32."""
 
     device: str = "cpu"
     precision: str = "float32"
