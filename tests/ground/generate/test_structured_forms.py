@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from made_schemas import write
 from markdown_it import MarkdownIt
-from structured import write
 
 import toys
 from charter.ground.artifact.errors import CharterError

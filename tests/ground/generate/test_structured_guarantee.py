@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structured import random_schema, write
+from made_schemas import random_schema, write
 
 import toys
 from charter.ground.artifact.errors import CharterError
@@ -20,6 +20,7 @@ from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.forms import Compiled, Form, Tool, compile_form, tool_calls
 from charter.ground.generate.sampling import Sampling
+from charter.ground.text.schema import Judge
 
 TOKENIZER = toys.tokenizer()
 
@@ -288,3 +289,23 @@ def test_calls_may_follow_one_another() -> None:
 
     found = write(form.triggered("n=", again=True), TOKENIZER, 40, 2, prefer=prefer)
     assert found.text.count("n=") > 2 and found.text.count(";") >= found.text.count("n=") - 1
+
+
+def test_a_judge_that_gives_up_never_breaks_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the judge accepted before is followed to its end."""
+    form = compiled({"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "minItems": 2})
+    asked, accepts = 0, Judge.accepts
+
+    def tires(judge: Judge, text: str) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked > 6:
+            raise CharterError("too long")
+        return accepts(judge, text)
+
+    monkeypatch.setattr(Judge, "accepts", tires)
+    found = write(form.start(60), TOKENIZER, 60, 4)
+    monkeypatch.undo()
+    assert asked > 6 and found.ended
+    values = validate(found.text, {"type": "array", "uniqueItems": True, "minItems": 2})
+    assert len(values) >= 2

@@ -16,6 +16,7 @@ import torch
 from llguidance import LLMatcher
 from torch import Tensor
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.alphabet import Alphabet
 from charter.ground.generate.constraint import MOST_REFUSALS
 from charter.ground.generate.ending import Ending, Hints, Numbers, Search
@@ -64,8 +65,9 @@ class Document:
         """Whether the text may end here."""
         if self.planned_only:
             return not self.plan
-        done = self._matcher.is_accepting()
-        return done and (self._judge is None or not self.plan or self._judge(bytes(self._text)))
+        if not self._matcher.is_accepting():
+            return False
+        return self._judge is None or not self.plan or self._fits(lambda: self._verified(()))
 
     @property
     def closed(self) -> bool:
@@ -102,7 +104,7 @@ class Document:
         before = self._numbers.copy() if self._numbers else None
         behind = len(self._unread)
         self._read(text)
-        if self._still(text, most) or self._seek(most):
+        if self._fits(lambda: self._still(text, most) or self._seek(most)):
             return True
         self._numbers = before
         del self._text[len(self._text) - len(text) :]
@@ -119,6 +121,13 @@ class Document:
         if tokens is None:
             return False
         return all(self.take(token, most) for token in tokens)
+
+    def _fits(self, asked: Callable[[], bool]) -> bool:
+        """An answer, or no where the judge can't say in its time: what it did accept is followed then."""
+        try:
+            return asked()
+        except CharterError:
+            return False
 
     def _read(self, text: bytes) -> None:
         self._text += text
