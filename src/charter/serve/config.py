@@ -90,6 +90,7 @@ class Config(Frozen):
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
     authenticate: bool = Field(True, description="whether a key is needed")
+    proxy: bool = Field(False, description="a reverse proxy on this machine passes on callers' addresses")
     batch_share: float = Field(
         0.5, gt=0, le=1, description="share of the slots that batches may take while nobody else asks"
     )
@@ -107,7 +108,9 @@ class Config(Frozen):
 
 def load_config(path: Path) -> Config:
     """The configuration in a file. Raises CharterError naming the file and what is wrong in it."""
-    read = read_yaml_file(path, "server configuration", "charter serve --write-config FILE", "models and limits")
+    read = read_yaml_file(
+        path, "server configuration", "charter serve --write-config FILE", "models and limits"
+    )
     try:
         return Config.model_validate(read)
     except ValidationError as error:

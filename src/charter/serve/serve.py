@@ -14,6 +14,6 @@ def serve(service: Service, bound: socket.socket, ready: Callable[[], None]) -> 
     """Serves until a signal says stop; `ready` is called once the service can be reached."""
     log_to_stderr("charter.serve", "%(message)s")
     try:
-        run_app(make_app(service), bound, ready)
+        run_app(make_app(service), bound, ready, service.config.proxy)
     finally:
         service.close()

