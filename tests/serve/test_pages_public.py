@@ -6,6 +6,7 @@ import json
 import re
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,18 @@ def test_the_index_page_says_what_is_served_and_what_it_cannot_do(hall: Hall) ->
         assert limit.title in page.replace("&#39;", "'")
     assert "texts up to 2023-01-31" in page and "recorded" in page
     assert "safety@example.org" in page
+
+
+def test_a_model_of_a_run_shows_its_steps(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = (
+        {"step": "sl_cai", "room": "finetune", "id": "a" * 64},
+        {"step": "rl", "room": "rl", "id": "b" * 64},
+    )
+    first, *others = hall.service.registry.served
+    monkeypatch.setattr(hall.service.registry, "served", (replace(first, made_from=steps), *others))
+    page = get(hall.url).text
+    lineage = page[page.index('<ol class="lineage"') :]
+    assert lineage.index("sl_cai") < lineage.index("<b>rl</b>") < lineage.index("</ol>")
 
 
 def test_pages_are_strict_and_kept_by_nobody(hall: Hall) -> None:

@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from charter.serve.guard import OPENAI
 from charter.serve.snippets import bodies
-from charter.serve.wire.answers import ErrorAnswer, OpenAIErrorAnswer
+from charter.serve.wire.answers import ErrorAnswer, OpenAIErrorAnswer, StreamEvent
 from charter.serve.wire.route import Route
 
 REFERENCE = "#/components/schemas/{model}"
@@ -99,8 +99,8 @@ class _Schemas:
     def __init__(self, routes: Sequence[Route]) -> None:
         bodies = [(route.body, "validation") for route in routes if route.body]
         answers = [(route.answer, "validation") for route in routes if route.answer]
-        errors = [(ErrorAnswer, "validation"), (OpenAIErrorAnswer, "validation")]
-        wanted: list[Any] = list(dict.fromkeys([*bodies, *answers, *errors]))
+        shared_by_all = [(one, "validation") for one in (ErrorAnswer, OpenAIErrorAnswer, StreamEvent)]
+        wanted: list[Any] = list(dict.fromkeys([*bodies, *answers, *shared_by_all]))
         references, shared = models_json_schema(wanted, ref_template=REFERENCE)
         self._references: dict[Any, Any] = dict(references)
         self.shared: dict[str, Any] = shared.get("$defs", {})
@@ -117,7 +117,7 @@ class _Schemas:
         else:
             content = self.json(route.answer, "validation") if route.answer else {"application/json": {}}
         if route.body is not None and "stream" in route.body.model_fields:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": self._references[StreamEvent, "validation"]}
         found: dict[str, Any] = {"200": {"description": "It was done", "content": content}}
         if route.path == "/ready":
             found["503"] = {**found["200"], "description": "Something is missing"}

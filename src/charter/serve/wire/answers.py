@@ -23,6 +23,14 @@ class ErrorAnswer(BaseModel):
     request_id: str
 
 
+class StreamEvent(BaseModel):
+    """One of the events of a stream (server-sent events): its name, where it has one, and its data, which is JSON, or
+    [DONE] where a stream ends so."""
+
+    event: str = "message"
+    data: str
+
+
 class OpenAIProblem(BaseModel):
     """What went wrong, and in which part of the request."""
 
