@@ -55,6 +55,17 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
     if bool((temperature_S != 1).any()):
         logits_SV = logits_SV / temperature_S[:, None]
     log_z_S = torch.logsumexp(logits_SV, dim=-1)
+    if all(sampling.temperature == 0 for sampling in how):
+        drawn_S = logits_SV.argmax(-1)  # without the passes over the vocabulary that a draw takes
+    else:
+        drawn_S = _draw(logits_SV, log_z_S, how, uniform_S)
+    log_probs_S = logits_SV.gather(1, drawn_S[:, None])[:, 0] - log_z_S
+    return drawn_S.tolist(), log_probs_S.tolist()
+
+
+def _draw(logits_SV: Tensor, log_z_S: Tensor, how: list[Sampling], uniform_S: list[float]) -> Tensor:
+    """Token of each row: by inverse cumulative distribution, the likeliest where the temperature is 0."""
+    device = logits_SV.device
     weights_SV = torch.exp(logits_SV - log_z_S[:, None])
     cut = [i for i, s in enumerate(how) if s.top_k or s.top_p < 1]
     if cut:
@@ -71,8 +82,7 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
     empty_S = weights_SV.gather(1, drawn_S[:, None])[:, 0] <= 0
     if bool(empty_S.any()):  # a draw on the rim of a zero-probability run: take the likeliest token instead
         drawn_S = torch.where(empty_S & ~greedy_S, weights_SV.argmax(-1), drawn_S)
-    log_probs_S = logits_SV.gather(1, drawn_S[:, None])[:, 0] - log_z_S
-    return drawn_S.tolist(), log_probs_S.tolist()
+    return drawn_S
 
 
 def likeliest(logits_SV: Tensor, how: list[Sampling]) -> list[list[tuple[int, float]]]:
