@@ -7,7 +7,7 @@ that the library checks by itself. Times are of the processor, so that a busy ma
 logits ("mask") and accepting what was drawn, with the search for endings ("ending"), each per token beside the engine's
 own time per token. `--suite` reads the official test suite instead: documents that it calls invalid must be refused.
 
-    python benchmarks/structured.py [--schemas 200] [--made 200] [--long 40] [--suite] [--threads 1]
+    python benchmarks/structured.py [--schemas 200] [--made 200] [--medium 200] [--long 40] [--suite] [--threads 1]
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ def compile_all(
     return accepted
 
 
-def budgets(least: int, long: bool) -> Iterator[tuple[str, int]]:
+def budgets(least: int, place: int, longer: tuple[int, int]) -> Iterator[tuple[str, int]]:
     """Names and tokens of the budgets of one schema."""
     yield "least", least
     yield "least + 8", least + 8
-    if least <= 128:
+    if place < longer[0] and least <= 128:
         yield "128", 128
-    if long and least <= 512:
+    if place < longer[1] and least <= 512:
         yield "512", 512
 
 
@@ -167,7 +167,7 @@ def judge_of(schema: Any, formats: bool) -> Callable[[str], str | None]:
 
 
 def write_all(
-    accepted: list[tuple[str, Any, Compiled]], engine: Engine, template: Template, long: int
+    accepted: list[tuple[str, Any, Compiled]], engine: Engine, template: Template, longer: tuple[int, int]
 ) -> None:
     """Documents by the model, checked; prints a table and the costs."""
     tallies = {name: Tally(name) for name in ("least", "least + 8", "128", "512")}
@@ -177,7 +177,7 @@ def write_all(
             (schema.get("title") or schema.get("description") or name) if isinstance(schema, dict) else name
         )
         prompt = template.encode_prompt([user(f"Give an example of this as JSON: {title[:200]}")])
-        for budget, tokens in budgets(form.least, place < long):
+        for budget, tokens in budgets(form.least, place, longer):
             for temperature in (0.0, 1.0):
                 make = form.start(tokens)
                 number = engine.submit(
@@ -297,6 +297,9 @@ def main() -> None:
     options.add_argument("--schemas", type=int, default=200)
     options.add_argument("--made", type=int, default=200)
     options.add_argument(
+        "--medium", type=int, default=200, help="schemas that are also written within 128 tokens"
+    )
+    options.add_argument(
         "--long", type=int, default=40, help="schemas that are also written within 512 tokens"
     )
     options.add_argument("--suite", action="store_true")
@@ -315,12 +318,12 @@ def main() -> None:
     engine, template = Engine(model, tokenizer, slots=SLOTS), Template(tokenizer, tokenizer.template)
     single(engine, template, tokenizer)
     real = compile_all(real_schemas(asked.schemas), tokenizer, "real schemas")
-    write_all(real, engine, template, asked.long)
+    write_all(real, engine, template, (asked.medium, asked.long))
     if asked.made:
         made = compile_all(
             [(f"made {k}", random_schema(k)) for k in range(asked.made)], tokenizer, "made schemas"
         )
-        write_all(made, engine, template, 0)
+        write_all(made, engine, template, (asked.medium, 0))
 
 
 if __name__ == "__main__":
