@@ -325,12 +325,17 @@ def _wrong_http(
     return Wrong("line", line, whole=False)
 
 
-def send(port: int, wrong: Wrong, seconds: float = 60.0) -> tuple[int, str]:
+def connected(port: int, seconds: float = 60.0) -> socket.socket:
+    """A connection to this machine."""
+    return socket.create_connection(("127.0.0.1", port), timeout=seconds)
+
+
+def send(port: int, wrong: Wrong, seconds: float = 60.0, keep: int = 4000) -> tuple[int, str]:
     """The last status that came, 0 for a connection that was closed without one, -1 for a hang; and what it said."""
     found = bytearray()
     end = time.monotonic() + seconds
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock:
+        with connected(port, seconds) as sock:
             try:
                 sock.sendall(wrong.raw)
                 if not wrong.whole:
@@ -347,7 +352,7 @@ def send(port: int, wrong: Wrong, seconds: float = 60.0) -> tuple[int, str]:
         return -1, ""
     except OSError:
         pass
-    return status_of(bytes(found)), bytes(found[:4000]).decode("latin-1")
+    return status_of(bytes(found)), bytes(found[:keep]).decode("latin-1")
 
 
 def status_of(answer: bytes) -> int:

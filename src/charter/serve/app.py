@@ -87,7 +87,7 @@ async def refused(request: Request, error: Exception) -> Response:
 async def unknown(request: Request, error: Exception) -> Response:
     """An address or a method that isn't served."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    path = request.url.path[:200]
+    path = request.scope["path"][:200]  # the URL can't be had where a client names no host or a wrong one
     words = f"there is no {path} here" if status == 404 else f"{request.method} is not allowed on {path}"
     return await refused(request, ApiError(status, words))
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.ground.service.strict import with_headers
 from charter.ground.service.tokens import new_id
+from charter.serve.bodies import Bodies
 from charter.serve.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
 from charter.serve.metrics import Metrics
 
@@ -29,7 +30,7 @@ class Guard:
     """Wraps the application."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+        self._app, self._metrics, self.bodies = app, metrics, Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on."""
@@ -38,6 +39,7 @@ class Guard:
             return
         began, answered, request_id = time.monotonic(), [0], f"req_{new_id()}"
         scope.setdefault("state", {})["request_id"] = request_id
+        body = self.bodies.of(receive)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -46,12 +48,13 @@ class Guard:
             await send(message)
 
         try:
-            await self._app(scope, receive, guarded)
+            await self._app(scope, body.receive, guarded)
         except Exception as error:
             log_failure(error, request_id)
             if not answered[0]:
                 await _fail(scope, guarded, request_id)
         finally:
+            body.close()
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.responded(route, answered[0])
             _log(

@@ -31,6 +31,7 @@ class LocalBackend:
         self._assistant, engine = assistant, assistant.engine
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
+        self._longest = _longest_token(engine.tokenizer)
         # a form may take long to compile, and nothing else shall wait for it
         self._compiling = ThreadPoolExecutor(1, "charter-forms")
 
@@ -115,7 +116,14 @@ class LocalBackend:
         length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
         if length < 2000:
             return self._assistant.encode(prompt)
+        if (least := length // self._longest) > self.context:  # millions of characters take long to encode
+            raise CharterError(f"prompt is too long: over {least} tokens > {self.context - 1} maximum")
         return await asyncio.to_thread(self._assistant.encode, prompt)
+
+
+def _longest_token(tokenizer: Tokenizer) -> int:
+    """Bytes of the longest token, so that a text has at least so many times fewer tokens than characters."""
+    return max(len(tokenizer.spelling(token) or b"") for token in range(tokenizer.vocab_size)) or 1
 
 
 @dataclass(slots=True)

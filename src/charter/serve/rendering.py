@@ -47,13 +47,13 @@ PAGES.environment.filters |= {"when": when, "short": short}
 def page(request: Request, template: str, title: str, status: int = 200, **context: Any) -> HTMLResponse:
     """A page of the server."""
     service: Service = request.app.state.service
-    given: Mapping[str, Any] = {"visit": None, "here": request.url.path, **context}
+    given: Mapping[str, Any] = {"visit": None, "here": request.scope["path"], **context}
     return PAGES.page(template, status, name=service.config.name, title=title, **given)
 
 
 def wants_page(request: Request) -> bool:
     """Whether whoever asks is a person with a browser on one of the pages."""
-    path = request.url.path
+    path = request.scope["path"]
     ours = path in PLACES or path.startswith(f"{ADMIN}/")
     return ours and not wants_json(request)
 
@@ -67,7 +67,7 @@ def wants_json(request: Request) -> bool:
 
 def error_page(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     """A refusal as a small page."""
-    inside = request.url.path.startswith(ADMIN)
+    inside = request.scope["path"].startswith(ADMIN)
     title = HEADINGS.get(error.status, "That did not work")
     found = page(
         request, "error", title, error.status, words=str(error), back=ADMIN if inside else "/", inside=inside

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.service.stuck import Sweep
 
 GRACE_SECONDS = 5
+LOOK_SECONDS = 0.5  # between two looks for connections that are stuck
+MOST_FILES = 65_536
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -38,6 +44,7 @@ def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy
     machine passes on addresses."""
     config = uvicorn.Config(
         app,
+        http="h11",  # which bounds what headers may hold
         access_log=False,
         log_level="warning",
         server_header=False,
@@ -46,24 +53,40 @@ def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy
         timeout_graceful_shutdown=GRACE_SECONDS,
         lifespan="on",
     )
-    try:
-        _Server(config, ready).run([bound])
-    except KeyboardInterrupt:
-        pass  # uvicorn passes the signal on once it has ended in order
+    _open_files()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes the signal on once it has ended in order
+        Server(config, ready).run([bound])
 
 
-class _Server(uvicorn.Server):
-    """Says when it can be reached."""
+class Server(uvicorn.Server):
+    """Says when it can be reached, and ends connections that are stuck."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None] = lambda: None, sweep: Sweep | None = None
+    ) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._sweep, self._looked = ready, sweep or Sweep(), 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to listen."""
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if (now := time.monotonic()) - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._sweep.look(self.server_state.connections, now)
+        return await super().on_tick(counter)
+
+
+def _open_files() -> None:
+    """Lets this process hold as many connections as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def log_to_stderr(name: str, form: str = "%(asctime)s %(message)s") -> None:

@@ -98,14 +98,16 @@ def problem_of(error: ValidationError) -> ApiError:
 
 async def json_of(request: Request, most: int) -> Any:
     """The body's JSON, read no further than `most` bytes."""
+    too_large = ApiError(413, f"the body is over {most // 2**20} MiB; send less")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most:
+        raise too_large  # what is on its way is thrown away, and the connection lives on
     raw = bytearray()
     try:
         async for chunk in request.stream():
             raw += chunk
             if len(raw) > most:
-                raise ApiError(
-                    413, f"the body is over {most // 2**20} MiB; send less", headers={"connection": "close"}
-                )
+                raise too_large
     except ClientDisconnect:
         raise ApiError(400, "the connection ended before the body did") from None
     if len(raw) > LARGE_BODY:  # read beside the event loop, which others wait for

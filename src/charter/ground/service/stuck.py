@@ -1,0 +1,57 @@
+"""Connections that don't get on: a client that takes forever over a request's headers, or takes nothing of its answer,
+holds no connection for good.
+
+uvicorn ends connections that are idle between two requests, and no others. Whoever looks here, every second or so,
+ends the rest: bytes that drip in do not count as getting on, only a request that has begun to be answered does, and
+bytes of an answer that were taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+REQUEST_SECONDS = 30.0  # for the headers of a request, from the connection's begin or the answer before
+ANSWER_SECONDS = 120.0  # in which nothing of an answer was taken
+
+
+class Sweep:
+    """Remembers how connections stood; `look` ends those that stood still for too long."""
+
+    def __init__(
+        self, request_seconds: float = REQUEST_SECONDS, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        self._request, self._answer = request_seconds, answer_seconds
+        self._stood: dict[Any, tuple[tuple[str, int], float]] = {}
+
+    @property
+    def standing(self) -> int:
+        """Connections that are watched."""
+        return len(self._stood)
+
+    def look(self, connections: Iterable[Any], now: float) -> int:
+        """Ends what is stuck among uvicorn's connections; tells how many."""
+        ended, there = 0, list(connections)
+        for gone in self._stood.keys() - set(there):
+            del self._stood[gone]
+        for connection in there:
+            mark = _mark(connection)
+            before, since = self._stood.get(connection, (None, now))
+            if mark != before:
+                since = now
+            self._stood[connection] = mark, since
+            most = {"request": self._request, "answer": self._answer}.get(mark[0])
+            if most is not None and now - since > most:
+                connection.transport.abort()
+                ended += 1
+        return ended
+
+
+def _mark(connection: Any) -> tuple[str, int]:
+    """What a connection waits for, with a number that changes when it gets on."""
+    transport, cycle = connection.transport, getattr(connection, "cycle", None)
+    if left := transport.get_write_buffer_size():
+        return "answer", left
+    if cycle is None or cycle.response_complete:
+        return "request", id(cycle)
+    return "work", 0
