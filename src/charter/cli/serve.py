@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from socket import socket
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from charter.cli.launch import relaunch
 from charter.cli.serve_starter import CONFIG
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.execution import choose_execution
+from charter.ground.settings.execution import Execution, choose_execution
 from charter.runner.models import find_model
 from charter.runner.rooms import load_module, room_tool
 
@@ -73,26 +74,31 @@ def serve(
         )
     where = choose_execution(device, precision)
     relaunch()
+    with listening.listen(host, port) as bound:
+        if host not in listening.LOOPBACK:
+            _warn(host)
+        _run(made, config.parent if config else Path(), where, (host, bound), as_json)
+    print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
+
+
+def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
+    """Opens the models and serves them until a signal says stop."""
+    host, bound = place
     opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
-    folder = config.parent if config else Path()
     sources = {
         model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
     }
-    with listening.listen(host, port) as bound:
-        if made.policy.state == "on":
-            print(
-                "charter: opening the models and the policy's classifiers; what the probe has learnt is kept, the "
-                "first start takes minutes",
-                file=sys.stderr,
-            )
-        address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-        service = opening.open_service(made, folder, sources, where)
-        if host not in listening.LOOPBACK:
-            _warn(host)
-        # what stops services stops this one as Ctrl-C does: all that was counted is written down
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        server.serve(service, bound, lambda: _say(service, address, as_json))
-    print("charter: stopped; the same command goes on where this one ended", file=sys.stderr)
+    if made.policy.state == "on":
+        print(
+            "charter: opening the models and the policy's classifiers; what the probe has learnt is kept, the first "
+            "start takes minutes",
+            file=sys.stderr,
+        )
+    address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+    service = opening.open_service(made, folder, sources, where)
+    # what stops services stops this one as Ctrl-C does: all that was counted is written down
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server.serve(service, bound, lambda: _say(service, address, as_json))
 
 
 def _configured(
