@@ -33,7 +33,7 @@ DOCUMENTS = [README, *(ROOT / f"{n}.md" for n in ("CONTRIBUTING", "CHANGELOG", "
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FILE_ENDINGS = ("json", "jsonl", "html", "md", "py", "yaml", "svg")
+FILE_ENDINGS = ("json", "jsonl", "html", "md", "py", "yaml", "svg", "sqlite")
 
 
 def name(path: Path) -> str:

@@ -50,7 +50,7 @@ policy:
   file: ""                       # a policy of your own; charter policy show --yaml prints the one that comes along
   classifiers: [probe]           # also probe:MODEL, grader:MODEL, preference:MODEL
   thresholds: ""                 # a thresholds.yaml of a report
-  hold: 48                       # pieces of a reply that are checked before the first one leaves
+  hold: 48                       # tokens of a reply that are checked together before they leave
   keep_content: false            # true keeps the text of flagged requests for the reviewers
   keep_days: 30                  # days after which text of closed cases is removed
 
