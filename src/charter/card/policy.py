@@ -26,7 +26,6 @@ from charter.ground.measure.screening import (
     PAIR,
     SCREENED,
     VIOLATING,
-    auroc,
     chosen,
 )
 
@@ -41,8 +40,8 @@ APART = (
     "screen_disclosed",
 )
 KINDS = {VIOLATING: "violating", LOOKALIKE: "harmless look-alikes", ORDINARY: "ordinary"}
-FEWEST = 5  # texts of a topic that are shown apart
-CURVE_POINTS = 200
+FEWEST = 3  # texts of a topic that are shown apart
+CURVE_POINTS, MOST_TAKEN = 200, 0.2
 Row = dict[str, Any]
 
 
@@ -167,26 +166,25 @@ def _thresholds(
 
 
 def tradeoff(run: Run) -> Figure | None:
-    """How much a screen finds, against what it takes from the harmless, over all thresholds."""
+    """How much a screen finds, against what it takes from the harmless, over thresholds worth thinking of."""
     made = screen_of(run)
     if made is None:
         return None
     rows = made.rows(ROWS)
-    violating = sorted((r["score"] for r in rows if chosen("prompt", VIOLATING)(r)), reverse=True)
-    lines = []
-    for n, (kind, words) in enumerate(((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary prompts"))):
-        harmless = sorted((r["score"] for r in rows if chosen("prompt", kind)(r)), reverse=True)
-        if violating and harmless:
-            x, y = _curve(violating, harmless)
-            area = auroc("prompt", kind)(rows).value
-            lines.append(Line(f"against {words}, AUROC {area:.3f}", x, y, SERIES[n], dashed=n > 0))
+    scores = {kind: [r["score"] for r in rows if chosen("prompt", kind)(r)] for kind in KINDS}
+    lines, counts = [], [f"{len(scores[VIOLATING]):,} violating prompts"]
+    for n, (kind, words) in enumerate(((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary"))):
+        if scores[VIOLATING] and scores[kind]:
+            lines.append(Line(words, *_curve(scores[VIOLATING], scores[kind]), SERIES[n], dashed=n > 0))
+            counts.append(f"{len(scores[kind]):,} {words}")
     if not lines:
         return None
     figure, (axes,) = canvas(4.7, 2.9)
-    curves(axes, "Violating prompts found", lines, "harmless prompts taken for violations (share)", True)
+    curves(axes, "Violating prompts found", lines, "share of harmless prompts taken for violations", True)
     caption = (
-        "Violating prompts found against harmless ones taken for violations, at every threshold; no intervals. "
-        f"n = {len(violating):,} violating prompts of the measured half, and of harmless ones those in the table."
+        "Violating prompts found, against harmless look-alikes and ordinary prompts taken for violations, at every "
+        f"threshold that takes at most {100 * MOST_TAKEN:.0f} % of these; no intervals. n = {', '.join(counts)}, of "
+        "the measured half. A screen that guesses would find as large a share as it takes."
     )
     svg = inline(figure, "screen", "What the screen finds and what it costs", caption)
     return Figure(
@@ -195,17 +193,16 @@ def tradeoff(run: Run) -> Figure | None:
 
 
 def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Shares of harmless and of violating scores at or above each score, thinned to CURVE_POINTS."""
+    """Shares of harmless and of violating scores at or above each score, thinned to CURVE_POINTS, as far as MOST_TAKEN
+    of the harmless."""
     cuts = sorted({*violating, *harmless}, reverse=True)
-    step = max(1, len(cuts) // CURVE_POINTS)
-    cuts = [*cuts[::step], cuts[-1]]
+    points = [(share_above(harmless, cut), share_above(violating, cut)) for cut in cuts]
+    kept = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
+    step = max(1, len(kept) // CURVE_POINTS)
+    thinned = [*kept[::step], kept[-1]]
+    return [x for x, _ in thinned], [y for _, y in thinned]
 
-    def reached(scores: Sequence[float]) -> list[float]:
-        found, at = [0.0], 0
-        for cut in cuts:
-            while at < len(scores) and scores[at] >= cut:
-                at += 1
-            found.append(at / len(scores))
-        return found
 
-    return reached(harmless), reached(violating)
+def share_above(scores: Sequence[float], cut: float) -> float:
+    """The share of scores at or above a cut."""
+    return sum(score >= cut for score in scores) / len(scores)
