@@ -14,15 +14,10 @@ from sqlalchemy import func, select
 
 from charter.ground.accounts.tables import FACTS
 from charter.ground.service.database import reading
-from charter.ground.service.listening import LOOPBACK
-from charter.ground.service.strict import address_of
 from charter.serve.service import Service
 from charter.serve.statement import statement
-from charter.serve.wire.reading import call_of, service_of
+from charter.serve.wire.reading import call_of, is_local, service_of
 from charter.serve.wire.route import Route
-
-ADDRESSES = ("127.0.0.1", "::1")
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 class Health(BaseModel):
@@ -65,23 +60,12 @@ def problem_of(service: Service) -> str:
 async def metrics(request: Request) -> Response:
     """Counters and what engines are doing, in Prometheus' text form; to a key with the scope admin, or without one to a
     program on this very machine that no proxy stands before."""
-    if not _is_local(request):
+    if not is_local(request):
         await call_of(request, "admin")
     service = service_of(request)
     for one in service.registry.served:
         service.metrics.show(one.id, one.backend.figures())
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _is_local(request: Request) -> bool:
-    """Whether a request comes from this machine, through no proxy, and by one of its own names: a page that a browser
-    here has from elsewhere comes by another."""
-    if address_of(request.scope) not in ADDRESSES or any(name in request.headers for name in FORWARDED):
-        return False
-    try:
-        return request.url.hostname in LOOPBACK
-    except ValueError:
-        return False
 
 
 async def limits(request: Request) -> Response:

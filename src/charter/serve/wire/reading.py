@@ -7,12 +7,15 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from charter.ground.accounts.keys import ANONYMOUS, Caller
+from charter.ground.service.listening import LOOPBACK
+from charter.ground.service.strict import address_of
 from charter.ground.service.tokens import digest_of
 from charter.serve.asked import Call
 from charter.serve.errors import ApiError, api_error, invalid
@@ -23,6 +26,8 @@ B = TypeVar("B", bound=BaseModel)
 LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
 LARGEST_BATCH = 256 * 2**20
 LARGE_BODY = 2**20
+ADDRESSES = ("127.0.0.1", "::1")
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 DEEPEST = 200  # brackets within brackets
 LONGEST_PLACE = 300  # characters of the name of a place that is wrong
 _TOO_DEEP = f"more than {DEEPEST} brackets within brackets"
@@ -48,6 +53,12 @@ async def caller_of(request: Request) -> Caller:
     """The key's owner."""
     service = service_of(request)
     if not service.config.authenticate:
+        if not is_local(request):
+            raise ApiError(
+                403,
+                "without keys only programs on this machine are served, by its own address 127.0.0.1; a page from "
+                "elsewhere is not",
+            )
         return ANONYMOUS
     if not (secret := secret_of(request)):
         raise ApiError(401, "no API key: send it as the header x-api-key, or as Authorization: Bearer")
@@ -63,6 +74,19 @@ def secret_of(request: Request) -> str:
         return secret
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request comes from this machine, through no proxy, by one of its own names, and from no page of
+    elsewhere: a browser here may be made to send one, by its own name or by a name that leads here."""
+    if address_of(request.scope) not in ADDRESSES or any(name in request.headers for name in FORWARDED):
+        return False
+    try:
+        origin = request.headers.get("origin")
+        whose = request.url.hostname if origin is None else urlsplit(origin).hostname
+        return request.url.hostname in LOOPBACK and whose in LOOPBACK
+    except ValueError:
+        return False
 
 
 def address_of_server(request: Request) -> str:

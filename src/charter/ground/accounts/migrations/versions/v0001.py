@@ -110,7 +110,10 @@ def _decisions() -> None:
     )
     op.create_index(op.f("ix_decisions_organisation_at"), "decisions", ["organisation", "at"], unique=False)
     op.create_index(
-        op.f("ix_decisions_organisation_action_at"), "decisions", ["organisation", "action", "at"], unique=False
+        op.f("ix_decisions_organisation_action_at"),
+        "decisions",
+        ["organisation", "action", "at"],
+        unique=False,
     )
     op.create_index(op.f("ix_decisions_request"), "decisions", ["request"], unique=False)
     op.create_table(
