@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,8 @@ def judge_of(schema: Any, formats: bool) -> Callable[[str], str | None]:
             value = json.loads(text, parse_float=Decimal)
         except ValueError as error:
             return str(error)
-        return next((str(error.message)[:120] for error in validator.iter_errors(value)), None)
+        with localcontext(prec=600):  # multipleOf of a number of 200 digits
+            return next((str(error.message)[:120] for error in validator.iter_errors(value)), None)
 
     return fault
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import jsonschema
@@ -32,7 +32,8 @@ def compiled(schema: Any, **more: Any) -> Compiled:
 def validate(text: str, schema: Any) -> Any:
     """The document, after the reference validator; decimals, since 0.07 is a multiple of 0.01."""
     exact = json.loads(json.dumps(schema), parse_float=Decimal)
-    jsonschema.validate(json.loads(text, parse_float=Decimal), exact)
+    with localcontext(prec=600):  # multipleOf of a number of 200 digits
+        jsonschema.validate(json.loads(text, parse_float=Decimal), exact)
     return json.loads(text)
 
 

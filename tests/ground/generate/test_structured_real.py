@@ -23,6 +23,7 @@ from charter.ground.generate.alphabet import Alphabet, bytes_vocabulary
 from charter.ground.generate.forms import Form, compile_form
 from charter.ground.generate.json_form import json_grammar
 from charter.ground.settings.sources import data_folder
+from charter.ground.text.patterns import matches
 from charter.ground.text.tokenizer import Tokenizer
 
 # Formats and keywords that the standard lets a validator take for notes.
@@ -129,3 +130,17 @@ def test_a_tokenizer_whose_bytes_can_not_be_told_is_refused() -> None:
     backend.add_special_tokens(["</s>"])
     with pytest.raises(CharterError, match="byte-level or SentencePiece-like"):
         Alphabet(Tokenizer.from_json(backend.to_str(), eos="</s>"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        (r"^\w+$", "é", False),
+        (r"^[\w-]+$", "a-1_", True),
+        (r"^[^\d]$", "٣", True),
+        (r"^\\w$", "\\w", True),
+        (r"\d", "٣", False),
+    ],
+)
+def test_the_judge_reads_letters_and_digits_as_the_grammar_does(pattern: str, text: str, found: bool) -> None:
+    assert matches(pattern, text) == found

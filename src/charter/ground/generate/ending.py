@@ -42,6 +42,7 @@ _BETWEEN = _order(b'}],:0123456789"n[{tf-.eE+')
 _CLOSERS = b"}])>\"'|;`/<\n"
 _WAYS_OUT = (1 << ord(" ")) | sum(1 << value for value in _CLOSERS)
 _WITHIN = _order(_LETTERS + _DIGITS + b"_-.:/@,;!?#%&*()=+[]{}<>|~^$' \"")
+_PLAIN = _WITHIN[: len(_LETTERS + _DIGITS) + 12]  # taken in turn where nothing tells which one is needed
 _BLANK_BITS = sum(1 << value for value in BLANKS)
 _BETWEEN_RANK = {value: rank for rank, value in enumerate(_BETWEEN)}
 _WITHIN_RANK = {value: rank for rank, value in enumerate(_WITHIN)}
@@ -231,12 +232,13 @@ class Search:
             return [_QUOTE]
         for word in self._words:
             read = self._matcher.try_consume_tokens(word)
-            closes = read == len(word) and bool(self._allowed() >> _QUOTE & 1 or self._matcher.is_accepting())
+            ends = read == len(word) and self._matcher.is_accepting()
+            closes = ends or (read == len(word) and bool(self._allowed() & ~bits & (_WAYS_OUT | 1 << _QUOTE)))
             if read:
                 self._matcher.rollback(read)
             if closes:
                 return word
-        plain = min((v for v in _WITHIN[:WAYS] if bits >> v & 1), key=used.__getitem__, default=None)
+        plain = min((v for v in _PLAIN if bits >> v & 1), key=used.__getitem__, default=None)
         if quoted and plain is not None:
             return [plain]
         found, best = plain, (2, 0)
@@ -263,10 +265,14 @@ class Search:
     def _compare(self, values: list[int], quotes: Quotes | None, most: int) -> int:
         """The first of some ways in their order, or where they differ in kind the one with the shortest run."""
         best, ways = values[0], _apart(values)
-        if self._looks <= 0 or len(ways) < 2:
+        if (
+            self._looks <= 0 or len(ways) < 2 or self._steps < STEPS // 2
+        ):  # the other half is for the way taken
             return best
         kept, self._looks = self._looks - 1, 0  # the runs look no further
         for value in ways:
+            if self._steps < STEPS // 2:
+                break
             self._matcher.consume_token(value)
             state = quotes.copy() if quotes is not None else None
             if state is not None:

@@ -24,7 +24,7 @@ from charter.ground.generate.alphabet import Alphabet, alphabet_of, bytes_vocabu
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.ending import Hints
 from charter.ground.generate.held import MOST_BYTES, Document, Held, Triggered
-from charter.ground.generate.json_form import json_grammar, json_words
+from charter.ground.generate.json_form import json_grammar, pattern_words
 from charter.ground.text.fence import CODE, opening
 from charter.ground.text.schema import Judge, Schema, rebased
 from charter.ground.text.shapes import shapes_of
@@ -175,7 +175,9 @@ def _compile(form: Form, alphabet: Alphabet) -> Compiled:
         if made.is_error():
             raise CharterError(f"the {form.kind} form can't be compiled: {made.get_error()[:300]}")
     after = form.after.encode()
-    words = json_words(form.schema) if quoted and isinstance(form.schema, dict) else ()
+    words = pattern_words(form.schema) if isinstance(form.schema, dict) else ()
+    if form.kind == "table":  # a cell's text ends where its bar comes
+        words = tuple([*word, *b" |"] for word in words)
     hints = Hints((after, b"\n" + after) if asked.kind == "code" else (), words)
     judged = _whole(judge, form) if judge is not None else None
     document = Document(alphabet, matcher, twin, quoted, judged, hints)

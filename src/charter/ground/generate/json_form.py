@@ -54,7 +54,7 @@ def json_grammar(schema: Schema | bool) -> tuple[dict[str, Any], Judge | None]:
     raise CharterError(f"the schema at {at} can't be held to: {reason}")
 
 
-def json_words(schema: Schema) -> tuple[list[int], ...]:
+def pattern_words(schema: Schema) -> tuple[list[int], ...]:
     """A short text for every pattern of a schema, as bytes within a JSON string: a pattern that may begin anywhere
     looks like free text to a search that sees which byte may come next."""
     words, until = [], time.thread_time() + _SECONDS
@@ -62,19 +62,24 @@ def json_words(schema: Schema) -> tuple[list[int], ...]:
         if time.thread_time() > until:
             break  # words only help
         anchored = pattern.endswith("$") and not pattern.endswith("\\$")
-        inner = pattern.removeprefix("^")
-        grammar = json.dumps(
-            {
-                "grammars": [
-                    _grammar({"type": "string", "pattern": f"^({inner[: -1 if anchored else None]})$"}, True)
-                ]
-            }
-        )
+        whole = f"^({(pattern[:-1] if anchored else pattern).removeprefix('^')})$"
+        grammar = json.dumps({"grammars": [_grammar({"type": "string", "pattern": whole}, True)]})
         matcher = LLMatcher(bytes_vocabulary(), grammar, log_level=0)
         found = None if matcher.is_error() else Search(matcher, Quotes(), (), Hints(), _WORD).shortest()
         if found is not None:
-            words.append(list(found.fresh[1:-1]))
+            words.append(_shortened(matcher, list(found.fresh))[1:-1])
     return tuple(words)
+
+
+def _shortened(matcher: LLMatcher, text: list[int]) -> list[int]:
+    """A text that is still allowed without what it can lack, byte by byte from its end."""
+    for place in reversed(range(1, len(text) - 1)):
+        less = text[:place] + text[place + 1 :]
+        read = matcher.try_consume_tokens(less)
+        if read == len(less) and matcher.is_accepting():
+            text = less
+        matcher.rollback(read)
+    return text
 
 
 def _grammar(schema: Schema, lenient: bool) -> dict[str, Any]:

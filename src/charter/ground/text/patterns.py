@@ -21,6 +21,7 @@ from charter.ground.artifact.errors import CharterError
 MATCH_SECONDS = 0.5  # of one pattern on one text
 MOST_STEPS = 200_000  # keywords looked at for one document
 
+_CLASSES = {r"\d": "0-9", r"\w": "A-Za-z0-9_"}
 _Rule = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 
@@ -74,7 +75,21 @@ def bounded(kind: Any, steps: Steps) -> Any:
 
 @lru_cache(maxsize=512)
 def _compiled(pattern: str) -> Any:
-    return regex.compile(pattern)
+    return regex.compile(_in_ascii(pattern))
+
+
+def _in_ascii(pattern: str) -> str:
+    r"""A pattern whose \d and \w take ASCII only, as ECMA-262 has them and as the grammar of a schema does."""
+    found, in_set, at = list[str](), False, 0
+    while at < len(pattern):
+        part = pattern[at : at + 2] if pattern[at] == "\\" else pattern[at]
+        if part in _CLASSES:
+            found.append(_CLASSES[part] if in_set else f"[{_CLASSES[part]}]")
+        else:
+            in_set = part == "[" or in_set and part != "]"
+            found.append(part)
+        at += len(part)
+    return "".join(found)
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:

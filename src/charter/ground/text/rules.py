@@ -98,6 +98,11 @@ def length_of(value: Value) -> tuple[int, int | None]:
     return int(value.bounds.get("minLength", 0)), value.bounds.get("maxLength")
 
 
+def repeated(expression: str, least: int, most: int | None) -> str:
+    """A rule's expression, so often; nothing where it may not come at all."""
+    return f"({expression}){times(least, most)}" if most != 0 else ""
+
+
 def times(least: int, most: int | None) -> str:
     """How often something comes, as a grammar writes it."""
     if most is None:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 from jsonschema import FormatChecker
@@ -29,6 +29,7 @@ _NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 _DATES = FormatChecker(formats=())
+_DIGITS = 600  # that arithmetic keeps: more than two numbers of the longest kind have together
 
 
 def _in_calendar(value: object) -> bool:
@@ -135,7 +136,8 @@ class Judge:
         self._steps.begin()
         try:
             value = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
-            return bool(self._validator.is_valid(value))
+            with localcontext(prec=_DIGITS):
+                return bool(self._validator.is_valid(value))
         except (ValueError, ArithmeticError, RecursionError, re.error):
             return False
         except Unresolvable as error:

@@ -19,6 +19,7 @@ from charter.ground.text.rules import (
     pattern_of,
     printable,
     quoted,
+    repeated,
     times,
 )
 from charter.ground.text.shapes import Field, Items, Literals, Members, Shape, Shapes, Value
@@ -36,7 +37,7 @@ def table_rules(shapes: Shapes) -> str:
     cells = [_cell(rules, shapes.of(field.shape)) for field in columns]
     head = "| " + " | ".join(field.name for field in columns) + " |\n|" + " --- |" * len(columns)
     row = rules.rule('"\\n|" ' + " ".join(f'" " {cell}' for cell in cells))
-    return rules.text(f"{quoted(head)} {row}{times(table.least, table.most)}")
+    return rules.text(f"{quoted(head)} {repeated(row, table.least, table.most)}")
 
 
 def read_table(text: str, shapes: Shapes) -> list[dict[str, Any]]:

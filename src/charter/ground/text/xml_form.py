@@ -21,6 +21,7 @@ from charter.ground.text.rules import (
     pattern_of,
     printable,
     quoted,
+    repeated,
     times,
 )
 from charter.ground.text.shapes import Either, Items, Literals, Members, Reference, Shape, Shapes, Value
@@ -84,7 +85,7 @@ class _Writer:
             return f"{self._gap} {fields}{'?' if optional else ''}"
         if isinstance(shape, Items):
             item = self._rules.rule(f"{self._element(_ITEM, shape.shape)} {self._gap}")
-            return f"{self._gap} {item}{times(shape.least, shape.most)}"
+            return f"{self._gap} {repeated(item, shape.least, shape.most)}"
         if isinstance(shape, Literals):
             return self._literals(shape)
         assert isinstance(shape, Value)
@@ -97,6 +98,8 @@ class _Writer:
     def _text(self, value: Value) -> str:
         least, most = length_of(value)
         pattern = pattern_of(value)
+        if pattern is None and most == 0:
+            return ""
         if pattern is None:
             return self._rules.terminal(f"/{_CHARACTER}{times(max(least, 1), most)}/") + "?" * (least == 0)
         return self._rules.terminal(f"{pattern} & /{_SAFE}{times(least, most)}/")

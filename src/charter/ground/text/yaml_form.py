@@ -20,6 +20,7 @@ from charter.ground.text.rules import (
     pattern_of,
     printable,
     quoted,
+    repeated,
     times,
 )
 from charter.ground.text.shapes import (
@@ -100,8 +101,7 @@ class _Writer:
         else:
             empty, none, optional = "[]", shape.most == 0, shape.least == 0
             item = self.rules.rule(f'"-" {self._block(shape.shape, indent + 2, " ")}')
-            more = times(max(shape.least - 1, 0), None if shape.most is None else shape.most - 1)
-            body = f"{item} ({quoted(line)} {item}){more}" if not none else ""
+            body = f"{item} {_more(f'{quoted(line)} {item}', shape)}" if not none else ""
         ways = [f"{quoted(first)} {body}" if first else body] if not none else []
         if optional:
             ways.append(quoted(_gap(lead) + empty))
@@ -128,8 +128,8 @@ class _Writer:
             if shape.most == 0:
                 return quoted("[]")
             item = self._flow(shape.shape)
-            more = times(max(shape.least - 1, 0), None if shape.most is None else shape.most - 1)
-            body = self.rules.rule(f'{item} (", " {item}){more}')
+            more = _more(f'", " {item}', shape)
+            body = self.rules.rule(f"{item} {more}")
             return self.rules.rule(f'"[" {body}{"?" * (shape.least == 0)} "]"')
         return self._scalar(shape, plain=False)
 
@@ -159,7 +159,7 @@ class _Writer:
             body = self.rules.terminal(f"{pattern} & /{_SAFE}{times(least, most)}/")
             return self.rules.rule(self.rules.terminal(f'"\\"" {body} "\\""'))
         ways = [self.rules.terminal(f'/"{_QUOTED}{times(least, most)}"/')]
-        if plain:
+        if plain and most != 0:
             length = f" & /(?s:.){times(least, most)}/" if least or most is not None else ""
             ways.append(self.rules.terminal(_PLAIN_RULE + length))
         return self.rules.rule(" | ".join(ways))
@@ -168,6 +168,11 @@ class _Writer:
         if not printable(name):
             raise CharterError(f"the yaml form can't print the name {name!r} ({at})")
         return spelled(name)
+
+
+def _more(further: str, items: Items) -> str:
+    """The items behind the first one."""
+    return repeated(further, max(items.least - 1, 0), None if items.most is None else items.most - 1)
 
 
 def _gap(lead: str) -> str:
