@@ -86,7 +86,7 @@ def _in_ascii(pattern: str) -> str:
         if part in _CLASSES:
             found.append(_CLASSES[part] if in_set else f"[{_CLASSES[part]}]")
         else:
-            in_set = part == "[" or in_set and part != "]"
+            in_set = part == "[" or (in_set and part != "]")
             found.append(part)
         at += len(part)
     return "".join(found)
