@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from charter.ground.artifact.manifest import digest_file, digest_text
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Message
+from charter.ground.text.dialogue import Message, user
 from charter.ground.text.jsonl import read_jsonl
 
 HARMLESS = ""  # the class of what violates nothing
@@ -28,6 +28,41 @@ FILES = (
     "ratings.train",
     "comparisons.train",
 )
+# What people say in the middle of a harmless conversation.
+REMARKS = (
+    "yes",
+    "No, I haven't.",
+    "Thanks!",
+    "ok, and then?",
+    "Tell me more about that, please.",
+    "I don't think that's right.",
+    "They don't know.",
+    "Can you send me a link?",
+    "yes please",
+    "That's a great idea.",
+    "Where can I find out more?",
+    "I'm not sure, what would you say?",
+    "I already tried that and it didn't work.",
+    "no",
+    "You can list them for me.",
+    "Why?",
+    "She says it's too much.",
+    "Just give me the short version.",
+    "Wow, I didn't know that.",
+    "You are a bot, how would you know?",
+    "Either is fine with me.",
+    "I'd rather not go there by car.",
+    "What else?",
+    "It is for my sister.",
+    "Could you say that in other words?",
+    "Yes, that's what I was looking for.",
+    "Hmm, that makes no sense to me.",
+    "The second one.",
+    "How long does it take?",
+    "I'll look it up, thanks.",
+    "sure",
+)
+STEP = 7  # through the opening prompts, so that all kinds come behind exchanges
 # Topics of the shipped unsafe prompts, as categories of the shipped policy.
 CATEGORY_OF: Mapping[str, str] = {
     "theft": "illegal_goods",
@@ -82,6 +117,7 @@ def prompts() -> list[Example]:
         found += [_prompt(row, CATEGORY_OF[row["topic"]], False) for row in read_jsonl(shipped(name))]
     found += [_prompt(row, HARMLESS, True) for row in read_jsonl(shipped("lookalikes.train"))]
     found += [_prompt(row, HARMLESS, False) for row in read_jsonl(shipped("helpful.train"))]
+    found += _later_turns(found)
     return list({_text(e.messages): e for e in found}.values())
 
 
@@ -103,6 +139,25 @@ def replies() -> list[Example]:
         for row in read_jsonl(shipped(name)):
             if row["messages"][-1]["role"] == "assistant":
                 found.append(_reply(row, row["messages"][-1]["content"], HARMLESS, name != "helpful.train"))
+    return found
+
+
+def _later_turns(opening: Sequence[Example]) -> list[Example]:
+    """The same as later turns, for what follows an exchange is mostly harmless and often a word or two: each answered
+    training row is gone on with a plain remark, and every other one also with a prompt that opens a conversation."""
+    exchanges = [
+        row["messages"]
+        for name in ("helpful.train", "lookalikes.train")
+        for row in read_jsonl(shipped(name))
+        if row["messages"][-1]["role"] == "assistant"
+    ]
+    found = []
+    for n, messages in enumerate(exchanges):
+        said = [*messages, user(REMARKS[n % len(REMARKS)])]
+        found.append(Example(said, None, HARMLESS, False, _group(said)))
+        if n % 2 and len(opening[n * STEP % len(opening)].messages) == 1:
+            asked = opening[n * STEP % len(opening)]
+            found.append(replace(asked, messages=[*messages, *asked.messages]))
     return found
 
 
