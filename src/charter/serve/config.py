@@ -100,6 +100,8 @@ class Config(Frozen):
         names = [name for model in self.models for name in (model.id, *model.aliases)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{twice[0]!r} names two models")
+        if self.proxy and not self.authenticate:
+            raise ValueError("a proxy needs keys: behind it whoever asks comes from this machine")
         ids = {model.id for model in self.models}
         if lost := [m.successor for m in self.models if m.successor and m.successor not in ids]:
             raise ValueError(f"successor {lost[0]!r} is no model here")
