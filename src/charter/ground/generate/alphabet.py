@@ -53,6 +53,7 @@ class Alphabet:
             if spelled:
                 found.setdefault(spelled, token)
         self._ids, self._encode = found, tokenizer.encode
+        self._opening: dict[bytes, NDArray[np.bool_]] = {}
         self._longest = max(map(len, found), default=1)
         asked = _Vocabulary(self.tokens, self.end, special, self._usual)
         self.vocabulary = LLTokenizer(TokenizerWrapper(asked), n_vocab=self.size)
@@ -90,6 +91,13 @@ class Alphabet:
         """Tokens whose bit is not set, as booleans [vocabulary]."""
         found: NDArray[np.uint8] = np.unpackbits(bits.view(np.uint8), count=self.size, bitorder="little")
         return np.logical_not(found)
+
+    def opening_with(self, first: bytes) -> NDArray[np.bool_]:
+        """Tokens that begin with one of some bytes, as booleans [vocabulary]."""
+        if first not in self._opening:
+            found = [spelled[:1] in first if spelled else False for spelled in self.tokens]
+            self._opening[first] = np.array(found, dtype=np.bool_)
+        return self._opening[first]
 
     def mask(self) -> NDArray[np.int32]:
         """Room for one bit a token."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.alphabet import Alphabet
 from charter.ground.generate.constraint import MOST_REFUSALS
-from charter.ground.generate.ending import Ending, Hints, Numbers, Search
+from charter.ground.generate.ending import BLANKS, Ending, Hints, Numbers, Search
 
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
@@ -82,7 +82,19 @@ class Document:
         if not self.planned_only:
             self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
             self.planned_only = self._matcher.is_error()
-        return None if self.planned_only else torch.from_numpy(self._alphabet.forbidden(self._bits))
+        if self.planned_only:
+            return None
+        shut = self._alphabet.forbidden(self._bits)
+        if self._separates:
+            shut |= self._alphabet.opening_with(BLANKS)
+        return torch.from_numpy(shut)
+
+    @property
+    def _separates(self) -> bool:
+        """Whether a colon or comma of JSON is due: nobody writes a blank before these, though the grammar allows it."""
+        if not self.plan or self._numbers is None or self._numbers.quotes.inside:
+            return False
+        return self._alphabet.tokens[self.plan[0]][:1] in (b":", b",")
 
     def begin(self, most: int) -> bool:
         """Seek the first ending, of `most` tokens at most; False if there is none."""
