@@ -13,7 +13,7 @@ from test_evaluate import SETS as BASE
 
 import toys
 from charter.evaluate import run as room
-from charter.evaluate.acceptable_use import CALIBRATION, THRESHOLDS, items
+from charter.evaluate.acceptable_use import CALIBRATION, THRESHOLDS, as_written, items
 from charter.evaluate.settings import AcceptableUse, Settings, check
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -134,6 +134,11 @@ def test_figures_are_of_the_measured_half_alone(report: Path) -> None:
     assert found["screen_auroc_lookalikes"].value == pytest.approx(sum(wins) / len(wins))
     pairs = [r for r in rows if r["kind"] == "pair" and r["half"] == MEASURED]
     assert found["screen_reply_pairs"].n == len(pairs)
+
+
+def test_a_reply_is_scored_as_it_is_written() -> None:
+    assert as_written("one two  three four") == ["one", "one two", "one two  three", "one two  three four"]
+    assert as_written("No.") == ["No."] and as_written("") == [""]
 
 
 def test_a_stopped_measurement_goes_on_to_the_same_rows(report: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from charter.ground.policy.classifiers.classifier import Conversation, Scores
 from charter.ground.policy.policy import Policy, shipped_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import Thresholds, choose, choose_levels
-from charter.ground.text.dialogue import user
+from charter.ground.text.dialogue import assistant, user
 
 
 class Said:
@@ -131,6 +131,17 @@ def test_what_a_policy_does_not_have_it_permits() -> None:
     )
     assert screen(without).prompt([user("bomb")]).action == "allow"
     assert screen(without).prompt([user("rash")]).action == "allow"
+
+
+def test_what_says_nothing_is_allowed_unread_and_an_opened_reply_is_read() -> None:
+    one = screen()
+    for verdict in (one.prompt([user(" ")]), one.prompt([]), one.reply([user("x")], "\n")):
+        assert (verdict.action, verdict.score, verdict.reason) == ("allow", 0.0, "")
+    mixed = one.replies([([user("x")], ""), ([user("x")], "bomb"), ([user("x")], " ")])
+    assert [v.action for v in mixed] == ["allow", "block", "allow"]
+    opened = Said("one", {**SCORES, "": SCORES["bomb"]})
+    prefilled = Screen(shipped_policy(), [opened]).reply([user("x"), assistant("Mix it")], "")
+    assert prefilled.action == "block", "what an opened turn says is part of the reply"
 
 
 def test_many_at_once_and_from_many_threads_are_the_same_as_one_by_one() -> None:

@@ -4,7 +4,7 @@ Each classifier's violation score is held against its own threshold of the sensi
 violation where any reaches it, and the verdict shows the one that is furthest above (or least below) its threshold on
 a scale on which 0 is the threshold and 1 the highest score. The category is the one with the largest share among
 classifiers that tell categories; one that the policy doesn't have is permitted. A prompt is also held against the
-high-risk rules, and the stricter action stands.
+high-risk rules, and the stricter action stands. What says nothing is allowed unread.
 """
 
 from __future__ import annotations
@@ -81,13 +81,17 @@ class Screen:
 
     def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
         """What every classifier says of each prompt: read once, judged at any level."""
-        asked = [c for c in self.classifiers if "prompt" in c.sides]
-        return self._by_item([(c, c.prompts(conversations)) for c in asked], len(conversations))
+        said = [n for n, messages in enumerate(conversations) if _says(messages, "user")]
+        given = [conversations[n] for n in said]
+        asked = [c for c in self.classifiers if "prompt" in c.sides and given]
+        return self._by_item([(c, c.prompts(given)) for c in asked], said, len(conversations))
 
     def read_replies(self, items: Sequence[tuple[Conversation, str]]) -> list[list[Reading]]:
         """What every classifier says of each reply."""
-        asked = [c for c in self.classifiers if "reply" in c.sides]
-        return self._by_item([(c, c.replies(items)) for c in asked], len(items))
+        said = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
+        given = [items[n] for n in said]
+        asked = [c for c in self.classifiers if "reply" in c.sides and given]
+        return self._by_item([(c, c.replies(given)) for c in asked], said, len(items))
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         """The verdict that readings come to at a sensitivity level."""
@@ -155,15 +159,30 @@ class Screen:
             reason=self.policy.reason(rule, action, verdict.side),
         )
 
-    def _by_item(self, answers: Sequence[tuple[Classifier, list[Scores]]], count: int) -> list[list[Reading]]:
-        return [
-            [Reading(c.name, scores[i], self.thresholds[c.version]) for c, scores in answers]
-            for i in range(count)
-        ]
+    def _by_item(
+        self, answers: Sequence[tuple[Classifier, list[Scores]]], said: Sequence[int], count: int
+    ) -> list[list[Reading]]:
+        """Readings of `count` items, none of those that say nothing; `said` are the places of the others."""
+        found: list[list[Reading]] = [[] for _ in range(count)]
+        for classifier, scores in answers:
+            for place, score in zip(said, scores, strict=True):
+                found[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
+        return found
 
     def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _says(messages: Conversation, role: str) -> bool:
+    """Whether the last turn of a role says something."""
+    last = next((m["content"] for m in reversed(messages) if m["role"] == role), "")
+    return bool(last.strip())
+
+
+def _opens(messages: Conversation) -> bool:
+    """Whether messages end in an opened assistant's turn, which a reply continues."""
+    return bool(messages) and messages[-1]["role"] == "assistant" and bool(messages[-1]["content"].strip())
 
 
 def _thresholds(classifier: Classifier, given: Mapping[str, Thresholds]) -> Thresholds:

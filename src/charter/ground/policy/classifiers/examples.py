@@ -1,7 +1,8 @@
 """What the probe learns from: the shipped training rows alone, each prompt or reply with its class.
 
 Prompts: unsafe ones by topic, harmless ones (look-alikes among them), and high-risk ones. Replies: those that people
-rated for harm, sides of harmlessness comparisons, good refusals and answers. No held-out set is read here.
+rated for harm, sides of harmlessness comparisons, good refusals and answers, also as they begin. Held-out sets are not
+read here.
 """
 
 from __future__ import annotations
@@ -139,6 +140,18 @@ def replies() -> list[Example]:
         for row in read_jsonl(shipped(name)):
             if row["messages"][-1]["role"] == "assistant":
                 found.append(_reply(row, row["messages"][-1]["content"], HARMLESS, name != "helpful.train"))
+    return [*found, *_beginnings(found)]
+
+
+def _beginnings(whole: Sequence[Example]) -> list[Example]:
+    """Harmless replies as they stand when a stream is checked: a few words, or half of them. Beginnings of harmful ones
+    may say nothing yet, so they have no label."""
+    found = []
+    for e in whole:
+        words = (e.reply or "").split()
+        if e.label == HARMLESS and len(words) > 4:
+            length = (2 + e.group % 6, len(words) // 2)[e.group % 2]
+            found.append(replace(e, reply=" ".join(words[:length])))
     return found
 
 

@@ -103,11 +103,12 @@ class States:
     def _read(self, ids_T: Tensor, layout: Layout) -> list[Tensor]:
         """Normed states after each layer that is read, [T, D] each."""
         model = self.model
+        model.fuse()
         cos_sin = tables(layout.positions, model.get_buffer("inv_freq"), model.rope_factor, model.dtype)
         x_TD = F.embedding(ids_T, model.embed)
         found = []
         for number, layer in enumerate(model.blocks(), 1):
-            x_TD = layer(x_TD, cos_sin, lambda qk, v: attend(qk, v, layout))
+            x_TD = layer.infer(x_TD, cos_sin, lambda qk, v: attend(qk, v, layout))
             if number in self.layers:
                 found.append(F.rms_norm(x_TD, (x_TD.shape[-1],)).float())
         return found
