@@ -36,7 +36,9 @@ class Model(Frozen):
         100_000, ge=16, description="tokens of prompt and reply together; the model's own bound holds too"
     )
     max_output: int = Field(OUTPUT_CAP, ge=1, description="most tokens of a reply")
-    released: datetime.date | None = Field(None, description="empty: when it was made")
+    released: datetime.date | None = Field(
+        None, description="the day that lists show; empty: that of its files"
+    )
     cutoff: datetime.date | None = Field(
         None, description="until when its training texts reach; empty: not known"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,14 +63,23 @@ def open_model(model: Model, source: Input, config: Config, execution: Execution
         bounds=Bounds(how.memory_mib * MIB, how.kept_mib * MIB, how.chunk, how.waiting),
     )
     backend = LocalBackend(LocalAssistant(engine, template), model.context)
-    created = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
-    return Served(model, backend, source.id, created, steps_of(folder))
+    made = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
+    return Served(model, backend, source.id, _created(model, made), steps_of(folder))
 
 
 def open_upstream(model: Model) -> Served:
     """A model behind an OpenAI-shaped server; its source is what it is called there."""
     backend = UpstreamBackend(model.backend, model.source, model.id)
-    return Served(model, backend, digest_text(f"{model.backend}#{model.source}"), time.time())
+    digest = digest_text(f"{model.backend}#{model.source}")
+    return Served(model, backend, digest, _created(model, time.time()))
+
+
+def _created(model: Model, otherwise: float) -> float:
+    """When a model was released, in seconds since 1970: the beginning of its day (UTC); `otherwise` where none is
+    given."""
+    if model.released is None:
+        return otherwise
+    return datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()
 
 
 def open_policy_screen(config: Config, folder: Path, execution: Execution) -> Screen | None:
