@@ -9,10 +9,6 @@ from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.forms import Form
 from charter.serve.asked import Asked, Given, Ids, Part, Token
 
-# what a backend may be able to do beside sampling dialogues: continue plain text, hold replies to a form, give
-# log-probabilities, score given text, count tokens exactly
-CAPABILITIES = frozenset({"text", "form", "logprobs", "score", "count"})
-
 
 class Holder(Protocol):
     """A form made ready to hold replies (see `Compiled`); None stands for a reply that is free."""
@@ -27,7 +23,8 @@ class Holder(Protocol):
 
 
 class Backend(Protocol):
-    """Runs one model."""
+    """Runs one model. `capabilities`: what it can do beside sampling dialogues, some of text (continue plain text),
+    form (hold replies to one), logprobs, score (given text) and count (tokens, exactly)."""
 
     capabilities: frozenset[str]
     context: int  # tokens of prompt and reply together
