@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.frozen import Database, Frozen
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "judgments"
@@ -42,7 +41,7 @@ class Simulated(Frozen):
 class Settings(Frozen):
     """Replies that the grader flagged, each rated by several reviewers from 0 to 4, and the verdicts that follow."""
 
-    database: str = Field(
+    database: Database = Field(
         "",
         description="URL or file of the people's database, without a password; empty: people.sqlite beside the run",
     )
@@ -55,13 +54,6 @@ class Settings(Frozen):
         None, description="simulated reviewers; none: people, who are waited for"
     )
     chunk: int = Field(32, ge=1, description="replies that a rater scores together")
-
-    @field_validator("database")
-    @classmethod
-    def _without_password(cls, value: str) -> str:
-        if "://" in value and urlsplit(value).password:
-            raise ValueError("the URL must not hold a password; give it by PGPASSWORD or a .pgpass file")
-        return value
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:

@@ -1,8 +1,19 @@
-"""What every class of settings is: frozen, and strict about unknown names."""
+"""What every class of settings is: frozen, and strict about unknown names; and parts that several have."""
 
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _without_password(place: str) -> str:
+    """A password would stand in manifests for all to read."""
+    if "://" in place and urlsplit(place).password:
+        raise ValueError("the URL must not hold a password; give it by PGPASSWORD or a .pgpass file")
+    return place
+
+
+Database = Annotated[str, AfterValidator(_without_password)]  # URL or file of one
 
 
 class Frozen(BaseModel):
