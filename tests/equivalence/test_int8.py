@@ -13,7 +13,7 @@ from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.cache import Cache
 from charter.ground.model.checkpoint import load_policy, new_model
-from charter.ground.model.int8 import BYTE, TWO_BYTES, Int8Weight, multiplies_int8, round_rows
+from charter.ground.model.int8 import BYTE, TWO_BYTES, Int8Weight, multiplies_int8, round_rows, round_widely
 from charter.ground.model.layout import documents
 from charter.ground.model.linear import packed_product
 from charter.ground.model.lora import add_lora
@@ -47,8 +47,16 @@ def test_the_product_is_that_of_the_rounded_numbers(levels: int, inputs: int, ou
     weight, x = normal(outputs, inputs, seed=1), rows(24, inputs)
     scale = weight.abs().amax(1) / 127
     whole = (weight / scale[:, None]).round().long()
-    u, step, zero = round_rows(x, levels)
-    assert float(u.min()) == 0 and float(u.max()) == levels and torch.equal(u, u.round())
+    if levels == BYTE:
+        u, step, zero = round_rows(x)
+    else:
+        u, step = round_widely(x)
+        zero = torch.full_like(step, 2**15)
+    assert (
+        float(u.min()) == (0 if levels == BYTE else 1)
+        and float(u.max()) == levels
+        and torch.equal(u, u.round())
+    )
     sums = (u.long() - zero.long()) @ whole.t()
     exact = sums.double() * step.double() * scale.double()
     found = Int8Weight(weight, levels).product(x).double()

@@ -1,12 +1,14 @@
 """Products of int8 weights on a CPU, for inference: activations rounded row by row, sums exact in integers.
 
     W_mk ~ c_m Q_mk       c_m = max_k |W_mk| / 127, Q in -127..127
-    x_k ~ s (u_k - z)     s = (hi - lo) / n, z = round(-lo / s), u = round(x / s + z) in 0..n,
-                          lo = min(0, min_k x_k), hi = max(0, max_k x_k)
+    x_k ~ s (u_k - z)
     y_m = s c_m (sum_k u_k Q_mk - z sum_k Q_mk)
 
-With n = 255 an activation is a byte; with n = 65535 it is two, which are two rows of the same product. Each row has its
-own s and z and integer sums have no order, so that no row depends on those beside it.
+BYTE         s = (hi - lo) / 255, z = round(-lo / s), u = round(x / s + z) in 0..255,
+             lo = min(0, min_k x_k), hi = max(0, max_k x_k)
+TWO_BYTES    s = max_k |x_k| / 32767, z = 32768, u = round(x / s) + z in 1..65535: two rows of the same product
+
+Each row has its own s and z and integer sums have no order, so that no row depends on those beside it.
 
 A single row in one byte goes to torch's dynamic product instead, which does all of the above in one call: at one row
 the calls are what costs. It rounds in the same way, to the bit, which is checked before it is used.
@@ -21,8 +23,9 @@ import torch
 from torch import Tensor
 
 BYTE, TWO_BYTES = 255, 65535
-# The dynamic product takes no finer step than this.
-_FINEST = {BYTE: 6.1e-5, TWO_BYTES: 1e-30}
+_TINY = torch.finfo(torch.float32).tiny
+_FINEST = 6.1e-5  # step of a byte that the dynamic product takes
+_MIDDLE = 2**15
 
 
 class Int8Weight:
@@ -30,9 +33,10 @@ class Int8Weight:
 
     def __init__(self, weight_MK: Tensor, levels: int = BYTE) -> None:
         self.levels = levels
-        self.scale_M = weight_MK.abs().amax(1).div_(127).clamp_min_(torch.finfo(torch.float32).tiny)
+        self.scale_M = weight_MK.abs().amax(1).div_(127).clamp_min_(_TINY)
         rounded = (weight_MK / self.scale_M[:, None]).round_().to(torch.int8)
         self.sum_M = rounded.sum(1, dtype=torch.float32)
+        self._middle_M = _MIDDLE * self.sum_M
         self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._ones, self._zeros = (
             torch.ones_like(self.scale_M),
@@ -48,14 +52,15 @@ class Int8Weight:
             return result
         if not n:
             return x_NK.new_empty(0, len(self.scale_M))
-        u_NK, step_N1, zero_N1 = round_rows(x_NK, self.levels)
         if self.levels == BYTE:
-            sums_NM = self.sums(u_NK.to(torch.uint8))
+            u_NK, step_N1, zero_N1 = round_rows(x_NK)
+            sums_NM = self.sums(u_NK.to(torch.uint8)).addcmul_(zero_N1, self.sum_M, value=-1)
         else:
+            u_NK, step_N1 = round_widely(x_NK)
             low_high = u_NK.to(torch.uint16).view(torch.uint8).view(n, k, 2).permute(2, 0, 1)
-            both = self.sums(low_high.reshape(2 * n, k))
-            sums_NM = torch.add(both[:n], both[n:], alpha=256)
-        return sums_NM.addcmul_(zero_N1, self.sum_M, value=-1).mul_(step_N1 * self.scale_M)
+            low_NM, high_NM = self.sums(low_high.reshape(2 * n, k)).split(n)
+            sums_NM = torch.add(low_NM, high_NM, alpha=256).sub_(self._middle_M)
+        return sums_NM.mul_(step_N1 * self.scale_M)
 
     def sums(self, u_NK: Tensor) -> Tensor:
         """sum_k u Q of bytes u -> [N, M], integers as float32."""
@@ -65,13 +70,19 @@ class Int8Weight:
         return result
 
 
-def round_rows(x_NK: Tensor, levels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(u [N, K], s [N, 1], z [N, 1]) of the module's formula, as float32; step by step as the dynamic product."""
+def round_rows(x_NK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(u [N, K], s [N, 1], z [N, 1]) of a byte, as float32; step by step as the dynamic product."""
     low = x_NK.amin(-1, keepdim=True).clamp_max_(0)
-    natural = (x_NK.amax(-1, keepdim=True).clamp_min_(0).double() - low).div_(levels).float()
-    zero = low.double().div_(natural.clamp_min_(torch.finfo(torch.float32).tiny)).neg_().round_().float()
-    step = natural.clamp_min_(_FINEST[levels])
-    return torch.addcmul(zero, x_NK, step.reciprocal()).round_().clamp_(0, levels), step, zero
+    natural = (x_NK.amax(-1, keepdim=True).clamp_min_(0).double() - low).div_(BYTE).float()
+    zero = low.double().div_(natural.clamp_min_(_TINY)).neg_().round_().float()
+    step = natural.clamp_min_(_FINEST)
+    return torch.addcmul(zero, x_NK, step.reciprocal()).round_().clamp_(0, BYTE), step, zero
+
+
+def round_widely(x_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """(u [N, K], s [N, 1]) of two bytes, as float32."""
+    step = torch.linalg.vector_norm(x_NK, torch.inf, -1, True).div_(_MIDDLE - 1).clamp_min_(_TINY)
+    return (x_NK / step).round_().add_(_MIDDLE), step
 
 
 def _dynamic(rounded_MK: Tensor, scale_M: Tensor) -> torch.ScriptObject:
@@ -107,7 +118,7 @@ def single_row_agrees() -> bool:
     rounded = torch.randint(-127, 128, (48, 64), generator=draw).to(torch.int8)
     x = torch.randn(16, 64, generator=draw) * torch.logspace(-4, 2, 16)[:, None]
     scale = torch.rand(48, generator=draw) + 0.5
-    u, step, zero = round_rows(x, BYTE)
+    u, step, zero = round_rows(x)
     sums = (u.double() - zero) @ rounded.double().t()
     try:
         single = _dynamic(rounded, scale)
