@@ -1,8 +1,9 @@
 """Starts the process again with the settings that computing wants and that only a new process can take.
 
-The memory allocator gives pages back to the system after each large tensor and then faults them in again; told to keep
-them, training is up to 1.5 times as fast. In huge pages weights are found sooner: one stream of int8 is 3 to 7 % faster.
-The number of threads is set so that it can be recorded: a resume under another number would give other results.
+The memory allocator gives pages back to the system after each large tensor and then faults them in again;
+told to keep them, training is up to 1.5 times as fast. In huge pages weights are found sooner: one stream
+of int8 is 3 to 7 % faster. The number of threads is set so that it can be recorded: a resume under another
+number would give other results.
 """
 
 import os
