@@ -44,6 +44,8 @@ def test_refusals() -> None:
         make_recipe("x", "ARC", 1, [], [])
     with pytest.raises(CharterError, match="write shipped, standard, or TASK=REFERENCE"):
         make_recipe("x", "arc", 1, ["hub"], [])
+    with pytest.raises(CharterError, match=r"charter eval: seed: must be a whole number \(given 'often'\)"):
+        make_recipe("x", "arc", 1, [], ["recipe.seed=often"])
 
 
 def test_every_published_set_fills_a_role() -> None:

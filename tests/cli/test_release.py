@@ -86,7 +86,7 @@ def test_rules_stand_in_a_file_and_flags_go_before_it(
         (("gate", "runs/one", "--margin", "much"), "--margin much: give a number of 0 or more"),
         (("gate", "runs/one", "--margin", "harm_rate=-1"), "--margin harm_rate=-1: give"),
         (("gate", "runs/one", "--margin", "=1"), "--margin =1: give"),
-        (("gate", "runs/one", "--rules", "none.yaml"), "there is no file none.yaml"),
+        (("gate", "runs/one", "--rules", "none.yaml"), "there is no file of rules none.yaml; write"),
         (("compare", "runs/one"), "runs/one has one stage; name another run"),
     ],
 )

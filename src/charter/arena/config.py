@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.showing import Showing
@@ -19,7 +20,7 @@ from charter.ground.people.collection import Collection, Gold, Opening, Pace, Ta
 from charter.ground.people.scale import HARMFUL_FROM
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.problems import first_problem, suggest
+from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Message, prompt_of
 from charter.ground.text.records import read_comparisons, read_dialogues
@@ -148,14 +149,11 @@ class Config(Frozen):
 def load_config(path: Path) -> Config:
     """Reads and checks a configuration. Raises CharterError for one that is missing, no YAML, or has unknown keys or
     bad values."""
-    raw = read_yaml_file(path, "configuration", "charter arena init DIR", "name, models and tasks")
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise CharterError(f"{path}: {_with_model(first_problem(error, Config), raw)}") from None
+    raw = read_yaml_file(path, "configuration", "name, models and tasks", "charter arena init DIR")
+    return checked(Config, raw, path, partial(_with_model, raw))
 
 
-def _with_model(problem: str, raw: Mapping[str, object]) -> str:
+def _with_model(raw: Mapping[str, object], problem: str) -> str:
     """What is wrong, where a model is named as the file does: by its name, else by which one it is."""
     found = re.match(r"(unknown key )?models\.(\d+)(?=\W|$)\.?", problem)
     if found is None:

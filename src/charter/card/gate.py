@@ -19,8 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from charter.card.artifact import Artifact
 from charter.card.changes import Change, change
@@ -31,8 +30,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import GAP, METRICS
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.notation import read_yaml
-from charter.ground.settings.problems import first_problem
+from charter.ground.settings.notation import read_settings
 
 Row = dict[str, Any]
 
@@ -56,17 +54,7 @@ class Rules(Frozen):
 
 def read_rules(path: Path) -> Rules:
     """Rules from a YAML file. Raises CharterError of one line where it is missing, damaged or says what isn't known."""
-    try:
-        return Rules.model_validate(read_yaml(path.read_text("utf-8")))
-    except ValidationError as error:
-        raise CharterError(f"{path}: {first_problem(error, Rules)}") from None
-    except FileNotFoundError:
-        raise CharterError(f"there is no file {path}; write one that holds require: [METRIC, ...]") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        words = " ".join(str(error).split())
-        raise CharterError(
-            f"{path}: no rules can be read from it ({words}); write require: [METRIC, ...]"
-        ) from None
+    return read_settings(path, Rules, "file of rules", "require: [METRIC, ...]")
 
 
 def gate(place: Path, rules: Rules) -> list[Row]:

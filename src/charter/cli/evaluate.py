@@ -18,7 +18,7 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.override import apply_overrides
-from charter.ground.settings.problems import suggest
+from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe
 from charter.runner.directory import begun_precision
 from charter.runner.plan import make_plan
@@ -85,7 +85,7 @@ def evaluate(
 
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
-    """The recipe of one benchmark step. Raises CharterError for an unknown task."""
+    """The recipe of one benchmark step. Raises CharterError for an unknown task or a bad change."""
     known = room_tool(STEP, "settings")
     chosen = [name.strip() for name in tasks.split(",") if name.strip()] or list(known.TASKS)
     for name in chosen:
@@ -99,7 +99,7 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
         "name": name,
         "steps": [{"name": STEP, "room": STEP, "from": sources, "settings": settings}],
     }
-    return Recipe.model_validate(apply_overrides(raw, changes))
+    return checked(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
 def data_sources(data: list[str], chosen: list[str], known: Any) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
@@ -17,7 +17,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.model.folder import check_folder
 from charter.ground.model.shape import named
 from charter.ground.settings.execution import Execution
-from charter.ground.settings.problems import first_problem, suggest
+from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Role
 from charter.ground.settings.seed import derive_seed
@@ -89,11 +89,7 @@ class _Planner:
     def plan(self, step: Step) -> PlannedStep:
         """Checks one step whose parents are planned."""
         room = open_room(step.room, f"step {step.name}: ")
-        try:
-            settings = room.settings.model_validate(step.settings)
-        except ValidationError as error:
-            problem = first_problem(error, room.settings)
-            raise CharterError(f"step {step.name} (room {room.name}): {problem}") from None
+        settings = checked(room.settings, step.settings, f"step {step.name} (room {room.name})")
         inputs: list[Input] = []
         parents: list[Parent] = []
         external: list[External] = []

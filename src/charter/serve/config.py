@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from charter.ground.accounts.ladder import Ladder
 from charter.ground.accounts.limits import Limits
-from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.problems import first_problem
+from charter.ground.settings.notation import read_settings
+from charter.ground.settings.problems import checked
 
 MODEL_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")
 OUTPUT_CAP = 4000  # tokens: the longest output that Claude 2 was trained for (card, section 4.4)
@@ -112,13 +111,8 @@ class Config(Frozen):
 
 def load_config(path: Path) -> Config:
     """The configuration in a file. Raises CharterError naming the file and what is wrong in it."""
-    read = read_yaml_file(
-        path, "server configuration", "charter serve --write-config FILE", "models and limits"
-    )
-    try:
-        return Config.model_validate(read)
-    except ValidationError as error:
-        raise CharterError(f"{path}: {first_problem(error, Config)}") from None
+    writer = "charter serve --write-config FILE"
+    return read_settings(path, Config, "server configuration", "models and limits", writer)
 
 
 def make_config(sources: Sequence[str], backend: str, database: str, policy: bool = True) -> Config:
@@ -130,10 +124,7 @@ def make_config(sources: Sequence[str], backend: str, database: str, policy: boo
             name, source = default_name(given), given
         models.append({"id": name, "source": source, "backend": backend})
     given_policy = {} if policy else {"state": "off"}
-    try:
-        return Config.model_validate({"models": models, "database": database, "policy": given_policy})
-    except ValidationError as error:
-        raise CharterError(f"charter serve: {first_problem(error, Config)}") from None
+    return checked(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
 
 
 def default_name(source: str) -> str:

@@ -12,14 +12,14 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.policy.actions import Action, Level, Side
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.problems import first_problem, suggest
+from charter.ground.settings.notation import read_settings
+from charter.ground.settings.problems import suggest
 from charter.ground.settings.sources import shipped
 
 SHIPPED = "acceptable_use"
@@ -176,13 +176,8 @@ def by_level(actions: ByLevel, level: Level) -> Action:
 
 def read_policy(path: Path) -> Policy:
     """A policy from a YAML file. Raises CharterError naming the file, the key and what is expected there."""
-    raw = read_yaml_file(
-        path, "policy", "charter policy show --yaml", "name, version, refusal, appeal, categories"
-    )
-    try:
-        return Policy.model_validate(raw)
-    except ValidationError as error:
-        raise CharterError(f"{path}: {first_problem(error, Policy)}") from None
+    keys = "name, version, refusal, appeal, categories"
+    return read_settings(path, Policy, "policy", keys, "charter policy show --yaml")
 
 
 @lru_cache(maxsize=1)

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
 from charter.ground.policy.actions import LEVELS, Level, Side
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_yaml_file
-from charter.ground.settings.problems import first_problem
+from charter.ground.settings.problems import checked
 from charter.ground.settings.sources import shipped
 
 SHIPPED = "acceptable_use_thresholds"
@@ -87,12 +87,8 @@ def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TAR
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:
     """Thresholds of a YAML file by version of the classifier. Raises CharterError."""
-    raw = read_yaml_file(path, "file of thresholds", "the acceptable_use evaluation", "thresholds")
-    try:
-        entries = [Thresholds.model_validate(entry) for entry in raw.get("thresholds", [])]
-    except ValidationError as error:
-        raise CharterError(f"{path}: {first_problem(error, Thresholds)}") from None
-    return by_version(entries)
+    raw = read_yaml_file(path, "file of thresholds", "thresholds", "the acceptable_use evaluation")
+    return by_version(checked(Thresholds, entry, path) for entry in raw.get("thresholds", []))
 
 
 def by_version(entries: Iterable[Thresholds]) -> dict[str, Thresholds]:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.problems import Model, checked
 
 
 class Loader(yaml.SafeLoader):
@@ -36,15 +37,21 @@ def read_yaml(text: str) -> object:
         raise yaml.YAMLError(str(error)) from None
 
 
-def read_yaml_file(path: Path, what: str, writes: str, keys: str) -> dict[str, Any]:
-    """The mapping in a file, which is `what` (a recipe, say) with such keys; `writes` is the command that makes one.
+def read_settings(path: Path, model: type[Model], what: str, keys: str, writer: str = "") -> Model:
+    """The settings in a file, as `read_yaml_file` reads it. Raises CharterError naming the file and what is wrong."""
+    return checked(model, read_yaml_file(path, what, keys, writer), path)
+
+
+def read_yaml_file(path: Path, what: str, keys: str, writer: str = "") -> dict[str, Any]:
+    """The mapping in a file, which is `what` (a recipe, say) with such keys; `writer` is what makes one to start from.
 
     Raises CharterError for a file that is missing, can't be read, or is no YAML mapping.
     """
     try:
         raw = read_yaml(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise CharterError(f"there is no {what} {path}; {writes} writes one to start from") from None
+        begin = f"{writer} writes one to start from" if writer else f"write one with {keys}"
+        raise CharterError(f"there is no {what} {path}; {begin}") from None
     except IsADirectoryError:
         raise CharterError(f"{path} is a folder; name the {what} file in it") from None
     except (OSError, UnicodeDecodeError) as error:

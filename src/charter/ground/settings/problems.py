@@ -2,11 +2,27 @@
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import get_args
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from charter.ground.artifact.errors import CharterError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(
+    model: type[Model], given: object, place: str | Path, worded: Callable[[str], str] = str
+) -> Model:
+    """Data as an instance of `model`. Raises CharterError: where it stands, and the first thing wrong in it, which
+    `worded` may say in words of its own."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise CharterError(f"{place}: {worded(first_problem(error, model))}") from None
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:

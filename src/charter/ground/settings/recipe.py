@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.notation import read_yaml_file
 from charter.ground.settings.override import RECIPE, apply_overrides
-from charter.ground.settings.problems import first_problem
+from charter.ground.settings.problems import checked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -76,10 +75,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises CharterError for a file that is missing, not YAML, or has unknown keys or bad values.
     """
-    raw = read_yaml_file(path, "recipe", "charter init DIR", "name, seed and steps")
+    raw = read_yaml_file(path, "recipe", "name, seed and steps", "charter init DIR")
     raw.setdefault("name", path.stem)
     changed = apply_overrides(raw, list(overrides))
-    try:
-        return Recipe.model_validate(changed)
-    except ValidationError as error:
-        raise CharterError(f"{path}: {first_problem(error, Recipe)}") from None
+    return checked(Recipe, changed, path)
