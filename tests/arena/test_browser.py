@@ -3,9 +3,7 @@ scripts. No page may scroll sideways, and the browser may have nothing to compla
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -18,34 +16,12 @@ import pytest
 import uvicorn
 from hall import SECRET, Hall, configuration, open_hall
 
+from browsers import SIZES, open_browser, open_page
 from charter.arena.app import make_app
 from charter.ground.people.tables import CONVERSATIONS, PEOPLE, REVIEWS, TURNS, VOTES
 from charter.ground.people.workers import invite
 from charter.ground.service.database import writing
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: no browser to try the pages in"
-)
-
-CHROMIUM = (
-    os.environ.get("CHROMIUM")
-    or shutil.which("chromium")
-    or shutil.which("chromium-browser")
-    or shutil.which("google-chrome")
-)
-if not CHROMIUM or not Path(CHROMIUM).exists():
-    pytest.skip("no chromium is found: apt-get install chromium, or set CHROMIUM", allow_module_level=True)
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 LETTER = (
     "Of course.\n\nDear Ms Weaver,\n\nthank you for the quick repair. "
     + "The heating still stays cold in the mornings. " * 5
@@ -55,10 +31,8 @@ REPLIES = [LETTER, "You could write to her.", "a" * 120 + " " + "https://example
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with open_browser() as found:
         yield found
-        found.close()
 
 
 @dataclass
@@ -69,26 +43,13 @@ class Street:
     address: str
     browser: Any
     complaints: list[str] = field(default_factory=list)
-    contexts: list[Any] = field(default_factory=list)
+    pages: list[Any] = field(default_factory=list)
 
     def visitor(self, size: str, scripts: bool = True) -> Any:
         """A new browser with nobody in it."""
-        width, height = SIZES[size]
-        context = self.browser.new_context(
-            viewport={"width": width, "height": height},
-            java_script_enabled=scripts,
-            has_touch=size == "phone",
-        )
-        context.set_default_timeout(15_000)
-        self.contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: self._heard(said.type, said.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page = open_page(self.browser, size, self.complaints, scripts)
+        self.pages.append(page)
         return page
-
-    def _heard(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") or "Content Security Policy" in text:
-            self.complaints.append(text)
 
     def joins(self, page: Any, name: str, role: str = "worker") -> None:
         """Somebody opens an invitation's link, and keeps the key."""
@@ -128,8 +89,8 @@ def street(tmp_path: Path, browser: Any) -> Iterator[Street]:
         try:
             yield found
         finally:
-            for context in found.contexts:
-                context.close()
+            for page in found.pages:
+                page.context.close()
             server.should_exit = True
             thread.join(20)
             bound.close()

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,8 @@ import httpx
 import pytest
 from lobby import MODEL, Hall, configuration, open_hall, watching
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: no browser to try the pages in"
-)
+from browsers import open_browser, open_page
 
-CHROMIUM = (
-    os.environ.get("CHROMIUM")
-    or shutil.which("chromium")
-    or shutil.which("chromium-browser")
-    or shutil.which("google-chrome")
-)
-if not CHROMIUM or not Path(CHROMIUM).exists():
-    pytest.skip("no chromium is found: apt-get install chromium, or set CHROMIUM", allow_module_level=True)
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--no-first-run",
-]
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SHOTS = os.environ.get("CHARTER_SHOTS")  # a folder for pictures of all pages, to look at
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # of two colours, after WCAG 2.2: (lighter + 0.05) / (darker + 0.05)
@@ -73,10 +53,8 @@ UNNAMED = """() => [...document.querySelectorAll("input:not([type=hidden]):not([
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with open_browser() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +66,10 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 @dataclass
 class Visitor:
-    """A browser's window, and what it complained of."""
+    """A browser's window."""
 
     hall: Hall
     page: Any
-    size: str
-    complaints: list[str] = field(default_factory=list)
-
-    def heard(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.complaints.append(text)
 
     def opens(self, place: str) -> None:
         self.page.goto(self.hall.url + place)
@@ -125,17 +97,11 @@ class Visitor:
 
 @pytest.fixture(params=["desktop"])
 def visitor(request: pytest.FixtureRequest, hall: Hall, browser: Any) -> Iterator[Visitor]:
-    width, height = SIZES[request.param]
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, has_touch=request.param == "phone"
-    )
-    context.set_default_timeout(20_000)
-    found = Visitor(hall, context.new_page(), request.param)
-    found.page.on("console", lambda said: found.heard(said.type, said.text))
-    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    yield found
-    context.close()
-    assert found.complaints == []
+    complaints: list[str] = []
+    page = open_page(browser, request.param, complaints)
+    yield Visitor(hall, page)
+    page.context.close()
+    assert complaints == []
 
 
 def ask(hall: Hall, key: str, text: str) -> httpx.Response:

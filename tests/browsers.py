@@ -1,0 +1,65 @@
+"""A browser for tests of pages: Chromium without a window, in the sizes of a desktop and of a phone. A module that imports
+this one is skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: no browser to try the pages in"
+)
+
+CHROMIUM = (
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
+if not CHROMIUM or not Path(CHROMIUM).exists():
+    pytest.skip("no chromium is found: apt-get install chromium, or set CHROMIUM", allow_module_level=True)
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+LONGEST_WAIT = 20_000  # milliseconds, for whatever a test waits for in a page
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """A browser for as long as the context lasts."""
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+def open_page(browser: Any, size: str, complaints: list[str], scripts: bool = True) -> Any:
+    """A page of a new visitor, whom nobody knows. What the browser complains of joins `complaints`."""
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, java_script_enabled=scripts, has_touch=size == "phone"
+    )
+    context.set_default_timeout(LONGEST_WAIT)
+    page = context.new_page()
+
+    def heard(said: Any) -> None:
+        if said.type in ("error", "warning") or "Content Security Policy" in said.text:
+            complaints.append(said.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page
