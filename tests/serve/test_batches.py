@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from sqlalchemy import update
 
-from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES, USAGE
+from charter.ground.accounts.keys import disable_organisation, revoke
+from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES, KEYS, USAGE
 from charter.ground.service.database import writing
 from charter.serve.errors import ApiError
 
@@ -227,3 +228,55 @@ def test_what_a_server_left_the_next_one_does(tmp_path: Path) -> None:
         states = {row.state for row in hall.rows(BATCH_ITEMS)}
     assert texts == ["Two"] * 5
     assert states == {"succeeded"}
+
+
+def revoked(hall: Hall, key: str) -> None:
+    with writing(hall.service.database) as connection:
+        revoke(connection, key)
+
+
+def out_of_date(hall: Hall, key: str) -> None:
+    with writing(hall.service.database) as connection:
+        connection.execute(update(KEYS).where(KEYS.c.id == key).values(expires=time.time() - 1))
+
+
+def disabled(hall: Hall, key: str) -> None:
+    with writing(hall.service.database) as connection:
+        disable_organisation(connection, hall.organisations["acme"])
+
+
+def suspended(hall: Hall, key: str) -> None:
+    hall.service.conduct.decide(hall.organisations["acme"], "suspended", "Ms Ear", "as a test")
+
+
+@pytest.mark.parametrize(
+    ("shut_out", "kind", "words"),
+    [
+        (revoked, "authentication_error", "was revoked"),
+        (out_of_date, "authentication_error", "out of date"),
+        (disabled, "authentication_error", "disabled"),
+        (suspended, "permission_error", "suspended"),
+    ],
+)
+def test_a_batch_ends_with_the_right_to_ask(
+    tmp_path: Path, shut_out: Callable[[Hall, str], None], kind: str, words: str
+) -> None:
+    said = Said("One")
+    said.gate.clear()
+    with open_hall(tmp_path, configuration(engine={"slots": 4}, batch_share=0.5), said=said) as hall:
+        desk, other = Desk(hall), Desk(hall, "other")
+        id, theirs = (one.create(*(item(f"r{n}") for n in range(6)))["id"] for one in (desk, other))
+        until(lambda: said.under_way == 2)
+        shut_out(hall, hall.service.keyring.find_caller(desk.key).key)
+        said.gate.set()
+        other.ended(theirs)
+        until(lambda: [row for row in hall.rows(BATCHES) if row.id == id and row.state == "ended"])
+        rows = hall.rows(BATCH_ITEMS)
+    mine = [row for row in rows if row.batch == id]
+    assert {row.state for row in rows if row.batch == theirs} == {"succeeded"}
+    refused = [json.loads(row.result)["error"] for row in mine if row.state == "errored"]
+    assert len(refused) >= 4
+    assert {row.state for row in mine} <= {"errored", "succeeded"}  # what was under way finished
+    assert {error["type"] for error in refused} == {kind}
+    assert all(words in error["message"] for error in refused)
+    assert sum("One" in row.result for row in rows) == len(said.asked)

@@ -3,6 +3,9 @@
 What it works on is known to it alone; what it finished is in the database. Killed, it begins again with what waits
 there, so that every request that was accepted ends exactly once. A request that must wait, for its key's limits or for
 a server that is busy, is tried again until its batch's day is over.
+
+Requests are done in the name of the key that handed them in. Once it opens nothing any more, or its organisation is
+suspended, all that waits of the batch ends with that error; what is under way may finish.
 """
 
 from __future__ import annotations
@@ -11,14 +14,23 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from charter.ground.accounts.batches import Item, expire, finish, remove_results, resume, take
-from charter.ground.accounts.keys import find_key
+from charter.ground.accounts.batch_work import (
+    Item,
+    expire,
+    finish,
+    refuse_rest,
+    remove_results,
+    resume,
+    take,
+)
+from charter.ground.accounts.keys import Caller, find_key
 from charter.ground.service.database import reading, writing
 from charter.ground.service.tokens import new_id
 from charter.serve.asked import Call
@@ -40,10 +52,11 @@ AFTER_FAILURE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """What became of a request: its state, and its message or error."""
+    """What became of a request: its state, its message or error, and whether all that waits of its batch ends so."""
 
     state: str
     body: dict[str, Any]
+    rest: bool = False
 
 
 class Batching:
@@ -56,6 +69,8 @@ class Batching:
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         self._next_look = 0.0  # for what is late
+        # one write at a time: those that wait for the database take no thread from who waits for an answer
+        self._desk = ThreadPoolExecutor(1, "charter-batches")
 
     @property
     def under_way(self) -> frozenset[tuple[str, int]]:
@@ -69,6 +84,7 @@ class Batching:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Works for as long as the context lasts; what is unfinished at its end waits for the next time."""
+        await self._patiently(self._write(resume))  # before a new batch can come
         worker = asyncio.create_task(self._run(), name="charter-batches")
         try:
             yield
@@ -77,9 +93,9 @@ class Batching:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+            self._desk.shutdown()
 
     async def _run(self) -> None:
-        await self._patiently(self._write(resume))
         while True:
             self._news.clear()
             await self._patiently(self._look())
@@ -92,13 +108,9 @@ class Batching:
             self._next_look = now + LOOK_SECONDS
         busy = self.under_way
         if (room := self._most - len(busy)) > 0:
-            for item in await asyncio.to_thread(self._taken, room, busy):
+            for item in await self._read(lambda connection: take(connection, room, busy)):
                 task = asyncio.create_task(self._work(item), name=f"{item.batch} {item.number}")
                 self._tasks[item.batch, item.number] = task
-
-    def _taken(self, room: int, busy: frozenset[tuple[str, int]]) -> list[Item]:
-        with reading(self._service.database) as connection:
-            return take(connection, room, busy)
 
     async def _wait(self) -> None:
         """Until there is a new batch, a request has ended, or some time has passed."""
@@ -114,9 +126,8 @@ class Batching:
         try:
             ended = await self._answer(item)
             body = json.dumps(ended.body, ensure_ascii=False)
-            await self._write(
-                lambda connection: finish(connection, item.batch, item.number, ended.state, body)
-            )
+            busy = self.under_way
+            await self._write(lambda connection: _keep(connection, item, ended, body, busy))
         except Exception as error:  # the database failed: the request still waits there
             log_failure(error, item.batch)
             await asyncio.sleep(AFTER_FAILURE)
@@ -126,36 +137,49 @@ class Batching:
     async def _answer(self, item: Item) -> _Ended:
         request_id, tries = f"req_{new_id()}", 0
         while True:
+            caller = None
             try:
-                return _Ended("succeeded", await self._message(item, request_id))
+                caller = await self._caller(item)
+                return _Ended("succeeded", await self._message(item, caller, request_id))
             except Exception as error:
                 found, tries = api_error(error), tries + 1
                 if found.status >= 500 and found.status != 529:
                     log_failure(error, request_id)
                 pause = _pause(found, tries)
                 if pause is None:
-                    return _Ended("errored", anthropic_body(found, request_id))
+                    shut_out = caller is None and found.status in (401, 403)
+                    return _Ended("errored", anthropic_body(found, request_id), shut_out)
                 await asyncio.sleep(pause)
 
-    async def _message(self, item: Item, request_id: str) -> dict[str, Any]:
+    async def _caller(self, item: Item) -> Caller:
+        """Whose request it is. Raises Refusal: 401 for a key that opens nothing now, 403 for a suspended account."""
+        key = await self._read(lambda connection: find_key(connection, item.key))
+        standing = self._service.conduct.standing(item.organisation)
+        if standing.blocked:
+            raise ApiError(403, standing.message)
+        return key.usable()
+
+    async def _message(self, item: Item, caller: Caller, request_id: str) -> dict[str, Any]:
         body = checked(json.loads(item.params), MessagesBody)
         if body.stream:
             raise invalid("stream: a request of a batch can't be streamed", "stream")
-        caller = await asyncio.to_thread(self._read, lambda connection: find_key(connection, item.key).caller)
         call = with_user(Call(caller, request_id, SURFACE, background=True), body)
         exchange, writing = await open_message(self._service, call, body)
         return await message_of(exchange, writing)
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        with reading(self._service.database) as connection:
-            return work(connection)
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        def done() -> T:
+            with reading(self._service.database) as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._desk, done)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         def written() -> T:
             with writing(self._service.database) as connection:
                 return work(connection)
 
-        return await asyncio.to_thread(written)
+        return await asyncio.get_running_loop().run_in_executor(self._desk, written)
 
     async def _patiently(self, work: Any) -> None:
         """Does what may fail without harm: it is tried again later."""
@@ -164,6 +188,14 @@ class Batching:
         except Exception as error:
             log_failure(error, SURFACE)
             await asyncio.sleep(AFTER_FAILURE)
+
+
+def _keep(
+    connection: Connection, item: Item, ended: _Ended, body: str, under_way: frozenset[tuple[str, int]]
+) -> None:
+    finish(connection, item.batch, item.number, ended.state, body)
+    if ended.rest:
+        refuse_rest(connection, item.batch, body, under_way)
 
 
 def _pause(error: ApiError, tries: int) -> float | None:

@@ -25,6 +25,8 @@ from charter.serve.registry import Registry
 
 T = TypeVar("T")
 
+LONG_AT_ONCE = 4  # large bodies that are read, and batches that are written
+
 
 @dataclass
 class Service:
@@ -45,15 +47,22 @@ class Service:
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
         # one at a time: two classifiers at once take longer together than one after the other
         self._judging = ThreadPoolExecutor(1, "charter-policy")
+        # a few at a time: everybody else's short work has threads of its own
+        self._aside = ThreadPoolExecutor(LONG_AT_ONCE, "charter-aside")
 
     async def judge(self, work: Callable[..., T], *given: object) -> T:
         """What a classifier says, asked beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._judging, work, *given)
 
+    async def aside(self, work: Callable[..., T], *given: object) -> T:
+        """What long work gives, done beside the event loop and apart from what others wait for."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *given)
+
     def close(self) -> None:
         """Ends models and writers; all that was noted is on disk afterwards."""
         self.registry.close()
         self._judging.shutdown()
+        self._aside.shutdown()
         self.meter.close()
         self.conduct.close()
         self.database.dispose()

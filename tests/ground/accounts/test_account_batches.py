@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from charter.ground.accounts import batches
-from charter.ground.accounts.batches import EXPIRY, KEPT, Batch, Item
+from charter.ground.accounts import batch_work, batches
+from charter.ground.accounts.batch_work import Item
+from charter.ground.accounts.batches import EXPIRY, KEPT, Batch
 from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES
@@ -49,8 +50,7 @@ def caller(engine: Engine) -> Caller:
 
 
 def make(engine: Engine, caller: Caller, size: int = 3) -> str:
-    with writing(engine) as c:
-        return batches.make_batch(c, caller, [(f"r{n}", json.dumps({"n": n})) for n in range(size)])
+    return batches.make_batch(engine, caller, [(f"r{n}", json.dumps({"n": n})) for n in range(size)])
 
 
 def get(engine: Engine, caller: Caller, batch: str) -> Batch:
@@ -60,14 +60,14 @@ def get(engine: Engine, caller: Caller, batch: str) -> Batch:
 
 def take(engine: Engine, n: int, under_way: set[tuple[str, int]] | None = None) -> list[Item]:
     with reading(engine) as c:
-        return batches.take(c, n, under_way or set())
+        return batch_work.take(c, n, under_way or set())
 
 
 def finish(
     engine: Engine, batch: str, number: int, state: str = "succeeded", result: str | None = MESSAGE
 ) -> bool:
     with writing(engine) as c:
-        return batches.finish(c, batch, number, state, result)
+        return batch_work.finish(c, batch, number, state, result)
 
 
 def cancel(
@@ -164,8 +164,8 @@ WRONG = [
 
 def test_batches_that_are_none(engine: Engine, caller: Caller) -> None:
     for items, said in WRONG:
-        with pytest.raises(Refusal, match=said) as refused, writing(engine) as c:
-            batches.make_batch(c, caller, items)
+        with pytest.raises(Refusal, match=said) as refused:
+            batches.make_batch(engine, caller, items)
         assert refused.value.status == 400 and "\n" not in str(refused.value)
     with reading(engine) as c:
         assert batches.list_batches(c, caller.organisation).batches == []
@@ -173,11 +173,11 @@ def test_batches_that_are_none(engine: Engine, caller: Caller) -> None:
 
 def test_a_batch_has_a_size(engine: Engine, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = ((f"r{n}", "{}") for n in itertools.count())
-    with pytest.raises(Refusal, match="100,000 requests at most"), writing(engine) as c:
-        batches.make_batch(c, caller, endless)
+    with pytest.raises(Refusal, match="100,000 requests at most"):
+        batches.make_batch(engine, caller, endless)
     monkeypatch.setattr(batches, "MOST_BYTES", 2**20)
-    with pytest.raises(Refusal, match="1 MB at most") as refused, writing(engine) as c:
-        batches.make_batch(c, caller, [("a", "é" * 2**19), ("b", "x")])
+    with pytest.raises(Refusal, match="1 MB at most") as refused:
+        batches.make_batch(engine, caller, [("a", "é" * 2**19), ("b", "x")])
     assert refused.value.status == 413
 
 
@@ -259,7 +259,7 @@ def test_a_new_worker_ends_what_was_being_cancelled(engine: Engine, caller: Call
     id, other = make(engine, caller), make(engine, caller)
     cancel(engine, caller, id, {(id, 0)})
     with writing(engine) as c:
-        assert batches.resume(c) == 1
+        assert batch_work.resume(c) == 1
     assert get(engine, caller, id).counts["canceled"] == 3 and get(engine, caller, id).state == "ended"
     assert get(engine, caller, other).state == "in_progress"
 
@@ -283,7 +283,7 @@ def test_a_day_later_what_waits_expires(engine: Engine, caller: Caller) -> None:
     age(engine, old, EXPIRY + 1)
     assert {item.batch for item in take(engine, 10)} == {young}
     with writing(engine) as c:
-        assert batches.expire(c, time.time()) == 1 and batches.expire(c, time.time()) == 0
+        assert batch_work.expire(c, time.time()) == 1 and batch_work.expire(c, time.time()) == 0
     found = get(engine, caller, old)
     assert found.state == "ended" and found.counts["succeeded"] == 1 and found.counts["expired"] == 2
     assert not finish(engine, old, 1)  # it was under way: too late
@@ -297,13 +297,15 @@ def test_results_go_after_29_days_and_the_batch_stays(engine: Engine, caller: Ca
         cancel(engine, caller, id)
     age(engine, old, KEPT - 60)
     with writing(engine) as c:
-        assert batches.remove_results(c, time.time()) == 0
+        assert batch_work.remove_results(c, time.time()) == 0
     assert len(lines(engine, caller, old)) == 3
     age(engine, old, KEPT + 1)
     with pytest.raises(NotFound, match="kept for 29 days"):
         lines(engine, caller, old)
     with writing(engine) as c:
-        assert batches.remove_results(c, time.time()) == 1 and batches.remove_results(c, time.time()) == 0
+        assert (
+            batch_work.remove_results(c, time.time()) == 1 and batch_work.remove_results(c, time.time()) == 0
+        )
         rows = c.execute(BATCH_ITEMS.select().where(BATCH_ITEMS.c.batch == old)).all()
     assert {(row.params, row.result) for row in rows} == {("", None)}
     found = get(engine, caller, old)
@@ -406,21 +408,21 @@ def test_results_are_read_in_chunks_each_in_its_own_transaction(engine: Engine, 
 
 WORKER = """
 import random, sys
-from charter.ground.accounts import batches
+from charter.ground.accounts import batch_work
 from charter.ground.accounts.store import open_accounts
 from charter.ground.service.database import reading, writing
 engine = open_accounts(sys.argv[1], new=False)
 with writing(engine) as c:
-    batches.resume(c)
+    batch_work.resume(c)
 print("begun", flush=True)
 while True:
     with reading(engine) as c:
-        items = batches.take(c, 4)
+        items = batch_work.take(c, 4)
     if not items:
         break
     for item in items:
         with writing(engine) as c:
-            won = batches.finish(c, item.batch, item.number, "succeeded", '{"by": "%s"}' % sys.argv[2])
+            won = batch_work.finish(c, item.batch, item.number, "succeeded", '{"by": "%s"}' % sys.argv[2])
         if won:
             print(item.batch, item.number, flush=True)
 print("done", flush=True)
@@ -468,11 +470,9 @@ import json, sys
 from charter.ground.accounts import batches
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.store import open_accounts
-from charter.ground.service.database import writing
 engine = open_accounts(sys.argv[1], new=False)
 while True:
-    with writing(engine) as c:
-        id = batches.make_batch(c, Caller(sys.argv[2], sys.argv[3], "x"), [(f"r{n}", "{}") for n in range(300)])
+    id = batches.make_batch(engine, Caller(sys.argv[2], sys.argv[3], "x"), [(f"r{n}", "{}") for n in range(300)])
     print(id, flush=True)
 """
 

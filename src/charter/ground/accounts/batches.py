@@ -7,18 +7,17 @@ the batch ends when none waits. A day after it was made, what still waits expire
 it was made; then the batch is still shown, without them. Until a batch has ended, Anthropic counts all of its requests
 as processing: so does `request_counts`; `counts` says how far it is.
 
-Which requests are under way is known to the worker alone, in memory: it says so when it takes more. Killed, it takes
-them again, since they still wait; each is finished once, whoever comes first.
+A large batch is written some requests at a time, so that others can write in between; until its last one is there it is
+`arriving`, and nobody sees it. One that a kill left so is removed at the next start (`batch_work.resume`).
 """
 
 from __future__ import annotations
 
 import json
-import random
 import re
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -27,7 +26,7 @@ from sqlalchemy import Connection, Engine, Row, Select, delete, exists, func, se
 
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES
-from charter.ground.service.database import reading
+from charter.ground.service.database import reading, writing
 from charter.ground.service.refusal import NotFound, Refusal
 from charter.ground.service.tokens import new_id
 
@@ -39,8 +38,8 @@ KEPT = 29 * DAY  # results, from when the batch was made
 MOST_LISTED = 1_000
 WAITING = "waiting"
 ENDS = ("succeeded", "errored", "canceled", "expired")
-IN_PROGRESS, CANCELING, ENDED = "in_progress", "canceling", "ended"
-CHUNK = 1_000  # rows written at a time
+ARRIVING, IN_PROGRESS, CANCELING, ENDED = "arriving", "in_progress", "canceling", "ended"
+PIECE, PIECE_BYTES = 1_000, 2**21  # requests written at a time, and characters of their params
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _B, _I = BATCHES.c, BATCH_ITEMS.c
 
@@ -90,19 +89,6 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A request to work on; `params` is the JSON that was handed in."""
-
-    batch: str
-    number: int
-    custom_id: str
-    params: str
-    organisation: str
-    key: str
-    expires: float
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """What became of a request; `body` is the JSON of a message, or of an error, or None."""
 
@@ -117,9 +103,17 @@ class Result:
         return f'{{"custom_id":{json.dumps(self.custom_id)},"result":{{"type":"{self.state}"{body}}}}}'
 
 
-def make_batch(connection: Connection, caller: Caller, items: Iterable[tuple[str, str]]) -> str:
-    """A new batch's id; `items` are custom ids, and params as JSON. Once the transaction is committed nothing of it is
-    lost.
+def make_batch(
+    engine: Engine,
+    caller: Caller,
+    items: Iterable[tuple[str, str]],
+    rest: Callable[[float], None] = time.sleep,
+) -> str:
+    """A new batch's id; `items` are custom ids, and params as JSON. Once this returns nothing of it is lost; where it
+    raises, nothing of it is there.
+
+    It is written a piece at a time, each in a transaction of its own. After each it `rest`s as long as that one took:
+    whoever waits for SQLite's one write lock looks for it only now and then.
 
     Raises Refusal for no items or too many, and for custom ids that are none or that come twice.
     """
@@ -128,13 +122,22 @@ def make_batch(connection: Connection, caller: Caller, items: Iterable[tuple[str
     id, now = f"msgbatch_{new_id()}", time.time()
     owner = {"organisation": caller.organisation, "key": caller.key}
     times = {"created": now, "expires": now + EXPIRY}
-    connection.execute(BATCHES.insert().values(id=id, **owner, **times, state=IN_PROGRESS, size=len(taken)))
-    for start in range(0, len(taken), CHUNK):
-        rows = [
-            {"batch": id, "number": number, "custom_id": custom_id, "params": params, "state": WAITING}
-            for number, (custom_id, params) in enumerate(taken[start : start + CHUNK], start)
-        ]
-        connection.execute(BATCH_ITEMS.insert(), rows)
+    batch = BATCHES.insert().values(id=id, **owner, **times, state=ARRIVING, size=len(taken))
+    try:
+        for last, rows in _pieces(id, taken):
+            began = time.monotonic()
+            with writing(engine) as connection:
+                if rows[0]["number"] == 0:
+                    connection.execute(batch)
+                connection.execute(BATCH_ITEMS.insert(), rows)
+                if last:
+                    connection.execute(update(BATCHES).where(_B.id == id).values(state=IN_PROGRESS))
+            if not last:
+                rest(time.monotonic() - began)
+    except BaseException:
+        with suppress(Exception), writing(engine) as connection:
+            connection.execute(delete(BATCHES).where(_B.id == id))  # its items with it
+        raise
     return id
 
 
@@ -159,7 +162,8 @@ def list_batches(
         raise Refusal(f"limit is a number from 1 to {MOST_LISTED:,}")
     if before is not None and after is not None:
         raise Refusal("before_id and after_id can't be given together; send one of them")
-    place, wanted = tuple_(_B.created, _B.id), select(BATCHES).where(_B.organisation == organisation)
+    place = tuple_(_B.created, _B.id)
+    wanted = select(BATCHES).where(_B.organisation == organisation, _B.state != ARRIVING)
     if (cursor := after if before is None else before) is not None:
         at = connection.execute(_one(organisation, cursor)).first()
         if at is None:
@@ -193,8 +197,8 @@ def cancel_batch(
         now = time.time()
         connection.execute(update(BATCHES).where(_B.id == batch).values(state=CANCELING, canceled=now))
         busy = [number for id, number in under_way if id == batch]
-        _close(connection, batch, "canceled", busy)
-        _end_if_done(connection, batch, now)
+        close_waiting(connection, batch, "canceled", busy)
+        end_if_done(connection, batch, now)
     return get_batch(connection, organisation, batch)
 
 
@@ -218,80 +222,6 @@ def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> I
     if found.archived() is not None:
         raise NotFound(f"the results of the batch {batch} were kept for 29 days, and are gone")
     return _results(engine, found, size)
-
-
-def take(connection: Connection, n: int, under_way: Collection[tuple[str, int]] = ()) -> list[Item]:
-    """Up to `n` requests to work on next, besides those that are `under_way` (ids of batches and numbers).
-
-    Organisations get equal shares of what is under way, chance deciding where shares are equal; within an organisation
-    the oldest batch comes first, in its order.
-    """
-    rows = connection.execute(select(BATCHES).where(_B.state != ENDED).order_by(_B.created, _B.id)).all()
-    under_way = frozenset(under_way)
-    busy = Counter(batch for batch, _ in under_way)
-    shares: Counter[str] = Counter()
-    queues: dict[str, list[Row[Any]]] = {}
-    for row in rows:
-        shares[row.organisation] += busy[row.id]
-        if row.state == IN_PROGRESS and row.expires > time.time():
-            queues.setdefault(row.organisation, []).append(row)
-    # enough at a time to pass over all that is under way at once
-    size = n + max(busy.values(), default=0)
-    waiting = {owner: _waiting(connection, queue, under_way, size) for owner, queue in queues.items()}
-    found: list[Item] = []
-    while len(found) < n and waiting:
-        owner = min(waiting, key=lambda name: (shares[name], random.random()))
-        if (item := next(waiting[owner], None)) is None:
-            del waiting[owner]
-        else:
-            found.append(item)
-            shares[owner] += 1
-    return found
-
-
-def finish(connection: Connection, batch: str, number: int, state: str, result: str | None = None) -> bool:
-    """Keeps what became of a request, and ends its batch when none waits any more. Returns False, and changes nothing,
-    where the request ended before, or its batch is gone.
-
-    `state` is succeeded (`result`: a message), errored (an error), canceled or expired; `result` is JSON on one line.
-    Whoever finishes requests of several batches in one transaction takes them in the order of the batches' ids.
-    """
-    if state not in ENDS:
-        raise ValueError(f"a request ends as one of {', '.join(ENDS)}, not {state!r}")
-    # one at a time for each batch: else two that finish the last two requests would each see the other's waiting
-    connection.execute(select(_B.id).where(_B.id == batch).with_for_update())
-    mine = (_I.batch == batch, _I.number == number, _I.state == WAITING)
-    if not connection.execute(update(BATCH_ITEMS).where(*mine).values(state=state, result=result)).rowcount:
-        return False
-    _end_if_done(connection, batch, time.time())
-    return True
-
-
-def expire(connection: Connection, now: float) -> int:
-    """Ends all batches whose day is over: what waits of them expires. Returns how many batches."""
-    late = select(_B.id).where(_B.state != ENDED, _B.expires <= now).order_by(_B.id).with_for_update()
-    return _end_all(connection, late, "expired", now)
-
-
-def resume(connection: Connection) -> int:
-    """Ends the batches that were being cancelled when the worker before this one ended: nothing of them is under way
-    now. Returns how many batches."""
-    left = select(_B.id).where(_B.state == CANCELING).order_by(_B.id).with_for_update()
-    return _end_all(connection, left, "canceled", time.time())
-
-
-def remove_results(connection: Connection, now: float) -> int:
-    """Removes requests and results of batches that were made 29 days ago; the batches stay, with their counts. Returns
-    how many batches."""
-    here = exists().where(_I.batch == _B.id, _I.number == 0, _I.params != "")
-    old = (
-        connection.execute(select(_B.id).where(_B.state == ENDED, _B.created + KEPT <= now, here))
-        .scalars()
-        .all()
-    )
-    for batch in old:
-        connection.execute(update(BATCH_ITEMS).where(_I.batch == batch).values(params="", result=None))
-    return len(old)
 
 
 def _check(items: Sequence[tuple[str, str]]) -> None:
@@ -319,7 +249,7 @@ def _check(items: Sequence[tuple[str, str]]) -> None:
 
 
 def _one(organisation: str, batch: str) -> Select[Any]:
-    return select(BATCHES).where(_B.id == batch, _B.organisation == organisation)
+    return select(BATCHES).where(_B.id == batch, _B.organisation == organisation, _B.state != ARRIVING)
 
 
 def _owned(connection: Connection, wanted: Select[Any], batch: str) -> Row[Any]:
@@ -341,24 +271,6 @@ def _batches(connection: Connection, rows: Sequence[Row[Any]]) -> list[Batch]:
     return [Batch(**row._mapping, counts=counts[row.id]) for row in rows]
 
 
-def _waiting(
-    connection: Connection, batches: Iterable[Row[Any]], under_way: Collection[tuple[str, int]], size: int
-) -> Iterator[Item]:
-    """What waits of batches, in order, read a little at a time."""
-    for batch in batches:
-        last, columns = -1, (_I.number, _I.custom_id, _I.params)
-        while True:
-            mine = (_I.state == WAITING, _I.batch == batch.id, _I.number > last)
-            rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
-            if not rows:
-                break
-            for number, custom_id, params in rows:
-                if (batch.id, number) not in under_way:
-                    owner = (batch.organisation, batch.key, batch.expires)
-                    yield Item(batch.id, number, custom_id, params, *owner)
-            last = rows[-1].number
-
-
 def _results(engine: Engine, batch: Batch, size: int) -> Iterator[list[Result]]:
     last, columns = -1, (_I.number, _I.custom_id, _I.state, _I.result)
     while last < batch.size - 1:
@@ -371,21 +283,30 @@ def _results(engine: Engine, batch: Batch, size: int) -> Iterator[list[Result]]:
         yield [Result(custom_id, state, body) for _, custom_id, state, body in rows]
 
 
-def _close(connection: Connection, batch: str, state: str, but: Sequence[int] = ()) -> None:
-    """Ends all that waits of a batch, but for some numbers."""
+def _pieces(batch: str, items: Sequence[tuple[str, str]]) -> Iterator[tuple[bool, list[dict[str, Any]]]]:
+    """Rows to be written together, and whether they are the last."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for number, (custom_id, params) in enumerate(items):
+        if len(rows) == PIECE or (rows and size + len(params) > PIECE_BYTES):
+            yield False, rows
+            rows, size = [], 0
+        size += len(params)
+        mine = {"batch": batch, "number": number, "custom_id": custom_id, "params": params, "state": WAITING}
+        rows.append(mine)
+    yield True, rows
+
+
+def close_waiting(
+    connection: Connection, batch: str, state: str, but: Sequence[int] = (), result: str | None = None
+) -> None:
+    """Ends all that waits of a batch, but for some numbers, with the same result."""
     waits = (_I.state == WAITING, _I.batch == batch, _I.number.not_in(but))
-    connection.execute(update(BATCH_ITEMS).where(*waits).values(state=state))
+    connection.execute(update(BATCH_ITEMS).where(*waits).values(state=state, result=result))
 
 
-def _end_if_done(connection: Connection, batch: str, now: float) -> None:
+def end_if_done(connection: Connection, batch: str, now: float) -> None:
+    """Ends a batch of which nothing waits any more."""
     waits = exists().where(_I.state == WAITING, _I.batch == batch)
     done = update(BATCHES).where(_B.id == batch, _B.state != ENDED, ~waits)
     connection.execute(done.values(state=ENDED, ended=now))
-
-
-def _end_all(connection: Connection, wanted: Select[Any], state: str, now: float) -> int:
-    found = connection.execute(wanted).scalars().all()
-    for batch in found:
-        _close(connection, batch, state)
-        _end_if_done(connection, batch, now)
-    return len(found)

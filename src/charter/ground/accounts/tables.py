@@ -168,7 +168,9 @@ BATCHES = Table(
     Column("id", ID, primary_key=True),
     Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
     Column("key", ID, ForeignKey("keys.id"), nullable=False),
-    Column("state", String(16), nullable=False),  # in_progress, canceling or ended
+    Column(
+        "state", String(16), nullable=False
+    ),  # in_progress, canceling, ended; arriving while it is written
     Column("size", Integer, nullable=False),
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),

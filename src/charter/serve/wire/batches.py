@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field
+from pydantic import Field, ValidationError
 from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
@@ -31,7 +31,16 @@ from charter.serve.batching import Batching
 from charter.serve.errors import invalid
 from charter.serve.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
 from charter.serve.wire.content import Strict
-from charter.serve.wire.reading import LARGEST_BATCH, address_of_server, call_of, checked, json_of, service_of
+from charter.serve.wire.json_body import Pace
+from charter.serve.wire.reading import (
+    LARGEST_BATCH,
+    address_of_server,
+    call_of,
+    checked,
+    problem_of,
+    read_body,
+    service_of,
+)
 from charter.serve.wire.route import PAGING, VERSION, Route
 from charter.serve.wire.version import version_of
 
@@ -57,21 +66,32 @@ class BatchBody(Strict):
 async def create_batch(request: Request) -> Response:
     """Takes a batch in; once this has answered, nothing of it is lost."""
     call = await _call(request)
-    items = await asyncio.to_thread(_items, await json_of(request, LARGEST_BATCH))
+    items = await read_body(request, _items, LARGEST_BATCH)
 
-    def made(connection: Connection) -> Batch:
-        id = make_batch(connection, call.caller, items)
-        return get_batch(connection, call.caller.organisation, id)
-
-    batch = await _written(request, made)
+    database = service_of(request).database
+    id = await service_of(request).aside(make_batch, database, call.caller, items)
+    batch = await _read(request, lambda connection: get_batch(connection, call.caller.organisation, id))
     batching_of(request).wake()
     return JSONResponse(form_of(batch, request))
 
 
 def _items(found: Any) -> list[tuple[str, str]]:
-    """The requests as they are kept: custom ids, and params as JSON."""
-    body = checked(found, BatchBody)
-    return [(one.custom_id, json.dumps(one.params, ensure_ascii=False)) for one in body.requests]
+    """The requests as they are kept: custom ids, and params as JSON. Many of them are looked at one by one, and others
+    have their turn in between."""
+    asked = found.get("requests") if isinstance(found, dict) else None
+    if not isinstance(asked, list):
+        checked(found, BatchBody)  # which says what is wrong
+        raise invalid("requests: Input should be a valid list", "requests")
+    checked({**found, "requests": []}, BatchBody)
+    items, pace = [], Pace()
+    for number, request in enumerate(asked):
+        pace()
+        try:
+            one = BatchRequest.model_validate(request)
+        except ValidationError as error:
+            raise problem_of(error, "requests", number) from None
+        items.append((one.custom_id, json.dumps(one.params, ensure_ascii=False)))
+    return items
 
 
 async def find_batch(request: Request) -> Response:
@@ -179,11 +199,13 @@ async def _read(request: Request, work: Callable[[Connection], T]) -> T:
 
 
 async def _written(request: Request, work: Callable[[Connection], T]) -> T:
+    """What changes a batch may change all of its requests, and wait for who writes before."""
+
     def done() -> T:
         with writing(service_of(request).database) as connection:
             return work(connection)
 
-    return await asyncio.to_thread(done)
+    return await service_of(request).aside(done)
 
 
 TAG = "Message batches"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,18 +18,16 @@ from charter.ground.service.tokens import digest_of
 from charter.serve.asked import Call
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.service import Service
+from charter.serve.wire.json_body import LARGE, read_json
 
+T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
 
 LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
 LARGEST_BATCH = 256 * 2**20
-LARGE_BODY = 2**20
 ADDRESSES = ("127.0.0.1", "::1")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-DEEPEST = 200  # brackets within brackets
 LONGEST_PLACE = 300  # characters of the name of a place that is wrong
-_TOO_DEEP = f"more than {DEEPEST} brackets within brackets"
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def service_of(request: Request) -> Service:
@@ -99,7 +95,7 @@ def address_of_server(request: Request) -> str:
 
 async def body_of(request: Request, form: type[B], most: int = LARGEST_BODY) -> B:
     """The body as `form`. Raises ApiError that names what is wrong: 413 for one that is too large, else 400."""
-    return checked(await json_of(request, most), form)
+    return await read_body(request, lambda found: checked(found, form), most)
 
 
 def checked(found: Any, form: type[B]) -> B:
@@ -112,16 +108,21 @@ def checked(found: Any, form: type[B]) -> B:
         raise problem_of(error) from None
 
 
-def problem_of(error: ValidationError) -> ApiError:
-    """The first thing that is wrong in a body."""
+def problem_of(error: ValidationError, *within: str | int) -> ApiError:
+    """The first thing that is wrong in a body, or in the part of one that stands `within`."""
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])[:LONGEST_PLACE]
+    place = ".".join(str(part) for part in (*within, *first["loc"]))[:LONGEST_PLACE]
     words = str(first["msg"]).removeprefix("Value error, ")
     return invalid(f"{place}: {words}" if place else words, place or None)
 
 
 async def json_of(request: Request, most: int) -> Any:
     """The body's JSON, read no further than `most` bytes."""
+    return await read_body(request, lambda found: found, most)
+
+
+async def read_body(request: Request, read: Callable[[Any], T], most: int) -> T:
+    """What `read` makes of the body's JSON: of a large one beside the event loop, which others wait for."""
     too_large = ApiError(413, f"the body is over {most // 2**20} MiB; send less")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
@@ -134,53 +135,11 @@ async def json_of(request: Request, most: int) -> Any:
                 raise too_large
     except ClientDisconnect:
         raise ApiError(400, "the connection ended before the body did") from None
-    if len(raw) > LARGE_BODY:  # read beside the event loop, which others wait for
-        return await asyncio.to_thread(_parsed, raw)
-    return _parsed(raw)
-
-
-def _parsed(raw: bytearray) -> Any:
-    """The JSON in these bytes. Raises ApiError."""
-    try:
-        text = raw.decode("utf-8")
-        # numbers that JSON lacks (NaN, Infinity) are no numbers here either
-        found = json.loads(text, parse_constant=_no_constant)
-        _check_depth(found)
-        if _SURROGATE.search(text):
-            json.dumps(found, ensure_ascii=False).encode("utf-8")
-    except (UnicodeError, ValueError, RecursionError) as error:
-        raise invalid(f"the body is no JSON: {_said(error)}") from None
-    return found
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not valid UTF-8"
-    if isinstance(error, UnicodeEncodeError):
-        return "half a surrogate pair is no character"
-    return _TOO_DEEP if isinstance(error, RecursionError) else str(error)
+    if len(raw) > LARGE:
+        return await service_of(request).aside(lambda: read(read_json(raw)))
+    return read(read_json(raw))
 
 
 def user_digest(user: str | None) -> str:
     """What is kept of the id that a caller gives its user: a digest, empty without one."""
     return digest_of(user) if user else ""
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _check_depth(found: Any) -> None:
-    """Raises RecursionError where brackets stand too deep."""
-    level = [found]
-    for _ in range(DEEPEST):
-        level = [part for one in level for part in _parts(one)]
-        if not level:
-            return
-    raise RecursionError(_TOO_DEEP)
-
-
-def _parts(found: Any) -> Iterable[Any]:
-    """What stands within a pair of brackets, as far as it has brackets of its own."""
-    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-    return (part for part in inner if isinstance(part, dict | list))
