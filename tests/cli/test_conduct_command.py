@@ -165,6 +165,13 @@ def test_exports_and_what_is_forgotten(charter: Charter, service: Conduct, tmp_p
     assert "left out: 4 cases that wait" in done(charter, "export", "--out", tmp_path / "frozen")
     assert (tmp_path / "frozen/feedback.jsonl").is_file()
     assert "equal" in done(charter, "export", "--out", "frozen")
+    done(charter, "export", "--out", "runs/new/conduct")
+    assert (tmp_path / "runs/new/conduct/feedback.jsonl").is_file()
+    done(charter, "export", "--organisation", "acme", "--out", "handed/out/acme.jsonl")
+    assert (tmp_path / "handed/out/acme.jsonl").is_file()
+    assert "File exists: frozen/feedback.jsonl" in refused(
+        charter, "export", "--out", "frozen/feedback.jsonl/x"
+    )
     done(charter, "export", "--organisation", "acme", "--out", "acme.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "acme.jsonl").read_text().splitlines()]
     assert {"organisations", "keys", "decisions", "cases", "feedback"} <= {row["table"] for row in rows}

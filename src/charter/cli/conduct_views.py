@@ -218,6 +218,7 @@ def handed_out(place: str, organisation: str, out: Path) -> None:
     """Writes all that is kept of an organisation, a row a line, to a new file that its owner alone can read."""
     with opened(place) as engine, reading(engine) as c:
         id, count = _organisation(c, organisation), 0
+        out.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = os.fdopen(os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8")
         except FileExistsError:

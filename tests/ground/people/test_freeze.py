@@ -75,8 +75,8 @@ def test_equal_content_has_an_equal_id_and_an_export_never_changes(tmp_path: Pat
     with pytest.raises(CharterError, match="is no export"):
         freeze_comparisons(desk.engine, tmp_path / "mine", Wanted())
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
-    with pytest.raises(CharterError, match="no folder"):
-        freeze_comparisons(desk.engine, tmp_path / "no" / "such", Wanted())
+    deep = freeze_comparisons(desk.engine, tmp_path / "made" / "on the way" / "four", Wanted())
+    assert deep.id == first.id and (deep.folder / "comparisons.jsonl").is_file()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".tmp")]
 
 

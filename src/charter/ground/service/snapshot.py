@@ -66,12 +66,12 @@ class Origin:
 
 
 def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
-    """Writes the artifact beside its place and renames it last; an equal one that is there already stays.
+    """Writes the artifact beside its place and renames it last; an equal one that is there already stays. Folders above
+    it are made.
 
     Raises CharterError where the folder holds something else.
     """
-    if not folder.parent.is_dir():
-        raise CharterError(f"there is no folder {folder.parent}; make it first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     left_out = {reason: count for reason, count in content.left_out.items() if count}
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as scratch:
         work = Path(scratch) / "export"
