@@ -19,22 +19,16 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
 
+from charter.ground.service.database import make_metadata
+
 MIGRATIONS = Path(__file__).parent / "migrations"
-METADATA = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+METADATA = make_metadata()
 ID = String(64)  # with its prefix: org_, key_, msgbatch_, req_
 DIGEST = String(64)
 COUNT = BigInteger

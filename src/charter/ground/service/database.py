@@ -44,6 +44,19 @@ class Holding:
 COLLECTION = Holding("collection", "charter arena serve", "people.sqlite", "people")
 
 
+def make_metadata() -> MetaData:
+    """What a service declares its tables in. Indexes and constraints are called after their columns, so that migrations
+    find them by name in databases of either kind."""
+    return MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
 def open_database(
     place: str, folder: Path | None = None, new: bool = True, holds: Holding = COLLECTION
 ) -> Engine:
