@@ -10,7 +10,7 @@ import pytest
 
 from charter.ground.accounts.keys import find_caller
 from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.usage import Meter, Usage
+from charter.ground.accounts.usage import Counts, Meter
 from charter.ground.service.database import reading
 
 Charter = Callable[..., tuple[int, str, str]]
@@ -87,8 +87,8 @@ def test_usage_is_shown_by_day_and_added_up(charter: Charter, tmp_path: Path) ->
     assert "nothing was used" in charter("keys", "usage")[1]
     engine = open_accounts("serve.sqlite", tmp_path, new=False)
     meter, noon = Meter(engine), datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
-    meter.record(Usage(a, "tiny", 2, 1, 1_500, 200, 30), noon)
-    meter.record(Usage(b, "tiny", 1, 0, 10, 0, 5), noon + 86_400)
+    meter.record(a, "tiny", Counts(2, 1, 1_500, 200, 30), noon)
+    meter.record(b, "tiny", Counts(1, 0, 10, 0, 5), noon + 86_400)
     meter.close()
     engine.dispose()
     days = ("--since", "2026-03-01", "--until", "2026-03-02")

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from charter.ground.accounts.limits import Admission
-from charter.ground.accounts.usage import Usage as Used
+from charter.ground.accounts.usage import Counts
 from charter.ground.policy.actions import Level, Verdict
 from charter.ground.policy.screen import Screen
 from charter.ground.text.dialogue import Message, Prompt, system, user
@@ -154,15 +154,14 @@ class Exchange:
         self.settled = True
         call, usage = self.call, self.usage
         self.admission.settle(usage.output_tokens, usage.cached_tokens)
-        used = Used(
-            call.caller.key,
-            self.served.id,
+        counts = Counts(
+            requests=1,
             refused=int(bool(self.refusal)),
             input_tokens=usage.input_tokens,
             cached_tokens=usage.cached_tokens,
             output_tokens=usage.output_tokens,
         )
-        self.service.meter.record(used, time.time())
+        self.service.meter.record(call.caller.key, self.served.id, counts, time.time())
         if not self.recorded:
             self.service.conduct.record(
                 call.caller, call.request_id, self.served.id, call.user, [Verdict("prompt")]

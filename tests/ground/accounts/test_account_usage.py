@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from charter.ground.accounts import usage
 from charter.ground.accounts.keys import find_key, make_key, make_organisation
 from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.usage import Counts, Meter, Usage, usage_by_day
+from charter.ground.accounts.usage import Counts, Meter, usage_by_day
 from charter.ground.service.database import reading, writing
 
 DAY = date(2026, 11, 26)
@@ -41,12 +41,12 @@ def days(engine: Engine, since: date = DAY, until: date = DAY, **more: str) -> l
 
 def test_use_adds_up_by_day_and_model(engine: Engine, key: str) -> None:
     meter = Meter(engine)
-    meter.record(Usage(key, "b", 1, 0, 100, 60, 5), NOON)
-    meter.record(Usage(key, "a", 1, 1, 10), NOON)
-    meter.record(Usage(key, "b", 1, 0, 50, 0, 7), NOON + 11.9 * 3600)
+    meter.record(key, "b", Counts(1, 0, 100, 60, 5), NOON)
+    meter.record(key, "a", Counts(1, 1, 10), NOON)
+    meter.record(key, "b", Counts(1, 0, 50, 0, 7), NOON + 11.9 * 3600)
     meter.flush()
-    meter.record(Usage(key, "b", output_tokens=2), NOON + 12 * 3600)  # after midnight, UTC
-    meter.record(Usage(key, "b", output_tokens=1), NOON)
+    meter.record(key, "b", Counts(1, output_tokens=2), NOON + 12 * 3600)  # after midnight, UTC
+    meter.record(key, "b", Counts(1, output_tokens=1), NOON)
     meter.close()
     first = [("2026-11-26", "a", Counts(1, 1, 10)), ("2026-11-26", "b", Counts(3, 0, 150, 60, 13))]
     assert days(engine) == first
@@ -62,7 +62,7 @@ def test_use_is_listed_of_one_key_or_one_organisation(engine: Engine, key: str) 
         second = make_key(c, other, "their own")[0]
     meter = Meter(engine)
     for one in (key, second):
-        meter.record(Usage(one, "m"), NOON)
+        meter.record(one, "m", Counts(1), NOON)
     meter.close()
     with reading(engine) as c:
         rows = usage_by_day(c, DAY, DAY)
@@ -80,7 +80,7 @@ def test_many_threads_record_and_nothing_is_lost(engine: Engine, key: str) -> No
 
     def work(number: int) -> None:
         for _ in range(200):
-            meter.record(Usage(key, f"m{number % 3}", 1, 0, 3, 2, 1), NOON)
+            meter.record(key, f"m{number % 3}", Counts(1, 0, 3, 2, 1), NOON)
             if number == 0:
                 meter.flush()
 
@@ -105,7 +105,7 @@ def test_the_thread_writes_by_itself(
 
     monkeypatch.setattr(Meter, "_write", seen)
     meter = Meter(file_engine)
-    meter.record(Usage(file_key, "m"), NOON)
+    meter.record(file_key, "m", Counts(1), NOON)
     assert written.wait(60)
     assert days(file_engine) == [("2026-11-26", "m", Counts(1))]
     meter.close()
@@ -123,10 +123,10 @@ def test_what_cannot_be_written_now_is_kept(
 
     monkeypatch.setattr(Meter, "_write", away)
     meter = Meter(file_engine)
-    meter.record(Usage(file_key, "m"), NOON)
+    meter.record(file_key, "m", Counts(1), NOON)
     assert failed.wait(60)
     monkeypatch.setattr(Meter, "_write", real)
-    meter.record(Usage(file_key, "m"), NOON)
+    meter.record(file_key, "m", Counts(1), NOON)
     meter.close()
     assert days(file_engine) == [("2026-11-26", "m", Counts(2))]
     assert "usage can't be written now and is kept: the disk is away" in caplog.text
@@ -136,8 +136,8 @@ def test_an_unknown_key_keeps_nobody_elses_use_from_being_written(
     engine: Engine, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     meter = Meter(engine)
-    meter.record(Usage("key_nobody", "m"), NOON)
-    meter.record(Usage(key, "m" * 500), NOON)
+    meter.record("key_nobody", "m", Counts(1), NOON)
+    meter.record(key, "m" * 500, Counts(1), NOON)
     meter.close()
     assert days(engine) == [("2026-11-26", "m" * 200, Counts(1))]
     assert "unknown keys is not counted: key_nobody" in caplog.text
@@ -146,11 +146,11 @@ def test_an_unknown_key_keeps_nobody_elses_use_from_being_written(
 ENDLESS = """
 import sys
 from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.usage import Meter, Usage
+from charter.ground.accounts.usage import Counts, Meter
 meter, done = Meter(open_accounts(sys.argv[1])), 0
 while True:
     for _ in range(10):
-        meter.record(Usage(sys.argv[2], "m"), 1.8e9)
+        meter.record(sys.argv[2], "m", Counts(1), 1.8e9)
     meter.flush()
     done += 10
     print(done, flush=True)

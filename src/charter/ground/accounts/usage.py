@@ -45,19 +45,6 @@ COLUMNS = tuple(field.name for field in fields(Counts))
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What one request of a key (its id) used, or several of them."""
-
-    key: str
-    model: str
-    requests: int = 1
-    refused: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DayUsage:
     """What a key used of a model on a day."""
 
@@ -120,13 +107,10 @@ class Meter:
         self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
         self._thread.start()
 
-    def record(self, used: Usage, at: float) -> None:
-        """Counts what was used at a time, in seconds since 1970. Never waits for the database."""
-        day = datetime.fromtimestamp(at, UTC).date().isoformat()
-        place, counts = (used.key, day, used.model[:200]), Counts(*(getattr(used, name) for name in COLUMNS))
-        with self._lock:
-            self._gathered[place] = self._gathered.get(place, Counts()) + counts
-            self._used[used.key] = max(at, self._used.get(used.key, 0.0))
+    def record(self, key: str, model: str, counts: Counts, at: float) -> None:
+        """Counts what a key (its id) used of a model at a time, in seconds since 1970. Never waits for the database."""
+        place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
+        self._gather({place: counts}, {key: at})
 
     def flush(self) -> None:
         """Writes what was gathered. Raises what the database raises; then nothing of it is lost."""
@@ -139,7 +123,7 @@ class Meter:
             try:
                 self._write(gathered, used)
             except BaseException:
-                self._put_back(gathered, used)
+                self._gather(gathered, used)
                 raise
 
     def close(self) -> None:
@@ -175,7 +159,7 @@ class Meter:
             if kept:
                 self._write(kept, {key: at for key, at in used.items() if key in known})
 
-    def _put_back(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
+    def _gather(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
         with self._lock:
             for place, counts in gathered.items():
                 self._gathered[place] = self._gathered.get(place, Counts()) + counts
