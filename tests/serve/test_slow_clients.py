@@ -116,6 +116,37 @@ def test_a_reader_that_takes_its_time_gets_all() -> None:
         assert found >= len(LONG)
 
 
+class Taking:
+    """A connection as the sweep sees one, with so much of an answer that was not taken yet."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self.ended, self.cycle, self.transport = left, False, None, self
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def abort(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize(
+    ("taken", "written", "ended"),
+    [(0, 0, True), (100, 0, True), (100, 100, True), (1, 2, True), (1000, 1000, False), (1000, 0, False)],
+)
+def test_a_reader_has_a_pace(taken: int, written: int, ended: bool) -> None:
+    """`taken` bytes a second, while as many more are `written`, now and then, as there is room for."""
+    sweep, slow = Sweep(), Taking(64 * 1024)
+    for second in range(400):
+        slow.left = max(0, slow.left - taken)
+        if written >= taken and slow.left <= 16 * 1024:
+            slow.left = 64 * 1024
+        elif written > taken:
+            slow.left += written - taken
+        if sweep.look([slow], float(second)) or not slow.left:
+            break
+    assert slow.ended is ended
+
+
 def received(bodies: Bodies, *parts: bytes, pause: float = 0.0) -> bytes:
     """What a body gives whose parts come so far apart."""
     left = list(parts)

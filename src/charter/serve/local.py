@@ -6,18 +6,18 @@ import asyncio
 import math
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Event, PromptTooLong
-from charter.ground.generate.forms import Compiled, Form, compile_form
+from charter.ground.generate.forms import Compiled, Form, compile_form, known_form
 from charter.ground.generate.pieces import TextPieces
 from charter.ground.generate.scorer import score_text
 from charter.ground.service.driver import Driver, Job
 from charter.ground.text.tokenizer import Tokenizer
 from charter.serve.asked import Asked, End, Given, Ids, Part, Piece, Stop, Token
+from charter.serve.compiling import Compiling
 
 SEEDS = 2**63
 
@@ -32,8 +32,7 @@ class LocalBackend:
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
         self._longest = _longest_token(engine.tokenizer)
-        # a form may take long to compile, and nothing else shall wait for it
-        self._compiling = ThreadPoolExecutor(1, "charter-forms")
+        self._compiling = Compiling()
 
     async def count(self, prompt: Given) -> int:
         """Tokens of a prompt; a long one is encoded beside the event loop."""
@@ -70,8 +69,8 @@ class LocalBackend:
 
     async def compile(self, form: Form) -> Compiled:
         """The form on this model's tokenizer."""
-        loop, ends = asyncio.get_running_loop(), self._assistant.engine.ends
-        return await loop.run_in_executor(self._compiling, compile_form, form, self._tokenizer, ends)
+        given = (form, self._tokenizer, self._assistant.engine.ends)
+        return await self._compiling.do(lambda: known_form(*given), lambda: compile_form(*given))
 
     async def cut(self, prompt: Given, opening: bool) -> list[int]:
         """The ids of a prompt."""
@@ -108,7 +107,7 @@ class LocalBackend:
     def close(self) -> None:
         """Ends the thread when what was asked is answered."""
         self._driver.close()
-        self._compiling.shutdown(wait=False, cancel_futures=True)
+        self._compiling.close()
 
     async def _encode(self, prompt: Given) -> list[int]:
         if isinstance(prompt, Ids):

@@ -17,6 +17,7 @@ from made_schemas import random_schema, write
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate import held
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.forms import Compiled, Form, Tool, compile_form, tool_calls
@@ -327,3 +328,14 @@ def test_a_judge_that_gives_up_never_breaks_the_promise(monkeypatch: pytest.Monk
     assert asked > 6 and found.ended
     values = validate(found.text, {"type": "array", "uniqueItems": True, "minItems": 2})
     assert len(values) >= 2
+
+
+def test_what_is_refused_slowly_is_tried_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = compile_form(Form("regex", pattern=r"^(.*[ab].{12}[cd].{12}){0,3}$"), toys.tokenizer())
+    start, most = form.start(form.least + 6), form.least + 6
+    many = [write(start, toys.tokenizer(), most, seed) for seed in range(5)]
+    monkeypatch.setattr(held, "REFUSED_SECONDS", 1e-9)
+    few = [write(start, toys.tokenizer(), most, seed) for seed in range(5)]
+    assert max(one.refusals for one in many) > 1
+    assert max(one.refusals for one in few) == 1
+    assert all(one.ended and re.fullmatch(form.form.pattern, one.text) for one in (*many, *few))

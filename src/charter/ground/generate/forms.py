@@ -120,23 +120,30 @@ def compile_form(form: Form, tokenizer: Any, ends: Collection[int] = ()) -> Comp
 
     Raises CharterError naming what is malformed or not supported, with the JSON pointer in schemas.
     """
+    if (found := known_form(form, tokenizer, ends)) is not None:
+        return found
     alphabet = alphabet_of(tokenizer, ends)
+    made = _compile(form, alphabet)
+    with _lock:
+        kept = _known[alphabet]
+        kept[form.key()] = made
+        while len(kept) > KEPT:
+            kept.popitem(last=False)
+    return made
+
+
+def known_form(form: Form, tokenizer: Any, ends: Collection[int] = ()) -> Compiled | None:
+    """What was made of a form before. Raises CharterError for one that is no JSON or too large."""
     if len(key := form.key()) > LARGEST:
         raise CharterError(
             f"the form has {len(key):,} characters, of which a schema, pattern or grammar may have {LARGEST:,}; "
             "simplify it"
         )
     with _lock:
-        kept = _known.setdefault(alphabet, OrderedDict())
+        kept = _known.setdefault(alphabet_of(tokenizer, ends), OrderedDict())
         if (found := kept.get(key)) is not None:
             kept.move_to_end(key)
-            return found
-    made = _compile(form, alphabet)
-    with _lock:
-        kept[key] = made
-        while len(kept) > KEPT:
-            kept.popitem(last=False)
-    return made
+        return found
 
 
 def tool_calls(tools: Sequence[Tool], before: str = "", after: str = "") -> Form:

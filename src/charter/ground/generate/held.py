@@ -10,6 +10,7 @@ Letters: V vocabulary.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -23,6 +24,9 @@ from charter.ground.generate.ending import BLANKS, Ending, Hints, Numbers, Searc
 
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
+REFUSED_SECONDS = (
+    0.5  # of the processor, for tokens of one step that are refused: all others wait for this one
+)
 _NOTHING = Hints()
 
 
@@ -204,6 +208,7 @@ class Held:
     def __init__(self, alphabet: Alphabet, document: Document) -> None:
         self._alphabet, self._document = alphabet, document
         self._refused: list[int] = []
+        self._spent = 0.0  # on what was refused
         self._left = 0
 
     @property
@@ -215,7 +220,8 @@ class Held:
         """See Constraint.restrict."""
         self._left, document = left, self._document
         spare = left - 1 - len(document.plan)
-        shut = document.shut() if spare > 0 and len(self._refused) < MOST_REFUSALS else None
+        tries = len(self._refused) < MOST_REFUSALS and self._spent < REFUSED_SECONDS
+        shut = document.shut() if spare > 0 and tries else None
         if shut is None:
             keep_only(logits_V, document.plan[:1] or self._alphabet.ends)
             return
@@ -231,10 +237,12 @@ class Held:
         """See Constraint.accept."""
         if token in self._alphabet.ends:
             return True
+        began = time.thread_time()
         if not self._document.take(token, self._left - 2):
             self._refused.append(token)
+            self._spent += time.thread_time() - began
             return False
-        self._refused = []
+        self._refused, self._spent = [], 0.0
         return True
 
 

@@ -2,8 +2,8 @@
 holds no connection for good.
 
 uvicorn ends connections that are idle between two requests, and no others. Whoever looks here, every second or so,
-ends the rest: bytes that drip in do not count as getting on, only a request that has begun to be answered does, and
-bytes of an answer that were taken.
+ends the rest: bytes that drip in do not count as getting on, only a request that has begun to be answered does, and an
+answer of which a good part was taken.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 REQUEST_SECONDS = 30.0  # for the headers of a request, from the connection's begin or the answer before
-ANSWER_SECONDS = 120.0  # in which nothing of an answer was taken
+ANSWER_SECONDS = 120.0  # in which neither `TAKEN` of an answer was taken nor all that was written of it
+TAKEN = 32 * 1024  # bytes: asyncio writes more once 48 KiB are gone, and a look may miss some
 
 
 class Sweep:
@@ -36,8 +37,10 @@ class Sweep:
             del self._stood[gone]
         for connection in there:
             mark = _mark(connection)
-            before, since = self._stood.get(connection, (None, now))
-            if mark != before:
+            before, since = self._stood.get(connection, (mark, now))
+            if mark[0] == before[0] == "answer" and before[1] - mark[1] < TAKEN:
+                mark = "answer", max(before[1], mark[1])  # more may have been written meanwhile
+            elif mark != before:
                 since = now
             self._stood[connection] = mark, since
             most = {"request": self._request, "answer": self._answer}.get(mark[0])
@@ -48,7 +51,7 @@ class Sweep:
 
 
 def _mark(connection: Any) -> tuple[str, int]:
-    """What a connection waits for, with a number that changes when it gets on."""
+    """What a connection waits for, with a number that tells whether it gets on."""
     transport, cycle = connection.transport, getattr(connection, "cycle", None)
     if left := transport.get_write_buffer_size():
         return "answer", left
