@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.card.artifact import Artifact
+from charter.card.drawing import computed
 from charter.card.figure import Figure
 from charter.card.gather import Run
 from charter.card.number import PLAIN, SHARE, Number, label
-from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import VERSION
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
-from charter.ground.measure.score import tabulate
+from charter.ground.measure.score import Table, tabulate
 from charter.ground.measure.screening import (
     LEVELS,
     LOOKALIKE,
@@ -116,28 +115,15 @@ def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
         if len(found) < FEWEST:
             continue
         words = ": ".join(name[2:]).replace("_", " ")
-        numbers = tuple(_share(made, "/".join(name), level, found) for level in LEVELS)
+        numbers = tuple(
+            computed(made, f"screen {level} {'/'.join(name)}", _at_level(found, level), SHARE, ROWS)
+            for level in LEVELS
+        )
         yield Tally(words, f"{KINDS[name[1]]}{' replies' if name[0] == 'reply' else ''}", numbers)
 
 
-def _share(made: Artifact, name: str, level: str, rows: Sequence[Row]) -> Number:
-    table = tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
-    low, high = interval(table)
-    key = f"screen {level} {name}"
-    return Number(
-        f"{made.name}/{key}",
-        key,
-        table.value,
-        low,
-        high,
-        table.n,
-        len(table.clusters),
-        VERSION,
-        SHARE,
-        made.label,
-        False,
-        (made.source(ROWS),),
-    )
+def _at_level(rows: Sequence[Row], level: str) -> Table:
+    return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
 
 
 def _thresholds(
