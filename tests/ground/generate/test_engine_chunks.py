@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 import toys
+from charter.ground.generate.borders import borders
 from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.chunks import PARTLY, Chunks
 from charter.ground.generate.engine import Completion, Engine, Event
@@ -81,20 +83,30 @@ def test_short_prompts_share_a_chunk(model: Transformer, rows: list[int]) -> Non
     numbers = [made.submit(prompt(10, seed), GREEDY) for seed in range(4)]
     assert {event.request for event in made.step()} == set(numbers[:3])
     made.step()
-    assert rows == [32, 8], "the fourth begins with what is left of the chunk"
+    assert rows == [30, 10], "what is left of the chunk is less than a piece"
     found = drain(made)
     assert [[found[number, 0].ids] for number in numbers] == [alone(model, prompt(10, s)) for s in range(4)]
 
 
-def test_the_next_turn_reads_only_what_is_new(model: Transformer, rows: list[int]) -> None:
+def test_the_next_turn_reads_what_is_new_and_the_last_piece_that_was_not_whole(
+    model: Transformer, rows: list[int]
+) -> None:
     made = engine(model, kept=MANY)
-    first = made.generate([prompt(50)], GREEDY)[0][0]
+    first = made.generate([prompt(150)], GREEDY)[0][0]
     assert first.cached == 0
-    turn = [*prompt(50), *first.ids, *prompt(20, 1)]  # 82 tokens, of which the cache held 61
+    turn = [*prompt(150), *first.ids, *prompt(20, 1)]  # 182 tokens
     second = made.generate([turn], GREEDY)[0][0]
-    assert second.cached == 61 // BLOCK * BLOCK == 48 and rows == [50, 34]
+    assert second.cached == 128 and rows == [64, 64, 22, 54]
     assert [second.ids] == alone(model, turn)
-    assert made.stats.reused == 48 and made.stats.read == 84 and made.stats.kept_bytes > 0
+    assert made.stats.reused == 128 and made.stats.read == 204 and made.stats.kept_bytes > 0
+
+
+def test_a_reply_is_read_again_so_that_the_next_hangs_on_the_words_alone(model: Transformer) -> None:
+    """What was written token by token is another bit pattern than what is read."""
+    made = engine(model, kept=MANY)
+    reply = made.generate([prompt(64)], Sampling(temperature=0, max_tokens=130))[0][0].ids
+    found = made.generate([[*prompt(64), *reply, 9]], GREEDY)[0][0]
+    assert found.cached == 64
 
 
 def test_a_shared_beginning_is_kept_between_requests_and_from_prompts_under_way(
@@ -105,11 +117,11 @@ def test_a_shared_beginning_is_kept_between_requests_and_from_prompts_under_way(
     made.step()
     second = made.submit([*system, *prompt(9, 2)], GREEDY)
     made.step()
-    assert rows == [209, 17], "the first has not ended and serves already"
+    assert rows == [64, 64, 64, 17, 17], "the first has not ended and serves already"
     assert drain(made)[second, 0].cached == 192
     made.submit([*system, *prompt(9, 1)], GREEDY, account="another")
     made.step()
-    assert rows[-1] == 209, "what one account read is not found by another"
+    assert rows[5:] == rows[:4], "what one account read is not found by another"
 
 
 def test_what_is_cancelled_is_kept_too(model: Transformer, rows: list[int]) -> None:
@@ -117,18 +129,33 @@ def test_what_is_cancelled_is_kept_too(model: Transformer, rows: list[int]) -> N
     half = made.submit(prompt(200), GREEDY)
     made.step()
     made.cancel(half)
-    running = made.submit(prompt(50, 1), Sampling(temperature=0, max_tokens=100))
-    for _ in range(20):
-        made.step()
-    made.cancel(running)
-    assert made.idle and rows == [64, 50]
+    assert made.idle and rows == [64]
     made.submit(prompt(200), GREEDY)
     made.step()
-    assert rows[-1] == 64 and made.stats.reused == 64
-    assert made._reader.nbytes == made.stats.kept_bytes >= (64 + 48) // BLOCK * BLOCK * made.cache.token_bytes
+    assert rows == [64, 64] and made.stats.reused == 64
+    assert made._reader.nbytes == made.stats.kept_bytes == 64 * made.cache.token_bytes
 
 
-@pytest.mark.parametrize("bounds", [{"chunk": 40}, {"kept": MANY}, {"kept": MANY, "chunk": 7}])
+def test_pieces_end_where_their_place_says(model: Transformer, rows: list[int]) -> None:
+    """However much a step reads, and never longer than it."""
+    ends: dict[int, list[int]] = {}
+    for chunk in (0, 300, 150, 64):
+        made = engine(model, chunk=chunk, kept=MANY)
+        rows.clear()
+        made.generate([prompt(1000)], Sampling(temperature=0, max_tokens=1))
+        ends[chunk] = list(accumulate(rows))
+    assert ends[0] == ends[300] == ends[150] == ends[64] == [*range(64, 1000, 64), 1000]
+    long = borders(0, BLOCK, same=True)
+    assert [long.after(at) - at for at in (0, 4032, 4096, 8064, 8192, 30720)] == [64, 64, 128, 128, 256, 256]
+    assert [long.before(at) for at in (63, 64, 4223, 4224, 8447, 8448)] == [0, 64, 4096, 4224, 8192, 8448]
+    for at in range(0, 10000, 7):
+        assert long.before(at) <= at < long.after(at) == long.before(long.after(at))
+    short, least = borders(40, BLOCK, same=True), borders(7, BLOCK, same=True)
+    assert short.after(8192) == 8224 and least.after(0) == BLOCK
+    assert borders(0, BLOCK, same=False).after(0) == 256
+
+
+@pytest.mark.parametrize("bounds", [{"chunk": 40}, {"kept": MANY}, {"kept": MANY, "chunk": 17}])
 def test_samples_of_one_prompt_wait_for_slots_and_share_what_was_read(
     model: Transformer, rows: list[int], bounds: dict[str, int]
 ) -> None:
@@ -224,13 +251,13 @@ def test_a_half_read_prompt_in_the_background_makes_way(model: Transformer) -> N
 def test_other_weights_find_nothing_kept(rows: list[int]) -> None:
     changing = toys.model(3)
     made = engine(changing, kept=MANY)
-    made.generate([prompt(50)], GREEDY)
-    made.generate([prompt(50)], GREEDY)
+    made.generate([prompt(70)], GREEDY)
+    made.generate([prompt(70)], GREEDY)
     with torch.no_grad():
         changing.embed.mul_(1.1)
-    found = made.generate([prompt(50)], GREEDY)
-    assert rows == [50, 2, 50]
-    assert [found[0][0].ids] == alone(changing, prompt(50))
+    found = made.generate([prompt(70)], GREEDY)
+    assert rows == [64, 6, 6, 64, 6]
+    assert [found[0][0].ids] == alone(changing, prompt(70))
 
 
 def test_too_many_requests_are_refused_and_the_others_served(model: Transformer) -> None:

@@ -1,5 +1,6 @@
 """Reading as servers want it: behind whatever is kept of a prompt, and a long one chunk by chunk, so that those who are
-written to never wait longer than a chunk takes; short prompts share a chunk.
+written to never wait longer than a chunk takes; short prompts share a chunk. A chunk is read piece by piece
+(`borders`), so that what is read is the same to the bit whatever is read beside it or was kept before.
 
 A prompt of one sample that is read to the end in one step is read in the slot where it will be continued. Any other
 lies in a buffer of its own until it is read, and is then copied.
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from charter.ground.generate.borders import borders
 from charter.ground.generate.kept import BLOCK, KeptTexts
 from charter.ground.generate.prefill import Prefilled
 from charter.ground.generate.reading import ROW_TOKENS
@@ -28,13 +30,12 @@ PASSED = 16  # requests that wait for such a buffer and are passed by shorter on
 
 @dataclass(slots=True)
 class _Part:
-    """Tokens of a prompt that are read in this step, behind what stands in a slot; `last` of the prompt."""
+    """What is read of a prompt in this step, up to token `end`, behind what stands in a slot."""
 
     request: Request
     kept: list[int]  # places of kept blocks that the slot is to begin with
-    tokens: int
+    end: int
     slot: int  # of the prompt's own buffer if it has one, else of the engine's cache
-    last: bool
 
 
 class _Places:
@@ -58,7 +59,9 @@ class Chunks:
     """Reads at most `chunk` tokens a step (0: whole prompts); `kept`: where to look for what need not be read."""
 
     def __init__(self, model: Transformer, chunk: int, kept: KeptTexts | None) -> None:
-        self._model, self._chunk, self._kept = model, chunk, kept
+        self._model, self._kept = model, kept
+        self._borders = borders(chunk, BLOCK, same=model.device.type == "cpu")
+        self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
         self.tokens, self.reused = 0, 0
@@ -86,68 +89,78 @@ class Chunks:
         """Whether there are tokens left in this step for a prompt, and a buffer if it takes more than those."""
         if self.full:
             return False
-        kept = self._kept.match(request.account, request.prompt) if self._kept and not request.partly else []
-        unread = request.unread - BLOCK * len(kept)
-        tokens = min(unread, self._left) if self._chunk else unread
-        begins = tokens < unread and request.partly is None
-        if self._parts and tokens > self._left:
+        length, kept = len(request.prompt), self._match(request)
+        begin = length - request.unread + BLOCK * len(kept)
+        end = length
+        if self._chunk and length - begin > self._left:
+            end = self._borders.before(begin + self._left)
+        if end <= begin or (self._parts and end - begin > self._left):
             self._left = 0
             return False
+        begins = end < length and request.partly is None
         if begins and self._partly == PARTLY:
             self._passed += 1
             return False
         if request.partly is None:
-            request.cached = BLOCK * len(kept)
-            self.reused += request.cached
+            request.cached = begin
+            self.reused += begin
             if begins or len(request.seeds) > 1:
-                request.partly = Cache(
-                    self._model.shape, 1, len(request.prompt), self._model.device, self._model.dtype
-                )
+                request.partly = Cache(self._model.shape, 1, length, self._model.device, self._model.dtype)
                 self._partly += 1
-        self._parts.append(_Part(request, kept, tokens, 0 if request.partly else slot, tokens == unread))
-        self._left -= tokens
-        self.tokens += tokens
-        queue.charge(request, tokens)
+        self._parts.append(_Part(request, kept, end, 0 if request.partly else slot))
+        self._left = self._left - (end - begin) if end == length else 0
+        self.tokens += end - begin
+        queue.charge(request, end - begin)
         return True
 
     def read(self, cache: Cache) -> list[Request]:
-        """Reads all parts in one row; returns the requests that are read to the end."""
-        if not self._parts:
-            return []
-        places, tokens = list[tuple[Cache, int]](), list[int]()
+        """Reads all parts; returns the requests that are read to the end."""
+        places: list[tuple[Cache, int]] = []
         for part in self._parts:
-            held = part.request.partly or cache
-            if held is cache:
+            if part.request.partly is None:
                 cache.truncate(part.slot)
+            places.append((part.request.partly or cache, part.slot))
             if self._kept and part.kept:
-                self._kept.give(part.kept, held, part.slot)
-            begin = held.lengths[part.slot]
-            tokens += part.request.prompt[begin : begin + part.tokens]
-            places.append((held, part.slot))
-        device = self._model.device
-        layout = documents([part.tokens for part in self._parts]).to(device)
-        ids = torch.tensor(tokens, device=device)
-        hidden_TD, row = self._model.extend(ids, layout, _Places(places), range(len(places)))
-        for part, (held, slot), (own,) in zip(self._parts, places, layout.paths, strict=True):
-            held.write(slot, row, *own)
-            if part.last:
-                self._finish(part.request, held, slot, hidden_TD[own[1] - 1])
-        return [part.request for part in self._parts if part.last]
-
-    def keep(self, account: str, ids: Sequence[int], cache: Cache, slot: int) -> None:
-        """Keeps a text."""
-        if self._kept:
-            self._kept.keep(account, ids, cache, slot)
+                self._kept.give(part.kept, *places[-1])
+        unread = list(zip(self._parts, places, strict=True))
+        while unread:
+            self._read_pieces(unread)
+            unread = [(part, (held, slot)) for part, (held, slot) in unread if held.lengths[slot] < part.end]
+        return [part.request for part in self._parts if part.end == len(part.request.prompt)]
 
     def drop(self, request: Request) -> None:
         """Keeps what was read of a prompt that is wanted no more."""
         if request.partly:
-            self.keep(request.account, request.prompt, request.partly, 0)
+            self._keep(request, request.partly, 0)
             request.partly = None
             self._partly -= 1
 
+    def _match(self, request: Request) -> list[int]:
+        """Places of the kept blocks that a prompt begins with, up to a border; none once it is read in part."""
+        if not self._kept or request.partly:
+            return []
+        found = self._kept.match(request.account, request.prompt)
+        return found[: self._borders.before(BLOCK * len(found)) // BLOCK]
+
+    def _read_pieces(self, parts: Sequence[tuple[_Part, tuple[Cache, int]]]) -> None:
+        """Reads the next piece of each part, all in one row."""
+        tokens, lengths = list[int](), list[int]()
+        for part, (held, slot) in parts:
+            begin = held.lengths[slot]
+            end = min(self._borders.after(begin), part.end)
+            tokens += part.request.prompt[begin:end]
+            lengths.append(end - begin)
+        device = self._model.device
+        layout, ids = documents(lengths).to(device), torch.tensor(tokens, device=device)
+        places = _Places([place for _, place in parts])
+        hidden_TD, row = self._model.extend(ids, layout, places, range(len(parts)))
+        for (part, (held, slot)), (own,) in zip(parts, layout.paths, strict=True):
+            held.write(slot, row, *own)
+            if held.lengths[slot] == len(part.request.prompt):
+                self._finish(part.request, held, slot, hidden_TD[own[1] - 1])
+
     def _finish(self, request: Request, held: Cache, slot: int, last_hidden: Tensor) -> None:
-        self.keep(request.account, request.prompt, held, slot)
+        self._keep(request, held, slot)
         if request.partly is None:
             request.read = Prefilled((), last_hidden, slot)
         else:
@@ -155,3 +168,9 @@ class Chunks:
             request.read = Prefilled(((row, (0, len(request.prompt))),), last_hidden)
             request.partly = None
             self._partly -= 1
+
+    def _keep(self, request: Request, held: Cache, slot: int) -> None:
+        """Keeps the whole pieces that were read of a prompt."""
+        if self._kept:
+            whole = self._borders.before(held.lengths[slot])
+            self._kept.keep(request.account, request.prompt[:whole], held, slot)

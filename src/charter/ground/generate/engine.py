@@ -330,12 +330,6 @@ class Engine:
     def _release(self, done: list[_Sample]) -> None:
         """Free slots; samples from the end move into the gaps, so that the busy slots stay the first ones."""
         gone = set(done)
-        for slot, sample in enumerate(self._busy) if gone else ():
-            if sample in gone:
-                request = sample.request
-                self._reader.keep(
-                    request.account, [*request.prompt, *sample.completion.ids], self.cache, slot
-                )
         while gone:
             last = self._busy[-1]
             if last in gone:

@@ -3,7 +3,6 @@ want it, or (`chunks`) piece by piece behind what is kept, as servers do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -46,10 +45,6 @@ class Reader(Protocol):
 
     def read(self, cache: Cache) -> list[Request]:
         """Reads what was taken; returns the requests whose prompts are read to the end, in the order taken."""
-        ...
-
-    def keep(self, account: str, ids: Sequence[int], cache: Cache, slot: int) -> None:
-        """A text is done whose keys and values a slot still holds."""
         ...
 
     def drop(self, request: Request) -> None:
@@ -99,9 +94,6 @@ class Together:
         for request, read in zip(self._taken, found, strict=True):
             request.read = read
         return self._taken
-
-    def keep(self, account: str, ids: Sequence[int], cache: Cache, slot: int) -> None:
-        """Keeps nothing."""
 
     def drop(self, request: Request) -> None:
         """Has nothing of it."""
