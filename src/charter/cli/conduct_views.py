@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
 from charter.cli.rows import counted
 from charter.cli.tables import console
@@ -29,7 +29,7 @@ from charter.ground.accounts.export import (
     organisation_data,
 )
 from charter.ground.accounts.feedback import thumbs_of
-from charter.ground.accounts.keys import find_organisation
+from charter.ground.accounts.keys import find_organisation, organisation_names
 from charter.ground.accounts.ladder import LEVELS, Level
 from charter.ground.accounts.standings import (
     Change,
@@ -40,7 +40,6 @@ from charter.ground.accounts.standings import (
     settle,
 )
 from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.tables import ORGANISATIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.database import reading, writing
 from charter.ground.service.refusal import NotFound
@@ -75,7 +74,7 @@ def told_queue(place: str, wanted: Wanted, as_json: bool) -> None:
     with opened(place) as engine, reading(engine) as c:
         organisation = _organisation(c, wanted.organisation) if wanted.organisation else ""
         page = cases.queue(c, wanted.kind, wanted.state, organisation, wanted.after, wanted.limit)
-        names = _names(c)
+        names = organisation_names(c)
     if as_json:
         _print_json({"cases": [case.row() for case in page.cases], "after": page.after})
         return
@@ -104,7 +103,7 @@ def told_case(place: str, id: str, as_json: bool) -> None:
         case = cases.find_case(c, id)
         said = decisions_of(c, case.request, case.organisation) if case.request else []
         standing = standings.newest_of(c, case.organisation)
-        name = _names(c).get(case.organisation, case.organisation)
+        name = organisation_names(c).get(case.organisation, case.organisation)
     if as_json:
         level = standing.level if standing else LEVELS[0]
         _print_json(
@@ -127,7 +126,7 @@ def decided(place: str, organisation: str, level: Level, by: str, reason: str) -
 def told_standing(place: str, organisation: str, as_json: bool) -> None:
     """Prints the standing of one organisation, or of all that aren't good."""
     with opened(place) as engine, reading(engine) as c:
-        names, now = _names(c), time.time()
+        names, now = organisation_names(c), time.time()
         if organisation:
             id = _organisation(c, organisation)
             changes, outcome = changes_of(c, id), outcome_of(c, id, kept_ladder(c), now)
@@ -295,14 +294,7 @@ def _changes_table(changes: Sequence[Change], names: Mapping[str, str]) -> Table
 
 def _organisation(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name or its id. Raises NotFound."""
-    if connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == name)).scalar() == name:
-        return name
-    return find_organisation(connection, name)
-
-
-def _names(connection: Connection) -> dict[str, str]:
-    rows = connection.execute(select(ORGANISATIONS.c.id, ORGANISATIONS.c.name))
-    return {row.id: row.name for row in rows}
+    return name if name in organisation_names(connection) else find_organisation(connection, name)
 
 
 def _table(*names: str) -> Table:

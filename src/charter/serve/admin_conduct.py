@@ -13,7 +13,7 @@ from charter.ground.accounts import cases
 from charter.ground.accounts.cases import KINDS, VERDICTS, Case, CaseVerdict, State
 from charter.ground.accounts.decisions import Decision, Wanted, decisions_of, search, tip, verify_chain
 from charter.ground.accounts.feedback import thumbs_of
-from charter.ground.accounts.keys import list_organisations
+from charter.ground.accounts.keys import list_organisations, organisation_names
 from charter.ground.accounts.ladder import LEVELS
 from charter.ground.accounts.standings import changes_of, changes_since, kept_ladder, newest_of, outcome_of
 from charter.ground.policy.actions import ACTIONS
@@ -67,7 +67,7 @@ def decisions_page(visit: Visit) -> Shown:
         raise invalid("before: expected the number of a decision", "before")
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        names = _names(connection)
+        names = organisation_names(connection)
         owner = _organisation(names, asked("organisation"))
         wanted = Wanted(
             asked("request"),
@@ -109,7 +109,7 @@ def request_page(visit: Visit) -> Shown:
     id = visit.part("request")
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        found, names = decisions_of(connection, id), _names(connection)
+        found, names = decisions_of(connection, id), organisation_names(connection)
         thumbs = thumbs_of(connection, id)
     if not found:
         raise ApiError(404, f"nothing was decided about {id}; expected the id of a request, req_...")
@@ -129,7 +129,7 @@ def queue_page(visit: Visit) -> Shown:
     if state not in STATES:
         raise invalid(f"state: expected {', '.join(STATES)}", "state")
     with reading(visit.service.database) as connection:
-        names = _names(connection)
+        names = organisation_names(connection)
         owner = _organisation(names, visit.asked("organisation"))
         found = cases.queue(connection, kind or None, state, owner, visit.asked("after"))
     data = {
@@ -154,7 +154,7 @@ def case_page(visit: Visit) -> Shown:
     until it is asked for."""
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
-        case, names = cases.find_case(connection, visit.part("case")), _names(connection)
+        case, names = cases.find_case(connection, visit.part("case")), organisation_names(connection)
         said = decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = newest_of(connection, case.organisation)
     data = {
@@ -173,7 +173,7 @@ def close_case(visit: Visit) -> Done:
         raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
     case = visit.service.conduct.settle(visit.part("case"), cast(CaseVerdict, verdict), visit.by, note)
     with reading(visit.service.database) as connection:
-        names = _names(connection)
+        names = organisation_names(connection)
     return Done(f"{QUEUE}/{case.id}", _case(case, names))
 
 
@@ -204,7 +204,7 @@ def standing_page(visit: Visit) -> Shown:
     """Where one account stands, how it came there, and when a level is lifted. Raises ApiError."""
     id = visit.part("organisation")
     with reading(visit.service.database) as connection:
-        names = _names(connection)
+        names = organisation_names(connection)
         if id not in names:
             raise ApiError(404, f"there is no organisation {id}")
         changes = changes_of(connection, id)
@@ -233,10 +233,6 @@ def set_standing(visit: Visit) -> Done:
     seen = visit.form.number("seen")
     change = visit.service.conduct.decide(id, level, visit.by, reason, seen)
     return Done(f"{STANDINGS}/{id}", {**change.row(), "at": rfc3339(change.at)})
-
-
-def _names(connection: Connection) -> dict[str, str]:
-    return {one.id: one.name for one in list_organisations(connection)}
 
 
 def _organisation(names: dict[str, str], wanted: str) -> str:

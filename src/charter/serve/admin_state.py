@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from charter.ground.accounts.batches import ENDED, list_batches
-from charter.ground.accounts.keys import list_keys, list_organisations
+from charter.ground.accounts.keys import list_keys, organisation_names
 from charter.ground.accounts.ladder import LEVELS
 from charter.ground.accounts.standings import changes_since
 from charter.ground.accounts.tables import BATCHES, CASES
@@ -71,7 +71,7 @@ def batches_page(visit: Visit) -> Shown:
 
 
 def _in_work(connection: Connection) -> list[dict[str, Any]]:
-    names = {one.id: one.name for one in list_organisations(connection)}
+    names = organisation_names(connection)
     busy = connection.execute(select(BATCHES.c.organisation).where(BATCHES.c.state != ENDED).distinct())
     found = []
     for owner in busy.scalars().all():

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Select, Table, and_, select
 from charter.ground.accounts.cases import UPHELD, expire_content
 from charter.ground.accounts.decisions import user_mark
 from charter.ground.accounts.feedback import DOWN, UP, expire_words
+from charter.ground.accounts.keys import check_organisation
 from charter.ground.accounts.tables import (
     BATCH_ITEMS,
     BATCHES,
@@ -32,7 +33,6 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Metric
 from charter.ground.measure.intervals import wilson
 from charter.ground.service.database import alone, reading
-from charter.ground.service.refusal import NotFound
 from charter.ground.service.snapshot import Content, Frozen, Origin, freeze
 from charter.ground.text.judgments import HARMFUL, HARMLESS, Judgment, judgment_row
 
@@ -159,11 +159,7 @@ def organisation_data(connection: Connection, organisation: str) -> Iterator[tup
 
     Raises NotFound.
     """
-    if (
-        connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).scalar()
-        is None
-    ):
-        raise NotFound(f"there is no organisation {organisation}")
+    check_organisation(connection, organisation)
     for table, rows in _rows_of(organisation):
         for row in connection.execute(rows.execution_options(yield_per=AT_A_TIME)):
             yield table.name, {name: value for name, value in row._mapping.items() if name != "digest"}

@@ -157,6 +157,17 @@ def find_organisation(connection: Connection, name: str) -> str:
     return found
 
 
+def organisation_names(connection: Connection) -> dict[str, str]:
+    """The names of all organisations by their ids."""
+    return {one.id: one.name for one in list_organisations(connection)}
+
+
+def check_organisation(connection: Connection, organisation: str) -> None:
+    """Raises NotFound for an id that no organisation has."""
+    if not connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).first():
+        raise NotFound(f"there is no organisation {organisation}")
+
+
 def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:
     """Shuts all keys of an organisation out, or lets them in again. Raises NotFound."""
     changed = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
@@ -187,11 +198,7 @@ def make_key(
         raise Refusal("the id of a model has no spaces and is printable; name each apart")
     if expires is not None and not time.time() < expires < float("inf"):
         raise Refusal("the key would be out of date when it is made; choose a later end")
-    if (
-        connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).first()
-        is None
-    ):
-        raise NotFound(f"there is no organisation {organisation}")
+    check_organisation(connection, organisation)
     secret, id = PREFIX + new_token(), f"key_{new_id()}"
     made = Caller(id, organisation, _name(name, "a key"), scopes, models, limits)
     _insert(connection, made, digest_of(secret), secret[-HINT:], expires)

@@ -26,6 +26,7 @@ from charter.ground.accounts.cases import (
     waiting_of,
     who,
 )
+from charter.ground.accounts.keys import check_organisation
 from charter.ground.accounts.ladder import (
     DAY,
     LEVELS,
@@ -37,10 +38,10 @@ from charter.ground.accounts.ladder import (
     Violation,
     next_standing,
 )
-from charter.ground.accounts.tables import CASES, DECISIONS, FACTS, KEYS, ORGANISATIONS, STANDINGS, USAGE
+from charter.ground.accounts.tables import CASES, DECISIONS, FACTS, KEYS, STANDINGS, USAGE
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.database import alone
-from charter.ground.service.refusal import NotFound, Stale
+from charter.ground.service.refusal import Stale
 
 LADDER = "ladder"  # the fact that holds the rules of the service, for whoever decides beside it
 MOST = 500  # decisions of an action that are weighed, the newest; with so many the sum says enough
@@ -205,11 +206,7 @@ def decide(
     if not reason.strip():
         raise CharterError("a decision needs a reason, for whoever appeals it")
     alone(connection)
-    if (
-        connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).scalar()
-        is None
-    ):
-        raise NotFound(f"there is no organisation {organisation}")
+    check_organisation(connection, organisation)
     standing = newest_of(connection, organisation)
     if seen is not None and seen != (standing.number if standing else 0):
         now_is = f"{standing.level}, by {standing.by}" if standing else "good"
