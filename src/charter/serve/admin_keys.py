@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -144,18 +144,19 @@ def revoke_key(visit: Visit) -> Done:
         raise ApiError(
             409, "this is the key that you are using; revoke it with another one, or by charter keys revoke"
         )
-    with writing(visit.service.database) as connection:
-        revoke(connection, id)
-        changed = key_row(find_key(connection, id))
-    visit.service.keyring.forget(id)
-    return Done(KEYS, changed)
+    return _changed(visit, id, revoke)
 
 
 def limit_key(visit: Visit) -> Done:
     """Gives a key other limits."""
-    id, limits = visit.part("key"), limits_of(visit.form)
+    limits = limits_of(visit.form)
+    return _changed(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
+
+
+def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
+    """A key as it is after a change, which holds from the next request on."""
     with writing(visit.service.database) as connection:
-        set_limits(connection, id, limits)
+        change(connection, id)
         changed = key_row(find_key(connection, id))
     visit.service.keyring.forget(id)
     return Done(KEYS, changed)

@@ -201,28 +201,28 @@ class OpenAIUsageAnswer(BaseModel):
     prompt_tokens_details: dict[str, int]
 
 
-class ChatAnswer(BaseModel):
+class ChoicesAnswer(BaseModel):
+    """What answers of OpenAI's shape have in common."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: OpenAIUsageAnswer
+    system_fingerprint: str | None = None
+
+
+class ChatAnswer(ChoicesAnswer):
     """An answer to a conversation. With `stream` it comes as chunks, and [DONE] at the end."""
 
-    id: str
     object: Literal["chat.completion"]
-    created: int
-    model: str
-    choices: list[dict[str, Any]]
-    usage: OpenAIUsageAnswer
-    system_fingerprint: str | None = None
 
 
-class CompletionsAnswer(BaseModel):
+class CompletionsAnswer(ChoicesAnswer):
     """Text that continues a prompt. With `stream` it comes as chunks, and [DONE] at the end."""
 
-    id: str
     object: Literal["text_completion"]
-    created: int
-    model: str
-    choices: list[dict[str, Any]]
-    usage: OpenAIUsageAnswer
-    system_fingerprint: str | None = None
 
 
 class TokensAnswer(BaseModel):

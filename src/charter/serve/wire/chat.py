@@ -6,7 +6,6 @@ and forms hold replies as they do for messages.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
 
 from charter.ground.generate.constraint import Constraint
-from charter.ground.service.tokens import new_id
 from charter.ground.text.dialogue import Message
 from charter.serve.asked import Asked, Call, Part
 from charter.serve.errors import api_error
@@ -29,7 +27,7 @@ from charter.serve.wire.chat_choice import Choice
 from charter.serve.wire.openai import (
     Chunks,
     ended,
-    fingerprint,
+    head_of,
     sampling_of,
     seed_of,
     usage_form,
@@ -50,14 +48,7 @@ class _Chat:
 
     def head(self, kind: str) -> dict[str, Any]:
         """What an answer begins with, and each chunk of one."""
-        served = self.exchange.served
-        return {
-            "id": f"chatcmpl-{new_id()}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": served.id,
-            "system_fingerprint": fingerprint(served),
-        }
+        return head_of(self.exchange.served, kind, "chatcmpl")
 
     def choices(self) -> list[Choice]:
         """The choices, nothing of them written yet."""

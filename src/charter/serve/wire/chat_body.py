@@ -119,11 +119,6 @@ class ChatBody(Sampled):
     prompt_cache_retention: str | None = None
 
     @property
-    def samples(self) -> int:
-        """Choices."""
-        return self.n or 1
-
-    @property
     def top(self) -> int | None:
         """How many of the likeliest tokens are shown with each; None where no log-probabilities are."""
         return (self.top_logprobs or 0) if self.logprobs else None

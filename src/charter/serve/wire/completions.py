@@ -8,7 +8,6 @@ one token and cut it off again count on it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -19,7 +18,6 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BeforeValidator, Field
 from sse_starlette import ServerSentEvent
 
-from charter.ground.service.tokens import new_id
 from charter.serve.asked import Asked, Call, End, Ids, Piece, Token, Usage, Whole
 from charter.serve.errors import invalid
 from charter.serve.exchange import Exchange, begin
@@ -31,8 +29,8 @@ from charter.serve.wire.openai import (
     Chunks,
     Sampled,
     ended,
-    fingerprint,
     finish_of,
+    head_of,
     sampling_of,
     seed_of,
     usage_form,
@@ -73,11 +71,6 @@ class CompletionsBody(Sampled):
     suffix: str | None = Field(None, max_length=0)
 
     @property
-    def samples(self) -> int:
-        """Choices of each prompt."""
-        return self.n or 1
-
-    @property
     def tokens(self) -> int:
         """Most tokens of a choice."""
         return DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
@@ -110,13 +103,7 @@ async def complete_text(request: Request) -> Response:
     call = replace(call, user=user_digest(body.user))
     served = service_of(request).registry.find(body.model, call)
     check(body, served)
-    head = {
-        "id": f"cmpl-{new_id()}",
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": served.id,
-        "system_fingerprint": fingerprint(served),
-    }
+    head = head_of(served, "text_completion", "cmpl")
     work = _Work(service_of(request), call, body, served, head)
     if not body.stream:
         return await unless_gone(request, _whole(work))

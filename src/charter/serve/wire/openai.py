@@ -6,6 +6,7 @@ Beside OpenAI's own fields those of vLLM that evaluation tools send are taken: t
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from sse_starlette import ServerSentEvent
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.generate.sampling import Sampling
+from charter.ground.service.tokens import new_id
 from charter.serve.asked import End, Usage
 from charter.serve.errors import api_error, openai_body
 from charter.serve.guard import log_failure
@@ -80,6 +82,11 @@ class Sampled(Strict):
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
     user: str | None = Field(None, max_length=1024)
 
+    @property
+    def samples(self) -> int:
+        """Choices of each prompt."""
+        return self.n or 1
+
 
 def sampling_of(body: Sampled, max_tokens: int, top_logprobs: int) -> Sampling:
     """How a reply is sampled."""
@@ -108,9 +115,15 @@ def usage_form(used: Usage) -> dict[str, Any]:
     }
 
 
-def fingerprint(served: Served) -> str:
-    """Names the weights and settings behind a reply."""
-    return f"fp_{digest_text(served.digest)[:10]}"
+def head_of(served: Served, kind: str, prefix: str) -> dict[str, Any]:
+    """What an answer begins with, and each chunk of one; the fingerprint names the weights and settings behind it."""
+    return {
+        "id": f"{prefix}-{new_id()}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": served.id,
+        "system_fingerprint": f"fp_{digest_text(served.digest)[:10]}",
+    }
 
 
 def wants_usage(body: Sampled) -> bool:
