@@ -117,6 +117,14 @@ def test_sentencepiece_like_tokenizers_are_held_too() -> None:
             jsonschema.validate(json.loads(found.text), schema)
 
 
+def test_a_tokenizer_that_spells_no_bytes_is_refused() -> None:
+    backend = Backend(models.WordPiece({"[UNK]": 0, "[SEP]": 1, "a": 2, "##b": 3}, unk_token="[UNK]"))
+    backend.decoder = decoders.WordPiece()
+    backend.add_special_tokens(["[SEP]"])
+    with pytest.raises(CharterError, match=r"can't be told \(decoder: WordPiece\)"):
+        Alphabet(Tokenizer.from_json(backend.to_str(), eos="[SEP]", unk="[UNK]"))
+
+
 def test_texts_are_cut_into_fewest_tokens() -> None:
     alphabet = Alphabet(toys.tokenizer())
     for text in ('{"name": "the thing"}', "née 猫", "\x00"):

@@ -7,11 +7,9 @@ spells one, and no grammar can reach one.
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,7 +20,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.text.tokenizer import Tokenizer
 
 BYTE_END = 256  # the end token of the vocabulary of bytes
-_SPELLED_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+# decoders of which one at least spells tokens byte by byte, or as pieces of text
+_TOLD = frozenset({"ByteLevel", "ByteFallback", "Metaspace", "Replace"})
 
 
 class _Vocabulary:
@@ -127,56 +126,11 @@ def bytes_vocabulary() -> LLTokenizer:
 
 def _token_bytes(tokenizer: Tokenizer, special: frozenset[int]) -> list[bytes]:
     """Bytes by token; none for special ones. Raises CharterError for a tokenizer whose bytes can't be told."""
-    definition = tokenizer.definition
-    kinds = set(_decoder_kinds(definition.get("decoder")))
-    tokens = [b""] * tokenizer.vocab_size
-    for token, spelled in _vocabulary(definition["model"]).items():
-        if token not in special and token < len(tokens):
-            if "ByteLevel" in kinds:
-                tokens[token] = _from_byte_level(spelled)
-            elif kinds & {"ByteFallback", "Metaspace", "Replace"}:
-                tokens[token] = _from_pieces(spelled)
-            else:
-                raise CharterError(
-                    f"the bytes of this tokenizer's tokens can't be told (decoder: {', '.join(sorted(kinds))}); "
-                    "structured output needs a byte-level or SentencePiece-like tokenizer"
-                )
-    for entry in definition.get("added_tokens") or []:
-        if entry["id"] not in special and entry["id"] < len(tokens):
-            tokens[entry["id"]] = str(entry["content"]).encode()
-    return tokens
-
-
-def _vocabulary(model: Mapping[str, Any]) -> dict[int, str]:
-    found = model.get("vocab") or {}
-    if isinstance(found, list):  # unigram models list pieces with their scores
-        return {i: piece for i, (piece, _) in enumerate(found)}
-    return {i: piece for piece, i in found.items()}
-
-
-def _decoder_kinds(decoder: Any) -> list[str]:
-    if not isinstance(decoder, dict):
-        return []
-    return [str(decoder.get("type")), *(k for d in decoder.get("decoders", ()) for k in _decoder_kinds(d))]
-
-
-@lru_cache(maxsize=1)
-def _byte_level() -> dict[str, int]:
-    """GPT-2's letters for bytes: printable ones stand for themselves, the others are moved behind 255."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    moved = [value for value in range(256) if value not in printable]
-    letters = {chr(value): value for value in printable}
-    return letters | {chr(256 + place): value for place, value in enumerate(moved)}
-
-
-def _from_byte_level(spelled: str) -> bytes:
-    letters = _byte_level()
-    if all(letter in letters for letter in spelled):
-        return bytes(letters[letter] for letter in spelled)
-    return spelled.encode()
-
-
-def _from_pieces(spelled: str) -> bytes:
-    if found := _SPELLED_BYTE.fullmatch(spelled):
-        return bytes([int(found[1], 16)])
-    return spelled.replace("▁", " ").encode()
+    if not tokenizer.decoders & _TOLD:
+        raise CharterError(
+            "the bytes of this tokenizer's tokens can't be told "
+            f"(decoder: {', '.join(sorted(tokenizer.decoders)) or 'none'}); "
+            "structured output needs a byte-level or SentencePiece-like tokenizer"
+        )
+    spelled = (tokenizer.spelling(token) for token in range(tokenizer.vocab_size))
+    return [b"" if token in special else found or b"" for token, found in enumerate(spelled)]

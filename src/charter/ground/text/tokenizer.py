@@ -207,11 +207,11 @@ class Tokenizer:
         text: str | None = self._parsing.id_to_token(token)
         if text is None or token in self._left_out:
             return None
-        if "ByteLevel" in self._decoders:
+        if "ByteLevel" in self.decoders:
             known = all(char in _BYTES for char in text)
             return bytes(_BYTES[char] for char in text) if known else text.encode()
         alone = self.decode([token])
-        if "ByteFallback" in self._decoders and _BYTE.fullmatch(text):
+        if "ByteFallback" in self.decoders and _BYTE.fullmatch(text):
             return alone.encode() if first and alone.isascii() else bytes([int(text[3:5], 16)])
         if first:
             return alone.encode()
@@ -224,7 +224,7 @@ class Tokenizer:
         return frozenset(token for token, entry in added.items() if entry.special)
 
     @cached_property
-    def _decoders(self) -> frozenset[str]:
+    def decoders(self) -> frozenset[str]:
         """The kinds of decoder that this one consists of."""
         decoder = self._definition.get("decoder") or {}
         return frozenset(part["type"] for part in (decoder, *decoder.get("decoders", ())) if part)
