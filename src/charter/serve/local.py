@@ -7,6 +7,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
@@ -15,11 +16,13 @@ from charter.ground.generate.forms import Compiled, Form, compile_form, known_fo
 from charter.ground.generate.pieces import TextPieces
 from charter.ground.generate.scorer import score_text
 from charter.ground.service.driver import Driver, Job
+from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
 from charter.serve.asked import Asked, End, Given, Ids, Part, Piece, Stop, Token
 from charter.serve.compiling import Compiling
 
 SEEDS = 2**63
+TEXTS = 64  # plain texts whose ids are remembered: each is counted, then read
 
 
 class LocalBackend:
@@ -32,6 +35,8 @@ class LocalBackend:
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
         self._longest = _longest_token(engine.tokenizer)
+        # a chat prompt's ids are remembered by its template
+        self._plain = lru_cache(maxsize=TEXTS)(lambda text: tuple(assistant.encode(text)))
         self._compiling = Compiling()
 
     async def count(self, prompt: Given) -> int:
@@ -114,10 +119,13 @@ class LocalBackend:
             return list(prompt.ids)
         length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
         if length < 2000:
-            return self._assistant.encode(prompt)
+            return self._ids(prompt)
         if (least := length // self._longest) > self.context:  # millions of characters take long to encode
             raise CharterError(f"prompt is too long: over {least} tokens > {self.context - 1} maximum")
-        return await asyncio.to_thread(self._assistant.encode, prompt)
+        return await asyncio.to_thread(self._ids, prompt)
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        return list(self._plain(prompt)) if isinstance(prompt, str) else self._assistant.encode(prompt)
 
 
 def _longest_token(tokenizer: Tokenizer) -> int:
