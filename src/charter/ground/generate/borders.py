@@ -5,8 +5,8 @@ every prompt in the same pieces, whether it comes alone, beside others, in one s
 only whole pieces are kept for texts that begin alike. What is known of a token then depends on the tokens before it and
 on nothing else, and a kept beginning is, bit for bit, what reading it again would give.
 
-Short pieces leave little of a kept text to be read again, long ones are read faster: a piece is the shortest there is, or
-a small part of what stands before it.
+Short pieces leave little of a kept text to be read again, long ones are read faster: a piece is the shortest there is,
+or a small part of what stands before it.
 """
 
 from __future__ import annotations
