@@ -16,13 +16,13 @@ from malformed import HELLO
 
 from charter.serve.errors import ApiError
 from charter.serve.wire import json_body, reading
-from charter.serve.wire.json_body import DEEPEST, LARGE, read_json
+from charter.serve.wire.json_body import DEEPEST, LARGE, MOST_PARTS, read_json
 
 
 def told(raw: bytes) -> Any:
     """What comes of reading: the JSON, or what was said against it."""
     try:
-        return json.dumps(read_json(raw))
+        return json.dumps(read_json(raw, 50_000))
     except ApiError as error:
         return str(error)
 
@@ -100,11 +100,11 @@ def test_others_are_answered_while_a_large_body_is_read(
     began, go_on = threading.Event(), threading.Event()
     real = reading.read_json
 
-    def held(raw: bytes) -> Any:
+    def held(raw: bytes, parts: int | None) -> Any:
         if len(raw) > LARGE:
             began.set()
             assert go_on.wait(60)
-        return real(raw)
+        return real(raw, parts)
 
     monkeypatch.setattr(reading, "read_json", held)
     with open_hall(tmp_path, said=Said("One ", "two")) as hall:
@@ -167,3 +167,31 @@ def test_a_batch_of_many_is_taken_in_whole(tmp_path: Path) -> None:
         until(lambda: httpx.get(f"{url}/{made['id']}", headers=given).json()["processing_status"] == "ended")
         rows = httpx.get(f"{url}/{made['id']}/results", headers=given, timeout=60).text.splitlines()
     assert {json.loads(row)["custom_id"] for row in rows} == {one["custom_id"] for one in asked}
+
+
+def test_a_request_of_too_many_parts_is_refused(tmp_path: Path) -> None:
+    def blocks(count: int) -> dict[str, Any]:
+        content = [{"type": "text", "text": "a"}] * count
+        return {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": content}]}
+
+    with open_hall(tmp_path, said=Said("One")) as hall:
+        given = {"x-api-key": hall.key(), "anthropic-version": "2023-06-01"}
+        url = f"{hall.url}/v1/messages"
+        many = httpx.post(
+            f"{url}/count_tokens", headers=given, json=_counted(blocks(MOST_PARTS - 10)), timeout=60
+        )
+        more = httpx.post(url, headers=given, json=blocks(MOST_PARTS), timeout=60)
+        items = [{"custom_id": "a", "params": blocks(MOST_PARTS)}, {"custom_id": "b", "params": body()}]
+        id = httpx.post(f"{url}/batches", headers=given, json={"requests": items}, timeout=60).json()["id"]
+        until(lambda: httpx.get(f"{url}/batches/{id}", headers=given).json()["processing_status"] == "ended")
+        rows = httpx.get(f"{url}/batches/{id}/results", headers=given, timeout=60).text.splitlines()
+    found = {row["custom_id"]: row["result"] for row in map(json.loads, rows)}
+    assert many.status_code == 200 and many.json()["input_tokens"] > MOST_PARTS - 10
+    assert more.status_code == 400
+    assert more.json()["error"]["message"].startswith("the body has more than 100,000 objects and arrays")
+    assert found["b"]["type"] == "succeeded" and found["a"]["type"] == "errored"
+    assert "100,000 objects" in found["a"]["error"]["error"]["message"]
+
+
+def _counted(asked: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in asked.items() if key != "max_tokens"}

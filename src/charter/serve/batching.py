@@ -37,6 +37,7 @@ from charter.serve.asked import Call
 from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
 from charter.serve.guard import log_failure
 from charter.serve.service import Service
+from charter.serve.wire.json_body import LARGE, read_json
 from charter.serve.wire.messages import message_of, open_message, with_user
 from charter.serve.wire.messages_body import MessagesBody
 from charter.serve.wire.reading import checked
@@ -160,7 +161,8 @@ class Batching:
         return key.usable()
 
     async def _message(self, item: Item, caller: Caller, request_id: str) -> dict[str, Any]:
-        body = checked(json.loads(item.params), MessagesBody)
+        raw = item.params.encode()
+        body = await self._service.aside(_body, raw) if len(raw) > LARGE else _body(raw)
         if body.stream:
             raise invalid("stream: a request of a batch can't be streamed", "stream")
         call = with_user(Call(caller, request_id, SURFACE, background=True), body)
@@ -188,6 +190,10 @@ class Batching:
         except Exception as error:
             log_failure(error, SURFACE)
             await asyncio.sleep(AFTER_FAILURE)
+
+
+def _body(raw: bytes) -> MessagesBody:
+    return checked(read_json(raw), MessagesBody)
 
 
 def _keep(

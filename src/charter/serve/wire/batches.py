@@ -34,6 +34,7 @@ from charter.serve.wire.content import Strict
 from charter.serve.wire.json_body import Pace
 from charter.serve.wire.reading import (
     LARGEST_BATCH,
+    LARGEST_BODY,
     address_of_server,
     call_of,
     checked,
@@ -66,7 +67,7 @@ class BatchBody(Strict):
 async def create_batch(request: Request) -> Response:
     """Takes a batch in; once this has answered, nothing of it is lost."""
     call = await _call(request)
-    items = await read_body(request, _items, LARGEST_BATCH)
+    items = await read_body(request, _items, LARGEST_BATCH, parts=None)
 
     database = service_of(request).database
     id = await service_of(request).aside(make_batch, database, call.caller, items)
@@ -90,7 +91,12 @@ def _items(found: Any) -> list[tuple[str, str]]:
             one = BatchRequest.model_validate(request)
         except ValidationError as error:
             raise problem_of(error, "requests", number) from None
-        items.append((one.custom_id, json.dumps(one.params, ensure_ascii=False)))
+        params = json.dumps(one.params, ensure_ascii=False)
+        if len(params) > LARGEST_BODY:
+            raise invalid(
+                f"requests.{number}.params: over {LARGEST_BODY // 2**20} MiB; send less", "requests"
+            )
+        items.append((one.custom_id, params))
     return items
 
 

@@ -316,24 +316,23 @@ def _check_results(turn: _Merged, asked: set[str]) -> None:
 
 def _written(turn: _Merged, names: dict[str, str]) -> str:
     """The text of a turn: blocks with a blank line between, calls that follow each other as one list."""
-    text, calls = "", list[tuple[str, dict[str, Any]]]()
+    texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
     for at, block in turn.blocks:
         if isinstance(block, ToolUseBlock):
             calls.append((block.name, block.input))
             continue
         if calls:
-            text, calls = _joined(text, write_calls(calls)), []
+            texts.append(write_calls(calls))
+            calls = []
         if isinstance(block, ToolResultBlock):
             inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
             written = write_result(names[block.tool_use_id], BETWEEN.join(inner), block.is_error)
         else:
             written = _text_of(block, at)
-        text = _joined(text, written)
-    return _joined(text, write_calls(calls)) if calls else text
-
-
-def _joined(text: str, more: str) -> str:
-    return f"{text}{BETWEEN}{more}" if text and more else text or more
+        texts.append(written)
+    if calls:
+        texts.append(write_calls(calls))
+    return BETWEEN.join(text for text in texts if text)
 
 
 def _text_of(block: Any, at: str) -> str:

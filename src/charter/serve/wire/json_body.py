@@ -21,6 +21,7 @@ WINDOWS = (2**10, 2**13, 2**16)  # characters in which an object or array is loo
 DECODED = 2**20  # bytes at a time
 WORK_SECONDS = 0.002  # between two rests
 DEEPEST = 200  # brackets within brackets
+MOST_PARTS = 100_000  # objects and arrays of one request: each is looked at more than once
 _TOO_DEEP = f"more than {DEEPEST} brackets within brackets"
 
 
@@ -38,15 +39,16 @@ class Pace:
             self._since = time.monotonic()
 
 
-def read_json(raw: bytes | bytearray) -> Any:
-    """The JSON in these bytes. Raises ApiError. A text beyond `LARGE` is to be read beside the event loop."""
+def read_json(raw: bytes | bytearray, parts: int | None = MOST_PARTS) -> Any:
+    """The JSON in these bytes. Raises ApiError, for more objects and arrays than `parts` as well. A text beyond `LARGE`
+    is to be read beside the event loop."""
     try:
         pace = Pace() if len(raw) > LARGE else _at_once
         text = _decoded(raw, pace)
         # numbers that JSON lacks (NaN, Infinity) are no numbers here either
         reader = _Stepping(pace) if len(raw) > LARGE else json.JSONDecoder(parse_constant=_no_constant)
         found = reader.decode(text)
-        _check(found, any(half in text for half in ("\\ud", "\\uD")), pace)
+        _check(found, any(half in text for half in ("\\ud", "\\uD")), parts, pace)
     except (UnicodeError, ValueError, RecursionError) as error:
         raise invalid(f"the body is no JSON: {_said(error)}") from None
     return found
@@ -97,10 +99,11 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _check(found: Any, halves: bool, pace: Callable[[], None]) -> None:
-    """Raises RecursionError where brackets stand too deep, and with `halves` UnicodeEncodeError where a text has half a
-    surrogate pair."""
+def _check(found: Any, halves: bool, most: int | None, pace: Callable[[], None]) -> None:
+    """Raises RecursionError where brackets stand too deep, ApiError for more pairs than `most`, and with `halves`
+    UnicodeEncodeError where a text has half a surrogate pair."""
     level: list[Any] = [[found]]
+    count = 0
     for _ in range(DEEPEST + 1):
         inner = []
         for one in level:
@@ -113,6 +116,8 @@ def _check(found: Any, halves: bool, pace: Callable[[], None]) -> None:
             inner += [part for part in parts if isinstance(part, dict | list)]
         if not inner:
             return
+        if most is not None and (count := count + len(inner)) > most:
+            raise invalid(f"the body has more than {most:,} objects and arrays; send less at a time")
         level = inner
     raise RecursionError(_TOO_DEEP)
 

@@ -23,6 +23,8 @@ from charter.serve.wire.streaming import event, started, stream, unless_gone
 from charter.serve.wire.tool_reading import Reader
 from charter.serve.wire.version import version_of
 
+MANY_BLOCKS = 1000
+
 
 async def create_message(request: Request) -> Response:
     """A message, in one piece or as events."""
@@ -46,7 +48,7 @@ async def count_tokens(request: Request) -> Response:
     body = await body_of(request, CountBody, LARGEST_BODY)
     served = service.registry.find(body.model, call)
     try:
-        tokens = await served.backend.count(wanted_of(body).prompt)
+        tokens = await served.backend.count((await _wanted(service, body)).prompt)
     except Exception as error:
         raise api_error(error) from error
     return JSONResponse({"input_tokens": tokens})
@@ -60,7 +62,7 @@ def with_user(call: Call, body: MessagesBody) -> Call:
 
 async def open_message(service: Service, call: Call, body: MessagesBody) -> tuple[Exchange, Writing]:
     """A request that was admitted, and the message that is to be written. Raises ApiError."""
-    wanted = wanted_of(body)
+    wanted = await _wanted(service, body)
     served = service.registry.find(body.model, call)
     try:
         asked = await asked_of(body, wanted, served)
@@ -68,6 +70,12 @@ async def open_message(service: Service, call: Call, body: MessagesBody) -> tupl
         raise api_error(error) from error
     exchange = await begin(service, call, asked)
     return exchange, writing_of(exchange, wanted)
+
+
+async def _wanted(service: Service, body: CountBody) -> Wanted:
+    """What a body asks for; one of many blocks is put together beside the event loop."""
+    blocks = sum(len(turn.content) for turn in body.messages)
+    return wanted_of(body) if blocks < MANY_BLOCKS else await service.aside(wanted_of, body)
 
 
 def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:

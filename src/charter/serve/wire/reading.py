@@ -18,7 +18,7 @@ from charter.ground.service.tokens import digest_of
 from charter.serve.asked import Call
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.service import Service
-from charter.serve.wire.json_body import LARGE, read_json
+from charter.serve.wire.json_body import LARGE, MOST_PARTS, read_json
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
@@ -121,7 +121,9 @@ async def json_of(request: Request, most: int) -> Any:
     return await read_body(request, lambda found: found, most)
 
 
-async def read_body(request: Request, read: Callable[[Any], T], most: int) -> T:
+async def read_body(
+    request: Request, read: Callable[[Any], T], most: int, parts: int | None = MOST_PARTS
+) -> T:
     """What `read` makes of the body's JSON: of a large one beside the event loop, which others wait for."""
     too_large = ApiError(413, f"the body is over {most // 2**20} MiB; send less")
     length = request.headers.get("content-length", "")
@@ -136,8 +138,8 @@ async def read_body(request: Request, read: Callable[[Any], T], most: int) -> T:
     except ClientDisconnect:
         raise ApiError(400, "the connection ended before the body did") from None
     if len(raw) > LARGE:
-        return await service_of(request).aside(lambda: read(read_json(raw)))
-    return read(read_json(raw))
+        return await service_of(request).aside(lambda: read(read_json(raw, parts)))
+    return read(read_json(raw, parts))
 
 
 def user_digest(user: str | None) -> str:
