@@ -19,6 +19,7 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate import held
 from charter.ground.generate.constraint import Constraint
+from charter.ground.generate.ending import Ending, Search
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.forms import Compiled, Form, Tool, compile_form, tool_calls
 from charter.ground.generate.sampling import Sampling
@@ -339,3 +340,27 @@ def test_what_is_refused_slowly_is_tried_no_further(monkeypatch: pytest.MonkeyPa
     assert max(one.refusals for one in many) > 1
     assert max(one.refusals for one in few) == 1
     assert all(one.ended and re.fullmatch(form.form.pattern, one.text) for one in (*many, *few))
+
+
+@pytest.mark.parametrize("steps", [1, 40])
+def test_documents_end_however_little_is_sought_while_they_are_written(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a search does not find in its steps is refused; the ending known before still stands."""
+    sought: list[int] = []
+    shortest = Search.shortest
+
+    def counted(self: Search) -> Ending | None:
+        found = shortest(self)
+        sought.append(self._all - self._steps)
+        return found
+
+    forms = [(schema, compiled(schema)) for schema in map(random_schema, range(12))]
+    starts = [(schema, form.start(form.least + 20), form.least + 20) for schema, form in forms]
+    monkeypatch.setattr(held, "WRITING_STEPS", steps)
+    monkeypatch.setattr(Search, "shortest", counted)
+    for schema, start, most in starts:
+        found = write(start, TOKENIZER, most, 1)
+        assert found.ended and found.tokens <= most
+        validate(found.text, schema)
+    assert 0 < max(sought) <= steps

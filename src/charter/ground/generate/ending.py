@@ -18,8 +18,11 @@ from random import Random
 from llguidance import LLMatcher
 
 BLANKS = b" \n\t\r"
-STEPS = 20000  # bytes that one search may try
-SECONDS = 2.0  # of the processor, for one search: a step in a grammar of thousands of names is slow
+STEPS = 20000  # bytes that the search for a form's first ending may try
+WRITING_STEPS = 2000  # the same while a document is written, when all others wait
+STEP_SECONDS = (
+    1e-4  # of the processor, for a byte on average: one in a grammar of thousands of names takes more
+)
 LOOKS = 48  # places of one search at which several ways are compared
 WAYS = 12  # ways compared at one place
 FREE = 96  # ways at one place beyond which a text is free
@@ -125,13 +128,22 @@ class Search:
 
     `quotes` tells strings apart in JSON; None for other grammars. `known` is the ending before, as pieces. `usual` are
     texts that end such documents at many places, `words` what a text may need before it can be closed. No ending of
-    more than `most` bytes is looked for. Under `dice` a run strays now and then, which gives other endings.
+    more than `most` bytes is looked for, and no more than `steps` bytes are tried: half of them to compare ways, so
+    that with fewer steps an ending gets longer rather than missed. Under `dice` a run strays now and then, which gives
+    other endings.
     """
 
     def __init__(
-        self, matcher: LLMatcher, quotes: Quotes | None, known: Sequence[bytes], hints: Hints, most: int
+        self,
+        matcher: LLMatcher,
+        quotes: Quotes | None,
+        known: Sequence[bytes],
+        hints: Hints,
+        most: int,
+        steps: int = STEPS,
     ) -> None:
         self._matcher, self._quotes, self._most, self._words = matcher, quotes, most, hints.words
+        self._all = steps
         self._tails: list[tuple[int | None, list[int]]] = [(None, list(text)) for text in hints.usual if text]
         self._tails += _tails(known)
         self._looks, self._steps, self._until = 0, 0, 0.0
@@ -139,16 +151,19 @@ class Search:
 
     def shortest(self) -> Ending | None:
         """A short ending: what the runs find, not proven to be the shortest."""
-        self._looks, self._steps, self._dice = LOOKS, STEPS, None
-        self._until = time.thread_time() + SECONDS
+        self._looks, self._steps, self._dice = LOOKS, self._all, None
+        self._until = time.thread_time() + self._all * STEP_SECONDS
         return self._run(self._quotes.copy() if self._quotes else None, self._most)
 
     def others(self, tries: int) -> Iterator[Ending]:
         """Endings that differ, some of them longer: for those who have more to ask than the grammar knows."""
-        self._until = time.thread_time() + SECONDS
+        self._until = time.thread_time() + self._all * STEP_SECONDS
+        left, each = self._all, STEPS // tries
         for attempt in range(tries):
-            self._looks, self._steps, self._dice = 0, STEPS // tries, Random(attempt)
+            self._looks, self._steps, self._dice = 0, min(left, each), Random(attempt)
+            left -= self._steps
             found = self._run(self._quotes.copy() if self._quotes else None, self._most)
+            left += self._steps  # what it did not need
             if found is not None:
                 yield found
 
@@ -266,12 +281,12 @@ class Search:
         """The first of some ways in their order, or where they differ in kind the one with the shortest run."""
         best, ways = values[0], _apart(values)
         if (
-            self._looks <= 0 or len(ways) < 2 or self._steps < STEPS // 2
+            self._looks <= 0 or len(ways) < 2 or self._steps < self._all // 2
         ):  # the other half is for the way taken
             return best
         kept, self._looks = self._looks - 1, 0  # the runs look no further
         for value in ways:
-            if self._steps < STEPS // 2:
+            if self._steps < self._all // 2:
                 break
             self._matcher.consume_token(value)
             state = quotes.copy() if quotes is not None else None

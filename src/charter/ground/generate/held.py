@@ -20,7 +20,15 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.alphabet import Alphabet
 from charter.ground.generate.constraint import MOST_REFUSALS
-from charter.ground.generate.ending import BLANKS, Ending, Hints, Numbers, Search
+from charter.ground.generate.ending import (
+    BLANKS,
+    STEPS,
+    WRITING_STEPS,
+    Ending,
+    Hints,
+    Numbers,
+    Search,
+)
 
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
@@ -102,7 +110,7 @@ class Document:
 
     def begin(self, most: int) -> bool:
         """Seek the first ending, of `most` tokens at most; False if there is none."""
-        return self._seek(most)
+        return self._seek(most, STEPS)
 
     def take(self, token: int, most: int) -> bool:
         """Go on by a token if an ending of `most` tokens fits after it; otherwise nothing changes."""
@@ -120,7 +128,7 @@ class Document:
         before = self._numbers.copy() if self._numbers else None
         behind = len(self._unread)
         self._read(text)
-        if self._fits(lambda: self._still(text, most) or self._seek(most)):
+        if self._fits(lambda: self._still(text, most) or self._seek(most, WRITING_STEPS)):
             return True
         self._numbers = before
         del self._text[len(self._text) - len(text) :]
@@ -176,15 +184,15 @@ class Document:
             return False
         return self._judge is None or self._judge(bytes(self._text) + self._alphabet.spell(plan))
 
-    def _seek(self, most: int) -> bool:
-        """Seek an ending of `most` tokens; what is found becomes the plan."""
+    def _seek(self, most: int, steps: int) -> bool:
+        """Seek an ending of `most` tokens, in so many steps; what is found becomes the plan."""
         if self._unread:
             if self._twin.try_consume_tokens(self._unread) != len(self._unread):
                 return False
             self._unread = []
         pieces = [self._alphabet.tokens[token] for token in self.plan]
         quotes = self._numbers.quotes if self._numbers else None
-        search = Search(self._twin, quotes, pieces, self._hints, min(MOST_BYTES, 64 + 16 * most))
+        search = Search(self._twin, quotes, pieces, self._hints, min(MOST_BYTES, 64 + 16 * most), steps)
         for ending in self._endings(search):
             fresh = self._alphabet.cut(ending.fresh)
             if fresh is None:
