@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import pytest
 from conduct_desk import at_once, counted, entry
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 
 from charter.ground.accounts import decisions
 from charter.ground.accounts.decisions import (
     BEGINNING,
+    Entry,
     Log,
     append,
     decisions_of,
@@ -202,6 +205,34 @@ def test_too_many_notes_are_written_by_whoever_notes(engine: Engine, monkeypatch
     for n in range(4):
         log.note(entry(f"req_{n}"))
     assert counted(engine, DECISIONS) == 4
+
+
+def test_a_flush_waits_for_what_another_thread_is_writing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, under_way, go_on = Log(engine), threading.Event(), threading.Event()
+    found: list[int] = []
+
+    def slowly(connection: Connection, entries: Sequence[Entry]) -> None:
+        under_way.set()
+        assert go_on.wait(60)
+        append(connection, entries)
+
+    def second() -> None:
+        log.flush()
+        found.append(counted(engine, DECISIONS))
+
+    monkeypatch.setattr(decisions, "append", slowly)
+    log.note(entry("r"))
+    threads = [threading.Thread(target=log.flush), threading.Thread(target=second)]
+    threads[0].start()
+    assert under_way.wait(60)
+    threads[1].start()
+    threads[1].join(0.2)  # time enough for one that doesn't wait
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert found == [1]
 
 
 def test_many_threads_and_two_logs_make_one_chain(engine: Engine) -> None:

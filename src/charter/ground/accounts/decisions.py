@@ -184,8 +184,8 @@ def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[lis
 class Log:
     """Writes entries from many threads, in the order in which they were noted.
 
-    `note` costs no more than a list's append, and somebody has to call `flush` soon; `note_now` returns when its
-    entries, and all noted before, are on disk.
+    `note` costs no more than a list's append, and somebody has to call `flush` soon; `note_now` and `flush` return when
+    their entries, and all noted before, are on disk.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -209,21 +209,25 @@ class Log:
         Raises what the database raises; these entries aren't kept then, those that waited before are.
         """
         with self._writing:
-            with self._guard:
-                before, self._waiting = self._waiting, []
-            try:
-                with writing(self._engine) as connection:
-                    append(connection, [*before, *entries])
-                    return then(connection) if then is not None else None
-            except BaseException:
-                with self._guard:
-                    self._waiting = before + self._waiting
-                raise
+            return self._write(entries, then)
 
     def flush(self) -> None:
-        """Writes what waits."""
-        if self._waiting:
-            self.note_now(())
+        """Writes what waits. What another thread is writing is waited for: whoever reads next is to find it."""
+        with self._writing:
+            if self._waiting:
+                self._write(())
+
+    def _write(self, entries: Sequence[Entry], then: Callable[[Connection], T] | None = None) -> T | None:
+        with self._guard:
+            before, self._waiting = self._waiting, []
+        try:
+            with writing(self._engine) as connection:
+                append(connection, [*before, *entries])
+                return then(connection) if then is not None else None
+        except BaseException:
+            with self._guard:
+                self._waiting = before + self._waiting
+            raise
 
 
 def parse_tip(text: str) -> tuple[int, str]:
