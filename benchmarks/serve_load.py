@@ -2,6 +2,8 @@
 
     python benchmarks/serve_load.py --malformed 10000       wrong requests by a seed: statuses, failures, hangs
     python benchmarks/serve_load.py --clients 1000          as many at once, streaming and not, with few keys
+    python benchmarks/serve_load.py --overload 3000         as many of eight organisations, more than may wait
+    python benchmarks/serve_load.py --slow 60               that read a few bytes at a time, or nothing for a while
     python benchmarks/serve_load.py --vanish 200            gone before the answer, or in the middle of a stream
     python benchmarks/serve_load.py --kills 5               SIGKILL with batches in flight, SQLite and PostgreSQL
 
@@ -15,126 +17,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
-import re
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import malformed
-import psutil
+from load_server import VERSION, Server, Watch, key_of, served, settled
 from private_postgres import private_postgres
+from slow_readers import slow_readers
 
-from charter.ground.accounts.keys import USUAL, KeyLimits, make_key, make_organisation
-from charter.ground.accounts.store import open_accounts
-from charter.ground.service.database import writing
+from charter.ground.accounts.keys import KeyLimits
 
-VERSION = {"anthropic-version": "2023-06-01"}
 BATCHES = "/v1/messages/batches"
-GENEROUS = KeyLimits(
-    requests_per_minute=10**6,
-    input_tokens_per_minute=10**9,
-    output_tokens_per_minute=10**9,
-    concurrency=10**5,
-)
-
-
-class Server:
-    """A running server: its process, address and model."""
-
-    def __init__(self, process: subprocess.Popen[str], address: str, model: str) -> None:
-        self.process, self.address, self.model = process, address, model
-        self.port = int(address.rpartition(":")[2])
-        self._facts = psutil.Process(process.pid)
-
-    def figures(self) -> dict[str, Any]:
-        """Memory in MiB, threads, open files, busy slots and what waits."""
-        text = httpx.get(f"{self.address}/metrics", timeout=120).text
-        engine = {
-            what: float(value) for what, value in re.findall(r'charter_engine{.*what="(\w+)"} (\S+)', text)
-        }
-        return {
-            "rss_mib": round(self._facts.memory_info().rss / 2**20),
-            "threads": self._facts.num_threads(),
-            "files": self._facts.num_fds(),
-            "busy": engine.get("busy"),
-            "waiting": engine.get("waiting"),
-        }
-
-    def rss(self) -> int:
-        """MiB."""
-        return round(self._facts.memory_info().rss / 2**20)
-
-
-class Watch(threading.Thread):
-    """Follows the server's memory, and how long a small request takes."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__(daemon=True)
-        self._server, self._over = server, threading.Event()
-        self.peak, self.longest = 0, 0.0
-
-    def run(self) -> None:
-        with httpx.Client(timeout=300) as client:
-            while not self._over.wait(0.1):
-                began = time.monotonic()
-                with suppress(httpx.HTTPError):
-                    client.get(f"{self._server.address}/healthz")
-                self.longest = max(self.longest, time.monotonic() - began)
-                self.peak = max(self.peak, self._server.rss())
-
-    def end(self) -> dict[str, Any]:
-        self._over.set()
-        self.join()
-        return {"peak_rss_mib": self.peak, "longest_health_s": round(self.longest, 2)}
-
-
-def key_of(database: str, folder: Path, limits: KeyLimits = GENEROUS) -> str:
-    """A new key in the accounts' database."""
-    engine = open_accounts(database, folder)
-    try:
-        with writing(engine) as connection:
-            organisation = make_organisation(connection, f"load {time.monotonic_ns()}")
-            return make_key(connection, organisation, "load", (*USUAL, "admin"), limits=limits)[1]
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def served(database: str, reference: str) -> Iterator[Server]:
-    """`charter serve` in a process of its own, keys required."""
-    words = [f"load={reference}", "--no-policy", "--port", "0", "--json", "--device", "cpu"]
-    command = [sys.executable, "-m", "charter", "serve", *words, "--database", database]
-    environment = {**os.environ, "CHARTER_LAUNCHED": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield Server(process, json.loads(process.stdout.readline())["address"], "load")
-        finally:
-            process.kill()
-
-
-def settled(server: Server) -> dict[str, Any]:
-    """The figures once nothing is under way, or after a minute."""
-    end = time.monotonic() + 60
-    while (found := server.figures())["busy"] or found["waiting"]:
-        if time.monotonic() > end:
-            break
-        time.sleep(0.2)
-    return found
 
 
 def wrong_requests(server: Server, key: str, count: int, seed: int) -> dict[str, Any]:
@@ -171,7 +74,9 @@ def wrong_requests(server: Server, key: str, count: int, seed: int) -> dict[str,
     }
 
 
-def many_clients(server: Server, keys: list[str], count: int) -> dict[str, Any]:
+def many_clients(
+    server: Server, keys: list[str], count: int, part: str = "clients", tokens: int = 20
+) -> dict[str, Any]:
     """As many clients at once, each a connection and a thread of its own; every second one streams."""
     start, watch = server.figures(), Watch(server)
     watch.start()
@@ -182,7 +87,7 @@ def many_clients(server: Server, keys: list[str], count: int) -> dict[str, Any]:
     def one(number: int) -> None:
         body = {
             "model": server.model,
-            "max_tokens": 20,
+            "max_tokens": tokens,
             "messages": malformed.HELLO,
             "stream": number % 2 == 0,
         }
@@ -211,7 +116,7 @@ def many_clients(server: Server, keys: list[str], count: int) -> dict[str, Any]:
         word for word in statuses if (word[0] in "-05" and not word.startswith("529 with ")) or "cut" in word
     ]
     return {
-        "part": "clients",
+        "part": part,
         "count": count,
         "seconds": round(took, 1),
         "statuses": dict(sorted(statuses.items())),
@@ -219,17 +124,18 @@ def many_clients(server: Server, keys: list[str], count: int) -> dict[str, Any]:
         **seen,
         "kib_per_client": round((seen["peak_rss_mib"] - start["rss_mib"]) * 1024 / count),
         "end": settled(server),
-        "failed": bool(bad),
+        "failed": bool(bad) or (part == "overload" and "529 with retry-after" not in statuses),
     }
 
 
 def vanishing(server: Server, key: str, count: int) -> dict[str, Any]:
     """Clients that close before the answer, or in the middle of a stream; more than there are slots."""
     start, draw = server.figures(), random.Random(1)
+    tokens, begun = min(2000, server.longest(key)), 0
     for number in range(count):
         body = {
             "model": server.model,
-            "max_tokens": 2000,
+            "max_tokens": tokens,
             "messages": malformed.HELLO,
             "stream": number % 2 == 0,
         }
@@ -239,7 +145,7 @@ def vanishing(server: Server, key: str, count: int) -> dict[str, Any]:
             sock.sendall(raw)
             if number % 4 == 0:
                 sock.settimeout(60)
-                sock.recv(1000)
+                begun += b" 200 OK" in sock.recv(1000)
             else:
                 time.sleep(draw.random() * 0.05)
     began = time.monotonic()
@@ -247,10 +153,11 @@ def vanishing(server: Server, key: str, count: int) -> dict[str, Any]:
     return {
         "part": "vanish",
         "count": count,
+        "in_a_stream": begun,
         "start": start,
         "idle_after_s": round(time.monotonic() - began, 2),
         "end": end,
-        "failed": bool(end["busy"] or end["waiting"]),
+        "failed": bool(end["busy"] or end["waiting"]) or begun < count // 4,
     }
 
 
@@ -320,7 +227,7 @@ def main() -> int:
     """Runs the parts that were asked for."""
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     options.add_argument("--model", default="random:tiny")
-    for part in ("malformed", "clients", "vanish", "kills"):
+    for part in ("malformed", "clients", "overload", "slow", "vanish", "kills"):
         options.add_argument(f"--{part}", type=int, default=0, metavar="N")
     options.add_argument("--seed", type=int, default=11)
     given = options.parse_args()
@@ -332,7 +239,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if given.malformed or given.clients or given.vanish:
+        if given.malformed or given.clients or given.overload or given.slow or given.vanish:
             database = f"sqlite:///{folder / 'serve.sqlite'}"
             keys = [key_of(database, folder), key_of(database, folder), key_of(database, folder, KeyLimits())]
             with served(database, given.model) as server:
@@ -340,6 +247,11 @@ def main() -> int:
                     tell(wrong_requests(server, keys[0], given.malformed, given.seed))
                 if given.clients:
                     tell(many_clients(server, keys, given.clients))
+                if given.overload:  # so many organisations that none reaches its own half first
+                    crowd = [key_of(database, folder) for _ in range(8)]
+                    tell(many_clients(server, crowd, given.overload, "overload", tokens=256))
+                if given.slow:
+                    tell(slow_readers(server, keys[0], keys[1], given.slow))
                 if given.vanish:
                     tell(vanishing(server, keys[0], given.vanish))
         if given.kills:
