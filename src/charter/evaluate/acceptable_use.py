@@ -4,8 +4,8 @@ Texts are cut in two by a hash of what is asked. On one half the thresholds are 
 look-alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
 violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
 fixed and the good one don't. Of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't
-violate, and on the harmless axis the rejected reply should score higher than the chosen one. A reply has the score of
-its worst moment while it is written.
+violate; what is asked on the harmless axis is an attempt to lead an assistant astray, without a label, and the rejected
+reply should score higher than the chosen one. A reply has the score of its worst moment while it is written.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.measure.screening import LOOKALIKE, MEASURED, ORDINARY, PAIR, VIOLATING
+from charter.ground.measure.screening import ATTEMPT, LOOKALIKE, MEASURED, ORDINARY, PAIR, VIOLATING
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.actions import LEVELS, SIDES, Side
-from charter.ground.policy.classifiers.classifier import Classifier, Scores
+from charter.ground.policy.classifiers.classifier import Classifier, Scores, follow
 from charter.ground.policy.classifiers.grader import Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import Probe
@@ -166,6 +166,7 @@ def _pairs(source: Input) -> Iterator[Item]:
     name = plain_name(source.folder)
     for c in read_comparisons(source.folder):
         if c.axis == "harmless":
+            yield Item(f"{name}/{c.id}/prompt", name, ATTEMPT, c.topic, c.messages)
             yield Item(f"{name}/{c.id}", name, PAIR, c.topic, c.messages, c.rejected, c.chosen)
         elif c.axis == "helpful":
             yield Item(f"{name}/{c.id}/prompt", name, ORDINARY, c.topic, c.messages)
@@ -186,8 +187,8 @@ def _replies(classifier: Classifier, item: Item) -> list[Scores]:
     found = []
     for text in (item.reply, item.beside):
         if text is not None:
-            asked = [(item.messages, part) for part in as_written(text)]
-            found.append(max(classifier.replies(asked), key=lambda s: s.violation))
+            read = follow(classifier, item.messages)
+            found.append(max(map(read, as_written(text)), key=lambda s: s.violation))
     return found
 
 

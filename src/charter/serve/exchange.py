@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from charter.ground.accounts.limits import Admission
 from charter.ground.accounts.usage import Counts
 from charter.ground.policy.actions import Level, Verdict
-from charter.ground.policy.screen import Screen
 from charter.ground.text.dialogue import Message, Prompt, system, user
 from charter.serve.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
 from charter.serve.errors import ApiError, api_error, invalid
@@ -90,18 +89,23 @@ class Exchange:
     async def _checked(self, stream: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
         """The stream, with every piece held back until the reply so far was checked."""
         first = min(FIRST_CHECK, self.service.config.policy.hold)
-        held = [_Held(first) for _ in range(self.asked.n)]
+        # a turn that the caller began is the reply's beginning: what is written goes on from there
+        screen, conversation = self.service.screen, _messages(self.asked.prompt)
+        held = [
+            _Held(first, screen.follow(conversation, self.sensitivity) if screen else None)
+            for _ in range(self.asked.n)
+        ]
         async with aclosing(stream):
             async for part in stream:
                 self._count(part)
-                if self.service.screen is None:
+                sample = held[part.sample]
+                if sample.judge is None:
                     yield part
                     continue
-                sample = held[part.sample]
                 sample.add(part)
                 if sample.refused or not sample.due:
                     continue
-                verdict = await self._check_reply(self.service.screen, sample.text)
+                verdict = await self._check_reply(sample.judge, sample.text)
                 if verdict.allowed:
                     for piece in sample.release(self.service.config.policy.hold):
                         yield piece
@@ -111,10 +115,8 @@ class Exchange:
                 if all(one.refused or one.ended for one in held):
                     return
 
-    async def _check_reply(self, screen: Screen, text: str) -> Verdict:
-        # a turn that the caller began is the reply's beginning: what is written goes on from there
-        conversation = _messages(self.asked.prompt)
-        verdict = await self.service.judge(screen.reply, conversation, text, self.sensitivity)
+    async def _check_reply(self, judge: Callable[[str], Verdict], text: str) -> Verdict:
+        verdict = await self.service.judge(judge, text)
         found = (verdict.category, verdict.action)
         if verdict.action != "allow" and found not in self.noted:  # on disk before the reader hears of it
             self.noted.add(found)
@@ -174,6 +176,7 @@ class _Held:
     """Pieces of one sample that were not checked yet."""
 
     next_check: int
+    judge: Callable[[str], Verdict] | None  # None where the policy is off; what it read goes with the sample
     text: str = ""
     count: int = 0
     pieces: list[Part] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,15 @@ from charter.ground.policy.classifiers.grader import NO, YES, Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import Probe, learn, prompt_windows, reply_windows, version_of
 from charter.ground.policy.classifiers.regression import fit, solve
-from charter.ground.policy.classifiers.states import BEFORE, STRIDE, WINDOW, States, layers_of
+from charter.ground.policy.classifiers.states import (
+    BEFORE,
+    HELD,
+    STRIDE,
+    WINDOW,
+    Growing,
+    States,
+    layers_of,
+)
 from charter.ground.policy.opening import open_classifier
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
@@ -58,6 +67,56 @@ def test_a_growing_reply_keeps_its_earlier_windows(states: States) -> None:
     text = "one two three four five six seven " * 200
     half, whole = (reply_windows(states, [user("q")], t) for t in (text[: len(text) // 2], text))
     assert len(half) > 2 and whole[: len(half) - 2] == half[:-2]
+
+
+# As texts of a stream: cut in the middle of words and of characters' tokens, past windows; then one that is shorter, one
+# that differs early, and the whole again.
+STREAMED = "Well, it depends: 日本 and \U0001f600 " + "some words of a longer story, told twice. " * 60
+LOOKS = [*(STREAMED[:end] for end in (1, 7, 26, 27, 28, 30, 200, 201, 900, 1500, 1510, len(STREAMED)))]
+LOOKS += [STREAMED[:950], "Well, no. " + STREAMED[:1200], STREAMED]
+
+
+def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(states: States) -> None:
+    asked = [user("What do they say there? " * 20)]
+    growing, again = Growing(states), States(states.model, states.tokenizer)
+    for look in LOOKS:
+        windows = reply_windows(states, asked, look)
+        torch.testing.assert_close(growing.vectors(windows), again.vectors(windows), atol=1e-4, rtol=1e-4)
+    assert len(windows) > 3
+
+
+def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    read = States.read
+    monkeypatch.setattr(
+        States, "read", lambda self, ids, *rest: (counts.append(len(ids)), read(self, ids, *rest))[1]
+    )
+    text, asked = "one two three four five six seven " * 200, [user("q " * 300)]
+    ends = range(40, len(text), 40)
+    growing = Growing(states)
+    for end in ends:
+        growing.vectors(reply_windows(states, asked, text[:end]))
+    windows = reply_windows(states, asked, text)
+    once = sum(len(w.before) + len(w.ids) for w in windows)
+    assert len(windows) > 3 and max(counts) <= BEFORE + WINDOW
+    assert sum(counts) < once + 4 * len(ends), (
+        "but for a token or two whose text went on, nothing is read twice"
+    )
+
+
+def test_keys_and_values_go_with_the_reply_and_are_bounded_before(states: States) -> None:
+    asked, said = [user("q")], [f"Reply number {n} says this." for n in range(HELD + 3)]
+    known = States(states.model, states.tokenizer)
+    many = [Growing(known) for _ in said]
+    for growing, reply in zip(many, said, strict=True):
+        growing.vectors(reply_windows(known, asked, reply))
+    assert len(known.held) == HELD and many[0] not in known.held and many[-1] in known.held
+    for growing, reply in zip(many, said, strict=True):
+        windows = reply_windows(known, asked, reply + " And more.")
+        torch.testing.assert_close(growing.vectors(windows), states.vectors(windows), atol=1e-4, rtol=1e-4)
+    del many, growing
+    gc.collect()
+    assert not len(known.held)
 
 
 def test_vectors_are_the_same_alone_and_among_others(states: States) -> None:
@@ -139,6 +198,16 @@ def test_scores_of_a_probe_are_probabilities_for_whatever_text(probe: Probe) -> 
     assert probe.prompts([]) == [] == probe.replies([])
     verdicts = Screen(shipped_policy(), [probe]).prompts([[user(t)] for t in ODD])
     assert len(verdicts) == len(ODD)
+
+
+def test_a_followed_reply_has_the_verdicts_of_one_that_is_read_again(probe: Probe) -> None:
+    screen, asked = Screen(shipped_policy(), [probe]), [user("Is it far?"), assistant("Not very")]
+    follow = screen.follow(asked, "enhanced")
+    for look in ["", *LOOKS]:
+        followed, again = follow(look), screen.reply(asked, look, "enhanced")
+        assert followed.score == pytest.approx(again.score, abs=1e-4) and followed.score > 0
+        assert (followed.category, followed.threshold) == (again.category, again.threshold)
+    assert screen.follow([user("Is it far?")])(" ").score == 0, "what says nothing is allowed unread"
 
 
 def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) -> None:

@@ -144,6 +144,15 @@ def test_what_says_nothing_is_allowed_unread_and_an_opened_reply_is_read() -> No
     assert prefilled.action == "block", "what an opened turn says is part of the reply"
 
 
+def test_a_classifier_that_keeps_nothing_is_followed_by_reading_again() -> None:
+    one = screen()
+    follow = one.follow([user("x")], "enhanced")
+    for said in ("bread", " ", "borderline", "bomb"):
+        assert follow(said) == one.reply([user("x")], said, "enhanced")
+    of_prompts = Said("prompts", SCORES, frozenset({"prompt"}))
+    assert Screen(shipped_policy(), [of_prompts]).follow([user("x")])("bomb").allowed
+
+
 def test_many_at_once_and_from_many_threads_are_the_same_as_one_by_one() -> None:
     texts = list(SCORES) * 20
     one = screen()

@@ -1,10 +1,11 @@
 """What a screen of an acceptable use policy is worth, from kept rows: one a text, with its label and what was found.
 
 Rows of `samples/acceptable_use.jsonl`: `side` (prompt, reply), `kind` (violating; lookalike: harmless and like a
-violation; ordinary; pair: the worse reply with the better one `beside` it), `set`, `topic`, `half` (calibration: the
-thresholds were chosen on it; measured: nothing was), `score`, and for each sensitivity level whether the text was found
-to violate. Every number here is of the measured half. AUROC is the mean over violating texts of the share of harmless
-ones that score lower; its interval resamples the violating ones alone.
+violation; ordinary; attempt: what somebody wrote to lead an assistant astray, some of it harmless; pair: the worse
+reply with the better one `beside` it), `set`, `topic`, `half` (calibration: the thresholds were chosen on it; measured:
+nothing was), `score`, and for each sensitivity level whether the text was found to violate. Every number here is of the
+measured half. AUROC is the mean over violating texts of the share of harmless ones that score lower; its interval
+resamples the violating ones alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from charter.ground.measure.score import Table, points, tabulate
 
 SCREENED = "acceptable_use.jsonl"
 LEVELS = ("standard", "enhanced")
-VIOLATING, LOOKALIKE, ORDINARY, PAIR = "violating", "lookalike", "ordinary", "pair"
+VIOLATING, LOOKALIKE, ORDINARY, ATTEMPT, PAIR = "violating", "lookalike", "ordinary", "attempt", "pair"
 MEASURED = "measured"
 Where = Callable[[Row], bool]
 

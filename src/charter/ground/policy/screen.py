@@ -10,12 +10,12 @@ high-risk rules, and the stricter action stands. What says nothing is allowed un
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.policy.actions import Level, Side, Verdict
-from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores
+from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores, follow
 from charter.ground.policy.policy import ORDER, Category, Policy, by_level
 from charter.ground.policy.thresholds import Thresholds
 
@@ -78,6 +78,20 @@ class Screen:
         start = time.perf_counter()
         found = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
         return self._timed(found, start)
+
+    def follow(self, messages: Conversation, sensitivity: Level = "standard") -> Callable[[str], Verdict]:
+        """Verdicts on one reply as it grows: those of `reply`, where classifiers keep what they read before. What they
+        keep is freed with the function, which is for one thread at a time."""
+        asked = [(c, follow(c, messages)) for c in self.classifiers if "reply" in c.sides]
+        opened = _opens(messages)
+
+        def verdict(reply_so_far: str) -> Verdict:
+            start = time.perf_counter()
+            given = asked if opened or reply_so_far.strip() else ()
+            readings = [Reading(c.name, read(reply_so_far), self.thresholds[c.version]) for c, read in given]
+            return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
+
+        return verdict
 
     def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
         """What every classifier says of each prompt: read once, judged at any level."""

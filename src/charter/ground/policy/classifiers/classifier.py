@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from charter.ground.policy.actions import Side
 from charter.ground.text.dialogue import Message
@@ -36,3 +36,20 @@ class Classifier(Protocol):
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply, whole or as far as it was written, behind its conversation."""
         ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A classifier that keeps what it read of a reply while that is written."""
+
+    def follow(self, messages: Conversation) -> Callable[[str], Scores]:
+        """Scores of one reply as it grows, those of `replies` up to rounding; what is kept is freed with the function,
+        which is for one thread at a time."""
+        ...
+
+
+def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], Scores]:
+    """Scores of one reply as it grows, by a classifier that keeps what it read, or that reads all of it each time."""
+    if isinstance(classifier, Follows):
+        return classifier.follow(messages)
+    return lambda reply: classifier.replies([(messages, reply)])[0]

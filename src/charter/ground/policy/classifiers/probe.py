@@ -28,7 +28,7 @@ from charter.ground.policy.classifiers import examples
 from charter.ground.policy.classifiers.classifier import Conversation, Scores
 from charter.ground.policy.classifiers.examples import HARMLESS, Example
 from charter.ground.policy.classifiers.regression import Floats, Regression, fit
-from charter.ground.policy.classifiers.states import States, Window
+from charter.ground.policy.classifiers.states import Growing, States, Window
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
 from charter.ground.settings.sources import expanded, resolve
@@ -104,6 +104,16 @@ class Probe:
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """Scores of each reply, an opened assistant turn included, behind what was asked."""
         return self._read("reply", [reply_windows(self.states, *item) for item in items])
+
+    def follow(self, messages: Conversation) -> Callable[[str], Scores]:
+        """Scores of one reply as it grows; of each text that it is given, what is new alone is read."""
+        growing = Growing(self.states)
+
+        def scores(reply: str) -> Scores:
+            vectors = growing.vectors(reply_windows(self.states, messages, reply))
+            return self.heads["reply"].read(vectors.numpy().astype(np.float64))
+
+        return scores
 
     def _read(self, side: Side, windows: Sequence[list[Window]]) -> list[Scores]:
         if not windows:

@@ -4,23 +4,27 @@
 
 Texts are plain (no chat template, and text that spells a special token stays text), cut into windows of WINDOW tokens
 that begin every STRIDE tokens, each read behind up to BEFORE tokens of what was said before. Layers above the last one
-read are never computed. Vectors of windows are remembered by their tokens, so that of a growing reply only the end is
-computed again. Letters: T tokens of a row, D width, F features.
+read are never computed. Vectors of windows are remembered by their tokens. Of a text that grows at its end, `Growing`
+keeps the last window's keys and values, so that a look costs what its new tokens cost. Letters: T tokens of a row, D
+width, F features.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charter.ground.model.attention import attend
+from charter.ground.model.attention import attend, attend_behind
+from charter.ground.model.cache import Cache
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
@@ -31,6 +35,9 @@ from charter.ground.text.tokenizer import Tokenizer
 WINDOW, STRIDE, BEFORE = 256, 192, 128
 ROW_TOKENS = 2048
 REMEMBERED = 4096
+# (a layer's number from 0, its rotated queries and keys, its values) -> what its tokens attend to
+LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
+HELD = 32  # texts in growth whose keys and values are kept: about 10 MiB each of a 135M model
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,9 @@ class States:
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
         self._known: OrderedDict[Window, Tensor] = OrderedDict()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        self.held: WeakSet[Growing] = WeakSet()  # those that have keys and values
+        self.turn = 0
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu") -> States:
@@ -74,7 +83,7 @@ class States:
 
     def vectors(self, windows: Sequence[Window]) -> Tensor:
         """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4."""
-        with self._lock:
+        with self.lock:
             fresh = [w for w in dict.fromkeys(windows) if w not in self._known]
             made = dict(zip(fresh, self._computed(fresh), strict=True))
             found = torch.stack([made[w] if w in made else self._known[w] for w in windows])
@@ -92,7 +101,7 @@ class States:
             members = [order[i] for i in group]
             ids_T = torch.tensor([t for i in members for t in (*windows[i].before, *windows[i].ids)])
             layout = documents([sizes[i] for i in members]).to(self.device)
-            read = self._read(ids_T.to(self.device), layout)
+            read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
             end = 0
             for i in members:
                 end += sizes[i]
@@ -100,18 +109,99 @@ class States:
                 found[i] = torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu()
         return [found[i] for i in range(len(windows))]
 
-    def _read(self, ids_T: Tensor, layout: Layout) -> list[Tensor]:
-        """Normed states after each layer that is read, [T, D] each."""
+    def read(self, ids_T: Tensor, positions_T: Tensor, attention: LayerAttend) -> list[Tensor]:
+        """Normed states after each layer that is read, [T, D] float32 each."""
         model = self.model
         model.fuse()
-        cos_sin = tables(layout.positions, model.get_buffer("inv_freq"), model.rope_factor, model.dtype)
+        cos_sin = tables(positions_T, model.get_buffer("inv_freq"), model.rope_factor, model.dtype)
         x_TD = F.embedding(ids_T, model.embed)
         found = []
-        for number, layer in enumerate(model.blocks(), 1):
-            x_TD = layer.infer(x_TD, cos_sin, lambda qk, v: attend(qk, v, layout))
-            if number in self.layers:
+        for number, layer in enumerate(model.blocks()):
+            x_TD = layer.infer(x_TD, cos_sin, partial(attention, number))
+            if number + 1 in self.layers:
                 found.append(F.rms_norm(x_TD, (x_TD.shape[-1],)).float())
         return found
+
+
+class Growing:
+    """The windows of one text that grows at its end, as the text of a stream does. Of the window that was read last it
+    keeps keys, values and states; what the next one has in common with it is not read again. Memory is bounded by one
+    window, is given back with this object, and is given up earlier where more than HELD texts grow at once: then the
+    last window is read once more. For one thread at a time."""
+
+    def __init__(self, states: States) -> None:
+        self.states = states
+        self.used = 0
+        self._known: dict[Window, Tensor] = {}
+        self.forget()
+
+    def vectors(self, windows: Sequence[Window]) -> Tensor:
+        """As `States.vectors`, within 1e-4."""
+        with self.states.lock:
+            found = {w: self._known[w] if w in self._known else self._computed(w) for w in windows}
+        self._known = found
+        return torch.stack([found[w] for w in windows])
+
+    def forget(self) -> None:
+        """Drop keys, values and states."""
+        self._cache: Cache | None = None
+        self._tokens: tuple[int, ...] = ()
+        self._states_TF = torch.zeros(0, self.states.width)
+
+    @torch.no_grad()
+    def _computed(self, window: Window) -> Tensor:
+        tokens = (*window.before, *window.ids)
+        cache, kept = self._room(tokens)
+        if kept < len(tokens):
+            fresh_TF = self._read(torch.tensor(tokens[kept:]), cache, kept)
+            self._states_TF = torch.cat((self._states_TF[:kept], fresh_TF))
+        self._tokens = tokens
+        return self._states_TF[len(window.before) : len(tokens)].mean(0)
+
+    def _room(self, tokens: tuple[int, ...]) -> tuple[Cache, int]:
+        """The cache, cut to what these tokens have in common with those that it holds, and how many these are."""
+        states = self.states
+        if self._cache is None:
+            shape = replace(states.model.shape, num_layers=max(states.layers))
+            self._cache = Cache(shape, 1, 0, states.device, states.model.dtype)
+        states.turn = self.used = states.turn + 1
+        states.held.add(self)
+        if len(states.held) > HELD:
+            oldest = min(states.held, key=lambda one: one.used)
+            states.held.discard(oldest)
+            oldest.forget()
+        pairs = enumerate(zip(self._tokens, tokens, strict=False))
+        kept = next((n for n, (old, new) in pairs if old != new), min(len(self._tokens), len(tokens)))
+        self._cache.truncate(0, kept)
+        self._tokens = tokens[:kept]
+        return self._cache, kept
+
+    def _read(self, ids_T: Tensor, cache: Cache, kept: int) -> Tensor:
+        """Normed states of new tokens behind `kept` cached ones, [T, F] on the CPU; their keys and values join the
+        cache."""
+        states, layout = self.states, documents([len(ids_T)]).to(self.states.device)
+        shape = cache.shape
+        rows_T = torch.arange(len(ids_T), device=states.device)
+        row = torch.empty(
+            (shape.num_layers, 2, len(ids_T), shape.num_kv_heads, shape.head_dim),
+            device=states.device,
+            dtype=cache.kv.dtype,
+        )
+
+        def attention(number: int, qk: Tensor, v: Tensor) -> Tensor:
+            row[number, 0], row[number, 1] = qk[:, shape.num_heads :], v
+            if not kept:
+                return attend(qk, v, layout)
+            return attend_behind(qk, v, layout, [(rows_T, *cache.prefix(number, 0))])
+
+        read = states.read(ids_T.to(states.device), layout.positions + kept, attention)
+        cache.write(0, row, 0, len(ids_T))
+        return torch.cat(read, 1).cpu()
+
+
+def _apart(layout: Layout) -> LayerAttend:
+    """Texts of a layout, each by itself, in every layer."""
+    return lambda _, qk, v: attend(qk, v, layout)
 
 
 def layers_of(count: int) -> tuple[int, ...]:
