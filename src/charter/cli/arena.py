@@ -12,6 +12,7 @@ import typer
 
 from charter.cli import arena_starter
 from charter.cli.launch import relaunch
+from charter.cli.options import Device, Json, Port
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.settings.execution import Execution, choose_execution
@@ -57,10 +58,8 @@ def serve(
             "--host", metavar="H", help="Address to listen on; others than this machine's are said."
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8760,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N, mps.")
-    ] = None,
+    port: Port = 8760,
+    device: Device = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Address and invitation as one line of JSON.")
     ] = False,
@@ -127,7 +126,7 @@ def invite(
     simulated: Annotated[
         bool, typer.Option("--simulated", help="For a program: its votes are marked as simulated.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print invitation links; each is shown this once."""
     config, folder = _load(path)

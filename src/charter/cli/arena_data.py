@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.check import Axis
+from charter.cli.options import Json, Yes
 from charter.ground.artifact.errors import CharterError
 from charter.runner.rooms import load_module, room_tool
 
@@ -34,9 +35,7 @@ Place = Annotated[
 ]
 
 
-def status(
-    place: Place, as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False
-) -> None:
+def status(place: Place, as_json: Json = False) -> None:
     """How far a collection is, and how carefully each person works."""
     load_module(VIEWS).told_status(place, as_json)
 
@@ -78,7 +77,7 @@ def person(
     key: Annotated[
         bool, typer.Option("--new-key", help="Show a new key, once, for who lost theirs; the old one ends.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before deleting.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Hand out or delete what is kept of one person, lock the person out, or give them a new key."""
     if [to is not None, forgotten, locked is not None, key].count(True) != 1:

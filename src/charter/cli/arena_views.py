@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from charter.cli.rows import counted
-from charter.cli.tables import console, number
+from charter.cli.tables import console, number, plain_table
 from charter.ground.artifact.store import atomic_write
 from charter.ground.people.export import open_people
 from charter.ground.people.freeze import Wanted, freeze_comparisons, freeze_judgments
@@ -139,7 +139,7 @@ def _progress_tables(progress: Progress) -> Iterator[Table]:
             "raters",
             "attempts",
         )
-        table = _table(
+        table = plain_table(
             ("task", "of"), ("open", "done", "skipped", *(n.replace("_", " ") for n in names), "success")
         )
         for task in progress.tasks:
@@ -149,7 +149,7 @@ def _progress_tables(progress: Progress) -> Iterator[Table]:
             table.add_row(task.axis, task.source, *map(str, counts), number(task.success))
         yield table
     if progress.reviews:
-        table = _table(("reviews", "of"), ("transcripts", "complete", "done", "needed"))
+        table = plain_table(("reviews", "of"), ("transcripts", "complete", "done", "needed"))
         for queue in progress.reviews:
             counts = (queue.items, queue.complete, queue.done, queue.needed)
             table.add_row("queue", queue.source, *map(str, counts))
@@ -158,7 +158,7 @@ def _progress_tables(progress: Progress) -> Iterator[Table]:
 
 def _people_table(people: Sequence[Quality]) -> Table:
     shares = ("fast", "duplicate", "left", "unsure", "tie", "both_bad")
-    table = _table(
+    table = plain_table(
         ("person", "role", "of"),
         ("votes", "seconds", *(s.replace("_", " ") for s in shares), *AGREEMENT),
     )
@@ -182,12 +182,3 @@ def _with_interval(share: Share) -> str:
         return "-"
     low, high = share.interval
     return f"{share.hits}/{share.of} ({low:.2f}-{high:.2f})"
-
-
-def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in words:
-        table.add_column(name)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table

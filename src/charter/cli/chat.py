@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.launch import relaunch
+from charter.cli.options import Device
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model
 from charter.runner.rooms import load_module
@@ -20,9 +21,7 @@ def chat(
         float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest.")
     ] = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply.")] = 256,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N, mps.")
-    ] = None,
+    device: Device = None,
 ) -> None:
     """Talk with a model in the terminal: /reset begins anew, /quit ends, /help lists these."""
     source = find_model(checkpoint, "chat")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.options import ACCOUNTS, Database, Json, Yes
 from charter.ground.artifact.errors import CharterError
 from charter.runner.rooms import load_module
 
@@ -41,14 +42,8 @@ class Step(StrEnum):
     suspended = "suspended"
 
 
-Database = Annotated[
-    str,
-    typer.Option("--database", metavar="DB", help="The service's database: a file or a URL."),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Account = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Its name, or its id.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
-PLACE = "serve.sqlite"
 
 
 def queue(
@@ -59,7 +54,7 @@ def queue(
     ] = "",
     after: Annotated[str, typer.Option("--after", metavar="CASE", help="Those that follow a case.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")] = 50,
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """List cases that wait for a person, the oldest first."""
@@ -74,7 +69,7 @@ def case(
     dismiss: Annotated[bool, typer.Option("--dismiss", help="Close it: it is not.")] = False,
     by: By = "",
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Show a case with what was decided about its request, or close it.
@@ -99,7 +94,7 @@ def decide(
     ],
     by: By,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the account is told.")],
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
 ) -> None:
     """Set where an account stands. It stays so for a clean period, whatever the rule would do."""
     load_module(VIEWS).decided(database, organisation, level.value, by, reason)
@@ -109,7 +104,7 @@ def standing(
     organisation: Annotated[
         str, typer.Argument(metavar="[ORGANISATION]", help="Its name, or its id; else all that aren't good.")
     ] = "",
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Show where an account stands, how it came there and when a level is lifted."""
@@ -119,7 +114,7 @@ def standing(
 def appeal(
     organisation: Account,
     words: Annotated[str, typer.Argument(metavar="WORDS", help="What the account says.")],
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
 ) -> None:
     """Put an account's appeal into the queue, such as one that came by mail."""
     load_module(VIEWS).appealed(database, organisation, words)
@@ -127,14 +122,14 @@ def appeal(
 
 def decisions(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id, req_...")],
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Show all that was decided about a request, and what was said of it."""
     load_module(VIEWS).told_decisions(database, request, as_json)
 
 
-def audit(database: Database = PLACE, as_json: Json = False) -> None:
+def audit(database: Database = ACCOUNTS, as_json: Json = False) -> None:
     """Say how often people agreed with the classifiers, by category."""
     load_module(VIEWS).told_audit(database, as_json)
 
@@ -143,7 +138,7 @@ def verify(
     tip: Annotated[
         str, typer.Option("--tip", metavar="NUMBER:CHAIN", help="What an earlier verify printed.")
     ] = "",
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Check that nobody changed the log of decisions; with a tip also that it holds what it held then."""
@@ -161,7 +156,7 @@ def export(
             "--organisation", metavar="NAME", help="All that is kept of one organisation, as a file."
         ),
     ] = "",
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
 ) -> None:
     """Freeze feedback and closed cases as an artifact, or hand an organisation its data."""
     if organisation and content:
@@ -178,8 +173,8 @@ def forget(
     user: Annotated[
         str, typer.Option("--user", metavar="ID", help="One user alone, by metadata.user_id.")
     ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before deleting.")] = False,
-    database: Database = PLACE,
+    yes: Yes = False,
+    database: Database = ACCOUNTS,
 ) -> None:
     """Delete what an organisation or one of its users wrote; decisions, which hold no words, stay."""
     whom = f"the user {user} of {organisation}" if user else organisation
@@ -193,7 +188,7 @@ def forget(
 
 def expire(
     days: Annotated[float, typer.Option("--days", min=0, help="Days after which words go.")],
-    database: Database = PLACE,
+    database: Database = ACCOUNTS,
 ) -> None:
     """Empty words and contents of what was closed long ago."""
     load_module(VIEWS).expired(database, days)

@@ -16,7 +16,7 @@ from rich.text import Text
 from sqlalchemy import Connection, Engine
 
 from charter.cli.rows import counted
-from charter.cli.tables import console
+from charter.cli.tables import console, plain_table
 from charter.ground.accounts import cases, standings
 from charter.ground.accounts.cases import Case, CaseVerdict, Kind, State
 from charter.ground.accounts.decisions import Decision, decisions_of, holds, parse_tip, tip, verify_chain
@@ -81,7 +81,7 @@ def told_queue(place: str, wanted: Wanted, as_json: bool) -> None:
     if not page.cases:
         print("no case waits" if wanted.state == "open" else "there is no such case")
         return
-    table = _table("case", "kind", "organisation", "category", "opened", "verdict", "words")
+    table = plain_table(("case", "kind", "organisation", "category", "opened", "verdict", "words"))
     for case in page.cases:
         who = names.get(case.organisation, case.organisation)
         verdict = f"{case.verdict} by {case.by}" if case.verdict else ""
@@ -178,7 +178,7 @@ def told_audit(place: str, as_json: bool) -> None:
     if not found:
         print("nothing was flagged and no report upheld yet")
         return
-    table = _table("category", "upheld", "dismissed", "waiting", "precision", "95 %", "missed")
+    table = plain_table(("category", "upheld", "dismissed", "waiting", "precision", "95 %", "missed"))
     for one in found:
         share = "-" if one.precision is None else f"{one.precision:.2f}"
         interval = "-" if one.precision is None else f"{one.low:.2f} to {one.high:.2f}"
@@ -263,8 +263,8 @@ def _case_lines(case: Case, name: str, standing: Change | None) -> Iterator[str]
 
 
 def _decisions_table(found: Sequence[Decision]) -> Table:
-    table = _table(
-        "row", "at", "side", "action", "category", "score", "threshold", "filter", "model", "policy"
+    table = plain_table(
+        ("row", "at", "side", "action", "category", "score", "threshold", "filter", "model", "policy")
     )
     for decision in found:
         e = decision.entry
@@ -285,7 +285,7 @@ def _decisions_table(found: Sequence[Decision]) -> Table:
 
 
 def _changes_table(changes: Sequence[Change], names: Mapping[str, str]) -> Table:
-    table = _table("organisation", "level", "since", "by", "reason")
+    table = plain_table(("organisation", "level", "since", "by", "reason"))
     for change in changes:
         who = names.get(change.organisation, change.organisation)
         _add(table, who, change.level, _when(change.at), change.by, change.reason)
@@ -295,13 +295,6 @@ def _changes_table(changes: Sequence[Change], names: Mapping[str, str]) -> Table
 def _organisation(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name or its id. Raises NotFound."""
     return name if name in organisation_names(connection) else find_organisation(connection, name)
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name)
-    return table
 
 
 def _add(table: Table, *cells: object) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from charter.cli.options import Json
 from charter.cli.rows import counted
 from charter.cli.tables import console
 from charter.ground.artifact.errors import CharterError
@@ -59,7 +60,7 @@ Plot = Annotated[
 
 def elo(
     place: Place,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    as_json: Json = False,
     base: Base = None,
     ties: Ties = "drop",
     axis: Annotated[str | None, typer.Option("--axis", metavar="A", help="This axis alone.")] = None,

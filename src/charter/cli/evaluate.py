@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from charter.cli.launch import relaunch
-from charter.cli.pipeline import Json, carry_out, run_folder
+from charter.cli.options import Json
+from charter.cli.pipeline import carry_out, run_folder
 from charter.cli.tables import console, number
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError

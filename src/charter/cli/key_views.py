@@ -13,10 +13,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 from sqlalchemy import Connection
 
-from charter.cli.tables import console
+from charter.cli.tables import console, plain_table
 from charter.ground.accounts.keys import (
     Key,
     KeyLimits,
@@ -102,8 +101,8 @@ def show(database: str, organisation: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_facts(key) for key in found]))
         return
-    table = _table(
-        "key", "organisation", "name", "ends in", "state", "scopes", "models", "made", "expires", "used"
+    table = plain_table(
+        ("key", "organisation", "name", "ends in", "state", "scopes", "models", "made", "expires", "used")
     )
     for key in found:
         caller = key.caller
@@ -160,7 +159,7 @@ def usage(
     if not found:
         print(f"nothing was used from {since} to {until}")
         return
-    table = _table("day", "organisation", "key", "model", numbers=COLUMNS)
+    table = plain_table(("day", "organisation", "key", "model"), [name.replace("_", " ") for name in COLUMNS])
     for row in found:
         names = (row.day, row.organisation, f"{row.name} ({row.key})", row.model)
         table.add_row(*(escape(word) for word in names), *_numbers(row.counts))
@@ -199,15 +198,6 @@ def _row(row: DayUsage) -> dict[str, Any]:
 
 def _numbers(counts: Counts) -> list[str]:
     return [f"{number:,}" for number in asdict(counts).values()]
-
-
-def _table(*names: str, numbers: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name)
-    for name in numbers:
-        table.add_column(name.replace("_", " "), justify="right")
-    return table
 
 
 def _time(at: float | None) -> str | None:

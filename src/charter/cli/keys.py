@@ -1,39 +1,29 @@
 """`charter keys`: who may use a service, how much, and what they used."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from charter.cli.options import ACCOUNTS, Database, Json
 from charter.runner.rooms import load_module
 
 VIEWS = "charter.cli.key_views"  # loaded when it is used: it needs the database
 MOST = 2**31 - 1
 
-Database = Annotated[
-    str, typer.Option("--database", metavar="DB", help="URL or file of the accounts' database.")
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 KeyId = Annotated[
     str, typer.Argument(metavar="KEY", help="The key's id, key_..., as charter keys list shows it.")
 ]
-Requests = Annotated[
-    int | None,
-    typer.Option("--requests-per-minute", metavar="N", min=0, max=MOST, help="0: the service's default."),
-]
-Input = Annotated[
-    int | None,
-    typer.Option("--input-tokens-per-minute", metavar="N", min=0, max=MOST, help="0: the service's default."),
-]
-Output = Annotated[
-    int | None,
-    typer.Option(
-        "--output-tokens-per-minute", metavar="N", min=0, max=MOST, help="0: the service's default."
-    ),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option("--concurrency", metavar="N", min=0, max=MOST, help="Requests at a time; 0: the default."),
-]
+Org = Annotated[str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")]
+
+
+def _limit(flag: str, help: str = "0: the service's default.") -> Any:
+    return typer.Option(flag, metavar="N", min=0, max=MOST, help=help)
+
+
+Requests = Annotated[int | None, _limit("--requests-per-minute")]
+Input = Annotated[int | None, _limit("--input-tokens-per-minute")]
+Output = Annotated[int | None, _limit("--output-tokens-per-minute")]
+Concurrency = Annotated[int | None, _limit("--concurrency", "Requests at a time; 0: the default.")]
 
 
 def create(
@@ -54,7 +44,7 @@ def create(
     input_tokens_per_minute: Input = None,
     output_tokens_per_minute: Output = None,
     concurrency: Concurrency = None,
-    database: Database = "serve.sqlite",
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Make a key and show its secret, this once."""
@@ -64,10 +54,8 @@ def create(
 
 
 def list_keys(
-    org: Annotated[
-        str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")
-    ] = None,
-    database: Database = "serve.sqlite",
+    org: Org = None,
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Show all keys, but for their secrets."""
@@ -76,7 +64,7 @@ def list_keys(
 
 def revoke(
     keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Ids of keys, key_...")],
-    database: Database = "serve.sqlite",
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """End keys for good; a running service knows within a second."""
@@ -89,7 +77,7 @@ def limits(
     input_tokens_per_minute: Input = None,
     output_tokens_per_minute: Output = None,
     concurrency: Concurrency = None,
-    database: Database = "serve.sqlite",
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Show a key's limits, or change those that are given; a running service knows within a second."""
@@ -98,9 +86,7 @@ def limits(
 
 
 def usage(
-    org: Annotated[
-        str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")
-    ] = None,
+    org: Org = None,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="One key's alone.")] = None,
     since: Annotated[
         str | None,
@@ -109,7 +95,7 @@ def usage(
     until: Annotated[
         str | None, typer.Option("--until", metavar="DAY", help="Last day; default today.")
     ] = None,
-    database: Database = "serve.sqlite",
+    database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Show requests and tokens by day, key and model."""

@@ -9,6 +9,7 @@ import typer
 
 from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
+from charter.cli.options import Device, Json, Precision
 from charter.cli.tables import console, plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
@@ -31,14 +32,6 @@ Changes = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")
 ]
-Device = Annotated[
-    str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N or mps; found if left out.")
-]
-Precision = Annotated[
-    str | None,
-    typer.Option("--precision", metavar="P", help="float32, bfloat16 or int8; fits the device if left out."),
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from charter.cli.options import Json
 from charter.cli.tables import console
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import suggest
@@ -17,7 +18,6 @@ FLOOR = "charter.ground.policy"
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own; else the shipped one.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 def show(

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from charter.cli.options import Json
 from charter.cli.tables import console
 from charter.cli.versions import compare_view, figure, track_view
 from charter.ground.artifact.errors import CharterError
 from charter.runner.rooms import room_tool
-
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 def compare(

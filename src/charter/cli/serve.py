@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from charter.cli.launch import relaunch
+from charter.cli.options import ACCOUNTS, Database, Device, Port, Precision
 from charter.cli.serve_starter import CONFIG
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution, choose_execution
@@ -32,7 +33,7 @@ def serve(
         Path | None, typer.Option("--config", metavar="FILE", help="A configuration instead of options.")
     ] = None,
     host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Port = 8000,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Serve without keys, on this machine's own address alone.")
     ] = False,
@@ -45,15 +46,9 @@ def serve(
             "--backend", metavar="URL", help="An OpenAI-shaped server, such as vLLM, runs the models."
         ),
     ] = None,
-    database: Annotated[
-        str, typer.Option("--database", metavar="DB", help="URL or file of the accounts' database.")
-    ] = "serve.sqlite",
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="D", help="cpu, cuda, cuda:N, mps.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", metavar="P", help="float32, bfloat16, int8.")
-    ] = None,
+    database: Database = ACCOUNTS,
+    device: Device = None,
+    precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="The address as one line of JSON.")] = False,
     write_config: Annotated[
         Path | None,
@@ -119,7 +114,7 @@ def _write(path: Path) -> None:
     """Writes the configuration to start from."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(CONFIG.format(path=path, database=path.parent / "serve.sqlite"))
+            file.write(CONFIG.format(path=path, database=path.parent / ACCOUNTS))
     except FileExistsError:
         raise CharterError(f"{path} is there already; choose another name") from None
     except OSError as error:

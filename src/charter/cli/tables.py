@@ -27,6 +27,16 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
+def plain_table(words: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """A table without lines: columns of words, then columns of numbers, which stand on the right."""
+    table = Table(box=None, pad_edge=False)
+    for name in words:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def amount(value: float | None, unit: str = "") -> str:
     """One decimal; - when unknown."""
     if value is None:
@@ -41,11 +51,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 def plan_table(lines: Sequence[Forecast]) -> Table:
     """Steps in order with what will happen and what it will cost."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("step", "room", "makes", "id", "status"):
-        table.add_column(name)
-    for name in ("minutes", "memory", "disk"):
-        table.add_column(name, justify="right")
+    table = plain_table(("step", "room", "makes", "id", "status"), ("minutes", "memory", "disk"))
     asks = [line.estimate.asks if line.estimate and line.status != "reused" else "" for line in lines]
     if any(asks):
         table.add_column("note")
