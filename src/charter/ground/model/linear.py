@@ -83,8 +83,10 @@ def packed_product(x_NK: Tensor, packed_MK: Packed, bias_M: Tensor | None = None
         y_NM = packed_MK.product(x_NK)
         return y_NM if bias_M is None else y_NM.add_(bias_M)
     taken, bias_M = x_NK.to(packed_MK.dtype), None if bias_M is None else bias_M.to(packed_MK.dtype)
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(taken, packed_MK, bias_M, "none", [], "")
-    return result.to(x_NK.dtype)
+    # oneDNN sums a single row in another order; as two it costs the same and has the bits that it has among others.
+    rows = taken.expand(2, -1).contiguous() if len(taken) == 1 else taken
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed_MK, bias_M, "none", [], "")
+    return result[: len(taken)].to(x_NK.dtype)
 
 
 class Adapter(nn.Module):
