@@ -58,8 +58,8 @@ class Int8Weight:
         else:
             u_NK, step_N1 = round_widely(x_NK)
             low_high = u_NK.to(torch.uint16).view(torch.uint8).view(n, k, 2).permute(2, 0, 1)
-            low_NM, high_NM = self.sums(low_high.reshape(2 * n, k)).split(n)
-            sums_NM = torch.add(low_NM, high_NM, alpha=256).sub_(self._middle_M)
+            both = self.sums(low_high.reshape(2 * n, k))
+            sums_NM = torch.add(both[:n], both[n:], alpha=256).sub_(self._middle_M)
         return sums_NM.mul_(step_N1 * self.scale_M)
 
     def sums(self, u_NK: Tensor) -> Tensor:
