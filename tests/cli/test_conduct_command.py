@@ -136,7 +136,8 @@ def test_a_request_is_traced_to_its_verdicts(charter: Charter, service: Conduct)
         ("block", 0.9, '{"probe":"1"}')
     ]
     out = done(charter, "decisions", "req_fine")
-    assert "allow" in out and "thumb down" in out and "\x1b" not in out
+    assert "not checked  " in out and "allow" not in out, "no classifier was asked"
+    assert "thumb down" in out and "\x1b" not in out
     assert "nothing was decided about req_x" in refused(charter, "decisions", "req_x")
 
 

@@ -15,7 +15,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from charter.ground.artifact.errors import CharterError
+from charter.ground.service.listening import listen
+from charter.ground.settings.execution import Execution
 from charter.serve.config import Config, Model, load_config
+from charter.serve.opening import open_policy_screen
 
 Charter = Callable[..., tuple[int, str, str]]
 
@@ -37,6 +41,29 @@ def test_the_written_configuration_is_taken_and_says_the_defaults(charter: Chart
     for name in fields(Model):
         assert f"{name}:" in text
     assert f"--database {file.parent / 'serve.sqlite'}" in text
+
+
+@pytest.mark.parametrize(("written", "meant"), [("off", "off"), ("on", "on"), ("'off'", "off")])
+def test_the_policy_is_switched_as_people_write_it(tmp_path: Path, written: str, meant: str) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text(f"models: [{{id: a, source: random:tiny}}]\npolicy: {{state: {written}}}\n")
+    assert load_config(file).policy.state == meant
+
+
+def test_a_key_that_belongs_elsewhere_is_told_with_its_place(charter: Charter, tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("models: [{id: a, source: random:tiny}]\nmax_ouput: 3\n")
+    code, out, err = charter("serve", "--config", file)
+    assert code == 1 and not out
+    assert "unknown key max_ouput; did you mean models.max_output? allowed: name, database, models" in err
+
+
+def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: Path) -> None:
+    for name in ("file", "thresholds"):
+        policy = {"state": "off", name: "nothere.yaml"}
+        config = Config.model_validate({"models": [{"id": "a", "source": "b"}], "policy": policy})
+        with pytest.raises(CharterError, match=r"nothere\.yaml"):
+            open_policy_screen(config, tmp_path, Execution())
 
 
 def test_a_file_is_never_written_over(charter: Charter, tmp_path: Path) -> None:
@@ -104,6 +131,34 @@ def test_behind_a_proxy_and_stopped_by_what_stops_services(charter: Charter, tmp
     assert err.splitlines()[-1] == "charter: stopped; the same command goes on where this one ended"
     code, out, _ = charter("keys", "usage", "--database", database, "--json")
     assert code == 0 and '"requests": 2' in out, "what was asked last is counted too"
+
+
+def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    with listen("127.0.0.1", 0) as silent, listen("127.0.0.1", 0) as free:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"  # a server that takes calls and never answers
+        port = free.getsockname()[1]
+        free.close()
+        command = [sys.executable, "-m", "charter", "serve", "far=big", "--backend", url, "--port", str(port)]
+        with subprocess.Popen(
+            [*command, "--no-policy"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        ) as first:
+            try:
+                assert first.stderr is not None
+                assert first.stderr.readline() == f"asking {url} for big\n"
+                second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+                first.send_signal(signal.SIGINT)
+                _, err = first.communicate(timeout=300)
+            finally:
+                first.kill()
+    assert second.returncode == 1 and not second.stdout
+    assert (
+        f"something listens at 127.0.0.1:{port} already" in second.stderr
+        and "another --port" in second.stderr
+    )
+    assert (first.returncode, err) == (
+        130,
+        "charter: stopped while it started; the same command starts it anew\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,7 +30,7 @@ SCREENS = (
     "/admin/decisions",
     "/admin/queue",
     "/admin/standings",
-    "/admin/models",
+    "/admin/engines",
     "/admin/batches",
 )
 
@@ -281,6 +282,20 @@ def test_decisions_are_found_and_the_chain_is_read(hall: Hall) -> None:
     assert admin.get("/admin/decisions?category=" + "x" * 300).status_code == 400
 
 
+def test_what_nobody_checked_is_not_shown_as_allowed(tmp_path: Path) -> None:
+    with open_hall(tmp_path, said=Said("Hello")) as hall:
+        admin = Admin(hall, hall.key("house", ("admin", "messages", "feedback")))
+        body = {"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+        headers = {**VERSION, "x-api-key": admin.key}
+        id = post(f"{hall.url}/v1/messages", json=body, headers=headers, timeout=30).headers["request-id"]
+        (row,) = admin.get(f"/admin/decisions?format=json&request={id}").json()["decisions"]
+        assert (row["checked"], row["action"], row["threshold"]) == (False, "allow", 1.0)
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", admin.get(f"/admin/decisions?request={id}").text)
+        assert cells[-5:] == ["not checked", "–", "–", "–", "–"]
+        (decision,) = get(f"{hall.url}/v1/requests/{id}", headers=headers).json()["decisions"]
+        assert (decision["action"], decision["score"], decision["threshold"]) == ("allow", None, None)
+
+
 def test_decisions_come_by_pages(hall: Hall) -> None:
     admin, key = Admin(hall), hall.key("many")
     ids = [ask(hall, key, "hello") for _ in range(52)]
@@ -360,7 +375,7 @@ def test_batches_in_work_and_engines(hall: Hall) -> None:
     finally:
         said.gate.set()  # type: ignore[attr-defined]
     until(lambda: not admin.get("/admin/batches?format=json").json()["batches"])
-    models = admin.get("/admin/models?format=json").json()["models"]
+    models = admin.get("/admin/engines?format=json").json()["models"]
     assert models[0]["id"] == MODEL
     overview = admin.get("/admin?format=json").json()
     assert overview["today"]["requests"] >= 2 and overview["policy"].startswith("charter-aup")

@@ -156,7 +156,9 @@ def test_a_body_that_is_wrong_is_refused_by_its_place(
 
 
 def test_the_version_and_the_key_are_needed(hall: Hall, key: str) -> None:
-    assert error_of(post(hall, key, "")) == "400 invalid_request_error: anthropic-version: header is required"
+    assert error_of(post(hall, key, "")).startswith(
+        "400 invalid_request_error: anthropic-version: header is required; send anthropic-version: 2023-06-01"
+    )
     assert error_of(post(hall, key, "2022-01-01")).startswith("400 invalid_request_error: anthropic-version")
     assert error_of(post(hall, "")).startswith("401 authentication_error")
     assert error_of(post(hall, key, model="claude-9")).startswith("404 not_found_error: model: claude-9")

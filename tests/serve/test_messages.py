@@ -143,7 +143,8 @@ def test_versions(hall: Hall, version: str | None, status: int) -> None:
     answer = httpx.post(f"{hall.url}/v1/messages", headers=given, json=body)
     assert answer.status_code == status
     if version is None:
-        assert answer.json()["error"]["message"] == "anthropic-version: header is required"
+        said = answer.json()["error"]["message"]
+        assert said == "anthropic-version: header is required; send anthropic-version: 2023-06-01"
 
 
 def test_numbers_stand_in_refusals(hall: Hall) -> None:

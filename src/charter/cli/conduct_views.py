@@ -268,16 +268,15 @@ def _decisions_table(found: Sequence[Decision]) -> Table:
     )
     for decision in found:
         e = decision.entry
-        scores = (f"{e.score:.3f}", f"{e.threshold:.3f}")
+        scores = (f"{e.score:.3f}", f"{e.threshold:.3f}", e.sensitivity) if e.checked else ("-", "-", "-")
         _add(
             table,
             decision.number,
             _when(e.at),
             e.side,
-            e.action,
+            e.action if e.checked else "not checked",
             e.category,
             *scores,
-            e.sensitivity,
             e.model,
             e.policy,
         )

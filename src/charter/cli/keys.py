@@ -11,7 +11,7 @@ VIEWS = "charter.cli.key_views"  # loaded when it is used: it needs the database
 MOST = 2**31 - 1
 
 KeyId = Annotated[
-    str, typer.Argument(metavar="KEY", help="The key's id, key_..., as charter keys list shows it.")
+    str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., as charter keys list shows it.")
 ]
 Org = Annotated[str | None, typer.Option("--org", metavar="NAME", help="One organisation's alone.")]
 
@@ -63,7 +63,7 @@ def list_keys(
 
 
 def revoke(
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Ids of keys, key_...")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY_ID...", help="Ids of keys, key_...")],
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +87,7 @@ def limits(
 
 def usage(
     org: Org = None,
-    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="One key's alone.")] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY_ID", help="One key's alone.")] = None,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="DAY", help="First day, 2026-11-26 (UTC); default 30 days ago."),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charter.cli.bars import make_progress
 from charter.cli.launch import relaunch
 from charter.cli.options import ACCOUNTS, Database, Device, Port, Precision
 from charter.cli.serve_starter import CONFIG
@@ -77,22 +78,20 @@ def serve(
 
 
 def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
-    """Opens the models and serves them until a signal says stop."""
+    """Opens the models, telling what it does, and serves them until a signal says stop."""
     host, bound = place
+    # what stops services stops this one as Ctrl-C does: all that was counted is written down
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
     sources = {
         model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
     }
-    if made.policy.state == "on":
-        print(
-            "charter: opening the models and the policy's classifiers; what the probe has learnt is kept, the first "
-            "start takes minutes",
-            file=sys.stderr,
-        )
     address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-    service = opening.open_service(made, folder, sources, where)
-    # what stops services stops this one as Ctrl-C does: all that was counted is written down
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        service = opening.open_service(made, folder, sources, where, make_progress())
+    except KeyboardInterrupt:
+        print("charter: stopped while it started; the same command starts it anew", file=sys.stderr)
+        raise typer.Exit(130) from None
     server.serve(service, bound, lambda: _say(service, address, as_json))
 
 

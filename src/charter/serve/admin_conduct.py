@@ -101,7 +101,8 @@ def _checked(connection: Connection, newest: tuple[int, str]) -> dict[str, Any]:
 
 def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
     row = one.row()
-    return {**row, "at": rfc3339(row["at"]), "organisation_name": names.get(row["organisation"], "")}
+    name = names.get(row["organisation"], "")
+    return {**row, "at": rfc3339(row["at"]), "organisation_name": name, "checked": one.entry.checked}
 
 
 def request_page(visit: Visit) -> Shown:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from charter.ground.artifact.errors import CharterError
 from charter.serve import admin, feedback, index, operation
+from charter.serve.addresses import meant
 from charter.serve.admin_entrance import ENTER, Desk, NotEntered, see
 from charter.serve.batching import Batching
 from charter.serve.documents import document
@@ -87,9 +89,25 @@ async def refused(request: Request, error: Exception) -> Response:
 async def unknown(request: Request, error: Exception) -> Response:
     """An address or a method that isn't served."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    path = request.scope["path"][:200]  # the URL can't be had where a client names no host or a wrong one
-    words = f"there is no {path} here" if status == 404 else f"{request.method} is not allowed on {path}"
-    return await refused(request, ApiError(status, words))
+    path = request.scope["path"]  # the URL can't be had where a client names no host or a wrong one
+    paths: list[str] = [route.path for route in ROUTES]
+    if status != 405:
+        return await refused(
+            request, ApiError(status, f"there is no {path[:200]} here; {meant(path, paths)}")
+        )
+    allowed = ", ".join(methods_of(request))
+    words = f"{request.method} is not allowed on {path[:200]}; {allowed} is"
+    headers = {"allow": allowed}
+    return await refused(request, ApiError(status, words, headers=headers))
+
+
+def methods_of(request: Request) -> list[str]:
+    """The methods that an address is served with."""
+    found = set[str]()
+    for route in request.app.routes:
+        if route.matches({**request.scope, "method": ""})[0] != Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def failed(request: Request, error: Exception) -> Response:

@@ -78,6 +78,12 @@ class Policy(Frozen):
     keep_content: bool = Field(False, description="keep the text of flagged requests for the reviewers")
     keep_days: int = Field(30, ge=1, description="days after which text of closed cases is removed")
 
+    @field_validator("state", mode="before")
+    @classmethod
+    def _switched(cls, value: object) -> object:
+        """YAML reads on and off without quotes as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
 
 class Config(Frozen):
     """A server."""

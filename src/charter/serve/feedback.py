@@ -143,6 +143,7 @@ def told(service: Service, caller: Caller, id: str) -> dict[str, Any]:
 
 def _answer(one: Decision, screen: Screen | None, scores: bool) -> DecisionAnswer:
     entry = one.entry
+    scores = scores and entry.checked
     return DecisionAnswer(
         side=entry.side,
         action=entry.action,

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.progress import Progress, SilentProgress
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Engine
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.opening import open_screen
+from charter.ground.policy.policy import read_policy
 from charter.ground.policy.screen import Screen
+from charter.ground.policy.thresholds import read_thresholds
 from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.serve.config import Config, Model
@@ -25,6 +28,7 @@ from charter.serve.service import Service, open_database
 from charter.serve.upstream import UpstreamBackend
 
 MIB = 2**20
+QUIET = SilentProgress()
 
 
 def open_service(
@@ -32,16 +36,25 @@ def open_service(
     folder: Path,
     sources: Mapping[str, Input],
     execution: Execution,
+    progress: Progress = QUIET,
 ) -> Service:
-    """The service of a configuration. `sources`: the model of each id. Raises CharterError for what can't be opened."""
+    """The service of a configuration. `sources`: the model of each id; `progress` is told what is being done. Raises
+    CharterError for what can't be opened."""
     database = open_database(config, folder)
+    served: list[Served] = []
     try:
-        screen = open_policy_screen(config, folder, execution)
-        served = [
-            open_upstream(model) if model.backend else open_model(model, sources[model.id], config, execution)
-            for model in config.models
-        ]
+        for (
+            model
+        ) in config.models:  # before the policy, which may have to learn: what isn't there is told at once
+            if model.backend:
+                progress.note(f"asking {model.backend} for {model.source}")
+                served.append(open_upstream(model))
+            else:
+                progress.note(f"opening {model.id} ({model.source})")
+                served.append(open_model(model, sources[model.id], config, execution))
+        screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
+        Registry(served).close()
         database.dispose()
         raise
     return Service(config, database, Registry(served), screen)
@@ -82,14 +95,22 @@ def _created(model: Model, otherwise: float) -> float:
     return datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()
 
 
-def open_policy_screen(config: Config, folder: Path, execution: Execution) -> Screen | None:
-    """The screen of the policy; None where it is off."""
+def open_policy_screen(
+    config: Config, folder: Path, execution: Execution, progress: Progress = QUIET
+) -> Screen | None:
+    """The screen of the policy; None where it is off. Raises CharterError, also for files that are named and wrong
+    while it is off."""
     policy = config.policy
+    file = folder / policy.file if policy.file else None
+    thresholds = folder / policy.thresholds if policy.thresholds else None
     if policy.state == "off":
+        if file is not None:
+            read_policy(file)
+        if thresholds is not None:
+            read_thresholds(thresholds)
         return None
-    return open_screen(
-        folder / policy.file if policy.file else None,
-        policy.classifiers,
-        folder / policy.thresholds if policy.thresholds else None,
-        execution.device,
+    progress.note(
+        f"opening the policy's classifiers ({', '.join(policy.classifiers)}); a probe that is new to its model learns "
+        "first, for minutes; --no-policy starts at once"
     )
+    return open_screen(file, policy.classifiers, thresholds, execution.device)

@@ -88,6 +88,18 @@ def test_unknown_and_malformed_secrets_read_alike(file_engine: Engine, secret: s
         assert reason_of(file_engine, other) == "unknown"
 
 
+def test_an_id_and_a_secret_are_told_apart_where_one_is_given_for_the_other(engine: Engine) -> None:
+    id, secret = new_key(engine)
+    assert reason_of(engine, id) == reason_of(engine, "key_other") == "id"
+    with writing(engine) as c:
+        with pytest.raises(KeyRefused, match=r"that is a key's id, .*; send its secret, sk-charter-"):
+            keys.find_caller(c, id)
+        with pytest.raises(NotFound, match=r"that is a key's secret, .*; expected its id, key_") as refused:
+            keys.revoke(c, secret)
+        assert secret.removeprefix("sk-charter-") not in str(refused.value)
+        keys.find_caller(c, secret)
+
+
 def test_keys_stop_when_they_are_revoked_out_of_date_or_their_organisation_is_disabled(
     engine: Engine,
 ) -> None:
@@ -141,7 +153,9 @@ def test_names_and_limits_are_checked(engine: Engine) -> None:
                 keys.make_organisation(c, taken)
             assert refused.value.status == 409
         for change in (lambda: keys.rename(c, "key_x", "y"), lambda: keys.revoke(c, "key_x")):
-            with pytest.raises(NotFound, match="no key key_x"):
+            with pytest.raises(
+                NotFound, match=r"no key key_x; expected its id, key_\.\.\., as charter keys list"
+            ):
                 change()
     for wrong in (-1, 2**31):
         with pytest.raises(Refusal, match="concurrency is a number"):

@@ -24,6 +24,7 @@ from charter.ground.service.tokens import proof_of
 
 BEGINNING = "0" * 64  # the chain before the first row
 WHOLE = "request"  # the side of a row that stands for several verdicts, all of which allow
+ASKED_NONE = canonical_json({})  # the classifiers of a row that none was asked for
 BACKLOG = 10_000  # rows waiting for the disk; whoever adds more writes them
 AT_A_TIME = 5_000
 T = TypeVar("T")
@@ -62,6 +63,11 @@ class Entry:
                     )
             elif not math.isfinite(value):
                 raise ValueError(f"a decision's {name} is {value}, expected a number")
+
+    @property
+    def checked(self) -> bool:
+        """Whether any classifier was asked; with the policy off none is, and score and threshold say nothing."""
+        return self.classifiers != ASKED_NONE
 
     def columns(self) -> dict[str, Any]:
         """What is stored, by the name of its column."""

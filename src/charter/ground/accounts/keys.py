@@ -30,7 +30,9 @@ from charter.ground.service.tokens import digest_of, new_id, new_token
 SCOPES = ("messages", "batches", "feedback", "admin")  # admin: the admin page and its API
 USUAL = ("messages", "batches", "feedback")  # of a new key
 PREFIX = "sk-charter-"
+ID_PREFIX = "key_"
 HINT = 4
+LONGEST_SHOWN = 100  # characters of what was given for an id
 LOCAL = "local"  # the organisation of callers without a key
 MINUTE = 60.0
 SECONDS = 1.0  # that a keyring holds what it read for true
@@ -109,11 +111,12 @@ class Key:
 
 
 class KeyRefused(Refusal):
-    """A key that opens nothing, 401; `reason` is unknown, revoked, expired or disabled."""
+    """A key that opens nothing, 401; `reason` is unknown, id, revoked, expired or disabled."""
 
     def __init__(self, reason: str) -> None:
         words = {
             "unknown": "the API key is missing or not valid; send one that charter keys create made",
+            "id": f"that is a key's id, which is no secret; send its secret, {PREFIX}..., shown when it was made",
             "revoked": "this API key was revoked; ask for another",
             "expired": "this API key is out of date; ask for another",
             "disabled": "the organisation of this API key is disabled; ask whoever runs this service",
@@ -153,7 +156,7 @@ def find_organisation(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name. Raises NotFound."""
     found: str | None = connection.execute(_organisation(name)).scalar()
     if found is None:
-        raise NotFound(f"there is no organisation {name!r}")
+        raise NotFound(f"there is no organisation {name!r}; charter keys list shows those there are")
     return found
 
 
@@ -199,7 +202,7 @@ def make_key(
     if expires is not None and not time.time() < expires < float("inf"):
         raise Refusal("the key would be out of date when it is made; choose a later end")
     check_organisation(connection, organisation)
-    secret, id = PREFIX + new_token(), f"key_{new_id()}"
+    secret, id = PREFIX + new_token(), f"{ID_PREFIX}{new_id()}"
     made = Caller(id, organisation, _name(name, "a key"), scopes, models, limits)
     _insert(connection, made, digest_of(secret), secret[-HINT:], expires)
     return id, secret
@@ -227,7 +230,7 @@ def _look_up(connection: Connection, secret: str) -> Key:
         found = connection.execute(_keys().where(KEYS.c.digest == digest)).first()
         if found is not None and hmac.compare_digest(found.digest, digest):
             return _key(found)
-    raise KeyRefused("unknown")
+    raise KeyRefused("id" if secret.startswith(ID_PREFIX) else "unknown")
 
 
 class Keyring:
@@ -278,7 +281,7 @@ def find_key(connection: Connection, key: str) -> Key:
     """A key by its id. Raises NotFound."""
     found = connection.execute(_keys().where(KEYS.c.id == key)).first()
     if found is None:
-        raise NotFound(f"there is no key {key}")
+        raise _no_key(key)
     return _key(found)
 
 
@@ -316,7 +319,16 @@ def note_used(connection: Connection, key: str, at: float) -> None:
 
 def _change(connection: Connection, key: str, **values: Any) -> None:
     if not connection.execute(update(KEYS).where(KEYS.c.id == key).values(**values)).rowcount:
-        raise NotFound(f"there is no key {key}")
+        raise _no_key(key)
+
+
+def _no_key(key: str) -> NotFound:
+    """What is said of an id that no key has; a secret that was given instead is not repeated."""
+    if key.startswith(PREFIX):
+        said = "that is a key's secret, which stays out of commands"
+    else:
+        said = f"there is no key {key[:LONGEST_SHOWN]}"
+    return NotFound(f"{said}; expected its id, {ID_PREFIX}..., as charter keys list shows it")
 
 
 def _insert(connection: Connection, caller: Caller, digest: str, hint: str, expires: float | None) -> None:

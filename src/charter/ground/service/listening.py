@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import resource
 import socket
@@ -17,23 +18,31 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.service.stuck import Sweep
 
 GRACE_SECONDS = 5
+BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
 LOOK_SECONDS = 0.5  # between two looks for connections that are stuck
 MOST_FILES = 65_536
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises CharterError for an address that can't be had."""
+    """A socket that listens, so that nobody else gets its address while a service starts: who connects early waits for
+    the first answer. Port 0 takes a free one. Raises CharterError for an address that can't be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind(address)
+            bound.listen(BACKLOG)
         except BaseException:
             bound.close()
             raise
     except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise CharterError(
+                f"something listens at {host}:{port} already, perhaps another server that is starting or running; end "
+                "it, or give another --port (0 takes a free one)"
+            ) from None
         said = getattr(error, "strerror", None) or error
         raise CharterError(f"{host}:{port} can't be served ({said}); give another --port or --host") from None
     return bound

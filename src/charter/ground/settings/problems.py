@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -26,22 +27,46 @@ def checked(
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
-    """'; did you mean X?' when one of the allowed names is close, then the allowed names."""
+    """'did you mean X? ' when one of the allowed names is close, then the allowed names."""
     names = list(allowed)
-    folded = {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    hint = f"did you mean {folded[close[0]]}? " if close else ""
+    meant = near(word, names)
+    hint = f"did you mean {meant}? " if meant else ""
     return f"{hint}allowed: {', '.join(names) if names else 'none'}"
+
+
+def near(word: str, names: Sequence[str], alike: float = 0.6) -> str | None:
+    """The name that a word is likely to be a misspelling of; `alike` from 0 to 1."""
+    folded = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word[:LONGEST_WORD].lower(), folded, n=1, cutoff=alike)
+    return folded[close[0]] if close else None
+
+
+def suggest_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
+    """What may be meant by an unknown key of data for `model`, as `suggest` says it; a key that belongs to another part
+    is named with its place."""
+    *above, last = place
+    word, here = str(last), _fields_at(model, above)
+    elsewhere = _nested(model)
+    meant = word if word in elsewhere else near(word, here)
+    meant = meant or near(word, list(elsewhere), alike=0.8)
+    if meant in elsewhere and meant not in here:
+        return f"did you mean {elsewhere[meant]}? {suggest('', here)}"
+    return suggest(word, here)
+
+
+def misspelt_first(problems: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The problem to tell: an unknown key before what is missing because of it."""
+    return next((one for one in problems if one["type"] == UNKNOWN), problems[0])
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing wrong in data validated against `model`, on one line; a misspelt key comes first."""
     problems = error.errors(include_url=False)
-    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    problem = misspelt_first(problems)
     place = list(problem["loc"])
     name = ".".join(str(part) for part in place)
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {name}; {suggest(str(place[-1]), _fields_at(model, place[:-1]))}"
+    if problem["type"] == UNKNOWN:
+        return f"unknown key {name}; {suggest_key(model, place)}"
     if place and place[-1] == KEY and problem["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(problem.get("ctx", {}).get("expected", "")))
         return f"unknown key {'.'.join(map(str, place[:-1]))}; {suggest(str(place[-2]), allowed)}"
@@ -55,6 +80,8 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{name}{': ' if name else ''}{words}{_given(problem['input'])}"
 
 
+UNKNOWN = "extra_forbidden"  # pydantic's name of this problem
+LONGEST_WORD = 100  # characters that are looked at: what is sent may be of any length
 KEY = "[key]"  # how pydantic names the key itself of a mapping
 _UNION = re.compile(r"str|int|float|bool|none|\w+\[.*\]")
 _WORDS = {
@@ -104,22 +131,49 @@ def _given(value: object) -> str:
     return f" (given {shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 
-def _fields_at(model: type[BaseModel], place: list[int | str]) -> list[str]:
+def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The field names (as written in YAML) of the class found by following a path of fields."""
-    here: type[BaseModel] | None = model
+    here = [model]
     for part in place:
-        if isinstance(part, int) or here is None:
+        if isinstance(part, int):
             continue
-        field = next((f for n, f in here.model_fields.items() if part in (n, f.alias)), None)
-        here = _class_in(field.annotation) if field is not None else here
-    return [field.alias or name for name, field in here.model_fields.items()] if here is not None else []
+        if len(here) > 1:  # of several forms pydantic names the one that was read
+            here = [one for one in here if _is_form(one, part)] or here
+            continue
+        field = next((f for one in here for n, f in one.model_fields.items() if part in (n, f.alias)), None)
+        here = _classes_in(field.annotation) if field is not None else []
+    return list(dict.fromkeys(name for one in here for name in _names(one)))
 
 
-def _class_in(annotation: object) -> type[BaseModel] | None:
-    """The pydantic class in an annotation such as Optional[Sampling] or list[Step]."""
+@lru_cache(maxsize=64)
+def _nested(model: type[BaseModel]) -> dict[str, str]:
+    """The keys of parts of a model, by name, each with its place: {"max_output": "models.max_output"}; of several
+    places the first."""
+    found: dict[str, str] = {}
+    waiting, seen = [("", model)], {model}
+    for above, one in waiting:
+        for name, field in one.model_fields.items():
+            key = field.alias or name
+            at = above + key
+            if above:
+                found.setdefault(key, at)
+            inner = [each for each in _classes_in(field.annotation) if each not in seen]
+            seen.update(inner)
+            waiting += [(f"{at}.", each) for each in inner]
+    return found
+
+
+def _is_form(model: type[BaseModel], tag: str) -> bool:
+    """Whether one of several forms is meant by a part of a place: its name, or the value that tells it apart."""
+    return tag == model.__name__ or any(tag in get_args(f.annotation) for f in model.model_fields.values())
+
+
+def _names(model: type[BaseModel]) -> Iterator[str]:
+    return (field.alias or name for name, field in model.model_fields.items())
+
+
+def _classes_in(annotation: object) -> list[type[BaseModel]]:
+    """The pydantic classes in an annotation such as Optional[Sampling] or list[Step | Group]."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        if (found := _class_in(inner)) is not None:
-            return found
-    return None
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _classes_in(inner)]

@@ -20,6 +20,7 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing.exceptions import Unresolvable
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.problems import suggest
 from charter.ground.text.patterns import Steps, bounded
 
 Schema = dict[str, Any]
@@ -29,6 +30,8 @@ _NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 _DATES = FormatChecker(formats=())
+TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+LONGEST = 100  # characters of what was given in a message
 _DIGITS = 600  # that arithmetic keeps: more than two numbers of the longest kind have together
 
 
@@ -116,9 +119,26 @@ def check_schema(schema: object) -> None:
         kind.check_schema(schema)
     except SchemaError as error:
         at = pointer("#", *error.absolute_path)
-        raise CharterError(f"the JSON Schema is malformed at {at}: {error.message[:200]}") from None
+        raise CharterError(f"the JSON Schema is malformed at {at}: {_fault(error)}") from None
     except RecursionError:
         raise CharterError("the JSON Schema is nested too deeply to be read") from None
+
+
+def _fault(error: SchemaError) -> str:
+    """What is wrong with a part of a schema, and what is expected there."""
+    found = error.instance
+    if error.validator == "format" and error.validator_value == "regex":
+        try:
+            re.compile(found)
+        except re.error as broken:
+            return (
+                f"the pattern {found[:LONGEST]!r} breaks at character {(broken.pos or 0) + 1}: {broken.msg}"
+            )
+    if error.validator == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
+        wrong = [one for one in (found if isinstance(found, list) else [found]) if one not in TYPES]
+        word = str(wrong[0])[:LONGEST] if wrong else ""
+        return f"{word!r} is no type; {suggest(word, TYPES)}, or a list of these, each once"
+    return str(error.message)[:200]
 
 
 class Judge:

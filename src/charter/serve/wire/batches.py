@@ -90,7 +90,7 @@ def _items(found: Any) -> list[tuple[str, str]]:
         try:
             one = BatchRequest.model_validate(request)
         except ValidationError as error:
-            raise problem_of(error, "requests", number) from None
+            raise problem_of(error, BatchRequest, "requests", number) from None
         params = json.dumps(one.params, ensure_ascii=False)
         if len(params) > LARGEST_BODY:
             raise invalid(

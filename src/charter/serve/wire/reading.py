@@ -15,6 +15,7 @@ from charter.ground.accounts.keys import ANONYMOUS, Caller
 from charter.ground.service.listening import LOOPBACK
 from charter.ground.service.strict import address_of
 from charter.ground.service.tokens import digest_of
+from charter.ground.settings.problems import UNKNOWN, misspelt_first, suggest_key
 from charter.serve.asked import Call
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.service import Service
@@ -105,14 +106,17 @@ def checked(found: Any, form: type[B]) -> B:
     try:
         return form.model_validate(found)
     except ValidationError as error:
-        raise problem_of(error) from None
+        raise problem_of(error, form) from None
 
 
-def problem_of(error: ValidationError, *within: str | int) -> ApiError:
-    """The first thing that is wrong in a body, or in the part of one that stands `within`."""
-    first = error.errors(include_url=False, include_input=False)[0]
+def problem_of(error: ValidationError, form: type[BaseModel], *within: str | int) -> ApiError:
+    """The first thing that is wrong in a body of this form, or in the part of one that stands `within`; an unknown
+    field comes first, with what may be meant."""
+    first = misspelt_first(error.errors(include_url=False, include_input=False))
     place = ".".join(str(part) for part in (*within, *first["loc"]))[:LONGEST_PLACE]
     words = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == UNKNOWN:
+        words += f"; {suggest_key(form, first['loc'])}"
     return invalid(f"{place}: {words}" if place else words, place or None)
 
 

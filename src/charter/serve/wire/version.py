@@ -16,6 +16,7 @@ from charter.serve.errors import invalid
 
 Version = Literal["2023-01-01", "2023-06-01", "2026-10-21"]
 VERSIONS = ("2023-01-01", "2023-06-01", "2026-10-21")
+USUAL = "2023-06-01"  # what the SDKs send
 HEADER = "anthropic-version"
 
 
@@ -23,7 +24,7 @@ def version_of(request: Request) -> Version:
     """The version that a request asks for. Raises ApiError where there is none, or an unknown one."""
     found = request.headers.get(HEADER)
     if found is None:
-        raise invalid(f"{HEADER}: header is required", HEADER)
+        raise invalid(f"{HEADER}: header is required; send {HEADER}: {USUAL}", HEADER)
     if found not in VERSIONS:
         raise invalid(
             f'{HEADER}: "{found[:100]}" is not a valid version; known are {", ".join(VERSIONS)}', HEADER
