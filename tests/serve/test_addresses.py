@@ -45,6 +45,17 @@ def test_an_address_that_is_not_served_is_told_with_what_was_meant(
     assert message.startswith(f"there is no {path} here; ") and said in message
 
 
+@pytest.mark.parametrize(
+    "path", ["/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/chat/completion"]
+)
+def test_a_program_of_the_other_shape_is_answered_in_its_own(client: httpx2.Client, path: str) -> None:
+    answer = client.post(path, headers={"authorization": "Bearer x"}, json={})
+    assert answer.status_code == 404
+    found = answer.json()
+    assert set(found) == {"error"} and found["error"].pop("message").startswith(f"there is no {path} here; ")
+    assert found["error"] == {"type": "not_found_error", "param": None, "code": None}
+
+
 def test_a_method_that_is_not_served_is_told_with_those_that_are(client: httpx2.Client) -> None:
     answer = client.get("/v1/messages", headers=VERSION)
     assert answer.status_code == 405 and answer.headers["allow"] == "POST"

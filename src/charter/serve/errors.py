@@ -109,7 +109,9 @@ def anthropic_body(error: ApiError, request_id: str) -> dict[str, Any]:
 
 def openai_body(error: ApiError) -> dict[str, Any]:
     """`{error: {message, type, param, code}}`."""
-    codes = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+    codes = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+    if error.param == "model":
+        codes[404] = "model_not_found"
     return {
         "error": {
             "message": str(error),

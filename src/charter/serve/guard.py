@@ -24,6 +24,7 @@ from charter.serve.metrics import Metrics
 LOG = logging.getLogger("charter.serve")
 STATIC = "/static/"
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
+MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # what its programs ask for in vain
 
 
 class Guard:
@@ -69,7 +70,7 @@ class Guard:
 def speaks_openai(scope: Scope) -> bool:
     """Whether a request comes from a program of OpenAI's shape: by its path, and no header of Anthropic's."""
     headers = {name for name, _ in scope["headers"]}
-    return scope["path"].startswith(OPENAI) and not headers & {b"anthropic-version", b"x-api-key"}
+    return scope["path"].startswith(OPENAI + MISSED) and not headers & {b"anthropic-version", b"x-api-key"}
 
 
 def body_for(scope: Scope, error: ApiError, request_id: str) -> dict[str, Any]:

