@@ -193,7 +193,7 @@ def test_all_pages_fit_a_phone_and_are_legible(hall: Hall, visitor: Visitor) -> 
         "case": f"/admin/queue/{cases[0]['id']}",
         "standings": "/admin/standings",
         "standing": f"/admin/standings/{hall.organisations['readers']}",
-        "models": "/admin/models",
+        "engines": "/admin/engines",
         "batches": "/admin/batches",
     }
     for name, place in places.items():

@@ -58,6 +58,22 @@ def test_the_index_page_says_what_is_served_and_what_it_cannot_do(hall: Hall) ->
     assert "safety@example.org" in page
 
 
+def test_a_title_that_is_the_id_is_not_said_twice(hall: Hall) -> None:
+    models = get(hall.url).text.split('<section aria-labelledby="call">')[0]
+    assert f"<h3>{OTHER} " in models and f"<code>{OTHER}</code>" not in models
+    assert f"<code>{MODEL}</code>, <code>{ALIAS}</code>" in models
+
+
+def test_a_wrong_page_leads_back_and_a_wrong_route_is_json(hall: Hall) -> None:
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for place in ("/nothere", "/v1/nothere"):
+        page = get(hall.url + place, headers=browser)
+        assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
+        assert "<h1>Nothing here</h1>" in page.text and '<p><a href="/">' in page.text
+        for headers in ({}, {**browser, "x-api-key": "sk-charter-none"}):
+            assert get(hall.url + place, headers=headers).json()["type"] == "error"
+
+
 def test_a_model_of_a_run_shows_its_steps(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (
         {"step": "sl_cai", "room": "finetune", "id": "a" * 64},
@@ -141,6 +157,18 @@ def test_the_reference_names_every_route_and_shape(hall: Hall, document: dict[st
     targets = set(re.findall(r'href="#([^"]+)"', page))
     assert targets <= set(re.findall(r'id="([^"]+)"', page))
     assert "anthropic-version: 2023-06-01" in page
+
+
+def test_all_that_a_request_may_say_is_explained(document: dict[str, Any]) -> None:
+    shapes = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for one in methods.values():
+            assert all(parameter["description"] for parameter in one.get("parameters", [])), path
+            if "requestBody" in one:
+                body = one["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                assert [
+                    name for name, field in shapes[body]["properties"].items() if not field.get("description")
+                ] == []
 
 
 def test_the_document_says_who_may_and_what_may_go_wrong(document: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def models_page(visit: Visit) -> Shown:
         {**one.facts(today), "engine": row["engine"]}
         for one, row in zip(visit.service.registry.served, rows, strict=True)
     ]
-    return Shown("admin_models", "Models", {"models": facts})
+    return Shown("admin_models", "Engines", {"models": facts})
 
 
 def engines(visit: Visit) -> list[dict[str, Any]]:
@@ -86,6 +86,6 @@ def _in_work(connection: Connection) -> list[dict[str, Any]]:
 TAG = "Admin"
 ROUTES = (
     Route("GET", ADMIN, admitted(overview), "Overview", TAG),
-    Route("GET", f"{ADMIN}/models", admitted(models_page), "Models and engines", TAG),
+    Route("GET", f"{ADMIN}/engines", admitted(models_page), "Models and engines", TAG),
     Route("GET", f"{ADMIN}/batches", admitted(batches_page), "Batches in work", TAG),
 )

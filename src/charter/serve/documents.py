@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from charter.serve.guard import OPENAI
+from charter.serve.meanings import PARTS, explain
 from charter.serve.snippets import bodies
 from charter.serve.wire.answers import ErrorAnswer, OpenAIErrorAnswer, StreamEvent
 from charter.serve.wire.route import Route
@@ -74,7 +75,13 @@ def _made(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
 
 def _parameters(route: Route, model: str) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": PARTS[name],
+            "schema": {"type": "string"},
+        }
         for name in _PART.findall(route.path)
     ]
     for part in parts:
@@ -104,6 +111,7 @@ class _Schemas:
         references, shared = models_json_schema(wanted, ref_template=REFERENCE)
         self._references: dict[Any, Any] = dict(references)
         self.shared: dict[str, Any] = shared.get("$defs", {})
+        explain(self.shared, {self._references[one]["$ref"].rpartition("/")[2] for one in bodies})
 
     def json(self, model: type[BaseModel], mode: str) -> dict[str, Any]:
         """The content of a body or an answer."""

@@ -52,10 +52,10 @@ def page(request: Request, template: str, title: str, status: int = 200, **conte
 
 
 def wants_page(request: Request) -> bool:
-    """Whether whoever asks is a person with a browser on one of the pages."""
+    """Whether whoever asks is a person: on one of the pages, or anywhere with a browser, which asks for HTML."""
     path = request.scope["path"]
     ours = path in PLACES or path.startswith(f"{ADMIN}/")
-    return ours and not wants_json(request)
+    return (ours or "text/html" in request.headers.get("accept", "")) and not wants_json(request)
 
 
 def wants_json(request: Request) -> bool:

@@ -22,7 +22,7 @@ class Snippet:
 def bodies(model: str) -> dict[str, dict[str, Any]]:
     """An example of a body for each path that takes one."""
     turn = {"role": "user", "content": HELLO}
-    message = {"model": model, "max_tokens": 200, "messages": [turn]}
+    message = {"model": model, "max_tokens": 200, "temperature": 0, "messages": [turn]}
     return {
         "/v1/messages": message,
         "/v1/messages/count_tokens": {"model": model, "messages": [turn]},
@@ -31,9 +31,10 @@ def bodies(model: str) -> dict[str, dict[str, Any]]:
             "model": model,
             "prompt": f"\n\nHuman: {HELLO}\n\nAssistant:",
             "max_tokens_to_sample": 200,
+            "temperature": 0,
         },
-        "/v1/chat/completions": {"model": model, "messages": [turn], "max_tokens": 200},
-        "/v1/completions": {"model": model, "prompt": "The sky is", "max_tokens": 20},
+        "/v1/chat/completions": {"model": model, "max_tokens": 200, "temperature": 0, "messages": [turn]},
+        "/v1/completions": {"model": model, "prompt": "The sky is", "max_tokens": 20, "temperature": 0},
         "/tokenize": {"model": model, "prompt": "The sky is"},
         "/detokenize": {"model": model, "tokens": [1, 2]},
         "/v1/feedback": {"request_id": "req_…", "thumb": "down", "words": "It made this up."},
@@ -69,7 +70,8 @@ def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
             f"from anthropic import Anthropic\n\n"
             f"client = Anthropic(base_url={json.dumps(address)}, api_key={key})\n"
             f"message = client.messages.create(\n    model={json.dumps(model)},\n    max_tokens=200,\n"
-            f'    messages=[{{"role": "user", "content": {json.dumps(HELLO)}}}],\n)\nprint(message.content[0].text)',
+            f'    messages=[{{"role": "user", "content": {json.dumps(HELLO)}}}],\n'
+            f'    extra_body={{"temperature": 0}},\n)\nprint(message.content[0].text)',
         ),
         Snippet(
             "2023",
@@ -82,6 +84,7 @@ def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
             f"from anthropic import AI_PROMPT, HUMAN_PROMPT, Anthropic\n\n"
             f"client = Anthropic(base_url={json.dumps(address)}, api_key={key})\n"
             f"answer = client.completions.create(\n    model={json.dumps(model)},\n    max_tokens_to_sample=200,\n"
+            f"    temperature=0,\n"
             f'    prompt=f"{{HUMAN_PROMPT}} {HELLO}{{AI_PROMPT}}",\n)\nprint(answer.completion)',
         ),
         Snippet(
@@ -89,7 +92,7 @@ def snippets(address: str, model: str, keyed: bool) -> list[Snippet]:
             "Chat, with OpenAI's SDK",
             f"from openai import OpenAI\n\n"
             f"client = OpenAI(base_url={json.dumps(address + '/v1')}, api_key={key})\n"
-            f"answer = client.chat.completions.create(\n    model={json.dumps(model)},\n"
+            f"answer = client.chat.completions.create(\n    model={json.dumps(model)},\n    temperature=0,\n"
             f'    messages=[{{"role": "user", "content": {json.dumps(HELLO)}}}],\n)\n'
             f"print(answer.choices[0].message.content)",
         ),
