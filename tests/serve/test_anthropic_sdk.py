@@ -43,7 +43,8 @@ def client(hall: Hall, **more: Any) -> Any:
 
 
 def test_a_message(hall: Hall) -> None:
-    message = client(hall).messages.create(model=MODEL, max_tokens=8, messages=HELLO, system="Be brief.")
+    asked: dict[str, Any] = {"model": MODEL, "max_tokens": 8, "messages": HELLO, "extra_body": GREEDY}
+    message = client(hall).messages.create(**asked, system="Be brief.")
     assert message.content[0].type == "text"
     assert message.usage.output_tokens == 8
     assert message.stop_reason == "max_tokens"
