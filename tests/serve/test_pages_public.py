@@ -161,6 +161,7 @@ def test_the_reference_names_every_route_and_shape(hall: Hall, document: dict[st
 
 def test_all_that_a_request_may_say_is_explained(document: dict[str, Any]) -> None:
     shapes = document["components"]["schemas"]
+    assert not [name for name in shapes if "__" in name], "two shapes of one name"
     for path, methods in document["paths"].items():
         for one in methods.values():
             assert all(parameter["description"] for parameter in one.get("parameters", [])), path

@@ -27,7 +27,7 @@ from charter.serve.wire.tools import (
 NO_INPUT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-class Function(Strict):
+class ToolFunction(Strict):
     """A function that a reply may call."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -40,7 +40,7 @@ class Tool(Strict):
     """A tool."""
 
     type: Literal["function"]
-    function: Function
+    function: ToolFunction
 
 
 class Named(Strict):

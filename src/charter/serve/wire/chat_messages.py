@@ -44,7 +44,7 @@ def _flat(found: Any) -> Any:
 Content = Annotated[str, BeforeValidator(_flat, json_schema_input_type=str | list[TextPart])]
 
 
-class Function(Strict):
+class CalledFunction(Strict):
     """A call's function, and what it is given, as JSON."""
 
     name: str = Field(min_length=1, max_length=200)
@@ -56,7 +56,7 @@ class ToolCall(Strict):
 
     id: str = Field(min_length=1, max_length=200)
     type: Literal["function"] = "function"
-    function: Function
+    function: CalledFunction
     index: int | None = None
 
 

@@ -27,7 +27,7 @@ from charter.serve.exchange import Exchange, begin
 from charter.serve.guard import log_failure
 from charter.serve.wire.answers import CompletionAnswer
 from charter.serve.wire.complete_prompt import HUMAN, messages_of
-from charter.serve.wire.content import Strict
+from charter.serve.wire.content import Metadata, Strict
 from charter.serve.wire.reading import body_of, call_of, service_of, user_digest
 from charter.serve.wire.route import VERSION, Route
 from charter.serve.wire.streaming import event, started, stream, unless_gone
@@ -38,12 +38,6 @@ PING = event({"type": "ping"}, "ping")
 SMALLEST_TOP_P = 1e-9  # what 0 stands for: the likeliest token alone
 
 StopSequence = Annotated[str, Field(min_length=1, max_length=1000)]
-
-
-class Metadata(Strict):
-    """Facts about a request."""
-
-    user_id: str | None = Field(None, max_length=256)
 
 
 class CompleteBody(Strict):

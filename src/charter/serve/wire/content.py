@@ -27,6 +27,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Metadata(Strict):
+    """About a request."""
+
+    user_id: str | None = Field(
+        None, max_length=256, description="who asks, in your own names; kept as a digest"
+    )
+
+
 class Marked(Strict):
     """A block that may carry a mark for the prompt's cache; ours keeps what it can without marks."""
 

@@ -13,19 +13,13 @@ from charter.ground.text.dialogue import Message
 from charter.serve.asked import Asked
 from charter.serve.errors import invalid
 from charter.serve.registry import Served
-from charter.serve.wire.content import Parts, Strict, Turn, conversation
+from charter.serve.wire.content import Metadata, Parts, Strict, Turn, conversation
 from charter.serve.wire.tools import Choice, Offer, Tool, offer_of
 
 MOST_STOPS = 100
 LONGEST_STOP = 1000  # characters
 LARGEST_K = 2**31 - 1
 LEAST_P = 1e-9  # top_p 0 leaves the likeliest token
-
-
-class Metadata(Strict):
-    """About the request."""
-
-    user_id: str | None = Field(None, max_length=256)
 
 
 class Thinking(Strict):
