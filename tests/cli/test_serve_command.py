@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.progress import SilentProgress
 from charter.ground.service.listening import listen
 from charter.ground.settings.execution import Execution
 from charter.serve.config import Config, Model, load_config
@@ -64,6 +65,27 @@ def test_a_file_that_is_not_there_is_noticed_while_the_policy_is_off(tmp_path: P
         config = Config.model_validate({"models": [{"id": "a", "source": "b"}], "policy": policy})
         with pytest.raises(CharterError, match=r"nothere\.yaml"):
             open_policy_screen(config, tmp_path, Execution())
+
+
+class Notes(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_what_may_take_long_is_told_before_it_is_done(tmp_path: Path) -> None:
+    policy = {"classifiers": ["probe:./nothere"]}
+    config = Config.model_validate({"models": [{"id": "a", "source": "b"}], "policy": policy})
+    notes = Notes()
+    with pytest.raises(CharterError, match="there is no file or folder"):
+        open_policy_screen(config, tmp_path, Execution(), notes)
+    (said,) = notes.said
+    assert said.startswith("opening the policy's classifiers (probe:./nothere)")
+    assert "--no-policy starts at once" in said
 
 
 def test_a_file_is_never_written_over(charter: Charter, tmp_path: Path) -> None:
@@ -144,6 +166,7 @@ def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: P
         ) as first:
             try:
                 assert first.stderr is not None
+                assert first.stderr.readline().startswith(f"starting at http://127.0.0.1:{port}; ")
                 assert first.stderr.readline() == f"asking {url} for big\n"
                 second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
                 first.send_signal(signal.SIGINT)

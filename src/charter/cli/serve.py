@@ -82,13 +82,15 @@ def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], a
     host, bound = place
     # what stops services stops this one as Ctrl-C does: all that was counted is written down
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
-    sources = {
-        model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
-    }
     address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+    progress = make_progress()
+    progress.note(f"starting at {address}; what is asked there waits until all is open")
     try:
-        service = opening.open_service(made, folder, sources, where, make_progress())
+        opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
+        sources = {
+            model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
+        }
+        service = opening.open_service(made, folder, sources, where, progress)
     except KeyboardInterrupt:
         print("charter: stopped while it started; the same command starts it anew", file=sys.stderr)
         raise typer.Exit(130) from None

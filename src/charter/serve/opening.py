@@ -113,4 +113,4 @@ def open_policy_screen(
         f"opening the policy's classifiers ({', '.join(policy.classifiers)}); a probe that is new to its model learns "
         "first, for minutes; --no-policy starts at once"
     )
-    return open_screen(file, policy.classifiers, thresholds, execution.device)
+    return open_screen(file, policy.classifiers, thresholds, execution.device, progress)
