@@ -28,6 +28,7 @@ from charter.ground.judge.showing import Showing
 from charter.ground.judge.shown import Replying, Score, open_grader, room_of, scores_of, shown
 from charter.ground.people import work
 from charter.ground.people.conversations import waiting_turns
+from charter.ground.service.apart import apart
 from charter.ground.service.database import reading, writing
 from charter.ground.service.driver import Driver, Job
 from charter.ground.settings.execution import Execution
@@ -111,7 +112,9 @@ class Opening:
         """The speaker of a model as it is shown. Raises CharterError where it can't be opened."""
         assistant = self._models.get(source.id)
         if assistant is None:
-            assistant = open_assistant(source, self._execution.device, precision=self._execution.precision)
+            assistant = apart(
+                open_assistant, source, self._execution.device, precision=self._execution.precision
+            )
             self._models[source.id] = assistant
         score = self._score(showing.grader) if showing.ranks else None
         if not isinstance(assistant, LocalAssistant):
@@ -127,14 +130,13 @@ class Opening:
     def _score(self, grader: str) -> Score:
         """A grader's scores, one thread at a time."""
         if grader not in self._scores:
-            score = scores_of(
-                open_grader(grader, self._folder, self._execution.device, self._execution.precision)
-            )
+            where = self._execution
+            score = scores_of(apart(open_grader, grader, self._folder, where.device, where.precision))
             lock = threading.Lock()
 
             def alone(messages: Sequence[Message], replies: Sequence[str]) -> list[float]:
                 with lock:
-                    return score(messages, replies)
+                    return apart(score, messages, replies)
 
             self._scores[grader] = alone
         return self._scores[grader]

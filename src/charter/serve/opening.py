@@ -19,6 +19,7 @@ from charter.ground.policy.opening import open_screen
 from charter.ground.policy.policy import read_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import read_thresholds
+from charter.ground.service.apart import apart
 from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.serve.config import Config, Model
@@ -51,7 +52,7 @@ def open_service(
                 served.append(open_upstream(model))
             else:
                 progress.note(f"opening {model.id} ({model.source})")
-                served.append(open_model(model, sources[model.id], config, execution))
+                served.append(apart(open_model, model, sources[model.id], config, execution))
         screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
         Registry(served).close()
@@ -110,7 +111,7 @@ def open_policy_screen(
             read_thresholds(thresholds)
         return None
     progress.note(
-        f"opening the policy's classifiers ({', '.join(policy.classifiers)}); a probe that is new to its model learns "
-        "first, for minutes; --no-policy starts at once"
+        f"opening the policy's classifiers ({', '.join(policy.classifiers)}); --no-policy starts at once, and checks "
+        "nothing"
     )
-    return open_screen(file, policy.classifiers, thresholds, execution.device, progress)
+    return apart(open_screen, file, policy.classifiers, thresholds, execution.device, progress)

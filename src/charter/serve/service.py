@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from charter.ground.accounts.limits import Admissions
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.usage import Meter
 from charter.ground.policy.screen import Screen
+from charter.ground.service.apart import apart
 from charter.ground.service.database import writing
 from charter.ground.service.sole import serve_alone
 from charter.serve.config import Config
@@ -52,7 +54,7 @@ class Service:
 
     async def judge(self, work: Callable[..., T], *given: object) -> T:
         """What a classifier says, asked beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._judging, work, *given)
+        return await asyncio.get_running_loop().run_in_executor(self._judging, partial(apart, work, *given))
 
     async def aside(self, work: Callable[..., T], *given: object) -> T:
         """What long work gives, done beside the event loop and apart from what others wait for."""
