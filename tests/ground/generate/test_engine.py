@@ -317,8 +317,20 @@ def test_memory_bounds_the_slots_and_changes_no_sample(
     assert [[c.ids for c in samples] for samples in found] == [[c.ids for c in samples] for samples in free]
     for ours, theirs in zip(found, free, strict=True):
         assert [c.logprobs for c in ours] == [pytest.approx(c.logprobs, abs=1e-4) for c in theirs]
-    assert {slots for slots, _ in sizes} == {2, 8}, "two long texts fit, eight short ones"
+    assert {slots for slots, _ in sizes} == {2}, "two long texts fit"
+    made.generate(prompts(*[20] * 8), FREE)
+    assert made.cache.slots == 8, "eight short ones"
     assert all(taken <= memory for _, taken in sizes)
+
+
+def test_one_long_text_takes_room_for_itself_alone(model: Transformer) -> None:
+    made = engine(model, slots=8)
+    made.generate(prompts(300), FREE)
+    assert made.cache.slots == 1 and made.cache.capacity >= 300
+    made.generate(prompts(300, 20, 20), FREE)
+    assert made.cache.slots == 4
+    made.generate(prompts(*[20] * 9), FREE)
+    assert made.cache.slots == 8 and made.cache.capacity < 300
 
 
 def test_one_text_is_sampled_whatever_it_takes(model: Transformer) -> None:

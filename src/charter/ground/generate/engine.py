@@ -208,8 +208,7 @@ class Engine:
 
     def _admit(self) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
-        wanted = len(self._busy)
-        slots, longest = self.cache.slots, max((s.request.longest for s in self._busy), default=0)
+        wanted, longest = len(self._busy), max((s.request.longest for s in self._busy), default=0)
         plan: list[Request] = []
         self._reader.begin()
         for request in self._order():
@@ -221,16 +220,19 @@ class Engine:
                     break
                 continue
             plan.append(request)
-            slots, longest = self._fit(together), together
+            longest = together
             wanted += len(request.seeds) - request.started
         if not plan:
             return []
-        if longest > self.cache.capacity or slots != self.cache.slots:
-            self.cache.resize(slots, longest)
+        fit = self._fit(longest)
+        slots = min(fit, wanted)
+        if longest > self.cache.capacity or slots > self.cache.slots:
+            # Twice as many each time: buffers for all slots would be long for all because of one long text.
+            self.cache.resize(min(fit, 1 << (slots - 1).bit_length()), longest)
         for request in self._reader.read(self.cache):
             self._queue.take(request)
             self._ready.append(request)
-        return self._start(plan, slots)
+        return self._start(plan, min(fit, self.cache.slots))
 
     def _order(self) -> Iterator[Request]:
         """Requests with samples to begin: what was read first, and what waits nowhere before the background."""
