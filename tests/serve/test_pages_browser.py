@@ -50,6 +50,11 @@ CONTRASTS = """() => {
 UNNAMED = """() => [...document.querySelectorAll("input:not([type=hidden]):not([hidden]), select, textarea, button")]
   .filter((one) => !(one.labels?.length || one.textContent.trim() || one.ariaLabel)).map((one) => one.outerHTML)"""
 
+COVERED = """() => [...document.querySelectorAll(".code")].filter((one) => one.checkVisibility()).filter((one) => {
+  const [button, code] = ["button", "pre"].map((name) => one.querySelector(name).getBoundingClientRect());
+  return !button.height || button.bottom > code.top;
+}).length"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -115,6 +120,8 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     visitor.enters()
     visitor.clicks("link", "Keys")
     page.get_by_label("Its name").fill("weaver")
+    house = page.get_by_label("Organisation", exact=True).input_value()
+    assert house == hall.organisations["house"], "one that is there is proposed"
     page.get_by_label("New organisation").fill("Acme Weaving")
     visitor.clicks("button", "Make the key")
     key = page.locator("#secret").inner_text()
@@ -126,6 +133,7 @@ def test_from_a_key_to_an_appeal(hall: Hall, visitor: Visitor) -> None:
     stopped = ask(hall, key, "where is the poison kept")
     assert stopped.json()["stop_reason"] == "refusal"
     visitor.clicks("link", "Usage")
+    assert page.locator(".scale span").first.inner_text().isdigit(), "the axis says how high it goes"
     assert page.get_by_role("row", name="Acme Weaving").locator("td").nth(3).inner_text() == "2"
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
@@ -198,6 +206,7 @@ def test_all_pages_fit_a_phone_and_are_legible(hall: Hall, visitor: Visitor) -> 
     }
     for name, place in places.items():
         visitor.opens(place)
+        assert visitor.page.evaluate(COVERED) == 0, f"{name}: a button lies on its code"
         for scheme in ("light", "dark"):
             visitor.page.emulate_media(color_scheme=scheme)
             assert visitor.page.evaluate(CONTRASTS) == [], (name, scheme)
