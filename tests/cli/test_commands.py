@@ -280,6 +280,23 @@ def test_a_narrow_terminal_cuts_the_values_and_nothing_else(width: int, rate: bo
     assert "133/183 0:00" in ended and "run" not in ended, "of a bar that ended the time alone is kept"
 
 
+def test_open_bars_are_stopped_from_outside_and_leave_the_terminal_as_it_was() -> None:
+    from rich.console import Console
+
+    screen = io.StringIO()
+    rich = RichProgress(Console(file=screen, force_terminal=True, legacy_windows=False))
+    rich.stop()  # there is none yet
+    with rich.bar("texts", 3) as bar:
+        bar.advance()
+        assert screen.getvalue().rfind("\x1b[?25l") > screen.getvalue().rfind("\x1b[?25h"), "no cursor"
+        rich.stop()
+        assert screen.getvalue().rfind("\x1b[?25h") > screen.getvalue().rfind("\x1b[?25l"), (
+            "the cursor is back"
+        )
+        bar.advance()
+    PlainProgress().stop()
+
+
 def test_a_closed_pipe_ends_a_command_without_words() -> None:
     # `true` has ended before the command, which takes a second to start, writes its first line
     command = f"{sys.executable} -m charter --help | true; echo ${{PIPESTATUS[0]}}"

@@ -1,6 +1,7 @@
 """`charter serve`: the configuration that it writes is one that it takes, and what it refuses is one line."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from charter.serve.config import Config, Model, load_config
 from charter.serve.opening import open_policy_screen
 
 Charter = Callable[..., tuple[int, str, str]]
+STOPPED = "charter: stopped while it started; the same command starts it anew\n"
 
 
 def fields(model: type[BaseModel]) -> Iterator[str]:
@@ -178,10 +180,27 @@ def test_a_start_says_what_it_does_holds_its_port_and_ends_by_ctrl_c(tmp_path: P
         f"something listens at 127.0.0.1:{port} already" in second.stderr
         and "another --port" in second.stderr
     )
-    assert (first.returncode, err) == (
-        130,
-        "charter: stopped while it started; the same command starts it anew\n",
+    assert (first.returncode, err) == (130, STOPPED)
+
+
+def test_ctrl_c_ends_a_start_that_computes(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text(
+        "models: [{id: tiny, source: random:tiny}]\npolicy: {classifiers: ['probe:random:tiny']}\n"
     )
+    command = [sys.executable, "-m", "charter", "serve", "--config", str(config), "--port", "0"]
+    environment = {**os.environ, "CHARTER_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            while "classifiers" not in process.stderr.readline():
+                assert process.poll() is None
+            time.sleep(1)  # until the probe learns, which takes longer
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (130, STOPPED)
 
 
 @pytest.mark.parametrize(

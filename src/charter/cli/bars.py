@@ -17,7 +17,7 @@ EVERY_SECONDS = 15.0
 _UNITS = {"rate": " tokens/s"}
 
 
-def make_progress() -> protocol.Progress:
+def make_progress() -> "RichProgress | PlainProgress":
     """Bars if stderr is a terminal, else lines."""
     console = Console(stderr=True)
     return RichProgress(console) if console.is_terminal else PlainProgress()
@@ -104,6 +104,11 @@ class RichProgress:
                 display.stop()
                 self._display = None
 
+    def stop(self) -> None:
+        """Leaves the terminal as it was, where nobody waits for what the open bars count."""
+        if self._display is not None:
+            self._display.stop()
+
     def note(self, text: str) -> None:
         """One line above the bars."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -148,6 +153,9 @@ class PlainProgress:
         bar = PlainBar(description, total, done)
         yield bar
         print(bar.line(time.monotonic(), {}), file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Lines leave nothing to put right."""
 
     def note(self, text: str) -> None:
         """One line."""

@@ -1,6 +1,7 @@
 """`charter serve`: models behind Anthropic's API of 2023 and of today, and behind OpenAI's shapes."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -92,8 +93,11 @@ def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], a
         }
         service = opening.open_service(made, folder, sources, where, progress)
     except KeyboardInterrupt:
-        print("charter: stopped while it started; the same command starts it anew", file=sys.stderr)
-        raise typer.Exit(130) from None
+        progress.stop()
+        print(
+            "charter: stopped while it started; the same command starts it anew", file=sys.stderr, flush=True
+        )
+        os._exit(130)  # all is closed, and what a thread still computes would abort Python's own way out
     server.serve(service, bound, lambda: _say(service, address, as_json))
 
 
