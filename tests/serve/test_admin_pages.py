@@ -296,6 +296,17 @@ def test_what_nobody_checked_is_not_shown_as_allowed(tmp_path: Path) -> None:
         assert (decision["action"], decision["score"], decision["threshold"]) == ("allow", None, None)
 
 
+def test_what_was_checked_and_allowed_is_shown_with_its_score(tmp_path: Path) -> None:
+    with open_hall(tmp_path, configuration(policy={"state": "on"}), watching("poison")) as hall:
+        admin = Admin(hall, hall.key("house", ("admin", "messages", "feedback")))
+        body = {"model": MODEL, "max_tokens": 3, "messages": [{"role": "user", "content": "Hi"}]}
+        headers = {**VERSION, "x-api-key": admin.key}
+        id = post(f"{hall.url}/v1/messages", json=body, headers=headers, timeout=30).headers["request-id"]
+        (row,) = admin.get(f"/admin/decisions?format=json&request={id}").json()["decisions"]
+        assert (row["checked"], row["action"], row["side"]) == (True, "allow", "request")
+        assert (row["score"], row["threshold"]) == (0.1, 0.5)
+
+
 def test_decisions_come_by_pages(hall: Hall) -> None:
     admin, key = Admin(hall), hall.key("many")
     ids = [ask(hall, key, "hello") for _ in range(52)]

@@ -38,6 +38,7 @@ class Exchange:
     sensitivity: Level
     usage: Usage = field(default_factory=Usage)
     recorded: bool = False  # whether a verdict was written down
+    allowed: list[Verdict] = field(default_factory=list)  # those without effect; none where the policy is off
     noted: set[tuple[str, str]] = field(
         default_factory=set
     )  # what was written down of replies: category, action
@@ -118,7 +119,9 @@ class Exchange:
     async def _check_reply(self, judge: Callable[[str], Verdict], text: str) -> Verdict:
         verdict = await self.service.judge(judge, text)
         found = (verdict.category, verdict.action)
-        if verdict.action != "allow" and found not in self.noted:  # on disk before the reader hears of it
+        if verdict.action == "allow":
+            self.allowed.append(verdict)
+        elif found not in self.noted:  # on disk before the reader hears of it
             self.noted.add(found)
             await self.record(verdict, text)
         return verdict
@@ -166,7 +169,12 @@ class Exchange:
         self.service.meter.record(call.caller.key, self.served.id, counts, time.time())
         if not self.recorded:
             self.service.conduct.record(
-                call.caller, call.request_id, self.served.id, call.user, [Verdict("prompt")]
+                call.caller,
+                call.request_id,
+                self.served.id,
+                call.user,
+                self.allowed,
+                sensitivity=self.sensitivity,
             )
         self.service.metrics.answered(self.served.id, call.surface, usage, time.monotonic() - self.began)
 
@@ -252,6 +260,7 @@ async def _check_prompt(exchange: Exchange) -> None:
     asked = exchange.asked
     verdict = await exchange.service.judge(screen.prompt, _conversation(asked.prompt), exchange.sensitivity)
     if verdict.action == "allow":
+        exchange.allowed.append(verdict)
         return
     await exchange.record(verdict)
     if not verdict.allowed:
