@@ -44,9 +44,8 @@ def open_service(
     database = open_database(config, folder)
     served: list[Served] = []
     try:
-        for (
-            model
-        ) in config.models:  # before the policy, which may have to learn: what isn't there is told at once
+        # before the policy, which may have to learn: a model that isn't there is told at once
+        for model in config.models:
             if model.backend:
                 progress.note(f"asking {model.backend} for {model.source}")
                 served.append(open_upstream(model))
