@@ -37,9 +37,21 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
         yield hall
 
 
+OPENED: list[anthropic.Anthropic] = []
+
+
+@pytest.fixture(autouse=True)
+def closing() -> Iterator[None]:
+    """Closes the clients of a test, whose connections would else be found open at some later time."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def client(hall: Hall, **more: Any) -> Any:
     given: dict[str, Any] = {"base_url": hall.url, "api_key": hall.key(), "max_retries": 0, "timeout": 30.0}
-    return anthropic.Anthropic(**(given | more))
+    OPENED.append(anthropic.Anthropic(**(given | more)))
+    return OPENED[-1]
 
 
 def test_a_message(hall: Hall) -> None:

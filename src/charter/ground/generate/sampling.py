@@ -54,7 +54,9 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
     temperature_S = torch.tensor([s.temperature or 1.0 for s in how], device=device)
     if bool((temperature_S != 1).any()):
         logits_SV = logits_SV / temperature_S[:, None]
-    log_z_S = torch.logsumexp(logits_SV, dim=-1)
+    # Threads share the sum over a single row, and it rounds otherwise; as two it has the bits that it has among others.
+    rows_SV = logits_SV.expand(2, -1) if len(how) == 1 else logits_SV
+    log_z_S = torch.logsumexp(rows_SV, dim=-1)[: len(how)]
     if all(sampling.temperature == 0 for sampling in how):
         drawn_S = logits_SV.argmax(-1)  # without the passes over the vocabulary that a draw takes
     else:

@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -133,15 +133,19 @@ def _given(value: object) -> str:
 
 def _fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The field names (as written in YAML) of the class found by following a path of fields."""
-    here = [model]
+    here, named = [model], False
     for part in place:
         if isinstance(part, int):
+            continue
+        if named:  # a name in a mapping, whose values are of the classes here
+            named = False
             continue
         if len(here) > 1:  # of several forms pydantic names the one that was read
             here = [one for one in here if _is_form(one, part)] or here
             continue
         field = next((f for one in here for n, f in one.model_fields.items() if part in (n, f.alias)), None)
         here = _classes_in(field.annotation) if field is not None else []
+        named = field is not None and _is_mapping(field.annotation)
     return list(dict.fromkeys(name for one in here for name in _names(one)))
 
 
@@ -161,6 +165,11 @@ def _nested(model: type[BaseModel]) -> dict[str, str]:
             seen.update(inner)
             waiting += [(f"{at}.", each) for each in inner]
     return found
+
+
+def _is_mapping(annotation: object) -> bool:
+    """Whether an annotation is a mapping, or has one among its forms."""
+    return get_origin(annotation) in (dict, Mapping) or any(_is_mapping(one) for one in get_args(annotation))
 
 
 def _is_form(model: type[BaseModel], tag: str) -> bool:
