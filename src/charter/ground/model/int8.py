@@ -36,7 +36,6 @@ class Int8Weight:
         self.scale_M = weight_MK.abs().amax(1).div_(127).clamp_min_(_TINY)
         rounded = (weight_MK / self.scale_M[:, None]).round_().to(torch.int8)
         self.sum_M = rounded.sum(1, dtype=torch.float32)
-        self._middle_M = _MIDDLE * self.sum_M
         self._packed: Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._ones, self._zeros = (
             torch.ones_like(self.scale_M),
@@ -59,7 +58,7 @@ class Int8Weight:
             u_NK, step_N1 = round_widely(x_NK)
             low_high = u_NK.to(torch.uint16).view(torch.uint8).view(n, k, 2).permute(2, 0, 1)
             both = self.sums(low_high.reshape(2 * n, k))
-            sums_NM = torch.add(both[:n], both[n:], alpha=256).sub_(self._middle_M)
+            sums_NM = torch.add(both[:n], both[n:], alpha=256).sub_(self.sum_M, alpha=_MIDDLE)
         return sums_NM.mul_(step_N1 * self.scale_M)
 
     def sums(self, u_NK: Tensor) -> Tensor:
