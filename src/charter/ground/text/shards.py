@@ -1,0 +1,276 @@
+"""Token shards: a corpus as flat files of token ids, written in one pass and read by memory map.
+
+A corpus folder holds `tokenizer.json`, `tokenizer_config.json`, `corpus.json` (the `Index`) and for each split
+(`train`, `heldout`) numbered shards:
+
+    train/00000.tokens       ids of the texts alone, end to end, little-endian uint16 or uint32; no special token
+    train/00000.documents    one record of 16 bytes a document: tokens u4, source u2, language u2, bytes u8 (UTF-8)
+
+A document lies whole in one shard. A shard is renamed into place when it is complete, its tokens before its records, so
+that a writer that was killed goes on behind the last record file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Record, digest_file
+from charter.ground.artifact.store import TEMPORARY, fsync_folder
+
+FORMAT = 1
+INDEX = "corpus.json"
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+DOCUMENT = np.dtype([("tokens", "<u4"), ("source", "<u2"), ("language", "<u2"), ("bytes", "<u8")])
+SHARD_TOKENS = 1 << 25
+LARGEST_SMALL = 1 << 16  # vocabularies up to this fit two bytes a token
+LABELS = 1 << 16  # sources, and languages, that a record can tell apart
+
+
+class Shard(Record):
+    """One shard of a split; `name` is that of its two files without their endings."""
+
+    name: str
+    documents: int
+    tokens: int
+    bytes: int
+    tokens_sha256: str
+    documents_sha256: str
+
+
+class Index(Record):
+    """What corpus.json says. `tokenizer` is `Tokenizer.digest`; records name sources and languages by their place."""
+
+    format: int = FORMAT
+    dtype: Literal["uint16", "uint32"]
+    vocab_size: int
+    tokenizer: str
+    sources: tuple[str, ...]
+    languages: tuple[str, ...]
+    splits: dict[Split, tuple[Shard, ...]]
+
+
+def dtype_of(vocab_size: int) -> Literal["uint16", "uint32"]:
+    """The smallest type that holds all ids."""
+    return "uint16" if vocab_size <= LARGEST_SMALL else "uint32"
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a corpus folder. Raises CharterError where there is none, or one of another format."""
+    path = Path(folder) / INDEX
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CharterError(
+            f"{folder} is no corpus: it has no {INDEX}; name an artifact of the room corpus"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CharterError(f"{path} cannot be read: {error}; make the corpus again") from None
+    found = raw.get("format") if isinstance(raw, dict) else None
+    if found != FORMAT:
+        raise CharterError(f"{path} has format {found!r}; this version of charter reads format {FORMAT}")
+    try:
+        return Index.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise CharterError(f"{path}: {place}: {first['msg']}; make the corpus again") from None
+
+
+class ShardWriter:
+    """Writes the shards of one split into its folder; complete shards that a killed writer left are kept.
+
+    `documents` counts the documents in complete shards: the caller adds those behind them, in the same order.
+    """
+
+    def __init__(self, folder: Path, vocab_size: int, shard_tokens: int = SHARD_TOKENS) -> None:
+        self.folder = folder
+        self.vocab_size = vocab_size
+        self.dtype = np.dtype(dtype_of(vocab_size)).newbyteorder("<")
+        self.shard_tokens = shard_tokens
+        self._ids: list[npt.NDArray[np.unsignedinteger]] = []
+        self._records: list[tuple[int, int, int, int]] = []
+        self._tokens = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._complete = 0
+        self.documents = 0
+        while (records := self._place(self._complete, "documents")).is_file():
+            self.documents += records.stat().st_size // DOCUMENT.itemsize
+            self._complete += 1
+        for stray in folder.iterdir():  # of a shard that was not complete
+            if stray.name.startswith(TEMPORARY) or stray == self._place(self._complete, "tokens"):
+                stray.unlink()
+
+    def add(
+        self, ids: Sequence[int] | npt.NDArray[np.integer], size: int, source: int, language: int
+    ) -> None:
+        """Appends one document of `size` bytes of UTF-8.
+
+        Raises CharterError for one without tokens, for an id beyond the vocabulary, and for a label beyond 65,535.
+        """
+        found = np.asarray(ids)
+        if not len(found):
+            raise CharterError("a document without tokens can't be stored; leave it out and count it")
+        if int(found.min()) < 0 or int(found.max()) >= self.vocab_size:
+            raise CharterError(
+                f"an id between {int(found.min())} and {int(found.max())} is beyond the vocabulary of {self.vocab_size}; "
+                "encode with the corpus's own tokenizer"
+            )
+        if not (0 <= source < LABELS and 0 <= language < LABELS and size >= 0):
+            raise CharterError(f"source {source} or language {language} is beyond {LABELS - 1}")
+        self._ids.append(found.astype(self.dtype))
+        self._records.append((len(found), source, language, size))
+        self._tokens += len(found)
+        if self._tokens >= self.shard_tokens:
+            self._finish()
+
+    def close(self) -> tuple[Shard, ...]:
+        """Completes the last shard; what corpus.json says of all shards of this split."""
+        if self._records:
+            self._finish()
+        return tuple(self._shard(number) for number in range(self._complete))
+
+    def _finish(self) -> None:
+        self._write(self._place(self._complete, "tokens"), np.concatenate(self._ids))
+        self._write(self._place(self._complete, "documents"), np.array(self._records, DOCUMENT))
+        self.documents += len(self._records)
+        self._complete += 1
+        self._ids, self._records, self._tokens = [], [], 0
+
+    def _shard(self, number: int) -> Shard:
+        tokens, documents = (self._place(number, ending) for ending in ("tokens", "documents"))
+        records = np.fromfile(documents, DOCUMENT)
+        return Shard(
+            name=tokens.stem,
+            documents=len(records),
+            tokens=int(records["tokens"].sum(dtype=np.int64)),
+            bytes=int(records["bytes"].sum(dtype=np.int64)),
+            tokens_sha256=digest_file(tokens),
+            documents_sha256=digest_file(documents),
+        )
+
+    def _place(self, number: int, ending: str) -> Path:
+        return self.folder / f"{number:05d}.{ending}"
+
+    def _write(self, path: Path, content: npt.NDArray[np.generic]) -> None:
+        temporary = path.with_name(TEMPORARY + path.name)
+        with temporary.open("wb") as file:
+            file.write(content.data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        fsync_folder(path.parent)
+
+
+class TokenShards:
+    """The documents of one split of a corpus, by number. Opening looks at sizes and sums; `verify` reads all bytes."""
+
+    def __init__(self, folder: Path, split: Split, index: Index) -> None:
+        """folder: that of the corpus; index: what its corpus.json says. Raises CharterError for what doesn't fit."""
+        self.folder = Path(folder) / split
+        self.index = index
+        self._shards = index.splits.get(split, ())
+        self._dtype = np.dtype(index.dtype).newbyteorder("<")
+        records = [self._records(shard) for shard in self._shards]
+        whole = np.concatenate([np.zeros(0, DOCUMENT), *records])
+        self.lengths: npt.NDArray[np.uint32] = whole["tokens"].copy()
+        self.text_bytes: npt.NDArray[np.uint64] = whole["bytes"].copy()
+        self.sources: npt.NDArray[np.uint16] = whole["source"].copy()
+        self.languages: npt.NDArray[np.uint16] = whole["language"].copy()
+        self.documents = len(whole)
+        self.tokens = int(self.lengths.sum(dtype=np.int64))
+        self.bytes = int(self.text_bytes.sum(dtype=np.int64))
+        # places in the row of all tokens, and the first document of each shard
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+        self._first = np.cumsum([0, *(shard.documents for shard in self._shards)]).tolist()
+
+    @classmethod
+    def open(cls, folder: Path, split: Split, verify: bool = False) -> TokenShards:
+        """The split of a corpus folder; with `verify` all bytes are hashed.
+
+        Raises CharterError, which names the file, for a shard that is missing, truncated, or isn't the index's.
+        """
+        shards = cls(folder, split, read_index(folder))
+        if verify:
+            shards.verify()
+        return shards
+
+    def read(self, document: int, start: int = 0, count: int | None = None) -> npt.NDArray[np.int64]:
+        """Ids [count] of a document from its token `start` on (fewer at its end), without special tokens.
+
+        Raises IndexError beyond the documents, CharterError for an id that the vocabulary doesn't have.
+        """
+        if not 0 <= document < self.documents:
+            raise IndexError(f"document {document} of {self.documents}")
+        length = int(self.lengths[document])
+        end = length if count is None else min(length, start + count)
+        shard = bisect_right(self._first, document) - 1
+        offset = int(self._starts[document] - self._starts[self._first[shard]])
+        ids = self._maps[shard][offset + min(start, end) : offset + end].astype(np.int64)
+        if len(ids) and int(ids.max()) >= self.index.vocab_size:
+            place = self._place(self._shards[shard], "tokens")
+            raise CharterError(
+                f"{place}: document {document} holds the id {int(ids.max())} and the vocabulary has "
+                f"{self.index.vocab_size}; the file was changed: make the corpus again"
+            )
+        return ids
+
+    def verify(self) -> None:
+        """Hashes every file. Raises CharterError for the first that isn't the one the index names."""
+        for shard in self._shards:
+            for ending, wanted in (
+                ("tokens", shard.tokens_sha256),
+                ("documents", shard.documents_sha256),
+            ):
+                path = self._place(shard, ending)
+                if digest_file(path) != wanted:
+                    raise CharterError(
+                        f"{path} was changed (its sha256 isn't that in {INDEX}); make the corpus again"
+                    )
+
+    @cached_property
+    def _maps(self) -> list[npt.NDArray[np.unsignedinteger]]:
+        return [np.memmap(self._place(shard, "tokens"), self._dtype, mode="r") for shard in self._shards]
+
+    def _place(self, shard: Shard, ending: str) -> Path:
+        return self.folder / f"{shard.name}.{ending}"
+
+    def _records(self, shard: Shard) -> npt.NDArray[np.void]:
+        """The records of one shard, held against the index and against the size of its tokens."""
+        sizes = {
+            "documents": shard.documents * DOCUMENT.itemsize,
+            "tokens": shard.tokens * self._dtype.itemsize,
+        }
+        for ending, wanted in sizes.items():
+            path = self._place(shard, ending)
+            found = path.stat().st_size if path.is_file() else None
+            if found != wanted:
+                what = "is missing" if found is None else f"has {found} bytes instead of {wanted}"
+                raise CharterError(
+                    f"{path} {what}; it is truncated or of another corpus: make the corpus again"
+                )
+        path = self._place(shard, "documents")
+        records = np.fromfile(path, DOCUMENT)
+        tokens, size = (int(records[name].sum(dtype=np.int64)) for name in ("tokens", "bytes"))
+        labels = len(self.index.sources), len(self.index.languages)
+        known = all(
+            not len(records) or int(records[name].max()) < count
+            for name, count in zip(("source", "language"), labels, strict=True)
+        )
+        if (tokens, size) != (shard.tokens, shard.bytes) or not known:
+            raise CharterError(
+                f"{path} doesn't fit {INDEX} ({tokens} tokens of {size} bytes instead of {shard.tokens} of "
+                f"{shard.bytes}, or an unknown source or language); make the corpus again"
+            )
+        return records
