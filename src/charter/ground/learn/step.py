@@ -39,10 +39,20 @@ def update(optimizer: torch.optim.Optimizer, share: float, clip: float) -> float
     """Clip the gradient to norm `clip` (0: never), step at `share` of each group's peak rate, clear the
     gradients; returns the norm. A non-finite norm is returned without stepping, for `check_finite` to
     report."""
-    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf).item()
+    norm = clipped(optimizer, clip)
     if math.isfinite(norm):
-        for group in optimizer.param_groups:
-            group["lr"] = share * group["peak"]
-        optimizer.step()
+        advance(optimizer, share)
     optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def clipped(optimizer: torch.optim.Optimizer, clip: float) -> float:
+    """Clip the gradient to norm `clip` (0: never); returns the norm that it had."""
+    return torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf).item()
+
+
+def advance(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Step at `share` of each group's peak rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = share * group["peak"]
+    optimizer.step()
