@@ -107,8 +107,8 @@ class Runner:
             device=self.environment.device,
             precision=self.environment.precision,
             progress=StepProgress(self.progress, planned.name, self.pace),
-            cache=self.cache,
         )
+        out.cache = self.cache
         out.variant = planned.room.variant
         out.people = self.directory.people(planned.name)
         began = time.monotonic()

@@ -224,5 +224,7 @@ def test_a_killed_process_leaves_whole_answers(memory: Memory, notes: list[str])
 
 def test_a_step_without_a_cache_has_no_memory(tmp_path: Path) -> None:
     assert Memory.of(Workspace(tmp_path / "one")) is None
-    made = Memory.of(Workspace(tmp_path / "two", cache=tmp_path / "answers.sqlite"))
+    out = Workspace(tmp_path / "two")
+    out.cache = tmp_path / "answers.sqlite"
+    made = Memory.of(out)
     assert made is not None and made.path == tmp_path / "answers.sqlite"

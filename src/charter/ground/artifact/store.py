@@ -22,10 +22,11 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def atomic_write(path: Path, content: bytes | str) -> None:
-    """Writes a whole file or nothing: a reader sees the old content or the new, never a part."""
+def atomic_write(path: Path, content: bytes | str, mark: str = "") -> None:
+    """Writes a whole file or nothing: a reader sees the old content or the new, never a part. Processes that may write
+    one file at once each give a mark of their own."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(TEMPORARY + path.name)
+    temporary = path.with_name(TEMPORARY + mark + path.name)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

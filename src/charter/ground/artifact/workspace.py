@@ -4,6 +4,10 @@ import gzip
 import json
 import math
 import os
+import secrets
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import TypedDict, TypeVar, Unpack
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Metric
 from charter.ground.artifact.progress import Bar, Progress, SilentProgress
+from charter.ground.artifact.sharing import Alone, Sharing
 from charter.ground.artifact.store import TEMPORARY, atomic_write
 
 T = TypeVar("T")
@@ -20,6 +25,7 @@ R = TypeVar("R")
 LOG = "log.jsonl"
 METRICS = "metrics.json"
 PEOPLE = ".people"
+SCRATCH = "scratch-"
 
 
 class MetricFacts(TypedDict, total=False):
@@ -40,6 +46,9 @@ class Workspace:
     done; `cache`, where there is one, is the file in which the whole run remembers answers; `people` is the folder,
     outside of the run, for what a room asks of people: neither the step's end nor a sweep removes it. A process may be
     killed at any instant: whatever is written through this class is whole or absent.
+
+    Where several processes share the work (`sharing.py`), `state` is one folder for all of them. Who doesn't lead says
+    nothing, and its `path`, metrics and log are a scratch folder that goes when the process ends.
     """
 
     def __init__(
@@ -51,24 +60,29 @@ class Workspace:
         device: str = "cpu",
         precision: str = "float32",
         progress: Progress | None = None,
-        cache: Path | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
-        self.folder = folder
-        self.path = folder / "files"
+        self.sharing: Sharing = Alone() if sharing is None else sharing
         self.state = folder / "state"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.folder = folder if self.sharing.leads else self._scratch(folder)
+        self.path = self.folder / "files"
         self.step = step
         self.seed = seed
         self.device = device
         self.precision = precision
-        self.cache = cache
+        self.cache: Path | None = None
         self.people = folder.with_name(folder.name + PEOPLE)
         self.variant: str | None = None
-        self._progress: Progress = progress if progress is not None else SilentProgress()
+        self._progress = progress if progress is not None and self.sharing.leads else SilentProgress()
+        self._mark = (
+            f"{secrets.token_hex(4)}-"  # of two who write one chunk, each has a temporary file of its own
+        )
         self.path.mkdir(parents=True, exist_ok=True)
-        self.state.mkdir(parents=True, exist_ok=True)
-        for area in (self.path, self.state):
-            for stray in area.rglob(TEMPORARY + "*"):
-                stray.unlink()
+        if self.sharing.leads:
+            for area in (self.path, self.state):
+                for stray in area.rglob(TEMPORARY + "*"):
+                    stray.unlink()
         self._metrics = self._stored_metrics()
         self._drop_torn_line()
 
@@ -128,7 +142,8 @@ class Workspace:
         produce: Callable[[Sequence[T], int], list[R]],
         description: str = "",
     ) -> list[R]:
-        """Produces rows for all items in fixed chunks, each saved whole, and skips those saved before.
+        """Produces rows for all items in fixed chunks, each saved whole, and skips those saved before, here or by
+        another process that shares the work.
 
         `produce(chunk, number)` gets the items of one chunk and the chunk's number (0, 1, ...), and must
         depend on nothing else but settings and seed; derive its seeds from the number or from the items.
@@ -137,24 +152,23 @@ class Workspace:
         """
         if size < 1:
             raise CharterError(f"chunks of {key} need a size of at least 1, not {size}")
-        starts = range(0, len(items), size)
-        saved: dict[int, list[R] | None] = {
-            number: self._saved_chunk(key, number, len(items[start : start + size]))
-            for number, start in enumerate(starts)
-        }
-        done = sum(len(items[s : s + size]) for number, s in enumerate(starts) if saved[number] is not None)
-        rows: list[R] = []
+        parts = [items[start : start + size] for start in range(0, len(items), size)]
+        rows: dict[int, list[R]] = {}
+        for number, part in enumerate(parts):
+            saved: list[R] | None = self._saved_chunk(key, number, len(part))
+            if saved is not None:
+                rows[number] = saved
+        done = sum(len(parts[number]) for number in rows)
         with self.progress(description or key, len(items), done) as bar:
-            for number, start in enumerate(starts):
-                found = saved.pop(number)
-                if found is None:
-                    chunk = items[start : start + size]
-                    text = json.dumps({"items": len(chunk), "rows": produce(chunk, number)})
-                    atomic_write(self._chunk_path(key, number), text)
-                    found = json.loads(text)["rows"]
-                    bar.advance(len(chunk))
-                rows.extend(found)
-        return rows
+            while missing := [number for number in range(len(parts)) if number not in rows]:
+                for number in missing:
+                    found = self._chunk(key, number, parts[number], produce)
+                    if found is not None:
+                        rows[number] = found
+                        bar.advance(len(parts[number]))
+                if not rows.keys() & set(missing):
+                    self.sharing.wait()
+        return [row for number in range(len(parts)) for row in rows[number]]
 
     def write_jsonl(self, name: str, rows: Iterable[Mapping[str, object]]) -> Path:
         """Writes one JSON object a line, whole or not at all; a name that ends in .gz is compressed."""
@@ -178,6 +192,22 @@ class Workspace:
         atomic_write(target, data)
         return target
 
+    def _chunk(
+        self, key: str, number: int, part: Sequence[T], produce: Callable[[Sequence[T], int], list[R]]
+    ) -> list[R] | None:
+        """The rows of one chunk: made by another meanwhile, made here, or None while it is another's to make."""
+        found: list[R] | None = self._saved_chunk(key, number, len(part))
+        if found is not None or not self.sharing.claim(key, number):
+            return found
+        found = self._saved_chunk(
+            key, number, len(part)
+        )  # who claimed it before may have been lost after saving it
+        if found is None:
+            text = json.dumps({"items": len(part), "rows": produce(part, number)})
+            atomic_write(self._chunk_path(key, number), text, self._mark)
+            found = json.loads(text)["rows"]
+        return found
+
     def _chunk_path(self, key: str, number: int) -> Path:
         return self.state / f"{key}-{number:05d}.json"
 
@@ -187,6 +217,12 @@ class Workspace:
             return stored["rows"] if stored["items"] == count else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+    def _scratch(self, folder: Path) -> Path:
+        """A folder that is removed when this process ends; of one that is killed the step's end removes it."""
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        return scratch
 
     def _stored_metrics(self) -> dict[str, Metric]:
         try:
