@@ -20,6 +20,7 @@ from charter.ground.model.attention import attend, attend_behind, attend_one
 from charter.ground.model.cache import Before, Cache, Step
 from charter.ground.model.int8 import multiplies_int8
 from charter.ground.model.layout import Layout, documents
+from charter.ground.model.lean import PIECE, suits, through
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.norm import RmsNorm
 from charter.ground.model.packing import PackedWeights, Site
@@ -74,35 +75,63 @@ class Block(nn.Module):
         )
         self.down = Projection(shape.intermediate_size, {"down_proj": width})
 
-    def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
-        """[T, D] -> [T, D]."""
-        qkv = self.qkv(self.attention_norm(x_TD))
-        x_TD = x_TD + self.out(self._mix(qkv, cos_sin, attention))
+    def forward(self, x_TD: Tensor, cos_sin: Tables, attention: Attend, lean: Layout | None = None) -> Tensor:
+        """[T, D] -> [T, D]. `lean`: the row's layout, to keep little of it for backward (see `lean`)."""
+        if lean is not None:
+            return through(self, x_TD, cos_sin, lean)
+        return self.after(x_TD, attention(*self.before(x_TD, cos_sin)))
+
+    def before(self, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys [T, H + K, d], values [T, K, d]."""
+        return self._cut(self.qkv(self.attention_norm(x_TD)), cos_sin)
+
+    def after(self, x_TD: Tensor, mixed: Tensor) -> Tensor:
+        """[T, D] from the block's input and what attention made of it, [T, H * d]."""
+        x_TD = x_TD + self.out(mixed)
         active: Tensor = _SwiGlu.apply(self.gate_up(self.mlp_norm(x_TD)))  # type: ignore[no-untyped-call]
         fed: Tensor = self.down(active)
         return x_TD + fed
 
     def infer(self, x_TD: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
-        """The same without gradients, by the packed weights."""
-        qkv = self.qkv.infer(self.attention_norm.infer(x_TD))
-        x_TD = self.out.infer(self._mix(qkv, cos_sin, attention)) + x_TD
+        """The same without gradients, by the packed weights, some tokens of a long row at a time."""
+        if len(x_TD) <= PIECE:
+            return self._infer_after(x_TD, attention(*self._infer_before(x_TD, cos_sin)))
+        pieces = [slice(at, at + PIECE) for at in range(0, len(x_TD), PIECE)]
+        heads = self.heads + self.key_heads
+        qk = x_TD.new_empty((len(x_TD), heads, self.d))
+        v = x_TD.new_empty((len(x_TD), self.key_heads, self.d))
+        for piece in pieces:
+            qk[piece], v[piece] = self._infer_before(x_TD[piece], (cos_sin[0][piece], cos_sin[1][piece]))
+        mixed = attention(qk, v)
+        del qk, v
+        result = torch.empty_like(x_TD)
+        for piece in pieces:
+            result[piece] = self._infer_after(x_TD[piece], mixed[piece])
+        return result
+
+    def _infer_before(self, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
+        return self._cut(self.qkv.infer(self.attention_norm.infer(x_TD)), cos_sin)
+
+    def _infer_after(self, x_TD: Tensor, mixed: Tensor) -> Tensor:
+        x_TD = self.out.infer(mixed) + x_TD
         gate, up = self.gate_up.infer(self.mlp_norm.infer(x_TD)).chunk(2, -1)
         return self.down.infer(F.silu(gate).mul_(up)) + x_TD
 
-    def _mix(self, qkv: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
-        """What attention makes of the product of query, key and value."""
+    def _cut(self, qkv: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
+        """The product of query, key and value, normed and rotated: what attention takes."""
         parts = (self.heads + self.key_heads, self.key_heads)
         qk, v_TKd = qkv.view(-1, sum(parts), self.d).split_with_sizes(parts, 1)
         if self.q_norm is not None and self.k_norm is not None:
             q = self.q_norm(qk[:, : self.heads])
             qk = torch.cat((q, self.k_norm(qk[:, self.heads :])), 1)
-        return attention(rotate(qk, *cos_sin), v_TKd)
+        return rotate(qk, *cos_sin), v_TKd
 
 
 class Transformer(nn.Module):
     """The decoder with its embedding and head; weights are uninitialised until they are loaded.
 
-    `recompute`: keep only the input of each block for backward (gradient checkpointing). `precision`: in which type
+    `recompute`: keep only the input of each block for backward (gradient checkpointing), and of long documents on a CPU
+    the output of attention too (`lean`). `precision`: in which type
     the packed weights of inference are (see `fuse`); set it before the first use.
     """
 
@@ -166,8 +195,11 @@ class Transformer(nn.Module):
         def attention(qk: Tensor, v: Tensor) -> Tensor:
             return attend(qk, v, layout)
 
+        recompute = self.recompute and torch.is_grad_enabled()
         for layer in self.blocks():
-            if self.recompute and torch.is_grad_enabled():
+            if recompute and suits(layout, x_TD.device):
+                x_TD = layer(x_TD, cos_sin, attention, layout)
+            elif recompute:
                 x_TD = checkpoint(layer, x_TD, cos_sin, attention, use_reentrant=False)
             else:
                 x_TD = layer(x_TD, cos_sin, attention)

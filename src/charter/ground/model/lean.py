@@ -1,0 +1,192 @@
+"""A block for long rows: of every token it keeps its input and what attention gave it, and nothing else.
+
+Recomputing a whole block would attend twice, and attention is nearly all of the work in a long text. So the output of
+attention is kept with its log-sum-exp (Dao et al. 2022), which is all that its backward needs beside queries, keys and
+values; those, the norms and the feed-forward are made again, PIECE tokens at a time. Memory is
+
+    layers * T * (D + H d + H) kept, and about T * (3 D + 2 H d + 2 (H + 2 K) d) more while one block goes back.
+
+Letters: T tokens of the row, D width, H query heads, K key heads, d head size.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from charter.ground.model.layout import Layout, Segment
+
+PIECE = 2048  # tokens whose norms and feed-forward are computed at once
+LONG = 1024  # tokens of a document from which this pays
+Tables = tuple[Tensor, Tensor]
+
+
+class Halves(Protocol):
+    """A block, cut where attention stands."""
+
+    def before(self, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys [T, H + K, d], values [T, K, d]."""
+        ...
+
+    def after(self, x_TD: Tensor, mixed: Tensor) -> Tensor:
+        """[T, D] from what attention gave, [T, H * d]."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All of them."""
+        ...
+
+
+def suits(layout: Layout, device: torch.device) -> bool:
+    """Whether a row is of documents, one of them long, on a CPU, whose kernel this is written for."""
+    alone = all(len(path) == 1 for path in layout.paths)
+    return device.type == "cpu" and alone and layout.longest > LONG
+
+
+def through(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) -> Tensor:
+    """What the block makes of a row of documents, [T, D], differentiable once."""
+    learnt = [p for p in block.parameters() if p.requires_grad]
+    found: Tensor = _Lean.apply(block, cos_sin, layout.segments, x_TD, *learnt)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Lean(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, block: Halves, cos_sin: Tables, segments: Sequence[Segment], x_TD: Tensor, *learnt: Tensor
+    ) -> Tensor:
+        qk, v = _projected(block, x_TD, cos_sin)
+        mixed, lse = _attend(qk, v, segments)
+        del qk, v
+        ctx.block, ctx.cos_sin, ctx.segments, ctx.computing = block, cos_sin, segments, _computing(x_TD)
+        ctx.save_for_backward(x_TD, mixed, lse, *learnt)
+        result = torch.empty_like(x_TD)
+        for piece in _pieces(len(x_TD)):
+            result[piece] = block.after(x_TD[piece], mixed[piece])
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        (grad_TD,) = grads
+        x_TD, mixed, lse, *learnt = ctx.saved_tensors
+        sums: list[Tensor | None] = [None] * len(learnt)
+        grad_x, grad_mixed = torch.empty_like(x_TD), torch.empty_like(mixed)
+        with ctx.computing():
+            for piece in _pieces(len(x_TD)):
+                given = _leaf(x_TD[piece]), _leaf(mixed[piece])
+                with torch.enable_grad():
+                    made = ctx.block.after(*given)
+                grad_x[piece], grad_mixed[piece] = _back((made,), given, learnt, (grad_TD[piece],), sums)
+            del grad_TD, grads
+            qk, v = _projected(ctx.block, x_TD, ctx.cos_sin)
+            grad_qk, grad_v = _attend_back(grad_mixed, qk, v, mixed, lse, ctx.segments)
+            del qk, v, grad_mixed, mixed
+            for piece in _pieces(len(x_TD)):
+                whole = _leaf(x_TD[piece])
+                with torch.enable_grad():
+                    both = ctx.block.before(whole, _cut(ctx.cos_sin, piece))
+                (grad,) = _back(both, (whole,), learnt, (grad_qk[piece], grad_v[piece]), sums)
+                grad_x[piece] += grad
+        return None, None, None, grad_x, *sums
+
+
+def _computing(x_TD: Tensor) -> Any:
+    """What makes today's autocast anew in backward."""
+    kind = x_TD.device.type
+    on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    def again() -> AbstractContextManager[None]:
+        return torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False)
+
+    return again
+
+
+def _pieces(tokens: int) -> Iterator[slice]:
+    return (slice(at, min(at + PIECE, tokens)) for at in range(0, tokens, PIECE))
+
+
+def _cut(cos_sin: Tables, piece: slice) -> Tables:
+    return cos_sin[0][piece], cos_sin[1][piece]
+
+
+def _leaf(part: Tensor) -> Tensor:
+    return part.detach().requires_grad_()
+
+
+def _back(
+    made: Sequence[Tensor],
+    given: Sequence[Tensor],
+    learnt: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    sums: list[Tensor | None],
+) -> list[Tensor]:
+    """Gradients of what was given; those of the weights are added to their sums."""
+    into = [grad.to(part.dtype) for grad, part in zip(grads, made, strict=True)]
+    found = torch.autograd.grad(made, [*given, *learnt], into, allow_unused=True)
+    for place, grad in enumerate(found[len(given) :]):
+        if grad is not None:
+            before = sums[place]
+            sums[place] = grad if before is None else before.add_(grad)
+    return [part for part in found[: len(given)] if part is not None]
+
+
+@torch.no_grad()
+def _projected(block: Halves, x_TD: Tensor, cos_sin: Tables) -> tuple[Tensor, Tensor]:
+    """`before` of the whole row, piece by piece, in the type in which attention computes."""
+    whole: tuple[Tensor, Tensor] | None = None
+    half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x_TD.dtype
+    for piece in _pieces(len(x_TD)):
+        parts = block.before(x_TD[piece], _cut(cos_sin, piece))
+        if whole is None:
+            qk, v = (x_TD.new_empty((len(x_TD), *part.shape[1:]), dtype=half) for part in parts)
+            whole = qk, v
+        for target, part in zip(whole, parts, strict=True):
+            target[piece] = part
+    assert whole is not None  # a long document has tokens
+    return whole
+
+
+def _heads(row: Tensor) -> Tensor:
+    """[n, H, d] -> [1, H, n, d], a view."""
+    return row.transpose(0, 1)[None]
+
+
+def _attend(qk_THd: Tensor, v_TKd: Tensor, segments: Sequence[Segment]) -> tuple[Tensor, Tensor]:
+    """Causal attention inside every document: (output [T, H * d], log-sum-exp [T, H])."""
+    heads = qk_THd.shape[1] - v_TKd.shape[1]
+    mixed = v_TKd.new_empty((len(v_TKd), heads, v_TKd.shape[2]))
+    lse = v_TKd.new_empty((len(v_TKd), heads), dtype=torch.promote_types(v_TKd.dtype, torch.float32))
+    for start, end in segments:
+        qk, v = qk_THd[start:end], v_TKd[start:end]
+        out, own = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            _heads(qk[:, :heads]), _heads(qk[:, heads:]), _heads(v), 0.0, True
+        )
+        mixed[start:end], lse[start:end] = out[0].transpose(0, 1), own[0].transpose(0, 1)
+    return mixed.flatten(1), lse
+
+
+def _attend_back(
+    grad: Tensor, qk_THd: Tensor, v_TKd: Tensor, mixed: Tensor, lse: Tensor, segments: Sequence[Segment]
+) -> tuple[Tensor, Tensor]:
+    """Gradients of queries and keys [T, H + K, d] and of values [T, K, d]."""
+    heads, shape = lse.shape[1], (*lse.shape, v_TKd.shape[2])
+    grad_THd, mixed_THd = grad.view(shape), mixed.view(shape)
+    grad_qk, grad_v = torch.empty_like(qk_THd), torch.empty_like(v_TKd)
+    for start, end in segments:
+        rows = slice(start, end)
+        qk = qk_THd[rows]
+        dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            _heads(grad_THd[rows]),
+            _heads(qk[:, :heads]),
+            _heads(qk[:, heads:]),
+            _heads(v_TKd[rows]),
+            _heads(mixed_THd[rows]),
+            lse[rows].transpose(0, 1)[None],
+            0.0,
+            True,
+        )
+        grad_qk[rows, :heads], grad_qk[rows, heads:] = dq[0].transpose(0, 1), dk[0].transpose(0, 1)
+        grad_v[rows] = dv[0].transpose(0, 1)
+    return grad_qk, grad_v

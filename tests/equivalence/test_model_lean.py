@@ -1,0 +1,123 @@
+"""Long rows learn by the lean block: the same loss and gradients as the plain one, and far less kept for backward."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from charter.ground.learn.loss import cross_entropy_sum
+from charter.ground.model import lean
+from charter.ground.model.layout import Layout, documents, tree
+from charter.ground.model.lora import add_lora
+from charter.ground.model.transformer import Block, Transformer
+from toys import SHAPE, model
+
+SHAPES = {
+    "grouped": SHAPE,
+    "alone": replace(SHAPE, num_kv_heads=4),
+    "normed": replace(SHAPE, qk_norm=True, family="qwen3", head_dim=16),
+    "biased": replace(SHAPE, qkv_bias=True, o_bias=True, tied=False),
+}
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "PIECE", 7)
+    monkeypatch.setattr(lean, "LONG", 4)
+
+
+def learnt(made: Transformer, layout: Layout, recompute: bool) -> tuple[float, dict[str, Tensor]]:
+    made.recompute = recompute
+    made.zero_grad(set_to_none=True)
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(0, 400, (len(layout),), generator=generator)
+    targets = torch.randint(0, 400, (len(layout),), generator=generator)
+    states = made.hidden(ids, layout)
+    loss = cross_entropy_sum(states, made.head_weight(), targets, torch.full((len(ids),), 1 / len(ids)))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), {name: p.grad for name, p in made.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("lengths", [[40], [5, 31, 1, 9]])
+def test_equals_the_plain_block(name: str, lengths: list[int]) -> None:
+    made, layout = model(shape=SHAPES[name], scale=4.0), documents(lengths)
+    plain, wanted = learnt(made, layout, False)
+    loss, found = learnt(made, layout, True)
+    assert loss == pytest.approx(plain, abs=1e-6)
+    assert found.keys() == wanted.keys()
+    for key, grad in wanted.items():
+        assert (found[key] - grad).abs().max() <= 2e-6 * max(1.0, grad.abs().max().item()), key
+
+
+def test_equals_it_with_adapters_over_frozen_weights() -> None:
+    made, layout = model(), documents([33])
+    add_lora(made, rank=2, alpha=4.0, seed=0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05)
+    (plain, wanted), (loss, found) = learnt(made, layout, False), learnt(made, layout, True)
+    assert loss == pytest.approx(plain, abs=1e-6)
+    assert found.keys() == wanted.keys()
+    assert all(torch.allclose(found[key], wanted[key], atol=2e-6) for key in wanted)
+
+
+def test_equals_it_in_bfloat16_within_its_rounding() -> None:
+    made, layout = model(scale=3.0), documents([40])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (plain, wanted), (loss, found) = learnt(made, layout, False), learnt(made, layout, True)
+    assert loss == pytest.approx(plain, abs=0.02)
+    for key, grad in wanted.items():
+        assert (found[key] - grad).norm() <= 0.05 * grad.norm() + 1e-6, key
+
+
+def test_gradients_of_a_block_by_finite_differences() -> None:
+    block, layout = (
+        model(shape=replace(SHAPE, hidden_size=8, head_dim=4)).blocks()[0].double(),
+        documents([9]),
+    )
+    angles = torch.rand(9, 1, 2, dtype=torch.float64)
+    cos_sin = torch.cat((angles.cos(),) * 2, -1), torch.cat((-angles.sin(), angles.sin()), -1)
+    x = torch.randn(9, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda given: lean.through(block, given, cos_sin, layout), (x,))
+
+
+def test_what_is_kept_is_the_input_and_the_output_of_attention() -> None:
+    made, layout = model(), documents([512])
+    made.recompute = True
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        made.hidden(torch.zeros(512, dtype=torch.int64), layout)
+    floats = sum(kept.values()) / 4 / 512
+    width, heads, d, layers = SHAPE.hidden_size, SHAPE.num_heads, SHAPE.head_dim, SHAPE.num_layers
+    ends = (
+        2 * width + 1 + 2
+    )  # the final norm keeps its input, that over its root, the root; the embedding its ids
+    assert floats <= layers * (width + heads * d + heads) + ends
+
+
+def test_other_layouts_and_short_documents_take_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    plain = Block.forward
+
+    def watched(self: Block, *given: object) -> object:
+        calls.append(given[3] if len(given) > 3 else None)
+        return plain(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Block, "forward", watched)
+    made = model()
+    made.recompute = True
+    for layout, long in ((tree(9, [4, 3]), False), (documents([3, 2]), False), (documents([12]), True)):
+        calls.clear()
+        made.hidden(torch.zeros(len(layout), dtype=torch.int64), layout)
+        assert [call is not None for call in calls] == [long] * SHAPE.num_layers
