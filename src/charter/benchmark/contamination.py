@@ -23,8 +23,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetch
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.sources import resolve_again
-from charter.ground.text.columns import raw_rows
-from charter.ground.text.overlap import SIZE, Items
+from charter.ground.text.overlap import SIZE, Items, texts_of
 
 LEARNT = frozenset({"corpus", "dialogues", "comparisons"})
 # Roles whose outside sources are models, or measure or steer, and are never learnt from.
@@ -125,18 +124,7 @@ def _row_files(folder: Path) -> list[Path]:
 def _texts(path: Path) -> Iterator[str]:
     """Every text of a file's rows, however deep; a file that isn't rows is skipped."""
     try:
-        for _, row in raw_rows(path):
-            yield from _strings(row)
+        for _, texts in texts_of(path):
+            yield from texts
     except CharterError:
         return
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for entry in value.values():
-            yield from _strings(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _strings(entry)

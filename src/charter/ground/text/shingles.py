@@ -1,0 +1,138 @@
+"""Words and runs of words of a text as 64-bit hashes, made by whole arrays: what duplicates and overlap are found by.
+
+A word is a run of letters and digits in lower case. Its hash is the polynomial sum c_i P^i over its code points
+c_i modulo 2^64, taken from one running sum over the text: (S_end - S_start) P^-start, P odd and so invertible. A
+shingle (Broder 1997) of n words has the polynomial hash of its words' hashes in Q. Both are stirred by the finaliser
+of SplitMix64 (Steele 2014), for sums alone keep traces of their order. Two different shingles share a hash with
+a probability near 2^-64. Texts are read block by block, so that memory doesn't grow with them.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+Hashes = npt.NDArray[np.uint64]
+
+# Code points read at once: their arrays stay within a core's cache.
+BLOCK = 1 << 17
+# No letter or digit stands above this plane's part.
+_LAST = 0x33000
+_SEPARATOR, _JOINED, _ALONE = 0, 1, 2
+_P, _Q = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
+# First and last code points of scripts that put no blanks between words: Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
+UNSPACED = (
+    *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF)),
+    *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
+)
+
+
+@cache
+def _classes(apart: bool) -> npt.NDArray[np.uint8]:
+    """What each code point is: no part of a word, part of a run, or a word alone."""
+    characters = list(map(chr, range(_LAST)))
+    found = np.fromiter(map(str.isalnum, characters), np.uint8, _LAST)
+    if apart:
+        # Vowel signs are no letters to Python, though they stand inside words.
+        marks = np.fromiter((unicodedata.category(c)[0] == "M" for c in characters), bool, _LAST)
+        found[marks] = _JOINED
+        for first, last in UNSPACED:
+            found[first : last + 1][found[first : last + 1] == _JOINED] = _ALONE
+    return np.append(found, np.uint8(_SEPARATOR))
+
+
+@cache
+def _powers() -> tuple[Hashes, Hashes]:
+    """P^i and P^-i modulo 2^64 for every place in a block."""
+    return tuple(
+        np.cumprod(np.r_[np.uint64(1), np.full(BLOCK, p, np.uint64)], dtype=np.uint64)
+        for p in (_P, pow(_P, -1, 1 << 64))
+    )  # type: ignore[return-value]
+
+
+def stirred(values: Hashes) -> Hashes:
+    """The finaliser of SplitMix64: every bit of a value changes each bit of the result with probability 1/2."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def word_hashes(text: str, apart: bool = True) -> Iterator[Hashes]:
+    """Hashes of the words in order, a block at a time. A word over a block's length is cut.
+
+    With `apart`, every letter of a script without blanks between words (UNSPACED) is a word of its own, and vowel
+    signs belong to their words; without, words are exactly those of `overlap.words`.
+    """
+    start = 0
+    while start < len(text):
+        stop = _cut(text, start)
+        found = _block(text[start:stop], apart)
+        if len(found):
+            yield found
+        start = stop
+
+
+def _cut(text: str, start: int) -> int:
+    """Where a block that starts here ends: behind its last blank, if it has one."""
+    stop = start + BLOCK // 2  # lower case may be longer
+    if stop >= len(text):
+        return len(text)
+    blank = max(text.rfind(" ", start, stop), text.rfind("\n", start, stop))
+    return blank + 1 if blank > start else stop
+
+
+def _block(text: str, apart: bool) -> Hashes:
+    codes = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)[:BLOCK]
+    classes = _classes(apart)[np.minimum(codes, _LAST)]
+    joined = classes == _JOINED
+    alone = classes == _ALONE
+    beside = np.zeros(len(codes) + 2, bool)
+    beside[1:-1] = joined
+    starts = np.flatnonzero(alone | (joined & ~beside[:-2]))
+    ends = np.flatnonzero(alone | (joined & ~beside[2:])) + 1
+    powers, inverses = _powers()
+    sums = np.zeros(len(codes) + 1, np.uint64)
+    np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
+    return stirred((sums[ends] - sums[starts]) * inverses[starts])
+
+
+def shingles(words: Hashes, size: int) -> Hashes:
+    """Hashes of all runs of `size` words, [max(0, words - size + 1)]."""
+    count = max(0, len(words) - size + 1)
+    return _folded(count, [words[place : place + count] for place in range(size)])
+
+
+def shingles_at(words: Hashes, starts: npt.NDArray[np.intp], size: int) -> Hashes:
+    """Hashes of the runs of `size` words that start at some places, [starts]."""
+    return _folded(len(starts), [words[starts + place] for place in range(size)])
+
+
+def _folded(count: int, columns: list[Hashes]) -> Hashes:
+    found = np.full(count, len(columns), np.uint64)
+    for column in columns:
+        found *= np.uint64(_Q)
+        found += column
+    return stirred(found)
+
+
+def runs_of(text: str, size: int, apart: bool = True) -> Iterator[Hashes]:
+    """Hashes of all runs of `size` words of a text in order, a block at a time; of a shorter text the one of all its
+    words."""
+    rest = np.empty(0, np.uint64)
+    short = True
+    for found in word_hashes(text, apart):
+        rest = np.concatenate([rest, found])
+        if len(rest) >= size:
+            short = False
+            yield shingles(rest, size)
+            rest = rest[len(rest) - size + 1 :]
+    if short and len(rest):
+        yield shingles(rest, len(rest))
+
+
+assert sys.byteorder == "little", "hashes are read from little-endian code points"
