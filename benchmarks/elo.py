@@ -34,7 +34,7 @@ from side import Claim, Comparison, Figures, compare, parser
 
 from charter.ground.measure.bradley_terry import SCALE, Design, fit
 from charter.ground.measure.elo import Kind, standings
-from charter.ground.settings.sources import find_data
+from charter.ground.settings.places import find_data
 from charter.ground.text.jsonl import read_jsonl
 
 Rows = list[dict[str, Any]]

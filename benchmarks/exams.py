@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from charter.benchmark import arc, mmlu_plain, race
 from charter.benchmark.question import LETTERS, Asked, Question, listed
 from charter.benchmark.reading import DEV, TEST, parsed
-from charter.ground.settings.sources import find_data
+from charter.ground.settings.places import find_data
 
 Exam = tuple[str, list[str]]  # a prompt, and the continuations that are scored behind it
 

@@ -38,7 +38,8 @@ from charter.ground.model.layout import documents
 from charter.ground.model.linear import pack, packed_product
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.execution import PRECISIONS
-from charter.ground.settings.sources import find_data, shipped
+from charter.ground.settings.places import find_data
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import Encoded
 

@@ -24,7 +24,7 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
 
 from charter.ground.model.source import materialise
-from charter.ground.settings.sources import data_folder
+from charter.ground.settings.places import data_folder
 from charter.interop.lm_eval_model import CharterLM
 
 NAME, TASK = "served", "arc_challenge_some"

@@ -41,7 +41,7 @@ from charter.ground.generate.json_form import json_grammar
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.source import materialise
-from charter.ground.settings.sources import data_folder
+from charter.ground.settings.places import data_folder
 from charter.ground.text.dialogue import user
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer

@@ -18,7 +18,8 @@ from charter.benchmark.reading import TEST, parsed
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.measure.bias import DIMENSIONS
-from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.settings.places import data_folder
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 
 Row = dict[str, Any]

@@ -12,7 +12,8 @@ from charter.benchmark.gsm8k import grade, parse
 from charter.benchmark.question import Asked
 from charter.benchmark.reading import TEST, parsed
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.settings.places import data_folder
+from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import NUMBER, number, read_number
 
 

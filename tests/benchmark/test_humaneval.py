@@ -20,7 +20,8 @@ from charter.ground.sandbox import preflight
 from charter.ground.sandbox.container import Way
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.program import Outcome, Program, Verdict
-from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.settings.places import data_folder
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 
 OURS = read_jsonl(shipped("humaneval.heldout"))

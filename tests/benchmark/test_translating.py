@@ -17,7 +17,8 @@ from charter.benchmark import translation
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.translated import sentence_counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
-from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.settings.places import data_folder
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.languages import NAMES, language, unspaced
 

@@ -17,7 +17,8 @@ from charter.benchmark.mapping import Mapping, closest
 from charter.benchmark.reading import TEST, parsed
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.declining import declines
-from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.settings.places import data_folder
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 
 FLAT = {

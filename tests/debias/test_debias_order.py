@@ -12,8 +12,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest, Parent
 from charter.ground.artifact.store import write_manifest
 from charter.ground.settings.execution import Execution
+from charter.ground.settings.places import data_folder
 from charter.ground.settings.recipe import load_recipe
-from charter.ground.settings.sources import data_folder
 from charter.runner.plan import Plan, make_plan
 
 START = "random:tiny"

@@ -14,8 +14,9 @@ import toys
 from charter.debias.questions import make_questions
 from charter.debias.templates import fill, read_templates
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.places import data_folder
 from charter.ground.settings.recognise import kind_of_file
-from charter.ground.settings.sources import data_folder, shipped
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 
 SHIPPED = shipped("debias.train")

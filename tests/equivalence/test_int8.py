@@ -20,7 +20,8 @@ from charter.ground.model.lora import add_lora
 from charter.ground.model.shape import Shape
 from charter.ground.model.source import materialise
 from charter.ground.model.transformer import Transformer
-from charter.ground.settings.sources import find_data, shipped
+from charter.ground.settings.places import find_data
+from charter.ground.settings.sources import shipped
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import Encoded, Template
 

@@ -11,8 +11,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import Execution
+from charter.ground.settings.places import data_folder
 from charter.ground.settings.recipe import load_recipe
-from charter.ground.settings.sources import data_folder
 from charter.runner.execute import execute
 from charter.runner.plan import Plan, make_plan
 

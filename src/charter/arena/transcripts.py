@@ -16,7 +16,7 @@ from charter.ground.people.export import attempts_of
 from charter.ground.people.flagged import flagged_cases
 from charter.ground.people.reviewing import Item, enqueue
 from charter.ground.service.database import writing
-from charter.ground.settings.sources import expanded
+from charter.ground.settings.places import expanded
 from charter.ground.text.dialogue import Message, assistant, user
 
 ATTEMPT = "conversation"

@@ -15,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox import preflight
 from charter.ground.settings.environment import physical_cores, thread_count, version_of
 from charter.ground.settings.execution import choose_execution
-from charter.ground.settings.sources import data_folder
+from charter.ground.settings.places import data_folder
 
 _IMPORT = (
     "import time; t = time.perf_counter(); import torch; "

@@ -17,11 +17,12 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.model.folder import check_folder
 from charter.ground.model.shape import named
 from charter.ground.settings.execution import Execution
+from charter.ground.settings.places import expanded
 from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Role
 from charter.ground.settings.seed import derive_seed
-from charter.ground.settings.sources import SCHEMES, Source, expanded, is_external, resolve
+from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
 from charter.runner.order import check_debias
 from charter.runner.rooms import Room, open_room

@@ -22,7 +22,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.alphabet import Alphabet, bytes_vocabulary
 from charter.ground.generate.forms import Form, compile_form
 from charter.ground.generate.json_form import json_grammar
-from charter.ground.settings.sources import data_folder
+from charter.ground.settings.places import data_folder
 from charter.ground.text.patterns import matches
 from charter.ground.text.tokenizer import Tokenizer
 

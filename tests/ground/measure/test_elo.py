@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.elo import Kind, Ranking, Standing, Ties, standings
-from charter.ground.settings.sources import data_folder
+from charter.ground.settings.places import data_folder
 from charter.ground.text.jsonl import read_jsonl
 
 PAIRWISE = data_folder() / "pairwise"

@@ -17,7 +17,7 @@ from charter.ground.sandbox.exam import decode, encode
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.process import Sandbox
 from charter.ground.sandbox.program import Outcome, Program, Verdict, check_all, check_program
-from charter.ground.settings.sources import data_folder
+from charter.ground.settings.places import data_folder
 
 LIMITS = Limits(seconds=20, cpu_seconds=1, memory_mb=128)
 TESTS = "# TO BE KEPT FROM THE SOLUTION\nassert double(21) == 42\nassert double('ab') == 'abab'\n"

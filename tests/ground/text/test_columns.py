@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.ground.settings.sources import data_folder, find_data
+from charter.ground.settings.places import data_folder, find_data
 from charter.ground.text.columns import axis_of
 from charter.ground.text.dialogue import user
 from charter.ground.text.records import read_comparisons, read_dialogues, read_prompts

@@ -29,7 +29,8 @@ from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
 from charter.ground.model.shape import Shape, named, to_config
 from charter.ground.model.shards import SINGLE
-from charter.ground.settings.sources import expanded, resolve, shipped_folder
+from charter.ground.settings.places import expanded
+from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 # Bump when a conversion changes what it writes: cached folders are then made anew.

@@ -11,7 +11,6 @@ openai:URL#MODEL, anthropic:URL#MODEL    a remote engine
 """
 
 import importlib.metadata
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ import charter
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import External, canonical_json, digest_file, digest_text, digest_tree
 from charter.ground.settings.hub import HubKind, pin
+from charter.ground.settings.places import expanded, find_data
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
 
@@ -92,39 +92,6 @@ def resolve(ref: str, folder: Path | None = None, hub_kind: HubKind | None = Non
 def resolve_again(external: External, run: Path) -> Source:
     """The source that a manifest of a run directory names, as it is now. Raises CharterError when it is gone."""
     return resolve(external.ref if external.path is None else str(run / external.path))
-
-
-def data_folder() -> Path:
-    """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
-    return expanded(os.environ.get("CHARTER_DATA", "../shared/data"))
-
-
-def expanded(name: str) -> Path:
-    """The path of a name, `~` at its start being a home folder. Raises CharterError where there is no such home."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        raise CharterError(f"{name}: there is no such home folder; write ./{name} for a file here") from None
-
-
-def find_data(relative: str, folder: Path | None = None) -> Path:
-    """The file or folder of `data:relative`, whose ending may be left out (hh_rlhf/harmless-base).
-
-    Raises CharterError when there is none or more than one.
-    """
-    root = data_folder() if folder is None else folder
-    exact = root / relative
-    if exact.exists():
-        return exact
-    found = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in found)}; write the ending")
-    raise CharterError(
-        f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that "
-        "holds it"
-    )
 
 
 def shipped_folder() -> Path:

