@@ -20,7 +20,18 @@ from charter.ground.measure.metrics import BY_NAME, GAP
 ALPHA = 0.05
 SHARE, COUNT, PLAIN, ELO = "share", "count", "", "Elo"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
-NOT_SHARES = frozenset({"helpful_score", "winogender", "position_exponent"})
+NOT_SHARES = frozenset(
+    {
+        "helpful_score",
+        "winogender",
+        "position_exponent",
+        "scaling_exponent",
+        "scaling_exponent_size",
+        "scaling_joint_size",
+        "scaling_joint_text",
+        "scaling_optimal_share",
+    }
+)
 # What counts.json holds besides counts and shares, with its unit.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE}
 LABELS = {
@@ -127,6 +138,16 @@ LABELS = {
     "screen_reply_auroc": "AUROC of replies",
     "screen_reply_pairs": "Worse reply of a pair scores higher",
     "screen_disclosed": "Harmless prompts given a disclosure",
+    "scaling_exponent": "Exponent over compute",
+    "scaling_floor": "Floor of the law",
+    "scaling_further": "Predicted for 10 times the compute",
+    "scaling_left_out": "Largest size, predicted by the smaller ones",
+    "scaling_left_out_gap": "Predicted less measured, largest size",
+    "scaling_exponent_size": "Exponent over parameters",
+    "scaling_joint_size": "Exponent of size, with text apart",
+    "scaling_joint_text": "Exponent of text, with size apart",
+    "scaling_joint_floor": "Floor, with size and text apart",
+    "scaling_optimal_share": "Best size grows as compute to the power",
 }
 
 

@@ -56,6 +56,11 @@ def _resampled(seed: int, *tables: Table) -> list[Floats]:
     return [t.statistic(part) for t, part in zip(tables, parts, strict=True)]
 
 
+def resampled(table: Table, seed: int = 0) -> Floats:
+    """The values of a table's statistic in every resample [RESAMPLES, ...]: what `interval` takes its ends from."""
+    return _resampled(seed, table)[0]
+
+
 def _ends(values: Floats) -> tuple[float, float]:
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)

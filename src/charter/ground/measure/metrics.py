@@ -20,6 +20,7 @@ from charter.ground.measure.intervals import independent, interval
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reviews import OF_REVIEWS
+from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.score import Score, Table, tabulate
 from charter.ground.measure.screening import OF_SCREENS
 
@@ -296,7 +297,16 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (*OF_POLICY, *OF_JUDGES, *OF_RATERS, *OF_REVIEWS, *OF_DEBIAS, *OF_SCREENS, *OF_BENCHMARKS)
+METRICS = (
+    *OF_POLICY,
+    *OF_JUDGES,
+    *OF_RATERS,
+    *OF_REVIEWS,
+    *OF_DEBIAS,
+    *OF_SCREENS,
+    *OF_SCALING,
+    *OF_BENCHMARKS,
+)
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 

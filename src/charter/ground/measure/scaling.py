@@ -1,0 +1,338 @@
+"""Scaling laws: how held-out loss falls with compute, with parameters, and with parameters and text together.
+
+    L(C) = E + (C0 / C)^a,  L(N) = E + (N0 / N)^a      along one ladder of models (Kaplan et al. 2020, arXiv 2001.08361)
+    L(N, D) = E + A N^-alpha + B D^-beta               (Hoffmann et al. 2022, arXiv 2203.15556, section 3.3)
+
+All numbers of a law are at least 0 but the exponents, which are free. They are those with the least squared error of
+log L. Hoffmann et al. take a Huber loss on the same logs against outliers among 400 models; a ladder of a few has none
+to spare. Letters: R resamples, M models, K terms of a law, P = 2 K numbers of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from scipy.special import logsumexp
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.counts import Row
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.score import Floats, Table, summed
+
+Better = Literal["lower", "higher", "zero", "neither"]
+
+SCALING = "scaling.jsonl"
+BITS = "bits/byte"
+FURTHER = 10.0  # the prediction is for so many times the largest compute
+LEAST_SIZES = 3  # three numbers are fitted
+LEAST_PLACES = 5  # of parameters and tokens: five numbers are fitted
+LEAST_APART = (
+    0.2  # of log tokens around their trend in log parameters; below that the two can't be told apart
+)
+SHARES = (0.02, 0.3, 0.6, 0.9)  # of the smallest loss: floors that a fit starts from
+EXPONENTS = (0.1, 0.3, 0.6)  # that a fit of two terms starts from
+ROUNDS = 100  # of a fit, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One pretrained model: parameters without embeddings, tokens learnt from, and FLOPs of its learning."""
+
+    run: str
+    parameters: float
+    tokens: float
+    compute: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Models measured on the same documents. Those of equal parameters and tokens are of one size, with other seeds."""
+
+    models: tuple[Model, ...]
+
+    @staticmethod
+    def of(rows: Sequence[Row]) -> Ladder:
+        """The models of kept rows, in order of appearance. Raises CharterError where one is given twice unlike itself,
+        or counts nothing."""
+        found: dict[str, Model] = {}
+        for row in rows:
+            model = Model(
+                str(row["run"]), float(row["parameters"]), float(row["tokens"]), float(row["compute"])
+            )
+            if found.setdefault(model.run, model) != model or not 0 < min(_counts(model)) < math.inf:
+                raise CharterError(
+                    f"rows of {model.run} say {_counts(model)} of its parameters, tokens and compute; they must be "
+                    "above 0 and alike in all of its rows"
+                )
+        return Ladder(tuple(found.values()))
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Places of the models of each size, the smallest compute first."""
+        found: dict[tuple[float, float], list[int]] = {}
+        for place, model in enumerate(self.models):
+            found.setdefault((model.parameters, model.tokens), []).append(place)
+        return tuple(sorted(map(tuple, found.values()), key=lambda places: self.models[places[0]].compute))
+
+    def logs(self, name: str, places: Sequence[int] | None = None) -> Floats:
+        """Natural logs of one of the counts of the models [M]."""
+        chosen = self.models if places is None else [self.models[place] for place in places]
+        return np.log([getattr(model, name) for model in chosen])
+
+    @property
+    def joint(self) -> bool:
+        """Whether parameters and tokens vary apart enough for L(N, D): on a ladder of one shape they don't."""
+        size, text = self.logs("parameters"), self.logs("tokens")
+        if len(self.sizes) < LEAST_PLACES or np.ptp(size) == 0 or np.ptp(text) == 0:
+            return False
+        slope, level = np.polyfit(size, text, 1)
+        return bool(np.std(text - slope * size - level) >= LEAST_APART)
+
+
+def _counts(model: Model) -> tuple[float, float, float]:
+    return model.parameters, model.tokens, model.compute
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """log L = log sum_k exp(level_k - exponent_k z_k): `levels` and `exponents` [R, K], the floor's first if there is
+    one (z = 0), and where z_k = 0 lies, `origin` [K - floor]."""
+
+    levels: Floats
+    exponents: Floats
+    origin: Floats
+    floored: bool
+
+    @property
+    def floor(self) -> Floats:
+        """E [R]; 0 without one."""
+        return np.exp(self.levels[:, 0]) if self.floored else np.zeros(len(self.levels))
+
+    @property
+    def scale(self) -> Floats:
+        """C0 (or N0) of a law of one term [R]: where its part of the loss is 1."""
+        found: Floats = np.exp(self.origin[0] + self.levels[:, -1] / self.exponents[:, -1])
+        return found
+
+    @property
+    def exponent(self) -> Floats:
+        """Of the last term [R]."""
+        return self.exponents[:, -1]
+
+    def at(self, *logs: float | Floats) -> Floats:
+        """The loss [R] where the law's inputs have these logs."""
+        z_K = np.asarray(logs) - self.origin
+        parts_RK = np.exp(self.levels[:, self.floored :] - self.exponents[:, self.floored :] * z_K)
+        total: Floats = self.floor + parts_RK.sum(axis=1)
+        return total
+
+
+def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored: bool = True) -> Law:
+    """The law with a term for each of the inputs (logs by model), for every resample of the models' losses and weights.
+
+    Damped Gauss-Newton steps (Marquardt 1963), all resamples at once, from the best fit to their mean and from one
+    with a floor: what fits better counts.
+    """
+    origin_K = np.array([x.mean() for x in inputs_KM])
+    z_KM = np.stack([x - at for x, at in zip(inputs_KM, origin_K, strict=True)])
+    if floored:
+        z_KM = np.concatenate([np.zeros_like(z_KM[:1]), z_KM])
+    log_RM, mean = np.log(loss_RM), np.exp(np.log(loss_RM).mean(axis=0))
+    starts_SP = np.stack(_starts(z_KM, mean, floored))
+    ones = np.broadcast_to(weight_RM.mean(axis=0), (len(starts_SP), len(mean)))
+    fitted_SP, cost_S = _improved(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
+    best_RP, best_R = _improved(
+        np.repeat(fitted_SP[cost_S.argmin()][None], len(log_RM), 0), z_KM, log_RM, weight_RM
+    )
+    if floored and len(log_RM) > 1:
+        other_RP, other_R = _improved(
+            np.repeat(starts_SP[len(starts_SP) // 4][None], len(log_RM), 0), z_KM, log_RM, weight_RM
+        )
+        best_RP = np.where((other_R < best_R)[:, None], other_RP, best_RP)
+    terms = len(z_KM)
+    return Law(best_RP[:, :terms], best_RP[:, terms:], origin_K, floored)
+
+
+def _starts(z_KM: Floats, loss_M: Floats, floored: bool) -> list[Floats]:
+    """Numbers that a fit starts from [P each], by share of the floor, then by exponent."""
+    powers = z_KM[floored:]
+    found = []
+    for share in SHARES if floored else (0.0,):
+        rest = loss_M - share * loss_M.min()
+        level = [math.log(share * loss_M.min())] if floored else []
+        if len(powers) == 1:
+            slope, height = np.polyfit(powers[0], np.log(rest), 1)
+            found.append(np.array([*level, height, *([0.0] * floored), -slope]))
+            continue
+        height = math.log(rest.mean() / len(powers))
+        for exponents in product(EXPONENTS, repeat=len(powers)):
+            found.append(np.array([*level, *([height] * len(powers)), *([0.0] * floored), *exponents]))
+    return found
+
+
+def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
+    """(numbers with the least weighted squared error of log L, that error [R]), from where they start."""
+    theta, damping = theta_RP.copy(), np.full(len(theta_RP), 1e-3)
+    off_RM, slopes_RPM = _against(theta, z_KM, log_RM)
+    cost = (weight_RM * off_RM**2).sum(axis=1)
+    for _ in range(ROUNDS):
+        weighed = slopes_RPM * weight_RM[:, None]
+        bend_RPP = weighed @ slopes_RPM.transpose(0, 2, 1)
+        pull_RP = (weighed * off_RM[:, None]).sum(axis=2)
+        diagonal = np.einsum("rpp->rp", bend_RPP)
+        diagonal += damping[:, None] * diagonal + 1e-12
+        trial = theta - np.linalg.solve(bend_RPP, pull_RP[..., None])[..., 0].clip(-2.0, 2.0)
+        off, slopes = _against(trial, z_KM, log_RM)
+        found = (weight_RM * off**2).sum(axis=1)
+        better = found < cost
+        gain = np.where(better, cost - found, 0.0)
+        theta[better], off_RM[better], slopes_RPM[better] = trial[better], off[better], slopes[better]
+        damping = np.where(better, damping * 0.2, np.minimum(damping * 5, 1e9))
+        cost = np.where(better, found, cost)
+        if (gain <= 1e-12 * cost + 1e-26).all() and (better | (damping > 1e6)).all():
+            break
+    return theta, cost
+
+
+def _against(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
+    """Errors of log L [R, M], and how they move with each number [R, P, M]."""
+    terms = len(z_KM)
+    logs_RKM = theta_RP[:, :terms, None] - theta_RP[:, terms:, None] * z_KM
+    model_RM = logsumexp(logs_RKM, axis=1)
+    share_RKM = np.exp(logs_RKM - model_RM[:, None])
+    return model_RM - log_RM, np.concatenate([share_RKM, -share_RKM * z_KM], axis=1)
+
+
+def losses(sums: Floats) -> Floats:
+    """Bits per byte [R, M] of sums [R, 2 M]: bits and bytes of each model in turn."""
+    return sums[:, 0::2] / sums[:, 1::2]
+
+
+def weights(ladder: Ladder, resamples: int) -> Floats:
+    """How often each model counts [R, M]: once in one resample; in several the models of a size are drawn as often as
+    there are of them, so that seeds widen an interval."""
+    found = np.ones((resamples, len(ladder.models)))
+    rng = np.random.default_rng(0)
+    for places in ladder.sizes:
+        if resamples > 1 and len(places) > 1:
+            each = np.full(len(places), 1 / len(places))
+            found[:, places] = rng.multinomial(len(places), each, size=resamples)
+    return found
+
+
+def over(ladder: Ladder, name: str, loss_RM: Floats, weight_RM: Floats) -> Law:
+    """The law of loss over "compute", "parameters" or "tokens" along the ladder."""
+    return law([ladder.logs(name)], loss_RM, weight_RM)
+
+
+def further(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
+    """The loss [R] that the law predicts for FURTHER times the largest compute."""
+    return over(ladder, "compute", loss_RM, weight_RM).at(ladder.logs("compute").max() + math.log(FURTHER))
+
+
+def left_out(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
+    """(predicted, measured) loss [R] of the largest size, by the law of the others: of two alone without a floor."""
+    *others, largest = ladder.sizes
+    kept = [place for places in others for place in places]
+    compute = ladder.logs("compute", kept)
+    predicted = law([compute], loss_RM[:, kept], weight_RM[:, kept], len(others) >= LEAST_SIZES)
+    shown = np.average(loss_RM[:, largest], axis=1, weights=weight_RM[:, largest])
+    return predicted.at(ladder.logs("compute", largest)[0]), shown
+
+
+def _joint(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Law:
+    return law([ladder.logs("parameters"), ladder.logs("tokens")], loss_RM, weight_RM)
+
+
+def _one_size(ladder: Ladder) -> bool:
+    return bool(np.ptp(ladder.logs("parameters")) == 0)
+
+
+def _gap(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
+    predicted, shown = left_out(ladder, loss_RM, weight_RM)
+    return predicted - shown
+
+
+def _share(ladder: Ladder, loss_RM: Floats, weight_RM: Floats) -> Floats:
+    found = _joint(ladder, loss_RM, weight_RM).exponents
+    return found[:, 2] / (found[:, 1] + found[:, 2])
+
+
+# name -> (ladder, loss, weight) -> [R]
+READINGS: Mapping[str, Callable[[Ladder, Floats, Floats], Floats]] = {
+    "scaling_exponent": lambda ladder, *rest: over(ladder, "compute", *rest).exponent,
+    "scaling_floor": lambda ladder, *rest: over(ladder, "compute", *rest).floor,
+    "scaling_further": further,
+    "scaling_left_out": lambda *given: left_out(*given)[0],
+    "scaling_left_out_gap": _gap,
+    "scaling_exponent_size": lambda ladder, *rest: over(ladder, "parameters", *rest).exponent,
+    "scaling_joint_size": lambda *given: _joint(*given).exponents[:, 1],
+    "scaling_joint_text": lambda *given: _joint(*given).exponents[:, 2],
+    "scaling_joint_floor": lambda *given: _joint(*given).floor,
+    "scaling_optimal_share": _share,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One number of a ladder's law as a statistic of sums [..., 2 M]. Several sums at once are resamples of documents:
+    then the models of each size are drawn anew as well (`weights`)."""
+
+    name: str
+    ladder: Ladder
+
+    def __call__(self, sums: Floats) -> Floats:
+        flat = sums.reshape(-1, sums.shape[-1])
+        if not self.there:
+            return np.full(sums.shape[:-1], np.nan)
+        found = READINGS[self.name](self.ladder, losses(flat), weights(self.ladder, len(flat)))
+        return found.reshape(sums.shape[:-1])
+
+    @property
+    def there(self) -> bool:
+        """Whether the ladder has what the number needs."""
+        if len(self.ladder.sizes) < LEAST_SIZES:
+            return False
+        if self.name.startswith(("scaling_joint", "scaling_optimal")):
+            return self.ladder.joint
+        return not (self.name == "scaling_exponent_size" and _one_size(self.ladder))
+
+
+def table(name: str) -> Callable[[Sequence[Row]], Table]:
+    """A number of the law, clustered by document."""
+
+    def each(rows: Sequence[Row]) -> Table:
+        ladder = Ladder.of(rows)
+        place = {model.run: 2 * number for number, model in enumerate(ladder.models)}
+        sums = (
+            (str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows
+        )
+        return summed(sums, 2 * len(ladder.models), Reading(name, ladder))
+
+    return each
+
+
+def _metric(name: str, meaning: str, unit: str = "", better: Better = "neither") -> Metric:
+    return Metric(name, SCALING, table(name), better, meaning, unit)
+
+
+OF_SCALING: tuple[Metric, ...] = (
+    _metric("scaling_exponent", "a of L(C) = E + (C0 / C)^a: how fast loss falls with compute"),
+    _metric("scaling_floor", "E of L(C): the loss that no compute takes away", BITS),
+    _metric(
+        "scaling_further", f"loss predicted for {FURTHER:g} times the largest compute", BITS, better="lower"
+    ),
+    _metric("scaling_left_out", "loss predicted for the largest size by the smaller ones", BITS),
+    _metric("scaling_left_out_gap", "predicted less measured loss of the largest size", BITS, better="zero"),
+    _metric("scaling_exponent_size", "a of L(N) along the same ladder: loss over parameters"),
+    _metric("scaling_joint_size", "alpha of L(N, D) = E + A N^-alpha + B D^-beta"),
+    _metric("scaling_joint_text", "beta of L(N, D)"),
+    _metric("scaling_joint_floor", "E of L(N, D)", BITS),
+    _metric("scaling_optimal_share", "the best size grows as compute to the power beta / (alpha + beta)"),
+)
