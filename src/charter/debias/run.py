@@ -20,6 +20,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
+from charter.ground.learn.parallel import full
 from charter.ground.learn.supervised import finetune
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
@@ -83,7 +84,8 @@ def _finetune(
     bounded = train.model_copy(update={"context": min(train.context, model.shape.context)})
     steps, counts = cut_steps(lessons, Template(tokenizer, tokenizer.template), bounded, out.seed)
     finetune(model, steps, train, out)
-    if train.lora:
-        merge_lora(model)
-    save_policy(model, tokenizer, out.path)
+    with full(model) as whole:
+        if train.lora:
+            merge_lora(whole)
+        save_policy(whole, tokenizer, out.path)
     return counts

@@ -15,6 +15,7 @@ from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "policy"
+LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "teacher": Role(kind="assistant", required=False),

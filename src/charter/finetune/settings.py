@@ -13,6 +13,7 @@ from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "policy"
+LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "dialogues": Role(kind="dialogues", many=True, required=False),

@@ -69,7 +69,7 @@ def test_a_torn_part_is_ignored_and_swept(tmp_path: Path) -> None:
     saver.save(2, {})
     torn = tmp_path / ".step-00000003.part"
     torn.mkdir()
-    (torn / "state.safetensors").write_bytes(b"half")
+    (torn / "rank-00000.safetensors").write_bytes(b"half")
     again = _network(5)
     resumed = _saver(tmp_path, again)
     assert resumed.load()[0] == 2
@@ -112,8 +112,8 @@ def test_the_same_step_again_never_leaves_a_gap(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        ("state.safetensors", b"not tensors"),
-        ("state.safetensors", b""),
+        ("rank-00000.safetensors", b"not tensors"),
+        ("rank-00000.safetensors", b""),
         ("state.json", b'{"step": 3'),
         ("state.json", b'{"step": 3}'),
         ("state.json", b"[]"),

@@ -4,6 +4,12 @@ pickle.
 A state folder is written beside its final name and renamed last, so a kill leaves the previous one whole;
 only the newest is kept. Loading it back makes the next step equal, bit for bit, to the step of a run never
 stopped.
+
+    step-00000012/rank-00000.safetensors   the rows that process 0 holds of each tensor (all, where it is alone)
+    step-00000012/state.json               finished steps, counters, shapes, and each file's first row of each tensor
+
+Several processes write side by side and read only the rows that they need, so that a state goes on in any number of
+them; then the next steps are those of a run never stopped up to the order in which floats are added.
 """
 
 from __future__ import annotations
@@ -12,17 +18,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
+from charter.ground.learn.parallel import agreed, gather, rows_here, told, world
+
+_ERRORS = (OSError, SafetensorError)
 
 
 def _trainable(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -36,25 +46,59 @@ def _trainable(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     return found
 
 
-def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    fsync_folder(folder)
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-def _moments(
-    name: str, parameter: nn.Parameter, tensors: Mapping[str, Tensor], counts: Mapping[str, float]
-) -> dict[str, Tensor]:
-    """AdamW's state of one parameter; moments take the parameter's strides, which the fused step relies
-    on."""
-    state: dict[str, Tensor] = {}
-    for key in ("exp_avg", "exp_avg_sq"):
-        if f"{key}.{name}" in tensors:
-            state[key] = torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
-    if f"step.{name}" in counts:
-        state["step"] = torch.tensor(counts[f"step.{name}"], device=parameter.device)
-    return state
+def _file(rank: int) -> str:
+    return f"rank-{rank:05d}.safetensors"
+
+
+class _Pieces:
+    """Tensors of a state, each spread over some files by rows; reads the rows that are asked for."""
+
+    def __init__(self, note: Mapping[str, Any], files: list[Any]) -> None:
+        self.shapes = {str(name): torch.Size(shape) for name, shape in note["shapes"].items()}
+        self.starts = [{str(name): int(at) for name, at in starts.items()} for starts in note["starts"]]
+        self.files = files
+
+    def fill(self, target: Tensor, name: str) -> None:
+        """Copies into a tensor, or into what this process holds of it, its rows of the tensor of that name. Raises
+        OSError where the files lack some."""
+        rows, first = rows_here(target)
+        missing = len(rows)
+        for file, starts in zip(self.files, self.starts, strict=True):
+            if name not in starts:
+                continue
+            piece, start = file.get_slice(name), starts[name]
+            begin, end = max(first, start), min(first + len(rows), start + piece.get_shape()[0])
+            if begin < end:
+                rows[begin - first : end - first] = piece[begin - start : end - start]
+                missing -= end - begin
+        if missing:
+            raise OSError(f"{missing} rows of {name} are missing")
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[dict[str, Any], _Pieces]]:
+    """The note of a state and its tensors."""
+    try:
+        note = json.loads((folder / "state.json").read_text())
+        note = {"step": int(note["step"]), "extra": dict(note["extra"]), "counts": dict(note["counts"])} | {
+            key: note[key] for key in ("shapes", "starts")
+        }
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(safe_open(folder / _file(rank), "pt"))
+                for rank in range(len(note["starts"]))
+            ]
+            yield note, _Pieces(note, files)
+    except (*_ERRORS, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CharterError(
+            f"resume state {folder.name} can't be read ({error}); "
+            "remove it with `charter gc RUN --partial` and run again"
+        ) from error
 
 
 class Saver:
@@ -74,7 +118,10 @@ class Saver:
         self.last = time.monotonic()
 
     def due(self, step: int) -> bool:
-        return step % self.every == 0 if self.every else time.monotonic() - self.last > self.seconds
+        """Whether it is time, by the leader's clock."""
+        if self.every:
+            return step % self.every == 0
+        return agreed(time.monotonic() - self.last > self.seconds)
 
     def maybe(self, step: int, extra: Mapping[str, Any] | None = None) -> None:
         """Save the state after `step` finished steps, if it is time."""
@@ -82,73 +129,126 @@ class Saver:
             self.save(step, extra or {})
 
     def save(self, step: int, extra: Mapping[str, Any]) -> None:
-        """Write the state after `step` finished steps, then drop all older ones. Raises CharterError when the
-        disk refuses; the previous state is kept then."""
-        try:
-            self._write(step, extra)
-        except (OSError, SafetensorError) as error:
-            self._drop_parts()
-            raise CharterError(
-                f"the resume state of step {step} can't be written to {self.folder} ({error}); "
-                "make room on the disk and run again: the state before it is kept"
-            ) from error
+        """Write the state after `step` finished steps, then drop all older ones. Raises CharterError, in all processes,
+        when the disk refuses in one; the previous state is kept then."""
+        target = self.folder / f"step-{step:08d}"
+        while target.exists():  # saved again: both are whole until the new one is in place
+            target = target.with_name(target.name + "-again")
+        part = self.folder / f".{target.name}.part"
+        counts, tensors = self._state()
+        starts = [
+            json.loads(each)
+            for each in gather(json.dumps({n: at for n, (_, at) in tensors.items()}).encode())
+        ]
+        note = {
+            "step": step,
+            "counts": counts,
+            "shapes": self._shapes(),
+            "starts": starts,
+            "extra": dict(extra),
+        }
+        self._all(step, lambda: self._begin(part))
+        self._all(
+            step,
+            lambda: _write(part / _file(world().rank), {name: rows for name, (rows, _) in tensors.items()}),
+        )
+        self._all(step, lambda: self._finish(part, target, json.dumps(note)))
         self.last = time.monotonic()
+
+    def _all(self, step: int, action: Callable[[], None]) -> None:
+        """Does something in all processes. What fails in one is refused by all."""
+        said = ""
+        try:
+            action()
+        except _ERRORS as error:
+            said = str(error) or type(error).__name__
+        failed = [words.decode() for words in gather(said.encode()) if words]
+        if failed:
+            if world().leads:
+                self._drop_parts()
+            raise CharterError(
+                f"the resume state of step {step} can't be written to {self.folder} ({failed[0]}); "
+                "make room on the disk and run again: the state before it is kept"
+            )
 
     def _drop_parts(self) -> None:
         for part in self.folder.glob(".step-*.part"):
             shutil.rmtree(part, ignore_errors=True)
 
-    def _write(self, step: int, extra: Mapping[str, Any]) -> None:
-        target = self.folder / f"step-{step:08d}"
-        while target.exists():  # saved again: both are whole until the new one is in place
-            target = target.with_name(target.name + "-again")
-        part = self.folder / f".{target.name}.part"
-        self._drop_parts()
-        part.mkdir(parents=True)
-        parameters = _trainable(self.modules)
-        tensors: dict[str, Tensor] = {f"weight.{n}": p.detach().contiguous() for n, p in parameters.items()}
-        counts: dict[str, float] = {}
-        for name, parameter in parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                if key == "step":
-                    counts[f"{key}.{name}"] = float(value)
-                else:
-                    tensors[f"{key}.{name}"] = value.contiguous()
-        save_file(tensors, part / "state.safetensors")
-        text = json.dumps({"step": step, "counts": counts, "extra": dict(extra)})
-        (part / "state.json").write_text(text)
-        _sync(part)
+    def _begin(self, part: Path) -> None:
+        if world().leads:
+            self._drop_parts()
+            part.mkdir(parents=True)
+
+    def _finish(self, part: Path, target: Path, note: str) -> None:
+        if not world().leads:
+            return
+        (part / "state.json").write_text(note)
+        _sync(part / "state.json")
+        fsync_folder(part)
         part.rename(target)
         fsync_folder(self.folder)
         for old in self.folder.glob("step-*"):
             if old != target:
                 shutil.rmtree(old, ignore_errors=True)
 
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight to be trained and every tensor that the optimizer keeps of it: `weight.NAME`, `exp_avg.NAME`."""
+        for name, parameter in _trainable(self.modules).items():
+            yield f"weight.{name}", parameter
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if torch.is_tensor(value) and value.ndim:
+                    yield f"{key}.{name}", value
+
+    def _shapes(self) -> dict[str, list[int]]:
+        return {name: list(tensor.shape) for name, tensor in self._named()}
+
+    def _state(self) -> tuple[dict[str, float], dict[str, tuple[Tensor, int]]]:
+        """(the optimizer's counters, the rows of each tensor that this process is to write and the number of their
+        first)."""
+        counts = {
+            f"{key}.{name}": float(value)
+            for name, parameter in _trainable(self.modules).items()
+            for key, value in self.optimizer.state.get(parameter, {}).items()
+            if not (torch.is_tensor(value) and value.ndim)
+        }
+        held = {name: rows_here(tensor) for name, tensor in self._named()}
+        return counts, {
+            name: (rows.contiguous(), first)
+            for name, (rows, first) in held.items()
+            if len(rows) and (world().leads or first)  # what isn't sharded is the leader's to write
+        }
+
     def load(self) -> tuple[int, dict[str, Any]]:
         """Put the newest state back into the modules and the optimizer: (finished steps, extra); (0, {}) if
         none."""
-        states = sorted(self.folder.glob("step-*"))
-        if not states:
+        newest = told(max((path.name for path in self.folder.glob("step-*")), default="").encode()).decode()
+        if not newest:
             return 0, {}
-        try:
-            note = json.loads((states[-1] / "state.json").read_text())
-            step, extra, counts = int(note["step"]), dict(note["extra"]), dict(note["counts"])
-            tensors = load_file(states[-1] / "state.safetensors")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise CharterError(
-                f"resume state {states[-1].name} can't be read ({error}); "
-                "remove it with `charter gc RUN --partial` and run again"
-            ) from error
         parameters = _trainable(self.modules)
-        saved = {n.removeprefix("weight."): t.shape for n, t in tensors.items() if n.startswith("weight.")}
-        if saved != {name: parameter.shape for name, parameter in parameters.items()}:
-            raise CharterError(
-                f"resume state {states[-1].name} is of other weights than those to be trained; "
-                "remove it with `charter gc RUN --partial` and run again"
-            )
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[f"weight.{name}"])
-                if state := _moments(name, parameter, tensors, counts):
-                    self.optimizer.state[parameter] = state
-        return step, extra
+        with _opened(self.folder / newest) as (note, pieces), torch.no_grad():
+            saved = {
+                n.removeprefix("weight."): s for n, s in pieces.shapes.items() if n.startswith("weight.")
+            }
+            if saved != {name: parameter.shape for name, parameter in parameters.items()}:
+                raise CharterError(
+                    f"resume state {newest} is of other weights than those to be trained; "
+                    "remove it with `charter gc RUN --partial` and run again"
+                )
+            for label in pieces.shapes:
+                key, _, name = label.partition(".")
+                if key == "weight":
+                    pieces.fill(parameters[name], label)
+                else:  # moments take the parameter's strides, which the fused step relies on
+                    moment = self.optimizer.state[parameters[name]][key] = torch.empty_like(parameters[name])
+                    pieces.fill(moment, label)
+            for label, count in note["counts"].items():
+                key, _, name = label.partition(".")
+                parameter = parameters[name]
+                self.optimizer.state[parameter][key] = torch.tensor(count, device=parameter.device)
+            return note["step"], note["extra"]
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file(dict(tensors), path)
+    _sync(path)

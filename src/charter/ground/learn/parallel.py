@@ -81,10 +81,10 @@ def distribute(*modules: nn.Module, precision: str = "float32") -> None:
     size = world().size
     if size == 1:
         return
+    device = next(modules[0].parameters()).device.type
+    mesh = init_device_mesh(device, (size,))
     for module in modules:
         _plain[module] = _skeleton(module)
-        device = next(module.parameters()).device.type
-        mesh = init_device_mesh(device, (size,))
         narrow = device == "cuda" and precision == "bfloat16" and isinstance(module, Transformer)
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if narrow else MixedPrecisionPolicy()
         units = [*module.blocks(), module] if isinstance(module, Transformer) else [module]
@@ -187,6 +187,27 @@ def each(value: float) -> list[float]:
     return [float(number) for number in found]
 
 
+class Work:
+    """Tokens that each process has learnt from since this one started."""
+
+    def __init__(self) -> None:
+        self._tokens = [0] * world().size
+
+    def add(self, tokens: int) -> dict[str, list[int]]:
+        """Counts what this process learnt from in a step. Returns what the log says of it beside the sum of all: the
+        tokens of each; nothing where it is alone."""
+        found = [int(number) for number in each(tokens)]
+        self._tokens = [before + more for before, more in zip(self._tokens, found, strict=True)]
+        return {"tokens_of_each": found} if len(found) > 1 else {}
+
+    def spell(self) -> str:
+        """One line for the reader, "" where this process is alone."""
+        if len(self._tokens) == 1:
+            return ""
+        numbers = " and ".join(f"{number:,}" for number in self._tokens)
+        return f"{len(self._tokens)} processes learnt from {numbers} tokens"
+
+
 def gather(data: bytes) -> list[bytes]:
     """The bytes of each process, in their order."""
     if world().size == 1:
@@ -196,7 +217,7 @@ def gather(data: bytes) -> list[bytes]:
     sent[: len(data)] = _tensor_of(data)
     found = [torch.empty_like(sent) for _ in lengths]
     dist.all_gather(found, sent)
-    return [bytes(part[:length].tolist()) for part, length in zip(found, lengths, strict=True)]
+    return [part[:length].numpy().tobytes() for part, length in zip(found, lengths, strict=True)]
 
 
 def told(data: bytes) -> bytes:

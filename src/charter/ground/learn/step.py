@@ -11,6 +11,7 @@ import torch
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.optimizer import parameters_of
+from charter.ground.learn.parallel import whole
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[None]:
@@ -48,7 +49,8 @@ def update(optimizer: torch.optim.Optimizer, share: float, clip: float) -> float
 
 def clipped(optimizer: torch.optim.Optimizer, clip: float) -> float:
     """Clip the gradient to norm `clip` (0: never); returns the norm that it had."""
-    return torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf).item()
+    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), clip if clip > 0 else math.inf)
+    return whole(norm).item()
 
 
 def advance(optimizer: torch.optim.Optimizer, share: float) -> None:

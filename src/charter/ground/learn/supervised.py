@@ -1,7 +1,7 @@
 """Supervised learning on dialogues: cross-entropy on the assistant's tokens.
 
 Loss of an optimizer step = sum over assistant tokens of weight * -log p / sum of weights, over all its dialogues,
-so that it does not depend on how the step is cut into microbatches.
+so that it does not depend on how the step is cut into microbatches, nor on how many processes share them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.parallel import Work, distribute, portion, total
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.frozen import Training
 from charter.ground.text.dialogue import Dialogue
-from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 
 
@@ -35,6 +35,9 @@ class Row:
     ids: list[int]
     mask: list[int]
     weight: float
+
+
+NOTHING = Row("", [0], [0], 0.0)  # read where other processes have more microbatches than this one
 
 
 def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlong: bool) -> Row | None:
@@ -61,8 +64,11 @@ def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlo
 def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Training, out: Workspace) -> None:
     """Takes the optimizer steps that the workspace has not taken yet, with curves, progress and resume states.
 
-    Raises CharterError where a loss or gradient is not finite.
+    The model's weights are sharded where several processes learn: read them by `parallel.full` afterwards. Raises
+    CharterError where a loss or gradient is not finite.
     """
+    distribute(model, precision=out.precision)
+    work = Work()
     optimizer = adamw([(model.parameters(), training.lr)], training.weight_decay)
     saver = Saver(out.state, {"model": model}, optimizer, training.save_every)
     done, _ = saver.load()
@@ -71,25 +77,33 @@ def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Train
     with out.progress("finetune", len(steps), done) as bar:
         for step in range(done, len(steps)):
             started = time.perf_counter()
-            loss = accumulate(model, steps[step], training.microbatch_tokens, out.precision)
+            loss, read = accumulate(model, steps[step], training.microbatch_tokens, out.precision)
+            loss = total(loss)
             names = [row.id for row in steps[step]]
             check_finite(loss, "loss", step, names)
             share = lr_share(step, len(steps), training.warmup, training.schedule)
             norm = update(optimizer, share, training.clip)
             check_finite(norm, "gradient norm", step, names)
             tokens = sum(len(row.ids) for row in steps[step])
-            out.log(step=step, loss=loss, lr=share * training.lr, grad_norm=norm, tokens=tokens)
+            out.log(
+                step=step, loss=loss, lr=share * training.lr, grad_norm=norm, tokens=tokens, **work.add(read)
+            )
             saver.maybe(step + 1)
             bar.advance(1, loss=loss, rate=tokens / (time.perf_counter() - started))
+    if said := work.spell():
+        out.note(said)
 
 
-def accumulate(model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str) -> float:
-    """Accumulate the gradient of one optimizer step; returns its loss in nats per assistant token."""
+def accumulate(
+    model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str
+) -> tuple[float, int]:
+    """Accumulate the gradient of one optimizer step. Returns this process's part of its loss in nats per assistant
+    token, and the tokens that it read."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows)
     rows = sorted(rows, key=lambda row: len(row.ids))
-    loss = 0.0
-    for group in microbatches([len(row.ids) for row in rows], microbatch_tokens):
-        members = [rows[i] for i in group]
+    loss, read = 0.0, 0
+    for group in portion([len(row.ids) for row in rows], microbatch_tokens):
+        members = [rows[i] for i in group] or [NOTHING]
         ids_T = torch.tensor([t for row in members for t in row.ids], device=model.device)
         layout = documents([len(row.ids) for row in members]).to(model.device)
         # A token is learnt from the hidden state of the token before it; the first of a document from none.
@@ -105,10 +119,11 @@ def accumulate(model: Transformer, rows: Sequence[Row], microbatch_tokens: int, 
         with autocast(str(model.device), precision):
             hidden_TD = model.hidden(ids_T, layout)
             part = cross_entropy_sum(
-                hidden_TD[torch.tensor(inputs, device=model.device)],
+                hidden_TD[torch.tensor(inputs, dtype=torch.int64, device=model.device)],
                 model.head_weight(),
-                torch.tensor(targets, device=model.device),
+                torch.tensor(targets, dtype=torch.int64, device=model.device),
                 torch.tensor(weights, device=model.device),
             )
         loss += backward(part)
-    return loss
+        read += sum(len(rows[i].ids) for i in group)
+    return loss, read
