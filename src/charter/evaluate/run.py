@@ -19,7 +19,7 @@ from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.judge.fitness import Fitness, fitness, in_slices
+from charter.ground.judge.fitness import Fitness, fitness, in_chunks
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
 from charter.ground.text.exhibits import read_labelled, read_triples
@@ -118,7 +118,8 @@ def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace)
         used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
         if triples.id in used:
             return Fitness(read_objects(source.folder / "samples/fitness.jsonl"))
-    return fitness(in_slices(model.score, out, f"fitness of {source.name}"), read_triples(triples.folder))
+    score = in_chunks(model.score, out, f"fitness-{source.role}", f"fitness of {source.name}")
+    return fitness(score, read_triples(triples.folder))
 
 
 def _named(inputs: Inputs, role: str) -> dict[str, Any]:

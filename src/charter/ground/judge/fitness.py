@@ -49,7 +49,8 @@ class Fitness:
 
 
 def in_slices(score: Scorer, out: Workspace, what: str, size: int = 64) -> Scorer:
-    """The same scorer, a slice of items at a time behind a progress bar."""
+    """The same scorer, a slice of items at a time behind a progress bar. For a model that is being taught: where its
+    weights are cut up among processes, all of them score every slice together."""
 
     def scored(items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
         found: list[list[float]] = []
@@ -59,6 +60,15 @@ def in_slices(score: Scorer, out: Workspace, what: str, size: int = 64) -> Score
                 found += score(part)
                 bar.advance(len(part))
         return found
+
+    return scored
+
+
+def in_chunks(score: Scorer, out: Workspace, key: str, what: str, size: int = 64) -> Scorer:
+    """The same scorer, with chunks of that key: saved, and shared among processes."""
+
+    def scored(items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+        return out.chunks(key, items, size, lambda part, _: score(part), what)
 
     return scored
 
