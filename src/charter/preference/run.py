@@ -1,8 +1,8 @@
 """Preference model: a scalar score on the last token of a reply, trained on soft labels (Bai 2022a, section 2.3).
 
 Loss of a pair = cross-entropy of its label with sigma(r_chosen - r_rejected); all replies to a prompt stand behind
-it in one pass. Step loss = mean over its pairs of weight * loss, whatever the microbatches;
-weights have mean 1 over all pairs.
+it in one pass. Step loss = mean over its pairs of weight * loss, whatever the microbatches and
+the processes that share them; weights have mean 1 over all pairs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import fitness, in_slices
-from charter.ground.judge.preference_score import PreferenceModel, forward_scores
+from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.parallel import Work, distribute, full, portion, totals
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.measure.counts import real_pair
@@ -33,7 +34,6 @@ from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
-from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
 from charter.preference.heldout import heldout_rows
 from charter.preference.ladder import count_contrasts
@@ -55,6 +55,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     steps = order(train, settings, out.seed)
     watched = sample(heldout, settings.evaluate_pairs, out.seed)
 
+    distribute(model, head, precision=out.precision)
+    work = Work()
     optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
     saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
     done, _ = saver.load()
@@ -62,7 +64,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     seen = sum(_pairs(step) for step in steps[:done])
     with out.progress("preference", len(steps), done) as bar:
         for step in range(done, len(steps)):
-            loss, accuracy = _accumulate(model, head, steps[step], settings, out)
+            loss, accuracy, read = _accumulate(model, head, steps[step], settings, out)
             names = [pair.comparison.id for ranking in steps[step] for pair in ranking.pairs]
             check_finite(loss, "loss", step, names)
             share = lr_share(step, len(steps), settings.warmup, settings.schedule)
@@ -74,13 +76,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 if found := [r["correct"] for r in measured if real_pair(r)]:
                     row |= {"heldout_accuracy": sum(found) / len(found), "heldout_pairs": len(found)}
             seen += len(names)
-            out.log(step=step, pairs=seen, grad_norm=norm, **row)
+            out.log(step=step, pairs=seen, grad_norm=norm, **row, **work.add(read))
             saver.maybe(step + 1)
             bar.advance(1, loss=loss, accuracy=accuracy)
-    if settings.lora:
-        merge_lora(model)
-    save_preference(model, head, tokenizer, out.path)
-    _measure(scorer, heldout, inputs, out)
+    work.say(out)
+    with full(model) as whole, full(head) as whole_head:
+        if settings.lora:
+            merge_lora(whole)
+        save_preference(whole, whole_head, tokenizer, out.path)
+        _measure(
+            PreferenceModel(whole, whole_head, template, out.device, out.precision), heldout, inputs, out
+        )
     counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
     trained = [pair.comparison for ranking in train for pair in ranking.pairs]
     counts |= count_origins(trained) | count_contrasts(trained)
@@ -93,14 +99,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 def _accumulate(
     model: Transformer, head: ScoreHead, rankings: list[Ranking], settings: Settings, out: Workspace
-) -> tuple[float, float]:
-    """Accumulate one step's gradient; returns its loss in nats per pair and the share of pairs ranked right."""
+) -> tuple[float, float, int]:
+    """Accumulate one step's gradient; returns its loss in nats per pair, the share of pairs ranked right, and the
+    tokens that this process read."""
     pairs = [pair for ranking in rankings for pair in ranking.pairs]
-    loss, right = 0.0, 0.0
-    for group in microbatches([ranking.item.tokens for ranking in rankings], settings.microbatch_tokens):
+    loss, right, read = 0.0, 0.0, 0
+    for group in portion([ranking.item.tokens for ranking in rankings], settings.microbatch_tokens):
         members = [rankings[i] for i in group]
+        items = [ranking.item for ranking in members]
+        read += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
-            scores_R = forward_scores(model, head, [ranking.item for ranking in members], out.device)
+            scores_R = forward_scores(model, head, items or [NOTHING], out.device)
         ends = accumulate(len(ranking.texts) for ranking in members)
         duels = [
             (pair, end - len(ranking.texts) + pair.chosen, end - len(ranking.texts) + pair.rejected)
@@ -115,7 +124,8 @@ def _accumulate(
             ranked_right(pair.comparison.p_chosen, *scores)
             for (pair, _, _), *scores in zip(duels, chosen_B.tolist(), rejected_B.tolist(), strict=True)
         )
-    return loss, right / len(pairs)
+    loss, right = totals([loss, right])
+    return loss, right / len(pairs), read
 
 
 def _pairs(rankings: Sequence[Ranking]) -> int:

@@ -14,6 +14,7 @@ from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "preference"
+LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True),

@@ -13,6 +13,7 @@ from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "rating"
+LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "ratings": Role(kind="dialogues", many=True, default="shipped:ratings.train", also="comparisons"),

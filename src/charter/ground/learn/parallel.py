@@ -26,6 +26,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 
@@ -200,12 +201,11 @@ class Work:
         self._tokens = [before + more for before, more in zip(self._tokens, found, strict=True)]
         return {"tokens_of_each": found} if len(found) > 1 else {}
 
-    def spell(self) -> str:
-        """One line for the reader, "" where this process is alone."""
-        if len(self._tokens) == 1:
-            return ""
-        numbers = " and ".join(f"{number:,}" for number in self._tokens)
-        return f"{len(self._tokens)} processes learnt from {numbers} tokens"
+    def say(self, out: Workspace) -> None:
+        """Tells the reader who learnt from how much, where this process isn't alone."""
+        if len(self._tokens) > 1:
+            numbers = " and ".join(f"{number:,}" for number in self._tokens)
+            out.note(f"{out.step}: {len(self._tokens)} processes learnt from {numbers} tokens")
 
 
 def gather(data: bytes) -> list[bytes]:

@@ -90,8 +90,7 @@ def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Train
             )
             saver.maybe(step + 1)
             bar.advance(1, loss=loss, rate=tokens / (time.perf_counter() - started))
-    if said := work.spell():
-        out.note(said)
+    work.say(out)
 
 
 def accumulate(
