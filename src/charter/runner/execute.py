@@ -16,7 +16,7 @@ from pathlib import Path
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.kinds import Status
-from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing, digest_file, digest_tree
+from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import (
     atomic_write,
@@ -28,6 +28,7 @@ from charter.ground.artifact.store import (
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.hub import fetched
+from charter.ground.settings.sources import digest_source
 from charter.runner.directory import RunDirectory, begun
 from charter.runner.forecast import expected_minutes
 from charter.runner.identity import answers_name, source_changed, source_of
@@ -251,10 +252,8 @@ def check_inputs(planned: PlannedStep) -> None:
                 )
             if problems := verify_files(path, manifest):
                 raise CharterError(f"step {planned.name}: {path} is damaged: {problems[0]}")
-        elif (entry.role, entry.id) in outside:
-            digest = digest_tree(path) if path.is_dir() else digest_file(path) if path.exists() else ""
-            if digest != entry.id:
-                raise CharterError(f"step {planned.name}: {path} changed since the plan was made; run again")
+        elif (entry.role, entry.id) in outside and (not path.exists() or digest_source(path) != entry.id):
+            raise CharterError(f"step {planned.name}: {path} changed since the plan was made; run again")
 
 
 @contextmanager

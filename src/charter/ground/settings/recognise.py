@@ -42,14 +42,23 @@ def open_text(path: Path) -> IO[str]:
 
 
 def kind_of_file(path: Path) -> str:
-    """The kind: that of its first row, constitution, or data when not recognised."""
+    """The kind: that of its first row, sources, constitution, or data when not recognised."""
     name = path.name.removesuffix(".gz").removesuffix(".zst")
     if name.endswith((".yaml", ".yml")):
-        return "constitution"
+        return "sources" if names_sources(path) else "constitution"
     if not name.endswith(".jsonl"):
         return "data"
     row = _first_row(path)
     return "data" if row is None else kind_of_row(row)
+
+
+def names_sources(path: Path) -> bool:
+    """Whether a YAML file is such a manifest: it has `sources:` at its left edge."""
+    try:
+        with path.open("rb") as file:
+            return any(line.startswith((b"sources:", b"\xef\xbb\xbfsources:")) for line in file)
+    except OSError:
+        return False
 
 
 def kind_of_row(row: Mapping[str, object]) -> str:

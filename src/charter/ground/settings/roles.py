@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 
 DATA_KINDS = frozenset(
-    {"dialogues", "comparisons", "text", "triples", "judgments", "templates", "corpus", "questions"}
+    {
+        "dialogues",
+        "comparisons",
+        "text",
+        "triples",
+        "judgments",
+        "templates",
+        "corpus",
+        "questions",
+        "sources",
+    }
 )
 
 
@@ -14,7 +24,8 @@ class Role:
     `kind` is an artifact kind; or "assistant" (a policy checkpoint or a remote engine); or a kind of file:
     "text" (JSONL of id and text), "triples" (JSONL with harmful and good replies), "judgments" (JSONL with
     people's verdicts), "templates" (JSONL with questions about two persons), "questions" (a file or folder of any
-    rows: the evaluation that reads them knows their columns), "constitution" (YAML).
+    rows: the evaluation that reads them knows their columns), "sources" (a manifest of text sources, or a file or
+    folder of raw text), "constitution" (YAML).
     `variant` narrows checkpoints to "policy", "preference" or "rating". `default` is the reference used when a recipe
     leaves the role out. `also`: another kind of artifact that may fill it, for what it holds besides its product.
     """
@@ -48,7 +59,9 @@ class Role:
         if kind == "hub":
             return self.holds_data or self.kind in ("checkpoint", "assistant")
         if self.kind == "questions":
-            return kind in DATA_KINDS | {"data", "prompts"}
+            return kind in DATA_KINDS - {"sources"} | {"data", "prompts"}
+        if self.kind == "sources":
+            return kind in ("sources", "texts", "text", "data")
         if kind == "data":
             return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card")
         if self.kind == "assistant":

