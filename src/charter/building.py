@@ -23,6 +23,7 @@ FLOORS = (
 )
 
 ROOMS = {
+    "pretrain": "charter.pretrain",
     "finetune": "charter.finetune",
     "debias": "charter.debias",
     "critique": "charter.critique",

@@ -18,3 +18,11 @@ def lr_share(step: int, total: int, warmup: int = 0, kind: Kind = "constant") ->
     done = (step - warmup) / max(1, total - warmup)
     share = 1 - done if kind == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return max(0.0, share)
+
+
+def trapezoid(step: int, total: int, warmup: int, decay: int) -> float:
+    """Share of the peak at `step` (0-based) of `total`: linear warm-up, a plateau, and a linear fall over the last
+    `decay` steps that would reach 0 one step after the last (Hägele 2024)."""
+    rising = (step + 1) / (warmup + 1) if step < warmup else 1.0
+    falling = (total - step) / (decay + 1) if step >= total - decay else 1.0
+    return max(0.0, min(rising, falling))

@@ -1,0 +1,35 @@
+"""The work of learning: floating-point operations that a token takes, counted once however a program goes about it.
+
+    per token:  6 P + 12 L H d s     P weights that multiply (the head too, the look-up of embeddings not), L layers,
+                                     H query heads of size d, s tokens that a token sees on average, itself included
+
+A multiplication and an addition count as two; forward costs 2 a weight and backward 4 (Kaplan 2020), attention the same
+for its two products (Chowdhery 2022, appendix B), of which only what a causal mask leaves is counted here. Model FLOPs
+utilisation (MFU) is this work a second over the machine's peak; recomputed activations don't count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.ground.model.shape import Shape
+
+
+def multiplying(shape: Shape) -> int:
+    """Weights that a token is multiplied with: all matrices and the head; embeddings are looked up."""
+    d, queries, keys = shape.hidden_size, shape.num_heads, shape.num_kv_heads
+    block = d * shape.head_dim * (2 * queries + 2 * keys) + 3 * d * shape.intermediate_size
+    return shape.num_layers * block + shape.vocab_size * d
+
+
+def per_token(shape: Shape, seen: float) -> float:
+    """Operations to learn one token that sees `seen` tokens on average, itself included."""
+    attention = 12.0 * shape.num_layers * shape.num_heads * shape.head_dim * seen
+    return 6.0 * multiplying(shape) + attention
+
+
+def work(shape: Shape, lengths: Sequence[int]) -> float:
+    """Operations to learn documents of these lengths once: token i of a document sees i + 1."""
+    tokens = sum(lengths)
+    seen = sum(n * (n + 1) / 2 for n in lengths)
+    return tokens * per_token(shape, seen / tokens) if tokens else 0.0

@@ -1,0 +1,122 @@
+"""Muon: momentum whose direction is made orthogonal, for the matrices of the blocks (Jordan 2024).
+
+    m <- b m + g;  u = g + b m (Nesterov);  W <- W (1 - lr decay) - lr sqrt(max(1, rows / columns)) orthogonal(u)
+
+`orthogonal` moves all singular values of u to about 1 by five steps of a Newton-Schulz iteration. The parts of a fused
+projection (query, key and value; gate and up) are matrices of their own, each made orthogonal by itself. Embeddings,
+the head, norms and biases stay AdamW's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.parallel import whole
+from charter.ground.model.transformer import Transformer
+
+STEPS = 5
+# of the odd polynomial a s + b s^3 + c s^5 whose iteration brings singular values in (0, 1] near 1: the slope at 0 is
+# as large as it can be, at the price of values that end between about 0.7 and 1.2
+A, B, C = 3.4445, -4.7750, 2.0315
+
+
+def orthogonal(matrix_RC: Tensor, steps: int = STEPS) -> Tensor:
+    """The matrix with all singular values brought near 1, and their directions kept: about U V' of U S V'.
+
+    On a GPU the iteration runs in bfloat16, whose rounding it corrects; on a CPU in float32.
+    """
+    x = matrix_RC.bfloat16() if matrix_RC.device.type == "cuda" else matrix_RC.float()
+    tall = x.shape[0] > x.shape[1]
+    x = x.t() if tall else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.t()
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=B, alpha=C), x, beta=A)
+    return (x.t() if tall else x).to(matrix_RC.dtype)
+
+
+def own_rows(matrix_RC: Tensor, like: Tensor) -> Tensor:
+    """This process's rows of a matrix that all processes have, cut as `like` is."""
+    if not isinstance(like, DTensor):
+        return matrix_RC
+    return distribute_tensor(matrix_RC, like.device_mesh, like.placements, src_data_rank=None)
+
+
+class Muon(torch.optim.Optimizer):
+    """Groups hold matrices that are cut alike: `parts` of a group are the rows of each matrix in theirs."""
+
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(groups, {"momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient. A sharded matrix is put together for Newton-Schulz, which
+        every process does, and each takes its rows back; the momentum stays sharded."""
+        for group in self.param_groups:
+            rate, momentum = group["lr"], group["momentum"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                state["momentum"].mul_(momentum).add_(parameter.grad)
+                update = whole(parameter.grad.add(state["momentum"], alpha=momentum))
+                update = torch.cat([_scaled(part) for part in update.split_with_sizes(group["parts"])])
+                parameter.mul_(1 - rate * group["weight_decay"])
+                parameter.sub_(own_rows(update, parameter), alpha=rate)
+
+
+def _scaled(part_RC: Tensor) -> Tensor:
+    rows, columns = part_RC.shape
+    return orthogonal(part_RC).mul_(max(1.0, rows / columns) ** 0.5)
+
+
+class Joined(torch.optim.Optimizer):
+    """Several optimizers as one: their groups side by side, one state, one step."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.parts = parts
+        for part in parts:  # the groups are the very same dictionaries; so must be the state
+            part.state = self.state
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """A step of each."""
+        for part in self.parts:
+            part.step()
+
+
+def muon(
+    model: Transformer,
+    lr: float,
+    rates: Sequence[tuple[Iterable[nn.Parameter], float]],
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.95),
+) -> torch.optim.Optimizer:
+    """Muon at peak rate `lr` over the projections of a decoder, AdamW over everything else.
+
+    rates: (parameters, peak rate) of AdamW's groups; projections among them are left out. Raises CharterError for a
+    model with adapters, whose two thin factors are not the matrix that Muon is about.
+    """
+    groups: dict[tuple[int, ...], list[nn.Parameter]] = {}
+    for projection in model.projections():
+        if projection.adapter is not None:
+            raise CharterError("Muon trains whole weights, not adapters; leave out `lora` or use adamw")
+        sizes = tuple(size for _, size in projection.parts.values())
+        groups.setdefault(sizes, []).append(projection.weight)
+    matrices = [
+        {"params": members, "parts": list(sizes), "peak": lr, "lr": lr} for sizes, members in groups.items()
+    ]
+    taken = {id(parameter) for members in groups.values() for parameter in members}
+    rest = [([p for p in parameters if id(p) not in taken], peak) for parameters, peak in rates]
+    return Joined((Muon(matrices, weight_decay=weight_decay), adamw(rest, weight_decay, betas)))

@@ -1,0 +1,100 @@
+"""Spikes by rule: which optimizer steps are not taken, when a run goes back, and when it gives up.
+
+A step is a spike if its loss or the norm of its gradient is not finite, or over a multiple of the median of the last
+steps taken. It is not taken, and counted. After `patience` spikes in a row the weights are those of the last resume
+state again and the run goes on behind the spikes: text between that state and here is left out (Chowdhery 2022, section
+5.1). After `rollbacks` of these it stops. Nothing here knows the clock, so that a resumed run decides the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+from charter.pretrain.order import Cursor
+from charter.pretrain.settings import Guard
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the rule remembers: losses and norms of the last steps taken, spikes in a row, spikes and returns in all."""
+
+    losses: tuple[float, ...] = ()
+    norms: tuple[float, ...] = ()
+    row: int = 0
+    spikes: int = 0
+    rollbacks: int = 0
+
+    def spike(self, loss: float, norm: float, rule: Guard) -> str:
+        """Why a step is a spike, "" where it is none."""
+        for what, value, known, factor in (
+            ("loss", loss, self.losses, rule.loss_factor),
+            ("gradient norm", norm, self.norms, rule.norm_factor),
+        ):
+            if not math.isfinite(value):
+                return f"{what} is {value}"
+            if len(known) == rule.history and value > factor * median(known):
+                return f"{what} {value:.3g} is over {factor:g} times the median {median(known):.3g}"
+        return ""
+
+    def taken(self, loss: float, norm: float, rule: Guard) -> Watch:
+        """Behind a step that was taken."""
+        losses, norms = (*self.losses, loss)[-rule.history :], (*self.norms, norm)[-rule.history :]
+        return replace(self, losses=losses, norms=norms, row=0)
+
+    def skipped(self) -> Watch:
+        """Behind a spike."""
+        return replace(self, row=self.row + 1, spikes=self.spikes + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is: finished steps, its place in the data, tokens read, what the rule remembers."""
+
+    step: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    tokens: int = 0
+    watch: Watch = field(default_factory=Watch)
+
+    def behind(
+        self, cursor: Cursor, tokens: int, figures: tuple[float, float], spike: str, rule: Guard
+    ) -> Place:
+        """Behind one more step of so many tokens, whose loss and norm are `figures`; `spike`: why it wasn't taken."""
+        watch = self.watch.skipped() if spike else self.watch.taken(*figures, rule)
+        return Place(self.step + 1, cursor, self.tokens + tokens, watch)
+
+    def extra(self) -> dict[str, Any]:
+        """As JSON, for a resume state."""
+        watch = self.watch
+        return {
+            "data": [self.cursor.epoch, self.cursor.at, self.tokens],
+            "last": [list(watch.losses), list(watch.norms)],
+            "spikes": [watch.row, watch.spikes, watch.rollbacks],
+        }
+
+    @classmethod
+    def restored(cls, step: int, extra: Mapping[str, Any]) -> Place:
+        """From a resume state; the beginning where there is none."""
+        if not extra:
+            return cls()
+        (epoch, at, tokens), (losses, norms) = extra["data"], extra["last"]
+        row, spikes, rollbacks = extra["spikes"]
+        return cls(
+            step, Cursor(epoch, at), tokens, Watch(tuple(losses), tuple(norms), row, spikes, rollbacks)
+        )
+
+
+def line(place: Place, loss: float, norm: float, rate: float, spike: str) -> dict[str, Any]:
+    """What the log says of a step: its number, the tokens before it, and its figures where they are numbers."""
+    figures = {"loss": loss, "grad_norm": norm}
+    row: dict[str, Any] = {
+        "step": place.step,
+        "tokens": place.tokens,
+        "epoch": place.cursor.epoch,
+        "lr": rate,
+    }
+    row |= {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    return row | ({"spike": spike} if spike else {})

@@ -1,0 +1,113 @@
+"""Pretraining from raw text: cross-entropy of the next token, over every token of the corpus once an epoch.
+
+One line of the log is one optimizer step. Everything here is a function of settings, seed and corpus: a run that was
+stopped anywhere ends in the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import torch
+
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.parallel import Work, distribute, full
+from charter.ground.learn.schedule import trapezoid
+from charter.ground.learn.step import advance, clipped
+from charter.ground.measure.counts import bits_per_byte
+from charter.ground.model.checkpoint import save_policy
+from charter.ground.settings.seed import derive_seed
+from charter.pretrain.guard import Place, line
+from charter.pretrain.heldout import drawn, measure, report
+from charter.pretrain.learning import accumulate, optimizer_of
+from charter.pretrain.order import Pieces
+from charter.pretrain.settings import Guard, Settings
+from charter.pretrain.speed import Speed
+from charter.pretrain.start import Start, start
+from charter.pretrain.writing import draw_curve, write_samples
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a policy checkpoint, with its curve, held-out rows and the texts written on the way."""
+    begun = start(settings, inputs, out)
+    model, plan, seed = begun.model, begun.plan, derive_seed(out.seed, "order")
+    train = Pieces(begun.train, plan.context, begun.boundary)
+    heldout = Pieces(begun.heldout, plan.context, begun.boundary)
+    often = drawn(heldout, settings.heldout.tokens, out.seed)
+    model.recompute = settings.recompute
+    distribute(model, precision=out.precision)
+    optimizer = optimizer_of(model, plan, settings.learning)
+    saver = Saver(out.state, {"model": model}, optimizer, plan.save_every)
+    place = Place.restored(*saver.load())
+    if place.step == 0:
+        saver.save(0, place.extra())  # there is always a state to go back to
+    out.log_truncate(place.step)
+    speed, work = Speed(out, plan.shape, place.step), Work()
+    with out.progress("pretrain", plan.steps, place.step) as bar:
+        while place.step < plan.steps:
+            speed.begin()
+            batch, cursor = train.take(place.cursor, plan.batch_tokens, seed)
+            lengths = [piece.length for piece in batch]
+            loss, read = accumulate(model, train, batch, plan.microbatch_tokens, out.precision)
+            norm = clipped(optimizer, settings.learning.clip)
+            share = trapezoid(place.step, plan.steps, plan.warmup, plan.decay)
+            if not (spike := place.watch.spike(loss, norm, settings.guard)):
+                advance(optimizer, share)
+            optimizer.zero_grad(set_to_none=True)
+            row = line(place, loss, norm, share * plan.matrix_lr, spike) | work.add(read)
+            place = place.behind(cursor, sum(lengths), (loss, norm), spike, settings.guard)
+            if place.watch.row == settings.guard.patience:
+                place = _back(place, saver, optimizer, spike, settings.guard)
+            shown = speed.end(row["step"], lengths)
+            if place.step % plan.evaluate_every == 0 or place.step == plan.steps:
+                rows = measure(model, heldout, often, plan.microbatch_tokens, out)
+                row["bits_per_byte"] = bits_per_byte(rows).value
+                write_samples(model, begun.tokenizer, settings.samples, place.step, out)
+            out.log(**row)
+            if not place.watch.row:
+                saver.maybe(place.step, place.extra())
+            bar.advance(1, loss=loss, **shown)
+    work.say(out)
+    _finish(begun, heldout, place, settings, out)
+
+
+def _back(place: Place, saver: Saver, optimizer: torch.optim.Optimizer, spike: str, rule: Guard) -> Place:
+    """Weights and moments of the last resume state; the run goes on behind the spikes. Raises CharterError where it
+    went back as often as it may."""
+    if place.watch.rollbacks == rule.rollbacks:
+        raise CharterError(
+            f"{rule.patience} steps in a row up to step {place.step - 1} were spikes ({spike}), after "
+            f"{rule.rollbacks} returns to an earlier state; lower learning.matrix_lr and learning.lr, or raise the "
+            "factors of `guard`"
+        )
+    optimizer.state.clear()
+    known = Place.restored(*saver.load()).watch
+    watch = replace(known, row=0, spikes=place.watch.spikes, rollbacks=place.watch.rollbacks + 1)
+    return replace(place, watch=watch)
+
+
+def _finish(begun: Start, heldout: Pieces, place: Place, settings: Settings, out: Workspace) -> None:
+    """The checkpoint, and the last measurement over more text."""
+    chosen = drawn(heldout, settings.heldout.final_tokens, out.seed)
+    rows = measure(begun.model, heldout, chosen, begun.plan.microbatch_tokens, out)
+    with full(begun.model) as whole:
+        save_policy(whole, begun.tokenizer, out.path)
+    counts: dict[str, float] = {
+        "parameters": begun.plan.shape.num_parameters,
+        "steps": place.step,
+        "tokens_learnt": place.tokens,
+        "epochs": place.tokens / sum(int((own.lengths + 1).sum()) for own in begun.train),
+        "spikes": place.watch.spikes,
+        "rollbacks": place.watch.rollbacks,
+    }
+    for name, value in counts.items():
+        out.metric(name, value)
+    counts |= report(rows, out)
+    out.write_json("counts.json", counts)
+    out.write_json("derived.json", asdict(begun.plan))
+    out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")
+    draw_curve(out)

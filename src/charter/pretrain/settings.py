@@ -1,0 +1,140 @@
+"""Settings and roles of the pretraining room: what the dial `size` derives stays None, 0 or empty until it is set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.roles import Role
+from charter.pretrain.cost import memory_bytes, minutes
+from charter.pretrain.size import NAMED, derive
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "policy"
+LEARNS = True
+ROLES = {
+    "corpus": Role(kind="corpus", many=True),
+    "policy": Role(kind="checkpoint", variant="policy", required=False),
+}
+
+VOCABULARY = 16384  # of estimates
+
+
+class Sizing(Frozen):
+    """Parts of the model; what is None follows from `size`."""
+
+    layers: int | None = Field(None, ge=1, description="blocks")
+    width: int | None = Field(None, ge=8, description="size of the residual stream")
+    heads: int | None = Field(None, ge=1, description="query heads")
+    key_heads: int | None = Field(None, ge=1, description="key and value heads; a divisor of `heads`")
+    head_size: int | None = Field(None, ge=2, multiple_of=2, description="size of a head")
+    feed_forward: int | None = Field(None, ge=8, description="width inside SwiGLU; 8/3 of the width")
+    context: int | None = Field(None, ge=16, description="most tokens read at once")
+    rope_base: float | None = Field(None, gt=0, description="base of the rotary position code")
+    tied: bool | None = Field(None, description="whether the head is the embedding")
+
+
+class Learning(Frozen):
+    """How much is learnt, and how; what is None follows from `size`."""
+
+    tokens_per_weight: float = Field(
+        20.0, gt=0, description="tokens learnt for each weight that multiplies: 20 spends compute best"
+    )
+    tokens: int | None = Field(None, ge=1, description="tokens learnt in all, instead of the ratio")
+    steps: int | None = Field(None, ge=1, description="optimizer steps, instead of both")
+    batch_tokens: int | None = Field(None, ge=16, description="tokens of an optimizer step")
+    microbatch_tokens: int | None = Field(
+        None, ge=16, description="most tokens in one forward pass; bounds memory, changes nothing learnt"
+    )
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="what moves the blocks' matrices")
+    matrix_lr: float | None = Field(None, gt=0, description="peak rate of the blocks' matrices")
+    lr: float | None = Field(None, gt=0, description="peak rate of all else, which is AdamW's")
+    weight_decay: float | None = Field(None, ge=0, description="decay of matrices, embeddings included")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    warmup: float = Field(0.02, ge=0, lt=1, description="share of the steps in which the rate rises")
+    decay: float = Field(0.4, ge=0, le=1, description="share of the steps in which it falls to 0, at the end")
+
+
+class Heldout(Frozen):
+    """Bits per byte of text kept out of training."""
+
+    every: int | None = Field(None, ge=1, description="steps between measurements; a twentieth of the run")
+    tokens: int = Field(32768, ge=1, description="most tokens of each of these; whole documents, drawn once")
+    final_tokens: int = Field(1_000_000, ge=1, description="most tokens of the last, which the card cites")
+
+
+class Samples(Frozen):
+    """Texts written while the model learns, at every measurement."""
+
+    prompts: tuple[str, ...] = Field(
+        ("The ", "In the beginning", "def "), description="beginnings to continue; none turns samples off"
+    )
+    tokens: int = Field(48, ge=1, description="most tokens of a sample")
+    temperature: float = Field(0.8, ge=0, description="0 takes the likeliest token; a seed a prompt")
+
+
+class Guard(Frozen):
+    """Which steps count as spikes, are not taken, and what happens after several."""
+
+    loss_factor: float = Field(1.5, gt=1, description="times the median loss of the last steps taken")
+    norm_factor: float = Field(10.0, gt=1, description="times their median gradient norm")
+    history: int = Field(32, ge=1, description="how many steps are the last")
+    patience: int = Field(
+        3, ge=1, description="spikes in a row after which the run goes back to its last state"
+    )
+    rollbacks: int = Field(2, ge=0, description="times that it may go back; then it stops")
+
+
+class Settings(Frozen):
+    """Pretraining from raw text: every token once an epoch, at a size that one dial sets."""
+
+    size: int | str = Field("tiny", description="number of layers, or a name of the table in size.py")
+    sizing: Sizing = Field(Sizing(), description="parts of the model that shall not follow from `size`")
+    learning: Learning = Field(Learning(), description="how much is learnt, and how")
+    heldout: Heldout = Field(Heldout(), description="measurements on text kept out of training")
+    samples: Samples = Field(Samples(), description="texts written while it learns")
+    guard: Guard = Field(Guard(), description="what is done about spikes")
+    recompute: bool = Field(False, description="keep only the input of each block for backward")
+    compile: bool = Field(False, description="compile the blocks where that pays: on GPUs")
+    save_every: int | None = Field(
+        None, ge=1, description="steps between resume states; a fiftieth of the run"
+    )
+
+    @model_validator(mode="after")
+    def _known_size(self) -> Self:
+        if (isinstance(self.size, str) and self.size not in NAMED) or self.size in (0, False):
+            raise ValueError(
+                f"size {self.size!r}: use a number of layers from 1, or one of {', '.join(NAMED)}"
+            )
+        return self
+
+
+def check(settings: Settings, roles: Collection[str]) -> str:
+    """What is wrong with the parts of the model, taken together or where a policy goes on."""
+    fixed = settings.sizing.model_dump(exclude={"context"}, exclude_none=True)
+    if "policy" in roles and fixed:
+        return f"sizing.{next(iter(fixed))} can't be set: the shape is that of `policy`, which goes on"
+    try:
+        derive(settings, VOCABULARY)
+    except CharterError as error:
+        return str(error)
+    return ""
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """By the work of the run and the share of a machine's peak that was measured. The vocabulary is taken to have
+    VOCABULARY tokens, as that of a corpus to be made isn't known yet, and a policy that goes on the shape of `size`."""
+    plan = derive(settings, VOCABULARY)
+    moments = 4 * plan.shape.num_parameters * (2 if settings.learning.optimizer == "adamw" else 1)
+    weights = 4 * plan.shape.num_parameters
+    return Estimate(
+        minutes=minutes(plan, sizes),
+        memory_gib=memory_bytes(plan, moments, settings.recompute) / 2**30,
+        disk_gib=(weights + 2 * (weights + moments)) / 2**30,
+    )

@@ -1,0 +1,92 @@
+"""What a run starts from: its corpora, the tokenizer that they were cut with, and a model, new or continued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.model.checkpoint import load_policy, new_model
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.model.shape import Shape
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.shards import Split, TokenShards
+from charter.ground.text.tokenizer import Tokenizer
+from charter.pretrain.settings import Settings
+from charter.pretrain.size import Derived, derive
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """All that the loop is given."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    plan: Derived
+    train: list[TokenShards]
+    heldout: list[TokenShards]
+
+    @property
+    def boundary(self) -> int:
+        """The token that stands before and behind every document."""
+        return boundary_of(self.tokenizer)
+
+
+def boundary_of(tokenizer: Tokenizer) -> int:
+    """The token that stands before and behind every document: the start token, else the end token."""
+    return tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
+
+
+def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
+    """Opens everything. Raises CharterError for corpora of several tokenizers, for a policy of another one than
+    theirs, and for a context beyond the policy's."""
+    corpora = inputs.many("corpus")
+    train, heldout = _opened(corpora, "train"), _opened(corpora, "heldout")
+    for shards, corpus in zip(train, corpora, strict=True):
+        if shards.index.tokenizer != train[0].index.tokenizer:
+            raise CharterError(
+                f"the corpora {corpora[0].name} and {corpus.name} were cut by two tokenizers; make the second with "
+                "the first's"
+            )
+    given = inputs.optional("policy")
+    if given is None:
+        tokenizer = Tokenizer.from_folder(corpora[0].folder)
+        plan = derive(settings, train[0].index.vocab_size)
+        model = new_model(plan.shape, derive_seed(out.seed, "weights"), out.device)
+        scale_start(model)
+        return Start(model, tokenizer, plan, train, heldout)
+    model, tokenizer = load_policy(checkpoint_folder(given), out.device)
+    if tokenizer.digest != train[0].index.tokenizer:
+        raise CharterError(
+            f"{given.name} has another tokenizer than the corpus {corpora[0].name}; make the corpus with the "
+            "tokenizer of the policy that goes on"
+        )
+    plan = derive(settings, tokenizer.vocab_size, model.shape)
+    _check_context(plan, model.shape, given)
+    return Start(model, tokenizer, plan, train, heldout)
+
+
+def _opened(corpora: Sequence[Input], split: Split) -> list[TokenShards]:
+    return [TokenShards.open(given.folder, split) for given in corpora]
+
+
+def _check_context(plan: Derived, shape: Shape, given: Input) -> None:
+    if plan.context > shape.context:
+        raise CharterError(
+            f"sizing.context is {plan.context} and {given.name} reads {shape.context} tokens; enlarge it by steps "
+            "with `window`"
+        )
+
+
+@torch.no_grad()
+def scale_start(model: Transformer) -> None:
+    """From the new weights of `random:` models to those that pretraining starts with: matrices of the blocks with a
+    deviation of 1 / sqrt(inputs), so that states keep their size whatever the width (LeCun 1998); those that write to
+    the residual stream stay divided by sqrt(2 layers) as well. Embeddings keep 0.02."""
+    for projection in model.projections():
+        projection.weight.mul_(projection.weight.shape[1] ** -0.5 / 0.02)

@@ -1,0 +1,61 @@
+"""What can be looked at while a model learns: texts that it writes, and the curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charter.ground.artifact.curves import read_log
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.engine import Engine
+from charter.ground.generate.sampling import Sampling
+from charter.ground.learn.parallel import full
+from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline, standalone
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.tokenizer import Tokenizer
+from charter.pretrain.settings import Samples
+
+CURVE = "curve.svg"
+MOST_POINTS = 400
+SHOWN = 60  # characters of a sample in a note
+
+
+def write_samples(
+    model: Transformer, tokenizer: Tokenizer, samples: Samples, step: int, out: Workspace
+) -> None:
+    """Continues each prompt, with the same random numbers at every step, into samples/written-STEP.jsonl."""
+    if not samples.prompts:
+        return
+    sampling = Sampling(temperature=samples.temperature, max_tokens=samples.tokens)
+    seeds = [derive_seed(out.seed, "sample", n) for n in range(len(samples.prompts))]
+    prompts = [tokenizer.encode_document(prompt) for prompt in samples.prompts]
+    with full(model) as whole:
+        was_training = whole.training
+        found = Engine(whole, tokenizer, len(prompts)).generate(prompts, sampling, 1, seeds)
+        whole.unfuse()  # packed weights take as much memory again
+        whole.train(was_training)
+    rows = [
+        {"step": step, "prompt": prompt, "text": made.text, "stop": made.stop}
+        for prompt, (made,) in zip(samples.prompts, found, strict=True)
+    ]
+    out.write_jsonl(f"samples/written-{step:08d}.jsonl", rows)
+    first = " ".join((str(rows[0]["prompt"]) + str(rows[0]["text"])).split())
+    out.note(f"step {step}: {first[:SHOWN]}{'...' if len(first) > SHOWN else ''}")
+
+
+def draw_curve(out: Workspace) -> Path:
+    """Loss of training and bits per byte of held-out text over the tokens read, from the log."""
+    rows = read_log(out.path)
+    stride = -(-len(rows) // MOST_POINTS)
+    figure, (left, right) = canvas(6.4, 2.4, columns=2, apart=0.08)
+    taken = [row for row in rows if "spike" not in row]
+    loss = [(row["tokens"], row["loss"]) for row in taken[::stride]]
+    bits = [(row["tokens"], row["bits_per_byte"]) for row in rows if "bits_per_byte" in row]
+    curves(left, "training: nats a token", [_line("loss", loss, SERIES[0])], "tokens")
+    curves(right, "held out: bits a byte", [_line("bits", bits, SERIES[1])], "tokens")
+    words = "Loss of training, and bits per byte of held-out text, over the tokens read"
+    return out.write_text(CURVE, standalone(inline(figure, "pretrain", "Pretraining", words)))
+
+
+def _line(name: str, points: list[tuple[float, float]], colour: str) -> Line:
+    return Line(name, [x for x, _ in points], [y for _, y in points], colour)
