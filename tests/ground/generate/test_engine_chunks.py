@@ -146,7 +146,8 @@ def test_pieces_end_where_their_place_says(model: Transformer, rows: list[int]) 
         ends[chunk] = list(accumulate(rows))
     assert ends[0] == ends[300] == ends[150] == ends[64] == [*range(64, 1000, 64), 1000]
     long = borders(0, BLOCK, same=True)
-    assert [long.after(at) - at for at in (0, 4032, 4096, 8064, 8192, 30720)] == [64, 64, 128, 128, 256, 256]
+    places = (0, 4032, 4096, 8064, 8192, 30720, 65536)
+    assert [long.after(at) - at for at in places] == [64, 64, 128, 128, 256, 512, 1024]
     assert [long.before(at) for at in (63, 64, 4223, 4224, 8447, 8448)] == [0, 64, 4096, 4224, 8192, 8448]
     for at in range(0, 10000, 7):
         assert long.before(at) <= at < long.after(at) == long.before(long.after(at))

@@ -1,18 +1,31 @@
 """Rotary position embeddings and their scalings (Su et al. 2021; the conventions of Llama checkpoints).
 
-    rotate(x)[i] = x[i] cos(p w_i) - x[i + d/2] sin(p w_i)        for the first half, and its mirror for the
-    second w_i = theta^(-2i/d), changed by the scaling: linear, dynamic (NTK), llama3, yarn (Peng et al. 2023)
+    rotate(x)[i] = x[i] cos(p w_i) - x[i + d/2] sin(p w_i)        for the first half, and its mirror for the second
+    w_i = theta^(-2i/d), changed by the scaling: linear, dynamic (NTK), llama3, yarn (Peng et al. 2023)
+
+A window is enlarged by s = window / context in one of two ways, of which config.json tells every other program:
+
+    base    theta s^(d / (d - 2)): the slowest pair turns s times as slowly, the fastest as before (Xiong et al. 2023
+            raise the base by hand; this power is the NTK-aware one)
+    yarn    slow pairs turn s times as slowly, fast ones as before, with a ramp between; cos and sin times 0.1 ln s + 1
+
+The product p w is made in double precision where there is one: in float32 it is off by up to 1/128 of a radian at
+position 200,000, otherwise at every position, so that equal distances would no longer look equal.
 
 Letters: T tokens, H heads, d head size.
 """
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.model.shape import Shape
+
+Method = Literal["base", "yarn"]
 
 
 def _llama3(inv_freq: Tensor, scaling: dict[str, Any]) -> Tensor:
@@ -76,12 +89,40 @@ def frequencies(shape: Shape) -> tuple[Tensor, float]:
     return inv_freq, 1.0
 
 
+def enlarged(shape: Shape, window: int, method: Method = "base", base: float | None = None) -> Shape:
+    """The same weights for texts of `window` tokens. `base`: that of RoPE, instead of the rule's.
+
+    Raises CharterError for a window that is no larger, and for a model whose positions are scaled in a way that can't
+    be enlarged.
+    """
+    if window <= shape.context:
+        raise CharterError(
+            f"a window of {window} is no larger than this model's context of {shape.context}; name a larger one"
+        )
+    if shape.sliding_window is not None:
+        raise CharterError("a model with a sliding window can't be enlarged; start from one without")
+    scaling = shape.rope_scaling or {}
+    kind = scaling.get("rope_type", "default")
+    if kind not in ("default", "yarn") or (kind == "yarn" and method != "yarn"):
+        raise CharterError(
+            f"positions of this model are scaled by {kind!r} already; {method!r} can't enlarge them further"
+        )
+    if method == "yarn":
+        original = scaling.get("original_max_position_embeddings", shape.max_positions)
+        new = {**scaling, "rope_type": "yarn", "original_max_position_embeddings": original}
+        return replace(shape, max_positions=window, rope_scaling={**new, "factor": window / original})
+    d = shape.head_dim
+    theta = base or shape.rope_theta * (window / shape.context) ** (d / (d - 2) if d > 2 else 1.0)
+    return replace(shape, max_positions=window, rope_theta=theta)
+
+
 def tables(positions_T: Tensor, inv_freq: Tensor, factor: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(cos, signed sin), each [T, 1, d], for `rotate`. The first half of the sine carries the minus sign."""
-    angles = positions_T[:, None].float() * inv_freq
-    cos, sin = angles.cos() * factor, angles.sin() * factor
+    exact = torch.float32 if inv_freq.device.type == "mps" else torch.float64
+    angles = positions_T[:, None].to(exact) * inv_freq.to(exact)
+    cos, sin = angles.cos().mul_(factor).to(dtype), angles.sin().mul_(factor).to(dtype)
     cos_Td, sin_Td = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
-    return cos_Td[:, None].to(dtype), sin_Td[:, None].to(dtype)
+    return cos_Td[:, None], sin_Td[:, None]
 
 
 def rotate(x_THd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

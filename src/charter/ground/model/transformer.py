@@ -8,6 +8,7 @@ the row, D width, V vocabulary, H query heads, K key heads, d head size, I feed-
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -166,6 +167,15 @@ class Transformer(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return self.embed.dtype
+
+    def take_positions(self, shape: Shape) -> None:
+        """Read positions from now on as this shape does, which differs in nothing else (ValueError)."""
+        how = {key: getattr(shape, key) for key in ("max_positions", "rope_theta", "rope_scaling")}
+        if replace(self.shape, **how) != shape:
+            raise ValueError("a shape that differs in more than its positions needs other weights")
+        inv_freq, self.rope_factor = frequencies(shape)
+        self.inv_freq = inv_freq.to(self.device)
+        self.shape = shape
 
     def head_weight(self) -> Tensor:
         """[V, D]: the embedding itself when the head is tied."""
