@@ -153,7 +153,7 @@ def test_pieces_end_where_their_place_says(model: Transformer, rows: list[int]) 
         assert long.before(at) <= at < long.after(at) == long.before(long.after(at))
     short, least = borders(40, BLOCK, same=True), borders(7, BLOCK, same=True)
     assert short.after(8192) == 8224 and least.after(0) == BLOCK
-    assert borders(0, BLOCK, same=False).after(0) == 256
+    assert borders(0, BLOCK, same=False).after(0) == 1024
 
 
 @pytest.mark.parametrize("bounds", [{"chunk": 40}, {"kept": MANY}, {"kept": MANY, "chunk": 17}])

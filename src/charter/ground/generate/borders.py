@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHORTEST, LONGEST = 64, 1024  # tokens of a piece: fewer than 768 queries at once go through kernels three times slower
+# Tokens of a piece. On a CPU fewer than 768 queries at once go through a kernel that takes three times as long.
+SHORTEST, LONGEST = 64, 1024
 _SHARE = 32
 
 
