@@ -24,6 +24,7 @@ FLOORS = (
 
 ROOMS = {
     "pretrain": "charter.pretrain",
+    "scaling": "charter.scaling",
     "finetune": "charter.finetune",
     "debias": "charter.debias",
     "critique": "charter.critique",

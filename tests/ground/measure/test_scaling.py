@@ -69,10 +69,10 @@ def test_a_planted_law_of_size_and_text_is_found_again() -> None:
 
 
 def test_a_power_law_of_two_models_is_the_line_through_them() -> None:
-    """log L falls by log 2 while log C rises by log 16: L = 3 (1 / C)^(1/4), so a = 1/4 and C0 = 81."""
+    """log L falls by log 2 while log C rises by log 16: L = 3 (1 / C)^(1/4), so a = 1/4 and A = 3 (C0 = 81)."""
     loss = np.array([[3.0, 1.5]])
     made = law([np.log([1.0, 16.0])], loss, np.ones_like(loss), floored=False)
-    assert made.exponent[0] == pytest.approx(0.25) and made.scale[0] == pytest.approx(81)
+    assert made.exponent[0] == pytest.approx(0.25) and made.coefficients == [pytest.approx(3)]
     assert made.floor[0] == 0 and made.at(math.log(256))[0] == pytest.approx(0.75)
 
 
@@ -81,7 +81,9 @@ def test_three_models_a_step_apart_give_the_law_worked_out_by_hand() -> None:
     loss = np.array([[3.0, 2.0, 1.5]])
     made = law([np.log([1.0, 4.0, 16.0])], loss, np.ones_like(loss))
     assert made.exponent[0] == pytest.approx(0.5, rel=1e-6)
-    assert made.floor[0] == pytest.approx(1.0, rel=1e-6) and made.scale[0] == pytest.approx(4.0, rel=1e-5)
+    assert made.floor[0] == pytest.approx(1.0, rel=1e-6) and made.coefficients == [
+        pytest.approx(2.0, rel=1e-5)
+    ]
 
 
 def test_of_three_sizes_the_largest_is_predicted_by_the_line_through_the_others() -> None:

@@ -37,7 +37,9 @@ LEAST_APART = (
 )
 SHARES = (0.02, 0.3, 0.6, 0.9)  # of the smallest loss: floors that a fit starts from
 EXPONENTS = (0.1, 0.3, 0.6)  # that a fit of two terms starts from
-ROUNDS = 100  # of a fit, at most
+ROUNDS = 100  # steps of a fit, at most
+ENOUGH, EXACT = 1e-9, 1e-20  # a fit is done where a step gains less than this share, or this squared error
+STUCK = 1e6  # or where so damped a step gains nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,15 @@ class Law:
         return np.exp(self.levels[:, 0]) if self.floored else np.zeros(len(self.levels))
 
     @property
-    def scale(self) -> Floats:
-        """C0 (or N0) of a law of one term [R]: where its part of the loss is 1."""
-        found: Floats = np.exp(self.origin[0] + self.levels[:, -1] / self.exponents[:, -1])
-        return found
+    def coefficients(self) -> list[float]:
+        """A of each term A x^-a in the first resample; C0 of L(C) is A^(1/a)."""
+        rest = zip(self.origin, self.levels[0, self.floored :], self.slopes, strict=True)
+        return [math.exp(level + slope * at) for at, level, slope in rest]
+
+    @property
+    def slopes(self) -> list[float]:
+        """The exponent of each term in the first resample."""
+        return [float(x) for x in self.exponents[0, self.floored :]]
 
     @property
     def exponent(self) -> Floats:
@@ -178,26 +185,30 @@ def _starts(z_KM: Floats, loss_M: Floats, floored: bool) -> list[Floats]:
 
 def _improved(theta_RP: Floats, z_KM: Floats, log_RM: Floats, weight_RM: Floats) -> tuple[Floats, Floats]:
     """(numbers with the least weighted squared error of log L, that error [R]), from where they start."""
-    theta, damping = theta_RP.copy(), np.full(len(theta_RP), 1e-3)
-    off_RM, slopes_RPM = _against(theta, z_KM, log_RM)
-    cost = (weight_RM * off_RM**2).sum(axis=1)
+    theta_RP, damping_R = theta_RP.copy(), np.full(len(theta_RP), 1e-3)
+    off_RM, slopes_RPM = _against(theta_RP, z_KM, log_RM)
+    cost_R = (weight_RM * off_RM**2).sum(axis=1)
+    moving = np.arange(len(theta_RP))
     for _ in range(ROUNDS):
-        weighed = slopes_RPM * weight_RM[:, None]
-        bend_RPP = weighed @ slopes_RPM.transpose(0, 2, 1)
-        pull_RP = (weighed * off_RM[:, None]).sum(axis=2)
-        diagonal = np.einsum("rpp->rp", bend_RPP)
-        diagonal += damping[:, None] * diagonal + 1e-12
-        trial = theta - np.linalg.solve(bend_RPP, pull_RP[..., None])[..., 0].clip(-2.0, 2.0)
-        off, slopes = _against(trial, z_KM, log_RM)
-        found = (weight_RM * off**2).sum(axis=1)
-        better = found < cost
-        gain = np.where(better, cost - found, 0.0)
-        theta[better], off_RM[better], slopes_RPM[better] = trial[better], off[better], slopes[better]
-        damping = np.where(better, damping * 0.2, np.minimum(damping * 5, 1e9))
-        cost = np.where(better, found, cost)
-        if (gain <= 1e-12 * cost + 1e-26).all() and (better | (damping > 1e6)).all():
+        weighed_RPM = slopes_RPM[moving] * weight_RM[moving, None]
+        bend_RPP = weighed_RPM @ slopes_RPM[moving].transpose(0, 2, 1)
+        pull_RP = (weighed_RPM * off_RM[moving, None]).sum(axis=2)
+        diagonal_RP = np.einsum("rpp->rp", bend_RPP)
+        diagonal_RP += damping_R[moving, None] * diagonal_RP + 1e-12
+        step_RP = np.linalg.solve(bend_RPP, pull_RP[..., None])[..., 0].clip(-2.0, 2.0)
+        trial_RP = theta_RP[moving] - step_RP
+        off, slopes = _against(trial_RP, z_KM, log_RM[moving])
+        cost = (weight_RM[moving] * off**2).sum(axis=1)
+        better = cost < cost_R[moving]
+        done = np.where(better, cost_R[moving] - cost <= ENOUGH * cost + EXACT, damping_R[moving] > STUCK)
+        taken = moving[better]
+        theta_RP[taken], off_RM[taken], slopes_RPM[taken] = trial_RP[better], off[better], slopes[better]
+        cost_R[taken] = cost[better]
+        damping_R[moving] *= np.where(better, 0.2, 5.0)
+        moving = moving[~done]
+        if not len(moving):
             break
-    return theta, cost
+    return theta_RP, cost_R
 
 
 def _against(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Floats]:
@@ -207,6 +218,19 @@ def _against(theta_RP: Floats, z_KM: Floats, log_RM: Floats) -> tuple[Floats, Fl
     model_RM = logsumexp(logs_RKM, axis=1)
     share_RKM = np.exp(logs_RKM - model_RM[:, None])
     return model_RM - log_RM, np.concatenate([share_RKM, -share_RKM * z_KM], axis=1)
+
+
+def laws(rows: Sequence[Row]) -> dict[str, Law]:
+    """The laws that some kept rows allow, fitted to all of their documents: over compute, over parameters, and over
+    parameters and tokens together ("joint")."""
+    ladder = Ladder.of(rows)
+    given = losses(table("scaling_exponent")(rows).sums.sum(axis=0)[None]), weights(ladder, 1)
+    found = {"compute": over(ladder, "compute", *given)}
+    if not _one_size(ladder):
+        found["parameters"] = over(ladder, "parameters", *given)
+    if ladder.joint:
+        found["joint"] = _joint(ladder, *given)
+    return found
 
 
 def losses(sums: Floats) -> Floats:
