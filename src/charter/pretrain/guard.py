@@ -52,25 +52,29 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run is: finished steps, its place in the data, tokens read, what the rule remembers."""
+    """Where a run is: finished steps, its place in the data, tokens read and the FLOPs that this took, what the rule
+    remembers."""
 
     step: int = 0
     cursor: Cursor = field(default_factory=Cursor)
     tokens: int = 0
+    compute: float = 0.0
     watch: Watch = field(default_factory=Watch)
 
     def behind(
-        self, cursor: Cursor, tokens: int, figures: tuple[float, float], spike: str, rule: Guard
+        self, cursor: Cursor, read: tuple[int, float], figures: tuple[float, float], spike: str, rule: Guard
     ) -> Place:
-        """Behind one more step of so many tokens, whose loss and norm are `figures`; `spike`: why it wasn't taken."""
+        """Behind one more step that read so many tokens with so many FLOPs, whose loss and norm are `figures`;
+        `spike`: why it wasn't taken."""
         watch = self.watch.skipped() if spike else self.watch.taken(*figures, rule)
-        return Place(self.step + 1, cursor, self.tokens + tokens, watch)
+        tokens, compute = read
+        return Place(self.step + 1, cursor, self.tokens + tokens, self.compute + compute, watch)
 
     def extra(self) -> dict[str, Any]:
         """As JSON, for a resume state."""
         watch = self.watch
         return {
-            "data": [self.cursor.epoch, self.cursor.at, self.tokens],
+            "data": [self.cursor.epoch, self.cursor.at, self.tokens, self.compute],
             "last": [list(watch.losses), list(watch.norms)],
             "spikes": [watch.row, watch.spikes, watch.rollbacks],
         }
@@ -80,11 +84,10 @@ class Place:
         """From a resume state; the beginning where there is none."""
         if not extra:
             return cls()
-        (epoch, at, tokens), (losses, norms) = extra["data"], extra["last"]
+        (epoch, at, tokens, compute), (losses, norms) = extra["data"], extra["last"]
         row, spikes, rollbacks = extra["spikes"]
-        return cls(
-            step, Cursor(epoch, at), tokens, Watch(tuple(losses), tuple(norms), row, spikes, rollbacks)
-        )
+        watch = Watch(tuple(losses), tuple(norms), row, spikes, rollbacks)
+        return cls(step, Cursor(epoch, at), tokens, compute, watch)
 
 
 def line(place: Place, loss: float, norm: float, rate: float, spike: str) -> dict[str, Any]:

@@ -31,14 +31,14 @@ ROWS = "samples/text.jsonl"
 Row = dict[str, Any]
 
 
-def drawn(heldout: Pieces, tokens: int, seed: int) -> list[tuple[int, int]]:
+def drawn(heldout: Pieces, tokens: int) -> list[tuple[int, int]]:
     """(corpus, document) of the first documents of the drawn order that together hold at most so many tokens; at least
-    one."""
+    one. The order is one for all runs, so that they can be compared."""
     count = sum(part.documents for part in heldout.parts)
     first = np.cumsum([0, *(part.documents for part in heldout.parts)])
     found: list[tuple[int, int]] = []
     for place in range(count):
-        number = int(shuffled(np.array([place]), count, derive_seed(seed, "heldout"))[0])
+        number = int(shuffled(np.array([place]), count, derive_seed(0, "heldout"))[0])
         part = int(np.searchsorted(first, number, "right")) - 1
         document = number - int(first[part])
         tokens -= int(heldout.parts[part].lengths[document])

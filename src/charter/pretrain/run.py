@@ -14,6 +14,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.learn import flops
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.parallel import Work, distribute, full
 from charter.ground.learn.schedule import trapezoid
@@ -37,7 +38,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     model, plan, seed = begun.model, begun.plan, derive_seed(out.seed, "order")
     train = Pieces(begun.train, plan.context, begun.boundary)
     heldout = Pieces(begun.heldout, plan.context, begun.boundary)
-    often = drawn(heldout, settings.heldout.tokens, out.seed)
+    often = drawn(heldout, settings.heldout.tokens)
     model.recompute = settings.recompute
     distribute(model, precision=out.precision)
     optimizer = optimizer_of(model, plan, settings.learning)
@@ -59,7 +60,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 advance(optimizer, share)
             optimizer.zero_grad(set_to_none=True)
             row = line(place, loss, norm, share * plan.matrix_lr, spike) | work.add(read)
-            place = place.behind(cursor, sum(lengths), (loss, norm), spike, settings.guard)
+            done = sum(lengths), flops.work(plan.shape, lengths)
+            place = place.behind(cursor, done, (loss, norm), spike, settings.guard)
             if place.watch.row == settings.guard.patience:
                 place = _back(place, saver, optimizer, spike, settings.guard)
             shown = speed.end(row["step"], lengths)
@@ -92,14 +94,16 @@ def _back(place: Place, saver: Saver, optimizer: torch.optim.Optimizer, spike: s
 
 def _finish(begun: Start, heldout: Pieces, place: Place, settings: Settings, out: Workspace) -> None:
     """The checkpoint, and the last measurement over more text."""
-    chosen = drawn(heldout, settings.heldout.final_tokens, out.seed)
+    chosen = drawn(heldout, settings.heldout.final_tokens)
     rows = measure(begun.model, heldout, chosen, begun.plan.microbatch_tokens, out)
     with full(begun.model) as whole:
         save_policy(whole, begun.tokenizer, out.path)
     counts: dict[str, float] = {
         "parameters": begun.plan.shape.num_parameters,
         "steps": place.step,
+        "weights": flops.multiplying(begun.plan.shape),
         "tokens_learnt": place.tokens,
+        "compute": place.compute,
         "epochs": place.tokens / sum(int((own.lengths + 1).sum()) for own in begun.train),
         "spikes": place.watch.spikes,
         "rollbacks": place.watch.rollbacks,
