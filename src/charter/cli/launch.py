@@ -3,7 +3,7 @@
 The memory allocator gives pages back to the system after each large tensor and then faults them in again;
 told to keep them, training is up to 1.5 times as fast. In huge pages weights are found sooner: one stream
 of int8 is 3 to 7 % faster. The number of threads is set so that it can be recorded: a resume under another
-number would give other results.
+number would give other results. Processes that torchrun started on one machine divide its cores among them.
 """
 
 import os
@@ -21,16 +21,25 @@ def settings() -> dict[str, str]:
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
         "MALLOC_TOP_PAD_": "268435456",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-        "OMP_NUM_THREADS": str(physical_cores()),
+        "OMP_NUM_THREADS": str(max(1, physical_cores() // _processes_here())),
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def _processes_here() -> int:
+    """Processes of this run on this machine."""
+    asked = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else 1
 
 
 def relaunch() -> None:
     """Replaces this process by the same command under these settings; does nothing the second time."""
     if os.environ.get(LAUNCHED) == "1":
         return
-    environment = {**settings(), **os.environ, LAUNCHED: "1"}
+    asked = dict(os.environ)
+    if _processes_here() > 1 and asked.get("OMP_NUM_THREADS") == "1":
+        del asked["OMP_NUM_THREADS"]  # what torchrun sets by itself
+    environment = {**settings(), **asked, LAUNCHED: "1"}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

@@ -127,8 +127,9 @@ class RunDirectory:
             if (folder / "files" / MANIFEST).is_file() and damage(folder / "files", planned.id) is None:
                 return Standing("publish", folder, tuple(notes))
             manifest = begun(folder)
-            if manifest is not None and (manifest.id == planned.id or self._elsewhere(planned, manifest)):
-                refusal = refuse_resume(self.path, manifest, environment)
+            if manifest is not None and self._goes_on(planned, manifest):
+                refusal = refuse_resume(self.path, manifest, environment, planned.room.learns)
+                notes += _other_processes(planned, manifest, environment)
                 waiting = manifest.error if manifest.status == "waiting" else None
                 return Standing("resume", folder, tuple(notes), refusal, waiting)
             if folder == partial and manifest is not None and _holds_work(partial):
@@ -209,10 +210,29 @@ class RunDirectory:
         os.rename(folder, target)
         fsync_folder(self.path / PARTIAL)
 
-    def _elsewhere(self, planned: PlannedStep, manifest: Manifest) -> bool:
-        """Whether unfinished work is this very step, only on another device or in another precision."""
+    def threads_begun(self, planned: PlannedStep) -> int | None:
+        """The threads that unfinished work on a step was begun with, None where there is none."""
+        for folder in (self.partial(planned.name), *self.set_aside(planned.name)):
+            manifest = begun(folder)
+            if manifest is not None and self._goes_on(planned, manifest):
+                return manifest.environment.threads
+        return None
+
+    def _goes_on(self, planned: PlannedStep, manifest: Manifest) -> bool:
+        """Whether unfinished work is this very step, maybe on another device or in another precision."""
         made_in = manifest.environment
-        return manifest.id == planned.id_under(Execution(made_in.device, made_in.precision))
+        return manifest.id in (planned.id, planned.id_under(Execution(made_in.device, made_in.precision)))
+
+
+def _other_processes(planned: PlannedStep, manifest: Manifest, here: Environment) -> list[str]:
+    """What a reader should know of unfinished learning that goes on in more processes, or in fewer."""
+    made = manifest.environment
+    if not planned.room.learns or made.processes == here.processes:
+        return []
+    return [
+        f"{manifest.step} was begun by {made.processes} process{'es' * (made.processes > 1)} and goes on with "
+        f"{here.processes}: it ends as if it had not been stopped up to rounding (losses within 1e-5), not to the bit"
+    ]
 
 
 def begun(folder: Path) -> Manifest | None:
@@ -250,9 +270,15 @@ def damage(folder: Path, identity: str) -> str | None:
     return problems[0] if problems else None
 
 
-def refuse_resume(run: Path, manifest: Manifest, environment: Environment) -> str | None:
-    """Why unfinished work must not go on here, or None; its numbers would differ from an unbroken run's."""
-    found = difference(manifest.environment, environment)
+def refuse_resume(
+    run: Path, manifest: Manifest, environment: Environment, learns: bool = False
+) -> str | None:
+    """Why unfinished work must not go on here, or None; its numbers would differ from an unbroken run's. Rooms that
+    learn go on in any number of processes, and so of threads in each."""
+    made = manifest.environment
+    if learns and made.processes != environment.processes:
+        made = made.model_copy(update={"threads": environment.threads})
+    found = difference(made, environment)
     if found is None:
         return None
     return (

@@ -21,7 +21,8 @@ from charter.ground.settings.roles import Role
 
 @dataclass(frozen=True)
 class Room:
-    """What a room says of itself in its settings.py; loading it leaves torch unloaded."""
+    """What a room says of itself in its settings.py; loading it leaves torch unloaded. `learns`: it shares its
+    optimizer steps among processes (`learn/parallel.py`)."""
 
     name: str
     package: str
@@ -31,6 +32,7 @@ class Room:
     roles: dict[str, Role]
     estimate: Callable[[BaseModel, Sizes], Estimate] | None = None
     check: Callable[[BaseModel, Collection[str]], str] | None = None
+    learns: bool = False
 
 
 def load_module(name: str) -> ModuleType:
@@ -59,6 +61,7 @@ def open_room(name: str, where: str = "") -> Room:
         roles=dict(module.ROLES),
         estimate=getattr(module, "estimate", None),
         check=getattr(module, "check", None),
+        learns=getattr(module, "LEARNS", False),
     )
 
 

@@ -72,11 +72,13 @@ class Source(Record):
 
 
 class Environment(Record):
-    """Where it was made; torch, threads, device, precision and the CPU's instructions must be equal for a resume."""
+    """Where it was made; torch, threads, device, precision and the CPU's instructions must be equal for a resume.
+    `threads` are those of each of its `processes`."""
 
     python: str = ""
     torch: str = ""
     threads: int = 1
+    processes: int = 1
     device: str = "cpu"
     precision: str = "float32"
     platform: str = ""

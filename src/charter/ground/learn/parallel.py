@@ -57,9 +57,9 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def start(store: Store, rank: int, size: int, device: str) -> None:
+def start(store: Store, rank: int, size: int) -> None:
     """Joins the other processes: gloo between CPUs, and nccl between GPUs, of which each process has its own."""
-    on_gpu = torch.device(device).type == "cuda"
+    on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"

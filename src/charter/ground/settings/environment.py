@@ -50,6 +50,7 @@ def environment_of(execution: Execution) -> Environment:
         python=platform.python_version(),
         torch=version_of("torch"),
         threads=thread_count(),
+        processes=process_count(),
         device=execution.device,
         precision=execution.precision,
         platform=f"{sys.platform}-{platform.machine()}",
@@ -64,6 +65,12 @@ def version_of(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def process_count() -> int:
+    """The processes that run a recipe together: WORLD_SIZE, which torchrun sets."""
+    asked = os.environ.get("WORLD_SIZE", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else 1
 
 
 def physical_cores() -> int:
