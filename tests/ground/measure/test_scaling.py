@@ -12,7 +12,7 @@ import pytest
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.plots import inline
-from charter.ground.measure.scaling import OF_SCALING, Ladder, law, table, weights
+from charter.ground.measure.scaling import OF_SCALING, Ladder, Model, law, table, weights
 from charter.ground.measure.scaling_plots import drawn, scaling_figure
 
 Loss = Callable[[float, float], float]
@@ -95,7 +95,7 @@ def test_of_three_sizes_the_largest_is_predicted_by_the_line_through_the_others(
 
 def test_loss_that_bends_down_has_no_floor_and_rising_loss_a_negative_exponent() -> None:
     bent = found(kept(LADDER[:3], lambda n, d: {1e5: 1.5, 4e5: 1.4}.get(n, 1.1)))
-    assert bent["scaling_floor"] == pytest.approx(0.0, abs=1e-6) and 0 < bent["scaling_exponent"] < 0.1
+    assert bent["scaling_floor"] == 0 and 0 < bent["scaling_exponent"] < 0.1
     assert found(kept(LADDER[:3], lambda n, d: n**0.05))["scaling_exponent"] < 0
 
 
@@ -118,6 +118,16 @@ def test_seeds_are_drawn_within_their_size() -> None:
     for places in ladder.sizes:
         assert (drawn_RM[:, places].sum(axis=1) == 3).all() and drawn_RM[:, places].std() > 0.5
     assert (weights(ladder, 1) == 1).all()
+
+
+def test_seeds_whose_last_step_ended_elsewhere_are_of_one_size() -> None:
+    models = [
+        Model("a", 10, 200, 1e4),
+        Model("b", 30, 600, 9e4),
+        Model("c", 10, 203, 1.02e4),
+        Model("d", 10, 400, 2e4),
+    ]
+    assert Ladder(tuple(models)).sizes == ((0, 2), (3,), (1,))
 
 
 def test_too_few_sizes_give_no_number() -> None:

@@ -30,6 +30,7 @@ Better = Literal["lower", "higher", "zero", "neither"]
 SCALING = "scaling.jsonl"
 BITS = "bits/byte"
 FURTHER = 10.0  # the prediction is for so many times the largest compute
+SAME = 1.05  # tokens of one size are alike within this factor
 LEAST_SIZES = 3  # three numbers are fitted
 LEAST_PLACES = 5  # of parameters and tokens: five numbers are fitted
 LEAST_APART = (
@@ -39,6 +40,7 @@ SHARES = (0.02, 0.3, 0.6, 0.9)  # of the smallest loss: floors that a fit starts
 EXPONENTS = (0.1, 0.3, 0.6)  # that a fit of two terms starts from
 ROUNDS = 100  # steps of a fit, at most
 ENOUGH, EXACT = 1e-9, 1e-20  # a fit is done where a step gains less than this share, or this squared error
+NOTHING = 1e-6  # bits a byte
 STUCK = 1e6  # or where so damped a step gains nothing
 
 
@@ -54,7 +56,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Models measured on the same documents. Those of equal parameters and tokens are of one size, with other seeds."""
+    """Models measured on the same documents. Those of equal parameters and about equal tokens are of one size, with
+    other seeds: where a step ends depends on the order of the text."""
 
     models: tuple[Model, ...]
 
@@ -77,10 +80,14 @@ class Ladder:
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         """Places of the models of each size, the smallest compute first."""
-        found: dict[tuple[float, float], list[int]] = {}
-        for place, model in enumerate(self.models):
-            found.setdefault((model.parameters, model.tokens), []).append(place)
-        return tuple(sorted(map(tuple, found.values()), key=lambda places: self.models[places[0]].compute))
+        found: list[list[int]] = []
+        for place in sorted(range(len(self.models)), key=lambda at: _counts(self.models[at])):
+            model, first = self.models[place], self.models[found[-1][0]] if found else None
+            if first and model.parameters == first.parameters and model.tokens <= SAME * first.tokens:
+                found[-1].append(place)
+            else:
+                found.append([place])
+        return tuple(sorted(map(tuple, found), key=lambda places: self.models[places[0]].compute))
 
     def logs(self, name: str, places: Sequence[int] | None = None) -> Floats:
         """Natural logs of one of the counts of the models [M]."""
@@ -113,8 +120,10 @@ class Law:
 
     @property
     def floor(self) -> Floats:
-        """E [R]; 0 without one."""
-        return np.exp(self.levels[:, 0]) if self.floored else np.zeros(len(self.levels))
+        """E [R]; 0 without one, and where only rounding keeps it above 0."""
+        if not self.floored:
+            return np.zeros(len(self.levels))
+        return np.where((found := np.exp(self.levels[:, 0])) > NOTHING, found, 0.0)
 
     @property
     def coefficients(self) -> list[float]:
