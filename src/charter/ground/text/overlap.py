@@ -10,19 +10,27 @@ looked up first, in a bitmap of how the items' runs begin; only where a bit is s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import numpy.typing as npt
 
 from charter.ground.text.columns import raw_rows
-from charter.ground.text.shingles import Hashes, shingles, shingles_at, word_hashes
+from charter.ground.text.shingles import Hashes, shingles, shingles_at, word_hashes, words_of_each
+
+Places = npt.NDArray[np.int64]
 
 SIZE, LEAST = 13, 8
 _WORD = re.compile(r"[^\W_]+")
 # A run of the items sets one of at least this many bits, so that few other runs find theirs set.
 _BITS_A_RUN = 32
+_NO_RUNS = np.empty(0, np.uint64)
+# Items whose words are hashed together.
+_ITEMS = 4096
 
 
 def words(text: str) -> list[str]:
@@ -33,35 +41,63 @@ def words(text: str) -> list[str]:
 class Items:
     """The items of tests by name, ready to be looked for in any number of texts.
 
-    `unchecked`: names of those that are too short. With `apart`, letters of scripts without blanks between words
-    count as words (`shingles.word_hashes`).
+    `names`: of all; `unchecked`: of those without a run. With `apart`, letters of scripts without blanks between
+    words count as words (`shingles.word_hashes`). Without `counting`, runs of nothing but numbers and single letters
+    are not sought: tables and sums share them by chance.
     """
 
-    def __init__(self, texts: Mapping[str, str] | Iterable[tuple[str, str]], apart: bool = False) -> None:
-        """`texts` of one name belong to one item, which is unchecked where all of them are too short."""
-        pairs = texts.items() if isinstance(texts, Mapping) else texts
-        numbers: dict[str, int] = {}
-        checked: set[int] = set()
-        runs, owners, leads = _Growing(np.uint64), _Growing(np.uint32), _Growing(np.uint64)
-        sizes: set[int] = set()
-        for name, text in pairs:
-            number = numbers.setdefault(name, len(numbers))
-            found = _all(text, apart)
-            if len(found) < LEAST:
-                continue
-            checked.add(number)
-            size = min(SIZE, len(found))
-            sizes.add(size)
-            own = shingles(found, size)
-            runs.add(own)
-            leads.add(shingles(found, LEAST)[: len(own)])
-            owners.add(np.full(len(own), number, np.uint32))
-        self.names = list(numbers)
-        self.unchecked = {name for name, number in numbers.items() if number not in checked}
+    def __init__(
+        self,
+        texts: Mapping[str, str] | Iterable[tuple[str, Sequence[str]]],
+        apart: bool = False,
+        counting: bool = True,
+    ) -> None:
+        """An item of several texts is hit by each of them; where all of them are too short, they are read as one."""
+        pairs = iter([(n, [t]) for n, t in texts.items()] if isinstance(texts, Mapping) else texts)
+        self.names: list[str] = []
         self._apart = apart
+        found = [(_NO_RUNS, np.empty(0, np.uint32), _NO_RUNS)]
+        sizes: set[int] = set()
+        while some := list(islice(pairs, _ITEMS)):
+            every, starts, lengths, owners = self._spans(some)
+            for size in range(LEAST, SIZE + 1):
+                at, span = _runs_of(starts, lengths, size)
+                if not counting:
+                    kept = ~_counts(every, at, size)
+                    at, span = at[kept], span[kept]
+                if len(at):
+                    sizes.add(size)
+                    whose = owners[span].astype(np.uint32)
+                    found.append((shingles_at(every, at, size), whose, shingles_at(every, at, LEAST)))
         self._sizes = sorted(sizes)
-        self._runs, self._owners = _sorted(runs.whole(), owners.whole())
-        self._bits = _bitmap(leads.whole())
+        runs, whose, leads = map(np.concatenate, zip(*found, strict=True))
+        self._runs, self._owners = _sorted(runs, whose)
+        self._bits = _bitmap(leads)
+        sought = np.zeros(len(self.names), bool)
+        sought[self._owners] = True
+        self.unchecked = {self.names[n] for n in np.flatnonzero(~sought)}
+
+    def _spans(self, items: list[tuple[str, Sequence[str]]]) -> tuple[Hashes, Places, Places, Places]:
+        """Words of some items' texts, and of each span of them that is sought: its start, its length, its item."""
+        first = len(self.names)
+        self.names += [name for name, _ in items]
+        texts = [parts or [""] for _, parts in items]
+        found = list(words_of_each((part for parts in texts for part in parts), self._apart))
+        lengths = np.array([len(own) for own in found])
+        starts = np.cumsum(lengths) - lengths
+        counts = np.array([len(parts) for parts in texts])
+        heads = np.cumsum(counts) - counts
+        sums = np.add.reduceat(lengths, heads)
+        whole = np.maximum.reduceat(lengths, heads) < LEAST  # items read as one text
+        whole &= sums >= LEAST
+        long = lengths >= LEAST
+        owners = np.repeat(np.arange(len(items)), counts)
+        return (
+            np.concatenate(found),
+            np.concatenate([starts[long], starts[heads][whole]]),
+            np.concatenate([lengths[long], sums[whole]]),
+            np.concatenate([owners[long], np.flatnonzero(whole)]) + first,
+        )
 
     @property
     def bytes(self) -> int:
@@ -82,7 +118,7 @@ class Items:
     def _owners_of(self, text: str) -> set[int]:
         """Numbers of the items hit; the text is read block by block, each with the end of the one before."""
         owners: set[int] = set()
-        rest = np.empty(0, np.uint64)
+        rest = _NO_RUNS
         for block in word_hashes(text, self._apart):
             rest = np.concatenate([rest, block])
             owners.update(self._sought(rest))
@@ -104,9 +140,23 @@ class Items:
                 yield from self._owners[a:b].tolist()
 
 
-def _all(text: str, apart: bool) -> Hashes:
-    blocks = list(word_hashes(text, apart))
-    return np.concatenate(blocks) if blocks else np.empty(0, np.uint64)
+def _runs_of(starts: Places, lengths: Places, size: int) -> tuple[Places, Places]:
+    """(start, number of its span) of all runs of `size` words; fewer than SIZE are those of whole spans."""
+    spans = np.flatnonzero(lengths == size if size < SIZE else lengths >= size)
+    counts = lengths[spans] - size + 1
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(starts[spans], counts) + within, np.repeat(spans, counts)
+
+
+def _counts(words: Hashes, starts: Places, size: int) -> npt.NDArray[np.bool_]:
+    """Whether a run's words are all numbers below 10,000 or single letters of the alphabet, [starts]."""
+    bare = np.concatenate([[0], np.cumsum(np.isin(words, _bare()))])
+    return np.asarray(bare[starts + size] - bare[starts] == size)
+
+
+@cache
+def _bare() -> Hashes:
+    return np.concatenate(list(word_hashes(" ".join([*map(str, range(10_000)), *ascii_lowercase]))))
 
 
 def _sorted(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.NDArray[np.uint32]]:
@@ -124,20 +174,6 @@ def _bitmap(leads: Hashes) -> npt.NDArray[np.uint8]:
     places = leads & np.uint64(size - 1)
     np.bitwise_or.at(bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
     return bits
-
-
-class _Growing:
-    """Pieces of an array whose length isn't known yet."""
-
-    def __init__(self, kind: type[np.unsignedinteger]) -> None:
-        self._kind = kind
-        self._pieces: list[npt.NDArray[np.unsignedinteger]] = []
-
-    def add(self, piece: npt.NDArray[np.unsignedinteger]) -> None:
-        self._pieces.append(piece)
-
-    def whole(self) -> npt.NDArray[np.unsignedinteger]:
-        return np.concatenate(self._pieces) if self._pieces else np.empty(0, self._kind)
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import numpy as np
@@ -71,10 +71,34 @@ def word_hashes(text: str, apart: bool = True) -> Iterator[Hashes]:
     start = 0
     while start < len(text):
         stop = _cut(text, start)
-        found = _block(text[start:stop], apart)
+        found, _ = _block(text[start:stop].lower(), apart)
         if len(found):
             yield found
         start = stop
+
+
+def words_of_each(texts: Iterable[str], apart: bool = True) -> Iterator[Hashes]:
+    """The word hashes of each of many short texts, which are read together: ten times faster than one by one."""
+    waiting: list[str] = []
+    length = 0
+    for text in texts:
+        if len(text) > BLOCK // 4:
+            yield from _together(waiting, apart)
+            waiting, length = [], 0
+            yield np.concatenate([np.empty(0, np.uint64), *word_hashes(text, apart)])
+            continue
+        if length + len(text) > BLOCK // 4:
+            yield from _together(waiting, apart)
+            waiting, length = [], 0
+        waiting.append(text.lower())
+        length += len(waiting[-1]) + 1
+    yield from _together(waiting, apart)
+
+
+def _together(lowered: list[str], apart: bool) -> Iterator[Hashes]:
+    found, starts = _block("\n".join(lowered), apart)
+    ends = np.cumsum([len(text) + 1 for text in lowered])
+    yield from np.split(found, np.searchsorted(starts, ends[:-1])) if lowered else ()
 
 
 def _cut(text: str, start: int) -> int:
@@ -86,8 +110,9 @@ def _cut(text: str, start: int) -> int:
     return blank + 1 if blank > start else stop
 
 
-def _block(text: str, apart: bool) -> Hashes:
-    codes = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)[:BLOCK]
+def _block(lowered: str, apart: bool) -> tuple[Hashes, npt.NDArray[np.intp]]:
+    """Hashes of the words of a text in lower case, and where they start."""
+    codes = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)[:BLOCK]
     classes = _classes(apart)[np.minimum(codes, _LAST)]
     joined = classes == _JOINED
     alone = classes == _ALONE
@@ -98,22 +123,22 @@ def _block(text: str, apart: bool) -> Hashes:
     powers, inverses = _powers()
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
-    return stirred((sums[ends] - sums[starts]) * inverses[starts])
+    return stirred((sums[ends] - sums[starts]) * inverses[starts]), starts
 
 
 def shingles(words: Hashes, size: int) -> Hashes:
     """Hashes of all runs of `size` words, [max(0, words - size + 1)]."""
     count = max(0, len(words) - size + 1)
-    return _folded(count, [words[place : place + count] for place in range(size)])
+    return _folded(count, size, (words[place : place + count] for place in range(size)))
 
 
 def shingles_at(words: Hashes, starts: npt.NDArray[np.intp], size: int) -> Hashes:
     """Hashes of the runs of `size` words that start at some places, [starts]."""
-    return _folded(len(starts), [words[starts + place] for place in range(size)])
+    return _folded(len(starts), size, (words[starts + place] for place in range(size)))
 
 
-def _folded(count: int, columns: list[Hashes]) -> Hashes:
-    found = np.full(count, len(columns), np.uint64)
+def _folded(count: int, size: int, columns: Iterable[Hashes]) -> Hashes:
+    found = np.full(count, size, np.uint64)
     for column in columns:
         found *= np.uint64(_Q)
         found += column
