@@ -152,8 +152,8 @@ def test_a_writer_refuses_what_it_cannot_store(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, VOCABULARY)
     for document, said in (
         (([], 0, 0, 0), "without tokens"),
-        (([VOCABULARY], 1, 0, 0), "beyond the vocabulary"),
-        (([-1], 1, 0, 0), "beyond the vocabulary"),
+        (([VOCABULARY], 1, 0, 0), "go beyond the vocabulary"),
+        (([-1], 1, 0, 0), "go beyond the vocabulary"),
         (([1], 1, 65_536, 0), "beyond 65535"),
     ):
         with pytest.raises(CharterError, match=said):

@@ -124,7 +124,7 @@ class ShardWriter:
             raise CharterError("a document without tokens can't be stored; leave it out and count it")
         if int(found.min()) < 0 or int(found.max()) >= self.vocab_size:
             raise CharterError(
-                f"an id between {int(found.min())} and {int(found.max())} is beyond the vocabulary of {self.vocab_size}; "
+                f"ids from {int(found.min())} to {int(found.max())} go beyond the vocabulary of {self.vocab_size}; "
                 "encode with the corpus's own tokenizer"
             )
         if not (0 <= source < LABELS and 0 <= language < LABELS and size >= 0):
