@@ -10,10 +10,11 @@ import desk
 import pytest
 
 import toys
-from charter.benchmark import quality
+from charter.benchmark import position, quality
 from charter.benchmark.run import EVALUATIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.scorer import score, score_document
 
 STORY = "The ferry left the quay at dawn. Nobody had counted the crates. A dog slept on the ropes. "
 
@@ -164,7 +165,7 @@ def test_loss_by_position_adds_up_to_the_loss(
     context = desk.context("position", tmp_path, local, files)
     rows = desk.kept(context)
     length = context.facts["length"]
-    assert [r["id"] for r in rows] == ["d0", "d1"] and length in (256, 512, 1024)
+    assert [r["id"] for r in rows] == ["d0", "d1"] and length in (256, 512, local.engine.context)
     for row, given in zip(rows, files["text"], strict=False):
         ids = ([tokenizer.eos_id] * opens + tokenizer.encode(given["text"]))[:length]
         whole = sum(sum(c) for c in _logs(local, ids))
@@ -176,9 +177,68 @@ def test_loss_by_position_adds_up_to_the_loss(
 
 def _logs(local: LocalAssistant, ids: list[int]) -> list[list[float]]:
     """Token by token, each behind all before it: the plain way."""
-    from charter.ground.generate.scorer import score
-
     return [score(local.engine.model, [(ids[:n], [ids[n : n + 1]])])[0][0] for n in range(1, len(ids))]
+
+
+def test_a_long_document_is_scored_a_piece_at_a_time_as_it_is_whole(
+    tmp_path: Path, local: LocalAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(2)]}
+    whole = desk.kept(desk.context("position", tmp_path / "whole", local, files))
+    monkeypatch.setattr(position, "TOGETHER", 100)
+    monkeypatch.setattr(position, "score_document", lambda model, ids: score_document(model, ids, 37))
+    pieces = desk.kept(desk.context("position", tmp_path / "pieces", local, files))
+    for row, other in zip(whole, pieces, strict=True):
+        assert row["tokens"] == other["tokens"]
+        for start, nats in row["nats"].items():
+            assert other["nats"][start] == pytest.approx(nats, abs=1e-4 * row["tokens"][start])
+
+
+def test_each_token_of_a_piecewise_score_is_that_of_the_whole(local: LocalAssistant) -> None:
+    ids = local.engine.tokenizer.encode(STORY * 12)[:500]
+    whole = score(local.engine.model, [(ids[:1], [ids[1:]])])[0][0]
+    for piece in (1, 64, 499, 4096):
+        assert score_document(local.engine.model, ids[:140], piece) == pytest.approx(whole[:139], abs=1e-4)
+    assert score_document(local.engine.model, ids[:1]) == []
+    with pytest.raises(CharterError, match="the context holds"):
+        score_document(local.engine.model, ids * 9)
+
+
+def test_documents_are_joined_where_none_is_long_enough(tmp_path: Path, local: LocalAssistant) -> None:
+    size = len(local.engine.tokenizer.encode(STORY))
+    files = {"text": [{"id": f"d{n}", "text": STORY + str(n)} for n in range(30)]}
+    with pytest.raises(CharterError, match=r"long\.joined"):
+        desk.kept(desk.context("position", tmp_path / "a", local, files))
+    context = desk.context("position", tmp_path / "b", local, files, long={"joined": True, "positions": 400})
+    rows = desk.kept(context)
+    assert context.facts["length"] == 400 and context.identity()["joined"] is True
+    each = -(-400 // (size + 1))
+    assert [row["id"] for row in rows] == [
+        f"d{n} to d{n + each - 1}" for n in range(0, 30 - each + 1, each)
+    ] and len(rows) >= 2
+    assert all(sum(row["tokens"].values()) == 399 for row in rows)
+
+
+def test_lengths_to_try_are_that_of_the_window_and_powers_of_two_below() -> None:
+    assert position.lengths(200_000)[:3] == [200_000, 131_072, 65_536]
+    assert position.lengths(8192) == [8192, 4096, 2048, 1024, 512, 256]
+    assert position.lengths(255) == []
+
+
+def test_recall_asks_at_the_lengths_that_are_named(tmp_path: Path) -> None:
+    texts = {"text": [{"text": STORY * 30}]}
+    context = desk.context(
+        "recall", tmp_path / "a", toys.Scripted(), texts, long={"lengths": [1024, 512]}, limit=10
+    )
+    asked = EVALUATIONS["recall"].questions(context)
+    assert {q.group.split("/")[0] for q in asked} == {"512", "1024"} and context.facts["lengths"] == [
+        512,
+        1024,
+    ]
+    with pytest.raises(CharterError, match=r"long\.lengths names 700"):
+        EVALUATIONS["recall"].questions(
+            desk.context("recall", tmp_path / "b", toys.Scripted(), texts, long={"lengths": [700]})
+        )
 
 
 def test_what_counts_tokens_says_whose(tmp_path: Path, local: LocalAssistant) -> None:

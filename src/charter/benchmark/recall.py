@@ -43,10 +43,13 @@ def questions(context: Context) -> list[Question]:
     """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
     texts = list(dict.fromkeys(parsed(context.source, TEST, parse)))  # a story may stand in many rows
     longest = context.local.engine.context if context.local else LENGTHS[4]
-    lengths = [length for length in LENGTHS if length <= longest]
+    wanted = sorted(set(context.settings.long.lengths or LENGTHS))
+    if unknown := set(wanted) - set(LENGTHS):
+        raise CharterError(f"long.lengths names {min(unknown)}; use some of {', '.join(map(str, LENGTHS))}")
+    lengths = [length for length in wanted if length <= longest]
     if not lengths:
         raise CharterError(
-            f"recall: the shortest text has {LENGTHS[0]} tokens and the context holds {longest}"
+            f"recall: the shortest text has {wanted[0]} tokens and the context holds {longest}"
         )
     context.facts["lengths"] = lengths
     context.facts["tokenizer"] = context.local.engine.tokenizer.digest if context.local else "none: words"

@@ -78,6 +78,18 @@ class Change(Frozen):
     max_tokens: int | None = Field(None, ge=1, description="longest answer")
 
 
+class Long(Frozen):
+    """How far the tasks on long texts go; all of it is part of their scores' identity."""
+
+    positions: int = Field(262_144, ge=256, description="most positions of a document whose loss is measured")
+    joined: bool = Field(
+        False, description="join documents in the order of their file, to texts as long as wanted"
+    )
+    lengths: tuple[int, ...] | None = Field(
+        None, min_length=1, description="tokens of the texts of recall; None: all that the context holds"
+    )
+
+
 class Settings(Frozen):
     """One report on one model: the card's capability and bias evaluations, each by the card's protocol."""
 
@@ -87,6 +99,7 @@ class Settings(Frozen):
     change: dict[Task, Change] = Field(
         {}, description="by task, what is done otherwise than the card does it"
     )
+    long: Long = Field(Long(), description="how far the tasks on long texts go")
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")
     workers: int = Field(2, ge=1, description="written programs run at a time (humaneval)")
     draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")

@@ -156,6 +156,7 @@ def test_a_grid_is_darker_where_the_share_is_larger_and_writes_both_lines() -> N
 
 def test_tokens_in_words() -> None:
     assert [long_plots.tokens(n) for n in (1, 512, 1024, 1536, 131072)] == ["1", "512", "1K", "1.5K", "128K"]
+    assert long_plots.tokens(200_000) == "200K"
 
 
 def test_strip_marks_both_ends() -> None:

@@ -18,12 +18,13 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.engine import PromptTooLong
 from charter.ground.generate.prefill import prefix_groups, read_prefixes
-from charter.ground.model.cache import Kept
+from charter.ground.model.cache import Cache, Kept
 from charter.ground.model.layout import Layout, Path, documents
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 
 ROW_TOKENS = 2048
+PIECE = 4096  # tokens of a long text that are read at once
 HEAD_ROWS = 256  # that meet the vocabulary at once
 
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]
@@ -86,6 +87,30 @@ def score_text(
         best, tokens = log_probs_RV.topk(min(top, log_probs_RV.shape[1]), -1)
         tops = [list(zip(*pair, strict=True)) for pair in zip(tokens.tolist(), best.tolist(), strict=True)]
         found += zip(values_R, tops, strict=True)
+    return found
+
+
+@torch.no_grad()
+def score_document(model: Transformer, ids: Sequence[int], piece: int = PIECE) -> list[float]:
+    """Log-probability of each token of a text behind its first, as `score` gives it, in nats.
+
+    Read `piece` tokens at a time, so that beside keys and values memory doesn't grow with the text. Raises
+    PromptTooLong.
+    """
+    if len(ids) > model.shape.context:
+        raise PromptTooLong(len(ids), model.shape.context)
+    whole_T = torch.tensor(ids, device=model.device)
+    cache = Cache(model.shape, 1, len(ids), model.device, model.dtype)
+    found: list[float] = []
+    for at in range(0, len(ids) - 1, piece):
+        ids_T, targets_T = whole_T[:-1][at : at + piece], whole_T[1:][at : at + piece]
+        hidden_TD, row = model.extend(ids_T, documents([len(ids_T)]).to(model.device), cache, [0])
+        cache.write(0, row, 0, len(ids_T))
+        for part in range(0, len(ids_T), HEAD_ROWS):
+            logits_RV = model.logits(hidden_TD[part : part + HEAD_ROWS]).float()
+            targets_R = targets_T[part : part + HEAD_ROWS]
+            picked_R = logits_RV.gather(1, targets_R[:, None])[:, 0]
+            found += (picked_R - logits_RV.logsumexp(-1)).tolist()
     return found
 
 

@@ -19,8 +19,10 @@ APART = 1.07  # series at one x stand beside each other by this factor
 
 
 def tokens(count: float) -> str:
-    """A number of tokens as axes have it: 512, 2K, 128K."""
-    return f"{count / 1024:g}K" if count >= 1024 else f"{count:g}"
+    """A number of tokens as axes have it: 512, 2K, 128K; 200,000 is 200K."""
+    if count < 1024:
+        return f"{count:g}"
+    return f"{count / 1024:g}K" if count % 512 == 0 else f"{count / 1000:g}K"
 
 
 @matplotlib.rc_context(STYLE)
