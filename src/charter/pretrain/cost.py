@@ -8,13 +8,7 @@ from charter.pretrain.size import Derived
 
 CPU_THREAD = 1.3e11  # operations a second of float32 products at best, a thread
 GPU = 9.89e14  # an H100's in bfloat16: which GPU it will be isn't known beforehand
-SHARES = (
-    (0, 0.12),
-    (256, 0.3),
-    (384, 0.4),
-    (512, 0.5),
-    (1024, 0.6),
-)  # of the peak, from a width on, on a CPU
+SHARES = ((0, 0.4), (256, 0.5), (512, 0.6))  # of the peak, from a width on, on a CPU
 GPU_SHARE = 0.4
 SEEN = 0.25  # tokens that a token sees on average, as a share of the context: documents are shorter than it
 LOGITS = 512 * 3  # rows of the vocabulary that the loss holds at once

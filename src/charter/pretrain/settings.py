@@ -108,7 +108,8 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _known_size(self) -> Self:
-        if (isinstance(self.size, str) and self.size not in NAMED) or self.size in (0, False):
+        known = self.size in NAMED if isinstance(self.size, str) else self.size >= 1
+        if not known:
             raise ValueError(
                 f"size {self.size!r}: use a number of layers from 1, or one of {', '.join(NAMED)}"
             )

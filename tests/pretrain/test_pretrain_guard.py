@@ -1,0 +1,63 @@
+"""Spikes by rule, worked by hand: what is one, what comes after several, and that a state brings it all back."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from charter.pretrain.guard import Place, Watch, line
+from charter.pretrain.order import Cursor
+from charter.pretrain.settings import Guard
+
+RULE = Guard(loss_factor=1.5, norm_factor=4.0, history=3, patience=2)
+KNOWN = Watch(losses=(2.0, 4.0, 3.0), norms=(1.0, 0.5, 8.0))  # medians 3 and 1
+
+
+@pytest.mark.parametrize(
+    "loss, norm, expected",
+    [
+        (3.0, 1.0, ""),
+        (4.5, 4.0, ""),  # at the bound, not over it
+        (4.6, 1.0, "loss 4.6 is over 1.5 times the median 3"),
+        (3.0, 4.1, "gradient norm 4.1 is over 4 times the median 1"),
+        (math.nan, 1.0, "loss is nan"),
+        (3.0, math.inf, "gradient norm is inf"),
+    ],
+)
+def test_what_is_a_spike(loss: float, norm: float, expected: str) -> None:
+    assert KNOWN.spike(loss, norm, RULE) == expected
+
+
+def test_until_the_history_is_full_only_what_is_not_finite_is_a_spike() -> None:
+    fresh = Watch(losses=(1.0, 1.0), norms=(1.0, 1.0))
+    assert fresh.spike(900.0, 900.0, RULE) == "" and fresh.spike(math.nan, 1.0, RULE) != ""
+
+
+def test_a_row_of_spikes_is_counted_and_ended_by_a_step_that_is_taken() -> None:
+    watch = KNOWN.skipped().skipped()
+    assert (watch.row, watch.spikes, watch.losses) == (2, 2, KNOWN.losses), (
+        "a spike isn't remembered as normal"
+    )
+    watch = watch.taken(5.0, 2.0, RULE)
+    assert (watch.row, watch.spikes, watch.losses, watch.norms) == (0, 2, (4.0, 3.0, 5.0), (0.5, 8.0, 2.0))
+
+
+def test_a_place_comes_back_from_the_json_of_a_state() -> None:
+    place = Place(7, Cursor(2, 31), 1234, 5.5e9, Watch((0.1, 1 / 3), (math.pi,), 1, 4, 1))
+    assert Place.restored(7, json.loads(json.dumps(place.extra()))) == place
+    assert Place.restored(0, {}) == Place()
+
+
+def test_the_line_of_a_step_that_is_no_number_is_still_json() -> None:
+    row = line(Place(3, Cursor(1, 2), 50), math.nan, math.inf, 0.5, "loss is nan")
+    assert json.loads(json.dumps(row, allow_nan=False)) == {
+        "step": 3,
+        "tokens": 50,
+        "epoch": 1,
+        "lr": 0.5,
+        "loss": None,
+        "grad_norm": None,
+        "spike": "loss is nan",
+    }

@@ -1,0 +1,133 @@
+"""The dial: a golden table of what follows from it, that every value gives way to its setting, what is refused."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from charter.ground.learn.flops import multiplying
+from charter.ground.model.shape import from_config, to_config
+from charter.ground.settings.estimate import Sizes
+from charter.pretrain.settings import Learning, Settings, Sizing, check, estimate
+from charter.pretrain.size import NAMED, derive
+
+VOCABULARY = 16384
+# size -> layers, width, heads, key heads, head size, feed-forward, context, tied; millions that multiply; log2 of the
+# batch, steps, warm-up, decay; rate of all else
+GOLDEN: dict[int | str, tuple[Any, ...]] = {
+    "tiny": (4, 128, 4, 2, 32, 384, 512, True, 2.9, 15, 1760, 36, 704, 5e-3),
+    "mini": (6, 256, 4, 2, 64, 704, 1024, True, 8.6, 16, 2630, 53, 1052, 1 / 256),
+    "small": (8, 384, 6, 3, 64, 1024, 1024, True, 19.3, 17, 2940, 59, 1176, 1 / 384),
+    2: (2, 256, 4, 2, 64, 704, 1024, True, 5.7, 16, 1730, 35, 692, 1 / 256),
+    4: (4, 512, 8, 4, 64, 1408, 1024, True, 20.2, 17, 3080, 62, 1232, 1 / 512),
+    6: (6, 768, 12, 6, 64, 2048, 1024, True, 51.5, 17, 7860, 158, 3144, 1 / 768),
+    "medium": (10, 1280, 10, 5, 128, 3456, 2048, True, 202.8, 18, 15475, 310, 6190, 1 / 1280),
+    "large": (16, 2048, 16, 4, 128, 5504, 4096, False, 742.4, 19, 28320, 567, 11328, 1 / 2048),
+    "xl": (24, 3072, 24, 6, 128, 8192, 4096, False, 2428.5, 20, 46320, 927, 18528, 1 / 3072),
+    40: (40, 5120, 40, 5, 128, 13696, 8192, False, 10858.0, 21, 103550, 2071, 41420, 1 / 5120),
+    64: (64, 8192, 64, 8, 128, 21888, 8192, False, 44224.7, 22, 210880, 4218, 84352, 1 / 8192),
+}
+
+
+@pytest.mark.parametrize("size", GOLDEN)
+def test_golden_table(size: int | str) -> None:
+    plan = derive(Settings(size=size), VOCABULARY)
+    shape = plan.shape
+    found = (
+        *(shape.num_layers, shape.hidden_size, shape.num_heads, shape.num_kv_heads, shape.head_dim),
+        *(shape.intermediate_size, plan.context, shape.tied, round(multiplying(shape) / 1e6, 1)),
+        *(plan.batch_tokens.bit_length() - 1, plan.steps, plan.warmup, plan.decay, plan.lr),
+    )
+    assert found == GOLDEN[size]
+    assert plan.tokens == plan.steps * plan.batch_tokens == pytest.approx(20 * multiplying(shape), rel=0.01)
+    assert (plan.matrix_lr, plan.weight_decay) == (0.02, 0.01)
+
+
+def test_the_rule_gives_the_research_models_of_2022() -> None:
+    """13M, 42M, 197M, 805M, 2.7B, 12.6B and 51.5B without embeddings (spec 2.2), counted as 12 L d^2: ours have fewer
+    key heads, and a feed-forward rounded up."""
+    for layers, millions in ((4, 13), (6, 42), (10, 197), (16, 805), (24, 2700), (40, 12600), (64, 51500)):
+        shape = derive(Settings(size=layers), VOCABULARY).shape
+        width = shape.hidden_size
+        assert width == 128 * layers and 12 * layers * width**2 == pytest.approx(millions * 1e6, rel=0.05)
+        blocks = multiplying(shape) - VOCABULARY * width
+        assert 0.75 < blocks / (12 * layers * width**2) < 1.0
+
+
+def test_every_shape_is_one_that_checkpoints_spell() -> None:
+    for size in (*NAMED, 1, 3, 5, 7, 12):
+        shape = derive(Settings(size=size), VOCABULARY).shape
+        assert from_config(to_config(shape)) == shape
+        assert shape.qk_norm and shape.family == "qwen3" and shape.num_heads % shape.num_kv_heads == 0
+
+
+SIZED = {
+    "layers": ("num_layers", 3),
+    "width": ("hidden_size", 96),
+    "heads": ("num_heads", 8),
+    "key_heads": ("num_kv_heads", 1),
+    "head_size": ("head_dim", 16),
+    "feed_forward": ("intermediate_size", 100),
+    "context": ("max_positions", 77),
+    "rope_base": ("rope_theta", 5e5),
+    "tied": ("tied", False),
+}
+
+
+@pytest.mark.parametrize("field", Sizing.model_fields)
+def test_every_part_gives_way_to_its_setting(field: str) -> None:
+    name, value = SIZED[field]
+    sizing = Sizing.model_validate({field: value})
+    assert getattr(derive(Settings(sizing=sizing), VOCABULARY).shape, name) == value
+
+
+@pytest.mark.parametrize(
+    "field, name, value",
+    [
+        ("steps", "steps", 11),
+        ("batch_tokens", "batch_tokens", 1000),
+        ("microbatch_tokens", "microbatch_tokens", 100),
+        ("matrix_lr", "matrix_lr", 0.5),
+        ("lr", "lr", 0.25),
+        ("weight_decay", "weight_decay", 0.0),
+    ],
+)
+def test_every_number_of_learning_gives_way(field: str, name: str, value: float) -> None:
+    assert getattr(derive(Settings(learning=Learning.model_validate({field: value})), 500), name) == value
+
+
+def test_shares_ratio_and_measurements_give_way() -> None:
+    learning = Learning(tokens_per_weight=1.0, warmup=0.5, decay=0.0)
+    plan, usual = (derive(Settings(learning=made), 500) for made in (learning, Learning()))
+    assert plan.tokens * 19 < usual.tokens and plan.decay == 0 and plan.warmup == -(-plan.steps // 2)
+    assert derive(Settings(learning=Learning(tokens=2**20, batch_tokens=2**12)), 500).steps == 256
+    assert derive(Settings(save_every=5), 500).save_every == 5 and usual.save_every == usual.steps // 50
+    adam = derive(Settings(size=6, learning=Learning(optimizer="adamw")), 500)
+    assert (adam.matrix_lr, adam.weight_decay) == (1 / 768, 0.1)
+
+
+def test_what_is_no_size_is_refused_in_one_line() -> None:
+    for wrong in ("huge", 0, -1):
+        with pytest.raises(ValidationError, match="layers"):
+            Settings(size=wrong)
+    assert "divisor" in check(Settings(sizing=Sizing(heads=4, key_heads=3)), {"corpus"})
+    assert "policy" in check(Settings(sizing=Sizing(layers=3)), {"corpus", "policy"})
+    assert check(Settings(sizing=Sizing(context=64)), {"corpus", "policy"}) == ""
+
+
+def test_a_plan_grows_with_the_size_and_knows_recompute() -> None:
+    sizes = Sizes(threads=2)
+    rows = [estimate(Settings(size=size), sizes) for size in ("tiny", "small", 6, "large", 40)]
+    for one, other in pairwise(rows):
+        assert (
+            one.minutes < other.minutes
+            and one.memory_gib < other.memory_gib
+            and one.disk_gib < other.disk_gib
+        )  # type: ignore[operator]
+    lean = estimate(Settings(size="large", recompute=True), sizes)
+    assert lean.memory_gib < rows[3].memory_gib  # type: ignore[operator]
+    gpu = estimate(Settings(size="large"), Sizes(device="cuda", precision="bfloat16"))
+    assert gpu.minutes < rows[3].minutes / 100  # type: ignore[operator]
