@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from charter.building import FLOORS, ROOMS
 from charter.card.number import Number, figure, interval, label
@@ -101,7 +102,7 @@ def settings_table(package: str) -> str:
     settings = importlib.import_module(f"{package}.settings").Settings
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for name, default, meaning in _fields(settings, ""):
-        shown = json.dumps(default, ensure_ascii=False)
+        shown = "needed" if default is PydanticUndefined else json.dumps(default, ensure_ascii=False)
         shown = shown if len(shown) <= LONGEST_DEFAULT else "..."
         rows.append(f"| `{name}` | `{shown}` | {meaning} |".replace("`...`", "see settings.py"))
     return "\n".join(rows)

@@ -16,7 +16,7 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.engine import Engine, naming_prompts
+from charter.ground.generate.engine import Completion, Engine, naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.checkpoint import Saver
@@ -31,6 +31,7 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.template import Template
+from charter.rl.remote import Asked, Remote, check_gap
 from charter.rl.rollout import Batch, Episode, Reply, all_replies, batch_of, groups
 from charter.rl.settings import Settings
 
@@ -75,29 +76,42 @@ class Actor:
             probe=self._shared_values if self.value_trunk is None else None,
             ends=[self.template.end_id],
         )
+        sampler = settings.rollout.sampler
+        self.remote = (
+            Remote(sampler, self.model, self.tokenizer, sorted(self.engine.ends), out) if sampler else None
+        )
 
     def sample(self, prompts: Sequence[tuple[Dialogue, str]], step: int) -> list[Episode]:
         """A round of episodes; each reply's seed depends on the run's seed, the round and its place alone.
 
         Replies come from the policy's own distribution, as PPO needs: nothing is cut from it, and the settings allow
-        no temperature of 0. Their text is stripped, as it is everywhere else; their tokens stay as sampled.
+        no temperature of 0. Their text is stripped, as it is everywhere else; their tokens stay as sampled. Where a
+        server writes them, values and log-probabilities are read anew, as training reads. Raises CharterError for a
+        server whose log-probabilities are not the policy's.
         """
         episodes = [Episode(d, source, self.template.encode_prompt(d.messages)) for d, source in prompts]
-        how = self.settings.rollout
         with naming_prompts(e.dialogue.id for e in episodes):
-            found = self.engine.generate(
-                [e.prompt for e in episodes],
-                Sampling(temperature=how.temperature, max_tokens=how.max_tokens),
-                n=how.replies,
-                seeds=[derive_seed(self.seed, "rollout", step, i) for i in range(len(episodes))],
-            )
+            found = self._completions([e.prompt for e in episodes], step)
         for episode, completions in zip(episodes, found, strict=True):
             episode.replies = [
                 Reply(c.ids, c.text.strip(), c.stop, c.logprobs, c.probes) for c in completions
             ]
+        if self.remote is not None:
+            self._read_anew(episodes)
+            check_gap(all_replies(episodes), self.remote.settings)
         if self.value_trunk is not None:
             self._read_values(self.value_trunk, episodes)
         return episodes
+
+    def _completions(self, prompts: list[list[int]], step: int) -> list[list[Completion]]:
+        """The replies of a round, by this process's engine or by a server."""
+        how = self.settings.rollout
+        sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens)
+        seeds = [derive_seed(self.seed, "rollout", step, i) for i in range(len(prompts))]
+        if self.remote is None:
+            return self.engine.generate(prompts, sampling, how.replies, seeds)
+        asked = [Asked(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return self.remote.replies(asked, sampling, how.replies, step)
 
     def score(self, episodes: Sequence[Episode]) -> None:
         """Fill in the scores of the model that RL maximises and of the one it never sees."""
@@ -113,10 +127,11 @@ class Actor:
     def old_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
         """log pi of every reply token before the round's updates, [N].
 
-        In float32 sampling's own. In bfloat16 they are made once more, as training makes them: the two round
-        differently, and that alone would move many ratios beyond the clip.
+        In float32 sampling's own; of replies that a server wrote, those that were read here. In bfloat16 they are made
+        once more, as training makes them: the two round differently, and that alone would move many ratios beyond the
+        clip.
         """
-        if self.precision == "float32":
+        if self.precision == "float32" or self.remote is not None:
             return self._sampled(episodes)
         with torch.no_grad():
             return self._logprobs(self.model, episodes)
@@ -137,12 +152,13 @@ class Actor:
             batch = batch_of(members, self.device)
             with autocast(self.device, self.precision):
                 hidden_ND = model.hidden(batch.ids, batch.layout)[batch.predicts]
-                parts.append(
-                    token_logprobs(
-                        hidden_ND, model.head_weight(), batch.targets, self.settings.rollout.temperature
-                    )[0]
-                )
+                parts.append(self._of_tokens(model, hidden_ND, batch))
         return torch.cat(parts)
+
+    def _of_tokens(self, model: Transformer, hidden_ND: Tensor, batch: Batch) -> Tensor:
+        """Log-probabilities [N] of a batch's reply tokens."""
+        temperature = self.settings.rollout.temperature
+        return token_logprobs(hidden_ND, model.head_weight(), batch.targets, temperature)[0]
 
     def values(self, batch: Batch, hidden_ND: Tensor) -> Tensor:
         """The critic's values [N] of a batch whose policy hidden states are `hidden_ND`."""
@@ -159,6 +175,21 @@ class Actor:
             values_N: Tensor = self.value_head(trunk.hidden(batch.ids, batch.layout)[batch.predicts])
         return values_N
 
+    def _read_anew(self, episodes: Sequence[Episode]) -> None:
+        """Put training's own log-probabilities into replies that a server wrote, beside the server's, and the values of
+        a critic on the policy's trunk."""
+        replies = iter(all_replies(episodes))
+        for members in groups(episodes, self.settings.microbatch_tokens):
+            batch = batch_of(members, self.device)
+            with torch.no_grad(), autocast(self.device, self.precision):
+                hidden_ND = self.model.hidden(batch.ids, batch.layout)[batch.predicts]
+                own_N = self._of_tokens(self.model, hidden_ND, batch)
+                flat, values = own_N.tolist(), self._shared_values(hidden_ND).tolist()
+            for reply in (next(replies) for e in members for _ in e.replies):
+                count = len(reply.ids)
+                reply.sampled, reply.log_probs, reply.values = reply.log_probs, flat[:count], values[:count]
+                flat, values = flat[count:], values[count:]
+
     def _read_values(self, trunk: Transformer, episodes: Sequence[Episode]) -> None:
         """Put the values of a critic on its own trunk into the replies."""
         replies = iter(all_replies(episodes))
@@ -170,7 +201,8 @@ class Actor:
                     reply.values, flat = flat[: len(reply.ids)], flat[len(reply.ids) :]
 
     def check_ratio_one(self, episodes: Sequence[Episode]) -> None:
-        """Before the first update sampling and training must agree on every log-probability: ratio 1."""
+        """Before the first update sampling and training must agree on every log-probability: ratio 1. A server's own
+        are held against a tolerance in each round instead (`sample`)."""
         with torch.no_grad():
             gap = float((self._logprobs(self.model, episodes) - self._sampled(episodes)).abs().max())
         limit = RATIO_TOLERANCE if self.precision == "float32" else 0.5

@@ -12,13 +12,15 @@ from charter.ground.learn.loss import token_logprobs
 from charter.ground.learn.step import autocast, backward
 from charter.rl.actor import Actor
 from charter.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
+from charter.rl.remote import importance
 from charter.rl.rollout import Episode, all_replies, batch_of, groups
 from charter.rl.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """All [N], in the order of the episodes' reply tokens; `starts` gives each episode's first token."""
+    """All [N], in the order of the episodes' reply tokens; `starts` gives each episode's first token. `weights`: of
+    importance, which the advantages are multiplied with; None where all are 1."""
 
     old: Tensor
     reference: Tensor
@@ -27,6 +29,7 @@ class Targets:
     advantages: Tensor
     returns: Tensor
     starts: list[int]
+    weights: Tensor | None = None
 
 
 def targets_of(
@@ -45,7 +48,12 @@ def targets_of(
     for episode in episodes:
         starts.append(at)
         at += sum(len(r.ids) for r in episode.replies)
-    return Targets(old_N, reference_N, kl_N, values_N, whiten(advantage_N), return_N, starts)
+    advantage_N, weights_N = whiten(advantage_N), None
+    if (sampler := settings.rollout.sampler) is not None:
+        weights_N = importance(replies, sampler)
+    if weights_N is not None:
+        advantage_N = advantage_N * weights_N.to(actor.device)
+    return Targets(old_N, reference_N, kl_N, values_N, advantage_N, return_N, starts, weights_N)
 
 
 def accumulate(

@@ -18,7 +18,10 @@ from charter.ground.text.packing import microbatches
 
 @dataclass(slots=True)
 class Reply:
-    """One sampled reply: its tokens, the policy's log-probabilities while sampling, and the critic's values."""
+    """One sampled reply: its tokens, the policy's log-probabilities while sampling, and the critic's values.
+
+    `sampled`: a server's log-probabilities, where one wrote it; `log_probs` are then training's own.
+    """
 
     ids: list[int]
     text: str
@@ -27,6 +30,7 @@ class Reply:
     values: list[float]
     score: float = 0.0
     heldout: float | None = None
+    sampled: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)

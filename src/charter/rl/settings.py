@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
@@ -21,6 +22,46 @@ ROLES = {
 }
 
 
+class Sampler(Frozen):
+    """A server that writes the replies, vLLM or `charter serve`: it is given the policy's weights before each round."""
+
+    url: str = Field(description="where the server is, such as http://127.0.0.1:8000")
+    model: str = Field(
+        "policy", min_length=1, description="what the server calls the model that it started with"
+    )
+    weights: Literal["reload", "lora"] = Field(
+        "reload", description="whole weights into the server's model, or (with lora) an adapter beside it"
+    )
+    folder: str = Field(
+        "",
+        description="where weights are written for it, on a disk that both see; empty: the step's own state",
+    )
+    there: str = Field("", description="the same folder as the server's machine names it; empty: alike")
+    untied: bool = Field(
+        False, description="write a tied head as a tensor of its own: vLLM on a CPU reloads no tied one"
+    )
+    tolerance: float = Field(
+        0.02,
+        gt=0,
+        description="mean gap of log-probabilities, nats a token, up to which its replies are the policy's",
+    )
+    beyond: Literal["refuse", "correct"] = Field(
+        "refuse", description="beyond it the round is refused, or its tokens are weighted by importance"
+    )
+    truncate: float = Field(2.0, ge=1, description="most weight of a token where they are")
+    away: float = Field(600.0, ge=0, description="seconds that a server which can't be reached is waited for")
+
+    @field_validator("url")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        place = urlsplit(value)
+        if place.scheme not in ("http", "https") or not place.hostname or place.fragment or place.password:
+            raise ValueError(
+                f"{value} is no address of a server; write http://HOST:PORT, a key goes into OPENAI_API_KEY"
+            )
+        return value.rstrip("/")
+
+
 class Rollout(Frozen):
     """How the policy acts. Its own distribution is sampled, so there is no top-k, top-p or penalty to set."""
 
@@ -32,6 +73,9 @@ class Rollout(Frozen):
     )
     missing_end: float = Field(
         0.0, ge=0, description="taken off the (whitened) score of a reply cut at max_tokens"
+    )
+    sampler: Sampler | None = Field(
+        None, description="a server that writes the replies; none: this process does"
     )
 
 
@@ -95,6 +139,13 @@ class Settings(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _adapters(self) -> Settings:
+        sampler = self.rollout.sampler
+        if sampler is not None and sampler.weights == "lora" and self.lora is None:
+            raise ValueError("a sampler that takes adapters needs lora; set lora, or its weights to reload")
+        return self
+
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time of sampling (300 tokens/s at 135M on two cores), of learning, and of four models that read each reply, at a
@@ -105,11 +156,12 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
     sampled = replies * settings.rollout.max_tokens
+    here = 0 if settings.rollout.sampler else sampled  # how fast a server writes is not known
     learned = (replies * 40 + sampled) * (settings.epochs + 4 / 3)
-    seconds = (settings.steps + 1) * (sampled / (300 * scale) + learned / (210 * scale))
+    seconds = (settings.steps + 1) * (here / (300 * scale) + learned / (210 * scale))
     copies = 4 if settings.lora else 16
     return Estimate(
         minutes=seconds / 60,
         memory_gib=(parameters * (copies + 4 + 8) + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
-        disk_gib=4 * parameters / 2**30,
+        disk_gib=(4 * parameters + (3 * 4 * parameters if settings.rollout.sampler else 0)) / 2**30,
     )

@@ -12,10 +12,20 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import DETECTORS, is_refusal
 from charter.rl.learning import Targets
 from charter.rl.ppo import explained_variance
+from charter.rl.remote import gap_of
 from charter.rl.rollout import Episode, all_replies
 from charter.rl.settings import Settings
 
-FINAL = ("reward", "reward_heldout", "kl", "entropy", "clip_fraction", "explained_variance", "tokens")
+FINAL = (
+    "sampling_gap",
+    "reward",
+    "reward_heldout",
+    "kl",
+    "entropy",
+    "clip_fraction",
+    "explained_variance",
+    "tokens",
+)
 
 
 @dataclass(slots=True)
@@ -75,6 +85,10 @@ def watch(
         "cut": _mean([r.stop == "length" for r in replies]),
         **{name: _mean([detect(r.text) for r in replies]) for name, detect in DETECTORS.items()},
     }
+    if settings.rollout.sampler is not None:
+        gap = gap_of(replies)
+        row |= {"sampling_gap": gap.mean, "sampling_gap_max": gap.largest}
+        row["importance"] = 1.0 if targets.weights is None else float(targets.weights.mean())
     for source in dict.fromkeys(label(e.source) for e in episodes):
         own = [r for e in episodes if label(e.source) == source for r in e.replies]
         row[f"reward_of_{source}"] = _mean([r.score for r in own])

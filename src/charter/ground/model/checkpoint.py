@@ -61,13 +61,22 @@ def load_preference(
 
 
 def save_policy(
-    model: Transformer, tokenizer: Tokenizer, folder: Path | str, shard_bytes: int = SHARD_BYTES
+    model: Transformer,
+    tokenizer: Tokenizer,
+    folder: Path | str,
+    shard_bytes: int = SHARD_BYTES,
+    untied: bool = False,
 ) -> None:
-    """Write a `...ForCausalLM` checkpoint that stock transformers loads with equal logits."""
+    """Write a `...ForCausalLM` checkpoint that stock transformers loads with equal logits; `untied` writes a head that
+    is tied to the embeddings as a tensor of its own."""
     folder = _prepared(folder)
     ids = (tokenizer.eos_id, tokenizer.bos_id, tokenizer.pad_id)
-    _write_weights(named_tensors(model, merged=True), folder, shard_bytes)
-    _write_json(folder / "config.json", _typed(to_config(model.shape, *ids), model.dtype))
+    tensors, shape = named_tensors(model, merged=True), model.shape
+    if untied and shape.tied:
+        shape = replace(shape, tied=False)
+        tensors["lm_head.weight"] = model.embed.detach().clone()
+    _write_weights(tensors, folder, shard_bytes)
+    _write_json(folder / "config.json", _typed(to_config(shape, *ids), model.dtype))
     _write_json(folder / "generation_config.json", generation_config(*ids))
     tokenizer.save(folder)
 

@@ -1,0 +1,171 @@
+"""JSON over HTTP, asked of a server that may be overloaded, fail, or be away for a while.
+
+Errors are one line and never hold a key: keys come from OPENAI_API_KEY and ANTHROPIC_API_KEY, are never logged, and go
+nowhere but to the server that is named.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from email.message import Message as Headers
+from typing import Any
+from urllib.parse import urljoin
+
+from charter.ground.artifact.errors import CharterError
+
+TIMEOUT_SECONDS = 600
+FAILED = {408, 409, 500, 502, 504}
+TRIES = 5  # of a server that fails or can't be reached
+OVERLOADED = {429, 503, 529}
+PATIENCE_SECONDS = 120.0  # waited in all for a server that is overloaded
+LONGEST_BACKOFF_SECONDS = 16.0
+LONGEST_RETRY_AFTER_SECONDS = 60.0
+KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+
+
+class Answered(CharterError):
+    """A server's answer that is an error; `status` is HTTP's."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+class Asking:
+    """Requests to one server, from any thread.
+
+    One that can't be reached is tried again for `away` seconds where that is given (it is restarted, say), and `note`
+    is told once each time; else a few times. One that is overloaded is waited for; one that fails gets a few tries.
+    """
+
+    def __init__(self, url: str, away: float = 0.0, note: Callable[[str], None] | None = None) -> None:
+        self.url, self._away, self._note = url.rstrip("/"), away, note
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._lock, self._missed = threading.Lock(), False
+        self.given_up = threading.Event()  # set where nobody waits for answers any more
+
+    def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON that the server answers to a body, None for an empty answer. Raises CharterError, `Answered` with
+        its status for what the server refuses."""
+        data = json.dumps(body).encode()
+        return self._ask(path, data, {"Content-Type": "application/json", **(headers or {})})
+
+    def tell(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        """As `post`, where nothing in the answer matters, which may be no JSON."""
+        data = json.dumps(body).encode()
+        self._ask(path, data, {"Content-Type": "application/json", **(headers or {})}, lambda answer: None)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+        """What the server shows; errors as `post`."""
+        return self._ask(path, None, headers or {})
+
+    def _ask(
+        self,
+        path: str,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        read: Callable[[bytes], Any] = lambda answer: json.loads(answer) if answer.strip() else None,
+    ) -> Any:
+        where = f"{self.url}{path}"
+        waited, failures, backoff = 0.0, 0, 0.5
+        while True:
+            request = urllib.request.Request(where, data, dict(headers))
+            busy, away, asked = False, False, 0.0
+            problem: CharterError
+            try:
+                with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                    found = answer.read()
+                    self._missed = False
+                    return read(found)
+            except urllib.error.HTTPError as error:
+                with error:
+                    problem = _problem(where, path, error)
+                busy, asked = error.code in OVERLOADED, _retry_after(error.headers)
+                if not busy and error.code not in FAILED:
+                    raise problem from error
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                problem = CharterError(
+                    f"{where} can't be used ({one_line(str(error))}); is the server running?"
+                )
+                away = self._away > 0 and not isinstance(error, ValueError)
+                if away:
+                    self._say(problem)
+            most = self._away if away else PATIENCE_SECONDS
+            failures += not (busy or away)
+            if failures == TRIES or waited >= most:
+                raise problem
+            # all requests under way meet the same overload: jitter keeps them from coming back at once
+            pause = max(asked, backoff * random.uniform(0.5, 1))
+            pause = min(pause, most - waited)
+            if _wait(self.given_up, pause):
+                raise problem
+            waited, backoff = waited + pause, min(LONGEST_BACKOFF_SECONDS, 2 * backoff)
+
+    def note(self, line: str) -> None:
+        """Tells whoever listens one line."""
+        if self._note is not None:
+            self._note(line)
+
+    def _say(self, problem: CharterError) -> None:
+        with self._lock:
+            first, self._missed = not self._missed, True
+        if first:
+            self.note(f"{problem}; trying again for up to {self._away:g} seconds")
+
+
+def key_of_environment(dialect: str) -> str:
+    """The key of the environment, "" without one. Raises CharterError for one that can't be sent."""
+    key = os.environ.get(KEYS[dialect], "").strip()
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise CharterError(f"{KEYS[dialect]} holds spaces or characters that no key has; set it again")
+    return key
+
+
+def bearer() -> dict[str, str]:
+    """The header with the key for servers of OpenAI's shape, none without a key."""
+    key = key_of_environment("openai")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def one_line(text: str) -> str:
+    """At most 400 characters on one line, keys blotted out: a server may echo what it was sent."""
+    for name in KEYS.values():
+        if key := os.environ.get(name, "").strip():
+            text = text.replace(key, "[key]")
+    return " ".join(text.split())[:400]
+
+
+def _wait(given_up: threading.Event, seconds: float) -> bool:
+    """Waits before the next try; True at once when nobody waits for the answer any more."""
+    return given_up.wait(seconds)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would take the key to whatever host, and make a GET of the request."""
+
+    def redirect_request(self, *given: Any, **named: Any) -> None:
+        """Never a new request: the redirect is an error like any other."""
+
+
+def _problem(where: str, path: str, error: urllib.error.HTTPError) -> Answered:
+    if 300 <= error.code < 400:
+        place = one_line(urljoin(where, error.headers.get("Location", "")).removesuffix(path))
+        line = (
+            f"{where} redirects to {place}; a key is sent to no other place, so use that URL if you trust it"
+        )
+    else:
+        line = f"{where} answered {error.code}: {one_line(error.read(4000).decode(errors='replace'))}"
+    return Answered(error.code, line)
+
+
+def _retry_after(headers: Headers) -> float:
+    """The seconds that a server asks to wait, within bounds; 0 where it says nothing, or a date."""
+    said = headers.get("Retry-After", "").strip()
+    return min(LONGEST_RETRY_AFTER_SECONDS, float(said)) if said.isascii() and said.isdigit() else 0.0

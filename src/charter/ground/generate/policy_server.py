@@ -1,0 +1,282 @@
+"""A server elsewhere that samples from weights which change while they learn: vLLM, or `charter serve`.
+
+The weights lie in a folder that both machines see, and have a version, which names their content. The server is told of
+a new one in one of two ways, both vLLM's own:
+
+    reload   whole weights:  POST /collective_rpc (reload_weights), /reset_prefix_cache, /update_weight_version
+    lora     an adapter:     POST /v1/load_lora_adapter under a new name, MODEL-VERSION
+
+and is asked by POST /v1/completions: ids of a prompt in, ids and log-probabilities out. No reply is taken that may
+come from other weights: with `lora` the version is the name that is asked and answered; with `reload` the server is
+asked for its version before and after (/weight_info), and each reply's own is read where it is said. A server that was
+restarted has lost the weights: it is told again, and asked again for all of that call.
+
+What a server can't tell is whether weights of a version are what it computes with. Who learns compares the
+log-probabilities with its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.asking import Answered, Asking, bearer, one_line
+from charter.ground.generate.engine import Completion
+from charter.ground.generate.sampling import Sampling
+from charter.ground.text.tokenizer import Tokenizer
+
+Takes = Literal["reload", "lora"]
+PARALLEL = 64  # requests under way: a server fills its slots with them
+TRIES = 4  # of a call, each after the server has lost the weights
+RESETS = 20  # tries to empty the prefix cache: others' requests hold parts of it
+KEPT = 2  # adapters on the server
+MOST_LOGPROB = 1e-3  # of a certain token, rounded
+PROBE = 'Être où? "naïve" 東京\tdef f(x):\n  return 3.14e-10 if x else None'
+TOLD = "was restarted or given other weights by somebody else while it sampled"
+
+
+NEEDED = {
+    "reload": "VLLM_SERVER_DEV_MODE=1 (vLLM 0.32 or newer), or as charter serve --weights-from",
+    "lora": "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 (vLLM)",
+}
+
+
+class _Lost(Exception):
+    """The server doesn't have the weights any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A version, and its folder as the server's machine names it."""
+
+    version: str
+    folder: str
+
+
+class PolicyServer:
+    """`model` is the name that the server was started with. `ends`: tokens that end a reply; `vocabulary`: how many
+    tokens the model has embeddings of."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        model: str,
+        takes: Takes,
+        tokenizer: Tokenizer,
+        ends: Collection[int],
+        vocabulary: int,
+    ) -> None:
+        self.model, self._takes, self._tokenizer = model, takes, tokenizer
+        self._ends, self._vocabulary = sorted(ends), vocabulary
+        self._asking = asking
+        self._loaded: list[str] = []  # adapters, the newest last
+
+    def check_tokenizer(self) -> None:
+        """Raises CharterError where the server cuts text into other tokens."""
+        body = {"model": self.model, "prompt": PROBE, "add_special_tokens": False}
+        answer = self._post("/tokenize", body)
+        if _field(answer, "tokens", "/tokenize") != self._tokenizer.encode(PROBE):
+            raise CharterError(
+                f"the server {self._asking.url} cuts text into other tokens than the policy's tokenizer; start it with "
+                "the checkpoint that the policy starts from"
+            )
+
+    def take(self, weights: Weights) -> None:
+        """Gives the server these weights, unless it has them."""
+        if self._takes == "lora":
+            self._load_adapter(weights)
+        elif self._version() != weights.version:
+            self._reload(weights)
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int,
+        seeds: Sequence[int],
+        weights: Weights,
+    ) -> list[list[Completion]]:
+        """n completions of each prompt (ids) from these weights and no others. One request a prompt, with a seed of its
+        own; what a seed promises is the server's matter.
+
+        Raises CharterError for replies that can't be the model's, and where the server keeps losing the weights.
+        """
+        for _ in range(TRIES):
+            self.take(weights)
+            try:
+                found = self._all(prompts, sampling, n, seeds, weights)
+                if self._takes == "lora" or self._version() == weights.version:
+                    return found
+            except _Lost:
+                pass
+            self._asking.note(f"{self._asking.url} {TOLD}; it gets them again, and is asked again")
+        raise CharterError(
+            f"the server {self._asking.url} {TOLD}, {TRIES} times in a row; let nobody else change its weights, "
+            "and run again"
+        )
+
+    def _all(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int,
+        seeds: Sequence[int],
+        weights: Weights,
+    ) -> list[list[Completion]]:
+        self._asking.given_up.clear()
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            try:
+                return list(
+                    pool.map(lambda p, seed: self._one(p, sampling, n, seed, weights), prompts, seeds)
+                )
+            except BaseException:  # Ctrl-C too: requests that wait for their next try are not waited for
+                self._asking.given_up.set()
+                raise
+
+    def _one(
+        self, prompt: Sequence[int], sampling: Sampling, n: int, seed: int, weights: Weights
+    ) -> list[Completion]:
+        model = self._adapter(weights) if self._takes == "lora" else self.model
+        body = {
+            "model": model,
+            "prompt": list(prompt),
+            "n": n,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "seed": seed,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "return_weight_versions": True,
+            "stop_token_ids": self._ends,
+            # a server may have defaults of its own, from generation_config.json say: the policy's distribution is whole
+            "top_p": 1.0,
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+        }
+        try:
+            answer = self._post("/v1/completions", body)
+        except Answered as error:
+            if error.status == 404 and self._takes == "lora":
+                raise _Lost from error  # no model of that name: a server that was restarted knows no adapter
+            raise
+        if _field(answer, "model", "/v1/completions") != model:
+            raise CharterError(
+                f"the server {self._asking.url} was asked for {model} and answered as {answer['model']}"
+            )
+        choices = _field(answer, "choices", "/v1/completions")
+        if len(choices) != n:
+            raise CharterError(f"the server {self._asking.url} gave {len(choices)} replies of {n}")
+        return [self._read(choice, prompt, weights) for choice in choices]
+
+    def _read(self, choice: Mapping[str, Any], prompt: Sequence[int], weights: Weights) -> Completion:
+        """A reply, if it can be the model's."""
+        ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        if not ids or not isinstance(logprobs, list) or len(logprobs) != len(ids):
+            raise CharterError(
+                f"the server {self._asking.url} gives no token_ids with a log-probability each; it must be vLLM 0.32 "
+                f"or newer, or charter serve: {one_line(json.dumps(choice))}"
+            )
+        spans = choice.get("weight_versions")
+        if self._takes == "reload" and spans and {span["version"] for span in spans} != {weights.version}:
+            raise _Lost
+        if choice.get("prompt_token_ids") not in (None, list(prompt)):
+            raise CharterError(f"the server {self._asking.url} read another prompt than it was given")
+        ended = choice.get("finish_reason") == "stop"
+        if wrong := [token for token in ids if not 0 <= token < self._vocabulary]:
+            raise CharterError(
+                f"the server {self._asking.url} wrote token {wrong[0]}, and the policy has tokens 0 to "
+                f"{self._vocabulary - 1}; start it with the checkpoint that the policy starts from"
+            )
+        if any(p is None or not math.isfinite(p) or p > MOST_LOGPROB for p in logprobs):
+            raise CharterError(f"the server {self._asking.url} gave numbers that are no log-probabilities")
+        if ended and ids[-1] not in self._ends:
+            raise CharterError(
+                f"the server {self._asking.url} ends replies with token {ids[-1]}, which ends none here; start it "
+                " with the checkpoint that the policy starts from"
+            )
+        if not ended and choice.get("finish_reason") != "length":
+            raise CharterError(
+                f"the server {self._asking.url} gave up a reply ({choice.get('finish_reason')})"
+            )
+        text = self._tokenizer.decode(ids[:-1] if ended else ids)
+        if _bare(text) != _bare(str(choice.get("text"))):
+            raise CharterError(
+                f"the server {self._asking.url} spells tokens {ids[:8]} as {choice.get('text')!r:.80}, the policy's "
+                f"tokenizer as {text!r:.80}; start it with the checkpoint that the policy starts from"
+            )
+        return Completion(
+            ids, text, [float(p) for p in logprobs], stop="end" if ended else "length", done=True
+        )
+
+    def _reload(self, weights: Weights) -> None:
+        self._tell("/collective_rpc", method="reload_weights", kwargs={"weights_path": weights.folder})
+        for _ in range(RESETS):
+            if (self._post("/reset_prefix_cache", {}) or {}).get("success", True):
+                break
+            self._asking.given_up.wait(0.2)
+        else:
+            raise CharterError(
+                f"the prefix cache of {self._asking.url} can't be emptied: what it holds comes from older weights; let "
+                "nobody else use the server"
+            )
+        self._tell("/update_weight_version", new_version=weights.version)
+        if (found := self._version()) != weights.version:
+            raise CharterError(
+                f"the server {self._asking.url} was given weights {weights.version} and says that it has {found}"
+            )
+
+    def _version(self) -> str:
+        try:
+            return str(_field(self._asking.get("/weight_info", bearer()), "weight_version", "/weight_info"))
+        except Answered as error:
+            raise self._unable(error) from error
+
+    def _load_adapter(self, weights: Weights) -> None:
+        name = self._adapter(weights)
+        listed = _field(self._asking.get("/v1/models", bearer()), "data", "/v1/models")
+        there = {str(model.get("id")) for model in listed}
+        if name not in there:
+            self._tell("/v1/load_lora_adapter", lora_name=name, lora_path=weights.folder)
+        self._loaded = [*(one for one in self._loaded if one != name and one in there), name]
+        while len(self._loaded) > KEPT:
+            self._tell("/v1/unload_lora_adapter", lora_name=self._loaded.pop(0))
+
+    def _adapter(self, weights: Weights) -> str:
+        return f"{self.model}-{weights.version}"
+
+    def _tell(self, path: str, **body: Any) -> None:
+        """What changes the server's weights."""
+        try:
+            self._asking.tell(path, body, bearer())
+        except Answered as error:
+            raise self._unable(error) from error
+
+    def _unable(self, error: Answered) -> CharterError:
+        if error.status not in (400, 403, 404, 405, 500):
+            return error
+        return CharterError(
+            f"{error}; it must see the folder of the weights, and be started with {NEEDED[self._takes]}"
+        )
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._asking.post(path, body, bearer())
+
+
+def _field(answer: Any, name: str, path: str) -> Any:
+    if not isinstance(answer, dict) or name not in answer:
+        said = one_line(json.dumps(answer))
+        raise CharterError(f"{path} answered without {name}, in another shape than vLLM: {said}")
+    return answer[name]
+
+
+def _bare(text: str) -> str:
+    """A text without what servers show differently of characters that are cut in the middle."""
+    return "".join(text.replace("\ufffd", "").split())
