@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from charter.cli import chat_session
+from charter.cli.chat_files import Style
 from charter.cli.chat_session import converse, stream
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
@@ -83,7 +84,7 @@ def talk(
     monkeypatch.setattr(chat_session, "open_assistant", lambda *_, **__: local)
     monkeypatch.setattr(sys, "stdin", lines if isinstance(lines, io.TextIOBase) else io.StringIO(lines))
     source = Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0")
-    converse(source, Execution(), system, 1.0, 50)
+    converse(source, Execution(), Style(system, max_tokens=50))
     return [bytes(prompt).decode() for prompt in engine.prompts]
 
 

@@ -16,6 +16,7 @@ import pytest
 from charter.building import ROOMS
 from charter.cli import check, pipeline
 from charter.cli.bars import PlainBar, PlainProgress, RichProgress, clock, spell
+from charter.cli.chat_files import File, Style
 from charter.ground.settings import execution
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import shipped_folder
@@ -238,7 +239,27 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
     words = ("--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--device", "cpu")
     assert charter("chat", "runs/small/taught", *words)[0] == 0
     source, *rest = calls[0]
-    assert (source.name, rest) == ("taught", [choose_execution("cpu"), "Be brief.", 0.0, 9])
+    assert (source.name, rest) == ("taught", [choose_execution("cpu"), Style("Be brief.", 0.0, 9), [], ()])
+    text = Path("book.txt")
+    text.write_text("a book")
+    charter(
+        "chat",
+        "runs/small/taught",
+        "--file",
+        "book.txt",
+        "--ask",
+        "Who?",
+        "--ask",
+        "Why?",
+        "--plain",
+        "--json",
+    )
+    assert calls[1][2:] == (Style(plain=True, as_json=True), [File("book.txt", "a book")], ["Who?", "Why?"])
+    refused(charter("chat", "runs/small/taught", "--file", "none.txt"), "--file none.txt: No such file")
+    text.write_bytes(b"ab\xff")
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "byte 3 is no UTF-8 text")
+    text.write_text(" \n")
+    refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "there is no text in it")
     refused(charter("chat", "runs/small/made"), "is dialogues; chat needs a policy checkpoint")
     refused(charter("chat", "runs/small"), "is a whole run; name one of its artifacts: made, report, taught")
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.chat_files import Style, read_file
 from charter.cli.launch import relaunch
-from charter.cli.options import Device
+from charter.cli.options import Device, Json
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model
 from charter.runner.rooms import load_module
@@ -21,10 +22,26 @@ def chat(
         float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest.")
     ] = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply.")] = 256,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", metavar="PATH", help="A text to talk about; may be given several times."),
+    ] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ask", metavar="TEXT", help="Say this, print the reply and end; may be given several times."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="No chat template: for models that only continue text.")
+    ] = False,
+    as_json: Json = False,
     device: Device = None,
 ) -> None:
     """Talk with a model in the terminal: /reset begins anew, /quit ends, /help lists these."""
     source = find_model(checkpoint, "chat")
     where = choose_execution(device)
+    files = [read_file(path) for path in file or ()]
     relaunch()
-    load_module("charter.cli.chat_session").converse(source, where, system, temperature, max_tokens)
+    style = Style(system, temperature, max_tokens, plain, as_json)
+    load_module("charter.cli.chat_session").converse(source, where, style, files, ask or ())

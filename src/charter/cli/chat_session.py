@@ -1,62 +1,115 @@
-"""A conversation in the terminal; tokens appear as they are made."""
+"""A conversation in the terminal, about files where some are given; tokens appear as they are made."""
 
 import io
+import json
 import secrets
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator, Sequence
 
+from charter.cli.bars import make_progress
+from charter.cli.chat_files import File, Style
+from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, open_assistant
+from charter.ground.generate.bounds import CACHE_BYTES, Bounds
+from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 
 COMMANDS = "/reset begins anew, /quit ends, /help says this"
+LONG = 4096  # tokens of a prompt from which on its reading is shown
 
 
-def converse(source: Input, where: Execution, system: str, temperature: float, max_tokens: int) -> None:
-    """Reads lines until /quit or the end of input, and streams the replies to standard output.
+def converse(
+    source: Input, where: Execution, style: Style, files: Sequence[File] = (), asked: Sequence[str] = ()
+) -> None:
+    """Answers what is asked, else lines that are read until /quit or the end of input, on standard output.
 
-    A message that can't be answered costs one line on standard error, and the conversation stays as it was.
+    A line that can't be answered costs one line on standard error, and the conversation stays as it was. Raises
+    CharterError where that was asked by the command itself, and for files that the context doesn't hold.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text spoil their own line alone
     assistant = open_assistant(source, where.device, 1, where.precision)
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    start: list[Message] = [Message(role="system", content=system)] if system else []
-    messages = list(start)
+    if files and isinstance(assistant, LocalAssistant):
+        assistant = _keeping(assistant)
+    talk = Talk(assistant, style, files)
+    talk.check_files()
+    for question in asked:
+        _answer(talk, question)
+    if asked:
+        return
     print(f"{source.name}: {COMMANDS}", file=sys.stderr)
     while (line := _read()) is not None:
         if line == "/quit":
             return
         if line == "/reset":
-            messages = list(start)
+            talk.messages = []
             print("(a new conversation)", file=sys.stderr)
         elif line.startswith("/"):
             print(f"({COMMANDS}; everything else is said to the model)", file=sys.stderr)
         elif line:
-            messages = _answered(assistant, messages, line, sampling, len(start))
+            try:
+                _answer(talk, line)
+            except CharterError as error:
+                print(f"charter: {error}", file=sys.stderr)
 
 
-def _answered(
-    assistant: Assistant, messages: list[Message], line: str, sampling: Sampling, fixed: int
-) -> list[Message]:
-    """The conversation with a message and the reply to it, which is printed as it comes; as it was when refused."""
-    asked, reply = [*messages, Message(role="user", content=line)], ""
+def _keeping(assistant: LocalAssistant) -> LocalAssistant:
+    """The same with an engine that keeps what it read, so that the next question about a long text is soon answered."""
+    old = assistant.engine
+    bounds = Bounds(kept=min(CACHE_BYTES, old.context * old.cache.token_bytes))
+    return LocalAssistant(
+        Engine(old.model, old.tokenizer, 1, ends=old.ends, bounds=bounds), assistant.template
+    )
+
+
+def _answer(talk: Talk, line: str) -> None:
+    """Prints the reply to a message, as it comes or as one line of JSON, and adds both to the conversation.
+
+    Raises CharterError for a message that can't be answered; the conversation is then as before.
+    """
+    _check_readable(line)
+    style, asked = talk.style, talk.fitting(line)
+    sampling = Sampling(temperature=style.temperature, max_tokens=style.max_tokens)
+    began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
+    pieces = stream(talk.assistant, talk.prompt(asked), sampling)
     try:
-        _check_readable(line)
-        asked = _fitting(assistant, asked, fixed)
-        for piece in stream(assistant, asked, sampling):
+        while True:
+            piece = next(pieces)
+            first = first or time.perf_counter()
             reply += piece
-            print(piece, end="", flush=True)
-    except CharterError as error:
-        print("\n" if reply else "", f"charter: {error}", sep="", file=sys.stderr)
-        return messages
+            if not style.as_json:
+                print(piece, end="", flush=True)
+    except StopIteration as end:
+        completion = end.value
+    except CharterError:
+        print("\n" if reply else "", end="", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
-        print(" (stopped)", end="")
-    print(flush=True)
-    return [*asked, Message(role="assistant", content=reply)]
+        print(" (stopped)", end="", file=sys.stderr if style.as_json else sys.stdout)
+    ended = time.perf_counter()
+    if style.as_json:
+        seconds = {"first": round((first or ended) - began, 3), "all": round(ended - began, 3)}
+        print(
+            json.dumps(_facts(talk, asked, completion, reply) | {"seconds": seconds}, ensure_ascii=False),
+            flush=True,
+        )
+    else:
+        print(flush=True)
+    talk.messages = [*asked, Message(role="assistant", content=reply)]
+
+
+def _facts(talk: Talk, asked: Sequence[Message], completion: Completion, reply: str) -> dict[str, object]:
+    """What is said of a reply in JSON; tokens are known where the model is on this machine."""
+    found: dict[str, object] = {"question": asked[-1]["content"], "reply": reply, "stop": completion.stop}
+    if isinstance(talk.assistant, LocalAssistant):
+        prompt = len(talk.assistant.encode(talk.prompt(asked)))
+        found["tokens"] = {"prompt": prompt, "kept": completion.cached, "reply": len(completion.ids)}
+    return found
 
 
 def _check_readable(line: str) -> None:
@@ -69,55 +122,48 @@ def _check_readable(line: str) -> None:
         ) from None
 
 
-def stream(assistant: Assistant, messages: list[Message], sampling: Sampling) -> Iterator[str]:
-    """The reply in pieces, as they are sampled; a remote engine's comes whole.
+def stream(assistant: Assistant, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
+    """The reply in pieces, as they are sampled, and the completion at the end; a remote engine's comes whole.
 
     Closing the iterator, or an interrupt, gives the engine's slot back.
     """
     seed = secrets.randbelow(2**31)
     if not isinstance(assistant, LocalAssistant):
-        yield assistant.reply([messages], sampling, seeds=[seed])[0][0].text
-        return
-    engine = assistant.engine
-    request = engine.submit(assistant.template.encode_prompt(messages), sampling, seed=seed)
-    shown = ""
+        whole = assistant.reply([prompt], sampling, seeds=[seed])[0][0]
+        yield whole.text
+        return whole
+    engine, ids = assistant.engine, assistant.encode(prompt)
+    request = engine.submit(ids, sampling, seed=seed)
+    shown, completion = "", Completion()
     try:
-        while not engine.idle:
-            for event in engine.step():
-                text = event.completion.text if event.done else _settled(assistant, event.completion.ids)
-                if text.startswith(shown) and len(text) > len(shown):
-                    yield text[len(shown) :]
-                    shown = text
+        for event in _events(engine, len(ids)):
+            completion = event.completion
+            text = completion.text if event.done else _settled(assistant, completion.ids)
+            if text.startswith(shown) and len(text) > len(shown):
+                yield text[len(shown) :]
+                shown = text
     finally:
         engine.cancel(request)
+    return completion
+
+
+def _events(engine: Engine, tokens: int) -> Iterator[Event]:
+    """Steps until nothing is left to do; the first reads the prompt, and where that is long shows how far it is."""
+    if tokens >= LONG:
+        with make_progress().bar("read", tokens) as bar:
+            engine.told = bar.advance
+            try:
+                events = engine.step()
+            finally:
+                engine.told = bool
+        yield from events
+    while not engine.idle:
+        yield from engine.step()
 
 
 def _settled(assistant: LocalAssistant, ids: list[int]) -> str:
     """The text so far without a character whose last bytes haven't come yet, and without special tokens."""
     return assistant.engine.tokenizer.decode(ids).rstrip("\ufffd")
-
-
-def _fitting(assistant: Assistant, messages: list[Message], fixed: int) -> list[Message]:
-    """Drops the oldest exchanges of a conversation that has outgrown the context, and says so.
-
-    Raises CharterError for a last message that is too long by itself.
-    """
-    if not isinstance(assistant, LocalAssistant):
-        return messages
-    kept, dropped = list(messages), 0
-    while (length := len(assistant.template.encode_prompt(kept))) + 1 > assistant.engine.context:
-        if len(kept) - fixed < 3:
-            own = len(assistant.engine.tokenizer.encode(kept[-1]["content"]))
-            raise CharterError(
-                f"this message has {own} tokens ({length} with what stands around it), the model's context holds "
-                f"{assistant.engine.context} with the reply: shorten it; the conversation is as before it, and "
-                "/reset begins a new one"
-            )
-        del kept[fixed : fixed + 2]
-        dropped += 1
-    if dropped:
-        print(f"(the context is full: the {dropped} oldest exchanges are forgotten)", file=sys.stderr)
-    return kept
 
 
 def _read() -> str | None:

@@ -8,7 +8,7 @@ lies in a buffer of its own until it is read, and is then copied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,10 +56,13 @@ class _Places:
 
 
 class Chunks:
-    """Reads at most `chunk` tokens a step (0: whole prompts); `kept`: where to look for what need not be read."""
+    """Reads at most `chunk` tokens a step (0: whole prompts); `kept`: where to look for what need not be read; `told`
+    is called with the tokens of each piece that is read or was kept."""
 
-    def __init__(self, model: Transformer, chunk: int, kept: KeptTexts | None) -> None:
-        self._model, self._kept = model, kept
+    def __init__(
+        self, model: Transformer, chunk: int, kept: KeptTexts | None, told: Callable[[int], object] = bool
+    ) -> None:
+        self._model, self._kept, self._told = model, kept, told
         self._borders = borders(chunk, BLOCK, same=model.device.type == "cpu")
         self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
@@ -122,6 +125,7 @@ class Chunks:
             places.append((part.request.partly or cache, part.slot))
             if self._kept and part.kept:
                 self._kept.give(part.kept, *places[-1])
+                self._told(BLOCK * len(part.kept))
         unread = list(zip(self._parts, places, strict=True))
         while unread:
             self._read_pieces(unread)
@@ -156,6 +160,7 @@ class Chunks:
         hidden_TD, row = self._model.extend(ids, layout, places, range(len(parts)))
         for (part, (held, slot)), (own,) in zip(parts, layout.paths, strict=True):
             held.write(slot, row, *own)
+            self._told(own[1] - own[0])
             if held.lengths[slot] == len(part.request.prompt):
                 self._finish(part.request, held, slot, hidden_TD[own[1] - 1])
 

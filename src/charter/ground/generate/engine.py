@@ -81,6 +81,9 @@ class Engine:
         self.slots, self.bounds = slots, bounds or Bounds()
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
+        self.told: Callable[[int], object] = (
+            bool  # called with the tokens of a piece of a prompt when it is read
+        )
         self._queue = Turns(self.bounds)
         self._reader = self._make_reader()
         self._ready: list[Request] = []  # read, and not all of their samples begun
@@ -199,7 +202,7 @@ class Engine:
         if not (bounds.chunk or bounds.kept):
             return Together(self.model)
         kept = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
-        return Chunks(self.model, bounds.chunk, kept)
+        return Chunks(self.model, bounds.chunk, kept, lambda tokens: self.told(tokens))
 
     def _fit(self, tokens: int, background: bool = False) -> int:
         """Slots for texts of this many tokens: as many as the memory holds, one at least."""

@@ -1,0 +1,50 @@
+"""What a conversation is given beside its questions: texts of files, and how replies are made and shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+
+
+@dataclass(frozen=True)
+class Style:
+    """How replies are made and shown. `plain`: text is continued, without a chat template."""
+
+    system: str = ""
+    temperature: float = 1.0
+    max_tokens: int = 256
+    plain: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """A text and its name."""
+
+    name: str
+    text: str
+
+
+def read_file(path: str) -> File:
+    """Raises CharterError for what can't be read or is no text."""
+    try:
+        text = Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise CharterError(
+            f"--file {path}: byte {error.start + 1} is no UTF-8 text; convert the file to UTF-8 text first"
+        ) from None
+    except OSError as error:
+        raise CharterError(
+            f"--file {path}: {error.strerror or error}; name a text file that can be read"
+        ) from None
+    if not text.strip():
+        raise CharterError(f"--file {path}: there is no text in it; name another file")
+    return File(Path(path).name, text)
+
+
+def shown(files: Sequence[File], plain: bool) -> str:
+    """The texts as they stand before the first question: each in its own tags, or as they are."""
+    if plain:
+        return "".join(f"{file.text.rstrip()}\n\n" for file in files)
+    return "".join(f'<document name="{file.name}">\n{file.text.rstrip()}\n</document>\n\n' for file in files)

@@ -1,0 +1,67 @@
+"""What was said in a conversation, what the model reads of it, and what is left out when the context is full."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from charter.cli.chat_files import File, Style, shown
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
+from charter.ground.text.dialogue import Message
+
+
+@dataclass
+class Talk:
+    """Questions and replies behind the text of the files, which stays however much of the rest is forgotten."""
+
+    assistant: Assistant
+    style: Style
+    files: Sequence[File] = ()
+    messages: list[Message] = field(default_factory=list)
+
+    def prompt(self, messages: Sequence[Message]) -> Prompt:
+        """What the model reads: dialogue, or one running text where there is no chat template."""
+        before, system = shown(self.files, self.style.plain), self.style.system
+        if self.style.plain:
+            turns = [m["content"] + ("\n\n" if m["role"] == "assistant" else "\n") for m in messages]
+            return "".join([f"{system}\n\n" if system else "", before, *turns])
+        first, *rest = messages
+        start = [Message(role="system", content=system)] if system else []
+        return [*start, Message(role=first["role"], content=before + first["content"]), *rest]
+
+    def fitting(self, line: str) -> list[Message]:
+        """All messages and this one, without the oldest exchanges where they have outgrown the context, which is said.
+
+        Raises CharterError for a message that is too long by itself.
+        """
+        kept, dropped = [*self.messages, Message(role="user", content=line)], 0
+        if not isinstance(self.assistant, LocalAssistant):
+            return kept
+        context = self.assistant.engine.context
+        while (length := len(self.assistant.encode(self.prompt(kept)))) + 1 > context:
+            if len(kept) == 1:
+                own = len(self.assistant.engine.tokenizer.encode(line))
+                raise CharterError(
+                    f"this message has {own} tokens ({length} with what stands around it), the model's context holds "
+                    f"{context} with the reply: shorten it; the conversation is as before it, and /reset begins a new "
+                    "one"
+                )
+            del kept[:2]
+            dropped += 1
+        if dropped:
+            print(f"(the context is full: the {dropped} oldest exchanges are forgotten)", file=sys.stderr)
+        return kept
+
+    def check_files(self) -> None:
+        """Says how many tokens the files have. Raises CharterError where the context doesn't hold them."""
+        if not self.files or not isinstance(self.assistant, LocalAssistant):
+            return
+        engine = self.assistant.engine
+        for file in self.files:
+            print(f"{file.name}: {len(engine.tokenizer.encode(file.text)):,} tokens", file=sys.stderr)
+        tokens = len(self.assistant.encode(self.prompt([Message(role="user", content="?")])))
+        if tokens + 1 > engine.context:
+            raise CharterError(
+                f"the files have {tokens:,} tokens with what stands around them, the model's context holds "
+                f"{engine.context:,} with question and reply: give less text, or a model with a longer context"
+            )

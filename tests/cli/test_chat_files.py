@@ -1,0 +1,133 @@
+"""Files in a conversation: what the model reads, what is read but once, what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toys
+from charter.cli import chat_session
+from charter.cli.chat_files import File, Style
+from charter.cli.chat_session import converse
+from charter.cli.chat_talk import Talk
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.settings.execution import Execution
+from charter.ground.text.dialogue import assistant, user
+
+STORY = "The ferry left the quay at dawn. Nobody had counted the crates. "
+GREEDY = Style(temperature=0, max_tokens=6, as_json=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toys.policy_folder(
+        tmp_path_factory.mktemp("chat") / "m", shape=replace(toys.SHAPE, max_positions=8192)
+    )
+
+
+def said(
+    folder: Path, capsys: pytest.CaptureFixture[str], style: Style, files: list[File], *asked: str
+) -> list[dict[str, Any]]:
+    source = Input("policy", "model", "checkpoint", "policy", folder, str(folder), "0")
+    converse(source, Execution(), style, files, asked)
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_second_question_reads_only_what_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = File("a.txt", STORY * 60)
+    first, second = said(folder, capsys, GREEDY, [file], "Who?", "Why?")
+    size = len(toys.tokenizer().encode(file.text.rstrip()))
+    assert first["tokens"]["kept"] == 0 and first["tokens"]["prompt"] > size
+    assert first["tokens"]["prompt"] - second["tokens"]["kept"] <= 64 < second["tokens"]["kept"]
+    assert first["question"] == "Who?" and first["tokens"]["reply"] <= 6 and first["seconds"]["all"] > 0
+
+
+def test_replies_are_those_of_an_engine_that_keeps_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = File("a.txt", STORY * 60)
+    found = said(folder, capsys, GREEDY, [file], "Who?", "Why?")
+    local = LocalAssistant.open(folder)
+    talk = Talk(local, GREEDY, [file])
+    messages = [user("Who?")]
+    for row in found:
+        (completion,) = local.reply([talk.prompt(messages)], chat_session.Sampling(0, max_tokens=6))[0]
+        assert row["reply"] == completion.text
+        messages += [assistant(completion.text), user("Why?")]
+
+
+def test_what_the_model_reads() -> None:
+    talk = Talk(toys.Scripted(), Style("Be kind."), [File("a.txt", "one\n"), File("b.txt", "two")])
+    shown = '<document name="a.txt">\none\n</document>\n\n<document name="b.txt">\ntwo\n</document>\n\n'
+    assert talk.prompt([user("Who?"), assistant("I."), user("Why?")]) == [
+        {"role": "system", "content": "Be kind."},
+        user(f"{shown}Who?"),
+        assistant("I."),
+        user("Why?"),
+    ]
+    plain = Talk(toys.Scripted(), Style(plain=True), [File("a.txt", "one\n")])
+    assert plain.prompt([user("Who?"), assistant("I."), user("Why?")]) == "one\n\nWho?\nI.\n\nWhy?\n"
+
+
+def test_files_stay_when_the_oldest_exchanges_go(folder: Path) -> None:
+    talk = Talk(LocalAssistant.open(folder), GREEDY, [File("a.txt", STORY)])
+    talk.messages = [user("old"), assistant(STORY * 500), user("new"), assistant("y")]
+    kept = talk.fitting("Who?")
+    assert [m["content"] for m in kept] == ["new", "y", "Who?"]
+    prompt = talk.prompt(kept)
+    assert not isinstance(prompt, str) and prompt[0]["content"].startswith('<document name="a.txt">')
+
+
+def test_a_file_over_the_context_is_refused_with_numbers(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CharterError, match=r"the files have [\d,]+ tokens .* holds 8,192 with question"):
+        said(folder, capsys, GREEDY, [File("a.txt", STORY * 600)], "Who?")
+    assert "a.txt: " in capsys.readouterr().err
+
+
+class Recorder:
+    """A progress that remembers: minus a bar's total, then what it is told."""
+
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
+
+    @contextmanager
+    def bar(self, description: str, total: int) -> Iterator[Recorder]:
+        self.seen.append(-total)
+        yield self
+
+    def advance(self, tokens: int) -> None:
+        self.seen.append(tokens)
+
+
+def test_how_far_a_long_prompt_is_read_is_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(chat_session, "make_progress", lambda: Recorder(seen))
+    monkeypatch.setattr(chat_session, "LONG", 100)
+    first, second = (
+        row["tokens"] for row in said(folder, capsys, GREEDY, [File("a.txt", STORY * 60)], "Who?", "Why?")
+    )
+    again = seen.index(-second["prompt"], 1)
+    assert seen[0] == -first["prompt"] and sum(seen[1:again]) == first["prompt"] and again > 5
+    assert seen[again + 1] == second["kept"] and sum(seen[again + 1 :]) == second["prompt"]
+
+
+def test_lines_are_answered_as_json_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO("Who?\n/reset\nWho?\n"))
+    first, second = said(folder, capsys, GREEDY, [File("a.txt", STORY)])
+    assert first["reply"] == second["reply"] and first["tokens"]["prompt"] == second["tokens"]["prompt"]
