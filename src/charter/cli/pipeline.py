@@ -14,8 +14,10 @@ from charter.cli.tables import console, plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.recipe import Recipe, load_recipe
+from charter.runner.company import Company, company
 from charter.runner.directory import begun_precision
 from charter.runner.execute import execute
+from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import find_run, run_records, view_run
@@ -31,6 +33,17 @@ Changes = Annotated[
 ]
 Until = Annotated[
     str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Workers of Ray make replies, labels and evaluations: local, auto, HOST:PORT or ray://HOST:PORT.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="How many; one a core, or one a GPU, if left out.")
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
 
@@ -66,13 +79,20 @@ def run(
     until: Until = None,
     device: Device = None,
     precision: Precision = None,
+    ray: Ray = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe; what is done is reused, and what was stopped goes on where it stopped. Where people must answer
     first, exit code 3 after all that can be done without them."""
     relaunch()
-    made = _plan(recipe, out, changes, device, precision)
-    carry_out(made, until)
+    with company() as others:
+        if not others.leads:
+            others.follow()
+            return
+        made = _plan(recipe, out, changes, device, precision)
+        with fan_out(ray, workers, made.execution, others) as others:
+            carry_out(made, until, others)
     for planned in made.until(until):
         page = made.run / planned.name / "card.html"
         if planned.room.product == "card" and page.is_file():
@@ -81,10 +101,10 @@ def run(
         _print_json(run_records(view_run(made.run)))
 
 
-def carry_out(made: Plan, until: str | None = None) -> None:
+def carry_out(made: Plan, until: str | None = None, others: Company | None = None) -> None:
     """Runs a plan with progress on standard error; Ctrl-C says that the work is kept, and exits with 130."""
     try:
-        execute(made, make_progress(), until)
+        execute(made, make_progress(), until, others)
     except KeyboardInterrupt:
         print("charter: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import digest_source
+from charter.runner.company import Company, Nobody
 from charter.runner.directory import RunDirectory, begun
 from charter.runner.forecast import expected_minutes
 from charter.runner.identity import answers_name, source_changed, source_of
@@ -56,6 +57,7 @@ class Runner:
     progress: Progress
     pace: Pace
     cache: Path | None = None
+    company: Company = field(default_factory=Nobody)
 
     def run(self, planned: PlannedStep, place: str) -> None:
         """Brings one step, which has its place among all, to its finished artifact.
@@ -63,7 +65,7 @@ class Runner:
         Raises CharterError, and Waiting where people must answer first; unfinished work is kept.
         """
         name = planned.name
-        standing = self.directory.look(planned, self.environment)
+        standing = self.directory.look(planned, self._environment(planned))
         for note in standing.notes:
             self.progress.note(note)
         if standing.refusal is not None:
@@ -101,28 +103,9 @@ class Runner:
         check_inputs(planned)
         manifest = self._begin(planned, folder)
         (folder / "files" / MANIFEST).unlink(missing_ok=True)
-        out = Workspace(
-            folder,
-            step=planned.name,
-            seed=planned.seed,
-            device=self.environment.device,
-            precision=self.environment.precision,
-            progress=StepProgress(self.progress, planned.name, self.pace),
-        )
-        out.cache = self.cache
-        out.variant = planned.room.variant
-        out.people = self.directory.people(planned.name)
         began = time.monotonic()
         with _failures(folder, manifest, began):
-            inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
-            run = room_runner(planned.room)
-            if source_changed(planned.room.package):
-                raise CharterError(
-                    f"{planned.name}: charter's own sources were edited while this run went on, so that its id would "
-                    "name code that didn't make it; start the run again: steps that are done are kept where their "
-                    "room did not change"
-                )
-            run(planned.settings, inputs, out)
+            out = self._run_room(planned, folder, manifest.environment)
             timing = _timing(manifest, began)
             finished = manifest.model_copy(
                 update={
@@ -138,6 +121,38 @@ class Runner:
             self.directory.publish(planned.name)
             self.pace.finished(planned.name)
         give_memory_back()
+
+    def _run_room(self, planned: PlannedStep, folder: Path, environment: Environment) -> Workspace:
+        inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
+        run = room_runner(planned.room)
+        if source_changed(planned.room.package):
+            raise CharterError(
+                f"{planned.name}: charter's own sources were edited while this run went on, so that its id would "
+                "name code that didn't make it; start the run again: steps that are done are kept where their "
+                "room did not change"
+            )
+        told = StepProgress(self.progress, planned.name, self.pace)
+        with self.company.on(planned, folder, environment, self.cache, told) as (sharing, progress):
+            out = Workspace(
+                folder,
+                step=planned.name,
+                seed=planned.seed,
+                device=environment.device,
+                precision=environment.precision,
+                progress=progress,
+                sharing=sharing,
+            )
+            out.cache = self.cache
+            out.variant = planned.room.variant
+            out.people = self.directory.people(planned.name)
+            run(planned.settings, inputs, out)
+        return out
+
+    def _environment(self, planned: PlannedStep) -> Environment:
+        """What a step is made in, with the threads of each process that makes its chunks."""
+        begun = self.directory.threads_begun(planned)
+        threads = self.company.threads(planned, self.environment.threads, begun)
+        return self.environment.model_copy(update={"threads": threads})
 
     def _begin(self, planned: PlannedStep, folder: Path) -> Manifest:
         """Writes the started manifest; a resume keeps the time that was spent before."""
@@ -159,7 +174,7 @@ class Runner:
             parents=list(planned.parents),
             external=list(planned.external),
             source=source_of(planned.room),
-            environment=self.environment,
+            environment=self._environment(planned),
             seed=planned.seed,
             timing=timing,
         )
@@ -175,8 +190,9 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
-    """Runs all steps of a plan (or those that `until` needs) in the plan's run directory.
+def execute(plan: Plan, progress: Progress, until: str | None = None, company: Company | None = None) -> None:
+    """Runs all steps of a plan (or those that `until` needs) in the plan's run directory, in this process, which leads
+    the others of its company.
 
     Raises CharterError with one line: a directory in use, a resume under another environment, a full or
     read-only disk, or whatever a room refuses. What is finished stays; what isn't can be resumed. Where a step waits
@@ -188,7 +204,7 @@ def execute(plan: Plan, progress: Progress, until: str | None = None) -> None:
     environment = environment_of(plan.execution)
     with disk_errors(plan.run), directory.lock():
         cache = directory.cache(answers_name(environment))
-        runner = Runner(plan, directory, environment, progress, pace, cache)
+        runner = Runner(plan, directory, environment, progress, pace, cache, company or Nobody())
         write_run_file(plan, directory)
         held: dict[str, str | None] = {}  # steps that wait, with what for; and those that need them
         for number, planned in enumerate(chosen, 1):

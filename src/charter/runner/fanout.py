@@ -1,0 +1,103 @@
+"""Fanning out: steps whose chunks are made by workers of a Ray cluster, under the lead of this process.
+
+This file doesn't need Ray, which is an extra; `ray_cluster.py` does, and is loaded when it is asked for.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.progress import Bar, Progress
+from charter.ground.settings.environment import process_count, version_of
+from charter.ground.settings.execution import Execution
+from charter.runner.company import Company
+from charter.runner.rooms import load_module
+
+Shown = Callable[[], Mapping[str, object]]  # what stands beside a bar
+LOCAL = "local"
+# Read by Ray when it is loaded. The first keeps a local Ray on the loopback interface, whatever its name says.
+_LOCAL_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+@contextmanager
+def fan_out(
+    address: str | None, workers: int | None, execution: Execution, others: Company
+) -> Iterator[Company]:
+    """The workers of a Ray cluster at an address, or of one that is started on this machine for `local`; those others
+    without an address.
+
+    Raises CharterError where Ray isn't installed, can't be reached, or is another version.
+    """
+    if address is None:
+        if workers is not None:
+            raise CharterError(
+                "--workers counts the workers of --ray: write --ray local, or a cluster's address"
+            )
+        yield others
+        return
+    if process_count() > 1:
+        raise CharterError(
+            "--ray and torchrun can't work on a run at once: learn under torchrun, and use --ray with the same command "
+            "without it, which goes on in the same directory"
+        )
+    if not version_of("ray"):
+        raise CharterError(f"--ray {address}: Ray is not installed; pip install 'charter[ray]'")
+    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if address == LOCAL else {})).items():
+        os.environ.setdefault(name, value)
+    with load_module("charter.runner.ray_cluster").cluster(address, workers, execution) as found:
+        yield found
+
+
+def spread(units: Sequence[int], workers: int | None) -> tuple[int, int]:
+    """(workers, cores of each) on machines of so many cores: a worker a core where it isn't said, else the most cores
+    for each such that all find room, and at least one.
+
+    >>> spread([8, 8], 3)
+    (3, 5)
+    """
+    most = sum(units)
+    count = workers if workers is not None else max(1, most)
+    each = 1
+    while places(units, each + 1) >= count:
+        each += 1
+    return count, each
+
+
+def places(units: Sequence[int], each: int) -> int:
+    """How many workers of so many cores each find room.
+
+    >>> places([8, 8], 5)
+    2
+    """
+    return sum(unit // each for unit in units)
+
+
+class Watched:
+    """Progress whose bars say how many workers there are."""
+
+    def __init__(self, progress: Progress, shown: Shown) -> None:
+        self._progress, self._shown = progress, shown
+
+    def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
+        """A bar with the number of workers beside it."""
+        return self._bar(description, total, done)
+
+    @contextmanager
+    def _bar(self, description: str, total: int, done: int) -> Iterator[Bar]:
+        with self._progress.bar(description, total, done) as bar:
+            yield _WatchedBar(bar, self._shown)
+
+    def note(self, text: str) -> None:
+        """One line."""
+        self._progress.note(text)
+
+
+class _WatchedBar:
+    def __init__(self, bar: Bar, shown: Shown) -> None:
+        self._bar, self._shown = bar, shown
+
+    def advance(self, n: int = 1, **shown: object) -> None:
+        """Adds n."""
+        self._bar.advance(n, **shown, **self._shown())

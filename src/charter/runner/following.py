@@ -1,0 +1,145 @@
+"""A step in a process that another one leads, with a share of its chunks.
+
+What such a process is told is plain JSON. It makes sure that its chunks will be those of one process: it sees the
+leader's folder, has the same sources, torch, threads and instructions, and every input.
+"""
+
+import secrets
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.manifest import Environment
+from charter.ground.artifact.sharing import Sharing
+from charter.ground.artifact.store import atomic_write
+from charter.ground.artifact.workspace import SCRATCH, Workspace
+from charter.ground.settings.environment import difference, environment_of
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.hub import fetched
+from charter.ground.settings.problems import checked
+from charter.runner.identity import source_digest
+from charter.runner.plan import PlannedStep
+from charter.runner.rooms import open_room, room_runner
+
+MARK = (
+    "led-by"  # a file in the folder of the step, by which a process knows that it sees the very same folder
+)
+
+
+class Task(Frozen):
+    """All that a process needs to know of a step that it follows; `mark` is what MARK holds."""
+
+    step: str
+    room: str
+    settings: dict[str, Any]
+    inputs: tuple[Input, ...]
+    seed: int
+    folder: Path
+    mark: str
+    environment: Environment
+    source: str
+    cache: Path | None
+    host: str
+
+
+def hand_out(planned: PlannedStep, folder: Path, environment: Environment, cache: Path | None) -> Task:
+    """The task of those who follow a step that this process leads in `folder`."""
+    mark = secrets.token_hex(16)
+    atomic_write(folder / MARK, mark)
+    return Task(
+        step=planned.name,
+        room=planned.room.name,
+        settings=planned.resolved,
+        inputs=planned.inputs,
+        seed=planned.seed,
+        folder=folder.resolve(),
+        mark=mark,
+        environment=environment,
+        source=source_digest(planned.room.package),
+        cache=cache.resolve() if cache is not None else None,
+        host=host(),
+    )
+
+
+def host() -> str:
+    """The name of this machine, and when it was started, since machines may share a name."""
+    return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+
+
+def follow(task: Task, sharing: Sharing) -> None:
+    """Runs the room until it ends, making the chunks that `sharing` gives. Raises CharterError for whatever a room
+    refuses, and where this machine would make other chunks than the one that leads."""
+    here = socket.gethostname()
+    _check_folder(task, here)
+    room = open_room(task.room)
+    _check_machine(task, source_digest(room.package), here)
+    _check_inputs(task.inputs, here)
+    settings = checked(room.settings, task.settings, f"step {task.step} (room {task.room})")
+    inputs = Inputs([fetched(entry, room.roles[entry.role]) for entry in task.inputs])
+    device = task.environment.device
+    out = Workspace(
+        task.folder,
+        step=task.step,
+        seed=task.seed,
+        device="cuda"
+        if device.startswith("cuda")
+        else device,  # of the GPUs it sees only the one that it was given
+        precision=task.environment.precision,
+        sharing=sharing,
+    )
+    # the file of answers is for processes of one machine: its locks don't hold across a network
+    out.cache = task.cache if task.host == host() else None
+    room_runner(room)(settings, inputs, out)
+
+
+def sweep_up(folder: Path) -> None:
+    """Removes what those who followed left in the folder of a step; none may follow it any more."""
+    (folder / MARK).unlink(missing_ok=True)
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_folder(task: Task, here: str) -> None:
+    try:
+        seen = (task.folder / MARK).read_text("utf-8")
+    except OSError:
+        seen = ""
+    if seen != task.mark:
+        raise CharterError(
+            f"{here} does not see the run directory ({task.folder}) as the machine that leads: put the run, by --out, "
+            "on a file system that all machines share under one path, or take workers of one machine"
+        )
+
+
+def _check_machine(task: Task, source: str, here: str) -> None:
+    if source != task.source:
+        raise CharterError(
+            f"{here} has other sources of charter than the machine that leads: install the same version on both"
+        )
+    made = task.environment
+    own = environment_of(Execution(made.device, made.precision))
+    if made.python != own.python:
+        raise CharterError(
+            f"{here} has Python {own.python} and the machine that leads {made.python}: use one"
+        )
+    if (found := difference(made, own)) is not None:
+        raise CharterError(
+            f"{here} has {found.what} {found.here} and the machine that leads {found.made}, which gives other numbers: "
+            f"{found.remedy} on {here}, or leave it out"
+        )
+
+
+def _check_inputs(inputs: Sequence[Input], here: str) -> None:
+    for entry in inputs:
+        path = Path(entry.ref) if entry.path is None and entry.ref.endswith(".gguf") else entry.path
+        if path is not None and not path.exists():
+            raise CharterError(
+                f"{here} does not see {path} (role {entry.role}): put it where all machines find it under one path"
+            )
