@@ -11,7 +11,8 @@ from torch.nn import functional as F
 def _exact(hidden_ND: Tensor, weight_1D: Tensor, bias_1: Tensor | None = None) -> Tensor:
     """[N] in the weight's own precision, also under autocast: one number costs nothing, and rounds badly."""
     with torch.autocast(hidden_ND.device.type, enabled=False):
-        return F.linear(hidden_ND.to(weight_1D.dtype), weight_1D, bias_1)[:, 0]
+        scores_N1 = F.linear(hidden_ND.to(weight_1D.dtype), weight_1D, bias_1)
+    return scores_N1[:, 0].clone()  # FSDP wants no view of a module's output
 
 
 class ScoreHead(nn.Module):
