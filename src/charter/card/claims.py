@@ -15,7 +15,8 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
 from charter.ground.judge.rater import RaterVerdict
-from charter.ground.measure.metrics import HELP, WINS
+from charter.ground.measure.metrics import HELP, TEXT, WINS
+from charter.ground.measure.scaling import SCALING
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 
@@ -36,6 +37,7 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield from _identity_problems(manifest, report)
         yield from _win_problems(folder, manifest)
         yield from _detector_problems(folder, manifest, report)
+        yield from _ladder_problems(folder, manifest)
 
 
 def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
@@ -86,6 +88,25 @@ def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
                     f"it comes from says {made}"
                 )
                 return
+
+
+def _ladder_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Rows of a ladder must hold the losses that its models keep, and the counts of their manifests."""
+    path = folder / "samples" / SCALING
+    if not path.exists():
+        return
+    kept: list[tuple[Any, ...]] = []
+    for parent in manifest.parents:
+        found, place = find_parent(run_of(folder), parent)
+        values = {metric.name: metric.value for metric in found.metrics}
+        counts = tuple(values.get(name) for name in ("weights", "tokens_learnt", "compute"))
+        kept += [(*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)]
+    told = [
+        (r["parameters"], r["tokens"], r["compute"], r["id"], r["nats"], r["bytes"])
+        for r in read_objects(path)
+    ]
+    if told != kept:
+        yield f"samples/{SCALING} does not hold what the models that it is of keep of themselves"
 
 
 def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:

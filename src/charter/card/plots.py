@@ -19,6 +19,7 @@ from charter.card.long_plots import position, recall
 from charter.card.number import Ledger, Number
 from charter.card.policy import tradeoff
 from charter.card.samples import TRANSCRIPTS, revisions
+from charter.card.scaling import scaling
 from charter.card.sections import fit, unfit
 from charter.card.vote_plots import vote_figures
 from charter.ground.measure.calibration import of_pairs
@@ -62,7 +63,7 @@ def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
     ]
     tasks = (bias, truthfulness, capability, position, recall, translation)
     found += [draw(run, ledger) for draw in tasks]
-    found += [*vote_figures(run), tradeoff(run)]
+    found += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
     return tuple(f for f in found if f is not None)
 
 

@@ -17,6 +17,7 @@ from charter.ground.measure.debias import DEBIAS
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.ratings import RATINGS
 from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
+from charter.ground.measure.scaling import SCALING, Ladder
 from charter.ground.measure.score import points, ranked_right
 from charter.ground.people.choices import RATINGS as ATTEMPTED
 from charter.ground.people.choices import VOTES
@@ -25,7 +26,7 @@ from charter.ground.text.judgments import HARMFUL, HARMLESS
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVIEWED, JUDGED, *_ = (
+SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVIEWED, JUDGED, LADDER, *_ = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
@@ -35,6 +36,7 @@ SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVI
     f"samples/{DEBIAS}",
     f"samples/{REVIEWS}",
     "judgments.jsonl",
+    f"samples/{SCALING}",
     VOTES,
     ATTEMPTED,
 )
@@ -163,6 +165,11 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
     "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),
+    "scaling": (
+        ("models", lambda kept: len({row["run"] for row in kept.files[LADDER]})),
+        ("sizes", lambda kept: len(Ladder.of(kept.files[LADDER]).sizes)),
+        ("documents", lambda kept: len({row["id"] for row in kept.files[LADDER]})),
+    ),
     "review": (
         ("transcripts", lambda kept: len(by_case(kept.files[REVIEWED]))),
         ("transcripts", lambda kept: len({row["case"] for row in kept.files[JUDGED]})),

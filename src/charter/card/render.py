@@ -25,6 +25,7 @@ from charter.card.plots import figures
 from charter.card.policy import screened
 from charter.card.published import MODELS, beside_published
 from charter.card.review import reviewed, reviewing
+from charter.card.scaling import scaling_table
 from charter.card.settings import Settings
 from charter.card.tasks import ALIGNMENT, CAPABILITY, task_tables, tasks_of
 from charter.card.tree import draw
@@ -103,6 +104,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "elo": elo_tables(run),
         "attempts": tried,
         "screen": screened(run),
+        "scaling": scaling_table(run),
         "people_attacked": by_people(tried),
         "raters_of": raters_of,
         "detectors": sections.detectors(run),

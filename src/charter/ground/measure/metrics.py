@@ -36,6 +36,7 @@ LOOK = "lookalikes.jsonl"
 HELP = "helpful.jsonl"
 WINS = "wins.jsonl"
 HHH = "hhh.jsonl"
+TEXT = "text.jsonl"
 PAIRS = "heldout_pairs.jsonl"
 LABELS = "known_pairs.jsonl"
 REVISIONS = "revisions.jsonl"
@@ -186,7 +187,7 @@ OF_POLICY: tuple[Metric, ...] = (
         "helpful_win_rate", WINS, counts.won, "higher", "replies preferred to the start's", judge="grader"
     ),
     Metric(
-        "bits_per_byte", "text.jsonl", counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"
+        "bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"
     ),
     *_hhh("policy"),
     Metric(

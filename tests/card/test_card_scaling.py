@@ -1,0 +1,102 @@
+"""A card with a scaling report: its figure and table, what verification finds changed, and reports in a wrong place."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import card_world
+import pytest
+from card_world import CARD_PARENTS, SETTINGS, edit, inputs, make_card, remeasure
+
+from charter.card.gather import gather
+from charter.card.verify import artifact_problems, card_problems
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.store import read_manifest
+from charter.ground.artifact.workspace import Workspace
+from charter.scaling import run as room
+from charter.scaling.settings import Settings
+
+PARENTS = (("reports", "eval_0"), ("scaling", "law"))
+SIZES = tuple((f"size_{k}", 1e5 * 4**k, 2e6 * 4**k) for k in range(4))
+
+
+def pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
+    """A model as pretrain leaves it."""
+    card_world.checkpoint(run / step)
+    loss = 0.9 + (1e9 / (6 * weights * tokens)) ** 0.12
+    rows = [
+        {"id": f"0-{n}", "nats": loss * math.log(2) * 100 * (1 + 0.1 * math.sin(n)), "bytes": 100}
+        for n in range(12)
+    ]
+    card_world.write_rows(run / step / "samples" / "text.jsonl", rows)
+    counts = {"weights": weights, "tokens_learnt": tokens, "compute": 6 * weights * tokens}
+    (run / step / "counts.json").write_text(json.dumps(counts))
+    return card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", resolved={"size": step})
+
+
+def add_ladder(run: Path) -> None:
+    """Four models and the report on them, as the room makes it."""
+    models = {step: pretrained(run, step, *counts) for step, *counts in SIZES}
+    out = Workspace(run.parent / "scaling-work", step="law")
+    room.run(
+        Settings(),
+        Inputs([Input("models", s, "checkpoint", "policy", run / s, s, m.id) for s, m in models.items()]),
+        out,
+    )
+    shutil.move(out.path, run / "law")
+    card_world.finish(run, "law", "scaling", "report", parents=tuple(("models", step) for step in models))
+
+
+@pytest.fixture(scope="module")
+def laid(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with a ladder, and its card made anew."""
+    run = tmp_path_factory.mktemp("ladder") / "run"
+    shutil.copytree(finished, run)
+    add_ladder(run)
+    make_card(run, SETTINGS, PARENTS)
+    return run
+
+
+def test_the_card_draws_the_law_and_lists_the_models(laid: Path) -> None:
+    page, words = ((laid / "card" / name).read_text("utf-8") for name in ("card.html", "card.md"))
+    record = json.loads((laid / "card" / "card.json").read_text())
+    assert "Loss against compute" in {figure["title"] for figure in record["figures"]}
+    assert (laid / "card/plots/scaling.svg").is_file()
+    shown = {n["key"]: n for n in record["numbers"]}
+    assert shown["law/scaling_exponent"]["value"] == pytest.approx(0.12, rel=1e-4)
+    assert shown["law/compute of size_3"]["value"] == 6 * SIZES[3][1] * SIZES[3][2]
+    for text in (page, words):
+        assert "Models behind the law" in text and "size_2" in text and "4.92e15\u00a0FLOPs" in text
+        assert "how far another seed moves its loss is not in the interval" in text
+    assert (
+        "after supervised finetuning" in page and "pretraining on raw text" not in page
+    )  # of the ladder alone
+    assert artifact_problems(laid / "law", read_manifest(laid / "law")) == []
+    assert card_problems(laid / "card") == []
+
+
+def test_a_run_without_a_ladder_says_nothing_of_one(finished: Path) -> None:
+    assert "Models behind the law" not in (finished / "card/card.html").read_text("utf-8")
+
+
+def test_a_ladder_whose_rows_are_not_its_models_is_found(laid: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(laid, run)
+    edit(run, "law", "samples/scaling.jsonl", lambda text: text.replace('"bytes": 100}', '"bytes": 101}', 1))
+    remeasure(run, "law")
+    found = artifact_problems(run / "law", read_manifest(run / "law"))
+    assert found == ["samples/scaling.jsonl does not hold what the models that it is of keep of themselves"]
+
+
+def test_reports_in_a_wrong_place_are_named(laid: Path) -> None:
+    with pytest.raises(CharterError, match="law is a report of the scaling room; list it under `scaling`"):
+        gather(inputs(laid, (("reports", "law"), *CARD_PARENTS)))
+    with pytest.raises(
+        CharterError, match="eval_0 is a report of the evaluate room; list a step of the scaling"
+    ):
+        gather(inputs(laid, (*CARD_PARENTS, ("scaling", "eval_0"))))
