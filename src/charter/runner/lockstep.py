@@ -1,0 +1,184 @@
+"""A run that torchrun has started in several processes: rank 0 leads, the others follow it from step to step.
+
+They join at a store of torchrun's, which outlives each of them: who fails first writes there what went wrong and is the
+one that prints it. The others notice by the connection that breaks, or are ended by torchrun.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from torch.distributed import TCPStore
+
+from charter.ground.artifact.errors import CharterError, Waiting
+from charter.ground.artifact.manifest import Environment
+from charter.ground.artifact.progress import Progress
+from charter.ground.artifact.sharing import Sharing
+from charter.ground.learn.parallel import start, stop, together, told, world
+from charter.runner.company import Elsewhere
+from charter.runner.following import Task, follow, hand_out
+from charter.runner.plan import PlannedStep
+
+FAILED = "charter/failed"
+JOINING = timedelta(minutes=10)  # that processes may take to start, one after the other
+SILENCE = (
+    2.0  # seconds for which a process lets another speak before it ends, since torchrun then ends all of them
+)
+LOST = (
+    "another process of this run was lost; torchrun starts all of them again if it was given --max-restarts, else the "
+    "same command goes on where this one stopped"
+)
+
+
+class Ranks:
+    """Chunks are dealt to the processes in turn."""
+
+    def __init__(self, store: TCPStore) -> None:
+        self._store, self._world, self._pause = store, world(), 0.02
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return self._world.leads
+
+    def claim(self, key: str, number: int) -> bool:
+        """Every `size`-th chunk."""
+        self._pause = 0.02
+        return number % self._world.size == self._world.rank
+
+    def wait(self) -> None:
+        """Lets a moment pass, a longer one each time. Raises CharterError where another process has failed."""
+        if self._store.check([FAILED]):
+            raise CharterError(words_of(self._store))
+        time.sleep(self._pause)
+        self._pause = min(1.0, 1.5 * self._pause)
+
+
+class Head(Ranks):
+    """The leader's part. It calls the others into the step when there is the first chunk to make: many steps have
+    none."""
+
+    def __init__(self, store: TCPStore, task: Callable[[], Task]) -> None:
+        super().__init__(store)
+        self._task, self.called = task, False
+
+    def call(self) -> None:
+        """Tells the others the step, once."""
+        if not self.called:
+            self.called = True
+            told(self._task().model_dump_json().encode())
+
+    def claim(self, key: str, number: int) -> bool:
+        """Every `size`-th chunk."""
+        self.call()
+        return super().claim(key, number)
+
+
+class Lockstep:
+    """The processes of torchrun, as one of them sees them."""
+
+    def __init__(self) -> None:
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        self.store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
+        start(self.store, rank, size)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return world().leads
+
+    def threads(self, planned: PlannedStep, own: int, begun: int | None) -> int:
+        """Each has as many."""
+        return own
+
+    @contextmanager
+    def on(
+        self,
+        planned: PlannedStep,
+        folder: Path,
+        environment: Environment,
+        cache: Path | None,
+        progress: Progress,
+    ) -> Iterator[tuple[Sharing, Progress]]:
+        """The leader's part in a step: learning is shared from its start, other work by its chunks."""
+        head = Head(self.store, lambda: hand_out(planned, folder, environment, cache))
+        if planned.room.learns:
+            head.call()
+        with self.losses(f"step {planned.name}: "):
+            try:
+                yield head, progress
+            except Waiting:
+                self._meet(head.called)
+                raise
+            self._meet(head.called)
+
+    def follow(self) -> None:
+        """Runs the rooms that the leader tells, until it tells no more."""
+        while said := told(b""):
+            task = Task.model_validate_json(said)
+            with self.losses(f"step {task.step}: "):
+                try:
+                    follow(task, Ranks(self.store))
+                except Waiting:  # the leader's to say
+                    pass
+                except CharterError as error:
+                    raise CharterError(f"step {task.step}: {error}") from error
+                self._meet(True)
+
+    def _meet(self, shared: bool) -> None:
+        """The end of a step on which all have worked: nobody reads its folder any more."""
+        if shared:
+            together()
+
+    def end(self) -> None:
+        """Tells those who follow that there is no more to do."""
+        if self.leads:
+            told(b"")
+
+    def first_to_fail(self, words: str) -> bool:
+        """Whether no other process has failed before; if so, the words are kept for the others."""
+        mine = f"{world().rank} {words}"
+        return self.store.compare_set(FAILED, "", mine).decode() == mine
+
+    @contextmanager
+    def losses(self, place: str = "") -> Iterator[None]:
+        """What torch says of a connection that broke, in words: those of the process that failed, if it left any."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "onnection" not in str(error):
+                raise
+            raise CharterError(words_of(self.store).removeprefix(place)) from error
+
+
+def words_of(store: TCPStore) -> str:
+    """What the process said that failed."""
+    return store.get(FAILED).decode().partition(" ")[2] if store.check([FAILED]) else LOST
+
+
+@contextmanager
+def joined() -> Iterator[Lockstep]:
+    """Joins the other processes until the run's end."""
+    others = Lockstep()
+    try:
+        with others.losses():
+            yield others
+            others.end()
+    except Waiting:
+        others.end()
+        raise
+    except KeyboardInterrupt:
+        if others.leads:
+            raise
+        raise Elsewhere from None
+    except Exception as error:
+        if not others.first_to_fail(" ".join(str(error).split())):
+            time.sleep(SILENCE)
+            raise Elsewhere from None
+        raise
+    stop()
