@@ -69,7 +69,6 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
 
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
     heads = sections.headlines(run, settings.headline)
-    deltas = sections.deltas(run)
     judged, rater = sections.graders(run), sections.rater(run)
     nodes = facts.nodes(run)
     found = whats_new(run)
@@ -111,7 +110,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "details": facts.details(settings, run),
         "nodes": nodes,
         "tree": draw(nodes, run.final.manifest.id, ledger),
-        "deltas": deltas,
+        "deltas": sections.deltas(run),
         "news": found,
         "improved": found.gains if found else (),
         "unclaimed": facts.unmeasured(facts.USES, tasks),
