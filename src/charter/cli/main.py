@@ -26,6 +26,7 @@ from charter.cli import (
 )
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import version_of
+from charter.runner.company import Elsewhere
 from charter.runner.execute import disk_errors
 
 
@@ -121,6 +122,8 @@ def execute(arguments: list[str]) -> int:
         return 3
     except CharterError as error:
         return complain(str(error), 1)
+    except Elsewhere:
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         return complain("interrupted", 130)
     except OSError as error:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from torch.distributed import TCPStore
+from torch._C._distributed_c10d import TCPStore
 
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.manifest import Environment
