@@ -20,9 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.ground.text.columns import raw_rows
-from charter.ground.text.shingles import Hashes, shingles, shingles_at, word_hashes, words_of_each
-
-Places = npt.NDArray[np.int64]
+from charter.ground.text.shingles import Hashes, Places, shingles, shingles_at, word_hashes, words_of_each
 
 SIZE, LEAST = 13, 8
 _WORD = re.compile(r"[^\W_]+")

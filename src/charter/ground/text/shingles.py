@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 # Code points read at once: their arrays stay within a core's cache.
 BLOCK = 1 << 17
@@ -49,10 +50,10 @@ def _classes(apart: bool) -> npt.NDArray[np.uint8]:
 @cache
 def _powers() -> tuple[Hashes, Hashes]:
     """P^i and P^-i modulo 2^64 for every place in a block."""
-    return tuple(
-        np.cumprod(np.r_[np.uint64(1), np.full(BLOCK, p, np.uint64)], dtype=np.uint64)
-        for p in (_P, pow(_P, -1, 1 << 64))
-    )  # type: ignore[return-value]
+    factors = np.full((2, BLOCK + 1), 1, np.uint64)
+    factors[:, 1:] = [[_P], [pow(_P, -1, 1 << 64)]]
+    powers, inverses = np.cumprod(factors, axis=1, dtype=np.uint64)
+    return powers, inverses
 
 
 def stirred(values: Hashes) -> Hashes:
@@ -71,7 +72,7 @@ def word_hashes(text: str, apart: bool = True) -> Iterator[Hashes]:
     start = 0
     while start < len(text):
         stop = _cut(text, start)
-        found, _ = _block(text[start:stop].lower(), apart)
+        found, _, _ = _block(text[start:stop].lower(), apart)
         if len(found):
             yield found
         start = stop
@@ -96,7 +97,7 @@ def words_of_each(texts: Iterable[str], apart: bool = True) -> Iterator[Hashes]:
 
 
 def _together(lowered: list[str], apart: bool) -> Iterator[Hashes]:
-    found, starts = _block("\n".join(lowered), apart)
+    found, starts, _ = _block("\n".join(lowered), apart)
     ends = np.cumsum([len(text) + 1 for text in lowered])
     yield from np.split(found, np.searchsorted(starts, ends[:-1])) if lowered else ()
 
@@ -110,8 +111,24 @@ def _cut(text: str, start: int) -> int:
     return blank + 1 if blank > start else stop
 
 
-def _block(lowered: str, apart: bool) -> tuple[Hashes, npt.NDArray[np.intp]]:
-    """Hashes of the words of a text in lower case, and where they start."""
+def words_and_lengths(text: str) -> tuple[Hashes, npt.NDArray[np.int64]]:
+    """All words of a text as `word_hashes` has them, with their lengths in characters."""
+    found: list[tuple[Hashes, Places, Places]] = []
+    start = 0
+    while start < len(text):
+        stop = _cut(text, start)
+        found.append(_block(text[start:stop].lower(), True))
+        start = stop
+    if not found:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    return (
+        np.concatenate([words for words, _, _ in found]),
+        np.concatenate([ends - starts for _, starts, ends in found]),
+    )
+
+
+def _block(lowered: str, apart: bool) -> tuple[Hashes, Places, Places]:
+    """Hashes of the words of a text in lower case, where they start and where they end."""
     codes = np.frombuffer(lowered.encode("utf-32-le", "surrogatepass"), np.uint32)[:BLOCK]
     classes = _classes(apart)[np.minimum(codes, _LAST)]
     joined = classes == _JOINED
@@ -123,7 +140,7 @@ def _block(lowered: str, apart: bool) -> tuple[Hashes, npt.NDArray[np.intp]]:
     powers, inverses = _powers()
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
-    return stirred((sums[ends] - sums[starts]) * inverses[starts]), starts
+    return stirred((sums[ends] - sums[starts]) * inverses[starts]), starts, ends
 
 
 def shingles(words: Hashes, size: int) -> Hashes:
@@ -132,7 +149,7 @@ def shingles(words: Hashes, size: int) -> Hashes:
     return _folded(count, size, (words[place : place + count] for place in range(size)))
 
 
-def shingles_at(words: Hashes, starts: npt.NDArray[np.intp], size: int) -> Hashes:
+def shingles_at(words: Hashes, starts: Places, size: int) -> Hashes:
     """Hashes of the runs of `size` words that start at some places, [starts]."""
     return _folded(len(starts), size, (words[starts + place] for place in range(size)))
 

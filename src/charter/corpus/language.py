@@ -1,0 +1,45 @@
+"""Language of a text, by the library py3langid (naive Bayes over byte n-grams, Lui & Baldwin 2012; no pickle).
+
+It tells 138 languages apart. On NTREX and FLORES its errors are near relatives: Indonesian sentences taken for Malay.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+UNDETERMINED = "und"
+# Written Wu and Nigerian Pidgin are so rare that Chinese and English texts taken for them are far more than their own;
+# zxx is the library's class of what is in no language.
+_FOLDED = {"wuu": "zh", "pcm": "en", "zxx": UNDETERMINED}
+# What is read of a long text: three pieces from its start, middle and end.
+_PIECE = 1024
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+def detect(text: str) -> tuple[str, float]:
+    """ISO 639 code (two letters where there are two, else three) and the library's confidence from 0 to 1.
+
+    ("und", 0) where there are fewer than 3 letters. A text in two languages has the one that most of the pieces read
+    are in.
+    """
+    read = _pieces(text)
+    if len(_LETTER.findall(read, 0, 4 * _PIECE)) < 3:
+        return UNDETERMINED, 0.0
+    code, confidence = _identifier().classify(read)
+    return _FOLDED.get(code, code), round(confidence, 3)
+
+
+def _pieces(text: str) -> str:
+    if len(text) <= 3 * _PIECE:
+        return text
+    middle = (len(text) - _PIECE) // 2
+    return "\n".join((text[:_PIECE], text[middle : middle + _PIECE], text[-_PIECE:]))
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    """The library's model, read once a process (0.4 s)."""
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

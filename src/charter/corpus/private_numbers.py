@@ -1,0 +1,199 @@
+"""Numbers that lead to a person: telephone numbers, cards, accounts, US social security, network addresses.
+
+A place where a number may start is held against one form after the other; a function of each form says whether it is
+what it looks like. A bare row of digits is a telephone number only where a word for one stands before it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+Span = tuple[int, int, str]
+
+# Five digits at least, with little between them.
+_START = re.compile(
+    r"(?<![\w.,=#$€£-])(?=[+(]\d|\d{2}|1[-. ]\(?\d{3}|\d\.\d)(?=[+(]{0,2}\d(?:[^\w\n]{0,3}\d){4})"
+)
+# No word, no further part of a version, decimal, range, time or path behind it.
+_END = r"(?![\w-]|[.,:/]\d)"
+_CALLING = {
+    *(
+        "tel",
+        "telephone",
+        "telefon",
+        "telefono",
+        "teléfono",
+        "téléphone",
+        "phone",
+        "mobile",
+        "mobil",
+        "móvil",
+        "cell",
+    ),
+    *("fax", "call", "dial", "whatsapp", "handy", "电话", "電話", "тел"),
+}
+_VERSION_BEFORE = re.compile(
+    r"(?:\b(?:v|ver|version|versions|release|revision|build|firmware|section|chapter|clause|§)\.?|[\w)]/)\s{0,2}\Z",
+    re.IGNORECASE,
+)
+# How the numbers that countries have been given start (ITU-T E.164).
+_COUNTRY = re.compile(
+    r"1|7|2(?:[07]|1[1-8]|[2-6]|9[0789])|3(?:[0-469]|[578])|4(?:[013-9]|2[013])|5|6(?:[0-6]|[78]|9[0-2])"
+    r"|8(?:[1246]|0[08]|5|70|8[06])|9(?:[0-58]|[679])"
+)
+_LEAST_OCTET = 32
+_ISSUERS = ((5100, 5599), (2221, 2720), (6011, 6011), (6221, 6229), (6440, 6599), (3528, 3589))
+# The sum of the digits of twice a digit.
+_DOUBLED = dict(zip("0123456789", (0, 2, 4, 6, 8, 1, 3, 5, 7, 9), strict=True))
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])")
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?!\w)")
+_IBAN_LENGTHS = (
+    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18"
+    " FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20"
+    " LV21 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24 SI19 SK24"
+    " SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
+)
+_LENGTH_OF = {entry[:2]: int(entry[2:]) for entry in _IBAN_LENGTHS.split()}
+
+
+def numbers(text: str) -> Iterator[Span]:
+    """Spans with their kinds: iban, ip, ssn, card, phone."""
+    yield from ((*found.span(), "iban") for found in _IBAN.finditer(text) if _is_iban(found[0]))
+    if text.count(":") > 2:
+        yield from ((*found.span(), "ip") for found in _IPV6.finditer(text) if _is_public(found[0]))
+    end = 0
+    for start in (found.start() for found in _START.finditer(text)):
+        if start < end:
+            continue
+        for kind, form, holds in _FORMS:
+            found = form.match(text, start)
+            if found and holds(found):
+                end = found.end()
+                yield start, end, kind
+                break
+
+
+def _is_iban(found: str) -> bool:
+    """Right length for its country, and the remainder 1 modulo 97 with letters as numbers from 10."""
+    plain = found.replace(" ", "")
+    if len(plain) != _LENGTH_OF.get(plain[:2]):
+        return False
+    return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _is_public(found: str) -> bool:
+    """A host of the public network: not private, local, for documentation or reserved."""
+    try:
+        address = ipaddress.ip_address(found)
+    except ValueError:
+        return False
+    return address.is_global and not address.is_multicast and found.count(":") != 2
+
+
+def _is_ip(found: re.Match[str]) -> bool:
+    """Public, not preceded by a word for versions or sections, with a part over 31, for numberings stay below, and
+    another last part than 0, which no host has."""
+    before = found.string[max(0, found.start() - 24) : found.start()]
+    parts = [int(part) for part in found[0].split(".")]
+    if max(parts) < _LEAST_OCTET or not parts[-1] or _VERSION_BEFORE.search(before):
+        return False
+    return _is_public(found[0])
+
+
+def _is_ssn(found: re.Match[str]) -> bool:
+    area, group, serial = found[0].split("-")
+    return area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
+
+
+def _is_card(found: re.Match[str]) -> bool:
+    """A length and first digits that issuers use, and Luhn's check."""
+    digits = re.sub(r"[ -]", "", found[0])
+    head, length = int(digits[:4]), len(digits)
+    if digits[0] == "4":
+        fits = length in (13, 16, 19)
+    elif head // 100 in (34, 37):
+        fits = length == 15
+    elif head // 100 in (36, 38) or 3000 <= head < 3060:
+        fits = length == 14
+    else:
+        fits = length == 16 and any(first <= head <= last for first, last in _ISSUERS)
+    luhn = sum(map(int, digits[::-2])) + sum(_DOUBLED[digit] for digit in digits[-2::-2])
+    return fits and len(set(digits)) > 1 and luhn % 10 == 0
+
+
+def _is_world(found: re.Match[str]) -> bool:
+    """With a country's code: 9 to 15 digits; behind +1 an area and an exchange that don't start with 0 or 1."""
+    digits = re.sub(r"\D", "", found[0])
+    digits = digits[2:] if digits.startswith("00") else digits
+    if not 9 <= len(digits) <= 15 or not _COUNTRY.match(digits) or not _is_spaced(found[0]):
+        return False
+    if len(re.findall(r"\d+", found[0])) == 2 and "." in found[0]:
+        return False  # a decimal
+    return digits[0] != "1" or bool(re.fullmatch(r"1[2-9]\d\d[2-9]\d{6}", digits))
+
+
+def _is_national(found: re.Match[str]) -> bool:
+    """With a leading 0: 9 to 12 digits in at most 5 groups of at least 2, one mark between them (or a stroke and then
+    another), and no date, time, row of numbers or address with leading zeros."""
+    groups = re.findall(r"\d+", found[0])
+    sizes = [len(group) for group in groups]
+    if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2:
+        return False
+    if any(group.startswith("000") for group in groups) or (len(groups) == 3 and sizes[:2] == [2, 2]):
+        return False
+    if len(groups) == 5 and (set(sizes) != {2} or {int(b) - int(a) for a, b in pairwise(groups)} == {1}):
+        return False
+    marks = re.sub(r"[\d()]", "", found[0]).strip()
+    if "." in marks and (len(groups) < 3 or sizes[0] > 2):
+        return False
+    return len(set(marks.removeprefix("/"))) <= 1 and _is_spaced(found[0])
+
+
+def _is_called(found: re.Match[str]) -> bool:
+    before = found.string[max(0, found.start() - 20) : found.start()].rstrip(" .:-\t(\"'")
+    if not before[-1:].isalpha() or not 7 <= _digits(found[0]) <= 15:
+        return False
+    word = re.search(r"[^\W\d_]+\Z", before)
+    return word is not None and word[0].lower() in _CALLING
+
+
+def _is_spaced(found: str) -> bool:
+    return not re.search(r"[.\-/]{2}|  |[ (][.\-/)]|\([^)]*\(|\([^)]*\Z", found)
+
+
+def _digits(found: str) -> int:
+    return sum(character.isdigit() for character in found)
+
+
+_FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
+    (
+        "ip",
+        re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w-]|\.\d)"),
+        _is_ip,
+    ),
+    ("ssn", re.compile(rf"\d{{3}}-\d{{2}}-\d{{4}}{_END}"), _is_ssn),
+    (
+        "card",
+        re.compile(
+            rf"(?:\d{{4}}([ -]?)\d{{4}}\1\d{{4}}\1\d{{1,7}}|3\d{{3}}([ -])\d{{6}}\2\d{{4,5}}|\d{{13,19}}){_END}"
+        ),
+        _is_card,
+    ),
+    ("phone", re.compile(rf"(?:\+|00(?=[1-9]))\d[\d ().\-/]{{6,24}}\d{_END}"), _is_world),
+    (
+        "phone",
+        re.compile(
+            rf"(?:\+?1[-. ])?(?:\([2-9]\d\d\)[ -]?[2-9]\d\d[-. ]|[2-9]\d\d([-.])[2-9]\d\d\1)\d{{4}}{_END}"
+        ),
+        lambda found: True,
+    ),
+    (
+        "phone",
+        re.compile(rf"(?:\(0[1-9]\d{{0,4}}\) ?|0[1-9]\d{{0,4}}[ .\-/])\d[\d .\-/]{{4,12}}\d{_END}"),
+        _is_national,
+    ),
+    ("phone", re.compile(rf"\(?\d[\d ().\-/]{{5,18}}\d{_END}"), _is_called),
+)
