@@ -8,7 +8,7 @@ lies in a buffer of its own until it is read, and is then copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +83,15 @@ class Chunks:
         """Forgets what is kept if the weights are others."""
         if self._kept:
             self._kept.refresh()
+
+    def renew(self, waiting: Iterable[Request]) -> None:
+        """Forgets all that is kept, and what is read of prompts in part."""
+        for request in waiting:
+            if request.partly:
+                request.partly = None
+                self._partly -= 1
+        if self._kept:
+            self._kept.forget()
 
     def begin(self) -> None:
         """A step begins."""

@@ -10,7 +10,7 @@ Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,6 +33,7 @@ from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
 from charter.ground.generate.turns import WRITTEN, Turns
 from charter.ground.model.cache import Cache, blocks
+from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
@@ -165,6 +166,16 @@ class Engine:
             self._reader.drop(waiting)
         self._ready = [r for r in self._ready if r.number != request]
         self._release([s for s in self._busy if s.request.number == request])
+
+    @torch.no_grad()
+    def renew(self, weights: Mapping[str, Tensor]) -> None:
+        """Goes on with other weights, given under their Hugging Face names: samples under way too, behind keys and
+        values that stay as they are; nothing that the old weights read serves a prompt that is begun later."""
+        for name, tensor in named_tensors(self.model).items():
+            tensor.copy_(weights[name])
+        self.model.unfuse()
+        self.model.fuse()
+        self._reader.renew(self._order())
 
     def generate(
         self,

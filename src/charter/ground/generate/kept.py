@@ -74,9 +74,13 @@ class KeptTexts:
     def refresh(self) -> None:
         """Forgets all if the weights, or how they compute, are no longer those that wrote it."""
         if not self._weights.same(self._model):
-            self._place.clear()
-            self._free = list(range(self.places))
-            self._weights = _Weights(self._model)
+            self.forget()
+
+    def forget(self) -> None:
+        """Forgets all; what is kept from now on comes from the weights as they are."""
+        self._place.clear()
+        self._free = list(range(self.places))
+        self._weights = _Weights(self._model)
 
     def _use(self, keys: Sequence[bytes]) -> None:
         for key in reversed(keys):

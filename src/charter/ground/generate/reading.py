@@ -3,6 +3,7 @@ want it, or (`chunks`) piece by piece behind what is kept, as servers do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
 
@@ -33,6 +34,11 @@ class Reader(Protocol):
 
     def rest(self) -> None:
         """Nothing is under way: the weights may be others from now on."""
+        ...
+
+    def renew(self, waiting: Iterable[Request]) -> None:
+        """The weights are others now: nothing read by the old ones serves later texts; what is read in part of the
+        requests that wait is read again."""
         ...
 
     def begin(self) -> None:
@@ -66,6 +72,10 @@ class Together:
         self.tokens, self.reused, self.nbytes = 0, 0, 0  # nothing is kept for later
 
     def rest(self) -> None:
+        """Forgets the prefix."""
+        self._prefix = None
+
+    def renew(self, waiting: Iterable[Request]) -> None:
         """Forgets the prefix."""
         self._prefix = None
 
