@@ -23,6 +23,7 @@ FLOORS = (
 )
 
 ROOMS = {
+    "corpus": "charter.corpus",
     "pretrain": "charter.pretrain",
     "scaling": "charter.scaling",
     "finetune": "charter.finetune",

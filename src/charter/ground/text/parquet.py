@@ -14,14 +14,17 @@ except ImportError:  # the extra `parquet` isn't installed
     parquet = None
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number from 1, row) of each row. Raises CharterError where the file is damaged, or the library is missing."""
+def parquet_rows(path: Path, at_once: int = 1 << 16) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, row) of each row; `at_once` are decoded together.
+
+    Raises CharterError where the file is damaged, or the library is missing.
+    """
     if parquet is None:
         raise CharterError(f"{path} is a parquet file, which needs pyarrow: pip install pyarrow")
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(batch_size=at_once):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

@@ -1,0 +1,89 @@
+"""Worker processes: pieces of work done by all cores, results in the order of the pieces, few of them under way.
+
+Processes are started anew (not forked: libraries with threads don't survive that) and end with the room, also where
+the room is killed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any, Generic, TypeVar
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.environment import physical_cores
+
+P = TypeVar("P")
+R = TypeVar("R")
+_AHEAD = 2  # pieces under way for each process: while one is done the next lies ready
+
+_working: list[Any] = []  # what this process does, set once when it starts
+
+
+class Crew(Generic[P, R]):
+    """`count` processes (0: one for each core; 1: this one) that each do the work that `make(*given)` returns."""
+
+    def __init__(self, count: int, make: Callable[..., Callable[[P], R]], *given: object) -> None:
+        self.count = count or physical_cores()
+        self._pool = (
+            None
+            if self.count == 1
+            else ProcessPoolExecutor(
+                self.count,
+                multiprocessing.get_context("spawn"),
+                initializer=_start,
+                initargs=(make, given),
+            )
+        )
+        self._own = make(*given) if self._pool is None else None
+
+    def __enter__(self) -> Crew[P, R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def results(self, pieces: Iterable[P]) -> Iterator[R]:
+        """The result of each piece, in order. Raises what the work raises, and CharterError where a process died."""
+        if self._own is not None:
+            yield from map(self._own, pieces)
+            return
+        assert self._pool is not None
+        under_way: deque[Future[R]] = deque()
+        try:
+            for piece in pieces:
+                under_way.append(self._pool.submit(_do, piece))
+                if len(under_way) > _AHEAD * self.count:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BrokenProcessPool:
+            raise CharterError(
+                "a worker process was killed, most likely for want of memory: set fewer workers, or smaller "
+                "reading.batch_mib, and run again: what was done is kept"
+            ) from None
+
+
+def _start(make: Callable[..., Callable[[Any], Any]], given: tuple[object, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the room, which then ends its workers
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)  # the room was killed: nobody will ever ask for more
+
+    threading.Thread(target=follow, name="charter-follow", daemon=True).start()
+    _working[:] = [make(*given)]
+
+
+def _do(piece: Any) -> Any:
+    return _working[0](piece)

@@ -1,0 +1,36 @@
+"""Dates of documents: as exact as they are written, and after a cut-off unless they certainly aren't."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import date
+from typing import NamedTuple
+
+_WRITTEN = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?")
+
+
+class Period(NamedTuple):
+    """The first and the last day that a written date may mean: 2023-05 is the whole of May."""
+
+    first: date
+    last: date
+
+
+def period(written: str) -> Period:
+    """A year, month, day or time (2023, 2023-05, 2023-05-17, 2023-05-17T10:00:00Z). Raises ValueError for others."""
+    found = _WRITTEN.fullmatch(written.strip())
+    if found is None:
+        raise ValueError(f"{written!r} is no date")
+    year, month, day = (int(part) if part else None for part in found.groups())
+    assert year is not None
+    if day is not None and month is not None:
+        return Period(one := date(year, month, day), one)
+    last_month = month or 12
+    days = calendar.monthrange(year, last_month)[1]
+    return Period(date(year, month or 1, 1), date(year, last_month, days))
+
+
+def is_after(written: Period, cutoff: Period) -> bool:
+    """Whether a document may be younger than the cut-off: one of 2023 may, where the cut-off is in May of that year."""
+    return written.last > cutoff.last

@@ -1,0 +1,90 @@
+"""The phases before tokens: examine all pieces, find copies. Each leaves whole files in the state folder, and a resume
+begins behind the last of them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from charter.corpus.crew import Crew
+from charter.corpus.examine import Examiner, Piece
+from charter.corpus.pieces import Stretch, batch_paths, is_whole, mark_whole, pieces
+from charter.corpus.selection import Table, find_copies
+from charter.corpus.settings import Settings
+from charter.ground.artifact.store import atomic_write
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.texts import Listing
+
+EXAMINED, COPIES = "examined", "copies.npy"
+
+
+def examine_all(
+    found: Sequence[Listing],
+    made: Sequence[Stretch],
+    benchmarks: Sequence[Path],
+    settings: Settings,
+    out: Workspace,
+) -> list[Path]:
+    """The batch files of all pieces, in order; those that are there are not made again."""
+    folder = out.state / EXAMINED
+    folder.mkdir(exist_ok=True)
+    left = [stretch for stretch in made if not is_whole(stretch, folder)]
+    total = sum(stretch.bytes for stretch in made)
+    done = total - sum(stretch.bytes for stretch in left)
+    ends: deque[Piece | tuple[Stretch, int]] = deque()  # pieces under way, and stretches that end behind them
+
+    def missing() -> Iterator[Piece]:
+        for stretch in left:
+            count = 0
+            for piece in pieces(stretch, found[stretch.source], settings.reading, folder):
+                count += 1
+                if piece.path.exists():
+                    bar.advance(piece.disk)
+                else:
+                    ends.append(piece)
+                    yield piece
+            ends.append((stretch, count))
+
+    def marked() -> None:
+        while ends and not isinstance(ends[0], Piece):
+            mark_whole(ends[0][0], folder, ends[0][1])
+            ends.popleft()
+
+    with out.progress("reading", total, done) as bar:
+        if left:
+            count = crew_size(settings, total)
+            with Crew[Piece, int](count, Examiner, settings, list(benchmarks), out.seed) as crew:
+                for _ in crew.results(missing()):
+                    marked()
+                    piece = ends.popleft()
+                    assert isinstance(piece, Piece)
+                    bar.advance(piece.disk)
+            marked()
+    return batch_paths(made, folder)
+
+
+def copies_of(
+    paths: Sequence[Path], table: Table, settings: Settings, out: Workspace
+) -> npt.NDArray[np.uint8]:
+    """Which documents are copies, found once and kept."""
+    kept = out.state / COPIES
+    if not kept.exists():
+        with out.progress("copies", len(paths)) as bar:
+            copies = find_copies(paths, settings, out.state / "near", bar)
+        file = io.BytesIO()
+        np.save(file, copies, allow_pickle=False)
+        atomic_write(kept, file.getvalue())
+    found: npt.NDArray[np.uint8] = np.load(kept, allow_pickle=False)
+    assert len(found) == len(table)
+    return found
+
+
+def crew_size(settings: Settings, size: int) -> int:
+    """Processes: one where there is little to do, for starting others takes longer."""
+    return settings.workers if settings.workers or size > settings.reading.batch_mib * (1 << 20) else 1

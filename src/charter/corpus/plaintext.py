@@ -1,0 +1,86 @@
+"""The normal form of a text, and the text of an HTML page.
+
+Normal form: Unicode NFC; every line ends in a line feed (CR LF, CR, form feeds and the separators U+2028 and U+2029
+become one); other control characters and byte-order marks go; blank lines at both ends go, blanks at the ends of lines
+stay, for they may mean something. The text ends without a line feed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from html.parser import HTMLParser
+
+_LINE_ENDS = re.compile("\r\n?|[\f\v\u0085\u2028\u2029]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
+_HIDDEN = frozenset({"script", "style", "head", "template", "noscript", "svg", "nav"})
+_BREAKS = frozenset(
+    {
+        *(
+            "p",
+            "div",
+            "br",
+            "li",
+            "ul",
+            "ol",
+            "dl",
+            "dt",
+            "dd",
+            "tr",
+            "table",
+            "pre",
+            "blockquote",
+            "section",
+        ),
+        *("article", "header", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "body", "main", "figure"),
+    }
+)
+
+
+def normal_form(text: str) -> str:
+    """The normal form, as above. Applied twice it changes nothing more."""
+    plain = _CONTROLS.sub("", _LINE_ENDS.sub("\n", text))
+    whole = unicodedata.normalize("NFC", plain).rstrip()
+    blank = len(whole) - len(whole.lstrip())
+    return whole[whole.rfind("\n", 0, blank) + 1 :]
+
+
+def page_text(page: str) -> str:
+    """What a reader of an HTML page sees: text without tags, scripts, styles and navigation, a line a block."""
+    reader = _Page()
+    reader.feed(page)
+    reader.close()
+    lines = (line.strip() for line in "".join(reader.found).split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+        self._hidden: list[str] = []
+        self._verbatim = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HIDDEN:
+            self._hidden.append(tag)
+        elif tag == "body":  # a head that nobody closed ends here
+            self._hidden.clear()
+        if tag in _BREAKS:
+            self.found.append("\n" if tag in ("br", "li", "tr", "dt", "dd") else "\n\n")
+        self._verbatim += tag == "pre"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _BREAKS:
+            self.found.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._hidden:  # with all that was opened in it and never closed
+            del self._hidden[self._hidden.index(tag) :]
+        if tag in _BREAKS:
+            self.found.append("\n")
+        self._verbatim -= tag == "pre" and self._verbatim > 0
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.found.append(data if self._verbatim else re.sub(r"\s+", " ", data))

@@ -1,0 +1,210 @@
+"""From files to raw records, a block at a time: no file, line or row is ever held whole that is over the limit.
+
+A record is the bytes of one document, or of one row that holds one, or a fault: what was wrong with a file or a part of
+it. Every file gives at least one record, so that nothing is lost between the files of a source and its documents.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.texts import DateField, Form, TextFile, TextSource, form_of
+from charter.ground.text.parquet import parquet_rows
+
+BLOCK = 1 << 20
+SNIFF = 1 << 13  # bytes at the start of a file that say whether it is text
+_ZSTD_INPUT, _ZSTD_OUTPUT = 1 << 10, 1 << 15  # a KiB of zstandard holds at most 32 MiB
+_ROWS = 64  # of a parquet file, decoded at once
+# Characters below the blank that no text has; form feeds, escapes and the like occur in old ones.
+_BINARY = bytes(byte for byte in range(32) if byte not in b"\a\b\t\n\v\f\r\x1a\x1b")
+_MOST_BINARY = 0.001  # share of these bytes in a text: a page that went through many hands may have one
+
+
+@dataclass(frozen=True)
+class Record:
+    """Raw bytes of a document or row, or a fault; `line` is 0 where the whole file is meant."""
+
+    file: str
+    line: int
+    data: bytes
+    form: Form
+    fault: str = ""
+    detail: str = ""
+
+
+@dataclass
+class Meter:
+    """How many bytes of files on disk have been read so far."""
+
+    bytes: int = 0
+
+
+def records(source: TextSource, file: TextFile, largest: int, meter: Meter) -> Iterator[Record]:
+    """All records of a file; `largest` is the limit of one, in bytes. Faults end the file, except for lines that are
+    too long, which are passed over."""
+    before = meter.bytes
+    form = form_of(file.name)
+    some = False
+    try:
+        for record in _read(source, file, form, largest, meter):
+            some = True
+            yield record
+        if not some:
+            yield Record(file.name, 0, b"", form, "empty", "the file holds no text")
+    except _Fault as fault:
+        yield Record(file.name, 0, b"", form, fault.kind, fault.detail)
+    except CharterError as error:  # of the reader of tables
+        yield Record(file.name, 0, b"", form, "damaged", str(error))
+    meter.bytes = before + file.path.stat().st_size
+
+
+class _Fault(Exception):
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind, self.detail = kind, detail
+
+
+def _read(source: TextSource, file: TextFile, form: Form, largest: int, meter: Meter) -> Iterator[Record]:
+    if form == "parquet":
+        yield from _tables(source, file, largest)
+        return
+    blocks = _checked(file.path, meter)
+    if form == "rows" or (form == "text" and source.split == "line"):
+        for number, line in _lines(blocks, largest):
+            if line is None:
+                yield Record(file.name, number, b"", form, "too_large", _over(largest))
+            elif line.strip():
+                yield Record(file.name, number, line, form)
+    elif form == "text" and source.split == "paragraph":
+        yield from _paragraphs(file.name, _lines(blocks, largest), largest)
+    else:
+        held = bytearray()
+        for block in blocks:
+            held += block
+            if len(held) > largest:
+                raise _Fault("too_large", _over(largest))
+        if held:
+            yield Record(file.name, 0, bytes(held), form)
+
+
+def _over(largest: int) -> str:
+    return f"over {largest:,} bytes; split it, or raise reading.largest_mib"
+
+
+def _paragraphs(name: str, lines: Iterator[tuple[int, bytes | None]], largest: int) -> Iterator[Record]:
+    """Runs of lines between blank ones, each named by its first line."""
+    held: list[bytes] = []
+    size = first = 0
+    for number, line in _ended(lines):
+        if line is None or line.strip():
+            first = first or number
+            size += largest + 1 if line is None else len(line) + 1
+            if size <= largest and line is not None:
+                held.append(line)
+            else:
+                held.clear()
+        elif first:
+            fault = ("too_large", _over(largest)) if size > largest else ("", "")
+            yield Record(name, first, b"\n".join(held), "text", *fault)
+            held, size, first = [], 0, 0
+
+
+def _ended(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, bytes | None]]:
+    """The lines, and a blank one behind them."""
+    yield from lines
+    yield 0, b""
+
+
+def _lines(blocks: Iterator[bytes], largest: int) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, line without its end), None for one over the limit; memory is that of one line and one block."""
+    number, rest, over = 1, b"", False
+    for block in blocks:
+        parts = (rest + block).split(b"\n")
+        rest = parts.pop()
+        for part in parts:
+            yield number, None if over or len(part) > largest else part
+            number, over = number + 1, False
+        if over or len(rest) > largest:
+            rest, over = b"", True
+    if rest or over:
+        yield number, None if over else rest
+
+
+def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
+    """The blocks of a file, unpacked. Raises _Fault for one that is no text, can't be read or ends early."""
+    first = True
+    try:
+        for block in _blocks(path, meter):
+            if first:
+                head = block[:SNIFF]
+                if sum(head.count(byte) for byte in _BINARY) > _MOST_BINARY * len(head):
+                    raise _Fault("binary", "it is no text: it has bytes that only binary files have")
+                block = block.removeprefix(b"\xef\xbb\xbf")
+                first = False
+            if block:
+                yield block
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise _Fault("damaged", f"it can't be unpacked to its end ({error}); get the file again") from None
+    except OSError as error:
+        raise _Fault("unreadable", f"it can't be read ({error.strerror or error})") from None
+
+
+def _blocks(path: Path, meter: Meter) -> Iterator[bytes]:
+    before = meter.bytes
+    with path.open("rb") as packed:
+        if path.suffix == ".zst":
+            blocks = _zstd_blocks(packed)
+        else:
+            file = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
+            blocks = iter(lambda: file.read(BLOCK), b"")
+        for block in blocks:
+            meter.bytes = before + packed.tell()
+            yield block
+
+
+def _zstd_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """All frames; one that is cut short is an error, which the library's own reader doesn't see."""
+    frame, held, size = None, list[bytes](), 0
+    while data := file.read(_ZSTD_INPUT):
+        while data:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj(write_size=_ZSTD_OUTPUT)
+            held.append(frame.decompress(data))
+            size += len(held[-1])
+            data = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+            if size >= BLOCK:
+                yield b"".join(held)
+                held, size = [], 0
+    if size:
+        yield b"".join(held)
+    if frame is not None:
+        raise EOFError("compressed data ends before its frame does")
+
+
+def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record]:
+    """Rows of a parquet file as the JSON that a row of a .jsonl file would be."""
+    wanted = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
+    for number, row in parquet_rows(file.path, _ROWS):
+        kept = {name: _plain(row[name]) for name in wanted if name in row}
+        data = json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if len(data) > largest:
+            yield Record(file.name, number, b"", "parquet", "too_large", _over(largest))
+        else:
+            yield Record(file.name, number, data, "parquet")
+
+
+def _plain(value: object) -> object:
+    """A cell as JSON has it: dates as text, bytes as what they say is missing."""
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float) or value is None else None

@@ -1,0 +1,150 @@
+"""From raw text to token shards, in phases that each leave whole files behind.
+
+Examine pieces of the input in all processes (read, normal form, date, language, quality, personal data, benchmarks);
+find exact and near copies; choose how often each document is taken; train the tokenizer; encode and write; count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from charter.corpus.counting import (
+    Examined,
+    add_up,
+    composition,
+    drop_selected,
+    flat,
+    sample_rows,
+    tokens_of,
+)
+from charter.corpus.crew import Crew
+from charter.corpus.encoding import Encoder, Work, works, write_split
+from charter.corpus.page import write_page
+from charter.corpus.phases import copies_of, crew_size, examine_all
+from charter.corpus.pieces import listings, stretches
+from charter.corpus.selection import Selection, Table, make_table, select
+from charter.corpus.settings import Settings
+from charter.corpus.vocabulary import sample_bytes, trained_tokenizer
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.store import atomic_write
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.settings.sources import shipped_folder
+from charter.ground.settings.texts import Listing
+from charter.ground.text.shards import INDEX, SPLITS, Index, Shard, ShardWriter, Split, dtype_of
+from charter.ground.text.tokenizer import Tokenizer
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a corpus (`ground/text/shards.py`), counts, samples and report.html."""
+    found = listings(inputs.many("sources"))
+    made = stretches(found, settings.reading)
+    paths = examine_all(found, made, benchmarks(inputs), settings, out)
+    table, examined = make_table(paths), add_up(paths)
+    if not len(table):
+        reasons = ", ".join(f"{n} {reason}" for (_, reason), n in examined.dropped.most_common(6))
+        raise CharterError(
+            f"no document was kept of {sum(examined.read.values())} ({reasons}); look at the sources"
+        )
+    copies = copies_of(paths, table, settings, out)
+    selection = select(table, copies, [listing.source for listing in found], settings, out.seed)
+    if not (selection.times[~selection.heldout] > 0).any():
+        raise CharterError(
+            "every document is held out or left out; give more text, or a smaller heldout_share"
+        )
+    tokenizer = the_tokenizer(paths, table, selection, settings, inputs, out)
+    index = write_shards(paths, table, selection, tokenizer, [x.source.name for x in found], settings, out)
+    out.write_json(INDEX, index.model_dump(mode="json"))
+    report(paths, found, table, selection, examined, settings, out)
+
+
+def benchmarks(inputs: Inputs) -> list[Path]:
+    """Files that no document may overlap with: the shipped held-out sets and those of the role."""
+    return [
+        *sorted(shipped_folder().glob("*.heldout.jsonl")),
+        *(entry.folder for entry in inputs.many("benchmarks")),
+    ]
+
+
+def the_tokenizer(
+    paths: Sequence[Path],
+    table: Table,
+    selection: Selection,
+    settings: Settings,
+    inputs: Inputs,
+    out: Workspace,
+) -> Tokenizer:
+    """A checkpoint's tokenizer, or one that is trained, once; it lies in the corpus's folder."""
+    mark = out.state / "tokenizer.whole"
+    if not mark.exists():
+        given = inputs.optional("tokenizer")
+        if given is not None:
+            tokenizer = Tokenizer.from_folder(checkpoint_folder(given))
+        else:
+            sample = sample_bytes(table, selection, settings.vocabulary)
+            with out.progress("tokenizer", sample) as bar:
+                tokenizer = trained_tokenizer(paths, table, selection, settings.vocabulary, out.seed, bar)
+        tokenizer.save(out.path)
+        atomic_write(mark, "")
+    return Tokenizer.from_folder(out.path)
+
+
+def write_shards(
+    paths: Sequence[Path],
+    table: Table,
+    selection: Selection,
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    settings: Settings,
+    out: Workspace,
+) -> Index:
+    """Encodes what is taken behind what an earlier attempt wrote; the index of all shards."""
+    size = tokenizer.vocab_size
+    writers = {split: ShardWriter(out.path / split, size, settings.shard_tokens) for split in SPLITS}
+    total = int((table.bytes * selection.times.astype(np.int64)).sum())
+    splits: dict[Split, tuple[Shard, ...]] = {}
+    with (
+        out.progress("tokens", total) as bar,
+        Crew[Work, list[npt.NDArray[np.uint32]]](crew_size(settings, total), Encoder, out.path) as crew,
+    ):
+        for split, writer in writers.items():
+            planned = works(paths, table, selection, split, writer.documents)
+            splits[split] = write_split(crew, writer, planned, table, bar)
+    return Index(
+        dtype=dtype_of(size),
+        vocab_size=size,
+        tokenizer=tokenizer.digest,
+        sources=tuple(names),
+        languages=table.languages,
+        splits=splits,
+    )
+
+
+def report(
+    paths: Sequence[Path],
+    found: Sequence[Listing],
+    table: Table,
+    selection: Selection,
+    examined: Examined,
+    settings: Settings,
+    out: Workspace,
+) -> None:
+    """Samples, counts.json, composition.json, the metrics and the page."""
+    rows = sample_rows(paths, found, table, selection, out.seed)
+    out.write_jsonl("samples/documents.jsonl", rows)
+    out.write_jsonl("samples/dropped.jsonl", examined.examples)
+    out.write_jsonl("samples/refused.jsonl", examined.faults)
+    drop_selected(examined, table, selection)
+    tokens = tokens_of(out.path, paths, table, selection)
+    whole = composition(found, table, selection, tokens, examined, settings.languages)
+    counts = flat(whole, examined, settings.languages)
+    out.write_json("composition.json", whole)
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)
+    out.write_text("report.html", write_page(whole, counts, rows))
