@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from charter.ground.model.linear import product
+from charter.ground.learn.peak import measured_peak
 from charter.ground.model.shape import Shape
 from charter.ground.model.transformer import Transformer
 
@@ -32,8 +32,7 @@ def heading(shape: Shape, rows: int) -> float:
 
 def peak(size: int = 2048) -> float:
     """Operations a second of float32 products of square matrices, the faster of two libraries, at their best."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    return max(2.0 * size**3 / _best(call, 1.5) for call in (lambda: a @ b.t(), lambda: product(a, b)))
+    return measured_peak("cpu", torch.float32, 3.0, size)
 
 
 def decoding(model: Transformer, rows: int) -> float:

@@ -39,9 +39,9 @@ def peak(device: str, precision: str, seconds: float = 0.2) -> float:
 
 
 @torch.no_grad()
-def measured_peak(device: str, dtype: torch.dtype, seconds: float = 0.2) -> float:
+def measured_peak(device: str, dtype: torch.dtype, seconds: float = 0.2, size: int = 0) -> float:
     """Operations a second of products of square matrices, the best of repeated ones; of two libraries in float32."""
-    size = 1024 if torch.device(device).type == "cpu" else 8192
+    size = size or (1024 if torch.device(device).type == "cpu" else 8192)
     a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     libraries: tuple[Callable[[], torch.Tensor], ...] = (lambda: a @ b.t(), lambda: product(a, b))
