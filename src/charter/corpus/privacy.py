@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from charter.corpus.private_numbers import numbers
+from charter.corpus.private_numbers import accounts, numbers
 from charter.corpus.secrets import keys, passwords
 
 Span = tuple[int, int, str]
@@ -46,7 +46,7 @@ def scrub(text: str) -> tuple[str, Counter[str]]:
 def _chosen(text: str) -> list[Span]:
     """Spans in order that don't overlap; earlier finders come first."""
     found: list[Span] = []
-    for finder in (keys, passwords, _emails, numbers):
+    for finder in (keys, passwords, _emails, accounts, numbers):
         new = list(finder(text))
         if found and new:
             found = _merged(found, new)
@@ -73,12 +73,17 @@ def _emails(text: str) -> Iterator[Span]:
     at = text.find("@")
     while at >= 0:
         start = at
-        while start > max(0, at - 65) and text[start - 1] in _LOCAL:
+        while start > max(0, at - 65) and (text[start - 1] in _LOCAL or _is_apostrophe(text, start - 1)):
             start -= 1
         domain = _DOMAIN.match(text, at + 1) if 0 < at - start <= 64 else None
         if domain and _is_person(text[start:at], domain[0]) and not _ends_credentials(text, start):
             yield start + (text[start] in ".-"), domain.end(), "email"
         at = text.find("@", at + 1)
+
+
+def _is_apostrophe(text: str, place: int) -> bool:
+    """Whether a ' stands inside a name, as in o'neil."""
+    return text[place] == "'" and text[place - 1 : place].isalpha() and text[place + 1].isalpha()
 
 
 def _ends_credentials(text: str, start: int) -> bool:

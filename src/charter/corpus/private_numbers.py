@@ -59,9 +59,13 @@ _IBAN_LENGTHS = (
 _LENGTH_OF = {entry[:2]: int(entry[2:]) for entry in _IBAN_LENGTHS.split()}
 
 
-def numbers(text: str) -> Iterator[Span]:
-    """Spans with their kinds: iban, ip, ssn, card, phone."""
+def accounts(text: str) -> Iterator[Span]:
+    """International numbers of bank accounts: "iban"."""
     yield from ((*found.span(), "iban") for found in _IBAN.finditer(text) if _is_iban(found[0]))
+
+
+def numbers(text: str) -> Iterator[Span]:
+    """Spans with their kinds: ip, ssn, card, phone."""
     if text.count(":") > 2:
         yield from ((*found.span(), "ip") for found in _IPV6.finditer(text) if _is_public(found[0]))
     end = 0
@@ -124,6 +128,12 @@ def _is_card(found: re.Match[str]) -> bool:
     return fits and len(set(digits)) > 1 and luhn % 10 == 0
 
 
+def _is_free(found: re.Match[str]) -> bool:
+    """Whether no path and no longer row of numbers leads up to it."""
+    before = found.string[max(0, found.start() - 2) : found.start()]
+    return not before.endswith("/") and not (before[:1].isdigit() and before[-1] in " -")
+
+
 def _is_world(found: re.Match[str]) -> bool:
     """With a country's code: 9 to 15 digits; behind +1 an area and an exchange that don't start with 0 or 1."""
     digits = re.sub(r"\D", "", found[0])
@@ -140,7 +150,7 @@ def _is_national(found: re.Match[str]) -> bool:
     another), and no date, time, row of numbers or address with leading zeros."""
     groups = re.findall(r"\d+", found[0])
     sizes = [len(group) for group in groups]
-    if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2:
+    if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2 or not _is_free(found):
         return False
     if any(group.startswith("000") for group in groups) or (len(groups) == 3 and sizes[:2] == [2, 2]):
         return False
@@ -188,7 +198,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]
         re.compile(
             rf"(?:\+?1[-. ])?(?:\([2-9]\d\d\)[ -]?[2-9]\d\d[-. ]|[2-9]\d\d([-.])[2-9]\d\d\1)\d{{4}}{_END}"
         ),
-        lambda found: True,
+        _is_free,
     ),
     (
         "phone",
