@@ -289,6 +289,14 @@ def test_several_corpora_are_one_text(folder: Path, tmp_path: Path) -> None:
     assert parts == {"0", "1"}
 
 
+def test_a_corpus_without_text_of_a_kind_is_refused(tmp_path: Path) -> None:
+    for train, heldout, words in (([], HELDOUT, "nothing to learn from"), (TRAIN, [], "nothing held out")):
+        place = tmp_path / words.split()[1]
+        inputs = world.inputs(world.corpus_folder(place / "corpus", train, heldout))
+        with pytest.raises(CharterError, match=words):
+            made(world.settings(), inputs, place / "out")
+
+
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     broken = world.corpus_folder(tmp_path / "broken", TRAIN, HELDOUT)
     shard = broken / "train" / "00001.tokens"

@@ -23,7 +23,7 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy", required=False),
 }
 
-VOCABULARY = 16384  # of estimates
+VOCABULARY = 32768  # of estimates
 
 
 class Sizing(Frozen):
@@ -138,4 +138,5 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         minutes=minutes(plan, sizes),
         memory_gib=memory_bytes(plan, moments, settings.recompute) / 2**30,
         disk_gib=(weights + 2 * (weights + moments)) / 2**30,
+        parameters=sizes.parameters.get("policy", plan.shape.num_parameters),
     )

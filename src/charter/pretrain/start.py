@@ -72,7 +72,13 @@ def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
 
 
 def _opened(corpora: Sequence[Input], split: Split) -> list[TokenShards]:
-    return [TokenShards.open(given.folder, split) for given in corpora]
+    """The split of each corpus. Raises CharterError where none of them has a document in it."""
+    found = [TokenShards.open(given.folder, split) for given in corpora]
+    if not any(shards.documents for shards in found):
+        names = ", ".join(given.name for given in corpora)
+        what = {"train": "nothing to learn from", "heldout": "nothing held out to measure by"}[split]
+        raise CharterError(f"{names}: {what}; look at the corpus's report, or raise its heldout_share")
+    return found
 
 
 def _check_context(plan: Derived, shape: Shape, given: Input) -> None:

@@ -88,9 +88,10 @@ class _Known:
         return Sizes(counted, parameters, environment.threads, environment.device, environment.precision)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
-        """What later steps may count on: a checkpoint is as large as the largest model it is made from; rows
-        are those the room foretells, else one for each prompt up to its `limit`."""
-        if planned.room.product == "checkpoint" and (size := max(sizes.parameters.values(), default=0)):
+        """What later steps may count on: a checkpoint is as large as the room foretells, else as the largest model
+        that it is made from; rows are those the room foretells, else one for each prompt up to its `limit`."""
+        size = (estimate and estimate.parameters) or max(sizes.parameters.values(), default=0)
+        if planned.room.product == "checkpoint" and size:
             self.parameters[planned.name] = size
         rows = estimate.rows if estimate is not None else None
         if rows is None and planned.room.product in ("dialogues", "comparisons"):

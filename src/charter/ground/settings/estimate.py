@@ -38,11 +38,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Minutes of work, peak memory and disk in GiB, and rows made; None where it can't be told. `asks`: what people
-    are waited for, "200 comparisons"; empty where none are."""
+    """Minutes of work, peak memory and disk in GiB, rows made, and parameters of a new model; None where it can't be
+    told. `asks`: what people are waited for, "200 comparisons"; empty where none are."""
 
     minutes: float | None = None
     memory_gib: float | None = None
     disk_gib: float | None = None
     rows: int | None = None
+    parameters: int | None = None
     asks: str = ""
