@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from charter.ground.learn.loss import token_logprobs
+from charter.ground.learn.parallel import portion, totals
 from charter.ground.learn.step import autocast, backward
 from charter.rl.actor import Actor
 from charter.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
 from charter.rl.remote import importance
-from charter.rl.rollout import Episode, all_replies, batch_of, groups
+from charter.rl.rollout import NOTHING, Episode, all_replies, batch_of
 from charter.rl.settings import Settings
 
 
@@ -61,15 +62,19 @@ def accumulate(
 ) -> dict[str, float]:
     """Accumulate the gradient of one minibatch (the episodes numbered `chosen`); returns means over its tokens.
 
-    loss = mean over reply tokens of the clipped objective + coefficient * mean value loss, whatever the microbatches.
+    loss = mean over reply tokens of the clipped objective + coefficient * mean value loss, whatever the microbatches
+    and the processes that share them.
     """
     total = sum(len(r.ids) for i in chosen for r in episodes[i].replies)
     sums = dict.fromkeys(("loss", "policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl"), 0.0)
     numbered = {id(episodes[i]): i for i in chosen}
-    for members in groups([episodes[i] for i in chosen], settings.microbatch_tokens):
+    own = [episodes[i] for i in chosen]
+    for group in portion([e.tokens for e in own], settings.microbatch_tokens):
+        members = [own[i] for i in group]
+        actor.read += sum(e.tokens for e in members)
         rows = [n for e in members for n in _tokens(e, targets.starts[numbered[id(e)]])]
-        at = torch.tensor(rows, device=actor.device)
-        batch = batch_of(members, actor.device)
+        at = torch.tensor(rows, dtype=torch.int64, device=actor.device)
+        batch = batch_of(members or [NOTHING], actor.device)
         with autocast(actor.device, actor.precision):
             hidden_ND = actor.model.hidden(batch.ids, batch.layout)[batch.predicts]
             new_N, entropy_N = token_logprobs(
@@ -85,7 +90,7 @@ def accumulate(
         sums["clip_fraction"] += policy.clipped / total
         sums["approx_kl"] += policy.approx_kl / total
         sums["entropy"] += float(entropy_N.sum()) / total
-    return sums
+    return dict(zip(sums, totals(list(sums.values())), strict=True))
 
 
 def _tokens(episode: Episode, start: int) -> range:

@@ -47,6 +47,11 @@ class Episode:
         return len(self.prompt) + sum(len(r.ids) for r in self.replies)
 
 
+NOTHING = Episode(
+    Dialogue("", ()), "", [0]
+)  # read where other processes have more microbatches than this one
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Flat row of some episodes: ids [T], layout, and per reply token the row that predicts it [N] and itself [N]."""
@@ -71,7 +76,9 @@ def batch_of(episodes: Sequence[Episode], device: str) -> Batch:
             targets += reply.ids
             ids += reply.ids
     layout = join([tree(len(e.prompt), [len(r.ids) for r in e.replies]) for e in episodes])
-    ids_T, predicts_N, targets_N = (torch.tensor(row, device=device) for row in (ids, predicts, targets))
+    ids_T, predicts_N, targets_N = (
+        torch.tensor(row, dtype=torch.int64, device=device) for row in (ids, predicts, targets)
+    )
     return Batch(ids_T, layout.to(device), predicts_N, targets_N)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import LocalAssistant, check_prompts
+from charter.ground.learn.parallel import Work, full
 from charter.ground.learn.step import check_finite, update
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.lora import merge_lora
@@ -36,23 +37,26 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     done, extra = actor.saver.load()
     out.log_truncate(done)
     coefficient = float(extra.get("coefficient", settings.kl.coefficient))
-    scale = Scale(**extra.get("scale", {}))
+    scale, work = Scale(**extra.get("scale", {})), Work()
 
     with out.progress("ppo", settings.steps, done) as bar:
         for step in range(done, settings.steps + 1):
-            episodes = actor.sample(_prompts(prompts, settings, out.seed, step), step)
-            actor.score(episodes)
-            replies = all_replies(episodes)
-            scale.add([r.score for r in replies])
-            scores = [_reward(r, scale, settings) for r in replies]
-            targets = targets_of(episodes, scores, coefficient, settings, actor)
+            with actor.whole():
+                episodes = actor.sample(_prompts(prompts, settings, out.seed, step), step)
+                actor.score(episodes)
+                replies = all_replies(episodes)
+                scale.add([r.score for r in replies])
+                scores = [_reward(r, scale, settings) for r in replies]
+                targets = targets_of(episodes, scores, coefficient, settings, actor)
+                if step == 0:
+                    actor.check_ratio_one(episodes)
             kl = float(targets.kl.sum()) / len(replies)
-            if step == 0:
-                actor.check_ratio_one(episodes)
             stopped = step < settings.steps and 0 < settings.kl.stop_at < kl
             last = stopped or step == settings.steps  # this round measures what comes out and learns nothing
+            actor.read = 0
             figures = {} if last else _learn(actor, episodes, targets, settings, step, out.seed)
-            out.log(step=step, **watch(episodes, targets, figures, settings), kl_coefficient=coefficient)
+            seen = watch(episodes, targets, figures, settings)
+            out.log(step=step, **seen, kl_coefficient=coefficient, **work.add(actor.read))
             if last:
                 break
             if settings.kl.adaptive_target:
@@ -61,9 +65,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 )
             actor.saver.maybe(step + 1, {"coefficient": coefficient, "scale": scale.state()})
             bar.advance(1, reward=sum(r.score for r in replies) / len(replies), kl=kl)
-    if settings.lora:
-        merge_lora(actor.model)
-    save_policy(actor.model, actor.tokenizer, out.path)
+    work.say(out)
+    with full(actor.model) as whole:
+        if settings.lora:
+            merge_lora(whole)
+        save_policy(whole, actor.tokenizer, out.path)
     final_metrics(out, stopped)
 
 

@@ -14,6 +14,7 @@ from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "policy"
+LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "reward": Role(kind="checkpoint", variant="preference"),

@@ -30,12 +30,13 @@ from torch import Tensor, nn
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
-from charter.ground.learn.parallel import agreed, gather, rows_here, told, world
+from charter.ground.learn.parallel import agreed, gather, rows_here, settle, told, world
 
 _ERRORS = (OSError, SafetensorError)
 
 
 def _trainable(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    settle(*modules.values())
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for label, module in modules.items():

@@ -10,9 +10,10 @@ process nothing here does anything. Nothing is pickled: what isn't a tensor trav
 from __future__ import annotations
 
 import copy
+import json
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,7 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.text.packing import microbatches
 
 T = TypeVar("T")
+R = TypeVar("R")
 M = TypeVar("M", bound=nn.Module)
 
 PATIENCE = timedelta(days=7)  # that a process waits for the others: some steps are worked on by one alone
@@ -108,6 +110,7 @@ def full(module: M) -> Iterator[M]:
     if module not in _plain:
         yield module
         return
+    settle(module)
     skeleton = _plain[module]
     with torch.no_grad():
         weights = {
@@ -116,6 +119,14 @@ def full(module: M) -> Iterator[M]:
         }
     made: M = copy.deepcopy(skeleton, dict(weights))  # type: ignore[assignment]
     yield made
+
+
+def settle(*modules: nn.Module) -> None:
+    """Drops gathered weights that a pass without a backward pass has left, so that parameters are the shards again."""
+    for module in modules:
+        for unit in module.modules():
+            if isinstance(unit, FSDPModule):
+                unit.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -206,6 +217,17 @@ class Work:
         if len(self._tokens) > 1:
             numbers = " and ".join(f"{number:,}" for number in self._tokens)
             out.note(f"{out.step}: {len(self._tokens)} processes learnt from {numbers} tokens")
+
+
+def divided(items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
+    """What `work` makes of the items, one result each, of which every process makes its part. It must depend on an item
+    alone; results of several processes travel as JSON."""
+    here = world()
+    if here.size == 1:
+        return work(items)
+    own = items[here.rank :: here.size]
+    parts = [json.loads(part) for part in gather(json.dumps(work(own) if own else []).encode())]
+    return [parts[i % here.size][i // here.size] for i in range(len(items))]
 
 
 def gather(data: bytes) -> list[bytes]:
