@@ -191,9 +191,9 @@ class Actor:
         rows = divided(episodes, read)
         return torch.tensor([p for row in rows for p in row], device=self.device)
 
-    def _by_episode(self, episodes: Sequence[Episode], read: Callable[[Batch], Tensor]) -> list[list[float]]:
-        """A number for each reply token of each episode, read in microbatches."""
-        flat: list[float] = []
+    def _by_episode(self, episodes: Sequence[Episode], read: Callable[[Batch], Tensor]) -> list[list[Any]]:
+        """A number, or a few, for each reply token of each episode, read in microbatches."""
+        flat: list[Any] = []
         with torch.no_grad():
             for members in groups(episodes, self.settings.microbatch_tokens):
                 with autocast(self.device, self.precision):
@@ -239,7 +239,7 @@ class Actor:
         replies = all_replies(episodes)
         for reply, own in zip(replies, cut(pairs, [len(r.ids) for r in replies]), strict=True):
             reply.sampled = reply.log_probs
-            reply.log_probs, reply.values = [p for p, _ in own], [value for _, value in own]
+            reply.log_probs, reply.values = [pair[0] for pair in own], [pair[1] for pair in own]
 
     def _read_values(self, trunk: Transformer, episodes: Sequence[Episode]) -> None:
         """Put the values of a critic on its own trunk into the replies."""
