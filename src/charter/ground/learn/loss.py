@@ -41,14 +41,16 @@ class _CrossEntropySum(torch.autograd.Function):
             rows = slice(at, at + chunk)
             hidden_CD, target_C, weight_C = hidden_ND[rows], targets_N[rows], weights_N[rows]
             logits_CV = _logits(hidden_CD, weight_VD)
-            log_z_C = torch.logsumexp(logits_CV, dim=-1)
             picked_C = logits_CV.gather(1, target_C[:, None])[:, 0]
-            total += ((log_z_C - picked_C) * weight_C).sum()
+            # log-sum-exp and softmax by one exponential, in the place of the logits
+            top_C = logits_CV.amax(-1)
+            exp_CV = logits_CV.sub_(top_C[:, None]).exp_()
+            sum_C = exp_CV.sum(-1)
+            total += ((top_C + sum_C.log() - picked_C) * weight_C).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
-            grad_CV = logits_CV.sub_(log_z_C[:, None]).exp_()
-            grad_CV.scatter_add_(1, target_C[:, None], torch.full_like(log_z_C, -1.0)[:, None])
-            grad_CV = grad_CV.mul_(weight_C[:, None]).to(hidden_CD.dtype)
+            grad_CV = exp_CV.mul_((weight_C / sum_C)[:, None])
+            grad_CV = grad_CV.scatter_add_(1, target_C[:, None], -weight_C[:, None]).to(hidden_CD.dtype)
             if grad_hidden is not None:
                 grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
             if grad_weight is not None:
