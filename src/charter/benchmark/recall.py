@@ -18,24 +18,13 @@ from charter.benchmark.reading import TEST, Row, parsed
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.marks import words_found
 from charter.ground.measure.benchmarks import LENGTHS
+from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
+from charter.ground.text.facts import question as ask
 
 PROTOCOL = Protocol(temperature=0.0, max_tokens=24)
 FACTS = 4  # in a cell, where no limit says otherwise
 DEPTHS = (0, 25, 50, 75, 100)
 SPARE = 160  # tokens for the fact, the question, the template and the answer
-PLACES = (
-    "harbour",
-    "mill",
-    "orchard",
-    "quarry",
-    "chapel",
-    "ferry",
-    "bakery",
-    "lighthouse",
-    "granary",
-    "tannery",
-)
-WORDS = ("falcon", "copper", "walnut", "meadow", "anchor", "velvet", "thistle", "marble", "cinder", "juniper")
 TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at hand
 
 
@@ -65,10 +54,9 @@ def questions(context: Context) -> list[Question]:
 
 def _question(context: Context, stream: Stream, length: int, depth: int, number: int) -> Question:
     rng = random.Random(context.seed("fact", length, depth, number))
-    place, word = rng.choice(PLACES), f"{rng.choice(WORDS)}-{rng.randrange(100, 1000)}"
-    fact = f"The password of the {place} is {word}."
+    place, word = rng.choice(HELD_PLACES), f"{rng.choice(HELD_WORDS)}-{rng.randrange(100, 1000)}"
     before, after = stream.cut(length - SPARE, depth / 100, rng)
-    text = f"{before}\n\n{fact}\n\n{after}\n\nWhat is the password of the {place}?"
+    text = "\n\n".join((before, statement(place, word), after, ask(place)))
     name = f"{length}/{depth}/{number}"
     return Question(name, text, accepted=(word,), group=f"{length}/{depth}")
 

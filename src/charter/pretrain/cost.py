@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from charter.ground.learn.flops import per_token
 from charter.ground.settings.estimate import Sizes
 from charter.pretrain.size import Derived
+
+Span = tuple[int, float]  # tokens to learn, and how many others each of them sees on average
 
 CPU_THREAD = 1.3e11  # operations a second of float32 products at best, a thread
 GPU = 9.89e14  # an H100's in bfloat16: which GPU it will be isn't known beforehand
@@ -14,14 +18,16 @@ SEEN = 0.25  # tokens that a token sees on average, as a share of the context: d
 LOGITS = 512 * 3  # rows of the vocabulary that the loss holds at once
 
 
-def minutes(plan: Derived, sizes: Sizes) -> float:
-    """Of learning all tokens, without measurements on the way."""
+def minutes(plan: Derived, sizes: Sizes, spans: Sequence[Span] = ()) -> float:
+    """Of learning all tokens, without measurements on the way; `spans`: those of texts that fill a window."""
     shape = plan.shape
     if sizes.device.startswith("cuda"):
         rate = GPU * GPU_SHARE
     else:
         share = next(share for width, share in reversed(SHARES) if shape.hidden_size >= width)
         rate = CPU_THREAD * max(1, sizes.threads) * share
+    if spans:
+        return sum(tokens * per_token(shape, seen) for tokens, seen in spans) / rate / 60
     return plan.tokens * per_token(shape, SEEN * plan.context) / rate / 60
 
 

@@ -19,7 +19,7 @@ from charter.ground.learn.parallel import share, total, world
 from charter.ground.learn.step import autocast, backward
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.transformer import Transformer
-from charter.pretrain.order import Piece, Pieces, balanced
+from charter.pretrain.order import Source, T, balanced
 from charter.pretrain.settings import Learning
 from charter.pretrain.size import Derived
 
@@ -35,7 +35,7 @@ def optimizer_of(model: Transformer, plan: Derived, learning: Learning) -> torch
 
 
 def accumulate(
-    model: Transformer, pieces: Pieces, step: Sequence[Piece], microbatch_tokens: int, precision: str
+    model: Transformer, pieces: Source[T], step: Sequence[T], microbatch_tokens: int, precision: str
 ) -> tuple[float, int]:
     """Gathers the gradient of a step. Returns its loss in nats a token, and the tokens that this process learnt
     from."""
@@ -53,7 +53,7 @@ def accumulate(
     return total(loss), read
 
 
-def row_of(pieces: Pieces, members: Sequence[Piece], device: torch.device) -> tuple[Tensor, Tensor, Layout]:
+def row_of(pieces: Source[T], members: Sequence[T], device: torch.device) -> tuple[Tensor, Tensor, Layout]:
     """(inputs [T], targets [T], layout) of pieces side by side; a row of one boundary for none, which a process reads
     where others have more to learn from."""
     whole = [pieces.ids(piece) for piece in members] or [np.full(2, pieces.boundary)]

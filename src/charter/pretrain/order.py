@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,30 @@ class Piece:
     document: int
     start: int
     length: int
+
+
+class Text(Protocol):
+    """Something to learn, of so many inputs."""
+
+    @property
+    def length(self) -> int: ...
+
+
+T = TypeVar("T", bound=Text)
+
+
+class Source(Protocol[T]):
+    """Where a run takes its texts from; `boundary` stands before and behind each."""
+
+    boundary: int
+
+    def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[T], Cursor]:
+        """The next texts of about so many tokens, and where the run is behind them."""
+        ...
+
+    def ids(self, piece: T) -> Ints:
+        """What a text reads and, one place on, what it learns: [length + 1]."""
+        ...
 
 
 class Pieces:

@@ -29,6 +29,7 @@ from charter.pretrain.order import Pieces
 from charter.pretrain.settings import Guard, Settings
 from charter.pretrain.speed import Speed
 from charter.pretrain.start import Start, start
+from charter.pretrain.window import Windows
 from charter.pretrain.writing import draw_curve, write_samples
 
 
@@ -36,10 +37,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a policy checkpoint, with its curve, held-out rows and the texts written on the way."""
     begun = start(settings, inputs, out)
     model, plan, seed = begun.model, begun.plan, derive_seed(out.seed, "order")
-    train = Pieces(begun.train, plan.context, begun.boundary)
-    heldout = Pieces(begun.heldout, plan.context, begun.boundary)
-    often = drawn(heldout, settings.heldout.tokens)
-    model.recompute = settings.recompute
+    windows = Windows(begun, settings.window)
+    often = drawn(Pieces(begun.heldout, plan.context, begun.boundary), settings.heldout.tokens)
+    model.recompute = settings.recompute or bool(settings.window.stages)
     distribute(model, precision=out.precision)
     optimizer = optimizer_of(model, plan, settings.learning)
     saver = Saver(out.state, {"model": model}, optimizer, plan.save_every)
@@ -51,6 +51,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     with out.progress("pretrain", plan.steps, place.step) as bar:
         while place.step < plan.steps:
             speed.begin()
+            train, heldout = windows.enter(place.step)
             batch, cursor = train.take(place.cursor, plan.batch_tokens, seed)
             lengths = [piece.length for piece in batch]
             loss, read = accumulate(model, train, batch, plan.microbatch_tokens, out.precision)
@@ -74,7 +75,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 saver.maybe(place.step, place.extra())
             bar.advance(1, loss=loss, **shown)
     work.say(out)
-    _finish(begun, heldout, place, settings, out)
+    _finish(begun, windows.enter(plan.steps - 1).heldout, place, settings, out)
 
 
 def _back(place: Place, saver: Saver, optimizer: torch.optim.Optimizer, spike: str, rule: Guard) -> Place:

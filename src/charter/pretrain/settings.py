@@ -14,6 +14,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.pretrain.cost import memory_bytes, minutes
 from charter.pretrain.size import NAMED, derive
+from charter.pretrain.window_settings import Window, problem, spans
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "policy"
@@ -100,6 +101,7 @@ class Settings(Frozen):
     heldout: Heldout = Field(Heldout(), description="measurements on text kept out of training")
     samples: Samples = Field(Samples(), description="texts written while it learns")
     guard: Guard = Field(Guard(), description="what is done about spikes")
+    window: Window = Field(Window(), description="how the window of a policy that goes on is enlarged")
     recompute: bool = Field(False, description="keep only the input of each block for backward")
     compile: bool = Field(False, description="compile the blocks where that pays: on GPUs")
     save_every: int | None = Field(
@@ -121,6 +123,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     fixed = settings.sizing.model_dump(exclude={"context"}, exclude_none=True)
     if "policy" in roles and fixed:
         return f"sizing.{next(iter(fixed))} can't be set: the shape is that of `policy`, which goes on"
+    if wrong := problem(settings.window, "policy" in roles):
+        return wrong
     try:
         derive(settings, VOCABULARY)
     except CharterError as error:
@@ -135,8 +139,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     moments = 4 * plan.shape.num_parameters * (2 if settings.learning.optimizer == "adamw" else 1)
     weights = 4 * plan.shape.num_parameters
     return Estimate(
-        minutes=minutes(plan, sizes),
-        memory_gib=memory_bytes(plan, moments, settings.recompute) / 2**30,
+        minutes=minutes(plan, sizes, spans(settings.window, plan.batch_tokens)),
+        memory_gib=memory_bytes(plan, moments, settings.recompute or bool(settings.window.stages)) / 2**30,
         disk_gib=(weights + 2 * (weights + moments)) / 2**30,
         parameters=sizes.parameters.get("policy", plan.shape.num_parameters),
     )

@@ -100,15 +100,16 @@ def derive(settings: Settings, vocabulary: int, shape: Shape | None = None) -> D
     """All numbers of a run; `shape`: that of the policy which it continues, where there is one."""
     learning = settings.learning
     shape = shape or shape_of(settings.sizing, settings.size, vocabulary)
-    context = settings.sizing.context or shape.context
+    stages = settings.window.stages
+    context = stages[-1].window if stages else settings.sizing.context or shape.context
     wanted = learning.tokens or math.ceil(learning.tokens_per_weight * multiplying(shape))
     batch = learning.batch_tokens or _batch(wanted)
-    steps = learning.steps or max(1, round(wanted / batch))
+    steps = settings.window.steps or learning.steps or max(1, round(wanted / batch))
     warmup = math.ceil(learning.warmup * steps)
     return Derived(
         shape=shape,
         context=context,
-        tokens=steps * batch,
+        tokens=sum(stage.steps * max(batch, stage.window) for stage in stages) or steps * batch,
         batch_tokens=batch,
         microbatch_tokens=learning.microbatch_tokens or min(batch, max(MICROBATCH, context)),
         steps=steps,

@@ -1,0 +1,73 @@
+"""Settings of the long-context stage: a finished model whose window is enlarged by steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from charter.ground.settings.frozen import Frozen
+
+REST_SEES = 500.0  # tokens that a token of a document as it is sees on average, about
+
+
+class Stage(Frozen):
+    """One window, and how long it is learnt."""
+
+    window: int = Field(ge=16, description="most tokens read at once")
+    steps: int = Field(ge=1, description="optimizer steps, each of `batch_tokens` or of one whole window")
+
+
+class Window(Frozen):
+    """How the window of a policy is enlarged; without stages it stays as it is."""
+
+    stages: tuple[Stage, ...] = Field(
+        (), description="windows one after the other, each larger than the last"
+    )
+    method: Literal["base", "yarn"] = Field(
+        "base", description="base: RoPE's base grows with the window; yarn: Peng et al. 2023"
+    )
+    base: float | None = Field(None, gt=0, description="base of RoPE in all stages, instead of the rule's")
+    long: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="share of a step's tokens in texts that fill the window; the rest as it is",
+    )
+    lookups: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of these texts in which facts of no meaning are stated and asked for",
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def spans(window: Window, batch_tokens: int) -> list[tuple[int, float]]:
+    """(tokens learnt, tokens that each of them sees on average) of whole windows and of the rest, stage by stage."""
+    found: list[tuple[int, float]] = []
+    for stage in window.stages:
+        count = max(1, round(window.long * batch_tokens / stage.window))
+        found.append((stage.steps * count * stage.window, stage.window / 2))
+        found.append((stage.steps * round((1 - window.long) * batch_tokens), REST_SEES))
+    return found
+
+
+def problem(window: Window, given: bool) -> str:
+    """What contradicts itself, or ""; `given`: whether there is a policy to go on from."""
+    windows = [stage.window for stage in window.stages]
+    if windows and not given:
+        return (
+            "window.stages enlarges the window of a given model; name it under `policy`, or remove the stages"
+        )
+    if windows != sorted(set(windows)):
+        return (
+            f"window.stages has the windows {', '.join(map(str, windows))}; each must be larger than the last"
+        )
+    if window.base is not None and window.method == "yarn":
+        return "window.base means nothing to method yarn, which leaves the base as it is; remove one of them"
+    return ""
