@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charter.ground.model.layout import Layout, Plan
+from charter.ground.model.layout import Layout, Plan, Spread
 
 # (q [B, H, Q, d], k and v [B, K, L, d], which keys a query sees or None: causal) -> tensors [B, H, Q, ...]
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
@@ -145,11 +145,33 @@ class _Short(torch.autograd.Function):
         )
 
 
+class _Spread(torch.autograd.Function):
+    """Attention over documents that go on in other processes."""
+
+    @staticmethod
+    def forward(ctx: Any, qk_THd: Tensor, v_TKd: Tensor, spread: Spread) -> Tensor:
+        mixed, lse = spread.forward(qk_THd, v_TKd)
+        ctx.spread = spread
+        ctx.save_for_backward(qk_THd, v_TKd, mixed, lse)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (*ctx.spread.backward(grads[0], *ctx.saved_tensors), None)
+
+
 def attend(qk_THd: Tensor, v_TKd: Tensor, layout: Layout) -> Tensor:
     """Causal attention along every path of the layout -> [T, H * d], differentiable.
 
     qk [T, H + K, d]: rotated queries, then rotated keys. v [T, K, d].
     """
+    if layout.spread is not None:
+        kind = qk_THd.device.type
+        if torch.is_autocast_enabled(kind):
+            half = torch.get_autocast_dtype(kind)
+            qk_THd, v_TKd = qk_THd.to(half), v_TKd.to(half)
+        mixed: Tensor = _Spread.apply(qk_THd, v_TKd, layout.spread)  # type: ignore[no-untyped-call]
+        return mixed
     learning = torch.is_grad_enabled() and (qk_THd.requires_grad or v_TKd.requires_grad)
     plain = learning and qk_THd.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if plain:

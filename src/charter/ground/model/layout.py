@@ -13,6 +13,7 @@ group, L their longest length, Q the most queries that one of them needs.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,13 +44,29 @@ class Plan:
     order: Tensor
 
 
+class Spread(Protocol):
+    """Attention of a row whose documents go on in other processes, and its way back (`learn.context_parallel`)."""
+
+    def forward(self, qk_THd: Tensor, v_TKd: Tensor) -> tuple[Tensor, Tensor]:
+        """(output [T, H * d], log-sum-exp [T, H]) of rotated queries and keys [T, H + K, d] and values [T, K, d]."""
+        ...
+
+    def backward(
+        self, grad: Tensor, qk_THd: Tensor, v_TKd: Tensor, mixed: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of queries and keys, and of values."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """`positions` [T] int64 and the `paths` of a flat row. `rows` of the plan live on the device of
-    `positions`."""
+    `positions`. `spread`: what attends in the place of the paths, where they are parts of documents of several
+    processes."""
 
     positions: Tensor
     paths: tuple[Path, ...]
+    spread: Spread | None = None
 
     def __len__(self) -> int:
         return int(self.positions.shape[0])
@@ -102,7 +119,7 @@ class Layout:
 
     def to(self, device: torch.device | str) -> "Layout":
         """The same layout on another device."""
-        return Layout(self.positions.to(device), self.paths)
+        return Layout(self.positions.to(device), self.paths, self.spread)
 
 
 def documents(lengths: Sequence[int]) -> Layout:

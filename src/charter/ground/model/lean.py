@@ -48,19 +48,19 @@ def suits(layout: Layout, device: torch.device) -> bool:
 def through(block: Halves, x_TD: Tensor, cos_sin: Tables, layout: Layout) -> Tensor:
     """What the block makes of a row of documents, [T, D], differentiable once."""
     learnt = [p for p in block.parameters() if p.requires_grad]
-    found: Tensor = _Lean.apply(block, cos_sin, layout.segments, x_TD, *learnt)  # type: ignore[no-untyped-call]
+    found: Tensor = _Lean.apply(block, cos_sin, layout, x_TD, *learnt)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Lean(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, block: Halves, cos_sin: Tables, segments: Sequence[Segment], x_TD: Tensor, *learnt: Tensor
+        ctx: Any, block: Halves, cos_sin: Tables, layout: Layout, x_TD: Tensor, *learnt: Tensor
     ) -> Tensor:
         qk, v = _projected(block, x_TD, cos_sin)
-        mixed, lse = _attend(qk, v, segments)
+        mixed, lse = layout.spread.forward(qk, v) if layout.spread else _attend(qk, v, layout.segments)
         del qk, v
-        ctx.block, ctx.cos_sin, ctx.segments, ctx.computing = block, cos_sin, segments, _computing(x_TD)
+        ctx.block, ctx.cos_sin, ctx.layout, ctx.computing = block, cos_sin, layout, _computing(x_TD)
         ctx.save_for_backward(x_TD, mixed, lse, *learnt)
         result = torch.empty_like(x_TD)
         for piece in _pieces(len(x_TD)):
@@ -81,7 +81,10 @@ class _Lean(torch.autograd.Function):
                 grad_x[piece], grad_mixed[piece] = _back((made,), given, learnt, (grad_TD[piece],), sums)
             del grad_TD, grads
             qk, v = _projected(ctx.block, x_TD, ctx.cos_sin)
-            grad_qk, grad_v = _attend_back(grad_mixed, qk, v, mixed, lse, ctx.segments)
+            if (spread := ctx.layout.spread) is not None:
+                grad_qk, grad_v = spread.backward(grad_mixed, qk, v, mixed, lse)
+            else:
+                grad_qk, grad_v = _attend_back(grad_mixed, qk, v, mixed, lse, ctx.layout.segments)
             del qk, v, grad_mixed, mixed
             for piece in _pieces(len(x_TD)):
                 whole = _leaf(x_TD[piece])

@@ -20,8 +20,9 @@ class RmsNorm(nn.Module):
         self.packed: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Over the last dimension."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        """Over the last dimension, in the type of `x`: queries and keys are bfloat16 where products are, and torch has
+        no fused kernel for a weight of another type."""
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
 
     def infer(self, x: Tensor) -> Tensor:
         """The same without gradients, with the packed weight where there is one.
