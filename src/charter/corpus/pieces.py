@@ -69,7 +69,8 @@ def stretches(found: Sequence[Listing], reading: Reading) -> list[Stretch]:
                 held, size = [], 0
             held.append(file)
             size += own
-        made.append(Stretch(len(made), source, tuple(held), size))
+        if held:
+            made.append(Stretch(len(made), source, tuple(held), size))
     return made
 
 

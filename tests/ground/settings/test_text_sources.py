@@ -150,3 +150,16 @@ def test_sources_without_a_manifest() -> None:
     assert {ref: plain_source(Path("/x"), ref).name for ref in named} == named
     forms = {name: form_of(name) for name in ("a.jsonl.gz", "a.parquet", "a.html.zst", "a.py", "README")}
     assert list(forms.values()) == ["rows", "parquet", "page", "text", "text"]
+
+
+def test_an_optional_source_that_is_not_there_is_left_out_and_says_why(tmp_path: Path) -> None:
+    manifest = tmp_path / "sources.yaml"
+    words = "sources:\n- {name: a, from: ./a.txt}\n- {name: b, from: ./b.txt, optional: true}\n"
+    manifest.write_text(words, "utf-8")
+    (tmp_path / "a.txt").write_text("a", "utf-8")
+    first = digest_sources(manifest)
+    listing = list_files(read_sources(manifest)[1], tmp_path)
+    assert listing.files == () and "there is no file or folder" in listing.missing
+    (tmp_path / "b.txt").write_text("b", "utf-8")
+    assert list_files(read_sources(manifest)[1], tmp_path).missing == ""
+    assert digest_sources(manifest) != first

@@ -97,6 +97,7 @@ class TextSource(Frozen):
     split: Literal["file", "line", "paragraph"] = Field(
         "file", description="what is one document in plain text: a file, a line, or what blank lines part"
     )
+    optional: bool = Field(False, description="left out, and said so, where it isn't there")
 
 
 class SourceManifest(Frozen):
@@ -115,11 +116,13 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source by name, and how many others lie there that no pattern takes."""
+    """The files of a source by name, and how many others lie there that no pattern takes; `missing`: why an optional
+    source has none."""
 
     source: TextSource
     files: tuple[TextFile, ...]
     unread: int
+    missing: str = ""
 
 
 def read_sources(path: Path) -> tuple[TextSource, ...]:
@@ -159,8 +162,18 @@ def form_of(name: str) -> Form:
 def list_files(source: TextSource, folder: Path) -> Listing:
     """The files of a source; relative places begin at `folder`, that of the manifest.
 
-    Raises CharterError for what isn't there or isn't installed, and where no file is taken.
+    Raises CharterError for what isn't there or isn't installed, and where no file is taken, unless the source is
+    optional.
     """
+    try:
+        return _list_files(source, folder)
+    except CharterError as error:
+        if not source.optional:
+            raise
+        return Listing(source, (), 0, str(error))
+
+
+def _list_files(source: TextSource, folder: Path) -> Listing:
     found = _installed(source)
     if found is None:
         place = _place(source, folder)
