@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.corpus.batch import Batch
+from charter.corpus.decontamination import Decontamination
 from charter.corpus.encoding import works
 from charter.corpus.selection import EXACT, NEAR, Selection, Table, describe, is_other
 from charter.corpus.settings import Languages
@@ -81,15 +82,13 @@ def drop_selected(found: Examined, table: Table, selection: Selection) -> None:
             found.dropped[source, reason] += count
 
 
-def tokens_of(
-    folder: Path, paths: Sequence[Path], table: Table, selection: Selection
-) -> npt.NDArray[np.int64]:
+def tokens_of(folder: Path, table: Table, selection: Selection) -> npt.NDArray[np.int64]:
     """Tokens of each document of the table, once; 0 where it was not taken."""
     tokens = np.zeros(len(table), np.int64)
     for split in SPLITS:
         lengths = TokenShards.open(folder, split).lengths
         place = 0
-        for _, numbers in works(paths, table, selection, split, 0):
+        for _, numbers in works(table, selection, split, 0):
             tokens[numbers] = lengths[place : place + len(numbers)]
             place += len(numbers)
     return tokens
@@ -101,6 +100,7 @@ def composition(
     selection: Selection,
     tokens: npt.NDArray[np.int64],
     found: Examined,
+    tests: Decontamination,
     languages: Languages,
 ) -> dict[str, Any]:
     """All counts, nested."""
@@ -139,25 +139,30 @@ def composition(
         },
         "personal": dict(sorted(found.personal.items())),
         "contaminated": dict(sorted(found.contaminated.items())),
+        "benchmarks": {
+            "files": tests.files,
+            "items": tests.items,
+            "unchecked": len(tests.unchecked),
+            "skipped": [f"{Path(name).parent.name}/{Path(name).name}" for name in tests.skipped],
+        },
         "steering": describe(languages, selection.factor),
     }
 
 
 def sample_rows(
-    paths: Sequence[Path], listings: Sequence[Listing], table: Table, selection: Selection, seed: int
+    listings: Sequence[Listing], table: Table, selection: Selection, seed: int
 ) -> list[dict[str, Any]]:
     """The beginnings of some documents that were taken, drawn at random, in order."""
     taken = np.flatnonzero(selection.times)
     drawn = taken[np.argsort(table.draw(seed, "samples")[taken], kind="stable")[:_SHOWN]]
     rows = []
     for number in sorted(drawn.tolist()):
-        place = int(np.searchsorted(table.first, number, "right")) - 1
         rows.append(
             {
                 "id": f"document-{number}",
                 "source": listings[table.source[number]].source.name,
                 "language": table.languages[table.language[number]],
-                "text": Batch(paths[place]).text(number - int(table.first[place]))[:_EXCERPT],
+                "text": table.text(number)[:_EXCERPT],
             }
         )
     return rows

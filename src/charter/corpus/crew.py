@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -23,6 +23,11 @@ from charter.ground.settings.environment import physical_cores
 P = TypeVar("P")
 R = TypeVar("R")
 _AHEAD = 2  # pieces under way for each process: while one is done the next lies ready
+
+_KILLED = (
+    "a worker process was killed, most likely for want of memory: set fewer workers, or smaller reading.batch_mib, "
+    "and run again: what was done is kept"
+)
 
 _working: list[Any] = []  # what this process does, set once when it starts
 
@@ -66,10 +71,19 @@ class Crew(Generic[P, R]):
             while under_way:
                 yield under_way.popleft().result()
         except BrokenProcessPool:
-            raise CharterError(
-                "a worker process was killed, most likely for want of memory: set fewer workers, or smaller "
-                "reading.batch_mib, and run again: what was done is kept"
-            ) from None
+            raise CharterError(_KILLED) from None
+
+
+def apart(make: Callable[..., Callable[[P], R]], given: Sequence[object], piece: P) -> R:
+    """One piece of work in a process of its own: the memory that it takes goes with it."""
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(make, tuple(given))
+    ) as pool:
+        try:
+            found: R = pool.submit(_do, piece).result()
+        except BrokenProcessPool:
+            raise CharterError(_KILLED) from None
+    return found
 
 
 def _start(make: Callable[..., Callable[[Any], Any]], given: tuple[object, ...]) -> None:

@@ -9,6 +9,7 @@ letters don't count: any table holds them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,19 @@ class Decontamination:
             raise CharterError(
                 f"{', '.join(map(str, named))}: no text of 8 words or more; give files of benchmarks, or none"
             )
+
+    def save(self, folder: Path) -> None:
+        """Writes what `open` reads."""
+        self._items.save(folder)
+        (folder / "files.json").write_text(json.dumps([self.files, self.skipped]), "utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Decontamination:
+        """What was saved; processes that open one folder share its memory."""
+        found = cls(())
+        found.files, found.skipped = json.loads((folder / "files.json").read_text("utf-8"))
+        found._items = Items.open(folder)
+        return found
 
     @property
     def items(self) -> int:

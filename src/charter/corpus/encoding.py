@@ -1,7 +1,7 @@
 """From selected documents to token shards: batches are encoded by all processes and written in order.
 
-The order in a split is that of the input. Documents that are taken several times come again in further passes over the
-whole, so that a copy lies far from the one before.
+The order in a split is that of the input. Documents that are taken several times come again in further passes, behind
+all others: who reads the shards draws an order.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def _uncut(text: str) -> Iterator[str]:
 
 
 def works(
-    paths: Sequence[Path], table: Table, selection: Selection, split: Split, done: int
+    table: Table, selection: Selection, split: Split, done: int
 ) -> Iterator[tuple[Work, npt.NDArray[np.int64]]]:
     """What is to be encoded for a split behind its first `done` documents, with the documents' numbers in the table."""
     times = np.where(selection.heldout == (split == "heldout"), selection.times, 0)
     for round_ in range(int(times.max(initial=0))):
-        for path, start, end in zip(paths, table.first, table.first[1:], strict=False):
+        for path, start, end in table.batches():
             chosen = np.flatnonzero(times[start:end] > round_)
             skipped = min(done, len(chosen))
             done -= skipped

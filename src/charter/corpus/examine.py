@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,13 +71,13 @@ class Tally:
 
 
 class Examiner:
-    """Examines pieces under one room's settings; holds the benchmarks."""
+    """Examines pieces under one room's settings; `benchmarks` is the folder of a saved Decontamination."""
 
-    def __init__(self, settings: Settings, benchmarks: Sequence[Path], seed: int) -> None:
+    def __init__(self, settings: Settings, benchmarks: Path, seed: int) -> None:
         self.settings = settings
         self.cutoff: Period | None = settings.cutoff()
         self.seed = seed
-        self.benchmarks = Decontamination(benchmarks)
+        self.benchmarks = Decontamination.open(benchmarks)
 
     def __call__(self, piece: Piece) -> int:
         """Writes the batch of a piece; the bytes that were read."""

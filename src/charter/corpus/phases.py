@@ -12,24 +12,50 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from charter.corpus.crew import Crew
+from charter.corpus.crew import Crew, apart
+from charter.corpus.decontamination import Decontamination
 from charter.corpus.examine import Examiner, Piece
-from charter.corpus.pieces import Stretch, batch_paths, is_whole, mark_whole, pieces
+from charter.corpus.pieces import MARK, Stretch, batch_paths, is_whole, mark_whole, pieces
 from charter.corpus.selection import Table, find_copies
 from charter.corpus.settings import Settings
 from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.texts import Listing
 
-EXAMINED, COPIES = "examined", "copies.npy"
+BENCHMARKS, EXAMINED, COPIES = "benchmarks", "examined", "copies.npy"
+_SMALL = 8 << 20  # bytes of benchmarks that are read here
+
+
+def index_benchmarks(paths: Sequence[Path], out: Workspace) -> Decontamination:
+    """The items of all benchmarks, read once; large ones in a process of their own, for that takes much memory."""
+    folder = out.state / BENCHMARKS
+    mark = out.state / f"{BENCHMARKS}{MARK}"
+    if not mark.exists():
+        files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,))]
+        small = sum(file.stat().st_size for file in files) < _SMALL
+        with out.progress(BENCHMARKS, 1) as bar:
+            if small:
+                Indexer(folder)(list(paths))
+            else:
+                apart(Indexer, (folder,), list(paths))
+            bar.advance()
+        atomic_write(mark, "")
+    return Decontamination.open(folder)
+
+
+class Indexer:
+    """Makes the index of benchmarks in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, paths: list[Path]) -> None:
+        """Reads all items and saves their runs."""
+        Decontamination(paths).save(self.folder)
 
 
 def examine_all(
-    found: Sequence[Listing],
-    made: Sequence[Stretch],
-    benchmarks: Sequence[Path],
-    settings: Settings,
-    out: Workspace,
+    found: Sequence[Listing], made: Sequence[Stretch], settings: Settings, out: Workspace
 ) -> list[Path]:
     """The batch files of all pieces, in order; those that are there are not made again."""
     folder = out.state / EXAMINED
@@ -59,7 +85,7 @@ def examine_all(
     with out.progress("reading", total, done) as bar:
         if left:
             count = crew_size(settings, total)
-            with Crew[Piece, int](count, Examiner, settings, list(benchmarks), out.seed) as crew:
+            with Crew[Piece, int](count, Examiner, settings, out.state / BENCHMARKS, out.seed) as crew:
                 for _ in crew.results(missing()):
                     marked()
                     piece = ends.popleft()
@@ -69,14 +95,12 @@ def examine_all(
     return batch_paths(made, folder)
 
 
-def copies_of(
-    paths: Sequence[Path], table: Table, settings: Settings, out: Workspace
-) -> npt.NDArray[np.uint8]:
+def copies_of(table: Table, settings: Settings, out: Workspace) -> npt.NDArray[np.uint8]:
     """Which documents are copies, found once and kept."""
     kept = out.state / COPIES
     if not kept.exists():
-        with out.progress("copies", len(paths)) as bar:
-            copies = find_copies(paths, settings, out.state / "near", bar)
+        with out.progress("copies", len(table.paths)) as bar:
+            copies = find_copies(table, settings, out.state / "near", bar)
         file = io.BytesIO()
         np.save(file, copies, allow_pickle=False)
         atomic_write(kept, file.getvalue())

@@ -127,17 +127,20 @@ def _ended(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, byt
 
 def _lines(blocks: Iterator[bytes], largest: int) -> Iterator[tuple[int, bytes | None]]:
     """(number from 1, line without its end), None for one over the limit; memory is that of one line and one block."""
-    number, rest, over = 1, b"", False
+    number, held, over = 1, bytearray(), False
     for block in blocks:
-        parts = (rest + block).split(b"\n")
-        rest = parts.pop()
-        for part in parts:
-            yield number, None if over or len(part) > largest else part
-            number, over = number + 1, False
-        if over or len(rest) > largest:
-            rest, over = b"", True
-    if rest or over:
-        yield number, None if over else rest
+        for place, part in enumerate(block.split(b"\n")):
+            if place:  # a line feed stands before it
+                yield number, None if over else bytes(held)
+                number, over = number + 1, False
+                held.clear()
+            over = over or len(held) + len(part) > largest
+            if over:
+                held.clear()
+            else:
+                held += part
+    if held or over:
+        yield number, None if over else bytes(held)
 
 
 def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
@@ -166,7 +169,7 @@ def _blocks(path: Path, meter: Meter) -> Iterator[bytes]:
             blocks = _zstd_blocks(packed)
         else:
             file = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
-            blocks = iter(lambda: file.read(BLOCK), b"")
+            blocks = iter(lambda: file.read1(BLOCK), b"")  # what is there, before a fault behind it
         for block in blocks:
             meter.bytes = before + packed.tell()
             yield block

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from charter.corpus.counting import (
 from charter.corpus.crew import Crew
 from charter.corpus.encoding import Encoder, Work, works, write_split
 from charter.corpus.page import write_page
-from charter.corpus.phases import copies_of, crew_size, examine_all
+from charter.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
 from charter.corpus.pieces import listings, stretches
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
@@ -35,7 +36,6 @@ from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.sources import shipped_folder
-from charter.ground.settings.texts import Listing
 from charter.ground.text.shards import INDEX, SPLITS, Index, Shard, ShardWriter, Split, dtype_of
 from charter.ground.text.tokenizer import Tokenizer
 
@@ -44,23 +44,33 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a corpus (`ground/text/shards.py`), counts, samples and report.html."""
     found = listings(inputs.many("sources"))
     made = stretches(found, settings.reading)
-    paths = examine_all(found, made, benchmarks(inputs), settings, out)
+    tests = index_benchmarks(benchmarks(inputs), out)
+    paths = examine_all(found, made, settings, out)
     table, examined = make_table(paths), add_up(paths)
     if not len(table):
         reasons = ", ".join(f"{n} {reason}" for (_, reason), n in examined.dropped.most_common(6))
         raise CharterError(
             f"no document was kept of {sum(examined.read.values())} ({reasons}); look at the sources"
         )
-    copies = copies_of(paths, table, settings, out)
+    copies = copies_of(table, settings, out)
     selection = select(table, copies, [listing.source for listing in found], settings, out.seed)
     if not (selection.times[~selection.heldout] > 0).any():
         raise CharterError(
             "every document is held out or left out; give more text, or a smaller heldout_share"
         )
-    tokenizer = the_tokenizer(paths, table, selection, settings, inputs, out)
-    index = write_shards(paths, table, selection, tokenizer, [x.source.name for x in found], settings, out)
+    tokenizer = the_tokenizer(table, selection, settings, inputs, out)
+    index = write_shards(table, selection, tokenizer, [x.source.name for x in found], settings, out)
     out.write_json(INDEX, index.model_dump(mode="json"))
-    report(paths, found, table, selection, examined, settings, out)
+    drop_selected(examined, table, selection)
+    tokens = tokens_of(out.path, table, selection)
+    whole = composition(found, table, selection, tokens, examined, tests, settings.languages)
+    report(
+        whole,
+        flat(whole, examined, settings.languages),
+        sample_rows(found, table, selection, out.seed),
+        examined,
+        out,
+    )
 
 
 def benchmarks(inputs: Inputs) -> list[Path]:
@@ -72,7 +82,6 @@ def benchmarks(inputs: Inputs) -> list[Path]:
 
 
 def the_tokenizer(
-    paths: Sequence[Path],
     table: Table,
     selection: Selection,
     settings: Settings,
@@ -88,14 +97,13 @@ def the_tokenizer(
         else:
             sample = sample_bytes(table, selection, settings.vocabulary)
             with out.progress("tokenizer", sample) as bar:
-                tokenizer = trained_tokenizer(paths, table, selection, settings.vocabulary, out.seed, bar)
+                tokenizer = trained_tokenizer(table, selection, settings.vocabulary, out.seed, bar)
         tokenizer.save(out.path)
         atomic_write(mark, "")
     return Tokenizer.from_folder(out.path)
 
 
 def write_shards(
-    paths: Sequence[Path],
     table: Table,
     selection: Selection,
     tokenizer: Tokenizer,
@@ -113,7 +121,7 @@ def write_shards(
         Crew[Work, list[npt.NDArray[np.uint32]]](crew_size(settings, total), Encoder, out.path) as crew,
     ):
         for split, writer in writers.items():
-            planned = works(paths, table, selection, split, writer.documents)
+            planned = works(table, selection, split, writer.documents)
             splits[split] = write_split(crew, writer, planned, table, bar)
     return Index(
         dtype=dtype_of(size),
@@ -126,23 +134,16 @@ def write_shards(
 
 
 def report(
-    paths: Sequence[Path],
-    found: Sequence[Listing],
-    table: Table,
-    selection: Selection,
+    whole: dict[str, Any],
+    counts: dict[str, float],
+    rows: list[dict[str, Any]],
     examined: Examined,
-    settings: Settings,
     out: Workspace,
 ) -> None:
-    """Samples, counts.json, composition.json, the metrics and the page."""
-    rows = sample_rows(paths, found, table, selection, out.seed)
+    """Samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
     out.write_jsonl("samples/dropped.jsonl", examined.examples)
     out.write_jsonl("samples/refused.jsonl", examined.faults)
-    drop_selected(examined, table, selection)
-    tokens = tokens_of(out.path, paths, table, selection)
-    whole = composition(found, table, selection, tokens, examined, settings.languages)
-    counts = flat(whole, examined, settings.languages)
     out.write_json("composition.json", whole)
     out.write_json("counts.json", counts)
     for name, value in counts.items():

@@ -16,7 +16,7 @@ draw is below the rest. Held-out documents are taken once, if at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,9 @@ _NEITHER = frozenset({CODE, UNDETERMINED})  # count as bytes, but as no other la
 @dataclass(frozen=True)
 class Table:
     """All examined documents in order, one entry each; `language` is a place in `languages`, `first` the number of
-    the first document of each batch, and at its end the count of all."""
+    the first document of each batch (`paths`), and at its end the count of all."""
 
+    paths: tuple[Path, ...]
     languages: tuple[str, ...]
     source: npt.NDArray[np.uint16]
     language: npt.NDArray[np.uint16]
@@ -52,6 +53,15 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.bytes)
+
+    def text(self, number: int) -> str:
+        """The text of one document; its whole batch is read."""
+        place = int(np.searchsorted(self.first, number, "right")) - 1
+        return Batch(self.paths[place]).text(number - int(self.first[place]))
+
+    def batches(self) -> Iterator[tuple[Path, int, int]]:
+        """(file, number of its first document, and of the first behind it) of each batch."""
+        yield from zip(self.paths, self.first[:-1].tolist(), self.first[1:].tolist(), strict=True)
 
     def draw(self, seed: int, purpose: str) -> npt.NDArray[np.float64]:
         """A number from 0 to 1 for each document, of its own text, the seed and the purpose."""
@@ -88,6 +98,7 @@ def make_table(paths: Sequence[Path]) -> Table:
     moved = [np.array([place[code] for code in own], np.uint16)[found] for own, found in codes if own]
     counts = [len(found) for _, found in codes]
     return Table(
+        paths=tuple(paths),
         languages=languages,
         language=np.concatenate([np.zeros(0, np.uint16), *moved]),
         first=np.cumsum([0, *counts]),
@@ -95,12 +106,12 @@ def make_table(paths: Sequence[Path]) -> Table:
     )
 
 
-def find_copies(paths: Sequence[Path], settings: Settings, folder: Path, bar: Bar) -> npt.NDArray[np.uint8]:
+def find_copies(table: Table, settings: Settings, folder: Path, bar: Bar) -> npt.NDArray[np.uint8]:
     """KEPT, EXACT or NEAR of each document; what is sorted lies in files of `folder`."""
     filters = settings.filters
     near = NearDuplicates(folder, filters.permutations, filters.near) if filters.near else None
     prints = []
-    for path in paths:
+    for path in table.paths:
         batch = Batch(path)
         prints.append(batch.array("fingerprint"))
         if near is not None and len(batch):

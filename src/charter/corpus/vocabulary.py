@@ -6,8 +6,7 @@ by a draw of its own: the same in every attempt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -21,7 +20,7 @@ MIB = 1 << 20
 
 
 def trained_tokenizer(
-    paths: Sequence[Path], table: Table, selection: Selection, settings: Vocabulary, seed: int, bar: Bar
+    table: Table, selection: Selection, settings: Vocabulary, seed: int, bar: Bar
 ) -> Tokenizer:
     """A tokenizer of `settings.size` tokens at most, <|endoftext|> before plain text."""
     times = np.where(selection.heldout, 0, selection.times)
@@ -29,7 +28,7 @@ def trained_tokenizer(
     chosen = table.draw(seed, "tokenizer") < times * (settings.sample_mib * MIB / whole)
 
     def texts() -> Iterator[str]:
-        for path, start, end in zip(paths, table.first, table.first[1:], strict=False):
+        for path, start, end in table.batches():
             own = np.flatnonzero(chosen[start:end])
             batch = Batch(path) if len(own) else None
             for number in own.tolist():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
@@ -41,6 +41,7 @@ def some(count: int, seed: int = 0) -> Documents:
     ]
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     documents=st.lists(
         st.tuples(

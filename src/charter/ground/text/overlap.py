@@ -9,6 +9,7 @@ looked up first, in a bitmap of how the items' runs begin; only where a bit is s
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -24,7 +25,7 @@ from charter.ground.text.shingles import Hashes, Places, shingles, shingles_at, 
 
 SIZE, LEAST = 13, 8
 _WORD = re.compile(r"[^\W_]+")
-# A run of the items sets one of at least this many bits, so that few other runs find theirs set.
+# A run of the items sets two of at least 16 bits, so that of 100 other runs one at most finds its two set.
 _BITS_A_RUN = 32
 _NO_RUNS = np.empty(0, np.uint64)
 # Items whose words are hashed together.
@@ -75,6 +76,32 @@ class Items:
         sought[self._owners] = True
         self.unchecked = {self.names[n] for n in np.flatnonzero(~sought)}
 
+    def save(self, folder: Path) -> None:
+        """Writes what `open` reads: three arrays and the names."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in (("runs", self._runs), ("owners", self._owners), ("bits", self._bits)):
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        said = {
+            "names": self.names,
+            "unchecked": sorted(self.unchecked),
+            "sizes": self._sizes,
+            "apart": self._apart,
+        }
+        (folder / "items.json").write_text(json.dumps(said), "utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Items:
+        """Items that were saved. The arrays are mapped: processes that open one folder share their memory."""
+        found = cls({})
+        said = json.loads((folder / "items.json").read_text("utf-8"))
+        found.names, found.unchecked = said["names"], set(said["unchecked"])
+        found._sizes, found._apart = said["sizes"], said["apart"]
+        found._runs, found._owners, found._bits = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("runs", "owners", "bits")
+        )
+        return found
+
     def _spans(self, items: list[tuple[str, Sequence[str]]]) -> tuple[Hashes, Places, Places, Places]:
         """Words of some items' texts, and of each span of them that is sought: its start, its length, its item."""
         first = len(self.names)
@@ -124,9 +151,9 @@ class Items:
         return owners
 
     def _sought(self, found: Hashes) -> Iterator[int]:
-        bits = shingles(found, LEAST) & np.uint64(8 * len(self._bits) - 1)
-        set_ = (self._bits[bits >> np.uint64(3)] >> (bits & np.uint64(7)).astype(np.uint8)) & 1
-        places = np.flatnonzero(set_)
+        leads = shingles(found, LEAST)
+        places = np.flatnonzero(_is_set(self._bits, leads))
+        places = places[_is_set(self._bits, leads[places] >> np.uint64(32))]
         for size in self._sizes if len(places) else ():
             starts = places[places + size <= len(found)]
             if not len(starts):
@@ -167,11 +194,20 @@ def _sorted(runs: Hashes, owners: npt.NDArray[np.uint32]) -> tuple[Hashes, npt.N
 
 
 def _bitmap(leads: Hashes) -> npt.NDArray[np.uint8]:
+    """Two bits set for each of the hashes, by its lower and by its upper half (Bloom 1970)."""
     size = 1 << max(16, (_BITS_A_RUN * len(leads)).bit_length() - 1)
     bits = np.zeros(size // 8, np.uint8)
-    places = leads & np.uint64(size - 1)
-    np.bitwise_or.at(bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
+    for half in (leads, leads >> np.uint64(32)):
+        places = half & np.uint64(size - 1)
+        np.bitwise_or.at(
+            bits, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
+        )
     return bits
+
+
+def _is_set(bits: npt.NDArray[np.uint8], hashes: Hashes) -> npt.NDArray[np.bool_]:
+    places = hashes & np.uint64(8 * len(bits) - 1)
+    return np.asarray((bits[places >> np.uint64(3)] >> (places & np.uint64(7)).astype(np.uint8)) & 1, bool)
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, list[str]]]:

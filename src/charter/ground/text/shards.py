@@ -99,9 +99,7 @@ class ShardWriter:
         self.vocab_size = vocab_size
         self.dtype = np.dtype(dtype_of(vocab_size)).newbyteorder("<")
         self.shard_tokens = shard_tokens
-        self._ids: list[npt.NDArray[np.unsignedinteger]] = []
-        self._records: list[tuple[int, int, int, int]] = []
-        self._tokens = 0
+        self._ids, self._records = bytearray(), bytearray()  # as they will lie in the files
         folder.mkdir(parents=True, exist_ok=True)
         self._complete = 0
         self.documents = 0
@@ -129,10 +127,9 @@ class ShardWriter:
             )
         if not (0 <= source < LABELS and 0 <= language < LABELS and size >= 0):
             raise CharterError(f"source {source} or language {language} is beyond {LABELS - 1}")
-        self._ids.append(found.astype(self.dtype))
-        self._records.append((len(found), source, language, size))
-        self._tokens += len(found)
-        if self._tokens >= self.shard_tokens:
+        self._ids += found.astype(self.dtype).tobytes()
+        self._records += np.array((len(found), source, language, size), DOCUMENT).tobytes()
+        if len(self._ids) >= self.shard_tokens * self.dtype.itemsize:
             self._finish()
 
     def close(self) -> tuple[Shard, ...]:
@@ -142,11 +139,11 @@ class ShardWriter:
         return tuple(self._shard(number) for number in range(self._complete))
 
     def _finish(self) -> None:
-        self._write(self._place(self._complete, "tokens"), np.concatenate(self._ids))
-        self._write(self._place(self._complete, "documents"), np.array(self._records, DOCUMENT))
-        self.documents += len(self._records)
+        self._write(self._place(self._complete, "tokens"), self._ids)
+        self._write(self._place(self._complete, "documents"), self._records)
+        self.documents += len(self._records) // DOCUMENT.itemsize
         self._complete += 1
-        self._ids, self._records, self._tokens = [], [], 0
+        self._ids, self._records = bytearray(), bytearray()
 
     def _shard(self, number: int) -> Shard:
         tokens, documents = (self._place(number, ending) for ending in ("tokens", "documents"))
@@ -163,10 +160,10 @@ class ShardWriter:
     def _place(self, number: int, ending: str) -> Path:
         return self.folder / f"{number:05d}.{ending}"
 
-    def _write(self, path: Path, content: npt.NDArray[np.generic]) -> None:
+    def _write(self, path: Path, content: bytearray) -> None:
         temporary = path.with_name(TEMPORARY + path.name)
         with temporary.open("wb") as file:
-            file.write(content.data)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
