@@ -15,7 +15,7 @@ UNDETERMINED = "und"
 # zxx is the library's class of what is in no language.
 _FOLDED = {"wuu": "zh", "pcm": "en", "zxx": UNDETERMINED}
 # What is read of a long text: three pieces from its start, middle and end.
-_PIECE = 1024
+_PIECE = 512
 _LETTER = re.compile(r"[^\W\d_]")
 
 

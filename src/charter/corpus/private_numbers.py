@@ -13,9 +13,11 @@ from itertools import pairwise
 
 Span = tuple[int, int, str]
 
-# Five digits at least, with little between them.
+# Five digits at least, with little between them. What may not stand before a pattern is said behind its first
+# character: a search for that is faster.
 _START = re.compile(
-    r"(?<![\w.,=#$€£-])(?=[+(]\d|\d{2}|1[-. ]\(?\d{3}|\d\.\d)(?=[+(]{0,2}\d(?:[^\w\n]{0,3}\d){4})"
+    r"[+(\d](?<![\w.,=#$€£-].)(?:(?<=[+(])(?=\d)|(?<=\d)(?=\d|\.\d)|(?<=1)(?=[-. ]\(?\d{3}))"
+    r"(?=(?:[^\w\n]{0,3}\d){4})"
 )
 # No word, no further part of a version, decimal, range, time or path behind it.
 _END = r"(?![\w-]|[.,:/]\d)"
@@ -48,8 +50,8 @@ _LEAST_OCTET = 32
 _ISSUERS = ((5100, 5599), (2221, 2720), (6011, 6011), (6221, 6229), (6440, 6599), (3528, 3589))
 # The sum of the digits of twice a digit.
 _DOUBLED = dict(zip("0123456789", (0, 2, 4, 6, 8, 1, 3, 5, 7, 9), strict=True))
-_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])")
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?!\w)")
+_IPV6 = re.compile(r"[23](?<![\w:.].)[0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])")
+_IBAN = re.compile(r"[A-Z](?<!\w.)[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?!\w)")
 _IBAN_LENGTHS = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18"
     " FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20"
@@ -72,7 +74,8 @@ def numbers(text: str) -> Iterator[Span]:
     for start in (found.start() for found in _START.finditer(text)):
         if start < end:
             continue
-        for kind, form, holds in _FORMS:
+        free = start - end < 2 or _is_free(text, start)
+        for kind, form, holds in _FORMS if free else _FORMS[:3]:
             found = form.match(text, start)
             if found and holds(found):
                 end = found.end()
@@ -128,9 +131,9 @@ def _is_card(found: re.Match[str]) -> bool:
     return fits and len(set(digits)) > 1 and luhn % 10 == 0
 
 
-def _is_free(found: re.Match[str]) -> bool:
-    """Whether no path and no longer row of numbers leads up to it."""
-    before = found.string[max(0, found.start() - 2) : found.start()]
+def _is_free(text: str, start: int) -> bool:
+    """Whether no path and no longer row of numbers leads up to a place."""
+    before = text[max(0, start - 2) : start]
     return not before.endswith("/") and not (before[:1].isdigit() and before[-1] in " -")
 
 
@@ -150,7 +153,7 @@ def _is_national(found: re.Match[str]) -> bool:
     another), and no date, time, row of numbers or address with leading zeros."""
     groups = re.findall(r"\d+", found[0])
     sizes = [len(group) for group in groups]
-    if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2 or not _is_free(found):
+    if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2:
         return False
     if any(group.startswith("000") for group in groups) or (len(groups) == 3 and sizes[:2] == [2, 2]):
         return False
@@ -178,6 +181,7 @@ def _digits(found: str) -> int:
     return sum(character.isdigit() for character in found)
 
 
+# Telephone numbers, the last four, stand free.
 _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
     (
         "ip",
@@ -198,7 +202,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]
         re.compile(
             rf"(?:\+?1[-. ])?(?:\([2-9]\d\d\)[ -]?[2-9]\d\d[-. ]|[2-9]\d\d([-.])[2-9]\d\d\1)\d{{4}}{_END}"
         ),
-        _is_free,
+        lambda found: True,
     ),
     (
         "phone",
