@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from side import Claim, Comparison, Figures, compare, parser
 
+from charter.ground.learn.context_parallel import team
 from charter.ground.learn.flops import work
 from charter.ground.learn.muon import muon
 from charter.ground.learn.optimizer import adamw
@@ -115,7 +116,7 @@ def charter(options: argparse.Namespace, optimizer: str = "adamw", ragged: bool 
         def step(number: int) -> list[int]:
             nonlocal cursor
             batch, cursor = pieces.take(cursor, options.batch, 0)
-            accumulate(model, pieces, batch, options.microbatch, precision)
+            accumulate(model, pieces, batch, options.microbatch, precision, team(1))
             clipped(mover, 1.0)
             advance(mover, 1.0)
             mover.zero_grad(set_to_none=True)

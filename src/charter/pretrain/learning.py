@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from charter.ground.learn.context_parallel import Team
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.muon import muon
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import share, total, world
+from charter.ground.learn.parallel import share, total
 from charter.ground.learn.step import autocast, backward
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.transformer import Transformer
@@ -35,21 +36,26 @@ def optimizer_of(model: Transformer, plan: Derived, learning: Learning) -> torch
 
 
 def accumulate(
-    model: Transformer, pieces: Source[T], step: Sequence[T], microbatch_tokens: int, precision: str
+    model: Transformer,
+    pieces: Source[T],
+    step: Sequence[T],
+    microbatch_tokens: int,
+    precision: str,
+    own: Team,
 ) -> tuple[float, int]:
-    """Gathers the gradient of a step. Returns its loss in nats a token, and the tokens that this process learnt
-    from."""
+    """Gathers the gradient of a step, by the teams of processes that share its rows. Returns its loss in nats a token,
+    and the tokens that this process learnt from."""
     lengths = [piece.length for piece in step]
     tokens, loss, read = sum(lengths), 0.0, 0
-    for group in share(balanced(lengths, microbatch_tokens, world().size)):
+    for group in share(balanced(lengths, own.size * microbatch_tokens, own.among.size), own.among):
         members = [step[i] for i in group or ()]
-        inputs_T, targets_T, layout = row_of(pieces, members, model.device)
-        weights_T = torch.full_like(targets_T, 1.0 / tokens if members else 0.0, dtype=torch.float32)
+        row = own.row(*row_of(pieces, members, model.device))
         with autocast(str(model.device), precision):
-            hidden_TD = model.hidden(inputs_T, layout)
-            part = cross_entropy_sum(hidden_TD, model.head_weight(), targets_T, weights_T)
+            hidden_TD = model.hidden(row.inputs, row.layout)
+            weights_T = row.real / tokens if members else torch.zeros_like(row.real)
+            part = cross_entropy_sum(hidden_TD, model.head_weight(), row.targets, weights_T)
         loss += backward(part)
-        read += sum(piece.length for piece in members)
+        read += int(row.real.sum()) if members else 0
     return total(loss), read
 
 

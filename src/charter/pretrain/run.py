@@ -16,6 +16,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn import flops
 from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.context_parallel import team
 from charter.ground.learn.parallel import Work, distribute, full
 from charter.ground.learn.schedule import trapezoid
 from charter.ground.learn.step import advance, clipped
@@ -40,6 +41,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     windows = Windows(begun, settings.window)
     often = drawn(Pieces(begun.heldout, plan.context, begun.boundary), settings.heldout.tokens)
     model.recompute = settings.recompute or bool(settings.window.stages)
+    own = team(settings.parallel.context)
     distribute(model, precision=out.precision)
     optimizer = optimizer_of(model, plan, settings.learning)
     saver = Saver(out.state, {"model": model}, optimizer, plan.save_every)
@@ -54,7 +56,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             train, heldout = windows.enter(place.step)
             batch, cursor = train.take(place.cursor, plan.batch_tokens, seed)
             lengths = [piece.length for piece in batch]
-            loss, read = accumulate(model, train, batch, plan.microbatch_tokens, out.precision)
+            loss, read = accumulate(model, train, batch, plan.microbatch_tokens, out.precision, own)
             norm = clipped(optimizer, settings.learning.clip)
             share = trapezoid(place.step, plan.steps, plan.warmup, plan.decay)
             if not (spike := place.watch.spike(loss, norm, settings.guard)):

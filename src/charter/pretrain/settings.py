@@ -92,6 +92,14 @@ class Guard(Frozen):
     rollbacks: int = Field(2, ge=0, description="times that it may go back; then it stops")
 
 
+class Parallel(Frozen):
+    """How several processes share the work; weights are sharded over all of them whatever is set here."""
+
+    context: int = Field(
+        1, ge=1, description="processes over which each row of text is spread, for windows too long for one"
+    )
+
+
 class Settings(Frozen):
     """Pretraining from raw text: every token once an epoch, at a size that one dial sets."""
 
@@ -102,6 +110,7 @@ class Settings(Frozen):
     samples: Samples = Field(Samples(), description="texts written while it learns")
     guard: Guard = Field(Guard(), description="what is done about spikes")
     window: Window = Field(Window(), description="how the window of a policy that goes on is enlarged")
+    parallel: Parallel = Field(Parallel(), description="how several processes share the work")
     recompute: bool = Field(False, description="keep only the input of each block for backward")
     compile: bool = Field(False, description="compile the blocks where that pays: on GPUs")
     save_every: int | None = Field(

@@ -21,6 +21,7 @@ from charter.ground.learn.context_parallel import Team, team
 from charter.ground.learn.loss import cross_entropy_sum
 from charter.ground.learn.parallel import World, distribute, start, stop, whole
 from charter.ground.learn.step import autocast
+from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
 
 SHAPE = replace(toys.SHAPE, max_positions=8192, qk_norm=True)
@@ -42,7 +43,7 @@ def learnt(model: Transformer, own: Team, case: str) -> dict[str, Tensor]:
     """Loss and gradients of this process's part of a case."""
     lengths, model.recompute, precision = CASES[case]
     model.zero_grad(set_to_none=True)
-    row = own.row(*texts(lengths), lengths)
+    row = own.row(*texts(lengths), documents(lengths))
     with autocast("cpu", precision):
         hidden = model.hidden(row.inputs, row.layout)
         weights = row.real / sum(lengths)
@@ -98,7 +99,7 @@ def test_every_token_is_read_once_at_its_position_and_work_is_even() -> None:
     inputs, targets = texts(SHORT)
     seen: dict[int, list[tuple[int, int]]] = {}
     for rank in range(3):
-        row = Team(rank, 3, World()).row(inputs, targets, SHORT)
+        row = Team(rank, 3, World()).row(inputs, targets, documents(SHORT))
         for token, target, place, real in zip(
             row.inputs.tolist(), row.targets.tolist(), row.layout.positions.tolist(), row.real.tolist(), strict=True
         ):  # fmt: skip
@@ -113,14 +114,11 @@ def test_every_token_is_read_once_at_its_position_and_work_is_even() -> None:
     assert {place: sorted(found) for place, found in seen.items()} == {
         p: sorted(w) for p, w in wanted.items()
     }
-    positions = [Team(rank, 3, World()).row(inputs, targets, (102,)).layout.positions for rank in range(3)]
+    positions = [
+        Team(rank, 3, World()).row(inputs[:102], targets[:102], documents([102])).layout.positions
+        for rank in range(3)
+    ]
     assert {int(own.sum()) for own in positions} == {int(positions[0].sum())}  # tokens seen, over all queries
-
-
-def test_an_empty_row_is_one_of_no_tokens() -> None:
-    nothing = torch.zeros(0, dtype=torch.int64)
-    row = Team(1, 2, World()).row(nothing, nothing, ())
-    assert len(row.layout) == len(row.inputs) == len(row.real) == 0
 
 
 def test_processes_that_make_no_whole_teams_are_refused() -> None:

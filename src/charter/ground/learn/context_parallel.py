@@ -13,7 +13,7 @@ processes of a team, T rows of this process, C tokens of a chunk, H query heads,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -26,7 +26,7 @@ from torch.nn.attention.bias import causal_lower_right
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.parallel import World, world
-from charter.ground.model.layout import Layout, documents
+from charter.ground.model.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,11 @@ class Team:
     among: World
     group: Any = None
 
-    def row(self, inputs_T: Tensor, targets_T: Tensor, lengths: Sequence[int]) -> Row:
-        """This process's part of documents side by side, of which all of the team are given the same."""
-        device = inputs_T.device
+    def row(self, inputs_T: Tensor, targets_T: Tensor, layout: Layout) -> Row:
+        """This process's part of a row of documents, of which all of the team are given the same."""
         if self.size == 1:
-            real = torch.ones_like(targets_T, dtype=torch.float32)
-            return Row(inputs_T, targets_T, real, documents(lengths).to(device))
+            return Row(inputs_T, targets_T, torch.ones_like(targets_T, dtype=torch.float32), layout)
+        device, lengths = inputs_T.device, [end - start for start, end in layout.segments]
         positions, sources, reals = [], [], []
         for first, length in zip(accumulate(lengths, initial=0), lengths, strict=False):
             chunk = chunk_of(length, self.size)
@@ -68,8 +67,8 @@ class Team:
         chunks = [chunk_of(length, self.size) for length in lengths for _ in range(2)]
         paths = tuple(((end - chunk, end),) for chunk, end in zip(chunks, accumulate(chunks), strict=True))
         real = torch.cat([empty.bool(), *reals]).to(device, torch.float32)
-        layout = Layout(position, paths, Gathered(self, tuple(chunks[::2])))
-        return Row(inputs_T[source], targets_T[source], real, layout)
+        spread = Layout(position, paths, Gathered(self, tuple(chunks[::2])))
+        return Row(inputs_T[source], targets_T[source], real, spread)
 
     @property
     def numbers(self) -> tuple[int, int]:

@@ -145,10 +145,11 @@ def rows_here(tensor: Tensor) -> tuple[Tensor, int]:
     return tensor.to_local(), min(each * world().rank, tensor.shape[0])
 
 
-def share(groups: Sequence[T]) -> list[T | None]:
+def share(groups: Sequence[T], among: World | None = None) -> list[T | None]:
     """This process's groups of those of a step, equally many in all processes, so that they gather weights equally
-    often: where it gets None it learns from an empty one. For groups of about equal size; others: `portion`."""
-    here = world()
+    often: where it gets None it learns from an empty one. For groups of about equal size; others: `portion`. `among`:
+    its team among the teams, where several processes read one group."""
+    here = among or world()
     own: list[T | None] = list(groups[here.rank :: here.size])
     return own + [None] * (-(-len(groups) // here.size) - len(own))
 
