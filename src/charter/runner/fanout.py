@@ -16,9 +16,16 @@ from charter.runner.rooms import load_module
 
 Shown = Callable[[], Mapping[str, object]]  # what stands beside a bar
 LOCAL = "local"
-# Read by Ray when it is loaded. The first keeps a local Ray on the loopback interface, whatever its name says.
-_LOCAL_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Read by Ray when it is loaded: nothing is reported to anyone, GPUs stay visible to those that ask for none, and what
+# its own processes say of lost workers stays in its logs.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+}
+_LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"
+}  # in spite of its name: loopback interface only
 
 
 @contextmanager

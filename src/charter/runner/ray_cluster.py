@@ -229,7 +229,7 @@ class RayLeader:
         ray.get(self._claims.free.remote(worker.name))
         _, machine, process = self._places.get(worker.name, ("", "", 0))
         reason = f"process {process} on {machine} died" if process else _line(error)
-        if "memory" in str(error):
+        if isinstance(error, ray.exceptions.OutOfMemoryError) or "memory usage threshold" in str(error):
             reason += ": Ray ends processes where a machine runs out of memory; fewer --workers need less"
         self._lost += 1
         if self._lost <= REPLACED * self._count:

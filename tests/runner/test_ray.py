@@ -1,0 +1,179 @@
+"""Workers of a local Ray make the artifacts of one process: the same ids and files, also when one is killed."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.execution import Execution
+from charter.runner.company import Nobody
+from charter.runner.fanout import fan_out, places, spread
+from charter.runner.identity import package_folder
+
+pytestmark = pytest.mark.timeout(900)
+
+SCENES = Path(__file__).parent / "ray_scenes.py"
+INSTALLED = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not INSTALLED, reason="ray is not installed: pip install 'charter[ray]'")
+
+
+def scenes(folder: Path, checkpoints: Path, *names: str) -> dict[str, Any]:
+    """What scenes of a process with a Ray of its own tell."""
+    if not INSTALLED:
+        pytest.skip("ray is not installed: pip install 'charter[ray]'")
+    done = subprocess.run(
+        [sys.executable, str(SCENES), str(folder), str(checkpoints), *names],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{package_folder().parent}:{SCENES.parents[1]}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dict[str, Any]:
+    return scenes(tmp_path_factory.mktemp("ray"), checkpoints, "killed")
+
+
+def test_ids_files_and_metrics_are_those_of_one_process_though_a_worker_was_killed(
+    told: dict[str, Any],
+) -> None:
+    alone, killed = told["alone"], told["killed"]
+    assert set(alone["made"]) == {"labels", "report"} and alone["error"] is None
+    assert killed["made"] == alone["made"] and killed["error"] is None
+    assert alone["counted"][0] == 0 and sum(killed["counted"]) == sum(alone["counted"])
+    lost = [note for note in killed["notes"] if "was lost" in note]
+    assert len(lost) == 1 and lost[0].startswith("labels: a worker was lost (process ")
+    assert "another takes its place" in lost[0]
+    assert max(killed["workers"]) == 2 and alone["workers"][0] is None
+    assert killed["left"] == killed["processes"] == []
+
+
+def test_the_threads_of_the_workers_are_recorded(told: dict[str, Any]) -> None:
+    assert [facts[2] for facts in told["killed"]["made"].values()] == [1, 1]  # the leader has 2
+
+
+def test_finished_steps_are_reused_without_workers(told: dict[str, Any]) -> None:
+    assert told["reused"]["notes"] == ["labels: reused", "report: reused"]
+    assert told["reused"]["workers"] == []
+
+
+def test_a_local_ray_listens_on_the_loopback_interface_alone_and_ends_with_the_run(
+    told: dict[str, Any],
+) -> None:
+    assert told["listens"] == ["127.0.0.1"]
+    assert told["children"] == []
+
+
+@pytest.mark.slow
+def test_what_workers_refuse_and_their_end_are_one_line_and_chunks_are_kept(
+    tmp_path: Path, checkpoints: Path
+) -> None:
+    told = scenes(tmp_path, checkpoints, "refused", "lost")
+    refused, resumed, lost = told["refused"], told["resumed"], told["lost"]
+    assert refused["error"].startswith("step labels: ") and "\n" not in refused["error"]
+    assert "does not see the run directory" in refused["error"]
+    assert refused["processes"] == [] and refused["left"] == ["files", "manifest.json", "state"]
+    assert resumed["made"]["labels"] == told["alone"]["made"]["labels"]
+    assert resumed["counted"][0] > 0 and sum(resumed["counted"]) == 10 + 4 + 10
+    assert "2 workers were lost, the last: process " in lost["error"] and "\n" not in lost["error"]
+    assert lost["made"] == {} and lost["processes"] == []
+
+
+@needs_ray
+def test_claims_are_given_once_until_a_worker_is_lost() -> None:
+    from charter.runner.ray_worker import Claims
+
+    claims = Claims()
+    claims.arrive("a", "machine", "name", 7)
+    assert claims.claim("a", "drafts", 0) and claims.claim("a", "drafts", 0)
+    assert not claims.claim("b", "drafts", 0) and claims.claim("b", "drafts", 1)
+    assert claims.claim("b", "labels", 0)
+    claims.free("a")
+    assert claims.claim("b", "drafts", 0) and not claims.claim("a", "drafts", 1)
+    assert claims.places() == {"a": ("machine", "name", 7)}
+
+
+@needs_ray
+def test_what_a_cluster_cannot_hold_is_refused() -> None:
+    from charter.runner.ray_cluster import Cluster
+
+    with pytest.raises(CharterError, match="--workers 9: Ray has 8 cores"):
+        Cluster([(4, 0), (4, 0)], 9, Execution())
+    with pytest.raises(CharterError, match="Ray has 0 GPUs"):
+        Cluster([(4, 0)], 1, Execution("cuda", "bfloat16"))
+    assert Cluster([(8, 2), (4, 1)], None, Execution("cuda", "bfloat16")).workers == 3
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("here", "write local, auto, HOST:PORT or ray://HOST:PORT"),
+        ("127.0.0.1:9", "nothing answers there"),
+        ("ray://127.0.0.1:9", "nothing answers there"),
+    ],
+)
+def test_an_address_without_a_ray_is_one_line(address: str, said: str) -> None:
+    with pytest.raises(CharterError, match=said) as refused, fan_out(address, None, Execution(), Nobody()):
+        pass
+    assert "\n" not in str(refused.value) and str(refused.value).startswith(f"--ray {address}: ")
+
+
+def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charter.runner.fanout.version_of", lambda package: "")
+    with (
+        pytest.raises(CharterError, match=r"--ray local: Ray is not installed; pip install 'charter\[ray\]'"),
+        fan_out("local", None, Execution(), Nobody()),
+    ):
+        pass
+
+
+def test_workers_belong_to_ray_and_torchrun_to_learning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(CharterError, match="--workers counts the workers of --ray"),
+        fan_out(None, 2, Execution(), Nobody()),
+    ):
+        pass
+    others = Nobody()
+    with fan_out(None, None, Execution(), others) as found:
+        assert found is others
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(CharterError, match="--ray and torchrun can't work on a run at once"),
+        fan_out("local", None, Execution(), others),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "expected"),
+    [
+        ([2], None, (2, 1)),
+        ([2], 1, (1, 2)),
+        ([8, 8], 3, (3, 4)),
+        ([8, 8], 4, (4, 4)),
+        ([1, 6], 2, (2, 3)),
+        ([2], 3, (3, 1)),
+    ],
+)
+def test_cores_are_spread_over_workers(
+    cores: list[int], workers: int | None, expected: tuple[int, int]
+) -> None:
+    count, each = spread(cores, workers)
+    assert (count, each) == expected
+    assert places(cores, each) >= count or each == 1
+    assert places(cores, each + 1) < count
