@@ -66,7 +66,7 @@ DROPPED = {
     "placeholder": STORY + "Lorem ipsum dolor sit amet, consectetur.",
     "boilerplate": STORY + "Skip to main content\nAll rights reserved. Privacy policy\n",
     "repeated_lines": STORY + "\n" + "This line is long enough to count.\n" * 8,
-    "repeated_paragraphs": STORY + "\n" + "\n\nOne part,\nand more.\n" * 8,
+    "repeated_paragraphs": STORY + "\n" + "\n\nOne part of it,\nand more.\n" * 12,
     "repeated_phrase": "Then she said no to the harbour master, who wrote it down, and left for good. "
     + "no harbour " * 40,
     "repeated_runs": " ".join(STORY.split() * 2),

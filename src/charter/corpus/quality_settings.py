@@ -22,7 +22,7 @@ class Repetition(Frozen):
         (0.20, 0.18, 0.16), description="characters in the most frequent run of 2, 3, 4 words"
     )
     runs: tuple[Share, Share, Share, Share, Share, Share] = Field(
-        (0.15, 0.14, 0.13, 0.12, 0.11, 0.10),
+        (0.20, 0.18, 0.17, 0.16, 0.15, 0.14),
         description="characters in runs of 5 to 10 words that stood before, in a window of 2,000 words",
     )
 
