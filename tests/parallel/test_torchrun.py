@@ -1,0 +1,110 @@
+"""Processes that torchrun starts learn what one process learns, from shares of the work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launching import alone, apart, as_artifact, log_of, recipe, together
+from pretrain_world import corpus_folder, texts
+
+import toys
+
+STEPS = 20
+SIZING = {
+    "layers": 2,
+    "width": 32,
+    "heads": 2,
+    "key_heads": 1,
+    "head_size": 16,
+    "feed_forward": 64,
+    "context": 32,
+}
+
+
+def _rooms() -> list[dict[str, Any]]:
+    """Every room that learns, twenty optimizer steps each or somewhat more."""
+    return [
+        {
+            "name": "pretrain",
+            "room": "pretrain",
+            "from": {"corpus": "./corpus"},
+            "settings": {
+                "sizing": SIZING,
+                "learning": {"steps": STEPS, "batch_tokens": 256, "microbatch_tokens": 128},
+                "heldout": {"every": 20, "tokens": 200, "final_tokens": 400},
+                "samples": {"prompts": ["the cat"], "tokens": 4},
+                "save_every": 8,
+            },
+        },
+        {
+            "name": "finetune",
+            "room": "finetune",
+            "from": {"policy": "./policy", "dialogues": "shipped:helpful.train"},
+            "settings": {"batch": 4, "limit": 80, "lr": 1e-3, "microbatch_tokens": 512, "lora": {"rank": 2}},
+        },
+        {
+            "name": "preference",
+            "room": "preference",
+            "from": {"policy": "./policy", "comparisons": "shipped:comparisons.train"},
+            "settings": {"batch": 4, "epochs": 3, "lr": 1e-4, "evaluate_every": 10, "pairs": {"limit": 30}},
+        },
+        {
+            "name": "rating",
+            "room": "rating",
+            "from": {"policy": "./policy"},
+            "settings": {"batch": 4, "epochs": 4, "lr": 1e-4, "limit": 30},
+        },
+        {
+            "name": "rl",
+            "room": "rl",
+            "from": {"policy": "./policy", "reward": "preference", "prompts": "shipped:red_team.train"},
+            "settings": {
+                "steps": STEPS,
+                "lr": 1e-4,
+                "kl": {"adaptive_target": 0.5},
+                "rollout": {"prompts": 3, "replies": 2, "max_tokens": 6},
+            },
+        },
+        {
+            "name": "labels",
+            "room": "feedback",
+            "from": {"policy": "finetune", "labeller": "finetune", "prompts": "shipped:red_team.train"},
+            "settings": {"limit": 6, "shots": 0, "chunk": 2, "max_tokens": 6, "known_limit": 4},
+        },
+    ]
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    toys.policy_folder(tmp_path / "policy")
+    as_artifact(corpus_folder(tmp_path / "corpus", texts(300), texts(20, 1)), "corpus")
+    path = recipe(tmp_path, _rooms())
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone(path, one)
+    said = together(path, two, 2)
+    for step, key in [
+        *((name, "loss") for name in ("pretrain", "finetune", "preference", "rating")),
+        ("rl", "reward"),
+    ]:
+        rows = log_of(two, step)
+        assert len(rows) >= STEPS, step
+        assert apart(one, two, step, key) < 1e-5, step
+        assert apart(one, two, step, "grad_norm") < 1e-3 * max(row.get("grad_norm", 0) for row in rows), step
+        shares = [row["tokens_of_each"] for row in rows if "loss" in row]
+        assert min(sum(own) for own in zip(*shares, strict=True)) > 0.2 * sum(map(sum, shares)), step
+        assert f"{step}: 2 processes learnt from" in said
+    assert apart(one, two, "rl") < 1e-5
+    assert not any("tokens_of_each" in row for row in log_of(one, "finetune"))
+    first, second = (json.loads((out / "rl" / "manifest.json").read_text()) for out in (one, two))
+    assert first["id"] == second["id"]
+    assert [made["environment"]["processes"] for made in (first, second)] == [1, 2]
+    texts_of = [[(row["chosen"], row["rejected"]) for row in _rows(out / "labels")] for out in (one, two)]
+    assert texts_of[0] == texts_of[1]
+    assert not list((two / ".partial").iterdir())
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "comparisons.jsonl").read_text().splitlines()]
