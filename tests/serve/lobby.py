@@ -63,6 +63,7 @@ class Said:
     the replies that were given up."""
 
     capabilities = frozenset({"text", "count"})
+    version = ""
 
     def __init__(
         self,

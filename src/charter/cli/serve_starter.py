@@ -23,6 +23,7 @@ models:
     # deprecated: 2027-01-01     # from when on lists say so
     # retires: 2027-07-01        # from when on it is refused
     # successor: another         # the id of the model to use instead
+    # weights_from: shared/weights   # new weights below it may be put in by rl; docs/remote_sampling.md
   # - id: big                    # a model that a server of OpenAI's shape runs; source is its name there
   #   source: meta-llama/Llama-3.1-8B-Instruct
   #   backend: http://127.0.0.1:8100

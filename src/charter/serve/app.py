@@ -18,7 +18,7 @@ from charter.serve.guard import Guard, body_for, log_failure, speaks_openai
 from charter.serve.rendering import error_page, wants_page
 from charter.serve.service import Service
 from charter.serve.statement import in_words
-from charter.serve.wire import batches, chat, complete, completions, messages, models, tokenize
+from charter.serve.wire import batches, chat, complete, completions, messages, models, renewing, tokenize
 from charter.serve.wire.route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -30,6 +30,7 @@ ROUTES: tuple[Route, ...] = (
     *completions.ROUTES,
     *tokenize.ROUTES,
     *feedback.ROUTES,
+    *renewing.ROUTES,
     *operation.ROUTES,
 )
 PAGES: tuple[Route, ...] = (*index.ROUTES, *admin.ROUTES)

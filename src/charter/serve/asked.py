@@ -59,12 +59,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as log-probabilities are given: its text, its bytes, its natural log-probability, the likeliest ones."""
+    """A token as log-probabilities are given: its text, its bytes, its natural log-probability, the likeliest ones, and
+    its id where the model is on this machine."""
 
     text: str
     raw: bytes
     logprob: float
     top: tuple[tuple[str, bytes, float], ...] = ()
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,20 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens [start, end) of a reply, and the version of the weights that wrote them."""
+
+    version: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The end of a sample: why, by which stop sequence, and how many tokens were written (the end token included) and
-    of the prompt not read anew. `reason` says what was refused by the policy; `input_tokens` is the prompt's number
-    where it was only estimated before, else 0; `token` is the end token, where log-probabilities were asked for."""
+        of the prompt not read anew. `reason` says what was refused by the policy; `input_tokens` is the prompt's number
+    where it was only estimated before, else 0; `token` is the end token, where log-probabilities were asked for;
+        `spans` say which weights wrote which of its tokens, where the model's weights may change."""
 
     sample: int
     stop: Stop
@@ -91,6 +103,7 @@ class End:
     reason: str = ""
     input_tokens: int = 0
     token: Token | None = None
+    spans: tuple[Span, ...] = ()
 
 
 Part = Piece | End

@@ -28,6 +28,7 @@ class Backend(Protocol):
 
     capabilities: frozenset[str]
     context: int  # tokens of prompt and reply together
+    version: str  # of its weights, where they may change
 
     async def count(self, prompt: Given) -> int:
         """Tokens of a prompt. Raises CharterError for one that can't be encoded."""

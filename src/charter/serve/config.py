@@ -45,6 +45,9 @@ class Model(Frozen):
     retires: datetime.date | None = Field(None, description="from when on it is refused")
     successor: str = Field("", description="the id of the model to use instead")
     backend: str = Field("", description="URL of an OpenAI-shaped server, such as vLLM, that runs it")
+    weights_from: str = Field(
+        "", description="a folder below which new weights for it may lie; empty: it takes none"
+    )
 
     @field_validator("id", "aliases")
     @classmethod
@@ -109,6 +112,11 @@ class Config(Frozen):
             raise ValueError(f"{twice[0]!r} names two models")
         if self.proxy and not self.authenticate:
             raise ValueError("a proxy needs keys: behind it whoever asks comes from this machine")
+        taking = [model for model in self.models if model.weights_from]
+        if len(taking) > 1 or any(model.backend for model in taking):
+            raise ValueError(
+                "weights_from: one model at most may take new weights, and it runs on this machine"
+            )
         ids = {model.id for model in self.models}
         if lost := [m.successor for m in self.models if m.successor and m.successor not in ids]:
             raise ValueError(f"successor {lost[0]!r} is no model here")
@@ -121,14 +129,18 @@ def load_config(path: Path) -> Config:
     return read_settings(path, Config, "server configuration", "models and limits", writer)
 
 
-def make_config(sources: Sequence[str], backend: str, database: str, policy: bool = True) -> Config:
-    """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then the last part of it."""
+def make_config(
+    sources: Sequence[str], backend: str, database: str, policy: bool = True, weights_from: str = ""
+) -> Config:
+    """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then the last part of it; the first
+    one takes new weights where a folder of them is named."""
     models = []
     for given in sources:
         name, found, source = given.partition("=")
         if not found:
             name, source = default_name(given), given
         models.append({"id": name, "source": source, "backend": backend})
+    models[0]["weights_from"] = weights_from
     given_policy = {} if policy else {"state": "off"}
     return checked(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
-from charter.ground.generate.engine import Completion, Event, PromptTooLong
+from charter.ground.generate.engine import Completion, Engine, Event, PromptTooLong
 from charter.ground.generate.forms import Compiled, Form, compile_form, known_form
 from charter.ground.generate.pieces import TextPieces
 from charter.ground.generate.scorer import score_text
+from charter.ground.service.apart import apart
 from charter.ground.service.driver import Driver, Job
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
-from charter.serve.asked import Asked, End, Given, Ids, Part, Piece, Stop, Token
+from charter.serve.asked import Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
 from charter.serve.compiling import Compiling
+from charter.serve.renewal import START, UNNAMED, allowed, read_weights
 
 SEEDS = 2**63
 TEXTS = 64  # plain texts whose ids are remembered: each is counted, then read
@@ -30,7 +33,9 @@ class LocalBackend:
 
     capabilities = frozenset({"text", "form", "logprobs", "score", "count"})
 
-    def __init__(self, assistant: LocalAssistant, context: int) -> None:
+    def __init__(self, assistant: LocalAssistant, context: int, weights_from: Path | None = None) -> None:
+        """`weights_from`: below it lie weights that the model may be given; None: it takes none."""
+        self.weights_from, self.version, self._renewing = weights_from, START, asyncio.Lock()
         self._assistant, engine = assistant, assistant.engine
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
@@ -38,6 +43,11 @@ class LocalBackend:
         # a chat prompt's ids are remembered by its template
         self._plain = lru_cache(maxsize=TEXTS)(lambda text: tuple(assistant.encode(text)))
         self._compiling = Compiling()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a reply."""
+        return self._assistant.engine.ends
 
     async def count(self, prompt: Given) -> int:
         """Tokens of a prompt; a long one is encoded beside the event loop."""
@@ -51,7 +61,7 @@ class LocalBackend:
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[Sequence[Part] | Exception]()
         seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
         job = Job(ids, asked.sampling, asked.n, seed, account, asked.constraint, background)
-        listener = _Listener(asked, self._tokenizer)
+        listener = _Listener(asked, self._tokenizer, lambda: self.version if self.weights_from else "")
 
         def hear(heard: Sequence[Event] | Exception) -> None:
             found = heard if isinstance(heard, Exception) else listener.parts(heard)
@@ -71,6 +81,21 @@ class LocalBackend:
         finally:
             if left:
                 self._driver.drop(following)
+
+    async def renew(self, name: str) -> None:
+        """Goes on with the weights of a folder, whose version nobody has named yet. Replies under way go on, too.
+
+        Raises ApiError for a folder that it may not take them from, CharterError for one that holds no such weights."""
+        folder = allowed(name, self.weights_from)
+        async with self._renewing:
+            engine = self._assistant.engine
+            weights = await asyncio.to_thread(apart, read_weights, folder, engine.model, self._tokenizer)
+
+            def put(engine: Engine) -> None:
+                self.version = UNNAMED
+                engine.renew(weights)
+
+            await asyncio.wrap_future(self._driver.call(put))
 
     async def compile(self, form: Form) -> Compiled:
         """The form on this model's tokenizer."""
@@ -137,24 +162,33 @@ def _longest_token(tokenizer: Tokenizer) -> int:
 class _Sample:
     pieces: TextPieces
     told: int = 0  # tokens whose log-probabilities were told
+    spans: list[Span] = field(default_factory=list)
+
+    def written(self, version: str, tokens: int) -> None:
+        """Notes which weights wrote the token that came last."""
+        same = self.spans and self.spans[-1].version == version
+        self.spans.append(Span(version, self.spans.pop().start if same else tokens - 1, tokens))
 
 
 class _Listener:
     """Turns what the engine's thread hears into parts, in that thread."""
 
-    def __init__(self, asked: Asked, tokenizer: Tokenizer) -> None:
-        self._asked, self._tokenizer = asked, tokenizer
+    def __init__(self, asked: Asked, tokenizer: Tokenizer, version: Callable[[], str]) -> None:
+        """`version` of the weights at this moment, "" where they never change."""
+        self._asked, self._tokenizer, self._version = asked, tokenizer, version
         self._samples = [_Sample(TextPieces(tokenizer, asked.sampling.stops)) for _ in range(asked.n)]
 
     def parts(self, events: Sequence[Event]) -> list[Part]:
         found: list[Part] = []
         for event in events:
             sample = self._samples[event.sample]
+            if version := self._version():
+                sample.written(version, len(event.completion.ids))
             text, tokens = sample.pieces.add(event.completion), self._tokens(sample, event)
             if text or tokens:
                 found.append(Piece(event.sample, text, tokens, len(event.completion.ids)))
             if event.done:
-                found.append(self._end(event))
+                found.append(self._end(event, tuple(sample.spans)))
         return found
 
     def _tokens(self, sample: _Sample, event: Event) -> tuple[Token, ...]:
@@ -166,14 +200,16 @@ class _Listener:
         begun, sample.told = sample.told, until
         return tuple(_token(self._tokenizer, completion, at) for at in range(begun, until))
 
-    def _end(self, event: Event) -> End:
+    def _end(self, event: Event, spans: tuple[Span, ...]) -> End:
         completion = event.completion
         full = completion.stop == "length" and len(completion.ids) < self._asked.sampling.max_tokens
         stop: Stop = "context" if full else completion.stop
         told = self._asked.sampling.top_logprobs and completion.stop == "end"
         token = _token(self._tokenizer, completion, len(completion.ids) - 1) if told else None
         count = len(completion.ids)
-        return End(event.sample, stop, completion.stopped_by, count, completion.cached, token=token)
+        return End(
+            event.sample, stop, completion.stopped_by, count, completion.cached, token=token, spans=spans
+        )
 
 
 def _token(tokenizer: Tokenizer, completion: Completion, at: int) -> Token:
@@ -186,7 +222,7 @@ def _told(tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[
     top = tuple(
         (*_spelled(tokenizer, other), logprob if other == token else value) for other, value in likeliest
     )
-    return Token(*_spelled(tokenizer, token), logprob, top)
+    return Token(*_spelled(tokenizer, token), logprob, top, token)
 
 
 def _spelled(tokenizer: Tokenizer, token: int) -> tuple[str, bytes]:

@@ -51,7 +51,7 @@ def open_service(
                 served.append(open_upstream(model))
             else:
                 progress.note(f"opening {model.id} ({model.source})")
-                served.append(apart(open_model, model, sources[model.id], config, execution))
+                served.append(apart(open_model, model, sources[model.id], config, execution, folder))
         screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
         Registry(served).close()
@@ -60,8 +60,10 @@ def open_service(
     return Service(config, database, Registry(served), screen)
 
 
-def open_model(model: Model, source: Input, config: Config, execution: Execution) -> Served:
-    """A model behind an engine of its own."""
+def open_model(
+    model: Model, source: Input, config: Config, execution: Execution, beside: Path = Path()
+) -> Served:
+    """A model behind an engine of its own; relative paths of the configuration start `beside`."""
     folder = checkpoint_folder(source)
     transformer, tokenizer = load_policy(folder, execution.device)
     transformer.precision = execution.precision
@@ -75,7 +77,8 @@ def open_model(model: Model, source: Input, config: Config, execution: Execution
         ends=[template.end_id],
         bounds=Bounds(how.memory_mib * MIB, how.kept_mib * MIB, how.chunk, how.waiting),
     )
-    backend = LocalBackend(LocalAssistant(engine, template), model.context)
+    root = (beside / model.weights_from).expanduser().resolve() if model.weights_from else None
+    backend = LocalBackend(LocalAssistant(engine, template), model.context, root)
     made = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
     return Served(model, backend, source.id, _created(model, made), steps_of(folder))
 

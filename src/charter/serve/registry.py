@@ -15,6 +15,7 @@ from charter.serve.asked import Call
 from charter.serve.backend import Backend
 from charter.serve.config import Model
 from charter.serve.errors import ApiError
+from charter.serve.renewal import START
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class Served:
     def id(self) -> str:
         """What programs call it."""
         return self.model.id
+
+    @property
+    def fingerprint(self) -> str:
+        """What names the weights and settings as they are now."""
+        version = self.backend.version
+        return self.digest if version in ("", START) else f"{self.digest} {version}"
 
     @property
     def title(self) -> str:

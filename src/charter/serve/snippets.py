@@ -37,6 +37,8 @@ def bodies(model: str) -> dict[str, dict[str, Any]]:
         "/v1/completions": {"model": model, "prompt": "The sky is", "max_tokens": 20, "temperature": 0},
         "/tokenize": {"model": model, "prompt": "The sky is"},
         "/detokenize": {"model": model, "tokens": [1, 2]},
+        "/collective_rpc": {"method": "reload_weights", "kwargs": {"weights_path": "/shared/weights/000001"}},
+        "/update_weight_version": {"new_version": "000001"},
         "/v1/feedback": {"request_id": "req_…", "thumb": "down", "words": "It made this up."},
         "/v1/appeals": {"words": "The stopped requests were from our tests."},
     }

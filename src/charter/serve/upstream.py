@@ -56,6 +56,8 @@ class Passed:
 class UpstreamBackend:
     """One model of a server; `model` is what it is called there."""
 
+    version = ""
+
     def __init__(self, url: str, model: str, name: str) -> None:
         """Asks the server what it offers. Raises CharterError where it can't be reached or lacks the model."""
         self._link, self._model, self._under_way = Link(url, name), model, 0

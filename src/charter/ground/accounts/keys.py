@@ -27,7 +27,8 @@ from charter.ground.service.database import alone, reading
 from charter.ground.service.refusal import NotFound, Refusal
 from charter.ground.service.tokens import digest_of, new_id, new_token
 
-SCOPES = ("messages", "batches", "feedback", "admin")  # admin: the admin page and its API
+# admin: the admin page and its API; weights: new weights for a model that takes some
+SCOPES = ("messages", "batches", "feedback", "admin", "weights")
 USUAL = ("messages", "batches", "feedback")  # of a new key
 PREFIX = "sk-charter-"
 ID_PREFIX = "key_"

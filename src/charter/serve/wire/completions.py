@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -21,6 +21,7 @@ from sse_starlette import ServerSentEvent
 from charter.serve.asked import Asked, Call, End, Ids, Piece, Token, Usage, Whole
 from charter.serve.errors import invalid
 from charter.serve.exchange import Exchange, begin
+from charter.serve.local import LocalBackend
 from charter.serve.registry import Served
 from charter.serve.service import Service
 from charter.serve.wire.answers import CompletionsAnswer
@@ -42,6 +43,7 @@ from charter.serve.wire.streaming import started, stream, unless_gone
 
 MOST_PROMPTS = 256
 MOST_TOP = 5
+MOST_ENDS = 64
 DEFAULT_TOKENS = 16  # as OpenAI's
 AT_ONCE = 8  # prompts of one request
 
@@ -69,11 +71,22 @@ class CompletionsBody(Sampled):
     echo: bool | None = None
     best_of: int | None = Field(None, ge=1)
     suffix: str | None = Field(None, max_length=0)
+    return_token_ids: bool | None = None
+    return_weight_versions: bool | None = None
+    stop_token_ids: list[int] | None = Field(
+        None, max_length=MOST_ENDS, description="only tokens that end every reply here"
+    )
 
     @property
     def tokens(self) -> int:
         """Most tokens of a choice."""
         return DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def top(self) -> int:
+        """Likeliest tokens to be told of in each place; 1 at least where tokens are to be told of at all."""
+        told = self.logprobs is not None or self.return_token_ids
+        return max(1, self.logprobs or 0) if told else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +103,7 @@ class _Work:
         """One prompt, admitted, and as it was given: the policy may add to what the model reads."""
         backend, body = self.served.backend, self.body
         given = prompt if isinstance(prompt, str) else await backend.spell(prompt)
-        top = 0 if body.logprobs is None else max(1, body.logprobs)
-        sampling = sampling_of(body, max(1, body.tokens), top)
+        sampling = sampling_of(body, max(1, body.tokens), body.top)
         asked = Asked(body.model, given, sampling, body.samples, seed_of(body))
         return await begin(self.service, self.call, asked), given
 
@@ -123,6 +135,13 @@ def check(body: CompletionsBody, served: Served) -> None:
     able = served.backend.capabilities
     if "text" not in able:
         raise invalid(f"the server behind {served.id} continues no plain text; use chat completions", "model")
+    if body.return_token_ids and not isinstance(served.backend, LocalBackend):
+        raise invalid(f"the server behind {served.id} gives no token ids", "return_token_ids")
+    if body.return_token_ids and (body.stream or body.echo):
+        raise invalid("return_token_ids: not offered with stream or echo", "return_token_ids")
+    ends = served.backend.ends if isinstance(served.backend, LocalBackend) else frozenset[int]()
+    if wrong := [token for token in body.stop_token_ids or () if token not in ends]:
+        raise invalid(f"stop_token_ids: token {wrong[0]} ends no reply of {served.id}", "stop_token_ids")
     if body.logprobs is not None and "logprobs" not in able:
         raise invalid(f"the server behind {served.id} gives no log-probabilities", "logprobs")
     if body.logprobs is not None and body.echo and "score" not in able:
@@ -167,7 +186,8 @@ async def _choices(body: CompletionsBody, exchange: Exchange, given: str | Ids) 
             samples = await exchange.whole()
     finally:
         exchange.close()
-    return [_choice(body, sample, echoed, scored) for sample in samples]
+    read = await exchange.served.backend.cut(given, True) if body.return_token_ids else []
+    return [_choice(body, sample, echoed, scored) | _ids(body, sample, read) for sample in samples]
 
 
 async def _echo(body: CompletionsBody, exchange: Exchange, given: str | Ids) -> tuple[str, list[Token]]:
@@ -192,6 +212,21 @@ def _choice(body: CompletionsBody, sample: Whole, echoed: str, scored: Sequence[
         "finish_reason": finish_of(sample.end),
         "stop_reason": sample.end.stopped_by,
     }
+
+
+def _ids(body: CompletionsBody, sample: Whole, read: Sequence[int]) -> dict[str, Any]:
+    """What vLLM's clients are told of tokens and of weights, where they ask."""
+    assert sample.end is not None
+    found: dict[str, Any] = {}
+    if body.return_token_ids:
+        last = (sample.end.token,) if sample.end.token else ()
+        found |= {
+            "token_ids": [token.id for token in (*sample.tokens, *last)],
+            "prompt_token_ids": list(read),
+        }
+    if body.return_weight_versions:
+        found["weight_versions"] = [asdict(span) for span in sample.end.spans] or None
+    return found
 
 
 async def _events(work: _Work, first: Exchange, given: str | Ids) -> AsyncGenerator[ServerSentEvent, None]:

@@ -122,7 +122,7 @@ def head_of(served: Served, kind: str, prefix: str) -> dict[str, Any]:
         "object": kind,
         "created": int(time.time()),
         "model": served.id,
-        "system_fingerprint": f"fp_{digest_text(served.digest)[:10]}",
+        "system_fingerprint": f"fp_{digest_text(served.fingerprint)[:10]}",
     }
 
 
