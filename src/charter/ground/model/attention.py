@@ -37,7 +37,8 @@ def _each(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list
         d, both, keys = qk_THd.shape[2], qk_THd.shape[1], v_TKd.shape[1]
         qk = qk_THd.view(*layout.dense, both, d).transpose(1, 2)
         v = v_TKd.view(*layout.dense, keys, d).transpose(1, 2)
-        return [_rows(result) for result in kernel(qk[:, : both - keys], qk[:, both - keys :], v, None)]
+        q, k = qk.split_with_sizes((both - keys, keys), 1)  # slices would go back by filling zeros
+        return [_rows(result) for result in kernel(q, k, v, None)]
     if qk_THd.device.type == "cpu":
         return _one_by_one(qk_THd, v_TKd, layout, kernel)
     return _grouped(qk_THd, v_TKd, layout.plan, kernel)
@@ -46,25 +47,22 @@ def _each(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list
 def _one_by_one(qk_THd: Tensor, v_TKd: Tensor, layout: Layout, kernel: Kernel) -> list[Tensor]:
     """A call a path on slices of the row: on a CPU calls are cheap, and gathering or padding is not."""
     segments = layout.segments
-    heads = qk_THd.shape[1] - v_TKd.shape[1]
+    key_heads = v_TKd.shape[1]
     sizes = [end - start for start, end in segments]
-    qks = dict(zip(segments, qk_THd.split_with_sizes(sizes), strict=True))
-    vs = dict(zip(segments, v_TKd.split_with_sizes(sizes), strict=True))
+    q_THd, k_TKd = qk_THd.split_with_sizes((qk_THd.shape[1] - key_heads, key_heads), 1)
+    qs, ks, vs = (
+        dict(zip(segments, rows.split_with_sizes(sizes), strict=True)) for rows in (q_THd, k_TKd, v_TKd)
+    )
     pieces: dict[tuple[int, int], list[Tensor]] = {}
     for path, fresh, few in zip(layout.paths, layout.outputs, layout.few, strict=True):
         if not fresh:
             continue
-        qk = _join([qks[segment] for segment in path if segment in qks])
-        v = _join([vs[segment] for segment in path if segment in vs])
-        wanted = fresh if few else tuple(segment for segment in path if segment in qks)
-        queries = _join([qks[segment] for segment in fresh]) if few else qk
-        visible = _visible(path, fresh, qk.device) if few else None
-        results = kernel(
-            queries[:, :heads].transpose(0, 1)[None],
-            qk[:, heads:].transpose(0, 1)[None],
-            v.transpose(0, 1)[None],
-            visible,
-        )
+        wanted = fresh if few else tuple(segment for segment in path if segment in qs)
+        q = _join([qs[segment] for segment in wanted])
+        k, v = (_join([rows[segment] for segment in path if segment in rows]) for rows in (ks, vs))
+        visible = _visible(path, fresh, q_THd.device) if few else None
+        q, k, v = (rows.transpose(0, 1)[None] for rows in (q, k, v))
+        results = kernel(q, k, v, visible)
         cut = [_rows(result).split_with_sizes([end - start for start, end in wanted]) for result in results]
         for number, segment in enumerate(wanted):
             if segment in fresh:

@@ -123,8 +123,8 @@ class Block(nn.Module):
         parts = (self.heads + self.key_heads, self.key_heads)
         qk, v_TKd = qkv.view(-1, sum(parts), self.d).split_with_sizes(parts, 1)
         if self.q_norm is not None and self.k_norm is not None:
-            q = self.q_norm(qk[:, : self.heads])
-            qk = torch.cat((q, self.k_norm(qk[:, self.heads :])), 1)
+            q, k = qk.split_with_sizes((self.heads, self.key_heads), 1)
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), 1)
         return rotate(qk, *cos_sin), v_TKd
 
 
