@@ -19,7 +19,7 @@ from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
 from charter.pretrain.order import Ints
 
-EVERY = 512  # tokens of a text for each fact in it
+EVERY, MOST = 128, 512  # tokens of a text for each fact in it; facts of a text, so that they are told apart
 WORDS = re.compile(r"(?<![\w-])[a-z]{4,9}(?![\w-])")
 READ = 200_000  # tokens of a corpus in which words are looked for
 LEAST = 64  # words
@@ -53,7 +53,7 @@ class Lookups:
     def written(self, ids: Ints, seed: int) -> Ints:
         """The text [n] with facts written into it, cut to its own length."""
         rng = random.Random(seed)
-        count = min(max(1, len(ids) // EVERY), len(self.words))
+        count = min(max(1, len(ids) // EVERY), MOST, len(self.words))
         inserted: list[tuple[float, list[int]]] = []
         for place in rng.sample(self.words, count):
             word = f"{rng.choice(self.words)}-{rng.randrange(100, 1000)}"
