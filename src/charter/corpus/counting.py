@@ -127,8 +127,15 @@ def composition(
         "total": measure.sizes(np.ones(len(table), bool)),
         "by": by,
         "sources": [
-            {"name": s.name, "from": s.at, "licence": s.licence, "kind": s.kind, "weight": s.weight}
-            for s in sources
+            {
+                "name": source.name,
+                "from": source.at,
+                "licence": source.licence,
+                "kind": source.kind,
+                "weight": source.weight,
+                "missing": bool(listing.missing),
+            }
+            for listing, source in zip(listings, sources, strict=True)
         ],
         "dropped": {
             reason: sum(n for (_, r), n in found.dropped.items() if r == reason) for reason in reasons

@@ -29,12 +29,10 @@ from charter.corpus.phases import copies_of, crew_size, examine_all, index_bench
 from charter.corpus.pieces import listings, stretches
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
-from charter.corpus.vocabulary import sample_bytes, trained_tokenizer
+from charter.corpus.vocabulary import the_tokenizer
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.artifact.store import atomic_write
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.shards import INDEX, SPLITS, Index, Shard, ShardWriter, Split, dtype_of
 from charter.ground.text.tokenizer import Tokenizer
@@ -43,10 +41,19 @@ from charter.ground.text.tokenizer import Tokenizer
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a corpus (`ground/text/shards.py`), counts, samples and report.html."""
     found = listings(inputs.many("sources"))
+    for listing in found:
+        if listing.missing:
+            out.note(f"left out, as it is optional: {listing.missing}")
     made = stretches(found, settings.reading)
     tests = index_benchmarks(benchmarks(inputs), out)
     paths = examine_all(found, made, settings, out)
     table, examined = make_table(paths), add_up(paths)
+    if examined.faults:
+        first = examined.faults[0]
+        out.note(
+            f"{len(examined.faults)} files, lines or rows can't be read, such as {first['file']} of {first['source']} "
+            f"({first['detail']}); samples/refused.jsonl will name all"
+        )
     if not len(table):
         reasons = ", ".join(f"{n} {reason}" for (_, reason), n in examined.dropped.most_common(6))
         raise CharterError(
@@ -79,28 +86,6 @@ def benchmarks(inputs: Inputs) -> list[Path]:
         *sorted(shipped_folder().glob("*.heldout.jsonl")),
         *(entry.folder for entry in inputs.many("benchmarks")),
     ]
-
-
-def the_tokenizer(
-    table: Table,
-    selection: Selection,
-    settings: Settings,
-    inputs: Inputs,
-    out: Workspace,
-) -> Tokenizer:
-    """A checkpoint's tokenizer, or one that is trained, once; it lies in the corpus's folder."""
-    mark = out.state / "tokenizer.whole"
-    if not mark.exists():
-        given = inputs.optional("tokenizer")
-        if given is not None:
-            tokenizer = Tokenizer.from_folder(checkpoint_folder(given))
-        else:
-            sample = sample_bytes(table, selection, settings.vocabulary)
-            with out.progress("tokenizer", sample) as bar:
-                tokenizer = trained_tokenizer(table, selection, settings.vocabulary, out.seed, bar)
-        tokenizer.save(out.path)
-        atomic_write(mark, "")
-    return Tokenizer.from_folder(out.path)
 
 
 def write_shards(

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +82,8 @@ class Selection:
 
 def make_table(paths: Sequence[Path]) -> Table:
     """The table of all batches."""
-    parts: dict[str, list[npt.NDArray[np.generic]]] = {
-        n: [] for n in ("source", "year", "bytes", "words", "key")
-    }
+    types = {"source": np.uint16, "year": np.uint16, "bytes": np.uint32, "words": np.uint32, "key": np.uint64}
+    parts: dict[str, list[npt.NDArray[Any]]] = {name: [np.zeros(0, kind)] for name, kind in types.items()}
     codes: list[tuple[list[str], npt.NDArray[np.uint16]]] = []
     for path in paths:
         batch = Batch(path)

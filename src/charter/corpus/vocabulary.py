@@ -1,4 +1,4 @@
-"""The tokenizer of a corpus: byte-level BPE trained on a sample of the mix (Radford 2019).
+"""The tokenizer of a corpus: a checkpoint's, or byte-level BPE trained on a sample of the mix (Radford 2019).
 
 The sample is documents of the training split, each taken with the probability that makes `sample_mib` of them in all,
 by a draw of its own: the same in every attempt.
@@ -12,11 +12,37 @@ import numpy as np
 
 from charter.corpus.batch import Batch
 from charter.corpus.selection import Selection, Table
-from charter.corpus.settings import Vocabulary
+from charter.corpus.settings import Settings, Vocabulary
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import Bar
+from charter.ground.artifact.store import atomic_write
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 MIB = 1 << 20
+
+
+def the_tokenizer(
+    table: Table,
+    selection: Selection,
+    settings: Settings,
+    inputs: Inputs,
+    out: Workspace,
+) -> Tokenizer:
+    """A checkpoint's tokenizer, or one that is trained, once; it lies in the corpus's folder."""
+    mark = out.state / "tokenizer.whole"
+    if not mark.exists():
+        given = inputs.optional("tokenizer")
+        if given is not None:
+            tokenizer = Tokenizer.from_folder(checkpoint_folder(given))
+        else:
+            sample = sample_bytes(table, selection, settings.vocabulary)
+            with out.progress("tokenizer", sample) as bar:
+                tokenizer = trained_tokenizer(table, selection, settings.vocabulary, out.seed, bar)
+        tokenizer.save(out.path)
+        atomic_write(mark, "")
+    return Tokenizer.from_folder(out.path)
 
 
 def trained_tokenizer(
