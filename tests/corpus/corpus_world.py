@@ -63,9 +63,9 @@ def settings(**changes: Any) -> Settings:
     return Settings.model_validate({**SMALL, "filters": filters, **changes})
 
 
-def make(folder: Path, inputs: Inputs, **changes: Any) -> Workspace:
+def make(folder: Path, inputs: Inputs, seed: int = 7, **changes: Any) -> Workspace:
     """Runs the room in this process."""
-    out = Workspace(folder, seed=7)
+    out = Workspace(folder, seed=seed)
     run(settings(**changes), inputs, out)
     return out
 
