@@ -23,7 +23,10 @@ import toys
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Engine
+from charter.ground.generate.remote import RemoteAssistant
+from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy, named_tensors
 from charter.ground.service.listening import listen
 from charter.ground.settings.estimate import Sizes
@@ -36,7 +39,7 @@ from charter.rl.settings import Rollout, Sampler, Settings, estimate
 from charter.serve.app import make_app
 from charter.serve.local import LocalBackend
 from charter.serve.opening import open_service
-from toys import dialogue
+from toys import dialogue, user
 
 STRICT = {"tolerance": 1e-4}
 
@@ -248,6 +251,17 @@ def test_a_run_that_was_stopped_learns_from_the_very_replies_it_had(
     monkeypatch.setattr(LocalBackend, "stream", stream)
     same(made(settings, inputs, tmp_path / "broken"), whole)
     assert len(rows) == 4 and len(prompts) == 8, "of four rounds two were asked for again"
+
+
+def test_other_rooms_may_ask_the_server_for_what_it_was_given(
+    loopback: Loopback, inputs: Inputs, tmp_path: Path
+) -> None:
+    product = made(settings_of(loopback.url), inputs, tmp_path / "out")
+    asked, greedy = [[user("What do you say now?")]], Sampling(temperature=0, max_tokens=12)
+    there = RemoteAssistant(f"openai:{loopback.url}#policy").reply(asked, greedy)
+    assert there[0][0].text == LocalAssistant.open(product).reply(asked, greedy)[0][0].text
+    (newest,) = (tmp_path / "out/state/weights").glob("000003-*")
+    assert LocalAssistant.open(newest).reply(asked, greedy)[0][0].text == there[0][0].text
 
 
 def test_a_server_that_never_comes_back_ends_the_run_in_one_line(
