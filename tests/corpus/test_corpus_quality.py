@@ -175,3 +175,9 @@ def test_news_in_twenty_languages_is_kept() -> None:
             problem("\n".join(r[language] for r in rows[i : i + 20]), "prose") for i in range(0, 1000, 20)
         ]
         assert sum(map(bool, found)) <= 2, (language, found)
+
+
+def test_a_huge_document_is_judged_by_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "_MOST", len(STORY))
+    assert problem(STORY + "\ufffd" * 5000, "prose") is None
+    assert problem("\ufffd" * 5000 + STORY, "prose") == "broken_characters"

@@ -27,6 +27,8 @@ import numpy.typing as npt
 from charter.corpus.quality_settings import Code, Prose, Quality, Repetition
 from charter.ground.text.shingles import UNSPACED, Hashes, Places, shingles, stirred, words_and_lengths
 
+# Characters by which a document is judged: its first ones, so that its arrays take 60 MB at most.
+_MOST = 1 << 21
 _WINDOW = 2000
 _COMMON = ("the", "be", "to", "of", "and", "that", "have", "with")
 _BULLETS = ("-", "*", "•", "·", "‣", "◦", "–")
@@ -52,7 +54,7 @@ def problem(text: str, kind: str, settings: Quality | None = None, language: str
     `language`: its ISO code; the rule of common words is for English ("en") alone.
     """
     settings = settings or Quality()
-    sight = _Sight(text)
+    sight = _Sight(text[:_MOST])
     if sight.share(_BROKEN) > settings.most_broken:
         return "broken_characters"
     if kind == "code":
@@ -105,9 +107,8 @@ class _Sight:
         solid[1:-1] = self.kinds != _BLANK
         starts = np.flatnonzero(solid[1:-1] & ~solid[:-2])
         ends = np.flatnonzero(solid[1:-1] & ~solid[2:]) + 1
-        letters = np.zeros(len(self.kinds) + 1, np.int64)
-        np.cumsum((self.kinds == _LETTER) | (self.kinds == _UNSPACED), out=letters[1:])
-        return ends - starts, letters[ends] - letters[starts]
+        letters = (self.kinds == _LETTER) | (self.kinds == _UNSPACED)
+        return ends - starts, np.add.reduceat(letters, starts, dtype=np.int64)
 
     def unbroken(self, lengths: Places, kind: str) -> float:
         """Share of characters in pieces that are too long."""
