@@ -24,6 +24,7 @@ from charter.ground.settings.hub import fetch
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.overlap import SIZE, Items, texts_of
+from charter.ground.text.shards import INDEX, train_texts
 
 LEARNT = frozenset({"corpus", "dialogues", "comparisons"})
 # Roles whose outside sources are models, or measure or steer, and are never learnt from.
@@ -90,8 +91,11 @@ def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:
     for manifest, folder in line:
         if manifest.kind in LEARNT and manifest.id not in seen:
             seen.add(manifest.id)
-            yield manifest.step, _row_files(folder)
-        yield from _outside(manifest, folder, seen)
+            yield manifest.step, [folder / INDEX] if manifest.kind == "corpus" else _row_files(folder)
+        if (
+            manifest.kind != "corpus"
+        ):  # it holds what was taken of its sources, and its benchmarks only kept texts out
+            yield from _outside(manifest, folder, seen)
 
 
 def _outside(manifest: Manifest, folder: Path, seen: set[str]) -> Iterator[tuple[str, list[Path] | None]]:
@@ -122,7 +126,10 @@ def _row_files(folder: Path) -> list[Path]:
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Every text of a file's rows, however deep; a file that isn't rows is skipped."""
+    """Every text of a file's rows, however deep, or of a corpus's documents; a file that isn't rows is skipped."""
+    if path.name == INDEX:
+        yield from train_texts(path.parent)
+        return
     try:
         for _, texts in texts_of(path):
             yield from texts

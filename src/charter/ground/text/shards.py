@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Record, digest_file
 from charter.ground.artifact.store import TEMPORARY, fsync_folder
+from charter.ground.text.tokenizer import Tokenizer
 
 FORMAT = 1
 INDEX = "corpus.json"
@@ -86,6 +87,13 @@ def read_index(folder: Path) -> Index:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise CharterError(f"{path}: {place}: {first['msg']}; make the corpus again") from None
+
+
+def train_texts(folder: Path) -> Iterator[str]:
+    """The documents that a corpus teaches, as text. Raises CharterError for a corpus that is damaged."""
+    shards, tokenizer = TokenShards.open(folder, "train"), Tokenizer.from_folder(folder)
+    for document in range(shards.documents):
+        yield tokenizer.decode(shards.read(document).tolist())
 
 
 class ShardWriter:
