@@ -295,7 +295,19 @@ def test_the_server_may_name_the_folder_otherwise(loopback: Loopback, inputs: In
     (tmp_path / "shared").mkdir()
     settings = settings_of(loopback.url, folder=str(tmp_path / "shared"), there=str(seen))
     made(settings.model_copy(update={"steps": 1}), inputs, tmp_path / "out")
-    assert loopback.backend.version in {p.name for p in (tmp_path / "shared").iterdir()}
+    newest = tmp_path / "shared" / loopback.backend.version
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in newest.iterdir()), "others may read them"
+
+
+def test_weights_that_cannot_be_written_are_told_in_one_line(
+    loopback: Loopback, inputs: Inputs, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    settings = settings_of(loopback.url, folder=str(tmp_path / "file/weights"))
+    with pytest.raises(
+        CharterError, match=r"^the policy's weights can't be written to .*make room there, or"
+    ):
+        made(settings, inputs, tmp_path / "out")
 
 
 def reply(trained: list[float], sampled: list[float]) -> Reply:

@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
@@ -117,6 +118,9 @@ class Remote:
                 save_policy(model, self._tokenizer, part, untied=self.settings.untied)
             digest = hashlib.sha256()
             for path in sorted(part.iterdir()):
+                path.chmod(
+                    0o644
+                )  # safetensors writes files for their owner alone; a server may be another user
                 with path.open("rb") as file:
                     if path.suffix == ".safetensors":
                         digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -126,7 +130,7 @@ class Remote:
             if not (self._folder / version).exists():
                 part.rename(self._folder / version)
                 fsync_folder(self._folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise CharterError(
                 f"the policy's weights can't be written to {self._folder} for the server ({error}); make room there, "
                 "or name another folder, and run again"
