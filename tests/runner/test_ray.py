@@ -3,13 +3,17 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution
 from charter.runner.company import Nobody
@@ -21,6 +25,12 @@ pytestmark = pytest.mark.timeout(900)
 SCENES = Path(__file__).parent / "ray_scenes.py"
 INSTALLED = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not INSTALLED, reason="ray is not installed: pip install 'charter[ray]'")
+
+
+def environment() -> dict[str, str]:
+    """One thread, and the sources that this process runs."""
+    paths = f"{package_folder().parent}:{SCENES.parents[1]}"
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
 
 
 def scenes(folder: Path, checkpoints: Path, *names: str) -> dict[str, Any]:
@@ -91,6 +101,40 @@ def test_what_workers_refuse_and_their_end_are_one_line_and_chunks_are_kept(
     assert resumed["counted"][0] > 0 and sum(resumed["counted"]) == 10 + 4 + 10
     assert "2 workers were lost, the last: process " in lost["error"] and "\n" not in lost["error"]
     assert lost["made"] == {} and lost["processes"] == []
+
+
+@pytest.mark.slow
+@needs_ray
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_nothing_runs_on_when_the_process_that_leads_ends(
+    sign: signal.Signals, code: int, tmp_path: Path, checkpoints: Path
+) -> None:
+    toys.rows_file(tmp_path / "prompts.jsonl", [toys.dialogue(f"p{n}", f"Help, {n}.") for n in range(90)])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"""
+        name: ended
+        steps:
+          - name: labels
+            room: feedback
+            from: {{policy: "{checkpoints / "policy"}", labeller: "{checkpoints / "other"}", prompts: ./prompts.jsonl}}
+            settings: {{shots: 0, chunk: 1, max_tokens: 60, known_limit: 4}}
+        """
+    )
+    command = [sys.executable, "-m", "charter", "run", str(recipe), "--out", str(tmp_path / "run")]
+    process = psutil.Popen(
+        [*command, "--ray", "local", "--workers", "2"], env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list((tmp_path / "run").glob(".partial/labels/state/*.json")):
+        time.sleep(0.05)
+    started = process.children(recursive=True)
+    assert any("raylet" in child.name() for child in started)
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said[-2000:]
+    assert "the same command goes on" in said or sign == signal.SIGKILL
+    _, alive = psutil.wait_procs(started, timeout=240)  # Ray's agents look for their parent now and then
+    assert alive == []
 
 
 @needs_ray

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from charter.cli.launch import relaunch
 from charter.cli.options import Json
-from charter.cli.pipeline import carry_out, run_folder
+from charter.cli.pipeline import Ray, Workers, carry_out, run_folder
 from charter.cli.tables import console, number
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
@@ -21,7 +21,9 @@ from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.override import apply_overrides
 from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe
+from charter.runner.company import Nobody
 from charter.runner.directory import begun_precision
+from charter.runner.fanout import fan_out
 from charter.runner.plan import make_plan
 from charter.runner.rooms import load_module, room_tool
 
@@ -60,6 +62,8 @@ def evaluate(
             help="Change a setting, such as benchmark.change.arc.shots=0; may be given many times.",
         ),
     ] = None,
+    ray: Ray = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model by the card's protocols; a run that was stopped goes on where it stopped."""
@@ -67,7 +71,8 @@ def evaluate(
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
     plan = make_plan(recipe, Path(), folder, choose_execution(None, begun_precision(folder)))
-    carry_out(plan)
+    with fan_out(ray, workers, plan.execution, Nobody()) as others:
+        carry_out(plan, None, others)
     manifest = read_manifest(plan.run / STEP)
     rows = score_rows(manifest, read_object(plan.run / STEP / "report.json"))
     if as_json:

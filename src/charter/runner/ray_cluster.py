@@ -25,7 +25,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Environment
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.sharing import Alone, Sharing
-from charter.ground.settings.environment import physical_cores
+from charter.ground.settings.environment import physical_cores, thread_count
 from charter.ground.settings.execution import Execution
 from charter.runner.fanout import LOCAL, Watched, places, spread
 from charter.runner.following import Task, hand_out, host, sweep_up
@@ -106,6 +106,8 @@ class Cluster:
                 f"the step was begun with {threads} threads, and no machine of Ray has as many cores: take larger "
                 "ones, or go on without --ray"
             )
+        if threads != thread_count():
+            cache = None  # its name says of answers with how many threads they were computed
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         leader = RayLeader(
