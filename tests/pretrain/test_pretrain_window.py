@@ -207,8 +207,10 @@ def test_what_contradicts_itself_is_said() -> None:
 
 
 def test_a_plan_counts_the_attention_of_long_windows() -> None:
-    found = [
-        estimate(Settings(window=Window(long=1, stages=(Stage(window=w, steps=8),))), Sizes()).minutes
+    plans = [
+        estimate(Settings(window=Window(long=1, stages=(Stage(window=w, steps=8),))), Sizes())
         for w in (65_536, 131_072, 262_144)
     ]
+    found, memory = [plan.minutes for plan in plans], [plan.memory_gib for plan in plans]
+    assert memory[2] - memory[1] == pytest.approx(2 * (memory[1] - memory[0]), rel=1e-6)  # linear
     assert 1.5 < found[1] / found[0] < 4.5 and 3.0 < found[2] / found[1] < 4.2

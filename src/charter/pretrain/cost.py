@@ -16,6 +16,7 @@ SHARES = ((0, 0.4), (256, 0.5), (512, 0.6))  # of the peak, from a width on, on 
 GPU_SHARE = 0.4
 SEEN = 0.25  # tokens that a token sees on average, as a share of the context: documents are shorter than it
 LOGITS = 512 * 3  # rows of the vocabulary that the loss holds at once
+SLACK = 1.25  # what long rows take of a CPU's memory, measured, over what is counted
 
 
 def minutes(plan: Derived, sizes: Sizes, spans: Sequence[Span] = ()) -> float:
@@ -31,11 +32,17 @@ def minutes(plan: Derived, sizes: Sizes, spans: Sequence[Span] = ()) -> float:
     return plan.tokens * per_token(shape, SEEN * plan.context) / rate / 60
 
 
-def memory_bytes(plan: Derived, optimizer_bytes: float, recompute: bool) -> float:
-    """Weights, gradients, the optimizer's state, what is kept of a microbatch for backward, and the loss's logits."""
+def memory_bytes(plan: Derived, optimizer_bytes: float, recompute: bool, lean: bool = False) -> float:
+    """Weights, gradients, the optimizer's state, what is kept of a microbatch for backward, and the loss's logits.
+    `lean`: of long rows on a CPU, as `ground/model/lean.py` counts it."""
     shape = plan.shape
+    rows = max(plan.microbatch_tokens, plan.context)
     heads = (shape.num_heads + shape.num_kv_heads) * shape.head_dim
     kept = 5 * shape.hidden_size + 4 * heads + 3 * shape.intermediate_size  # floats a token and block
-    blocks = shape.hidden_size * shape.num_layers + kept if recompute else kept * shape.num_layers
-    activations = 4 * plan.microbatch_tokens * blocks
+    blocks: float = shape.hidden_size * shape.num_layers + kept if recompute else kept * shape.num_layers
+    if lean:
+        query, key = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+        blocks = shape.num_layers * (shape.hidden_size + query + shape.num_heads)
+        blocks = SLACK * (blocks + 6 * shape.hidden_size + 4 * query + 4 * key)
+    activations = 4 * rows * blocks
     return 8 * shape.num_parameters + optimizer_bytes + activations + 4 * LOGITS * shape.vocab_size

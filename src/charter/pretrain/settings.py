@@ -146,10 +146,11 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     VOCABULARY tokens, as that of a corpus to be made isn't known yet, and a policy that goes on the shape of `size`."""
     plan = derive(settings, VOCABULARY)
     moments = 4 * plan.shape.num_parameters * (2 if settings.learning.optimizer == "adamw" else 1)
-    weights = 4 * plan.shape.num_parameters
+    weights, long = 4 * plan.shape.num_parameters, bool(settings.window.stages)
     return Estimate(
         minutes=minutes(plan, sizes, spans(settings.window, plan.batch_tokens)),
-        memory_gib=memory_bytes(plan, moments, settings.recompute or bool(settings.window.stages)) / 2**30,
+        memory_gib=memory_bytes(plan, moments, settings.recompute or long, long and sizes.device == "cpu")
+        / 2**30,
         disk_gib=(weights + 2 * (weights + moments)) / 2**30,
         parameters=sizes.parameters.get("policy", plan.shape.num_parameters),
     )
