@@ -156,7 +156,7 @@ def attempt(
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "charter", "run", str(recipe), "--out", str(run)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": str(recipe.parent / "src")},
         stdout=subprocess.DEVNULL,
         preexec_fn=cap.enter,
     )
@@ -204,6 +204,9 @@ def main() -> None:
 def measure(options: argparse.Namespace, work: Path) -> dict[str, object]:
     """Makes the input, runs the room whole and killed twice, and compares."""
     size = write_input(work / "in", options.megabytes * 10**6, options.seed)
+    shutil.copytree(
+        ROOT / "src", work / "src"
+    )  # whoever edits the sources meanwhile would change the step's id
     recipe = work / "recipe.yaml"
     recipe.write_text(
         "name: corpus\nsteps:\n  - name: corpus\n    room: corpus\n"

@@ -20,8 +20,11 @@ from corpus_world import (
 )
 
 from charter.card.verify import metric_problems
+from charter.corpus.settings import Settings, check, estimate
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
+from charter.ground.settings.estimate import Sizes
+from charter.ground.settings.texts import text_bytes
 from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
 
@@ -238,3 +241,16 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
         rows_file(tmp_path / name / "t.jsonl", [{"text": text(1)}])
     with pytest.raises(CharterError, match="two text sources are called t"):
         make(tmp_path / "out", given(tmp_path / "a/t.jsonl", tmp_path / "b/t.jsonl"))
+
+
+def test_a_plan_knows_time_memory_and_disk(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_bytes(b"x" * 3_000_000)
+    (tmp_path / "in/b.txt.gz").write_bytes(b"x" * 1_000_000)
+    (tmp_path / "s.yaml").write_text("sources: [{name: s, from: in}]")
+    assert text_bytes(tmp_path / "s.yaml") == text_bytes(tmp_path / "in") == 6_000_000
+    small, large = (estimate(Settings(), Sizes(threads=2, bytes={"sources": n * 10**9})) for n in (1, 100))
+    assert small.minutes is not None and large.minutes is not None and 3 < small.minutes < 10
+    assert large.minutes > 50 * small.minutes and large.memory_gib == small.memory_gib
+    assert estimate(Settings(), Sizes()).minutes is None
+    assert "cutoff is 'soon'" in check(Settings.model_validate({"filters": {"cutoff": "soon"}}), ())

@@ -12,6 +12,7 @@ from charter.ground.model.shape import named
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.recognise import count_rows
+from charter.ground.settings.texts import text_bytes
 from charter.runner.directory import RunDirectory, Standing
 from charter.runner.plan import Plan, PlannedStep
 
@@ -74,18 +75,22 @@ class _Known:
         """Rows of each input of a role and parameters of the model in each role, where known."""
         rows: dict[str, list[int | None]] = {}
         parameters: dict[str, int] = {}
+        texts: dict[str, int] = {}
         made = {parent.step for parent in planned.parents if parent.path == parent.step}
         for entry in planned.inputs:
             count = _rows(entry)
             if entry.name in made and count is None:
                 count = self.rows.get(entry.name)
             rows.setdefault(entry.role, []).append(count)
+            if planned.room.roles[entry.role].kind == "sources" and entry.path is not None:
+                texts[entry.role] = texts.get(entry.role, 0) + text_bytes(entry.path)
             size = self.parameters.get(entry.name) or _parameters(entry)
             if size is not None:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
         known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
-        return Sizes(counted, parameters, environment.threads, environment.device, environment.precision)
+        machine = environment.threads, environment.device, environment.precision
+        return Sizes(counted, parameters, *machine, texts)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """What later steps may count on: a checkpoint is as large as the room foretells, else as the largest model

@@ -14,13 +14,14 @@ _BFLOAT16 = 1.5
 class Sizes:
     """What is known of the inputs before a run: rows of each input of a role, in the recipe's order (of steps that
     haven't run: as many as they are expected to make; absent when one is unknown), parameters of the model in each
-    role, processor threads, the device, and the precision."""
+    role, processor threads, the device, the precision, and bytes of text in roles that take raw text, where known."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
     threads: int = 1
     device: str = "cpu"
     precision: str = "float32"
+    bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> Mapping[str, int]:

@@ -65,6 +65,7 @@ CODE = (
     *(".sh", ".lua", ".r", ".sql", ".scala", ".swift", ".kt", ".cs", ".php", ".hs", ".ml", ".jl", ".el"),
 )
 PACKED = (".gz", ".zst")
+_PACKING = 3  # about what text shrinks to, as one over
 DETECT = "detect"
 INSTALLED = Path("/var/lib/dpkg/info")
 
@@ -200,6 +201,17 @@ def digest_sources(path: Path) -> str:
             files = list_files(source, path.parent).files
             facts[source.name] = {file.name: digest_file(file.path) for file in files}
     return digest_text(canonical_json([digest_file(path), facts]))
+
+
+def text_bytes(path: Path) -> int:
+    """About how many bytes of text a manifest, a file or a folder has; packed files are counted several times. What is
+    still to be fetched from the hub isn't in it. Raises CharterError for a broken manifest."""
+    if path.suffix in (".yaml", ".yml"):
+        local = (source for source in read_sources(path) if not source.at.startswith("hf:"))
+        found = [file.path for source in local for file in list_files(source, path.parent).files]
+    else:
+        found = [file.path for file in list_files(plain_source(path, path.name), path.parent).files]
+    return sum(file.stat().st_size * (_PACKING if file.suffix in PACKED else 1) for file in found)
 
 
 def looks_like_text(name: str, kind: Kind = "prose") -> bool:
