@@ -16,6 +16,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn import flops
 from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.compiled import compile_blocks
 from charter.ground.learn.context_parallel import team
 from charter.ground.learn.parallel import Work, distribute, full
 from charter.ground.learn.schedule import trapezoid
@@ -43,6 +44,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     model.recompute = settings.recompute or bool(settings.window.stages)
     own = team(settings.parallel.context)
     distribute(model, precision=out.precision)
+    if settings.compile:
+        compile_blocks(model)
     optimizer = optimizer_of(model, plan, settings.learning)
     saver = Saver(out.state, {"model": model}, optimizer, plan.save_every)
     place = Place.restored(*saver.load())

@@ -23,9 +23,10 @@ _ONEDNN: bool = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_poin
 
 
 def _onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether the product is oneDNN's by our own hand; under autocast torch takes it there in bfloat16 itself."""
+    """Whether the product is oneDNN's by our own hand; under autocast torch takes it there in bfloat16 itself, and of
+    what it compiles it chooses all products."""
     exact = x.dtype is torch.float32 and weight.dtype is torch.float32 and x.device.type == "cpu"
-    return _ONEDNN and exact and not torch.is_autocast_enabled("cpu")
+    return _ONEDNN and exact and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
 
 
 def product(x_NK: Tensor, weight_MK: Tensor, bias_M: Tensor | None = None) -> Tensor:

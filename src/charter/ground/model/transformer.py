@@ -57,6 +57,14 @@ class _SwiGlu(torch.autograd.Function):
         return result
 
 
+def _swiglu(both: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # what is kept is then the compiler's choice
+        gate, up = both.chunk(2, -1)
+        return F.silu(gate) * up
+    active: Tensor = _SwiGlu.apply(both)  # type: ignore[no-untyped-call]
+    return active
+
+
 class Block(nn.Module):
     """One layer; `infer` takes the packed weights of `Transformer.fuse`."""
 
@@ -89,8 +97,7 @@ class Block(nn.Module):
     def after(self, x_TD: Tensor, mixed: Tensor) -> Tensor:
         """[T, D] from the block's input and what attention made of it, [T, H * d]."""
         x_TD = x_TD + self.out(mixed)
-        active: Tensor = _SwiGlu.apply(self.gate_up(self.mlp_norm(x_TD)))  # type: ignore[no-untyped-call]
-        fed: Tensor = self.down(active)
+        fed: Tensor = self.down(_swiglu(self.gate_up(self.mlp_norm(x_TD))))
         return x_TD + fed
 
     def infer(self, x_TD: Tensor, cos_sin: Tables, attention: Attend) -> Tensor:
