@@ -5,6 +5,7 @@ on. Of every source the last fifth is learnt nowhere: loss by position is measur
 window, and so is `charter chat --file` with one fact hidden in it. Three curves: the model as it was pretrained, up to
 its own window; the same read with enlarged positions, nothing learnt; after the long-context stage.
 
+    python benchmarks/long_context.py --folder runs/long --plan toy            # a smoke run to 16K: nothing is learnt
     nice python benchmarks/long_context.py --folder runs/long --plan small     # to 16K positions
     nice python benchmarks/long_context.py --folder runs/long --plan full      # to 200,000; a quiet machine
     python benchmarks/long_context.py --folder runs/long --plan full --only-page   # the page and plot of a finished run
@@ -84,7 +85,10 @@ class Plan:
 
 
 PLANS = {
-    "toy": Plan(2, 64, 2, 1, 32, 1024, 512, 60_000, 4096, ((1024, 4), (2048, 3)), (512, 1024), 1, 2, 1500),
+    "toy": Plan(
+        2, 64, 2, 1, 32, 1024, 512, 120_000, 4096,
+        ((2048, 12), (16384, 6)), (512, 2048, 8192, 16384), 1, 2, 12_000,
+    ),
     "small": Plan(
         3, 128, 2, 1, 32, 2048, 512, 2_000_000, 16384,
         ((1024, 160), (4096, 60), (16384, 16)), (512, 1024, 4096, 8192, 16384), 2, 4, 12_000,
