@@ -202,10 +202,10 @@ def test_many_epochs_are_learnt_by_heart(tmp_path: Path, optimizer: Any) -> None
     assert read_log(path)[-1]["loss"] < 0.5 and read_log(path)[-1]["epoch"] > 5
 
 
-def _noisy(tmp_path: Path, patience: int) -> tuple[Settings, Inputs]:
+def _noisy(tmp_path: Path, documents: int, patience: int) -> tuple[Settings, Inputs]:
     """A corpus of one sentence, learnt by heart, with some documents of noise among it."""
     draw = random.Random(4)
-    noise = ["".join(draw.choices("zqxjkvw#@%&", k=60)) for _ in range(20)]
+    noise = ["".join(draw.choices("zqxjkvw#@%&", k=60)) for _ in range(documents)]
     texts = ["the old grey cat sat on a warm stone"] * 200 + noise
     draw.shuffle(texts)
     settings = world.settings(
@@ -217,7 +217,7 @@ def _noisy(tmp_path: Path, patience: int) -> tuple[Settings, Inputs]:
 
 
 def test_a_planted_bad_batch_is_not_taken_and_named(tmp_path: Path) -> None:
-    settings, inputs = _noisy(tmp_path, 50)
+    settings, inputs = _noisy(tmp_path, 20, 50)
     path = made(settings, inputs, tmp_path / "guarded")
     rows = read_log(path)
     spikes = [row for row in rows if "spike" in row]
@@ -230,7 +230,7 @@ def test_a_planted_bad_batch_is_not_taken_and_named(tmp_path: Path) -> None:
 
 
 def test_spikes_in_a_row_lead_back_to_the_last_state_and_a_resume_decides_the_same(tmp_path: Path) -> None:
-    settings, inputs = _noisy(tmp_path, 2)
+    settings, inputs = _noisy(tmp_path, 32, 2)
     whole = made(settings, inputs, tmp_path / "whole")
     counts = json.loads((whole / "counts.json").read_text())
     assert counts["rollbacks"] >= 1 and counts["steps"] == 40

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
@@ -58,7 +56,6 @@ def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
         tokenizer = Tokenizer.from_folder(corpora[0].folder)
         plan = derive(settings, train[0].index.vocab_size)
         model = new_model(plan.shape, derive_seed(out.seed, "weights"), out.device)
-        scale_start(model)
         return Start(model, tokenizer, plan, train, heldout)
     model, tokenizer = load_policy(checkpoint_folder(given), out.device)
     if tokenizer.digest != train[0].index.tokenizer:
@@ -88,12 +85,3 @@ def _check_context(plan: Derived, shape: Shape, given: Input) -> None:
             f"sizing.context is {plan.context} and {given.name} reads {shape.context} tokens; enlarge it by steps "
             "with `window`"
         )
-
-
-@torch.no_grad()
-def scale_start(model: Transformer) -> None:
-    """From the new weights of `random:` models to those that pretraining starts with: matrices of the blocks with a
-    deviation of 1 / sqrt(inputs), so that states keep their size whatever the width (LeCun 1998); those that write to
-    the residual stream stay divided by sqrt(2 layers) as well. Embeddings keep 0.02."""
-    for projection in model.projections():
-        projection.weight.mul_(projection.weight.shape[1] ** -0.5 / 0.02)
