@@ -5,6 +5,7 @@ one that prints it. The others notice by the connection that breaks, or are ende
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,8 @@ class Lockstep:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        if os.environ.get("LOCAL_WORLD_SIZE") == str(size) and sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine: nobody else is listened to
         self.store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
         start(self.store, rank, size)
 
