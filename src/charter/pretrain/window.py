@@ -10,6 +10,7 @@ Which texts a step takes is a function of its number alone.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -48,10 +49,10 @@ class Stream:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def cuts(self, window: int) -> list[int]:
+    def cuts(self, window: int) -> Ints:
         """Where texts of a whole window begin: at a document, or where the last text ended inside one that holds
         another window; what is left of a document otherwise is passed over."""
-        found, at = [], 0
+        found, at = array("q"), 0
         while at + window <= len(self):
             found.append(at)
             at += window
@@ -59,7 +60,7 @@ class Stream:
             inside = document < len(self.chosen) and at > self.starts[document]
             if inside and at + window > self.starts[document + 1]:
                 at = int(self.starts[document + 1])
-        return found
+        return np.array(found, dtype=np.int64)
 
     def read(self, start: int, count: int) -> Ints:
         """Tokens `start` .. `start + count` of the stream."""
@@ -100,10 +101,10 @@ class LongTexts:
         """Raises CharterError where the corpus doesn't fill the window once."""
         self.window, self.boundary, self.how, self.lookups = window, boundary, how, lookups
         self.streams = [stream for part in parts for stream in streams(part, boundary, window)]
-        self.texts = [
-            LongText(n, at, window) for n, own in enumerate(self.streams) for at in own.cuts(window)
-        ]
-        if not self.texts:
+        self._cuts = [stream.cuts(window) for stream in self.streams]
+        self._first = np.cumsum([0, *(len(own) for own in self._cuts)])
+        self.count = int(self._first[-1])
+        if not self.count:
             most = max(int((part.lengths.astype(np.int64) + 1).sum()) for part in parts)
             raise CharterError(
                 f"no corpus fills a window of {window} tokens, the largest holds {most}; give more text, or end with a "
@@ -131,11 +132,13 @@ class LongTexts:
         return found
 
     def _long(self, number: int, seed: int) -> LongText:
-        epoch, place = divmod(number, len(self.texts))
-        chosen = int(shuffled(np.array([place]), len(self.texts), derive_seed(seed, "long", epoch))[0])
-        text, own = self.texts[chosen], derive_seed(seed, "facts", number)
+        epoch, place = divmod(number, self.count)
+        chosen = int(shuffled(np.array([place]), self.count, derive_seed(seed, "long", epoch))[0])
+        stream = int(np.searchsorted(self._first, chosen, "right")) - 1
+        start = int(self._cuts[stream][chosen - self._first[stream]])
+        own = derive_seed(seed, "facts", number)
         facts = self.lookups is not None and own % 1000 < 1000 * self.how.lookups
-        return LongText(text.stream, text.start, text.length, own if facts else None)
+        return LongText(stream, start, self.window, own if facts else None)
 
     def _document(self, number: int, seed: int) -> Piece:
         epoch, place = divmod(number, self.documents.count)
