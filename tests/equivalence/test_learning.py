@@ -68,7 +68,7 @@ def test_the_file_of_a_state_is_the_same_bytes(tmp_path: Path) -> None:
         _run(tmp_path / name, 4)
     _run(tmp_path / "c", 2)
     _run(tmp_path / "c", 4)
-    files = [(tmp_path / n / "step-00000004" / "state.safetensors").read_bytes() for n in "abc"]
+    files = [(tmp_path / n / "step-00000004" / "rank-00000.safetensors").read_bytes() for n in "abc"]
     assert files[0] == files[1] == files[2]
 
 

@@ -137,10 +137,10 @@ def whole(tensor: Tensor) -> Tensor:
 
 def rows_here(tensor: Tensor) -> tuple[Tensor, int]:
     """The rows of a tensor that lie in this process, and the number of the first: all of them where it isn't
-    sharded."""
+    sharded. A single number is one row."""
     tensor = tensor.detach()
     if not isinstance(tensor, DTensor):
-        return tensor, 0
+        return torch.atleast_1d(tensor), 0  # type: ignore[no-untyped-call]
     each = -(-tensor.shape[0] // world().size)
     return tensor.to_local(), min(each * world().rank, tensor.shape[0])
 
