@@ -51,7 +51,7 @@ def write_page(
                 ("documents kept", _percent(counts["kept_share"])),
                 ("bytes", _short(counts["bytes"])),
                 ("languages", _exact(len(by["language"]))),
-                ("held out", f"{_exact(held)} documents"),
+                ("documents held out", _exact(held)),
                 ("tokens a word", f"{counts['tokens_per_word']:.2f}"),
                 ("bytes a token", f"{1 / counts['tokens_per_byte']:.2f}"),
             ],
