@@ -319,4 +319,5 @@ def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_pat
     notes = [row["note"] for row in shown if "note" in row]
     bars = [row for row in shown if "note" not in row]
     assert len(bars) == 4 and all({"loss", "rate", "mfu", "memory"} <= row.keys() for row in bars)
-    assert notes and notes[0].startswith("step 4: the cat")
+    assert notes[0] == "0.0M weights, 4 steps of 256 tokens: 0.1 passes over the corpus"
+    assert notes[1].startswith("step 4: the cat")

@@ -32,7 +32,7 @@ from charter.pretrain.settings import Guard, Settings
 from charter.pretrain.speed import Speed
 from charter.pretrain.start import Start, start
 from charter.pretrain.window import Windows
-from charter.pretrain.writing import draw_curve, write_samples
+from charter.pretrain.writing import announce, draw_curve, write_samples
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -52,6 +52,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if place.step == 0:
         saver.save(0, place.extra())  # there is always a state to go back to
     out.log_truncate(place.step)
+    announce(begun, out)
     speed, work = Speed(out, plan.shape, place.step), Work()
     with out.progress("pretrain", plan.steps, place.step) as bar:
         while place.step < plan.steps:
@@ -110,7 +111,7 @@ def _finish(begun: Start, heldout: Pieces, place: Place, settings: Settings, out
         "weights": flops.multiplying(begun.plan.shape),
         "tokens_learnt": place.tokens,
         "compute": place.compute,
-        "epochs": place.tokens / sum(int((own.lengths + 1).sum()) for own in begun.train),
+        "epochs": place.tokens / begun.epoch_tokens,
         "spikes": place.watch.spikes,
         "rollbacks": place.watch.rollbacks,
     }

@@ -30,6 +30,11 @@ class Start:
     heldout: list[TokenShards]
 
     @property
+    def epoch_tokens(self) -> int:
+        """What one pass over the corpora learns: their tokens, and the end of each document."""
+        return sum(shards.tokens + shards.documents for shards in self.train)
+
+    @property
     def boundary(self) -> int:
         """The token that stands before and behind every document."""
         return boundary_of(self.tokenizer)

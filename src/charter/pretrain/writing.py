@@ -14,10 +14,23 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
 from charter.pretrain.settings import Samples
+from charter.pretrain.start import Start
 
 CURVE = "curve.svg"
 MOST_POINTS = 400
+FEW = 4  # passes over a text that teach nearly as much as new text (Muennighoff 2023)
 SHOWN = 60  # characters of a sample in a note
+
+
+def announce(begun: Start, out: Workspace) -> None:
+    """Tells the reader what the dial came to."""
+    plan = begun.plan
+    passes = plan.tokens / begun.epoch_tokens
+    more = "; after four passes little is gained" if passes > FEW else ""
+    out.note(
+        f"{plan.shape.num_parameters / 1e6:.1f}M weights, {plan.steps:,} steps of {plan.batch_tokens:,} tokens: "
+        f"{passes:.2g} passes over the corpus{more}"
+    )
 
 
 def write_samples(
