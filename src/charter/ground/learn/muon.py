@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import whole
+from charter.ground.learn.parallel import World, whole, world
 from charter.ground.model.transformer import Transformer
 
 STEPS = 5
@@ -59,21 +60,34 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient. A sharded matrix is put together for Newton-Schulz, which
-        every process does, and each takes its rows back; the momentum stays sharded."""
-        for group in self.param_groups:
-            rate, momentum = group["lr"], group["momentum"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].mul_(momentum).add_(parameter.grad)
-                update = whole(parameter.grad.add(state["momentum"], alpha=momentum))
-                update = torch.cat([_scaled(part) for part in update.split_with_sizes(group["parts"])])
-                parameter.mul_(1 - rate * group["weight_decay"])
-                parameter.sub_(own_rows(update, parameter), alpha=rate)
+        """One update of every matrix that has a gradient.
+
+        Sharded matrices are put together for Newton-Schulz, as many at a time as there are processes: each makes one
+        orthogonal and tells it to the others, of which each takes its rows. The momentum stays sharded.
+        """
+        moved = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        sharded = any(isinstance(parameter, DTensor) for _, parameter in moved)
+        here = world() if sharded else World()
+        for at in range(0, len(moved), here.size):
+            some = moved[at : at + here.size]
+            updates = [whole(self._direction(parameter, group["momentum"])) for group, parameter in some]
+            if here.rank < len(some):
+                parts = updates[here.rank].split_with_sizes(some[here.rank][0]["parts"])
+                updates[here.rank] = torch.cat([_scaled(part) for part in parts])
+            for maker, ((group, parameter), update) in enumerate(zip(some, updates, strict=True)):
+                if sharded:
+                    dist.broadcast(update, maker)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(own_rows(update, parameter), alpha=group["lr"])
+
+    def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """The gradient with the momentum, which it joins, looked ahead (Nesterov)."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        kept: Tensor = state["momentum"].mul_(momentum).add_(gradient)
+        return gradient.add(kept, alpha=momentum)
 
 
 def _scaled(part_RC: Tensor) -> Tensor:
