@@ -42,7 +42,7 @@ class Sampler(Frozen):
         False, description="write a tied head as a tensor of its own: vLLM on a CPU reloads no tied one"
     )
     tolerance: float = Field(
-        0.02,
+        0.05,
         gt=0,
         description="mean gap of log-probabilities, nats a token, up to which its replies are the policy's",
     )
