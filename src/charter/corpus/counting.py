@@ -6,6 +6,8 @@ with reasons, placeholders and benchmarks, for pages that show it. For every sou
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from charter.corpus.decontamination import Decontamination
 from charter.corpus.encoding import works
 from charter.corpus.selection import EXACT, NEAR, Selection, Table, describe, is_other
 from charter.corpus.settings import Languages
+from charter.ground.artifact.store import TEMPORARY
 from charter.ground.settings.texts import Listing
 from charter.ground.text.shards import SPLITS, TokenShards
 
@@ -42,12 +45,13 @@ class Examined:
     contaminated: Counter[str] = field(default_factory=Counter)
     personal_documents: int = 0
     replaced: int = 0
-    faults: list[dict[str, Any]] = field(default_factory=list)
+    faults: int = 0
+    first_fault: dict[str, Any] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
 def add_up(paths: Sequence[Path]) -> Examined:
-    """The facts of all batches. Faults are all kept, of each reason the first examples."""
+    """The facts of all batches; of faults the first, of other reasons some examples."""
     found = Examined()
     shown: Counter[str] = Counter()
     for path in paths:
@@ -61,12 +65,24 @@ def add_up(paths: Sequence[Path]) -> Examined:
         found.contaminated.update(facts["contaminated"])
         found.personal_documents += facts["personal_documents"]
         found.replaced += facts["replaced"]
-        found.faults += facts["faults"]
+        found.faults += len(facts["faults"])
+        found.first_fault = found.first_fault or next(iter(facts["faults"]), {})
         for example in facts["examples"]:
             shown[example["reason"]] += 1
             if shown[example["reason"]] <= _MOST_EXAMPLES:
                 found.examples.append(example)
     return found
+
+
+def write_faults(paths: Sequence[Path], target: Path) -> None:
+    """Every file, line and row that can't be read, one JSON object a line, whole or not at all."""
+    target.parent.mkdir(exist_ok=True)
+    temporary = target.with_name(TEMPORARY + target.name)
+    with temporary.open("w", encoding="utf-8") as file:
+        for path in paths:
+            for fault in Batch(path).facts["faults"]:
+                file.write(json.dumps(fault, ensure_ascii=False) + "\n")
+    os.replace(temporary, target)
 
 
 def drop_selected(found: Examined, table: Table, selection: Selection) -> None:

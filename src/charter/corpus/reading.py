@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -64,8 +65,9 @@ def records(source: TextSource, file: TextFile, largest: int, meter: Meter) -> I
     except _Fault as fault:
         yield Record(file.name, 0, b"", form, fault.kind, fault.detail)
     except CharterError as error:  # of the reader of tables
-        yield Record(file.name, 0, b"", form, "damaged", str(error))
-    meter.bytes = before + file.path.stat().st_size
+        yield Record(file.name, 0, b"", form, "damaged", str(error).replace(str(file.path), file.name))
+    with suppress(OSError):
+        meter.bytes = before + file.path.stat().st_size
 
 
 class _Fault(Exception):

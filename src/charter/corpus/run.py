@@ -21,6 +21,7 @@ from charter.corpus.counting import (
     flat,
     sample_rows,
     tokens_of,
+    write_faults,
 )
 from charter.corpus.crew import Crew
 from charter.corpus.encoding import Encoder, Work, works, write_split
@@ -49,9 +50,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     paths = examine_all(found, made, settings, out)
     table, examined = make_table(paths), add_up(paths)
     if examined.faults:
-        first = examined.faults[0]
+        first = examined.first_fault
         out.note(
-            f"{len(examined.faults)} files, lines or rows can't be read, such as {first['file']} of {first['source']} "
+            f"{examined.faults} files, lines or rows can't be read, such as {first['file']} of {first['source']} "
             f"({first['detail']}); samples/refused.jsonl will name all"
         )
     if not len(table):
@@ -68,6 +69,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     tokenizer = the_tokenizer(table, selection, settings, inputs, out)
     index = write_shards(table, selection, tokenizer, [x.source.name for x in found], settings, out)
     out.write_json(INDEX, index.model_dump(mode="json"))
+    write_faults(paths, out.path / "samples/refused.jsonl")
     drop_selected(examined, table, selection)
     tokens = tokens_of(out.path, table, selection)
     whole = composition(found, table, selection, tokens, examined, tests, settings.languages)
@@ -128,7 +130,6 @@ def report(
     """Samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
     out.write_jsonl("samples/dropped.jsonl", examined.examples)
-    out.write_jsonl("samples/refused.jsonl", examined.faults)
     out.write_json("composition.json", whole)
     out.write_json("counts.json", counts)
     for name, value in counts.items():
