@@ -9,7 +9,8 @@ the same with the time that the process had a processor instead of the clock's, 
 
     python benchmarks/pretrain.py                                       # SmolLM2's shape, 135M, on a CPU
     python benchmarks/pretrain.py --size tiny --context 512             # a toy
-    python benchmarks/pretrain.py --device cuda --size 18 --batch 32768 --context 2048   # about a billion weights
+    python benchmarks/pretrain.py --device cuda --size 18 --context 2048 --batch 65536 --microbatch 16384 --compile
+                                                                        # 18 layers: about a billion weights
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from side import Claim, Comparison, Figures, compare, parser
 
+from charter.ground.learn.compiled import compile_blocks
 from charter.ground.learn.context_parallel import team
 from charter.ground.learn.flops import work
 from charter.ground.learn.muon import muon
@@ -106,6 +108,8 @@ def charter(options: argparse.Namespace, optimizer: str = "adamw", ragged: bool 
     shape = _shape(options)
     model = new_model(shape, 0, options.device)
     model.recompute = options.recompute
+    if options.compile:
+        compile_blocks(model)
     rates = [(model.parameters(), 1e-4)]
     mover = muon(model, 0.02, rates, 0.01) if optimizer == "muon" else adamw(rates, 0.1)
     precision = "bfloat16" if options.device == "cuda" else "float32"
@@ -134,6 +138,8 @@ def transformers(options: argparse.Namespace, ragged: bool = False) -> Figures:
     model = library.AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(options.device).train()
     if options.recompute:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if options.compile:
+        model.compile()
     mover = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1, betas=(0.9, 0.95), fused=True)
     precision = "bfloat16" if options.device == "cuda" else "float32"
     rows_a_step, rows_at_once = (
@@ -208,6 +214,9 @@ def main() -> None:
     options.add_argument("--microbatch", type=int, default=2048, help="tokens of a forward pass")
     options.add_argument("--steps", type=int, default=4, help="optimizer steps that are timed")
     options.add_argument("--recompute", action="store_true", help="recompute activations, on both sides")
+    options.add_argument(
+        "--compile", action="store_true", help="compile the blocks, or the peer's whole model"
+    )
     compare(COMPARISON, options.parse_args())
 
 

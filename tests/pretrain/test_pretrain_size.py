@@ -64,6 +64,12 @@ def test_every_shape_is_one_that_checkpoints_spell() -> None:
         assert shape.qk_norm and shape.family == "qwen3" and shape.num_heads % shape.num_kv_heads == 0
 
 
+@pytest.mark.parametrize("size, heads, keys", [(7, 14, 7), (9, 9, 9), (18, 18, 9), (20, 20, 5), (36, 36, 9)])
+def test_key_heads_divide_the_query_heads_at_any_depth(size: int, heads: int, keys: int) -> None:
+    shape = derive(Settings(size=size), VOCABULARY).shape
+    assert (shape.num_heads, shape.num_kv_heads) == (heads, keys)
+
+
 SIZED = {
     "layers": ("num_layers", 3),
     "width": ("hidden_size", 96),

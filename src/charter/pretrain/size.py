@@ -76,7 +76,9 @@ def shape_of(sizing: Sizing, size: int | str, vocabulary: int) -> Shape:
     _, head, group, context, base = next(row for row in reversed(WIDTHS) if width >= row[0])
     head = sizing.head_size or head
     heads = sizing.heads or max(1, width // head)
-    keys = sizing.key_heads or (heads // group if heads % group == 0 else heads)
+    keys = sizing.key_heads or heads // next(
+        g for g in (group, group // 2, group // 4, 1) if g and heads % g == 0
+    )
     if heads % keys:
         raise CharterError(f"{heads} query heads can't share {keys} key heads; set `key_heads` to a divisor")
     return Shape(
