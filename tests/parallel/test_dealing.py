@@ -18,6 +18,7 @@ from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import World
 from charter.ground.text.packing import microbatches
+from charter.runner.company import company
 
 
 def _each(monkeypatch: pytest.MonkeyPatch, size: int, lengths: list[int], most: int) -> list[list[list[int]]]:
@@ -68,6 +69,20 @@ def test_cores_are_divided_among_the_processes_of_a_machine(monkeypatch: pytest.
     for local, threads in (("", "8"), ("1", "8"), ("2", "4"), ("3", "2"), ("16", "1")):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
         assert launch.settings()["OMP_NUM_THREADS"] == threads
+
+
+def test_half_an_environment_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    for name in ("RANK", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(
+            CharterError, match="WORLD_SIZE is 2, but RANK and MASTER_PORT aren't set: start the command"
+        ),
+        company(),
+    ):
+        pass
 
 
 def _cut(folder: Path, at: int) -> None:

@@ -67,6 +67,7 @@ def test_a_state_of_two_processes_goes_on_in_one_and_in_three(path: Path, tmp_pa
     assert len(log_of(three, "finetune")[-1]["tokens_of_each"]) == 3
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_ends_all_with_one_line(path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     began = time.monotonic()

@@ -82,11 +82,19 @@ class Lockstep:
     """The processes of torchrun, as one of them sees them."""
 
     def __init__(self) -> None:
+        lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+        if lacking:
+            raise CharterError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {' and '.join(lacking)} aren't set: start the command "
+                "with torchrun, which sets all of them, or unset WORLD_SIZE"
+            )
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         if os.environ.get("LOCAL_WORLD_SIZE") == str(size) and sys.platform == "linux":
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine: nobody else is listened to
+            os.environ.setdefault(
+                "GLOO_SOCKET_IFNAME", "lo"
+            )  # all are on this machine: nobody else is listened to
         self.store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
         start(self.store, rank, size)
 
