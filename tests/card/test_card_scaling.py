@@ -36,11 +36,41 @@ def pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
     card_world.write_rows(run / step / "samples" / "text.jsonl", rows)
     counts = {"weights": weights, "tokens_learnt": tokens, "compute": 6 * weights * tokens}
     (run / step / "counts.json").write_text(json.dumps(counts))
-    return card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", resolved={"size": step})
+    return card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", parents=(("corpus", "texts"),),
+                             resolved={"size": step})  # fmt: skip
+
+
+def sizes(documents: int) -> dict[str, int]:
+    return {
+        "unique": documents,
+        "documents": 2 * documents,
+        "heldout": 1,
+        "bytes": 900 * documents,
+        "tokens": 300,
+    }
+
+
+def add_corpus(run: Path) -> None:
+    """A corpus as its room leaves it, in many languages."""
+    folder = run / "texts"
+    folder.mkdir()
+    whole = {
+        "total": sizes(91),
+        "by": {
+            "source": {"books <old>": sizes(91) | {"read": 120}},
+            "language": {f"l{n}": sizes(n) for n in range(1, 14)},
+            "licence": {"CC-BY-4.0": sizes(60), "public domain": sizes(31)},
+        },
+        "dropped": {"too_short": 25, "near_copy": 4, "binary": 0},
+    }
+    (folder / "composition.json").write_text(json.dumps(whole))
+    (folder / "counts.json").write_text(json.dumps({"documents": 182}))
+    card_world.finish(run, "texts", "corpus", "corpus", external=(("sources", "books.yaml"),))
 
 
 def add_ladder(run: Path) -> None:
     """Four models and the report on them, as the room makes it."""
+    add_corpus(run)
     models = {step: pretrained(run, step, *counts) for step, *counts in SIZES}
     out = Workspace(run.parent / "scaling-work", step="law")
     room.run(
@@ -78,6 +108,19 @@ def test_the_card_draws_the_law_and_lists_the_models(laid: Path) -> None:
     )  # of the ladder alone
     assert artifact_problems(laid / "law", read_manifest(laid / "law")) == []
     assert card_problems(laid / "card") == []
+
+
+def test_the_card_cites_the_corpus_with_licences_languages_and_drops(laid: Path) -> None:
+    page, words = ((laid / "card" / name).read_text("utf-8") for name in ("card.html", "card.md"))
+    for text in (page, words):
+        assert "Of 120 documents read, 91 different ones were kept." in text
+        assert "too short 25, near copy 4." in text and "binary" not in text
+        assert "CC-BY-4.0" in text and "public domain" in text and "1 more" in text
+        assert "l13" in text and "| l1 |" not in text and ">l1<" not in text  # the rarest of 13 languages
+    assert "books &lt;old&gt;" in page and "54,000" in page
+    shown = {n["key"]: n for n in json.loads((laid / "card/card.json").read_text())["numbers"]}
+    assert shown["texts/licence/CC-BY-4.0/documents"]["value"] == 120
+    assert shown["texts/licence/CC-BY-4.0/documents"]["sources"][0]["file"] == "composition.json"
 
 
 def test_a_run_without_a_ladder_says_nothing_of_one(finished: Path) -> None:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from charter.card import facts, samples, sections
 from charter.card.artifact import COUNTS
 from charter.card.attempts import attempts, by_people
+from charter.card.corpora import corpora
 from charter.card.elo import elo_tables, raters_of
 from charter.card.figure import Figure
 from charter.card.gather import Run
@@ -68,7 +69,6 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
 
 
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
-    heads = sections.headlines(run, settings.headline)
     judged, rater = sections.graders(run), sections.rater(run)
     nodes = facts.nodes(run)
     found = whats_new(run)
@@ -83,8 +83,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "references": facts.REFERENCES,
         "heading": facts.title(settings),
         "sentence": facts.sentence(settings, run),
-        "headlines": heads,
-        "strips": {h.name: _strip(h) for h in heads},
+        **_heads(settings, run),
         "grader": run.final.report.get("grader") or {},
         "temperature": str((run.final.report.get("identity") or {}).get("temperature", "unknown")),
         "tables": {key: sections.table(run, key, *rest) for key, rest in TABLES.items()},
@@ -104,6 +103,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "attempts": tried,
         "screen": screened(run),
         "scaling": scaling_table(run),
+        "corpora": corpora(run),
         "people_attacked": by_people(tried),
         "raters_of": raters_of,
         "detectors": sections.detectors(run),
@@ -127,6 +127,12 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "identity": facts.identity(run),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
     }
+
+
+def _heads(settings: Settings, run: Run) -> dict[str, Any]:
+    """The numbers shown first, and their word-sized plots."""
+    heads = sections.headlines(run, settings.headline)
+    return {"headlines": heads, "strips": {h.name: _strip(h) for h in heads}}
 
 
 def _strip(head: sections.Headline) -> Markup:
