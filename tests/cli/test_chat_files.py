@@ -131,3 +131,24 @@ def test_lines_are_answered_as_json_too(
     monkeypatch.setattr(sys, "stdin", StringIO("Who?\n/reset\nWho?\n"))
     first, second = said(folder, capsys, GREEDY, [File("a.txt", STORY)])
     assert first["reply"] == second["reply"] and first["tokens"]["prompt"] == second["tokens"]["prompt"]
+
+
+def test_reading_that_is_stopped_leaves_an_engine_that_answers(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopping(Recorder):
+        def advance(self, tokens: int) -> None:
+            super().advance(tokens)
+            if len(self.seen) == 4:
+                raise KeyboardInterrupt
+
+    seen: list[int] = []
+    monkeypatch.setattr(chat_session, "make_progress", lambda: Stopping(seen))
+    monkeypatch.setattr(chat_session, "LONG", 100)
+    monkeypatch.setattr(sys, "stdin", StringIO("Who?\n/reset\nWho?\n"))
+    file = File("a.txt", STORY * 60)
+    stopped, answered = said(folder, capsys, GREEDY, [file])
+    assert stopped["reply"] == "" and sum(seen[1:4]) < stopped["tokens"]["prompt"]
+    monkeypatch.setattr(sys, "stdin", StringIO("Who?\n"))
+    (whole,) = said(folder, capsys, GREEDY, [file])
+    assert answered["reply"] == whole["reply"] != ""
