@@ -237,3 +237,21 @@ def test_what_a_page_says() -> None:
     assert page_text(page) == "Head\n\nOne & two three\nfour\n\na\nb\n\nx\ny\nend"
     assert page_text("<p>never closed <b>bold") == "never closed bold"
     assert page_text("<head><title>x</title><body>shown") == "shown"
+
+
+def test_a_source_of_which_nothing_is_kept_is_counted_and_one_that_is_missing_named(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text(" ")
+    rows_file(tmp_path / "t.jsonl", [{"text": text(n)} for n in range(5)])
+    (tmp_path / "s.yaml").write_text(
+        "sources:\n  - {name: blank, from: blank.txt}\n  - {name: good, from: t.jsonl}\n"
+        "  - {name: gone, from: gone.txt, optional: true}\n"
+    )
+    out = make(tmp_path / "out", given(tmp_path / "s.yaml"), heldout_share=0)
+    by = composition(out)["by"]["source"]
+    assert [(n, by[n]["read"], by[n]["unique"], by[n]["tokens"] > 0) for n in by] == [
+        ("good", 5, 5, True),
+        ("blank", 1, 0, False),
+        ("gone", 0, 0, False),
+    ]
+    assert [source["missing"] for source in composition(out)["sources"]] == [False, False, True]
+    assert "it is not there" in (out.path / "report.html").read_text()

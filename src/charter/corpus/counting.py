@@ -132,7 +132,7 @@ def composition(
     }
     reasons = sorted({reason for _, reason in found.dropped})
     for number, (listing, source) in enumerate(zip(listings, sources, strict=True)):
-        own = by["source"].setdefault(source.name, {})
+        own = by["source"].setdefault(source.name, measure.sizes(np.zeros(len(table), bool)))
         own.update(
             files=len(listing.files),
             files_unread=listing.unread,
