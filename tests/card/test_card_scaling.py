@@ -27,7 +27,8 @@ SIZES = tuple((f"size_{k}", 1e5 * 4**k, 2e6 * 4**k) for k in range(4))
 
 def pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
     """A model as pretrain leaves it."""
-    card_world.checkpoint(run / step)
+    (run / step).mkdir()
+    (run / step / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
     loss = 0.9 + (1e9 / (6 * weights * tokens)) ** 0.12
     rows = [
         {"id": f"0-{n}", "nats": loss * math.log(2) * 100 * (1 + 0.1 * math.sin(n)), "bytes": 100}

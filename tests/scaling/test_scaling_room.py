@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import scores
-from charter.scaling.ladder import COUNTS, TEXT
+from charter.scaling.ladder import CONFIG, COUNTS, TEXT
 from charter.scaling.run import run
 from charter.scaling.settings import Settings
 
@@ -31,6 +32,7 @@ def model(
     name: str = "",
     more: Mapping[str, float | None] = {},
     documents: int = DOCUMENTS,
+    window: int = 512,
 ) -> Input:
     """A folder as pretrain leaves it, of a model with 20 tokens a weight that follows LAW."""
     counts = {"parameters": size, "tokens": 20 * size, "compute": 120 * size * size, **more}
@@ -42,6 +44,7 @@ def model(
         for n in range(documents)
     ]
     toys.rows_file(folder / TEXT, rows)
+    (folder / CONFIG).write_text(json.dumps({"max_position_embeddings": window}))
     metrics = [Metric(name=COUNTS[count], value=value) for count, value in counts.items()]
     write_manifest(
         folder,
@@ -121,6 +124,12 @@ def test_sizes_of_one_compute_are_refused(tmp_path: Path) -> None:
 def test_models_measured_on_other_documents_are_refused(tmp_path: Path) -> None:
     models = [*ladder(tmp_path, 2), model(tmp_path / "short", 1e7, documents=5)]
     with pytest.raises(CharterError, match="size_0 and short were measured on different held-out documents"):
+        run(Settings(), Inputs(models), toys.workspace(tmp_path / "out"))
+
+
+def test_models_of_different_windows_are_refused(tmp_path: Path) -> None:
+    models = [*ladder(tmp_path, 2), model(tmp_path / "wide", 1e7, window=1024)]
+    with pytest.raises(CharterError, match="size_0 reads 512 tokens at once and wide 1024"):
         run(Settings(), Inputs(models), toys.workspace(tmp_path / "out"))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST
@@ -15,13 +15,14 @@ from charter.ground.measure.scaling import LEAST_SIZES, Ladder
 
 # what the manifest calls the weights that every token is multiplied with, the tokens learnt from, and the FLOPs
 COUNTS = {"parameters": "weights", "tokens": "tokens_learnt", "compute": "compute"}
+CONFIG = "config.json"
 TEXT = "samples/text.jsonl"  # a held-out document a row: id, nats, bytes
 Row = dict[str, Any]
 
 
 def rows_of(models: Sequence[Input]) -> list[Row]:
     """A row for each model and document. Raises CharterError for models that no law can be fitted to: with under three
-    sizes, without the counts or rows that the pretrain room keeps, or measured on different documents."""
+    sizes, without the counts or rows that the pretrain room keeps, or measured on different documents or windows."""
     used = Counter(model.name for model in models)
     found: list[Row] = []
     documents: dict[str, dict[str, int]] = {}
@@ -36,6 +37,7 @@ def rows_of(models: Sequence[Input]) -> list[Row]:
             f"{first} and {differing} were measured on different held-out documents; pretrain both from one corpus and "
             "with the same `heldout`"
         )
+    _check_windows(models)
     _check_spread(Ladder.of(found))
     return found
 
@@ -54,6 +56,17 @@ def _rows(model: Input, name: str) -> list[Row]:
         {"id": row["id"], "run": name, **counts, "nats": row["nats"], "bytes": row["bytes"]}
         for row in read_objects(path)
     ]
+
+
+def _check_windows(models: Sequence[Input]) -> None:
+    """Text is measured in pieces of a model's window, and far context lowers loss."""
+    windows = [read_object(model.folder / CONFIG).get("max_position_embeddings") for model in models]
+    for model, window in zip(models, windows, strict=True):
+        if window != windows[0]:
+            raise CharterError(
+                f"{models[0].name} reads {windows[0]} tokens at once and {model.name} {window}, so that their losses "
+                "differ by more than their size; pretrain all with one `sizing.context`"
+            )
 
 
 def _check_spread(ladder: Ladder) -> None:
