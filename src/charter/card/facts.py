@@ -77,6 +77,7 @@ NODE_METRIC = (
     "kept_share",
     "reward_heldout",
     "reward",
+    "scaling_exponent",
     "loss",
     "kept",
     "votes",
