@@ -231,8 +231,8 @@ def _other_processes(planned: PlannedStep, manifest: Manifest, here: Environment
         return []
     return [
         f"{manifest.step} was begun by {made.processes} process{'es' * (made.processes > 1)} and goes on with "
-        f"{here.processes}: it ends as if it had not been stopped up to rounding, not to the bit: losses within 1e-5, as "
-        "long as no token is sampled otherwise"
+        f"{here.processes}: it ends as if it had not been stopped up to rounding, not to the bit: losses within 1e-5, "
+        "as long as no token is sampled otherwise"
     ]
 
 
