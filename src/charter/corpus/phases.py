@@ -23,7 +23,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.texts import Listing
 
 BENCHMARKS, EXAMINED, COPIES = "benchmarks", "examined", "copies.npy"
-_SMALL = 8 << 20  # bytes of benchmarks that are read here
+_SMALL = 2 << 20  # bytes of benchmarks that are read here: the shipped ones
 
 
 def index_benchmarks(paths: Sequence[Path], out: Workspace) -> Decontamination:
