@@ -1,7 +1,7 @@
 """Learning in several processes against one: the same recipe under torchrun, and without it.
 
-Prints how far the losses of every step lie apart, the tokens that each process learnt from, and the seconds of each
-step: one process has all cores, N processes share them, so that on one CPU this measures what sharing costs, not what
+Prints how far the losses of each room lie apart that starts from the same artifacts, the tokens that each process
+learnt from, and the seconds that it took: one process has all cores, N processes share them, so that on one CPU this measures what sharing costs, not what
 more machines bring.
 
     python benchmarks/parallel.py --processes 2 --seeds 1 2 3
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -76,10 +77,20 @@ def _recipe(folder: Path, seed: int) -> Path:
     return path
 
 
-def _run(path: Path, out: Path, processes: int) -> None:
+def _run(path: Path, out: Path, processes: int, until: str) -> None:
     alone = [sys.executable]
     several = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*(alone if processes == 1 else several), "-m", "charter", "run", str(path), "--out", str(out)]
+    command = [
+        *(alone if processes == 1 else several),
+        "-m",
+        "charter",
+        "run",
+        str(path),
+        "--out",
+        str(out),
+        "--until",
+        until,
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
     subprocess.run([*command, "--device", "cpu", "--precision", "float32"], env=environment, check=True)
 
@@ -92,21 +103,23 @@ def _seconds(out: Path, step: str) -> float:
     return float(json.loads((out / step / "manifest.json").read_text("utf-8"))["timing"]["seconds"])
 
 
-def _show(one: Path, many: Path, processes: int, seed: int) -> None:
-    for step in LEARNING:
-        first, second = ([row for row in _rows(out, step) if "loss" in row] for out in (one, many))
-        apart = max(abs(a["loss"] - b["loss"]) for a, b in zip(first, second, strict=True))
-        shares = [sum(own) for own in zip(*(row["tokens_of_each"] for row in second), strict=True)]
-        print(
-            f"seed {seed}  {step:10}  {len(first)} steps  losses apart by at most {apart:.1e}  "
-            f"last {first[-1]['loss']:.7f} and {second[-1]['loss']:.7f}  tokens of each {shares}  "
-            f"{_seconds(one, step):.1f} s in one process, {_seconds(many, step):.1f} s in {processes}"
-        )
+def _show(step: str, one: Path, many: Path, processes: int, seed: int) -> None:
+    first, second = ([row for row in _rows(out, step) if "loss" in row] for out in (one, many))
+    apart = [abs(a["loss"] - b["loss"]) for a, b in zip(first, second, strict=True)]
+    shares = [sum(own) for own in zip(*(row["tokens_of_each"] for row in second), strict=True)]
+    equal = next((n for n, distance in enumerate(apart) if distance > 1e-5), len(apart))
+    print(
+        f"seed {seed}  {step:10}  losses apart by at most {max(apart[:equal], default=0):.1e} in {equal} of {len(first)} "
+        f"steps, {max(apart):.1e} in all  last {first[-1]['loss']:.7f} and {second[-1]['loss']:.7f}  tokens of each "
+        f"{shares}  {_seconds(one, step):.1f} s in one process, {_seconds(many, step):.1f} s in {processes}",
+        flush=True,
+    )
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--processes", type=int, default=2)
+    options.add_argument("--rooms", nargs="+", choices=LEARNING, default=LEARNING)
     options.add_argument("--seeds", type=int, nargs="+", default=[1])
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -114,9 +127,13 @@ def main() -> None:
             folder = Path(place) / str(seed)
             folder.mkdir()
             path = _recipe(folder, seed)
-            for processes in (1, asked.processes):
-                _run(path, folder / f"in_{processes}", processes)
-            _show(folder / "in_1", folder / f"in_{asked.processes}", asked.processes, seed)
+            for room in asked.rooms:
+                _run(path, folder / "alone", 1, room)
+                many = folder / room
+                shutil.copytree(folder / "alone", many)  # what the room starts from is the same to the bit
+                shutil.rmtree(many / room)
+                _run(path, many, asked.processes, room)
+                _show(room, folder / "alone", many, asked.processes, seed)
 
 
 if __name__ == "__main__":
