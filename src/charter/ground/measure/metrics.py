@@ -186,9 +186,7 @@ OF_POLICY: tuple[Metric, ...] = (
     Metric(
         "helpful_win_rate", WINS, counts.won, "higher", "replies preferred to the start's", judge="grader"
     ),
-    Metric(
-        "bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"
-    ),
+    Metric("bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"),
     *_hhh("policy"),
     Metric(
         "hhh_first_share",
