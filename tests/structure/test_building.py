@@ -15,6 +15,7 @@ from charter.building import ABOVE, FLOORS, ROOMS
 
 SRC = Path(__file__).parents[2] / "src" / "charter"
 FILES = sorted(SRC.rglob("*.py"))
+TESTS = Path(__file__).parents[1]
 BANNED = {"utils", "common", "helpers", "misc", "manager", "base"}
 MOST_EXCEPTIONS = 6
 EXCEPTIONS = {
@@ -139,3 +140,9 @@ def test_help_and_settings_leave_torch_unloaded() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """Two of one name can't be collected together."""
+    names = [path.name for path in TESTS.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
