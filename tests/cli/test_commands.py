@@ -185,9 +185,9 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
     code, out, err = charter("plan", "my pipeline", "--json")
     assert code == 0, err
     steps = json.loads(out)["steps"]
-    left_out = {"rating", "arena", "review", "serve"}
+    left_out = {"rating", "arena", "review", "serve", "corpus", "pretrain", "scaling"}
     assert {step["room"] for step in steps} == set(ROOMS) - left_out, (
-        "a first pipeline needs no people or rater"
+        "a first pipeline needs no people, rater or raw text"
     )
     assert all(step["minutes"] for step in steps if step["room"] != "card")
 
