@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -408,26 +409,26 @@ def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
 def test_steps_share_the_file_of_answers_of_this_code_and_machine(
     folder: Path, plan_of: PlanOf, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Path | None] = []
-    real = Workspace.__init__
+    given: list[Path] = []
 
-    def spy(self: Workspace, *words: object, **named: object) -> None:
-        given.append(named["cache"])  # type: ignore[arg-type]
-        real(self, *words, **named)  # type: ignore[arg-type]
+    def spy(self: Workspace, name: str, value: Any) -> None:
+        if name == "cache" and value is not None:
+            given.append(value)
+        object.__setattr__(self, name, value)
 
-    monkeypatch.setattr(Workspace, "__init__", spy)
+    monkeypatch.setattr(Workspace, "__setattr__", spy)
     shelf = folder / "run" / ".cache"
     shelf.mkdir(parents=True)
     (shelf / "0123456789abcdef.sqlite-wal").write_text("of other code")
     run(plan_of())
     (name,) = set(given)
-    assert name is not None and name.parent == shelf and len(given) == 3
+    assert name.parent == shelf and len(given) == 3
     assert list(shelf.iterdir()) == []
     name.write_text("answers")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run(plan_of("made.count=5"))
-    assert given[-1] not in (None, name) and not name.exists(), "threads round otherwise"
-    given[-1].write_text("answers")  # type: ignore[union-attr]
+    assert given[-1] != name and not name.exists(), "threads round otherwise"
+    given[-1].write_text("answers")
     run(plan_of("made.count=5"))
     assert [path for path, _ in sweep(folder / "run", partial=False, superseded=False, answers=True)] == [
         shelf

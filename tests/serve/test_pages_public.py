@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, watching
 
+from charter.ground.accounts.keys import USUAL
 from charter.ground.accounts.tables import CASES
 from charter.ground.service.strict import POLICY
 from charter.serve.statement import LIMITS
@@ -194,7 +195,7 @@ def test_the_document_says_who_may_and_what_may_go_wrong(document: dict[str, Any
 
 def test_answers_are_what_the_document_says(hall: Hall, document: dict[str, Any]) -> None:
     """Every route that answers JSON is called, and both its answer and an error are held against their schemas."""
-    key = hall.key()
+    key = hall.key(scopes=(*USUAL, "weights"))
     client = httpx.Client(base_url=hall.url, headers={"x-api-key": key, **VERSION}, timeout=60)
     with client:
         _call_all(hall, document, client)
@@ -245,7 +246,8 @@ def _call_all(hall: Hall, document: dict[str, Any], client: httpx.Client) -> Non
             for name, value in parts.items():
                 place = place.replace(name, value)
             answer = client.get(place)
-            assert answer.status_code == 200, (place, answer.text)
+            takes_none = path == "/weight_info"  # this server's models take no new weights
+            assert answer.status_code == (403 if takes_none else 200), (place, answer.text)
             held(document, path, "get", answer)
     cancel = "/v1/messages/batches/{batch}/cancel"
     held(document, cancel, "post", client.post(cancel.replace("{batch}", "msgbatch_none")))

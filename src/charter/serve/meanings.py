@@ -52,6 +52,8 @@ FIELDS = {
     "repetition_penalty": "1 alone: there are no penalties",
     "min_p": "0 alone",
     "best_of": "the same as n",
+    "return_token_ids": "answer with the token ids of prompt and reply as well",
+    "return_weight_versions": "answer with the version of the weights that wrote each token",
     "suffix": "none: texts are continued, not filled in",
     "modalities": "text alone",
     "continue_final_message": "goes on with the last turn instead of beginning one",

@@ -32,14 +32,16 @@ class Place(Strict):
 class RpcBody(Strict):
     """The one call of vLLM's workers that there is here."""
 
-    method: Literal["reload_weights"]
-    kwargs: Place
+    method: Literal["reload_weights"] = Field(description="what to do")
+    kwargs: Place = Field(description="where the weights are: a folder below the one that the server names")
 
 
 class VersionBody(Strict):
     """What the weights are called."""
 
-    new_version: str = Field(min_length=1, max_length=200)
+    new_version: str = Field(
+        min_length=1, max_length=200, description="what the weights are called from now on"
+    )
 
 
 class ResultsAnswer(BaseModel):
