@@ -43,6 +43,7 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
     labelled = read_labelled(inputs.one("detectors").folder)
     context = open_context(settings, inputs, out)
     _check_sets(context)
+    rater = judged(inputs, out)
     gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
     reward = None
@@ -50,7 +51,6 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
         second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"), out)
         out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
         reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
-    rater = judged(inputs, out)
 
     unsafe = harmlessness.rows(context)
     out.write_jsonl("samples/harmlessness.jsonl", unsafe)
