@@ -16,6 +16,7 @@ import yaml
 from charter.card.verify import verify
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
+from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure.metrics import scores
 from charter.runner.identity import package_folder
 
@@ -184,6 +185,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
     path = report / "samples/harmlessness.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["reply"] += " Kindly yours."
+    rows[0] |= {name: detect(rows[0]["reply"]) for name, detect in DETECTORS.items()}
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     made = {s.name: s for s in scores(report)}
     metrics = [
@@ -194,7 +196,8 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
     ]
     with_hashes_made_again(report, metrics=metrics)
     shallow = verify(copy, deep=False)
-    assert not any("eval_rl:" in line for line in shallow), "hashes and metrics of the report agree with it"
+    found = [line for line in shallow if "eval_rl:" in line]
+    assert found == [], "hashes, flags and metrics of the report agree with it"
     done = charter(copy.parent, "card", "verify", "moved", "--deep")
     assert done.returncode == 1
     assert f"eval_rl: prompt {rows[0]['id']} sample 0 comes out as another text" in done.stdout
