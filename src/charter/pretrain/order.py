@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.seed import derive_seed
+from charter.ground.text.packing import dealt
 from charter.ground.text.shards import TokenShards
 
 ROUNDS = 6
@@ -156,17 +157,11 @@ class Pieces:
 
 def balanced(lengths: Sequence[int], most: int, multiple: int = 1) -> list[list[int]]:
     """Indices in groups of at most `most` tokens, about equally full, their number a multiple of `multiple`; what is
-    longer stands alone. Longest first, each to the emptiest group (Graham 1969), with one more group until all fit."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    longer stands alone. Dealt to ever more groups until all fit."""
     most = max([most, *lengths])
     number = -(-max(1, -(-sum(lengths) // most)) // multiple) * multiple
     while True:
-        groups: list[list[int]] = [[] for _ in range(number)]
-        tokens = [0] * number
-        for index in order:
-            least = tokens.index(min(tokens))
-            groups[least].append(index)
-            tokens[least] += lengths[index]
-        if max(tokens) <= most:
+        groups = dealt(lengths, number)
+        if all(sum(lengths[index] for index in group) <= most for group in groups):
             return groups
         number += multiple

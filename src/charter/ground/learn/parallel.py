@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor
 
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.transformer import Transformer
-from charter.ground.text.packing import microbatches
+from charter.ground.text.packing import dealt, microbatches
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -162,14 +162,8 @@ def portion(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     microbatches are those of `text.packing`. In order, each of at most `most_tokens` tokens.
     """
     here = world()
-    dealt: list[list[int]] = [[] for _ in range(here.size)]
-    tokens = [0] * here.size
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        least = tokens.index(min(tokens))
-        dealt[least].append(index)
-        tokens[least] += lengths[index]
     cuts: list[list[list[int]]] = []
-    for members in map(sorted, dealt):
+    for members in map(sorted, dealt(lengths, here.size)):
         groups = microbatches([lengths[i] for i in members], most_tokens)
         cuts.append([[members[i] for i in group] for group in groups])
     own = cuts[here.rank]

@@ -31,6 +31,17 @@ def microbatches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
     return groups
 
 
+def dealt(lengths: Sequence[int], number: int) -> list[list[int]]:
+    """Indices in so many groups of about equal length: longest first, each to the shortest group (Graham 1969)."""
+    groups: list[list[int]] = [[] for _ in range(number)]
+    tokens = [0] * number
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = tokens.index(min(tokens))
+        groups[least].append(index)
+        tokens[least] += lengths[index]
+    return groups
+
+
 def filled_steps(
     groups: Sequence[T], size: Callable[[T], int], batch: int, epochs: int, seed: int
 ) -> list[list[T]]:
