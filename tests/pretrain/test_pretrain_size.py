@@ -13,6 +13,7 @@ from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Sizes
 from charter.pretrain.settings import Learning, Settings, Sizing, check, estimate
 from charter.pretrain.size import NAMED, derive
+from charter.pretrain.window_settings import Stage, Window
 
 VOCABULARY = 16384
 # size -> layers, width, heads, key heads, head size, feed-forward, context, tied; millions that multiply; log2 of the
@@ -113,6 +114,15 @@ def test_shares_ratio_and_measurements_give_way() -> None:
     assert derive(Settings(save_every=5), 500).save_every == 5 and usual.save_every == usual.steps // 50
     adam = derive(Settings(size=6, learning=Learning(optimizer="adamw")), 500)
     assert (adam.matrix_lr, adam.weight_decay) == (1 / 768, 0.1)
+
+
+def test_a_longer_window_is_learnt_at_a_tenth_of_the_rates() -> None:
+    window = Window(stages=(Stage(window=1024, steps=10),))
+    plan, usual = (derive(Settings(size=6, window=made), 500) for made in (window, Window()))
+    assert (plan.matrix_lr, plan.lr) == pytest.approx((usual.matrix_lr / 10, usual.lr / 10))
+    said = Learning(matrix_lr=0.5, lr=0.25)
+    plan = derive(Settings(size=6, window=window, learning=said), 500)
+    assert (plan.matrix_lr, plan.lr) == (0.5, 0.25)
 
 
 def test_what_is_no_size_is_refused_in_one_line() -> None:

@@ -32,6 +32,7 @@ from charter.card.tasks import ALIGNMENT, CAPABILITY, task_tables, tasks_of
 from charter.card.tree import draw
 from charter.card.update import make_update
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.paper import styled
 from charter.ground.measure.plots import Point, standalone, strip
 
 # Tables of an evaluation's metrics: key in the templates -> metrics, caption.
@@ -77,7 +78,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
     return {
         "s": settings,
         "run": run,
-        "css": Markup((HERE / "card.css").read_text("utf-8")),
+        "css": Markup(styled(HERE / "card.css")),
         "sections": sections.SECTIONS,
         "titles": dict(sections.SECTIONS),
         "references": facts.REFERENCES,

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from charter.corpus.counting import UNKNOWN_YEAR
+from charter.ground.measure.paper import styled
 from charter.ground.measure.plots import SERIES, bars, canvas, inline
 
 HERE = Path(__file__).parent
@@ -40,7 +41,7 @@ def write_page(
         _environment()
         .get_template("report.html.jinja")
         .render(
-            css=(HERE / "report.css").read_text("utf-8"),
+            css=styled(HERE / "report.css"),
             whole=whole,
             counts=counts,
             samples=samples,

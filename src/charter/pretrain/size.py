@@ -39,6 +39,7 @@ WIDTHS = (
     (2048, 128, 4, 4096, 100_000.0),
     (4096, 128, 8, 8192, 500_000.0),
 )
+WINDOW_RATE = 0.1  # of the peak rates, where a finished model goes on with a longer window
 UNTIED_FROM = 2048  # width from which the head has weights of its own
 REFERENCE_BATCH, REFERENCE_TOKENS = 2.0**19, 11.2e9
 BATCHES = (2**12, 2**22)
@@ -117,7 +118,7 @@ def derive(settings: Settings, vocabulary: int, shape: Shape | None = None) -> D
         steps=steps,
         warmup=min(warmup, steps - 1),
         decay=min(math.ceil(learning.decay * steps), steps),
-        **_rates(learning, shape.hidden_size),
+        **_rates(learning, shape.hidden_size, WINDOW_RATE if stages else 1.0),
         evaluate_every=settings.heldout.every or max(1, steps // 20),
         save_every=settings.save_every or max(1, steps // STATES),
     )
@@ -129,15 +130,15 @@ def _batch(tokens: int) -> int:
     return int(min(BATCHES[1], max(BATCHES[0], 2**power)))
 
 
-def _rates(learning: Learning, width: int) -> dict[str, float]:
+def _rates(learning: Learning, width: int, share: float) -> dict[str, float]:
     """Muon's rate is the same at every width, since the size of its step is; AdamW's falls as 1 / width (Yang 2022),
     which at 768 is twice that of GPT-3's table: norms of queries and keys bear it. Beside Muon the rest learns twice as
-    fast again."""
+    fast again. `share` of these: a model whose rate has fallen to 0 forgets much under a full one (LOG, 2026-11-27)."""
     is_muon = learning.optimizer == "muon"
     adam = min(5e-3, 1.0 / width)
     decay = 0.01 if is_muon else 0.1
     return {
-        "matrix_lr": learning.matrix_lr or (0.02 if is_muon else adam),
-        "lr": learning.lr or (2 * adam if is_muon else adam),
+        "matrix_lr": learning.matrix_lr or share * (0.02 if is_muon else adam),
+        "lr": learning.lr or share * (2 * adam if is_muon else adam),
         "weight_decay": decay if learning.weight_decay is None else learning.weight_decay,
     }

@@ -14,8 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from charter.ground.measure.paper import styled
+
 SHELL = Path(__file__).parent / "shell"
-SHARED = {"shell.css": "text/css", "shell.js": "text/javascript"}
+STYLE = "shell.css"
+SHARED = {STYLE: "text/css", "shell.js": "text/javascript"}
 
 
 class Pages:
@@ -52,11 +55,11 @@ class Pages:
 
     def read(self, name: str) -> bytes:
         """A file that pages load."""
-        return self._places[name].read_bytes()
+        place = self._places[name]
+        return styled(place).encode() if name == STYLE else place.read_bytes()
 
     def _version(self, name: str) -> str:
-        path = self._places[name]
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:10] if path.is_file() else "0"
+        return hashlib.sha256(self.read(name)).hexdigest()[:10] if self._places[name].is_file() else "0"
 
 
 def percent(value: float | None) -> str:
