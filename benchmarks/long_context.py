@@ -72,7 +72,7 @@ class Plan:
     vocabulary: int
     context: int
     base_tokens: int
-    batch: int
+    batch: int  # tokens of a step of the base
     stages: tuple[tuple[int, int], ...]
     lengths: tuple[int, ...]
     facts: int  # asked in each cell of the grid
@@ -91,13 +91,13 @@ PLANS = {
         ((2048, 12), (16384, 6)), (512, 2048, 8192, 16384), 1, 2, 12_000,
     ),
     "small": Plan(
-        3, 128, 2, 1, 32, 2048, 512, 2_000_000, 8192,
-        ((1024, 300), (4096, 120), (16384, 24)), (512, 1024, 4096, 8192, 16384), 2, 4, 12_000,
+        3, 128, 2, 1, 32, 2048, 256, 2_000_000, 8192,
+        ((512, 3000), (1024, 400), (4096, 120), (16384, 40)), (512, 1024, 4096, 8192, 16384), 4, 4, 12_000,
     ),
     "full": Plan(
-        3, 192, 2, 1, 32, 4096, 1024, 4_000_000, 16384,
-        ((2048, 400), (8192, 120), (32768, 40), (65536, 16), (200_000, 6)),
-        (1024, 4096, 16384, 65536, 131_072, 200_000), 1, 3, 100_000,
+        3, 192, 2, 1, 32, 4096, 256, 6_000_000, 8192,
+        ((512, 3000), (2048, 600), (8192, 120), (32768, 40), (65536, 16), (200_000, 6)),
+        (1024, 4096, 16384, 65536, 131_072, 200_000), 2, 3, 100_000,
     ),
 }  # fmt: skip
 
@@ -137,6 +137,8 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
         "samples": {"prompts": []},
     }
     base = {"tokens": plan.base_tokens, "batch_tokens": min(plan.batch, 16384)}
+    # looking up is learnt in the first of the longer windows, by many small steps at pretraining's own rates
+    longer = {"batch_tokens": 2 * plan.stages[0][0], "matrix_lr": 0.02, "lr": 0.01}
     window = {
         "stages": [{"window": w, "steps": n} for w, n in plan.stages],
         "method": plan.method, "long": 0.75, "lookups": 0.75,
@@ -163,7 +165,7 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
         },
         {
             "name": "long", "room": "pretrain", "from": {"corpus": "corpus", "policy": "base"},
-            "settings": {"learning": {"batch_tokens": plan.batch}, "window": window, "save_every": 4, **quiet},
+            "settings": {"learning": longer, "window": window, "save_every": 4, **quiet},
         },
         {"name": "before", **measured("base", SHORT)},
         {"name": "after", **measured("long", plan.documents)},
@@ -212,7 +214,7 @@ def asked(plan: Plan, folder: Path) -> Row:
     began = time.perf_counter()
     said = charter(
         folder, "chat", f"runs/{folder.name}/long", "--file", "book.txt", "--ask", ask, "--ask", ask, "--plain",
-        "--json", "--temperature", "0", "--max-tokens", "12", "--device", "cpu",
+        "--json", "--temperature", "0", "--max-tokens", "24", "--device", "cpu",
     )  # fmt: skip
     rows = [json.loads(line) for line in said.splitlines()]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -231,8 +233,7 @@ def estimate(plan: Plan) -> None:
 
     parts = {"base": minutes(plan.base_tokens, plan.context / 4)}
     for window, steps in plan.stages:
-        count = max(1, round(0.75 * plan.batch / window)) * window
-        parts[f"long, {window}"] = steps * (minutes(count, window / 2) + minutes(0.25 * plan.batch, 500))
+        parts[f"long, {window}"] = steps * minutes(window, window / 2)
     parts["loss by position"] = (plan.documents + 2) * minutes(plan.window, plan.window / 2, 1)
     cells = plan.facts * len(DEPTHS)
     parts["recall"] = sum(cells * minutes(n, n / 2, 1) for n in plan.lengths)

@@ -143,6 +143,9 @@ def main() -> None:
     options.add_argument("--step", default="base", help="the step that pretrains from nothing")
     options.add_argument("--rates", type=float, nargs="+", default=[2e-3, 5e-3, 1e-2])
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument(
+        "--json", type=Path, help="file that the numbers are written to, for docs/scratch.py"
+    )
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)
     runs = [Run.read(out, asked.step) for out in asked.runs]
@@ -150,19 +153,29 @@ def main() -> None:
     for rate, (bits, seconds) in tried.items():
         print(f"baseline at rate {rate:g}: {bits:.4f} bits per byte, {seconds:.0f} s", flush=True)
     best = min(tried, key=lambda rate: tried[rate][0])
-    rows, gaps = [["run", "ours", "baseline", "apart", "baseline's seconds"]], []
+    rows = [["run", "ours", "baseline", "apart", "baseline's seconds"]]
+    pairs: list[tuple[float, float]] = []
     for number, run in enumerate(runs, 1):
         theirs, seconds = tried[best] if number == 1 else baseline(run, best, number)
         with tempfile.TemporaryDirectory() as place:
             ours = run.bits(load_policy(run.folder)[0].eval(), Path(place))
-        gaps.append(ours - theirs)
-        rows.append([str(number), f"{ours:.4f}", f"{theirs:.4f}", f"{gaps[-1]:+.4f}", f"{seconds:.0f}"])
-    shape, tokens = runs[0].shape, runs[0].steps * runs[0].batch_tokens
+        pairs.append((ours, theirs))
+        rows.append([str(number), f"{ours:.4f}", f"{theirs:.4f}", f"{ours - theirs:+.4f}", f"{seconds:.0f}"])
+    weights, tokens = runs[0].shape.num_parameters, runs[0].steps * runs[0].batch_tokens
     print(
-        f"bits per byte of held-out text, {shape.num_parameters:,} weights, {tokens:,} tokens; the baseline at {best:g}"
+        f"bits per byte of held-out text, {weights:,} weights, {tokens:,} tokens; the baseline's rate {best:g}"
     )
     print_table(rows)
-    print(f"apart on average {statistics.mean(gaps):+.4f}, n {len(gaps)} seeds")
+    print(f"apart on average {statistics.mean(a - b for a, b in pairs):+.4f}, n {len(pairs)} seeds")
+    if asked.json:
+        found = {
+            "weights": weights,
+            "tokens": tokens,
+            "tried": {f"{rate:g}": bits for rate, (bits, _) in tried.items()},
+            "ours": [ours for ours, _ in pairs],
+            "baseline": [theirs for _, theirs in pairs],
+        }
+        asked.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -268,6 +268,17 @@ def test_a_share_of_one_is_a_share_and_no_count(run: Path) -> None:
     assert "kept share" not in data[0] and "label weight" not in data[0]
 
 
+def test_how_many_processes_learnt_is_told_where_they_were_several(run: Path, page: str) -> None:
+    assert ">Processes<" not in page
+    path = run / "rl" / "manifest.json"
+    made = json.loads(path.read_text("utf-8"))
+    made["environment"]["processes"] = 2
+    path.write_text(json.dumps(made), "utf-8")
+    page = render.make(SETTINGS, gather(card_world.inputs(run)))["card.html"]
+    row = re.search(r">Processes<.*?</tr>", page, re.DOTALL)
+    assert row and "1, 2" in row[0]
+
+
 def test_two_artifacts_of_one_step_have_keys_of_their_own(run: Path) -> None:
     """A report of another run beside this run's of the same step, which is an ancestor here, and two models alike."""
     before = json.loads((run / "card/card.json").read_text("utf-8"))

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from pretrain_world import corpus_folder, texts, tokenizer
 from pydantic import ValidationError
 
+from charter.ground.artifact.inputs import Input
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Sizes
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import load_recipe
 from charter.pretrain.settings import Learning, Settings, Sizing, check, estimate
 from charter.pretrain.size import NAMED, derive
 from charter.pretrain.window_settings import Stage, Window
+from charter.runner.forecast import expected_minutes, known_vocabulary
+from charter.runner.plan import make_plan
 
 VOCABULARY = 16384
 # size -> layers, width, heads, key heads, head size, feed-forward, context, tied; millions that multiply; log2 of the
@@ -147,3 +155,31 @@ def test_a_plan_grows_with_the_size_and_knows_recompute() -> None:
     assert lean.memory_gib < rows[3].memory_gib  # type: ignore[operator]
     gpu = estimate(Settings(size="large"), Sizes(device="cuda", precision="bfloat16"))
     assert gpu.minutes < rows[3].minutes / 100  # type: ignore[operator]
+
+
+def test_a_plan_counts_the_vocabulary_that_the_corpus_will_have(tmp_path: Path) -> None:
+    """On a CPU most of a small model's time is its head."""
+    (tmp_path / "texts.jsonl").write_text('{"text": "the cat sat on the mat"}\n')
+
+    def minutes(vocabulary: int) -> float:
+        corpus = {"from": {"sources": "./texts.jsonl"}, "settings": {"vocabulary": {"size": vocabulary}}}
+        steps = [
+            {"name": "corpus", "room": "corpus", **corpus},
+            {"name": "base", "room": "pretrain", "from": {"corpus": "corpus"}},
+        ]
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"name": "sizes", "seed": 1, "steps": steps}))
+        plan = make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution())
+        found = expected_minutes(plan)["base"]
+        assert found is not None
+        return found
+
+    assert minutes(4096) < minutes(32768) / 3
+    known = Sizes(vocabulary={"corpus": 4096})
+    assert estimate(Settings(), known).minutes < estimate(Settings(), Sizes()).minutes / 3  # type: ignore[operator]
+
+
+def test_a_plan_knows_the_vocabulary_of_a_corpus_that_is_there(tmp_path: Path) -> None:
+    folder = corpus_folder(tmp_path / "corpus", texts(40), texts(5, 1))
+    entry = Input("corpus", "corpus", "corpus", None, folder, str(folder), "0" * 64)
+    assert known_vocabulary(entry) == tokenizer().vocab_size

@@ -235,6 +235,7 @@ def _architecture(run: Run, name: str) -> str:
 def environment(run: Run) -> tuple[tuple[str, str], ...]:
     """Where the artifacts were made: a row for each fact, with all of its values where they differ."""
     manifests = [a.manifest for a in run.lineage]
+    processes = [m.environment.processes for m in manifests]
 
     def distinct(values: list[Any]) -> str:
         return ", ".join(dict.fromkeys(str(v) for v in values if v not in (None, "")))
@@ -248,6 +249,7 @@ def environment(run: Run) -> tuple[tuple[str, str], ...]:
         ("torch", distinct([m.environment.torch for m in manifests])),
         ("Device", distinct([f"{m.environment.device}, {m.environment.precision}" for m in manifests])),
         ("Threads", distinct([m.environment.threads for m in manifests])),
+        ("Processes", distinct([n for n in processes if max(processes) > 1])),
         ("Platform", distinct([m.environment.platform for m in manifests])),
         (
             "Packages",

@@ -114,9 +114,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     about half of the text, the shards as much again."""
     workers = settings.workers or sizes.threads
     memory = MEMORY_GIB + workers * WORKER_GIB
+    vocabulary = None if "tokenizer" in sizes.parameters else settings.vocabulary.size
     size = sizes.bytes.get("sources", 0)
     if not size:
-        return Estimate(memory_gib=memory)
+        return Estimate(memory_gib=memory, vocabulary=vocabulary)
     sample = min(size, settings.vocabulary.sample_mib * 2**20)
     seconds = size / BYTES_PER_SECOND / workers + sample / TRAINED_PER_SECOND
-    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=size / 2**30)
+    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=size / 2**30, vocabulary=vocabulary)

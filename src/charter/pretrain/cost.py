@@ -26,7 +26,7 @@ def minutes(plan: Derived, sizes: Sizes, spans: Sequence[Span] = ()) -> float:
         rate = GPU * GPU_SHARE
     else:
         share = next(share for width, share in reversed(SHARES) if shape.hidden_size >= width)
-        rate = CPU_THREAD * max(1, sizes.threads) * share
+        rate = CPU_THREAD * max(1, sizes.threads) * share * sizes.gain
     if spans:
         return sum(tokens * per_token(shape, seen) for tokens, seen in spans) / rate / 60
     return plan.tokens * per_token(shape, SEEN * plan.context) / rate / 60

@@ -1,7 +1,8 @@
 """Texts that teach looking things up: facts of no meaning, each stated once and asked for once, anywhere behind it.
 
 A model of toy size that has read a few million tokens of prose has had little reason to look far back. Here it has: the
-password of a place can't be guessed, and every distance up to the window is asked about. Places and words are words of
+password of a place can't be guessed, and every distance up to the window is asked about. The answer is the fact in its
+own words: who has learnt to go on as a text once went on has learnt to answer. Places and words are words of
 the corpus; those that the recall grid asks for are left out, so that what the grid shows is looking up and not memory.
 """
 
@@ -19,7 +20,7 @@ from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
 from charter.pretrain.order import Ints
 
-EVERY, MOST = 128, 512  # tokens of a text for each fact in it; facts of a text, so that they are told apart
+EVERY, MOST = 64, 512  # tokens of a text for each fact in it; facts of a text, so that they are told apart
 WORDS = re.compile(r"(?<![\w-])[a-z]{4,9}(?![\w-])")
 READ = 200_000  # tokens of a corpus in which words are looked for
 LEAST = 64  # words
@@ -60,7 +61,7 @@ class Lookups:
             first = rng.random()
             inserted.append((first, self._encoded(f"\n\n{statement(place, word)}\n\n")))
             behind = first + (1 - first) * rng.random()
-            inserted.append((behind, self._encoded(f"\n\n{question(place)}\n{word}.\n\n")))
+            inserted.append((behind, self._encoded(f"\n\n{question(place)}\n{statement(place, word)}\n\n")))
         room = len(ids) - sum(len(own) for _, own in inserted)
         if room < 1:
             return ids  # too short for any of it

@@ -24,7 +24,7 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy", required=False),
 }
 
-VOCABULARY = 32768  # of estimates
+VOCABULARY = 32768  # where that of the corpus isn't known
 
 
 class Sizing(Frozen):
@@ -142,9 +142,9 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """By the work of the run and the share of a machine's peak that was measured. The vocabulary is taken to have
-    VOCABULARY tokens, as that of a corpus to be made isn't known yet, and a policy that goes on the shape of `size`."""
-    plan = derive(settings, VOCABULARY)
+    """By the work of the run and the share of a machine's peak that was measured. A policy that goes on is taken to
+    have the shape of `size`."""
+    plan = derive(settings, sizes.vocabulary.get("corpus", VOCABULARY))
     moments = 4 * plan.shape.num_parameters * (2 if settings.learning.optimizer == "adamw" else 1)
     weights, long = 4 * plan.shape.num_parameters, bool(settings.window.stages)
     return Estimate(

@@ -13,6 +13,7 @@ from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.recognise import count_rows
 from charter.ground.settings.texts import text_bytes
+from charter.ground.text.shards import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
 from charter.runner.plan import Plan, PlannedStep
 
@@ -56,7 +57,7 @@ def _estimates(
     plan: Plan, until: str | None, environment: Environment
 ) -> Iterator[tuple[PlannedStep, Estimate | None]]:
     """What the rooms say of the steps, each knowing the sizes of those before it."""
-    known = _Known({}, {})
+    known = _Known({}, {}, {})
     for planned in plan.until(until):
         sizes = known.sizes(planned, environment)
         cost = planned.room.estimate(planned.settings, sizes) if planned.room.estimate is not None else None
@@ -66,16 +67,18 @@ def _estimates(
 
 @dataclass(frozen=True)
 class _Known:
-    """Parameters and rows of the steps looked at so far."""
+    """Parameters, rows and vocabularies of the steps looked at so far."""
 
     parameters: dict[str, int]
     rows: dict[str, int]
+    vocabulary: dict[str, int]
 
     def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
-        """Rows of each input of a role and parameters of the model in each role, where known."""
+        """Rows of each input of a role, and what is known of the model, the texts and the corpora in each."""
         rows: dict[str, list[int | None]] = {}
         parameters: dict[str, int] = {}
         texts: dict[str, int] = {}
+        vocabulary: dict[str, int] = {}
         made = {parent.step for parent in planned.parents if parent.path == parent.step}
         for entry in planned.inputs:
             count = _rows(entry)
@@ -87,10 +90,12 @@ class _Known:
             size = self.parameters.get(entry.name) or _parameters(entry)
             if size is not None:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
+            if tokens := self.vocabulary.get(entry.name) or known_vocabulary(entry):
+                vocabulary[entry.role] = tokens
         known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
         machine = environment.threads, environment.device, environment.precision
-        return Sizes(counted, parameters, *machine, texts)
+        return Sizes(counted, parameters, *machine, texts, vocabulary)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """What later steps may count on: a checkpoint is as large as the room foretells, else as the largest model
@@ -98,6 +103,8 @@ class _Known:
         size = (estimate and estimate.parameters) or max(sizes.parameters.values(), default=0)
         if planned.room.product == "checkpoint" and size:
             self.parameters[planned.name] = size
+        if estimate is not None and estimate.vocabulary:
+            self.vocabulary[planned.name] = estimate.vocabulary
         rows = estimate.rows if estimate is not None else None
         if rows is None and planned.room.product in ("dialogues", "comparisons"):
             limit = planned.resolved.get("limit")
@@ -115,6 +122,13 @@ def _parameters(entry: Input) -> int | None:
     if entry.kind == "checkpoint" and entry.path is not None:
         return count_parameters(entry.path)
     return _KNOWN_PARAMETERS.get(entry.ref)
+
+
+def known_vocabulary(entry: Input) -> int | None:
+    """Tokens of the vocabulary of a finished corpus; None for what isn't one."""
+    if entry.kind != "corpus" or entry.path is None or not (entry.path / INDEX).is_file():
+        return None
+    return read_index(entry.path).vocab_size
 
 
 def _rows(entry: Input) -> int | None:

@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import FORMAT, MANIFEST, FileRecord, Manifest, digest_file
+from charter.ground.artifact.manifest import FORMAT, MANIFEST, FileRecord, Manifest, Record, digest_file
+
+R = TypeVar("R", bound=Record)
 
 TEMPORARY = ".tmp-"
 
@@ -43,22 +46,30 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def read_manifest(folder: Path) -> Manifest:
     """Reads folder/manifest.json. Raises CharterError when it is missing, broken or of another format."""
-    path = folder / MANIFEST
+    absent = f"{folder} is not an artifact: it has no {MANIFEST}"
+    return read_record(folder / MANIFEST, Manifest, FORMAT, absent, "make the step again with charter run")
+
+
+def read_record(path: Path, record: type[R], expected: int, absent: str, again: str) -> R:
+    """A JSON file whose `format` is the expected one. Raises CharterError: `absent` where it is missing; where it is
+    broken what is wrong and, as what to do, `again`; or which format it has."""
     try:
         raw = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise CharterError(f"{folder} is not an artifact: it has no {MANIFEST}") from None
+        raise CharterError(absent) from None
     except (OSError, ValueError) as error:
-        raise CharterError(f"{path} cannot be read: {error}; make the step again with charter run") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-        raise CharterError(f"{path} has format {found!r}; this version of charter reads format {FORMAT}")
+        raise CharterError(f"{path} cannot be read: {error}; {again}") from None
+    found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+    if found != expected:
+        raise CharterError(f"{path} has format {found!r}; this version of charter reads format {expected}")
     try:
-        return Manifest.model_validate(raw)
+        return record.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise CharterError(f"{path} is not a manifest: {place}: {first['msg']}") from None
+        raise CharterError(
+            f"{path} is not a {record.__name__.lower()}: {place}: {first['msg']}; {again}"
+        ) from None
 
 
 def record_files(folder: Path) -> list[FileRecord]:

@@ -14,7 +14,8 @@ _BFLOAT16 = 1.5
 class Sizes:
     """What is known of the inputs before a run: rows of each input of a role, in the recipe's order (of steps that
     haven't run: as many as they are expected to make; absent when one is unknown), parameters of the model in each
-    role, processor threads, the device, the precision, and bytes of text in roles that take raw text, where known."""
+    role, processor threads, the device, the precision, and, where known, bytes of text in roles that take raw text and
+    tokens of the vocabulary in roles that take corpora."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -22,6 +23,7 @@ class Sizes:
     device: str = "cpu"
     precision: str = "float32"
     bytes: Mapping[str, int] = field(default_factory=dict)
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> Mapping[str, int]:
@@ -33,18 +35,24 @@ class Sizes:
 
         A small model gains less than its size says, as each operation has a cost of its own.
         """
-        gain = _BFLOAT16 if self.precision == "bfloat16" else 1.0
-        return min(_MOST, _MEASURED / parameters) * max(1, self.threads) / 2 * gain
+        return min(_MOST, _MEASURED / parameters) * max(1, self.threads) / 2 * self.gain
+
+    @property
+    def gain(self) -> float:
+        """How much faster than in float32 a CPU computes here."""
+        return _BFLOAT16 if self.precision == "bfloat16" else 1.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Minutes of work, peak memory and disk in GiB, rows made, and parameters of a new model; None where it can't be
-    told. `asks`: what people are waited for, "200 comparisons"; empty where none are."""
+    """Minutes of work, peak memory and disk in GiB, rows made, parameters of a new model, and tokens of a new
+    vocabulary; None where it can't be told. `asks`: what people are waited for, "200 comparisons"; empty where none
+    are."""
 
     minutes: float | None = None
     memory_gib: float | None = None
     disk_gib: float | None = None
     rows: int | None = None
     parameters: int | None = None
+    vocabulary: int | None = None
     asks: str = ""

@@ -12,7 +12,6 @@ that a writer that was killed goes on behind the last record file.
 
 from __future__ import annotations
 
-import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -22,11 +21,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Record, digest_file
-from charter.ground.artifact.store import TEMPORARY, fsync_folder
+from charter.ground.artifact.store import TEMPORARY, fsync_folder, read_record
 from charter.ground.text.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -69,24 +67,8 @@ def dtype_of(vocab_size: int) -> Literal["uint16", "uint32"]:
 
 def read_index(folder: Path) -> Index:
     """The index of a corpus folder. Raises CharterError where there is none, or one of another format."""
-    path = Path(folder) / INDEX
-    try:
-        raw = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CharterError(
-            f"{folder} is no corpus: it has no {INDEX}; name an artifact of the room corpus"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CharterError(f"{path} cannot be read: {error}; make the corpus again") from None
-    found = raw.get("format") if isinstance(raw, dict) else None
-    if found != FORMAT:
-        raise CharterError(f"{path} has format {found!r}; this version of charter reads format {FORMAT}")
-    try:
-        return Index.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise CharterError(f"{path}: {place}: {first['msg']}; make the corpus again") from None
+    absent = f"{folder} is no corpus: it has no {INDEX}; name an artifact of the room corpus"
+    return read_record(Path(folder) / INDEX, Index, FORMAT, absent, "make the corpus again")
 
 
 def train_texts(folder: Path) -> Iterator[str]:
