@@ -223,7 +223,7 @@ def test_a_planted_bad_batch_is_not_taken_and_named(tmp_path: Path) -> None:
     spikes = [row for row in rows if "spike" in row]
     counts = json.loads((path / "counts.json").read_text())
     assert 1 <= len(spikes) == counts["spikes"] <= 15
-    assert all("times the median" in row["spike"] and row["loss"] > 1 for row in spikes)
+    assert all("times the usual" in row["spike"] and row["loss"] > 1 for row in spikes)
     assert rows[-1]["loss"] < 0.5, "what was learnt is untouched"
     open_guard = settings.model_copy(update={"guard": Guard(loss_factor=1e9, norm_factor=1e9)})
     assert all("spike" not in row for row in read_log(made(open_guard, inputs, tmp_path / "open")))

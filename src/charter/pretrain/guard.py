@@ -1,7 +1,8 @@
 """Spikes by rule: which optimizer steps are not taken, when a run goes back, and when it gives up.
 
-A step is a spike if its loss or the norm of its gradient is not finite, or over a multiple of the median of the last
-steps taken. It is not taken, and counted. After `patience` spikes in a row the weights are those of the last resume
+A step is a spike if its loss or the norm of its gradient is not finite, or over a multiple of what is usual: the
+ninth decile of the last steps taken, since texts of several kinds have losses of several heights. It is not taken, and
+counted. After `patience` spikes in a row the weights are those of the last resume
 state again and the run goes on behind the spikes: text between that state and here is left out (Chowdhery 2022, section
 5.1). After `rollbacks` of these it stops. Nothing here knows the clock, so that a resumed run decides the same.
 """
@@ -9,13 +10,17 @@ state again and the run goes on behind the spikes: text between that state and h
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import Any
 
 from charter.pretrain.order import Cursor
 from charter.pretrain.settings import Guard
+
+
+def usual(known: Sequence[float]) -> float:
+    """The ninth decile."""
+    return sorted(known)[int(0.9 * (len(known) - 1))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class Watch:
         ):
             if not math.isfinite(value):
                 return f"{what} is {value}"
-            if len(known) == rule.history and value > factor * median(known):
-                return f"{what} {value:.3g} is over {factor:g} times the median {median(known):.3g}"
+            if len(known) == rule.history and value > factor * usual(known):
+                return f"{what} {value:.3g} is over {factor:g} times the usual {usual(known):.3g}"
         return ""
 
     def taken(self, loss: float, norm: float, rule: Guard) -> Watch:

@@ -83,8 +83,10 @@ class Samples(Frozen):
 class Guard(Frozen):
     """Which steps count as spikes, are not taken, and what happens after several."""
 
-    loss_factor: float = Field(1.5, gt=1, description="times the median loss of the last steps taken")
-    norm_factor: float = Field(10.0, gt=1, description="times their median gradient norm")
+    loss_factor: float = Field(
+        1.5, gt=1, description="times the ninth decile of the losses of the last steps taken"
+    )
+    norm_factor: float = Field(10.0, gt=1, description="times that of their gradient norms")
     history: int = Field(32, ge=1, description="how many steps are the last")
     patience: int = Field(
         3, ge=1, description="spikes in a row after which the run goes back to its last state"
