@@ -31,6 +31,7 @@ from charter.pretrain.run import _back, run
 from charter.pretrain.settings import Guard, Learning, Samples, Settings, Sizing
 from charter.pretrain.speed import SPEED
 from charter.pretrain.start import boundary_of, start
+from charter.pretrain.writing import rounded
 
 TRAIN, HELDOUT = world.texts(120), world.texts(12, 1)
 
@@ -108,6 +109,9 @@ def test_bits_per_byte_is_that_of_whole_texts_read_one_by_one(finished: Workspac
         assert row["nats"] == pytest.approx(nats, rel=1e-5)
         assert row["bytes"] == len(HELDOUT[document].encode()) and row["tokens"] == len(ids) - 1
     total = sum(row["nats"] for row in rows) / math.log(2) / sum(row["bytes"] for row in rows)
+    assert finished.metrics[0].name == "bits_per_byte", (
+        "what stands for the step where no interval can be made"
+    )
     values = {metric.name: metric for metric in finished.metrics}
     assert values["bits_per_byte"].value == pytest.approx(total) and values["bits_per_byte"].low is not None
 
@@ -319,5 +323,10 @@ def test_progress_shows_speed_share_of_the_peak_and_memory(folder: Path, tmp_pat
     notes = [row["note"] for row in shown if "note" in row]
     bars = [row for row in shown if "note" not in row]
     assert len(bars) == 4 and all({"loss", "rate", "mfu", "memory"} <= row.keys() for row in bars)
-    assert notes[0] == "0.0M weights, 4 steps of 256 tokens: 0.1 passes over the corpus"
+    assert notes[0] == "31.5k weights, 4 steps of 256 tokens: 0.1 passes over the corpus"
     assert notes[1].startswith("step 4: the cat")
+    assert notes[2].startswith("measured on ") and " of 12 held-out documents, " in notes[2]
+
+
+def test_weights_are_rounded_to_what_says_something() -> None:
+    assert [rounded(n) for n in (7, 10_240, 134_515_008, 3_000_000_000)] == ["7", "10.2k", "134.5M", "3.0B"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.shards import TokenShards
+from charter.pretrain.heldout import covered, drawn
 from charter.pretrain.order import Cursor, Pieces, balanced, shuffled
 
 BOUNDARY = 399
@@ -143,3 +144,18 @@ def test_rows_are_filled_far_better_than_in_order() -> None:
 def test_the_toys_boundary_is_the_token_that_opens_texts() -> None:
     words = toys.tokenizer()
     assert words.opening == [] or words.opening == [words.eos_id if words.bos_id is None else words.bos_id]
+
+
+def test_held_out_documents_that_do_not_fit_are_passed_over(tmp_path: Path) -> None:
+    long, short = " ".join(["stone"] * 400), ["a cat", "the old cat", "fish"]
+    folder = world.corpus_folder(tmp_path / "one", ["cat"], [long, *short, long])
+    shards = TokenShards.open(folder, "heldout")
+    both = Pieces([shards, shards], 32, BOUNDARY)
+    small = sum(int(shards.lengths[n]) for n in (1, 2, 3))
+    assert sorted(drawn(both, 2 * small)) == [(part, n) for part in (0, 1) for n in (1, 2, 3)]
+    everything = drawn(both, both.tokens)
+    assert sorted(everything) == [(part, n) for part in (0, 1) for n in range(5)] != everything, "drawn"
+    assert drawn(both, 1) == [(0, int(np.argmin(shards.lengths)))], "one at least, the shortest"
+    rows = [{"tokens": int(shards.lengths[n])} for n in (1, 2, 3)]
+    told = covered(rows, Pieces([shards], 32, BOUNDARY))
+    assert told.startswith(f"measured on 3 of 5 held-out documents, {small} of {shards.tokens:,} tokens; ")

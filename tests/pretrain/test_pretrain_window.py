@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -167,6 +167,8 @@ def test_the_window_grows_by_steps_and_the_checkpoint_says_so(
     assert shape == enlarged(start, 256, method)  # type: ignore[arg-type]
     config = json.loads((path / "config.json").read_text())
     assert config["max_position_embeddings"] == 256
+    derived = json.loads((path / "derived.json").read_text())
+    assert derived["shape"] == asdict(shape) and derived["context"] == 256
     log = read_log(path)
     assert [row["step"] for row in log] == list(range(5))
     assert log[2]["tokens"] < 3 * 400 and log[4]["tokens"] >= log[3]["tokens"] + 256

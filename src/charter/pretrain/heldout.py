@@ -3,7 +3,7 @@
     bits per byte = nats of the text's tokens / ln 2 / bytes of the text in UTF-8
 
 The boundary that ends a document is learnt and not counted here. A document over the context is read in pieces, as in
-training, each without what stands before it. Documents are taken whole, in an order drawn once.
+training, each without what stands before it. Documents are taken whole, in an order drawn once, as far as they fit.
 """
 
 from __future__ import annotations
@@ -32,20 +32,31 @@ Row = dict[str, Any]
 
 
 def drawn(heldout: Pieces, tokens: int) -> list[tuple[int, int]]:
-    """(corpus, document) of the first documents of the drawn order that together hold at most so many tokens; at least
-    one. The order is one for all runs, so that they can be compared."""
-    count = sum(part.documents for part in heldout.parts)
+    """(corpus, document) of documents in a drawn order that together hold at most so many tokens: what doesn't fit is
+    passed over, and where none fits the shortest is taken. The order is one for all runs, so that they can be compared.
+    """
+    sizes = np.concatenate([part.lengths for part in heldout.parts]).astype(np.int64)
     first = np.cumsum([0, *(part.documents for part in heldout.parts)])
-    found: list[tuple[int, int]] = []
-    for place in range(count):
-        number = int(shuffled(np.array([place]), count, derive_seed(0, "heldout"))[0])
-        part = int(np.searchsorted(first, number, "right")) - 1
-        document = number - int(first[part])
-        tokens -= int(heldout.parts[part].lengths[document])
-        if found and tokens < 0:
-            break
-        found.append((part, document))
-    return found
+    order = shuffled(np.arange(len(sizes)), len(sizes), derive_seed(0, "heldout"))
+    taken: list[int] = []
+    for number in order.tolist():
+        if sizes[number] <= tokens:
+            taken.append(number)
+            tokens -= int(sizes[number])
+    taken = taken or [int(sizes.argmin())]
+    parts = (np.searchsorted(first, taken, "right") - 1).tolist()
+    return [(part, number - int(first[part])) for part, number in zip(parts, taken, strict=True)]
+
+
+def covered(rows: Sequence[Row], heldout: Pieces) -> str:
+    """How much of the held-out text was measured, in words."""
+    documents = sum(part.documents for part in heldout.parts)
+    tokens = sum(part.tokens for part in heldout.parts)
+    more = "; heldout.final_tokens bounds it" if len(rows) < documents else ""
+    read = sum(row["tokens"] for row in rows)
+    return (
+        f"measured on {len(rows):,} of {documents:,} held-out documents, {read:,} of {tokens:,} tokens{more}"
+    )
 
 
 def measure(

@@ -25,7 +25,7 @@ from charter.ground.measure.counts import bits_per_byte
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.settings.seed import derive_seed
 from charter.pretrain.guard import Place, line
-from charter.pretrain.heldout import drawn, measure, report
+from charter.pretrain.heldout import covered, drawn, measure, report
 from charter.pretrain.learning import accumulate, optimizer_of
 from charter.pretrain.order import Pieces
 from charter.pretrain.settings import Guard, Settings
@@ -115,10 +115,11 @@ def _finish(begun: Start, heldout: Pieces, place: Place, settings: Settings, out
         "spikes": place.watch.spikes,
         "rollbacks": place.watch.rollbacks,
     }
+    out.note(covered(rows, heldout))
+    parts = report(rows, out)  # bits per byte are named first
     for name, value in counts.items():
         out.metric(name, value)
-    counts |= report(rows, out)
-    out.write_json("counts.json", counts)
-    out.write_json("derived.json", asdict(begun.plan))
+    out.write_json("counts.json", counts | parts)
+    out.write_json("derived.json", asdict(replace(begun.plan, shape=begun.model.shape)))
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")
     draw_curve(out)

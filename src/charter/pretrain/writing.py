@@ -19,6 +19,7 @@ from charter.pretrain.start import Start
 CURVE = "curve.svg"
 MOST_POINTS = 400
 FEW = 4  # passes over a text that teach nearly as much as new text (Muennighoff 2023)
+UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"), (0, ""))
 SHOWN = 60  # characters of a sample in a note
 
 
@@ -28,9 +29,15 @@ def announce(begun: Start, out: Workspace) -> None:
     passes = plan.tokens / begun.epoch_tokens
     more = "; after four passes little is gained" if passes > FEW else ""
     out.note(
-        f"{plan.shape.num_parameters / 1e6:.1f}M weights, {plan.steps:,} steps of {plan.batch_tokens:,} tokens: "
+        f"{rounded(plan.shape.num_parameters)} weights, {plan.steps:,} steps of {plan.batch_tokens:,} tokens: "
         f"{passes:.2g} passes over the corpus{more}"
     )
+
+
+def rounded(count: int) -> str:
+    """12345678 as "12.3M", 12345 as "12.3k"."""
+    size, unit = next((size, unit) for size, unit in UNITS if count >= size)
+    return f"{count / size:.1f}{unit}" if unit else str(count)
 
 
 def write_samples(
