@@ -11,6 +11,7 @@ from typing import Any
 from charter.corpus.run import run
 from charter.corpus.settings import Settings
 from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.sources import resolve
 from charter.ground.text.shards import TokenShards
@@ -63,9 +64,21 @@ def settings(**changes: Any) -> Settings:
     return Settings.model_validate({**SMALL, "filters": filters, **changes})
 
 
-def make(folder: Path, inputs: Inputs, seed: int = 7, **changes: Any) -> Workspace:
-    """Runs the room in this process."""
-    out = Workspace(folder, seed=seed)
+class Heard(SilentProgress):
+    """Keeps the lines that a room says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def make(
+    folder: Path, inputs: Inputs, seed: int = 7, heard: Heard | None = None, **changes: Any
+) -> Workspace:
+    """Runs the room in this process; `heard` gets what it says."""
+    out = Workspace(folder, seed=seed, progress=heard)
     run(settings(**changes), inputs, out)
     return out
 

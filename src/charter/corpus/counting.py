@@ -192,7 +192,8 @@ def sample_rows(
 
 
 class _Measure:
-    """Adds up taken documents: each as often as it is taken, tokens and bytes likewise; `unique` counts it once."""
+    """Adds up taken documents: each as often as it is taken, tokens and bytes likewise; `unique` and `unique_bytes`
+    count it once."""
 
     def __init__(self, table: Table, selection: Selection, tokens: npt.NDArray[np.int64]) -> None:
         self._taken = selection.times > 0
@@ -203,6 +204,7 @@ class _Measure:
             "documents": np.where(held, 0, times),
             "heldout": held.astype(np.int64),
             "bytes": table.bytes * times,
+            "unique_bytes": table.bytes * self._taken,
             "words": table.words * times,
             "tokens": tokens * times,
         }
@@ -235,8 +237,10 @@ def flat(whole: Mapping[str, Any], found: Examined, languages: Languages) -> dic
         "documents_unique": total["unique"],
         "documents_heldout": total["heldout"],
         "bytes": total["bytes"],
+        "unique_bytes": total["unique_bytes"],
         "tokens": total["tokens"],
         "kept_share": total["unique"] / read,
+        "kept_bytes_share": total["unique_bytes"] / sum(found.read_bytes.values()),
         "other_share": other / total["bytes"],
         "replaced_utf8": found.replaced,
         "personal_documents": found.personal_documents,

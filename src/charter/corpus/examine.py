@@ -84,7 +84,7 @@ class Examiner:
         tally, documents = Tally(), []
         for record in piece.records:
             tally.read += 1
-            tally.read_bytes += len(record.data)
+            tally.read_bytes += record.size
             try:
                 documents.append(self._document(record, piece.source, tally))
             except Dropped as dropped:

@@ -50,7 +50,8 @@ def write_page(
             dropped=sorted(whole["dropped"].items(), key=lambda pair: _place(pair[0])),
             heads=[
                 ("documents kept", _percent(counts["kept_share"])),
-                ("bytes", _short(counts["bytes"])),
+                ("bytes kept", _percent(counts["kept_bytes_share"])),
+                ("bytes", short(counts["bytes"])),
                 ("languages", _exact(len(by["language"]))),
                 ("documents held out", _exact(held)),
                 ("tokens a word", f"{counts['tokens_per_word']:.2f}"),
@@ -85,7 +86,7 @@ def _environment() -> Environment:
     )
     found.filters |= {
         "exact": _exact,
-        "short": _short,
+        "short": short,
         "percent": _percent,
         "over": lambda a, b: f"{a / b:.2f}" if b else "-",
         "spoken": lambda reason: reason.replace("_", " "),
@@ -129,7 +130,8 @@ def _exact(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number of at most four digits, with its prefix: 63.0 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:,.1f} {unit}"

@@ -10,7 +10,6 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -33,7 +32,8 @@ _MOST_BINARY = 0.001  # share of these bytes in a text: a page that went through
 
 @dataclass(frozen=True)
 class Record:
-    """Raw bytes of a document or row, or a fault; `line` is 0 where the whole file is meant."""
+    """Raw bytes of a document or row, or a fault; `line` is 0 where the whole file is meant, `lost` what a fault left
+    out, in bytes."""
 
     file: str
     line: int
@@ -41,6 +41,12 @@ class Record:
     form: Form
     fault: str = ""
     detail: str = ""
+    lost: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the input that the record stands for."""
+        return len(self.data) + self.lost
 
 
 @dataclass
@@ -55,19 +61,32 @@ def records(source: TextSource, file: TextFile, largest: int, meter: Meter) -> I
     too long, which are passed over."""
     before = meter.bytes
     form = form_of(file.name)
-    some = False
+    some, given = False, 0
     try:
         for record in _read(source, file, form, largest, meter):
             some = True
+            given += record.size
             yield record
         if not some:
             yield Record(file.name, 0, b"", form, "empty", "the file holds no text")
     except _Fault as fault:
-        yield Record(file.name, 0, b"", form, fault.kind, fault.detail)
+        yield Record(file.name, 0, b"", form, fault.kind, fault.detail, _left(file, given))
     except CharterError as error:  # of the reader of tables
-        yield Record(file.name, 0, b"", form, "damaged", str(error).replace(str(file.path), file.name))
-    with suppress(OSError):
-        meter.bytes = before + file.path.stat().st_size
+        said = str(error).replace(str(file.path), file.name)
+        yield Record(file.name, 0, b"", form, "damaged", said, _left(file, given))
+    meter.bytes = before + _on_disk(file)
+
+
+def _left(file: TextFile, given: int) -> int:
+    """What a file has beyond the bytes of the records that it gave; of a packed one, what lies on disk."""
+    return max(0, _on_disk(file) - given)
+
+
+def _on_disk(file: TextFile) -> int:
+    try:
+        return file.path.stat().st_size
+    except OSError:
+        return 0
 
 
 class _Fault(Exception):
@@ -83,8 +102,8 @@ def _read(source: TextSource, file: TextFile, form: Form, largest: int, meter: M
     blocks = _checked(file.path, meter)
     if form == "rows" or (form == "text" and source.split == "line"):
         for number, line in _lines(blocks, largest):
-            if line is None:
-                yield Record(file.name, number, b"", form, "too_large", _over(largest))
+            if isinstance(line, int):
+                yield Record(file.name, number, b"", form, "too_large", _over(largest), line)
             elif line.strip():
                 yield Record(file.name, number, line, form)
     elif form == "text" and source.split == "paragraph":
@@ -103,46 +122,48 @@ def _over(largest: int) -> str:
     return f"over {largest:,} bytes; split it, or raise reading.largest_mib"
 
 
-def _paragraphs(name: str, lines: Iterator[tuple[int, bytes | None]], largest: int) -> Iterator[Record]:
+def _paragraphs(name: str, lines: Iterator[tuple[int, bytes | int]], largest: int) -> Iterator[Record]:
     """Runs of lines between blank ones, each named by its first line."""
     held: list[bytes] = []
     size = first = 0
     for number, line in _ended(lines):
-        if line is None or line.strip():
+        if isinstance(line, int) or line.strip():
             first = first or number
-            size += largest + 1 if line is None else len(line) + 1
-            if size <= largest and line is not None:
+            size += (line if isinstance(line, int) else len(line)) + 1
+            if size <= largest and not isinstance(line, int):
                 held.append(line)
             else:
                 held.clear()
         elif first:
-            fault = ("too_large", _over(largest)) if size > largest else ("", "")
-            yield Record(name, first, b"\n".join(held), "text", *fault)
+            if size > largest:
+                yield Record(name, first, b"", "text", "too_large", _over(largest), size)
+            else:
+                yield Record(name, first, b"\n".join(held), "text")
             held, size, first = [], 0, 0
 
 
-def _ended(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, bytes | None]]:
+def _ended(lines: Iterator[tuple[int, bytes | int]]) -> Iterator[tuple[int, bytes | int]]:
     """The lines, and a blank one behind them."""
     yield from lines
     yield 0, b""
 
 
-def _lines(blocks: Iterator[bytes], largest: int) -> Iterator[tuple[int, bytes | None]]:
-    """(number from 1, line without its end), None for one over the limit; memory is that of one line and one block."""
-    number, held, over = 1, bytearray(), False
+def _lines(blocks: Iterator[bytes], largest: int) -> Iterator[tuple[int, bytes | int]]:
+    """(number from 1, line without its end, or the size of one over the limit); memory: one line and one block."""
+    number, held, size = 1, bytearray(), 0
     for block in blocks:
         for place, part in enumerate(block.split(b"\n")):
             if place:  # a line feed stands before it
-                yield number, None if over else bytes(held)
-                number, over = number + 1, False
+                yield number, size if size > largest else bytes(held)
+                number, size = number + 1, 0
                 held.clear()
-            over = over or len(held) + len(part) > largest
-            if over:
+            size += len(part)
+            if size > largest:
                 held.clear()
             else:
                 held += part
-    if held or over:
-        yield number, None if over else bytes(held)
+    if size:
+        yield number, size if size > largest else bytes(held)
 
 
 def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
@@ -203,7 +224,7 @@ def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record
         kept = {name: _plain(row[name]) for name in wanted if name in row}
         data = json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(data) > largest:
-            yield Record(file.name, number, b"", "parquet", "too_large", _over(largest))
+            yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), len(data))
         else:
             yield Record(file.name, number, data, "parquet")
 

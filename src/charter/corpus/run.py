@@ -28,6 +28,7 @@ from charter.corpus.encoding import Encoder, Work, works, write_split
 from charter.corpus.page import write_page
 from charter.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
 from charter.corpus.pieces import listings, stretches
+from charter.corpus.remarks import on_faults, on_kept
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
 from charter.corpus.vocabulary import the_tokenizer
@@ -50,11 +51,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     paths = examine_all(found, made, settings, out)
     table, examined = make_table(paths), add_up(paths)
     if examined.faults:
-        first = examined.first_fault
-        out.note(
-            f"{examined.faults} files, lines or rows can't be read, such as {first['file']} of {first['source']} "
-            f"({first['detail']}); samples/refused.jsonl will name all"
-        )
+        out.note(on_faults(examined))
     if not len(table):
         reasons = ", ".join(f"{n} {reason}" for (_, reason), n in examined.dropped.most_common(6))
         raise CharterError(
@@ -73,13 +70,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     drop_selected(examined, table, selection)
     tokens = tokens_of(out.path, table, selection)
     whole = composition(found, table, selection, tokens, examined, tests, settings.languages)
-    report(
-        whole,
-        flat(whole, examined, settings.languages),
-        sample_rows(found, table, selection, out.seed),
-        examined,
-        out,
-    )
+    numbers = flat(whole, examined, settings.languages)
+    report(whole, numbers, sample_rows(found, table, selection, out.seed), examined, out)
+    out.note(on_kept(numbers, whole["dropped"]))
 
 
 def benchmarks(inputs: Inputs) -> list[Path]:

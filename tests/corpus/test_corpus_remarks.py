@@ -1,0 +1,57 @@
+"""What the room says in the terminal: what it passed over, what it kept, and how much of the input was refused."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from corpus_world import Heard, composition, counts, given, make, rows_file, text
+
+MIB = 1 << 20
+
+
+def test_the_last_line_says_what_was_kept_and_why_the_rest_was_not(tmp_path: Path) -> None:
+    rows = [{"text": text(seed)} for seed in range(10)] + [
+        {"text": text(3)},
+        {"text": "few words"},
+        {"txt": "x"},
+    ]
+    source = rows_file(tmp_path / "t.jsonl", rows)
+    heard = Heard()
+    out = make(tmp_path / "out", given(source), heard=heard, filters={"quality": {}}, heldout_share=0)
+    flat = counts(out)
+    assert flat["unique_bytes"] == flat["bytes"] == sum(len(text(seed)) for seed in range(10))
+    read = source.stat().st_size - len(rows)  # without line ends
+    assert flat["bytes_read"] == read and flat["kept_bytes_share"] == flat["bytes"] / read
+    assert heard.lines[-1] == (
+        f"kept 10 of 13 documents, {flat['bytes'] / 1e3:,.1f} kB of {read / 1e3:,.1f} kB "
+        "(1 exact copy, 1 no text, 1 short), 0 of them held out; report.html says more"
+    )
+    assert heard.lines[0].startswith("can't be read: t.jsonl:13 of t (")
+    assert heard.lines[0].endswith("samples/refused.jsonl names it")
+
+
+def test_bytes_that_were_refused_count_as_read(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    long = b"x" * (3 * MIB)
+    (folder / "a.txt").write_bytes(long)
+    (folder / "b.jsonl").write_bytes(b'{"text": "' + long + b'"}\n')
+    (folder / "c.txt").write_bytes(bytes(range(256)) * 8)
+    (folder / "d.txt.gz").write_bytes(gzip.compress(long)[:-20])
+    rows_file(folder / "e.jsonl", [{"text": text(1)}, {"text": text(2)}])
+    heard = Heard()
+    out = make(tmp_path / "out", given(folder), heard=heard, reading={"largest_mib": 1}, heldout_share=0)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert counts(out)["bytes_read"] == sum(sizes.values()) - 3  # without line ends
+    assert counts(out)["kept_share"] == 2 / 6 and counts(out)["kept_bytes_share"] < 0.001
+    assert "names it and 3 more" in heard.lines[0] and "6.3 MB (" in heard.lines[-1]
+
+
+def test_repeats_count_once_among_the_kept(tmp_path: Path) -> None:
+    rows_file(tmp_path / "t.jsonl", [{"text": text(seed)} for seed in range(4)])
+    (tmp_path / "s.yaml").write_text("sources: [{name: s, from: t.jsonl, weight: 3}]")
+    out = make(tmp_path / "out", given(tmp_path / "s.yaml"), heldout_share=0)
+    flat = counts(out)
+    assert flat["bytes"] == 3 * flat["unique_bytes"] and flat["kept_bytes_share"] < 1
+    assert composition(out)["by"]["source"]["s"]["unique_bytes"] == flat["unique_bytes"]
