@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from charter.ground.artifact.progress import Bar
-from charter.runner.pace import Pace, StepProgress, spell_minutes
+from charter.runner.pace import START, Pace, StepProgress, spell_minutes
 
 
 class Clock:
@@ -27,26 +27,64 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+# Minutes that the steps of recipes/scratch.yaml were estimated at, and took on two cores.
+SCRATCH = {
+    "corpus": (0.560, 0.314), "ladder_1": (0.106, 0.556), "ladder_2": (0.308, 0.845), "ladder_3": (1.229, 1.957),
+    "base": (13.722, 12.512), "law": (0.300, 0.042), "long": (0.852, 2.576), "start": (0.283, 0.314),
+    "debiased": (0.022, 0.036), "taught": (0.330, 0.504), "revisions": (0.018, 0.043), "sl_cai": (0.015, 0.025),
+    "labels": (0.010, 0.016), "pm_reward": (0.146, 0.176), "pm_grader": (0.146, 0.176), "rater": (0.092, 0.099),
+    "rl": (0.019, 0.031), "eval_start": (0.011, 0.028), "eval_taught": (0.011, 0.024), "eval_sl_cai": (0.011, 0.022),
+    "eval_rl": (0.013, 0.026), "bench_start": (0.018, 0.132), "bench_rl": (0.018, 0.111), "votes": (0.011, 0.026),
+    "reviews": (0.008, 0.004), "card": (None, 0.103),
+}  # fmt: skip
+
+
 def test_estimates_are_scaled_by_the_finished_steps(clock: Clock) -> None:
-    pace = Pace({"old": 7.0, "a": 10.0, "b": 20.0, "c": None, "d": 4.0})
+    minutes = {"old": 7.0, "a": 10.0, "b": 20.0, "c": None, "d": 4.0}
+    pace = Pace({name: m if m is None else m - START for name, m in minutes.items()})
     pace.reused("old")
     pace.begin("a")
-    assert pace.left() == 34
+    assert pace.left() == pytest.approx(34)
     clock.minutes = 4
-    assert pace.left() == 30
+    assert pace.left() == pytest.approx(30)
     clock.minutes = 15
-    assert pace.left() == 24  # the step takes longer than was thought, by an unknown time
+    assert pace.left() == pytest.approx(24)  # the step takes longer than was thought, by an unknown time
     pace.finished("a")
     pace.begin("b", before=6.0)
-    assert pace.left() == 1.5 * 24 - 6
+    scale = (15 + 3.4) / (10 + 3.4)  # the estimates weigh as much as a tenth of the run
+    assert pace.left() == pytest.approx(scale * 24 - 6)
     clock.minutes = 24
     pace.finished("b")
     pace.begin("c")
-    assert pace.left() == 4.0  # both together took what was thought
+    assert pace.left() == pytest.approx(4)  # both together took what was thought
     pace.finished("c")
     pace.begin("d")
     pace.finished("d")
     assert pace.left() is None
+
+
+def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(clock: Clock) -> None:
+    pace = Pace({name: estimate for name, (estimate, _) in SCRATCH.items()})
+    for name, (estimate, took) in SCRATCH.items():
+        pace.begin(name)
+        if estimate is not None:
+            truth = sum(minutes for _, minutes in SCRATCH.values()) - clock.minutes
+            left = pace.left()
+            assert left is not None and 0.5 < left / truth < 2, name
+        clock.minutes += took
+        pace.finished(name)
+    assert pace.left() is None
+
+
+@pytest.mark.parametrize(("took", "most"), [(1.0, 1.3), (100.0, 4.0)])
+def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, most: float) -> None:
+    pace = Pace({"tiny": 0.001, "hour": 60.0})
+    pace.begin("tiny")
+    clock.minutes = took
+    pace.finished("tiny")
+    pace.begin("hour")
+    left = pace.left()
+    assert left is not None and 60 < left <= most * (60 + START)
 
 
 @pytest.mark.parametrize(

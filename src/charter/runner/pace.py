@@ -9,12 +9,20 @@ from charter.ground.artifact.progress import Bar, Progress
 LEFT_IN_RUN = "left in the run"
 
 
+START = 5 / 60  # minutes that any step takes for itself: reading models, writing and hashing what it made
+PRIOR = 0.1, 1.0  # what the estimates weigh against finished steps: this share of the run, or so many minutes
+MOST = 4.0  # the scale at most: what a step takes beyond that is its own, and says nothing of the others
+
+
 class Pace:
-    """The minutes that are left: what `charter plan` estimates for the steps that aren't finished, scaled by how the
-    finished steps of this run compared with theirs. Steps without an estimate count nothing."""
+    """The minutes that are left: what `charter plan` estimates for the steps that aren't finished and the start of
+    each, scaled by how the finished steps of this run compared with theirs. Steps without an estimate count nothing.
+
+    The scale is (spent + w) / (expected + w), at most `MOST`, where w is what the estimates weigh: so steps of seconds
+    can't multiply hours, and a large one that is finished counts nearly alone."""
 
     def __init__(self, estimates: Mapping[str, float | None]) -> None:
-        self._waiting = {name: minutes for name, minutes in estimates.items() if minutes is not None}
+        self._waiting = {name: minutes + START for name, minutes in estimates.items() if minutes is not None}
         self._expected = self._spent = 0.0
         self._current, self._began = "", time.monotonic()
 
@@ -37,9 +45,15 @@ class Pace:
         """Minutes until the run is done, None where no step that waits has an estimate."""
         if not self._waiting:
             return None
-        scale = self._spent / self._expected if self._expected else 1.0
+        scale = self._scale()
         current = max(0.0, scale * self._waiting.get(self._current, 0.0) - self._elapsed())
         return current + scale * sum(m for name, m in self._waiting.items() if name != self._current)
+
+    def _scale(self) -> float:
+        """How many times longer than estimated the steps take."""
+        share, least = PRIOR
+        weight = max(share * (self._expected + sum(self._waiting.values())), least)
+        return min((self._spent + weight) / (self._expected + weight), MOST)
 
     def _elapsed(self) -> float:
         return (time.monotonic() - self._began) / 60
