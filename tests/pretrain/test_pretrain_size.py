@@ -139,6 +139,7 @@ def test_what_is_no_size_is_refused_in_one_line() -> None:
             Settings(size=wrong)
     assert "divisor" in check(Settings(sizing=Sizing(heads=4, key_heads=3)), {"corpus"})
     assert "policy" in check(Settings(sizing=Sizing(layers=3)), {"corpus", "policy"})
+    assert "remove it" in check(Settings(size="mini"), {"corpus", "policy"})
     assert check(Settings(sizing=Sizing(context=64)), {"corpus", "policy"}) == ""
 
 

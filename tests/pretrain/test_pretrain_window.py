@@ -197,8 +197,8 @@ def test_a_stage_that_was_stopped_ends_in_the_same_bits(
 
 
 def test_what_contradicts_itself_is_said() -> None:
-    def wrong(roles: tuple[str, ...], **window: object) -> str:
-        return check(Settings.model_validate({"window": window}), roles)
+    def wrong(roles: tuple[str, ...], more: dict[str, object] = {}, **window: object) -> str:
+        return check(Settings.model_validate({"window": window, **more}), roles)
 
     both = ("corpus", "policy")
     assert "name it under `policy`" in wrong(("corpus",), stages=[{"window": 64, "steps": 1}])
@@ -206,7 +206,15 @@ def test_what_contradicts_itself_is_said() -> None:
         both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}]
     )
     assert "means nothing to method yarn" in wrong(both, method="yarn", base=5e5)
-    assert wrong(both, stages=[{"window": 1024, "steps": 1}]) == ""
+    stages = [{"window": 1024, "steps": 1}]
+    assert wrong(both, stages=stages) == ""
+    for more, name in (
+        ({"learning": {"steps": 99}}, "learning.steps"),
+        ({"sizing": {"context": 128}}, "sizing.context"),
+        ({"size": "mini"}, "size"),
+        ({"sizing": {"layers": 3}}, "sizing.layers"),
+    ):
+        assert wrong(both, more, stages=stages).startswith(f"{name} has no effect"), name
 
 
 def test_a_plan_counts_the_attention_of_long_windows() -> None:

@@ -131,9 +131,12 @@ class Settings(Frozen):
 
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with the parts of the model, taken together or where a policy goes on."""
-    fixed = settings.sizing.model_dump(exclude={"context"}, exclude_none=True)
-    if "policy" in roles and fixed:
-        return f"sizing.{next(iter(fixed))} can't be set: the shape is that of `policy`, which goes on"
+    if "policy" in roles and (fixed := _of_the_policy(settings)):
+        return f"{fixed} has no effect: the shape is that of `policy`, which goes on; remove it"
+    if settings.window.stages and (given := _of_the_stages(settings)):
+        return (
+            f"{given} has no effect: window.stages says which windows are learnt and for how long; remove it"
+        )
     if wrong := problem(settings.window, "policy" in roles):
         return wrong
     try:
@@ -141,6 +144,19 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     except CharterError as error:
         return str(error)
     return ""
+
+
+def _of_the_policy(settings: Settings) -> str:
+    """A setting of the shape, which a policy that goes on brings along; "" where none is given."""
+    parts = settings.sizing.model_dump(exclude={"context"}, exclude_none=True)
+    named = ["size"] if "size" in settings.model_fields_set else []
+    return next(iter([*named, *(f"sizing.{part}" for part in parts)]), "")
+
+
+def _of_the_stages(settings: Settings) -> str:
+    """A setting that the stages of a window decide; "" where none is given."""
+    found = {"sizing.context": settings.sizing.context, "learning.steps": settings.learning.steps}
+    return next((name for name, value in found.items() if value is not None), "")
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
