@@ -55,3 +55,21 @@ def test_repeats_count_once_among_the_kept(tmp_path: Path) -> None:
     flat = counts(out)
     assert flat["bytes"] == 3 * flat["unique_bytes"] and flat["kept_bytes_share"] < 1
     assert composition(out)["by"]["source"]["s"]["unique_bytes"] == flat["unique_bytes"]
+
+
+def test_files_that_no_pattern_takes_are_named_by_ending(tmp_path: Path) -> None:
+    folder = tmp_path / "proj"
+    folder.mkdir()
+    rows_file(folder / "t.jsonl", [{"text": text(seed)} for seed in range(4)])
+    for name in ("a.py", "b.py", "c.jpg", "Makefile"):
+        (folder / name).write_text(text(9))
+    heard = Heard()
+    make(tmp_path / "out", given(folder), heard=heard, heldout_share=0)
+    assert heard.lines[0] == (
+        "proj: 4 files not taken (2 .py, 1 .jpg, 1 without an ending); name them under `files` of a manifest, "
+        "or write `kind: code` there"
+    )
+    (tmp_path / "s.yaml").write_text("sources: [{name: s, from: proj, kind: code, files: ['*.jsonl']}]")
+    heard = Heard()
+    make(tmp_path / "other", given(tmp_path / "s.yaml"), heard=heard, heldout_share=0)
+    assert [line for line in heard.lines if "not taken" in line] == []

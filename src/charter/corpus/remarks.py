@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from charter.corpus.counting import Examined
 from charter.corpus.page import short
+from charter.ground.settings.texts import CODE, Listing
 
-_MOST = 6  # reasons that a line names
+_MOST = 6  # reasons, or endings, that a line names
+
+
+def on_unread(listing: Listing) -> str:
+    """That an optional source is not there, or which files beside those of a source without patterns were not taken; ""
+    where there is nothing to say."""
+    if listing.missing:
+        return f"left out, as it is optional: {listing.missing}"
+    if not listing.passed_over:
+        return ""
+    source, count = listing.source, sum(listing.passed_over.values())
+    files = "1 file" if count == 1 else f"{count:,} files"
+    found = _largest(
+        {ending or "without an ending": n for ending, n in listing.passed_over.items()}, "others"
+    )
+    program = source.kind != "code" and any(ending in CODE for ending in listing.passed_over)
+    cure = "name them under `files` of a manifest" + (", or write `kind: code` there" if program else "")
+    return f"{source.name}: {files} not taken ({found}); {cure}"
 
 
 def on_faults(examined: Examined) -> str:
@@ -32,7 +49,11 @@ def on_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:
 
 def in_words(dropped: Mapping[str, int]) -> str:
     """The reasons, the most frequent first: 36 short, 4 exact copy."""
-    largest = Counter(dropped).most_common(_MOST)
-    rest = sum(dropped.values()) - sum(count for _, count in largest)
-    said = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in largest]
-    return ", ".join([*said, f"{rest:,} for other reasons"] if rest else said)
+    return _largest({reason.replace("_", " "): n for reason, n in dropped.items()}, "for other reasons")
+
+
+def _largest(counts: Mapping[str, int], rest: str) -> str:
+    """The largest counts with their names, and the sum of the others."""
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    largest, left = ordered[:_MOST], sum(count for _, count in ordered[_MOST:])
+    return ", ".join(f"{count:,} {name}" for name, count in [*largest, *([(rest, left)] if left else [])])

@@ -28,7 +28,7 @@ from charter.corpus.encoding import Encoder, Work, works, write_split
 from charter.corpus.page import write_page
 from charter.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
 from charter.corpus.pieces import listings, stretches
-from charter.corpus.remarks import on_faults, on_kept
+from charter.corpus.remarks import on_faults, on_kept, on_unread
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
 from charter.corpus.vocabulary import the_tokenizer
@@ -44,8 +44,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a corpus (`ground/text/shards.py`), counts, samples and report.html."""
     found = listings(inputs.many("sources"))
     for listing in found:
-        if listing.missing:
-            out.note(f"left out, as it is optional: {listing.missing}")
+        if remark := on_unread(listing):
+            out.note(remark)
     made = stretches(found, settings.reading)
     tests = index_benchmarks(benchmarks(inputs), out)
     paths = examine_all(found, made, settings, out)

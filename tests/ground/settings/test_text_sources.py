@@ -1,5 +1,6 @@
 """Manifests of text sources: which files they name, that the digest covers them, and what is refused in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,25 @@ def test_which_files_are_taken(folder: Path) -> None:
     assert names(folder=folder, leave_out=["deep/**", "b.*"]) == ["a.txt", "e.jsonl.zst"]
     assert names(folder=folder, **{"from": "raw/picture.png"}) == ["picture.png"]
     assert list_files(TextSource(name="s", at="raw"), folder).unread == 2
+
+
+def test_what_is_passed_over_is_known_by_its_ending(folder: Path) -> None:
+    for name in ("Makefile", "deep/x.PY.gz", "left.bin"):
+        (folder / "raw" / name).write_bytes(b"x")
+
+    def others(**given: object) -> dict[str, int]:
+        source = TextSource.model_validate({"name": "s", "from": "raw", "leave_out": ["*.bin"], **given})
+        return dict(list_files(source, folder).passed_over)
+
+    assert others() == {".py": 2, ".png": 1, "": 1}
+    assert others(kind="code") == {".png": 1, "": 1}
+    assert others(files=["*.txt"]) == {}
+
+
+def test_the_page_lists_every_ending() -> None:
+    page = (Path(__file__).parents[3] / "docs/corpus.md").read_text()
+    rows = [set(re.findall(r"`(\.\w+)`", line)) for line in page.splitlines() if line.startswith("| ")]
+    assert {*texts.PROSE, *texts.PAGES, ".jsonl", ".parquet"} in rows and {*texts.CODE} in rows
 
 
 def test_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

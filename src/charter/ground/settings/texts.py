@@ -24,10 +24,10 @@ import importlib.metadata
 import re
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -118,12 +118,13 @@ class TextFile:
 @dataclass(frozen=True)
 class Listing:
     """The files of a source by name, and how many others lie there that no pattern takes; `missing`: why an optional
-    source has none."""
+    source has none; `passed_over`: of a source without patterns, the others by the ending of their names."""
 
     source: TextSource
     files: tuple[TextFile, ...]
     unread: int
     missing: str = ""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_sources(path: Path) -> tuple[TextSource, ...]:
@@ -188,7 +189,20 @@ def _list_files(source: TextSource, folder: Path) -> Listing:
             f"text source {source.name}: of {len(found)} files at {source.at} none matches ({wanted}); "
             "change from or files"
         )
-    return Listing(source, tuple(sorted(taken, key=lambda file: file.name)), len(found) - len(taken))
+    files = tuple(sorted(taken, key=lambda file: file.name))
+    return Listing(source, files, len(found) - len(taken), passed_over=_passed_over(source, found))
+
+
+def _passed_over(source: TextSource, found: Iterable[TextFile]) -> Counter[str]:
+    """Files that don't look like text, by ending; none where patterns say what is wanted."""
+    if source.files:
+        return Counter()
+    names = (file.name for file in found if not _left_out(source, file.name))
+    return Counter(_ending(name) for name in names if not looks_like_text(name, source.kind))
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(_unpacked(name)).suffix.lower()
 
 
 def digest_sources(path: Path) -> str:
@@ -227,11 +241,15 @@ def _unpacked(name: str) -> str:
 
 
 def _taken(source: TextSource, name: str) -> bool:
-    if any(_pattern(glob).fullmatch(name) for glob in source.leave_out):
+    if _left_out(source, name):
         return False
     if not source.files:
         return looks_like_text(name, source.kind)
     return any(_pattern(glob).fullmatch(name) for glob in source.files)
+
+
+def _left_out(source: TextSource, name: str) -> bool:
+    return any(_pattern(glob).fullmatch(name) for glob in source.leave_out)
 
 
 @cache
