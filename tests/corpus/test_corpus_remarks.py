@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 from corpus_world import Heard, composition, counts, given, make, rows_file, text
+
+from charter.corpus.selection import held_out
 
 MIB = 1 << 20
 
@@ -73,3 +76,32 @@ def test_files_that_no_pattern_takes_are_named_by_ending(tmp_path: Path) -> None
     heard = Heard()
     make(tmp_path / "other", given(tmp_path / "s.yaml"), heard=heard, heldout_share=0)
     assert [line for line in heard.lines if "not taken" in line] == []
+
+
+def test_some_document_is_held_out_where_there_are_two(tmp_path: Path) -> None:
+    def made(name: str, count: int, **changes: float) -> tuple[dict[str, float], list[str]]:
+        source = rows_file(tmp_path / f"{name}.jsonl", [{"text": text(seed)} for seed in range(count)])
+        heard = Heard()
+        return counts(make(tmp_path / name, given(source), heard=heard, **changes)), heard.lines
+
+    flat, lines = made("two", 2, heldout_share=1e-9)
+    assert (flat["documents"], flat["documents_heldout"]) == (1, 1)
+    assert lines[0].startswith("1 of 2 documents held out") and "raise `heldout_share`" in lines[0]
+    flat, lines = made("one", 1, heldout_share=1e-9)
+    assert flat["documents_heldout"] == 0 and "none of 1 documents is held out" in lines[0]
+    flat, lines = made("none", 13, heldout_share=0)
+    assert flat["documents_heldout"] == 0 and "none of 13 documents is held out" in lines[0]
+    flat, lines = made("many", 60, heldout_share=0.4)
+    assert flat["documents_heldout"] >= 10 and len(lines) == 1
+
+
+def test_a_share_that_holds_some_out_is_left_as_it_is() -> None:
+    draws, taken = np.array([0.3, 0.1, 0.02, 0.01]), np.array([True, True, True, False])
+    assert held_out(draws, taken, 0.05).tolist() == [False, False, True, True]
+    assert held_out(draws, taken, 0.015).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]  # none of them was to be taken
+    assert held_out(draws, taken, 0.0).tolist() == [False] * 4

@@ -8,6 +8,7 @@ from charter.corpus.counting import Examined
 from charter.corpus.page import short
 from charter.ground.settings.texts import CODE, Listing
 
+_FEW = 10  # held-out documents under which a line says so
 _MOST = 6  # reasons, or endings, that a line names
 
 
@@ -35,6 +36,16 @@ def on_faults(examined: Examined) -> str:
     more = examined.faults - 1
     beside = "samples/refused.jsonl" + (f" names it and {more:,} more" if more else " names it")
     return f"can't be read: {place} of {first['source']} ({first['detail']}); {beside}"
+
+
+def on_heldout(counts: Mapping[str, float]) -> str:
+    """That too little is held out for a loss to be measured on, or ""."""
+    found, count = counts["documents_heldout"], f"{counts['documents_unique']:,.0f}"
+    if not found:
+        return f"none of {count} documents is held out, and `pretrain` needs some: raise `heldout_share`"
+    if found < _FEW:
+        return f"{found:.0f} of {count} documents held out: the loss on so few says little; raise `heldout_share`"
+    return ""
 
 
 def on_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:

@@ -28,7 +28,7 @@ from charter.corpus.encoding import Encoder, Work, works, write_split
 from charter.corpus.page import write_page
 from charter.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
 from charter.corpus.pieces import listings, stretches
-from charter.corpus.remarks import on_faults, on_kept, on_unread
+from charter.corpus.remarks import on_faults, on_heldout, on_kept, on_unread
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
 from charter.corpus.vocabulary import the_tokenizer
@@ -72,6 +72,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     whole = composition(found, table, selection, tokens, examined, tests, settings.languages)
     numbers = flat(whole, examined, settings.languages)
     report(whole, numbers, sample_rows(found, table, selection, out.seed), examined, out)
+    if remark := on_heldout(numbers):
+        out.note(remark)
     out.note(on_kept(numbers, whole["dropped"]))
 
 

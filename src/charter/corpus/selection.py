@@ -4,7 +4,8 @@ Copies: an exact one has the fingerprint of an earlier document, a near one is f
 first in order stays.
 
 Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and the
-seed, so that it depends on nothing else, and a document never changes sides when others come or go.
+seed, so that it depends on nothing else, and a document never changes sides when others come or go. Where that would hold
+out none of several documents, the one with the lowest draw is held out.
 
 How often: the source's weight, times a factor f for documents in other languages than the main one. With E and O the
 weighted bytes of the main part (program text and texts of no known language included) and of the others, a share s of
@@ -137,9 +138,19 @@ def select(
     wanted = np.where(other, weight * factor, weight)
     whole = np.floor(wanted)
     times = whole + (table.draw(seed, "times") < wanted - whole)
-    heldout = table.draw(seed, "heldout") < settings.heldout_share
+    heldout = held_out(table.draw(seed, "heldout"), kept & (times > 0), settings.heldout_share)
     times = np.where(heldout, np.minimum(times, 1), times) * kept
     return Selection(copies, times.astype(np.uint16), heldout & (times > 0), factor)
+
+
+def held_out(
+    draws: npt.NDArray[np.float64], taken: npt.NDArray[np.bool_], share: float
+) -> npt.NDArray[np.bool_]:
+    """Whose draw is below the share; of two or more that are taken, where none is, the one of the lowest."""
+    heldout = draws < share
+    if share and not (heldout & taken).any() and taken.sum() > 1:
+        heldout[np.argmin(np.where(taken, draws, np.inf))] = True
+    return heldout
 
 
 def is_other(language: str, settings: Languages) -> bool:
