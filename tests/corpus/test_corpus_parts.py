@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from charter.corpus import encoding
 from charter.corpus.crew import Crew, apart
-from charter.corpus.dates import is_after, period
 from charter.corpus.decontamination import Decontamination
 from charter.corpus.encoding import cut, encode_all
 from charter.corpus.selection import KEPT, NEAR, Selection, Table, describe, select
 from charter.corpus.settings import Languages, Settings
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.dates import is_after, period
+from charter.ground.settings.notation import read_yaml
 from charter.ground.settings.texts import TextSource
 from charter.ground.text.tokenizer import train_tokenizer
 
@@ -46,6 +47,14 @@ def test_a_date_means_a_period(written: str, first: date, last: date) -> None:
 def test_what_is_no_date_is_refused(written: str) -> None:
     with pytest.raises(ValueError):
         period(written)
+
+
+def test_a_cutoff_may_be_written_as_yaml_reads_it() -> None:
+    for written in ("2023-01-31", "2023", "2023-01", "'2023-01-31'", "2023-01-31 10:00:00"):
+        found = Settings.model_validate(read_yaml(f"{{filters: {{cutoff: {written}}}}}"))
+        assert found.cutoff() == period(written.strip("'"))
+    with pytest.raises(ValueError, match="valid string"):
+        Settings.model_validate(read_yaml("{filters: {cutoff: yes}}"))
 
 
 def test_after_a_cutoff_is_what_may_be() -> None:

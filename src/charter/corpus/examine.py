@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from charter.corpus.batch import Document, write_batch
-from charter.corpus.dates import Period, is_after, period
 from charter.corpus.decontamination import Decontamination
 from charter.corpus.duplicates import fingerprint, signature
 from charter.corpus.language import UNDETERMINED, detect
@@ -23,6 +22,7 @@ from charter.corpus.privacy import scrub
 from charter.corpus.quality import problem
 from charter.corpus.reading import Record
 from charter.corpus.settings import CODE, Settings
+from charter.ground.settings.dates import Period, is_after, period
 from charter.ground.settings.texts import DETECT, DateField, TextSource
 from charter.ground.text.shingles import word_hashes
 

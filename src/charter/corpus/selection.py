@@ -4,8 +4,8 @@ Copies: an exact one has the fingerprint of an earlier document, a near one is f
 first in order stays.
 
 Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and the
-seed, so that it depends on nothing else, and a document never changes sides when others come or go. Where that would hold
-out none of several documents, the one with the lowest draw is held out.
+seed, so that it depends on nothing else, and a document never changes sides when others come or go. Where none
+of several documents would be held out, the one of the lowest draw is.
 
 How often: the source's weight, times a factor f for documents in other languages than the main one. With E and O the
 weighted bytes of the main part (program text and texts of no known language included) and of the others, a share s of

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from charter.corpus.dates import Period, period
 from charter.corpus.quality_settings import Quality
 from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.dates import Period, as_written, period
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
@@ -45,7 +45,9 @@ class Reading(Frozen):
 class Filters(Frozen):
     """Which documents are kept."""
 
-    cutoff: str = Field("", description="last day (2023-01-31) or year or month; later documents are dropped")
+    cutoff: Annotated[str, BeforeValidator(as_written)] = Field(
+        "", description="last day (2023-01-31) or year or month; later documents are dropped"
+    )
     undated: Literal["drop", "keep"] = Field(
         "drop", description="with a cut-off: what to do with documents whose date nobody knows"
     )

@@ -34,6 +34,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
+from charter.ground.settings.dates import as_written
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.notation import read_settings
@@ -88,7 +89,7 @@ class TextSource(Frozen):
     )
     leave_out: tuple[str, ...] = Field((), description="patterns of files left out")
     licence: str = Field("unknown", min_length=1, description="licence of the texts")
-    date: DateField | Annotated[str, BeforeValidator(lambda value: str(value))] = Field(
+    date: DateField | Annotated[str, BeforeValidator(as_written)] = Field(
         "", union_mode="left_to_right", description="date of the texts, or the column that holds each text's"
     )
     language: str = Field(DETECT, min_length=2, description="ISO code of the texts, or detect")

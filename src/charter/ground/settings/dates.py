@@ -17,6 +17,12 @@ class Period(NamedTuple):
     last: date
 
 
+def as_written(value: object) -> object:
+    """What YAML reads as a whole number or a date (2023, 2023-01-31), as text again; others as they are."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if number or isinstance(value, date) else value
+
+
 def period(written: str) -> Period:
     """A year, month, day or time (2023, 2023-05, 2023-05-17, 2023-05-17T10:00:00Z). Raises ValueError for others."""
     found = _WRITTEN.fullmatch(written.strip())
