@@ -276,7 +276,7 @@ def test_a_policy_goes_on_and_one_of_another_tokenizer_is_refused(
     assert rows[0]["loss"] < read_log(finished.path)[0]["loss"] - 0.8
     words = train_tokenizer(TRAIN, 300)
     other = world.corpus_folder(tmp_path / "other", TRAIN, HELDOUT, words)
-    with pytest.raises(CharterError, match="another tokenizer than the corpus"):
+    with pytest.raises(CharterError, match=r"another tokenizer than the corpus .* `from: \{tokenizer: "):
         made(settings, Inputs([world.corpus(other), toys.policy(finished.path)]), tmp_path / "wrong")
     with pytest.raises(CharterError, match="cut by two tokenizers"):
         made(settings, Inputs([world.corpus(folder), world.corpus(other)]), tmp_path / "two")

@@ -11,13 +11,15 @@ import yaml
 from pretrain_world import corpus_folder, texts, tokenizer
 from pydantic import ValidationError
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.pretrain.settings import Learning, Settings, Sizing, check, estimate
+from charter.ground.settings.roles import Given
+from charter.pretrain.settings import Learning, Settings, Sizing, check, context, estimate
 from charter.pretrain.size import NAMED, derive
 from charter.pretrain.window_settings import Stage, Window
 from charter.runner.forecast import expected_minutes, known_vocabulary
@@ -133,14 +135,28 @@ def test_a_longer_window_is_learnt_at_a_tenth_of_the_rates() -> None:
     assert (plan.matrix_lr, plan.lr) == (0.5, 0.25)
 
 
+BOTH = {"corpus": [Given("corpus")], "policy": [Given("base", 512)]}
+
+
 def test_what_is_no_size_is_refused_in_one_line() -> None:
     for wrong in ("huge", 0, -1):
         with pytest.raises(ValidationError, match="layers"):
             Settings(size=wrong)
-    assert "divisor" in check(Settings(sizing=Sizing(heads=4, key_heads=3)), {"corpus"})
-    assert "policy" in check(Settings(sizing=Sizing(layers=3)), {"corpus", "policy"})
-    assert "remove it" in check(Settings(size="mini"), {"corpus", "policy"})
-    assert check(Settings(sizing=Sizing(context=64)), {"corpus", "policy"}) == ""
+    assert "divisor" in check(Settings(sizing=Sizing(heads=4, key_heads=3)), {})
+    assert "policy" in check(Settings(sizing=Sizing(layers=3)), BOTH)
+    assert "remove it" in check(Settings(size="mini"), BOTH)
+    assert check(Settings(sizing=Sizing(context=64)), BOTH) == ""
+    assert "base reads 512 tokens" in check(Settings(sizing=Sizing(context=1024)), BOTH)
+    assert check(Settings(sizing=Sizing(context=1024)), {"policy": [Given("base")]}) == "", "unknown yet"
+
+
+def test_a_plan_knows_what_a_model_will_read_at_once() -> None:
+    long = Settings(window=Window(stages=(Stage(window=1024, steps=1), Stage(window=4096, steps=1))))
+    assert context(long, BOTH) == 4096
+    assert context(Settings(), BOTH) == context(Settings(sizing=Sizing(context=64)), BOTH) == 512
+    assert (
+        context(Settings(size="mini"), {}) == 1024 and context(Settings(sizing=Sizing(context=64)), {}) == 64
+    )
 
 
 def test_a_plan_grows_with_the_size_and_knows_recompute() -> None:
@@ -184,3 +200,41 @@ def test_a_plan_knows_the_vocabulary_of_a_corpus_that_is_there(tmp_path: Path) -
     folder = corpus_folder(tmp_path / "corpus", texts(40), texts(5, 1))
     entry = Input("corpus", "corpus", "corpus", None, folder, str(folder), "0" * 64)
     assert known_vocabulary(entry) == tokenizer().vocab_size
+
+
+def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "the cat sat on the mat"}\n')
+
+    def planned(**changed: dict[str, Any]) -> dict[str, int | None]:
+        steps: dict[str, dict[str, Any]] = {
+            "corpus": {"room": "corpus", "from": {"sources": "./texts.jsonl"}},
+            **{name: {"room": "pretrain", "from": {"corpus": "corpus"}} for name in "abc"},
+            "law": {"room": "scaling", "from": {"models": ["a", "b", "c"]}},
+            "long": _long("a", 1024),
+            "tuned": {"room": "finetune", "from": {"policy": "long", "dialogues": "shipped:helpful.train"}},
+            "longer": _long("tuned", 2048),
+        }
+        steps |= changed
+        path = tmp_path / "recipe.yaml"
+        listed = [{"name": name, **step} for name, step in steps.items()]
+        path.write_text(yaml.safe_dump({"name": "windows", "seed": 1, "steps": listed}))
+        plan = make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution())
+        return {step.name: step.context for step in plan.steps}
+
+    found = planned()
+    assert {name: found[name] for name in ("a", "long", "tuned", "longer", "corpus")} == {
+        "a": 512, "long": 1024, "tuned": 1024, "longer": 2048, "corpus": None}  # fmt: skip
+    for changed, words in (
+        ({"long": _long("a", 512)}, "begins at 512 tokens, and a reads 512 already"),
+        ({"longer": _long("tuned", 768)}, "begins at 768 tokens, and tuned reads 1024 already"),
+        ({"long": _long("random:tiny", 1024)}, "and random:tiny reads 1024 already"),
+        ({"law": {"room": "scaling", "from": {"models": ["a", "b"]}}}, "`models` names 2"),
+        ({"law": {"room": "scaling", "from": {"models": ["a", "b", "c", "long"]}}}, "at once and long 1024"),
+    ):
+        with pytest.raises(CharterError, match=words):
+            planned(**changed)
+
+
+def _long(policy: str, window: int) -> dict[str, Any]:
+    settings = {"window": {"stages": [{"window": window, "steps": 1}]}}
+    return {"room": "pretrain", "from": {"corpus": "corpus", "policy": policy}, "settings": settings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.rope import enlarged
 from charter.ground.settings.estimate import Sizes
+from charter.ground.settings.roles import Filled, Given
 from charter.ground.text.facts import HELD_PLACES, HELD_WORDS
 from charter.ground.text.shards import TokenShards
 from charter.pretrain import lookups
@@ -197,17 +199,20 @@ def test_a_stage_that_was_stopped_ends_in_the_same_bits(
 
 
 def test_what_contradicts_itself_is_said() -> None:
-    def wrong(roles: tuple[str, ...], more: dict[str, object] = {}, **window: object) -> str:
+    def wrong(roles: Filled, more: Mapping[str, object] = {}, **window: object) -> str:
         return check(Settings.model_validate({"window": window, **more}), roles)
 
-    both = ("corpus", "policy")
-    assert "name it under `policy`" in wrong(("corpus",), stages=[{"window": 64, "steps": 1}])
+    both = {"corpus": [Given("corpus")], "policy": [Given("base", 32)]}
+    assert "name it under `policy`" in wrong({}, stages=[{"window": 64, "steps": 1}])
     assert "larger than the last" in wrong(
         both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}]
     )
     assert "means nothing to method yarn" in wrong(both, method="yarn", base=5e5)
     stages = [{"window": 1024, "steps": 1}]
     assert wrong(both, stages=stages) == ""
+    wide = {"policy": [Given("base", 1024)]}
+    assert "begins at 1024 tokens, and base reads 1024 already" in wrong(wide, stages=stages)
+    assert wrong({"policy": [Given("base")]}, stages=stages) == "", "unknown yet"
     for more, name in (
         ({"learning": {"steps": 99}}, "learning.steps"),
         ({"sizing": {"context": 128}}, "sizing.context"),

@@ -17,9 +17,10 @@ from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import scores
+from charter.ground.settings.roles import Given
 from charter.scaling.ladder import CONFIG, COUNTS, TEXT
 from charter.scaling.run import run
-from charter.scaling.settings import Settings
+from charter.scaling.settings import Settings, check
 
 LAW = 0.9, 2.0, 0.15  # floor, coefficient, exponent
 DOCUMENTS = 8
@@ -141,3 +142,10 @@ def test_what_pretrain_did_not_make_is_refused(tmp_path: Path) -> None:
     (tmp_path / "size_1" / TEXT).unlink()
     with pytest.raises(CharterError, match="size_1 keeps no losses"):
         run(Settings(), Inputs(models), toys.workspace(tmp_path / "out"))
+
+
+def test_a_plan_counts_models_and_compares_what_they_read() -> None:
+    models = [Given("a", 512), Given("b"), Given("c", 512)]
+    assert check(Settings(), {"models": models}) == ""
+    assert "at least 3 sizes, and `models` names 2" in check(Settings(), {"models": models[:2]})
+    assert "a reads 512 tokens at once and d 256" in check(Settings(), {"models": [*models, Given("d", 256)]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +10,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Filled, Given, Role
 from charter.pretrain.cost import memory_bytes, minutes
 from charter.pretrain.size import NAMED, derive
 from charter.pretrain.window_settings import Window, problem, spans
@@ -129,21 +128,39 @@ class Settings(Frozen):
         return self
 
 
-def check(settings: Settings, roles: Collection[str]) -> str:
+def check(settings: Settings, roles: Filled) -> str:
     """What is wrong with the parts of the model, taken together or where a policy goes on."""
-    if "policy" in roles and (fixed := _of_the_policy(settings)):
+    policy = next(iter(roles.get("policy", ())), None)
+    if policy and (fixed := _of_the_policy(settings)):
         return f"{fixed} has no effect: the shape is that of `policy`, which goes on; remove it"
     if settings.window.stages and (given := _of_the_stages(settings)):
         return (
             f"{given} has no effect: window.stages says which windows are learnt and for how long; remove it"
         )
-    if wrong := problem(settings.window, "policy" in roles):
+    if wrong := problem(settings.window, policy) or too_wide(settings, policy):
         return wrong
     try:
         derive(settings, VOCABULARY)
     except CharterError as error:
         return str(error)
     return ""
+
+
+def context(settings: Settings, roles: Filled) -> int | None:
+    """Tokens that the model reads at once; None where a policy goes on that doesn't tell."""
+    if settings.window.stages:
+        return settings.window.stages[-1].window
+    policy = next(iter(roles.get("policy", ())), None)
+    return policy.context if policy else derive(settings, VOCABULARY).context
+
+
+def too_wide(settings: Settings, policy: Given | None) -> str:
+    """Why a policy can't go on at this context, or ""."""
+    wanted = settings.sizing.context
+    if wanted is None or policy is None or policy.context is None or wanted <= policy.context:
+        return ""
+    known = f"{policy.name} reads {policy.context} tokens"
+    return f"sizing.context is {wanted} and {known}; enlarge it by steps with `window`"
 
 
 def _of_the_policy(settings: Settings) -> str:

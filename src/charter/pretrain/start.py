@@ -10,12 +10,12 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.checkpoint import load_policy, new_model
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.model.shape import Shape
 from charter.ground.model.transformer import Transformer
+from charter.ground.settings.roles import Given
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.shards import Split, TokenShards
 from charter.ground.text.tokenizer import Tokenizer
-from charter.pretrain.settings import Settings
+from charter.pretrain.settings import Settings, too_wide
 from charter.pretrain.size import Derived, derive
 
 
@@ -65,12 +65,12 @@ def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
     model, tokenizer = load_policy(checkpoint_folder(given), out.device)
     if tokenizer.digest != train[0].index.tokenizer:
         raise CharterError(
-            f"{given.name} has another tokenizer than the corpus {corpora[0].name}; make the corpus with the "
-            "tokenizer of the policy that goes on"
+            f"{given.name} has another tokenizer than the corpus {corpora[0].name}; make the corpus with the policy's: "
+            f"`from: {{tokenizer: {given.name}}}` in its step"
         )
     plan = derive(settings, tokenizer.vocab_size, model.shape)
-    if not settings.window.stages:
-        _check_context(plan, model.shape, given)
+    if wrong := too_wide(settings, Given(given.name, model.shape.context)):
+        raise CharterError(wrong)
     return Start(model, tokenizer, plan, train, heldout)
 
 
@@ -82,11 +82,3 @@ def _opened(corpora: Sequence[Input], split: Split) -> list[TokenShards]:
         what = {"train": "nothing to learn from", "heldout": "nothing held out to measure by"}[split]
         raise CharterError(f"{names}: {what}; look at the corpus's report, or raise its heldout_share")
     return found
-
-
-def _check_context(plan: Derived, shape: Shape, given: Input) -> None:
-    if plan.context > shape.context:
-        raise CharterError(
-            f"sizing.context is {plan.context} and {given.name} reads {shape.context} tokens; enlarge it by steps "
-            "with `window`"
-        )

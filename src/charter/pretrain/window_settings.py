@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.roles import Given
 
 REST_SEES = 500.0  # tokens that a token of a document as it is sees on average, about
 
@@ -57,16 +58,21 @@ def spans(window: Window, batch_tokens: int) -> list[tuple[int, float]]:
     return found
 
 
-def problem(window: Window, given: bool) -> str:
-    """What contradicts itself, or ""; `given`: whether there is a policy to go on from."""
+def problem(window: Window, policy: Given | None) -> str:
+    """What contradicts itself or the policy that goes on, or ""."""
     windows = [stage.window for stage in window.stages]
-    if windows and not given:
+    if windows and policy is None:
         return (
             "window.stages enlarges the window of a given model; name it under `policy`, or remove the stages"
         )
     if windows != sorted(set(windows)):
         return (
             f"window.stages has the windows {', '.join(map(str, windows))}; each must be larger than the last"
+        )
+    if windows and policy and policy.context and windows[0] <= policy.context:
+        return (
+            f"window.stages begins at {windows[0]} tokens, and {policy.name} reads {policy.context} already; begin "
+            "with more"
         )
     if window.base is not None and window.method == "yarn":
         return "window.base means nothing to method yarn, which leaves the base as it is; remove one of them"

@@ -5,6 +5,7 @@ Everything that can be wrong with a recipe is found here, before anything starts
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.places import expanded
 from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe, Step
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Given, Role
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
@@ -43,6 +44,7 @@ class PlannedStep:
     external: tuple[External, ...]
     seed: int
     id: str
+    context: int | None = None  # tokens that the model it makes will read at once, where that can be told
 
     @property
     def name(self) -> str:
@@ -94,22 +96,25 @@ class _Planner:
         inputs: list[Input] = []
         parents: list[Parent] = []
         external: list[External] = []
+        filled: dict[str, list[Given]] = {}
         for role, refs in self._references(step, room):
             for ref in refs:
                 entry, record = self._fill(step, role, ref, room.roles[role])
                 inputs.append(entry)
+                context = self.done[ref].context if ref in self.done else _context(entry)
+                filled.setdefault(role, []).append(Given(entry.name, context))
                 if isinstance(record, Parent):
                     parents.append(record)
                 else:
                     external.append(record)
-        if room.check is not None and (wrong := room.check(settings, {entry.role for entry in inputs})):
+        if room.check is not None and (wrong := room.check(settings, filled)):
             raise CharterError(f"step {step.name} (room {room.name}): {wrong}")
         resolved = settings.model_dump(mode="json")
         seed = derive_seed(self.recipe.seed, step.name)
         identity = step_id(room, resolved, inputs, seed, self.execution)
-        return PlannedStep(
-            step, room, settings, resolved, tuple(inputs), tuple(parents), tuple(external), seed, identity
-        )
+        made = room.context(settings, filled) if room.context else _first(filled.get("policy", ()))
+        lists = tuple(inputs), tuple(parents), tuple(external)
+        return PlannedStep(step, room, settings, resolved, *lists, seed, identity, made)
 
     def _references(self, step: Step, room: Room) -> list[tuple[str, list[str]]]:
         """The references of each role in the room's order, with defaults filled in."""
@@ -225,6 +230,20 @@ def _check_model(entry: Input, where: str) -> None:
             check_folder(entry.path, entry.variant)
     except CharterError as error:
         raise CharterError(f"{where}: {error}") from None
+
+
+def _context(entry: Input) -> int | None:
+    """Tokens that a model reads at once; None for what isn't one, and where neither name nor config tells."""
+    if entry.ref.startswith("random:"):
+        return named(entry.ref)[1].context
+    if entry.kind == "checkpoint" and entry.path is not None:
+        with suppress(CharterError):  # an artifact that is damaged is found when it is opened
+            return check_folder(entry.path, entry.variant).context
+    return None
+
+
+def _first(policies: Sequence[Given]) -> int | None:
+    return policies[0].context if policies else None
 
 
 def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +16,14 @@ from charter.ground.artifact.kinds import KINDS, Kind
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.problems import suggest
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Filled, Role
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a room says of itself in its settings.py; loading it leaves torch unloaded. `learns`: it shares its
-    optimizer steps among processes (`learn/parallel.py`)."""
+    """What a room says of itself in its settings.py; loading it leaves torch unloaded. `context`: tokens that the model
+    it makes will read at once, where that isn't what its policy reads. `learns`: it shares its optimizer steps among
+    processes (`learn/parallel.py`)."""
 
     name: str
     package: str
@@ -31,7 +32,8 @@ class Room:
     variant: str | None
     roles: dict[str, Role]
     estimate: Callable[[BaseModel, Sizes], Estimate] | None = None
-    check: Callable[[BaseModel, Collection[str]], str] | None = None
+    check: Callable[[BaseModel, Filled], str] | None = None
+    context: Callable[[BaseModel, Filled], int | None] | None = None
     learns: bool = False
 
 
@@ -61,6 +63,7 @@ def open_room(name: str, where: str = "") -> Room:
         roles=dict(module.ROLES),
         estimate=getattr(module, "estimate", None),
         check=getattr(module, "check", None),
+        context=getattr(module, "context", None),
         learns=getattr(module, "LEARNS", False),
     )
 

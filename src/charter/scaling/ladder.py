@@ -12,6 +12,8 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.scaling import LEAST_SIZES, Ladder
+from charter.ground.settings.roles import Given
+from charter.scaling.settings import differing
 
 # what the manifest calls the weights that every token is multiplied with, the tokens learnt from, and the FLOPs
 COUNTS = {"parameters": "weights", "tokens": "tokens_learnt", "compute": "compute"}
@@ -59,14 +61,10 @@ def _rows(model: Input, name: str) -> list[Row]:
 
 
 def _check_windows(models: Sequence[Input]) -> None:
-    """Text is measured in pieces of a model's window, and far context lowers loss."""
-    windows = [read_object(model.folder / CONFIG).get("max_position_embeddings") for model in models]
-    for model, window in zip(models, windows, strict=True):
-        if window != windows[0]:
-            raise CharterError(
-                f"{models[0].name} reads {windows[0]} tokens at once and {model.name} {window}, so that their losses "
-                "differ by more than their size; pretrain all with one `sizing.context`"
-            )
+    configs = [read_object(model.folder / CONFIG) for model in models]
+    windows = [config.get("max_position_embeddings") for config in configs]
+    if wrong := differing([Given(model.name, window) for model, window in zip(models, windows, strict=True)]):
+        raise CharterError(wrong)
 
 
 def _check_spread(ladder: Ladder) -> None:

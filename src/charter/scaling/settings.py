@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
+from charter.ground.measure.scaling import LEAST_SIZES
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Filled, Given, Role
 
 PRODUCT: Kind = "report"
 VARIANT = None
@@ -18,6 +21,26 @@ class Settings(Frozen):
     """The law by which held-out loss falls with compute, fitted to at least three sizes of one pretraining recipe."""
 
     stage: str = Field("ladder", description="what the report and the drawing call these models")
+
+
+def check(settings: Settings, roles: Filled) -> str:
+    """Why no law can be fitted to these models, as far as a plan can tell, or ""."""
+    models = roles.get("models", ())
+    if len(models) < LEAST_SIZES:
+        return f"a law of three numbers needs at least {LEAST_SIZES} sizes, and `models` names {len(models)}"
+    return differing(models)
+
+
+def differing(models: Sequence[Given]) -> str:
+    """Which models were not measured in pieces of one window, or "": far context lowers loss."""
+    first, *others = [model for model in models if model.context is not None] or [Given("")]
+    for model in others:
+        if model.context != first.context:
+            return (
+                f"{first.name} reads {first.context} tokens at once and {model.name} {model.context}, so that their "
+                "losses differ by more than their size; pretrain all with one `sizing.context`"
+            )
+    return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:

@@ -1,5 +1,6 @@
 """Roles: what a room takes, by name, and which kinds of artifacts and sources may fill each."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 DATA_KINDS = frozenset(
@@ -71,3 +72,15 @@ class Role:
         if (self.kind, kind) in (("text", "corpus"), ("dialogues", "prompts")):
             return True
         return kind == self.kind and (self.variant is None or variant in (None, self.variant))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a plan knows of one input: its name and, of a model that tells, how many tokens it reads at once."""
+
+    name: str
+    context: int | None = None
+
+
+# the inputs of each role that is filled, in the recipe's order
+Filled = Mapping[str, Sequence[Given]]
