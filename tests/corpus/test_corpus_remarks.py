@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import inspect
+import re
 from pathlib import Path
 
 import numpy as np
-from corpus_world import Heard, composition, counts, given, make, rows_file, text
+import pytest
+from corpus_world import Heard, composition, counts, given, make, rows_file, settings, text
 
+from charter.corpus import quality
+from charter.corpus.quality import BOUNDS
+from charter.corpus.remarks import setting_of
 from charter.corpus.selection import held_out
+from charter.corpus.settings import Settings
+from charter.ground.artifact.errors import CharterError
 
 MIB = 1 << 20
 
@@ -105,3 +113,38 @@ def test_a_share_that_holds_some_out_is_left_as_it_is() -> None:
         True,
     ]  # none of them was to be taken
     assert held_out(draws, taken, 0.0).tolist() == [False] * 4
+
+
+def test_where_nothing_is_kept_the_setting_and_the_samples_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        rows_file(tmp_path / f"{name}.jsonl", [{"text": f"{name} few words {n}"} for n in range(15)])
+    rows_file(tmp_path / "c.jsonl", [{"txt": "x"}])
+    sources = given(*(tmp_path / f"{name}.jsonl" for name in "abc"))
+    with pytest.raises(CharterError) as caught:
+        make(tmp_path / "out", sources, filters={"quality": {}})
+    samples = tmp_path / "out/files/samples"
+    assert str(caught.value) == (
+        "no document was kept of 31 (30 short, 1 no text); filters.quality.prose.least_words is 50; "
+        f"{samples} shows them"
+    )
+    assert '"txt"' not in (samples / "dropped.jsonl").read_text()
+    assert '"no_text"' in (samples / "refused.jsonl").read_text()
+    (tmp_path / "s.yaml").write_text("sources: [{name: s, from: gone.txt, optional: true}]")
+    with pytest.raises(CharterError, match="every source is optional and none is there"):
+        make(tmp_path / "none", given(tmp_path / "s.yaml"))
+    assert '"short"' in (samples / "dropped.jsonl").read_text()
+
+
+def test_every_rule_of_quality_has_a_setting() -> None:
+    rules = {"prose": ("_of_prose", "_lines_of_prose", "_said_again"), "code": ("_of_code",)}
+    for kind, names in rules.items():
+        sources = "".join(inspect.getsource(getattr(quality, name)) for name in names)
+        reasons = set(re.findall(r'return "(\w+)"', sources)) - {"placeholder"}
+        assert reasons == set(BOUNDS[kind]) - {"broken_characters"}
+        for reason in BOUNDS[kind]:
+            assert setting_of(reason, kind, Settings()).startswith("filters.quality.")
+    assert (
+        setting_of("after_cutoff", "prose", settings(filters={"cutoff": "2023"}))
+        == 'filters.cutoff is "2023"'
+    )
+    assert setting_of("contaminated", "prose", Settings()) == ""

@@ -49,6 +49,13 @@ class Examined:
     first_fault: dict[str, Any] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
 
+    def by_reason(self) -> dict[str, int]:
+        """How many documents were dropped for each reason, by name."""
+        found: Counter[str] = Counter()
+        for (_, reason), count in self.dropped.items():
+            found[reason] += count
+        return dict(sorted(found.items()))
+
 
 def add_up(paths: Sequence[Path]) -> Examined:
     """The facts of all batches; of faults the first, of other reasons some examples."""
@@ -130,7 +137,6 @@ def composition(
         "licence": measure.group([source.licence for source in sources], table.source),
         "kind": measure.group([source.kind for source in sources], table.source),
     }
-    reasons = sorted({reason for _, reason in found.dropped})
     for number, (listing, source) in enumerate(zip(listings, sources, strict=True)):
         own = by["source"].setdefault(source.name, measure.sizes(np.zeros(len(table), bool)))
         own.update(
@@ -153,11 +159,9 @@ def composition(
             }
             for listing, source in zip(listings, sources, strict=True)
         ],
-        "dropped": {
-            reason: sum(n for (_, r), n in found.dropped.items() if r == reason) for reason in reasons
-        },
+        "dropped": found.by_reason(),
         "dropped_by_source": {
-            source.name: {r: n for r in reasons if (n := found.dropped[number, r])}
+            source.name: {r: n for r in found.by_reason() if (n := found.dropped[number, r])}
             for number, source in enumerate(sources)
         },
         "personal": dict(sorted(found.personal.items())),

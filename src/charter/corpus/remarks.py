@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from charter.corpus.counting import Examined
 from charter.corpus.page import short
+from charter.corpus.quality import BOUNDS
+from charter.corpus.settings import Settings
 from charter.ground.settings.texts import CODE, Listing
 
+_SETTINGS = {
+    "too_large": "reading.largest_mib",
+    "broken_utf8": "reading.broken_utf8",
+    "undated": "filters.undated",
+    "after_cutoff": "filters.cutoff",
+    "broken_date": "filters.cutoff",
+    "language": "filters.languages",
+}
 _FEW = 10  # held-out documents under which a line says so
 _MOST = 6  # reasons, or endings, that a line names
 
@@ -56,6 +68,32 @@ def on_kept(counts: Mapping[str, float], dropped: Mapping[str, int]) -> str:
     )
     reasons = f" ({in_words(dropped)})" if dropped else ""
     return f"{kept}{reasons}, {counts['documents_heldout']:,.0f} of them held out; report.html says more"
+
+
+def nothing_kept(examined: Examined, found: Sequence[Listing], settings: Settings, samples: Path) -> str:
+    """Why no document is left, by which setting most went, and where some are shown."""
+    read = sum(examined.read.values())
+    if not read:
+        return "no document was found, for every source is optional and none is there; name one that is"
+    (source, reason), _ = examined.dropped.most_common(1)[0]
+    kind = "code" if found[source].source.kind == "code" else "prose"
+    cure = setting_of(reason, kind, settings) or "look at the sources"
+    return (
+        f"no document was kept of {read:,} ({in_words(examined.by_reason())}); {cure}; {samples} shows them"
+    )
+
+
+def setting_of(reason: str, kind: str, settings: Settings) -> str:
+    """The setting by which documents of a kind are dropped for a reason, with its value; "" where there is none."""
+    place = _SETTINGS.get(reason)
+    if place is None and reason in BOUNDS[kind]:
+        place = f"filters.quality.{BOUNDS[kind][reason]}"
+    if place is None:
+        return ""
+    value = settings.model_dump(mode="json")
+    for part in place.split("."):
+        value = value[part]
+    return f"{place} is {json.dumps(value)}"
 
 
 def in_words(dropped: Mapping[str, int]) -> str:

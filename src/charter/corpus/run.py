@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.corpus.counting import (
-    Examined,
     add_up,
     composition,
     drop_selected,
@@ -28,7 +27,7 @@ from charter.corpus.encoding import Encoder, Work, works, write_split
 from charter.corpus.page import write_page
 from charter.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
 from charter.corpus.pieces import listings, stretches
-from charter.corpus.remarks import on_faults, on_heldout, on_kept, on_unread
+from charter.corpus.remarks import nothing_kept, on_faults, on_heldout, on_kept, on_unread
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
 from charter.corpus.vocabulary import the_tokenizer
@@ -52,11 +51,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     table, examined = make_table(paths), add_up(paths)
     if examined.faults:
         out.note(on_faults(examined))
+    write_faults(paths, out.path / "samples/refused.jsonl")
+    out.write_jsonl("samples/dropped.jsonl", examined.examples)
     if not len(table):
-        reasons = ", ".join(f"{n} {reason}" for (_, reason), n in examined.dropped.most_common(6))
-        raise CharterError(
-            f"no document was kept of {sum(examined.read.values())} ({reasons}); look at the sources"
-        )
+        raise CharterError(nothing_kept(examined, found, settings, out.path / "samples"))
     copies = copies_of(table, settings, out)
     selection = select(table, copies, [listing.source for listing in found], settings, out.seed)
     if not (selection.times[~selection.heldout] > 0).any():
@@ -66,12 +64,11 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     tokenizer = the_tokenizer(table, selection, settings, inputs, out)
     index = write_shards(table, selection, tokenizer, [x.source.name for x in found], settings, out)
     out.write_json(INDEX, index.model_dump(mode="json"))
-    write_faults(paths, out.path / "samples/refused.jsonl")
     drop_selected(examined, table, selection)
     tokens = tokens_of(out.path, table, selection)
     whole = composition(found, table, selection, tokens, examined, tests, settings.languages)
     numbers = flat(whole, examined, settings.languages)
-    report(whole, numbers, sample_rows(found, table, selection, out.seed), examined, out)
+    report(whole, numbers, sample_rows(found, table, selection, out.seed), out)
     if remark := on_heldout(numbers):
         out.note(remark)
     out.note(on_kept(numbers, whole["dropped"]))
@@ -119,12 +116,10 @@ def report(
     whole: dict[str, Any],
     counts: dict[str, float],
     rows: list[dict[str, Any]],
-    examined: Examined,
     out: Workspace,
 ) -> None:
     """Samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
-    out.write_jsonl("samples/dropped.jsonl", examined.examples)
     out.write_json("composition.json", whole)
     out.write_json("counts.json", counts)
     for name, value in counts.items():
