@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.progress import SilentProgress
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Sizes
@@ -22,7 +23,8 @@ from charter.ground.settings.roles import Given
 from charter.pretrain.settings import Learning, Settings, Sizing, check, context, estimate
 from charter.pretrain.size import NAMED, derive
 from charter.pretrain.window_settings import Stage, Window
-from charter.runner.forecast import expected_minutes, known_vocabulary
+from charter.runner.execute import execute
+from charter.runner.forecast import expected_minutes, forecast, known_vocabulary
 from charter.runner.plan import make_plan
 
 VOCABULARY = 16384
@@ -238,3 +240,35 @@ def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> N
 def _long(policy: str, window: int) -> dict[str, Any]:
     settings = {"window": {"stages": [{"window": window, "steps": 1}]}}
     return {"room": "pretrain", "from": {"corpus": "corpus", "policy": policy}, "settings": settings}
+
+
+def test_a_row_for_more_processes_than_there_are_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "the cat sat on the mat"}\n')
+    steps = [
+        {"name": "corpus", "room": "corpus", "from": {"sources": "./texts.jsonl"}},
+        {
+            "name": "base",
+            "room": "pretrain",
+            "from": {"corpus": "corpus"},
+            "settings": {"parallel": {"context": 2}},
+        },
+    ]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"name": "rows", "seed": 1, "steps": steps}))
+    recipe = load_recipe(tmp_path / "recipe.yaml", [])
+    plan = make_plan(recipe, tmp_path, tmp_path / "run", Execution())
+
+    def refusals() -> list[str | None]:
+        return [line.standing.refusal for line in forecast(plan)]
+
+    corpus, base = refusals()
+    assert corpus is None and base is not None
+    assert "step base (room pretrain): parallel.context is 2 and one process runs it; set it" in base
+    with pytest.raises(CharterError, match=r"parallel\.context is 2 and one process"):
+        execute(plan, SilentProgress())
+    assert not (tmp_path / "run" / "corpus").exists() and not (tmp_path / "run" / ".partial").exists()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert refusals()[1] is None
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert "and 3 processes run it" in str(refusals()[1])

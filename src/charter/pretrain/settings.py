@@ -146,6 +146,18 @@ def check(settings: Settings, roles: Filled) -> str:
     return ""
 
 
+def processes(settings: Settings, count: int) -> str:
+    """Why so many processes can't run it, or ""."""
+    size = settings.parallel.context
+    if count % size == 0:
+        return ""
+    found = "one process runs" if count == 1 else f"{count} processes run"
+    return (
+        f"parallel.context is {size} and {found} it; set it to a divisor of that, or start `torchrun --standalone "
+        f"--nproc-per-node {size} -m charter run ...`"
+    )
+
+
 def context(settings: Settings, roles: Filled) -> int | None:
     """Tokens that the model reads at once; None where a policy goes on that doesn't tell."""
     if settings.window.stages:

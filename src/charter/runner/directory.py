@@ -129,6 +129,7 @@ class RunDirectory:
             manifest = begun(folder)
             if manifest is not None and self._goes_on(planned, manifest):
                 refusal = refuse_resume(self.path, manifest, environment, planned.room.learns)
+                refusal = refusal or refuse_processes(planned, environment)
                 notes += _other_processes(planned, manifest, environment)
                 waiting = manifest.error if manifest.status == "waiting" else None
                 return Standing("resume", folder, tuple(notes), refusal, waiting)
@@ -136,7 +137,7 @@ class RunDirectory:
                 notes.append(
                     f"{planned.name}: unfinished work under other settings is kept, and goes on when they come back"
                 )
-        return Standing("run", None, tuple(notes))
+        return Standing("run", None, tuple(notes), refuse_processes(planned, environment))
 
     def superseded(self, step: str) -> list[Path]:
         """Folders of finished artifacts of a step that others replaced."""
@@ -231,8 +232,8 @@ def _other_processes(planned: PlannedStep, manifest: Manifest, here: Environment
         return []
     return [
         f"{manifest.step} was begun by {made.processes} process{'es' * (made.processes > 1)} and goes on with "
-        f"{here.processes}: it ends as if it had not been stopped up to rounding, not to the bit: losses within 1e-5, "
-        "as long as no token is sampled otherwise"
+        f"{here.processes}: it ends as if it had not been stopped up to rounding, not to the bit: losses "
+        "within 1e-5 in float32, 3e-4 in bfloat16, as long as no token is sampled otherwise"
     ]
 
 
@@ -269,6 +270,12 @@ def damage(folder: Path, identity: str) -> str | None:
         return ""
     problems = file_problems(folder, manifest)
     return problems[0] if problems else None
+
+
+def refuse_processes(planned: PlannedStep, environment: Environment) -> str | None:
+    """Why a step can't be run by so many processes, None where it can."""
+    wrong = planned.room.processes and planned.room.processes(planned.settings, environment.processes)
+    return f"step {planned.name} (room {planned.room.name}): {wrong}" if wrong else None
 
 
 def refuse_resume(

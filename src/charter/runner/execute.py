@@ -30,7 +30,7 @@ from charter.ground.settings.environment import environment_of
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
-from charter.runner.directory import RunDirectory, begun
+from charter.runner.directory import RunDirectory, begun, refuse_processes
 from charter.runner.forecast import expected_minutes
 from charter.runner.identity import answers_name, source_changed, source_of
 from charter.runner.pace import Pace, StepProgress, spell_minutes
@@ -206,6 +206,10 @@ def execute(plan: Plan, progress: Progress, until: str | None = None, company: C
         cache = directory.cache(answers_name(environment))
         runner = Runner(plan, directory, environment, progress, pace, cache, company or Nobody())
         write_run_file(plan, directory)
+        for planned in chosen:  # before the first step runs; one that is done needs no processes
+            few = refuse_processes(planned, environment)
+            if few and directory.look(planned, environment).refusal == few:
+                raise CharterError(few)
         held: dict[str, str | None] = {}  # steps that wait, with what for; and those that need them
         for number, planned in enumerate(chosen, 1):
             if any(parent.step in held for parent in planned.parents if parent.path == parent.step):

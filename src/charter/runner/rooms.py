@@ -23,7 +23,7 @@ from charter.ground.settings.roles import Filled, Role
 class Room:
     """What a room says of itself in its settings.py; loading it leaves torch unloaded. `context`: tokens that the model
     it makes will read at once, where that isn't what its policy reads. `learns`: it shares its optimizer steps among
-    processes (`learn/parallel.py`)."""
+    processes (`learn/parallel.py`). `processes`: why so many can't run it, or ""."""
 
     name: str
     package: str
@@ -35,6 +35,7 @@ class Room:
     check: Callable[[BaseModel, Filled], str] | None = None
     context: Callable[[BaseModel, Filled], int | None] | None = None
     learns: bool = False
+    processes: Callable[[BaseModel, int], str] | None = None
 
 
 def load_module(name: str) -> ModuleType:
@@ -65,6 +66,7 @@ def open_room(name: str, where: str = "") -> Room:
         check=getattr(module, "check", None),
         context=getattr(module, "context", None),
         learns=getattr(module, "LEARNS", False),
+        processes=getattr(module, "processes", None),
     )
 
 
