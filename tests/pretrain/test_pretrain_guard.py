@@ -48,12 +48,22 @@ def test_until_the_history_is_full_only_what_is_not_finite_is_a_spike() -> None:
 
 
 def test_a_row_of_spikes_is_counted_and_ended_by_a_step_that_is_taken() -> None:
-    watch = KNOWN.skipped().skipped()
-    assert (watch.row, watch.spikes, watch.losses) == (2, 2, KNOWN.losses), (
-        "a spike isn't remembered as normal"
-    )
+    watch = KNOWN.skipped(9.0, 1.0, RULE).skipped(math.nan, 1.0, RULE)
+    assert (watch.row, watch.spikes, watch.losses) == (2, 2, (4.0, 3.0, 9.0))
     watch = watch.taken(5.0, 2.0, RULE)
-    assert (watch.row, watch.spikes, watch.losses, watch.norms) == (0, 2, (4.0, 3.0, 5.0), (0.5, 8.0, 2.0))
+    assert (watch.row, watch.spikes, watch.losses, watch.norms) == (0, 2, (3.0, 9.0, 5.0), (8.0, 1.0, 2.0))
+
+
+def test_what_comes_often_becomes_usual() -> None:
+    """A stage begins whose texts are of two kinds, where before all were of one."""
+    watch, rule = Watch((1.8,) * 32, (0.4,) * 32), Guard()
+    taken = []
+    for n in range(64):
+        loss = 3.7 if n % 4 == 3 else 1.8
+        spike = watch.spike(loss, 0.4, rule)
+        watch = (watch.skipped if spike else watch.taken)(loss, 0.4, rule)
+        taken.append(not spike)
+    assert taken[:20].count(False) == 5 and all(taken[20:]), "five of 32 reach the ninth decile"
 
 
 def test_a_place_comes_back_from_the_json_of_a_state() -> None:

@@ -1,10 +1,10 @@
 """Spikes by rule: which optimizer steps are not taken, when a run goes back, and when it gives up.
 
-A step is a spike if its loss or the norm of its gradient is not finite, or over a multiple of what is usual: the
-ninth decile of the last steps taken, since texts of several kinds have losses of several heights. It is not taken, and
-counted. After `patience` spikes in a row the weights are those of the last resume
-state again and the run goes on behind the spikes: text between that state and here is left out (Chowdhery 2022, section
-5.1). After `rollbacks` of these it stops. Nothing here knows the clock, so that a resumed run decides the same.
+A step is a spike if its loss or the norm of its gradient is not finite, or over a multiple of what is usual: the ninth
+decile of the last steps, since texts of several kinds have losses of several heights. It is not taken, and counted; but
+remembered, so that what comes often becomes usual. After `patience` spikes in a row the weights are those of the last
+resume state again and the run goes on behind the spikes: text between that state and here is left out (Chowdhery 2022,
+section 5.1). After `rollbacks` of these it stops. Nothing here knows the clock, so that a resumed run decides the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def usual(known: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the rule remembers: losses and norms of the last steps taken, spikes in a row, spikes and returns in all."""
+    """What the rule remembers: losses and norms of the last steps, spikes in a row, spikes and returns in all."""
 
     losses: tuple[float, ...] = ()
     norms: tuple[float, ...] = ()
@@ -47,12 +47,17 @@ class Watch:
 
     def taken(self, loss: float, norm: float, rule: Guard) -> Watch:
         """Behind a step that was taken."""
-        losses, norms = (*self.losses, loss)[-rule.history :], (*self.norms, norm)[-rule.history :]
-        return replace(self, losses=losses, norms=norms, row=0)
+        return replace(self._seen(loss, norm, rule), row=0)
 
-    def skipped(self) -> Watch:
+    def skipped(self, loss: float, norm: float, rule: Guard) -> Watch:
         """Behind a spike."""
-        return replace(self, row=self.row + 1, spikes=self.spikes + 1)
+        return replace(self._seen(loss, norm, rule), row=self.row + 1, spikes=self.spikes + 1)
+
+    def _seen(self, loss: float, norm: float, rule: Guard) -> Watch:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return self
+        losses, norms = (*self.losses, loss)[-rule.history :], (*self.norms, norm)[-rule.history :]
+        return replace(self, losses=losses, norms=norms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Place:
     ) -> Place:
         """Behind one more step that read so many tokens with so many FLOPs, whose loss and norm are `figures`;
         `spike`: why it wasn't taken."""
-        watch = self.watch.skipped() if spike else self.watch.taken(*figures, rule)
+        watch = (self.watch.skipped if spike else self.watch.taken)(*figures, rule)
         tokens, compute = read
         return Place(self.step + 1, cursor, self.tokens + tokens, self.compute + compute, watch)
 
