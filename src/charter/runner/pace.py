@@ -19,7 +19,8 @@ class Pace:
     each, scaled by how the finished steps of this run compared with theirs. Steps without an estimate count nothing.
 
     The scale is (spent + w) / (expected + w), at most `MOST`, where w is what the estimates weigh: so steps of seconds
-    can't multiply hours, and a large one that is finished counts nearly alone."""
+    can't multiply hours, and a large one that is finished counts nearly alone. A step that takes longer than estimated
+    counts with what it took so far."""
 
     def __init__(self, estimates: Mapping[str, float | None]) -> None:
         self._waiting = {name: minutes + START for name, minutes in estimates.items() if minutes is not None}
@@ -53,7 +54,11 @@ class Pace:
         """How many times longer than estimated the steps take."""
         share, least = PRIOR
         weight = max(share * (self._expected + sum(self._waiting.values())), least)
-        return min((self._spent + weight) / (self._expected + weight), MOST)
+        spent, expected = self._spent + weight, self._expected + weight
+        current, elapsed = self._waiting.get(self._current), self._elapsed()
+        if current is not None and elapsed > current:
+            spent, expected = spent + elapsed, expected + current
+        return min(spent / expected, MOST)
 
     def _elapsed(self) -> float:
         return (time.monotonic() - self._began) / 60
