@@ -81,6 +81,23 @@ def test_a_default_can_be_left_out_only_by_an_empty_list_of_a_role_that_is_not_r
         plan_of("report.from.red_team=[]")
 
 
+def test_what_lies_beside_the_recipe_or_here_is_named_as_a_path(
+    plan_of: PlanOf, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "texts").mkdir()
+    (folder / "row").write_text("")
+    here = tmp_path / "elsewhere"
+    (here / "mine").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    for ref, hint in (
+        ("texts", "'texts'; write ./texts for the folder of that name"),
+        ("row", "'row'; write ./row for the file of that name"),
+        ("mine", f"'mine'; write {here / 'mine'} for the one of that name here: relative paths start at"),
+    ):
+        with pytest.raises(CharterError, match=re.escape(hint)):
+            plan_of(f"taught.from.dialogues={ref}")
+
+
 BAD = [
     (
         "made: {from: {prompts: report}}",

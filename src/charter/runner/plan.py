@@ -254,13 +254,19 @@ def _needs(step: Step, recipe: Recipe, folder: Path) -> set[str]:
             if recipe.step(ref) is not None:
                 needs.add(ref)
             elif not is_external(ref) and find_artifact(ref, folder) is None:
-                hint = _hint(ref, [other.name for other in recipe.steps if other is not step])
+                hint = _hint(ref, [other.name for other in recipe.steps if other is not step], folder)
                 raise CharterError(f"step {step.name}: {role}: there is no step or source {ref!r}; {hint}")
     return needs
 
 
-def _hint(ref: str, others: list[str]) -> str:
-    """What a reference that names nothing should have been."""
+def _hint(ref: str, others: list[str], folder: Path) -> str:
+    """What a reference that names nothing should have been; a file or folder of that name beside the recipe comes
+    first."""
+    if ref and (folder / ref).exists():
+        return f"write ./{ref} for the {'folder' if (folder / ref).is_dir() else 'file'} of that name"
+    if ref and Path(ref).exists():
+        place = Path(ref).absolute()
+        return f"write {place} for the one of that name here: relative paths start at the recipe's folder"
     if others and "/" not in ref:
         return suggest(ref, others)
     path = f"write ./{ref} for a file or folder, or " if ref else ""
