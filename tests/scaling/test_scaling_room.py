@@ -89,6 +89,7 @@ def test_every_metric_follows_from_rows_or_counts_and_stands_in_the_readme(made:
     assert told.keys() == again.keys() | counts.keys()
     for name, metric in told.items():
         assert metric.value == (again[name].value if name in again else counts[name])
+        assert metric.n == (DOCUMENTS if name in again else None), "documents, not documents times models"
     assert counts == {"models": 4, "sizes": 4, "documents": DOCUMENTS}
     readme = (Path(__file__).parents[2] / "src/charter/scaling/README.md").read_text()
     joint = {"scaling_joint_size", "scaling_joint_text", "scaling_joint_floor", "scaling_optimal_share"}

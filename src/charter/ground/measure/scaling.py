@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -208,7 +208,7 @@ class Reading:
 
 
 def table(name: str) -> Callable[[Sequence[Row]], Table]:
-    """A number of the law, clustered by document."""
+    """A number of the law, clustered by document; `n` counts documents, of which every model has a row."""
 
     def each(rows: Sequence[Row]) -> Table:
         ladder = Ladder.of(rows)
@@ -216,7 +216,8 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
         sums = (
             (str(r["id"]), (r["nats"] / math.log(2), float(r["bytes"])), place[str(r["run"])]) for r in rows
         )
-        return summed(sums, 2 * len(ladder.models), Reading(name, ladder))
+        found = summed(sums, 2 * len(ladder.models), Reading(name, ladder))
+        return replace(found, n=len(found.clusters))
 
     return each
 
