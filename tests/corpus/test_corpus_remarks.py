@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus_world import Heard, composition, counts, given, make, rows_file, settings, text
+from corpus_world import Heard, composition, counts, given, make, refused, rows_file, settings, text
 
 from charter.corpus import quality
 from charter.corpus.quality import BOUNDS
@@ -148,3 +148,37 @@ def test_every_rule_of_quality_has_a_setting() -> None:
         == 'filters.cutoff is "2023"'
     )
     assert setting_of("contaminated", "prose", Settings()) == ""
+
+
+def test_a_column_of_dates_that_no_row_has_is_named(tmp_path: Path) -> None:
+    rows_file(tmp_path / "t.jsonl", [{"text": text(seed), "created": "2022"} for seed in range(6)])
+    for name, found in (("creatd", True), ("created", False)):
+        (tmp_path / "s.yaml").write_text(f"sources: [{{name: s, from: t.jsonl, date: {{field: {name}}}}}]")
+        heard = Heard()
+        make(tmp_path / name, given(tmp_path / "s.yaml"), heard=heard)
+        said = [line for line in heard.lines if "column" in line]
+        assert bool(said) == found
+        assert not said or said[0].startswith("s: none of 6 rows has the column 'creatd'")
+        assert not said or said[0].endswith("name one of theirs: created, text")
+
+
+def test_a_row_without_text_names_its_columns(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows_file(tmp_path / "t.jsonl", [{"text": text(1)}, {"txt": "x", "id": 3}, {"text": 3}])
+    parquet.write_table(
+        pytest.importorskip("pyarrow").table({"txt": ["x"], "n": [1]}), tmp_path / "u.parquet"
+    )
+    found = refused(make(tmp_path / "out", given(tmp_path / "t.jsonl", tmp_path / "u.parquet")))
+    missing = "the row has no column 'text'; name the one that holds the text under `text` of a manifest"
+    assert [(fault["line"], fault["detail"]) for fault in found] == [
+        (2, f"{missing}: id, txt"),
+        (3, "the row's 'text' is 3, which is no text"),
+        (1, f"{missing}: n, txt"),
+    ]
+
+
+def test_codes_of_languages_are_codes() -> None:
+    for wrong in ({"filters": {"languages": ["german"]}}, {"languages": {"main": "english"}}):
+        with pytest.raises(ValueError, match="must be an ISO code"):
+            Settings.model_validate(wrong)
+    assert Settings.model_validate({"filters": {"languages": ["de", "code", "und"]}}).filters.languages

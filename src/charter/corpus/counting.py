@@ -41,6 +41,9 @@ class Examined:
     read: Counter[int] = field(default_factory=Counter)
     read_bytes: Counter[int] = field(default_factory=Counter)
     dropped: Counter[tuple[int, str]] = field(default_factory=Counter)
+    rows: Counter[int] = field(default_factory=Counter)
+    undated_rows: Counter[int] = field(default_factory=Counter)
+    columns: dict[int, list[str]] = field(default_factory=dict)
     personal: Counter[str] = field(default_factory=Counter)
     contaminated: Counter[str] = field(default_factory=Counter)
     personal_documents: int = 0
@@ -66,6 +69,9 @@ def add_up(paths: Sequence[Path]) -> Examined:
         facts = batch.facts
         found.read[batch.source] += facts["read"]
         found.read_bytes[batch.source] += facts["read_bytes"]
+        found.rows[batch.source] += facts["rows"]
+        found.undated_rows[batch.source] += facts["undated_rows"]
+        found.columns[batch.source] = found.columns.get(batch.source) or facts["columns"]
         for reason, count in facts["dropped"].items():
             found.dropped[batch.source, reason] += count
         found.personal.update(facts["personal"])

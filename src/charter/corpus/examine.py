@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from charter.corpus.plaintext import normal_form, page_text
 from charter.corpus.privacy import scrub
 from charter.corpus.quality import problem
 from charter.corpus.reading import Record
-from charter.corpus.settings import CODE, Settings
+from charter.corpus.settings import Settings
 from charter.ground.settings.dates import Period, is_after, period
-from charter.ground.settings.texts import DETECT, DateField, TextSource
+from charter.ground.settings.texts import DETECT, PROGRAM, DateField, TextSource
 from charter.ground.text.shingles import word_hashes
 
 FAULTS = frozenset(
@@ -33,6 +34,7 @@ FAULTS = frozenset(
     }
 )  # of the input itself: each is named with its file and line
 _EXAMPLES, _EXCERPT = 2, 400  # kept of each reason in a batch, and characters of each
+_NAMES, _NAME = 12, 40  # columns that are named, and characters of each
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class Tally:
 
     read: int = 0
     read_bytes: int = 0
+    rows: int = 0
+    undated_rows: int = 0  # without the column in which the manifest says that dates stand
+    columns: list[str] = field(default_factory=list)  # of one of these rows
     replaced: int = 0  # documents in which bytes that were no UTF-8 became U+FFFD
     dropped: Counter[str] = field(default_factory=Counter)
     personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, in kept documents
@@ -136,9 +141,13 @@ class Examiner:
         date = source.date
         if record.form in ("rows", "parquet"):
             row = _row(decoded)
+            tally.rows += 1
+            if isinstance(date, DateField) and date.field not in row:
+                tally.undated_rows += 1
+                tally.columns = _columns(row)
             text = row.get(source.text)
             if not isinstance(text, str):
-                raise Dropped("no_text", f"the row has no text in {source.text!r}")
+                raise Dropped("no_text", _without_text(row, source.text))
             written = row.get(date.field) if isinstance(date, DateField) else date
             return text, "" if written is None else str(written)
         text = page_text(decoded) if record.form == "page" else decoded
@@ -163,7 +172,7 @@ class Examiner:
     def _language(self, text: str, source: TextSource) -> str:
         if source.language != DETECT:
             return source.language
-        return CODE if source.kind == "code" else detect(text)[0] or UNDETERMINED
+        return PROGRAM if source.kind == "code" else detect(text)[0] or UNDETERMINED
 
     def _drop(self, dropped: Dropped, record: Record, source: TextSource, tally: Tally) -> None:
         """Counts a dropped record; faults are named one by one, of other reasons some examples are kept."""
@@ -194,6 +203,18 @@ def _row(decoded: str) -> dict[str, Any]:
     if text is not None:
         raise Dropped("broken_utf8", "a text holds half a surrogate pair")
     return row
+
+
+def _columns(row: Mapping[str, Any]) -> list[str]:
+    """The names of a row's columns, the first and cut to what a line can show."""
+    return [name[:_NAME] for name in sorted(row)[:_NAMES]]
+
+
+def _without_text(row: Mapping[str, Any], column: str) -> str:
+    if column in row:
+        return f"the row's {column!r} is {json.dumps(row[column])[:_NAME]}, which is no text"
+    names = ", ".join(_columns(row)) or "none"
+    return f"the row has no column {column!r}; name the one that holds the text under `text` of a manifest: {names}"
 
 
 def _half(text: str) -> bool:

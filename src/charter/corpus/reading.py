@@ -222,6 +222,8 @@ def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record
     wanted = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
     for number, row in parquet_rows(file.path, _ROWS):
         kept = {name: _plain(row[name]) for name in wanted if name in row}
+        if len(kept) < len(wanted):  # whoever misses a column wants to know the others
+            kept |= dict.fromkeys(row.keys() - kept.keys())
         data = json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(data) > largest:
             yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), len(data))

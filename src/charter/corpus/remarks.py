@@ -10,7 +10,7 @@ from charter.corpus.counting import Examined
 from charter.corpus.page import short
 from charter.corpus.quality import BOUNDS
 from charter.corpus.settings import Settings
-from charter.ground.settings.texts import CODE, Listing
+from charter.ground.settings.texts import CODE, DateField, Listing
 
 _SETTINGS = {
     "too_large": "reading.largest_mib",
@@ -48,6 +48,20 @@ def on_faults(examined: Examined) -> str:
     more = examined.faults - 1
     beside = "samples/refused.jsonl" + (f" names it and {more:,} more" if more else " names it")
     return f"can't be read: {place} of {first['source']} ({first['detail']}); {beside}"
+
+
+def on_dates(examined: Examined, found: Sequence[Listing]) -> list[str]:
+    """Sources none of whose rows has the column of dates."""
+    lines = []
+    for number, listing in enumerate(found):
+        date, rows = listing.source.date, examined.rows[number]
+        if isinstance(date, DateField) and rows and examined.undated_rows[number] == rows:
+            names = ", ".join(examined.columns[number])
+            lines.append(
+                f"{listing.source.name}: none of {rows:,} rows has the column {date.field!r}, in which its manifest "
+                f"says that dates stand; name one of theirs: {names}"
+            )
+    return lines
 
 
 def on_heldout(counts: Mapping[str, float]) -> str:

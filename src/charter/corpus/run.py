@@ -27,7 +27,7 @@ from charter.corpus.encoding import Encoder, Work, works, write_split
 from charter.corpus.page import write_page
 from charter.corpus.phases import copies_of, crew_size, examine_all, index_benchmarks
 from charter.corpus.pieces import listings, stretches
-from charter.corpus.remarks import nothing_kept, on_faults, on_heldout, on_kept, on_unread
+from charter.corpus.remarks import nothing_kept, on_dates, on_faults, on_heldout, on_kept, on_unread
 from charter.corpus.selection import Selection, Table, make_table, select
 from charter.corpus.settings import Settings
 from charter.corpus.vocabulary import the_tokenizer
@@ -51,6 +51,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     table, examined = make_table(paths), add_up(paths)
     if examined.faults:
         out.note(on_faults(examined))
+    for remark in on_dates(examined, found):
+        out.note(remark)
     write_faults(paths, out.path / "samples/refused.jsonl")
     out.write_jsonl("samples/dropped.jsonl", examined.examples)
     if not len(table):

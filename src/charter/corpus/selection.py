@@ -28,14 +28,14 @@ import numpy.typing as npt
 from charter.corpus.batch import Batch
 from charter.corpus.duplicates import NearDuplicates, first_equal
 from charter.corpus.language import UNDETERMINED
-from charter.corpus.settings import CODE, Languages, Settings
+from charter.corpus.settings import Languages, Settings
 from charter.ground.artifact.progress import Bar
 from charter.ground.settings.seed import derive_seed
-from charter.ground.settings.texts import TextSource
+from charter.ground.settings.texts import PROGRAM, TextSource
 from charter.ground.text.shingles import stirred
 
 KEPT, EXACT, NEAR = range(3)
-_NEITHER = frozenset({CODE, UNDETERMINED})  # count as bytes, but as no other language
+_NEITHER = frozenset({PROGRAM, UNDETERMINED})  # count as bytes, but as no other language
 
 
 @dataclass(frozen=True)

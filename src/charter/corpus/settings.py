@@ -12,6 +12,7 @@ from charter.ground.settings.dates import Period, as_written, period
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.texts import LanguageCode
 
 PRODUCT: Kind = "corpus"
 VARIANT = None
@@ -21,7 +22,6 @@ ROLES = {
     "tokenizer": Role(kind="checkpoint", variant="policy", required=False),
 }
 
-CODE = "code"  # what the language of program text is called where the manifest says none
 BYTES_PER_SECOND = 1.9e6  # of one core: 3.2 MB examined, 5 MB encoded
 TRAINED_PER_SECOND = 1.5e6  # of text that a tokenizer is trained on
 MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peak, of the room and of each of its processes
@@ -51,7 +51,7 @@ class Filters(Frozen):
     undated: Literal["drop", "keep"] = Field(
         "drop", description="with a cut-off: what to do with documents whose date nobody knows"
     )
-    languages: tuple[str, ...] = Field((), description="ISO codes that are kept; none given: all")
+    languages: tuple[LanguageCode, ...] = Field((), description="ISO codes that are kept; none given: all")
     quality: Quality | None = Field(Quality(), description="what documents must be like; null: all are kept")
     scrub: bool = Field(True, description="put placeholders for personal data")
     near: Share = Field(
@@ -63,7 +63,7 @@ class Filters(Frozen):
 class Languages(Frozen):
     """How the share of other languages is steered."""
 
-    main: str = Field("en", description="the main language, ISO code")
+    main: LanguageCode = Field("en", description="the main language, ISO code")
     other_share: float | None = Field(
         0.1, ge=0, lt=1, description="aimed share of bytes in other languages; null: as found"
     )

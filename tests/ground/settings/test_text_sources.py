@@ -143,6 +143,8 @@ def test_what_a_manifest_says(tmp_path: Path) -> None:
         "  - {name: c, from: x, date: {field: published}}\n",
     )
     a, b, c = read_sources(path)
+    for code in ("en", "yue", "pt-BR", "zh-Hant", "code", "detect"):
+        assert TextSource(name="a", at="x", language=code).language == code
     assert (a.date, b.date, c.date) == ("2023", "2023-05-17", DateField(field="published"))
     for text, said in (
         ("sources: []", "1 or more entries"),
@@ -152,6 +154,15 @@ def test_what_a_manifest_says(tmp_path: Path) -> None:
         ("sources: [{name: a, from: x, kind: song}]", "kind"),
         ("sources: [{name: a, from: x, licenec: MIT}]", "licence"),
         ("source: 3", "sources"),
+        (
+            "sources: [{name: a, from: x, language: english}]",
+            r"0.language: must be an ISO code .*given 'english'",
+        ),
+        ("sources: [{name: a, from: x, language: EN}]", "must be an ISO code"),
+        ("sources: [{name: a, from: x, date: someday}]", r"0.date: must be a year, .*given 'someday'"),
+        ("sources: [{name: a, from: x, date: 2023-13}]", "must be a year"),
+        ("sources: [{name: a, from: x, date: }]", "must be a year"),
+        ("sources: [{name: a, from: x, date: {feld: created}}]", "feld; did you mean sources.date.field"),
     ):
         with pytest.raises(CharterError, match=said):
             read_sources(manifest(tmp_path, text))

@@ -37,6 +37,14 @@ def period(written: str) -> Period:
     return Period(date(year, month or 1, 1), date(year, last_month, days))
 
 
+def is_date(written: str) -> bool:
+    """Whether a text is such a date, or empty."""
+    try:
+        return not written or bool(period(written))
+    except ValueError:
+        return False
+
+
 def is_after(written: Period, cutoff: Period) -> bool:
     """Whether a document may be younger than the cut-off: one of 2023 may, where the cut-off is in May of that year."""
     return written.last > cutoff.last

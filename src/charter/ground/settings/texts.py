@@ -30,11 +30,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
-from charter.ground.settings.dates import as_written
+from charter.ground.settings.dates import as_written, is_date
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.notation import read_settings
@@ -68,6 +68,8 @@ CODE = (
 PACKED = (".gz", ".zst")
 _PACKING = 3  # about what text shrinks to, as one over
 DETECT = "detect"
+PROGRAM = "code"  # what the language of program text is called where the manifest says none
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 INSTALLED = Path("/var/lib/dpkg/info")
 
 
@@ -75,6 +77,32 @@ class DateField(Frozen):
     """The column of rows in which each document's date stands."""
 
     field: str = Field(min_length=1, description="column of rows that holds a date")
+
+
+def language_code(value: str) -> str:
+    """An ISO code of a language, or what program text is called. Raises ValueError for others."""
+    if value != PROGRAM and not _LANGUAGE.fullmatch(value):
+        raise ValueError("must be an ISO code of two or three small letters such as en, de or zh")
+    return value
+
+
+def _code_or_detect(value: str) -> str:
+    return value if value == DETECT else language_code(value)
+
+
+def _date(value: object) -> object:
+    """A date as text, or a mapping, which names a column. Raises ValueError for what is neither."""
+    written = as_written(value)
+    if not isinstance(written, Mapping | DateField | str) or (
+        isinstance(written, str) and not is_date(written)
+    ):
+        raise ValueError(
+            "must be a year, month or day (2023, 2023-05, 2023-05-17), or a column: {field: created}"
+        )
+    return written
+
+
+LanguageCode = Annotated[str, AfterValidator(language_code)]
 
 
 class TextSource(Frozen):
@@ -89,10 +117,12 @@ class TextSource(Frozen):
     )
     leave_out: tuple[str, ...] = Field((), description="patterns of files left out")
     licence: str = Field("unknown", min_length=1, description="licence of the texts")
-    date: DateField | Annotated[str, BeforeValidator(as_written)] = Field(
-        "", union_mode="left_to_right", description="date of the texts, or the column that holds each text's"
+    date: Annotated[DateField | str, BeforeValidator(_date)] = Field(
+        "", description="date of the texts, or the column that holds each text's"
     )
-    language: str = Field(DETECT, min_length=2, description="ISO code of the texts, or detect")
+    language: Annotated[str, AfterValidator(_code_or_detect)] = Field(
+        DETECT, description="ISO code of the texts, or detect"
+    )
     kind: Kind = Field("prose", description="what the texts are; filters differ")
     weight: float = Field(1.0, gt=0, le=100, description="times that each document is taken")
     text: str = Field("text", min_length=1, description="column of rows that holds the text")
