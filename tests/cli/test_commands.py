@@ -255,6 +255,11 @@ def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pyt
         "--json",
     )
     assert calls[1][2:] == (Style(plain=True, as_json=True), [File("book.txt", "a book")], ["Who?", "Why?"])
+    manifest = Path("runs/small/taught/manifest.json")
+    assert charter("chat", "runs/small/taught") == (0, "", "")
+    manifest.write_text(manifest.read_text().replace('"room": "model"', '"room": "pretrain"'))
+    assert "taught was pretrained and not finetuned" in charter("chat", "runs/small/taught")[2]
+    assert charter("chat", "runs/small/taught", "--plain") == (0, "", "")
     refused(charter("chat", "runs/small/taught", "--file", "none.txt"), "--file none.txt: No such file")
     text.write_bytes(b"ab\xff")
     refused(charter("chat", "runs/small/taught", "--file", "book.txt"), "byte 3 is no UTF-8 text")

@@ -1,5 +1,6 @@
 """`charter chat`: finds the model; the conversation itself is in chat_session, which loads torch."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -8,8 +9,10 @@ from charter.cli.chat_files import Style, read_file
 from charter.cli.launch import relaunch
 from charter.cli.options import Device, Json
 from charter.ground.settings.execution import choose_execution
-from charter.runner.models import find_model
+from charter.runner.models import find_model, made_in
 from charter.runner.rooms import load_module
+
+_CONTINUES = "it has learnt to continue text, not to answer; --plain leaves the chat template away"
 
 
 def chat(
@@ -33,7 +36,7 @@ def chat(
         ),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="No chat template: for models that only continue text.")
+        bool, typer.Option("--plain", help="No chat template: for models that haven't been finetuned.")
     ] = False,
     as_json: Json = False,
     device: Device = None,
@@ -43,5 +46,7 @@ def chat(
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]
     relaunch()
+    if not plain and made_in(source) == "pretrain":
+        print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
     style = Style(system, temperature, max_tokens, plain, as_json)
     load_module("charter.cli.chat_session").converse(source, where, style, files, ask or ())

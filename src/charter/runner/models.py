@@ -4,6 +4,7 @@ from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.roles import Role
 from charter.ground.settings.sources import is_external, resolve
@@ -32,3 +33,10 @@ def find_model(ref: str, asking: str, wanted: Role = ASSISTANT) -> Input:
         found = f"{source.kind} ({source.variant})" if source.variant else source.kind
         raise CharterError(f"{ref} is {found}; {asking} needs {wanted.wants()}")
     return source
+
+
+def made_in(source: Input) -> str | None:
+    """The room that made a model, None for what no run has made."""
+    if source.path is None or not (source.path / MANIFEST).is_file():
+        return None
+    return read_manifest(source.path).room
