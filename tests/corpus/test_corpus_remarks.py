@@ -17,6 +17,7 @@ from charter.corpus.remarks import setting_of
 from charter.corpus.selection import held_out
 from charter.corpus.settings import Settings
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.workspace import Workspace
 
 MIB = 1 << 20
 
@@ -182,3 +183,18 @@ def test_codes_of_languages_are_codes() -> None:
         with pytest.raises(ValueError, match="must be an ISO code"):
             Settings.model_validate(wrong)
     assert Settings.model_validate({"filters": {"languages": ["de", "code", "und"]}}).filters.languages
+
+
+def test_what_is_no_utf8_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, coding in (("a", "utf-16"), ("b", "utf-16-be"), ("c", "latin-1"), ("d", "utf-8-sig")):
+        mark = b"\xfe\xff" if coding == "utf-16-be" else b""
+        (folder / f"{name}.txt").write_bytes(mark + ("Straße " + text(5)).encode(coding))
+    for how, count in (("refuse", 3), ("replace", 2)):
+        out = make(tmp_path / how, given(folder), reading={"broken_utf8": how}, filters={"near": 0})
+        found = refused(out)
+        assert [fault["reason"] for fault in found] == ["broken_utf8"] * count
+        assert all("UTF-16; convert it" in fault["detail"] for fault in found[:2])
+    first = refused(Workspace(tmp_path / "refuse"))[2]["detail"]
+    assert "no UTF-8 at byte 4; convert it" in first and "reading.broken_utf8: replace" in first

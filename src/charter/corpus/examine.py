@@ -135,7 +135,7 @@ class Examiner:
             decoded = record.data.decode("utf-8")
         except UnicodeDecodeError as error:
             if self.settings.reading.broken_utf8 == "refuse":
-                raise Dropped("broken_utf8", f"it is no UTF-8 at byte {error.start}") from None
+                raise Dropped("broken_utf8", _no_utf8(error.start)) from None
             decoded = record.data.decode("utf-8", "replace")
             tally.replaced += 1
         date = source.date
@@ -203,6 +203,12 @@ def _row(decoded: str) -> dict[str, Any]:
     if text is not None:
         raise Dropped("broken_utf8", "a text holds half a surrogate pair")
     return row
+
+
+def _no_utf8(place: int) -> str:
+    return (
+        f"it is no UTF-8 at byte {place}; convert it, or write U+FFFD there by reading.broken_utf8: replace"
+    )
 
 
 def _columns(row: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ _ZSTD_INPUT, _ZSTD_OUTPUT = 1 << 10, 1 << 15  # a KiB of zstandard holds at most
 _ROWS = 64  # of a parquet file, decoded at once
 # Characters below the blank that no text has; form feeds, escapes and the like occur in old ones.
 _BINARY = bytes(byte for byte in range(32) if byte not in b"\a\b\t\n\v\f\r\x1a\x1b")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the mark at the start of a file that no UTF-8 has
 _MOST_BINARY = 0.001  # share of these bytes in a text: a page that went through many hands may have one
 
 
@@ -173,6 +174,8 @@ def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
         for block in _blocks(path, meter):
             if first:
                 head = block[:SNIFF]
+                if head.startswith(_UTF_16):
+                    raise _Fault("broken_utf8", "it is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
                 if sum(head.count(byte) for byte in _BINARY) > _MOST_BINARY * len(head):
                     raise _Fault("binary", "it is no text: it has bytes that only binary files have")
                 block = block.removeprefix(b"\xef\xbb\xbf")

@@ -134,6 +134,10 @@ def test_a_manifest_is_a_source_of_a_recipe(folder: Path) -> None:
     assert resolve(str(folder / "texts")).kind == "texts"
     assert wanted.accepts("texts", None) and not Role("dialogues").accepts("texts", None)
     assert kind_of_file(manifest(folder, "name: x\n")) == "constitution"
+    slip = manifest(folder, "source: [{name: s, from: raw}]\n")
+    assert kind_of_file(slip) == "sources"
+    with pytest.raises(CharterError, match="unknown key source; did you mean sources"):
+        resolve(str(slip))
 
 
 def test_what_a_manifest_says(tmp_path: Path) -> None:

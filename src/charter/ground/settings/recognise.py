@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -53,10 +54,10 @@ def kind_of_file(path: Path) -> str:
 
 
 def names_sources(path: Path) -> bool:
-    """Whether a YAML file is such a manifest: it has `sources:` at its left edge."""
+    """Whether a YAML file is such a manifest: it has `sources:`, or the slip `source:`, at its left edge."""
     try:
         with path.open("rb") as file:
-            return any(line.startswith((b"sources:", b"\xef\xbb\xbfsources:")) for line in file)
+            return any(re.match(rb"(\xef\xbb\xbf)?sources?\s*:", line) for line in file)
     except OSError:
         return False
 

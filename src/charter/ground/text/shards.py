@@ -68,7 +68,7 @@ def dtype_of(vocab_size: int) -> Literal["uint16", "uint32"]:
 def read_index(folder: Path) -> Index:
     """The index of a corpus folder. Raises CharterError where there is none, or one of another format."""
     absent = f"{folder} is no corpus: it has no {INDEX}; name an artifact of the room corpus"
-    return read_record(Path(folder) / INDEX, Index, FORMAT, absent, "make the corpus again")
+    return read_record(Path(folder) / INDEX, Index, FORMAT, absent, "run the recipe again that made it")
 
 
 def train_texts(folder: Path) -> Iterator[str]:
@@ -209,7 +209,7 @@ class TokenShards:
             place = self._place(self._shards[shard], "tokens")
             raise CharterError(
                 f"{place}: document {document} holds the id {int(ids.max())} and the vocabulary has "
-                f"{self.index.vocab_size}; the file was changed: make the corpus again"
+                f"{self.index.vocab_size}; the file was changed: run the recipe again that made it"
             )
         return ids
 
@@ -223,7 +223,7 @@ class TokenShards:
                 path = self._place(shard, ending)
                 if digest_file(path) != wanted:
                     raise CharterError(
-                        f"{path} was changed (its sha256 isn't that in {INDEX}); make the corpus again"
+                        f"{path} was changed (its sha256 isn't that in {INDEX}); run the recipe again that made it"
                     )
 
     @cached_property
@@ -245,7 +245,7 @@ class TokenShards:
             if found != wanted:
                 what = "is missing" if found is None else f"has {found} bytes instead of {wanted}"
                 raise CharterError(
-                    f"{path} {what}; it is truncated or of another corpus: make the corpus again"
+                    f"{path} {what}; it is truncated or of another corpus: run the recipe again that made it"
                 )
         path = self._place(shard, "documents")
         records = np.fromfile(path, DOCUMENT)
@@ -258,6 +258,6 @@ class TokenShards:
         if (tokens, size) != (shard.tokens, shard.bytes) or not known:
             raise CharterError(
                 f"{path} doesn't fit {INDEX} ({tokens} tokens of {size} bytes instead of {shard.tokens} of "
-                f"{shard.bytes}, or an unknown source or language); make the corpus again"
+                f"{shard.bytes}, or an unknown source or language); run the recipe again that made it"
             )
         return records
