@@ -83,7 +83,7 @@ class Guard(Frozen):
     """Which steps count as spikes, are not taken, and what happens after several."""
 
     loss_factor: float = Field(
-        1.5, gt=1, description="times the ninth decile of the losses of the last steps taken"
+        1.5, gt=1, description="times the ninth decile of the losses of the last steps"
     )
     norm_factor: float = Field(10.0, gt=1, description="times that of their gradient norms")
     history: int = Field(32, ge=1, description="how many steps are the last")
