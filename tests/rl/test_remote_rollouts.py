@@ -204,8 +204,14 @@ def test_a_server_that_is_ended_in_the_middle_and_started_again_changes_nothing(
         loopback.stop()
         loopback.start()
 
-    helper = threading.Thread(target=restart)
-    counted(monkeypatch, 12, helper.start)
+    helper, serving = threading.Thread(target=restart), loopback.thread
+
+    def end() -> None:
+        """The reply under way waits until nobody would be told of it."""
+        helper.start()
+        serving.join(10)
+
+    counted(monkeypatch, 12, end)
     told = Told()
     same(made(settings, inputs, tmp_path / "again", told), whole)
     helper.join()
