@@ -36,7 +36,8 @@ from charter.ground.learn.peak import measured_peak, peak
 from charter.ground.learn.step import advance, autocast, clipped
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import NAMED, Shape, to_config
-from charter.ground.text.shards import Index, ShardWriter, TokenShards, dtype_of
+from charter.ground.text.corpus_index import Index, dtype_of
+from charter.ground.text.shards import ShardWriter, TokenShards
 from charter.pretrain.learning import accumulate
 from charter.pretrain.order import Cursor, Pieces
 from charter.pretrain.settings import Sizing

@@ -11,8 +11,9 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import External, Manifest, Parent, digest_file
 from charter.ground.artifact.store import write_manifest
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.text.corpus_index import INDEX, Index
 from charter.ground.text.overlap import LEAST, SIZE, Items, words
-from charter.ground.text.shards import INDEX, Index, ShardWriter
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import train_tokenizer
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"

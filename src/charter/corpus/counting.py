@@ -24,7 +24,8 @@ from charter.corpus.selection import EXACT, NEAR, Selection, Table, describe, is
 from charter.corpus.settings import Languages
 from charter.ground.artifact.store import TEMPORARY
 from charter.ground.settings.texts import Listing
-from charter.ground.text.shards import SPLITS, TokenShards
+from charter.ground.text.corpus_index import SPLITS
+from charter.ground.text.shards import TokenShards
 
 EXACT_COPY, NEAR_COPY, SHARE = "exact_copy", "near_copy", "share"
 UNKNOWN_YEAR = "unknown"

@@ -18,7 +18,8 @@ from charter.corpus.batch import Batch
 from charter.corpus.crew import Crew
 from charter.corpus.selection import Selection, Table
 from charter.ground.artifact.progress import Bar
-from charter.ground.text.shards import Shard, ShardWriter, Split
+from charter.ground.text.corpus_index import Shard, Split
+from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import Tokenizer
 
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[ \n]")
