@@ -56,6 +56,7 @@ LEARNT = 0.8  # of every source; the rest is measured on
 FACT = ("granary", "thistle-481")
 SECONDS_A_FLOP = 1 / 1.7e11  # of two cores in bfloat16: 1.04e11 a core in attention, measured at 8192 tokens
 SHORT = 32  # texts of the first window, which cost next to nothing
+STEPS = ("base", "near", "long")  # of pretraining
 DEPTHS = (0, 25, 50, 75, 100)
 Row = dict[str, Any]
 
@@ -73,7 +74,8 @@ class Plan:
     context: int
     base_tokens: int
     batch: int  # tokens of a step of the base
-    stages: tuple[tuple[int, int], ...]
+    near: tuple[tuple[int, int], ...]  # windows and steps in which looking up is learnt
+    far: tuple[tuple[int, int], ...]  # and those that carry it on
     lengths: tuple[int, ...]
     facts: int  # asked in each cell of the grid
     documents: int  # whose loss is measured
@@ -82,22 +84,24 @@ class Plan:
 
     @property
     def window(self) -> int:
-        return self.stages[-1][0]
+        return self.far[-1][0]
 
 
 PLANS = {
     "toy": Plan(
         2, 64, 2, 1, 32, 1024, 512, 120_000, 4096,
-        ((2048, 12), (16384, 6)), (512, 2048, 8192, 16384), 1, 2, 12_000,
+        ((2048, 12),), ((16384, 6),), (512, 2048, 8192, 16384), 1, 2, 12_000,
     ),
     "small": Plan(
         3, 128, 2, 1, 32, 2048, 256, 2_000_000, 8192,
-        ((512, 4000), (1024, 400), (4096, 120), (16384, 40)), (512, 1024, 4096, 8192, 16384), 4, 4, 12_000,
+        ((512, 2000), (1024, 300), (2048, 200)), ((4096, 150), (8192, 60), (16384, 30)),
+        (256, 512, 1024, 4096, 8192, 16384), 4, 4, 12_000,
     ),
     "full": Plan(
         3, 192, 2, 1, 32, 4096, 256, 6_000_000, 8192,
-        ((512, 4000), (2048, 600), (8192, 120), (32768, 40), (65536, 16), (200_000, 6)),
-        (1024, 4096, 16384, 65536, 131_072, 200_000), 2, 3, 100_000,
+        ((512, 2500), (1024, 300), (2048, 200), (4096, 150), (8192, 100), (16384, 80)),
+        ((32768, 30), (65536, 16), (131_072, 6), (200_000, 4)),
+        (256, 1024, 4096, 16384, 65536, 200_000), 2, 3, 100_000,
     ),
 }  # fmt: skip
 
@@ -138,11 +142,13 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
     }
     base = {"tokens": plan.base_tokens, "batch_tokens": min(plan.batch, 16384)}
     # looking up is learnt in the first of the longer windows, by many small steps at pretraining's own rates
-    longer = {"batch_tokens": 2 * plan.stages[0][0], "matrix_lr": 0.02, "lr": 0.01}
-    window = {
-        "stages": [{"window": w, "steps": n} for w, n in plan.stages],
-        "method": plan.method, "long": 0.75, "lookups": 0.75,
-    }  # fmt: skip
+    longer = {"batch_tokens": 1024, "matrix_lr": 0.02, "lr": 0.01, "decay": 0.05}
+    further = {"batch_tokens": 1024, "matrix_lr": 0.02, "lr": 0.01}
+
+    def window(stages: Sequence[tuple[int, int]]) -> Row:
+        steps = [{"window": w, "steps": n} for w, n in stages]
+        return {"stages": steps, "method": plan.method, "long": 1.0, "lookups": 1.0}
+
     far = str(folder / "far.jsonl")
 
     def measured(policy: str, texts: int) -> Row:
@@ -164,8 +170,12 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
             "settings": {"sizing": sizing, "learning": base, **quiet},
         },
         {
-            "name": "long", "room": "pretrain", "from": {"corpus": "corpus", "policy": "base"},
-            "settings": {"learning": longer, "window": window, "save_every": 4, **quiet},
+            "name": "near", "room": "pretrain", "from": {"corpus": "corpus", "policy": "base"},
+            "settings": {"learning": longer, "window": window(plan.near), "save_every": 100, **quiet},
+        },
+        {
+            "name": "long", "room": "pretrain", "from": {"corpus": "corpus", "policy": "near"},
+            "settings": {"learning": further, "window": window(plan.far), "save_every": 1, **quiet},
         },
         {"name": "before", **measured("base", SHORT)},
         {"name": "after", **measured("long", plan.documents)},
@@ -232,8 +242,8 @@ def estimate(plan: Plan) -> None:
         return count * per_token(shape, seen) * passes / 3 * SECONDS_A_FLOP / 60
 
     parts = {"base": minutes(plan.base_tokens, plan.context / 4)}
-    for window, steps in plan.stages:
-        parts[f"long, {window}"] = steps * minutes(window, window / 2)
+    for window, steps in (*plan.near, *plan.far):
+        parts[f"long, {window}"] = steps * minutes(max(window, 1024), window / 2)
     parts["loss by position"] = (plan.documents + 2) * minutes(plan.window, plan.window / 2, 1)
     cells = plan.facts * len(DEPTHS)
     parts["recall"] = sum(cells * minutes(n, n / 2, 1) for n in plan.lengths)
@@ -253,10 +263,10 @@ def collect(plan: Plan, folder: Path) -> Row:
     table = fit_table(fitted_exponent)(rows["after"])
     law = fit(table.sums.sum(axis=0)).tolist()
     recall = {name: cells(read_objects(run / f"{name}/samples/recall.jsonl")) for name in ("before", "after")}
-    speeds = {name: speed(plan, name, read_objects(run / name / "speed.jsonl")) for name in ("base", "long")}
+    speeds = {name: speed(plan, name, read_objects(run / name / "speed.jsonl")) for name in STEPS}
     minutes = {
         name: json.loads((run / name / "manifest.json").read_text())["timing"]
-        for name in ("corpus", "base", "long", "before", "after")
+        for name in ("corpus", *STEPS, "before", "after")
     }
     config = json.loads((run / "long/config.json").read_text())
     kept = ("max_position_embeddings", "rope_theta", "rope_scaling", "num_hidden_layers", "hidden_size")
@@ -290,7 +300,7 @@ def cells(rows: Sequence[Row]) -> dict[str, list[float]]:
 
 def speed(plan: Plan, name: str, rows: Sequence[Row]) -> list[Row]:
     """Seconds and peak of the steps of each window."""
-    stages = [(plan.context, len(rows))] if name == "base" else list(plan.stages)
+    stages = {"base": ((plan.context, len(rows)),), "near": plan.near, "long": plan.far}[name]
     found, at = [], 0
     for window, steps in stages:
         part = rows[at : at + steps]
@@ -353,7 +363,7 @@ def page(facts: Row) -> str:
     ]
     lines += [
         f"| {row['window']:,} | {row['steps']} | {row['seconds_a_step']:.1f} | {row['tokens_a_second']:,.0f} | {row['peak_gib']:.2f} GiB |"
-        for name in ("base", "long")
+        for name in STEPS
         for row in facts["speeds"][name]
     ]
     by = {name: {row["from"]: row for row in rows} for name, rows in facts["curves"].items()}

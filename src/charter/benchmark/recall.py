@@ -23,6 +23,7 @@ from charter.ground.text.facts import question as ask
 
 PROTOCOL = Protocol(temperature=0.0, max_tokens=24)
 FACTS = 4  # in a cell, where no limit says otherwise
+USUAL = LENGTHS[1:]  # texts of 256 tokens are for toys, and read where they are named
 DEPTHS = (0, 25, 50, 75, 100)
 SPARE = 160  # tokens for the fact, the question, the template and the answer
 TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at hand
@@ -31,8 +32,8 @@ TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at ha
 def questions(context: Context) -> list[Question]:
     """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
     texts = list(dict.fromkeys(parsed(context.source, TEST, parse)))  # a story may stand in many rows
-    longest = context.local.engine.context if context.local else LENGTHS[4]
-    wanted = sorted(set(context.settings.long.lengths or LENGTHS))
+    longest = context.local.engine.context if context.local else 8192
+    wanted = sorted(set(context.settings.long.lengths or USUAL))
     if unknown := set(wanted) - set(LENGTHS):
         raise CharterError(f"long.lengths names {min(unknown)}; use some of {', '.join(map(str, LENGTHS))}")
     lengths = [length for length in wanted if length <= longest]

@@ -20,7 +20,7 @@ from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
 from charter.pretrain.order import Ints
 
-EVERY, MOST = 64, 512  # tokens of a text for each fact in it; facts of a text, so that they are told apart
+EVERY, MOST = 64, 2048  # tokens of a text for each fact in it; facts of a text, so that they are told apart
 WORDS = re.compile(r"(?<![\w-])[a-z]{4,9}(?![\w-])")
 READ = 200_000  # tokens of a corpus in which words are looked for
 LEAST = 64  # words

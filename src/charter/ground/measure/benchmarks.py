@@ -10,7 +10,7 @@ from charter.ground.measure.bias import OF_BIAS
 from charter.ground.measure.counts import Row
 from charter.ground.measure.metric import Metric
 
-LENGTHS = (*(2**k for k in range(9, 18)), 200_000)  # of the texts of recall, in tokens: 512, 1024 ... 131072
+LENGTHS = (*(2**k for k in range(8, 18)), 200_000)  # of the texts of recall, in tokens: 256, 512 ... 131072
 
 # Task -> what its accuracy is.
 ACCURACIES = {
