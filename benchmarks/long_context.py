@@ -94,13 +94,13 @@ PLANS = {
     ),
     "small": Plan(
         3, 128, 2, 1, 32, 2048, 256, 2_000_000, 8192,
-        ((512, 2000), (1024, 300), (2048, 200)), ((4096, 150), (8192, 60), (16384, 30)),
+        ((512, 2000), (1024, 300)), ((2048, 200), (4096, 150), (8192, 60), (16384, 30)),
         (256, 512, 1024, 4096, 8192, 16384), 4, 4, 12_000,
     ),
     "full": Plan(
         3, 192, 2, 1, 32, 4096, 256, 6_000_000, 8192,
-        ((512, 2500), (1024, 300), (2048, 200), (4096, 150), (8192, 100), (16384, 80)),
-        ((32768, 30), (65536, 16), (131_072, 6), (200_000, 4)),
+        ((512, 2500), (1024, 300)),
+        ((2048, 200), (4096, 150), (8192, 100), (16384, 80), (32768, 30), (65536, 16), (131_072, 6), (200_000, 4)),
         (256, 1024, 4096, 16384, 65536, 200_000), 2, 3, 100_000,
     ),
 }  # fmt: skip
@@ -141,14 +141,10 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
         "samples": {"prompts": []},
     }
     base = {"tokens": plan.base_tokens, "batch_tokens": min(plan.batch, 16384)}
-    # looking up is learnt in the first of the longer windows, by many small steps at pretraining's own rates
-    longer = {"batch_tokens": 1024, "matrix_lr": 0.02, "lr": 0.01, "decay": 0.05}
-    further = {"batch_tokens": 1024, "matrix_lr": 0.02, "lr": 0.01}
-
-    def window(stages: Sequence[tuple[int, int]]) -> Row:
-        steps = [{"window": w, "steps": n} for w, n in stages]
-        return {"stages": steps, "method": plan.method, "long": 1.0, "lookups": 1.0}
-
+    # looking up is learnt by many small steps at pretraining's own rates, and only where every text asks for it
+    rates = {"matrix_lr": 0.02, "lr": 0.01, "decay": 0.05}
+    near = {"stages": stages(plan.near), "method": plan.method, "long": 1.0, "lookups": 1.0}
+    further = {"stages": stages(plan.far), "method": plan.method, "long": 0.75, "lookups": 1.0}
     far = str(folder / "far.jsonl")
 
     def measured(policy: str, texts: int) -> Row:
@@ -171,16 +167,21 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
         },
         {
             "name": "near", "room": "pretrain", "from": {"corpus": "corpus", "policy": "base"},
-            "settings": {"learning": longer, "window": window(plan.near), "save_every": 100, **quiet},
+            "settings": {"learning": {"batch_tokens": 1024, **rates}, "window": near, "save_every": 100, **quiet},
         },
         {
             "name": "long", "room": "pretrain", "from": {"corpus": "corpus", "policy": "near"},
-            "settings": {"learning": further, "window": window(plan.far), "save_every": 1, **quiet},
+            "settings": {"learning": {"batch_tokens": 2048, **rates}, "window": further, "save_every": 2, **quiet},
         },
         {"name": "before", **measured("base", SHORT)},
         {"name": "after", **measured("long", plan.documents)},
     ]  # fmt: skip
     return {"name": folder.name, "size": "tiny", "seed": seed, "steps": steps}
+
+
+def stages(windows: Sequence[tuple[int, int]]) -> list[Row]:
+    """Windows and steps as the settings have them."""
+    return [{"window": window, "steps": steps} for window, steps in windows]
 
 
 def charter(folder: Path, *words: str) -> str:
@@ -300,9 +301,9 @@ def cells(rows: Sequence[Row]) -> dict[str, list[float]]:
 
 def speed(plan: Plan, name: str, rows: Sequence[Row]) -> list[Row]:
     """Seconds and peak of the steps of each window."""
-    stages = {"base": ((plan.context, len(rows)),), "near": plan.near, "long": plan.far}[name]
+    learnt = {"base": ((plan.context, len(rows)),), "near": plan.near, "long": plan.far}[name]
     found, at = [], 0
-    for window, steps in stages:
+    for window, steps in learnt:
         part = rows[at : at + steps]
         at += steps
         found.append(
