@@ -29,7 +29,7 @@ from charter.pretrain.order import Cursor, Piece
 from charter.pretrain.run import run
 from charter.pretrain.settings import Settings, check, estimate
 from charter.pretrain.start import boundary_of
-from charter.pretrain.window import LongText, LongTexts, Stream, stage_of, streams
+from charter.pretrain.window import LongText, LongTexts, Stream, parts, stage_of, streams
 from charter.pretrain.window_settings import Stage, Window, spans
 
 TRAIN, HELDOUT = world.texts(120), world.texts(12, 1)
@@ -146,6 +146,14 @@ def test_stages_follow_one_another() -> None:
     (whole, seen), (rest, _), (last, far), (little, _) = spans(window, 200)
     assert (whole, seen, rest) == (3 * 2 * 64, 32.0, 3 * 50)
     assert (last, far, little) == (2 * 256, 128.0, 2 * 50)
+
+
+def test_a_bar_counts_the_steps_of_one_window() -> None:
+    window = Window(stages=STAGES)
+    both = [("pretrain, window 64", 0, 3), ("pretrain, window 256", 3, 5)]
+    assert list(parts(window, 5, 0)) == list(parts(window, 5, 2)) == both
+    assert list(parts(window, 5, 3)) == both[1:] and list(parts(window, 5, 5)) == []
+    assert list(parts(Window(), 7, 0)) == list(parts(Window(), 7, 7)) == [("pretrain", 0, 7)]
 
 
 def long_run(folder: Path, tmp_path: Path, name: str, window: Window) -> Path:

@@ -86,7 +86,9 @@ class Long(Frozen):
         False, description="join documents in the order of their file, to texts as long as wanted"
     )
     lengths: tuple[int, ...] | None = Field(
-        None, min_length=1, description="tokens of the texts of recall; None: 512, 1024 ... that the context holds"
+        None,
+        min_length=1,
+        description="tokens of the texts of recall; None: 512, 1024 ... that the context holds",
     )
 
 

@@ -31,7 +31,7 @@ from charter.pretrain.order import Pieces
 from charter.pretrain.settings import Guard, Settings
 from charter.pretrain.speed import Speed
 from charter.pretrain.start import Start, start
-from charter.pretrain.window import Windows
+from charter.pretrain.window import Windows, parts
 from charter.pretrain.writing import announce, draw_curve, write_samples
 
 
@@ -54,32 +54,33 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.log_truncate(place.step)
     announce(begun, out)
     speed, work = Speed(out, plan.shape, place.step), Work()
-    with out.progress("pretrain", plan.steps, place.step) as bar:
-        while place.step < plan.steps:
-            speed.begin()
-            train, heldout = windows.enter(place.step)
-            batch, cursor = train.take(place.cursor, plan.batch_tokens, seed)
-            lengths = [piece.length for piece in batch]
-            loss, read = accumulate(model, train, batch, plan.microbatch_tokens, out.precision, own)
-            norm = clipped(optimizer, settings.learning.clip)
-            share = trapezoid(place.step, plan.steps, plan.warmup, plan.decay)
-            if not (spike := place.watch.spike(loss, norm, settings.guard)):
-                advance(optimizer, share)
-            optimizer.zero_grad(set_to_none=True)
-            row = line(place, loss, norm, share * plan.matrix_lr, spike) | work.add(read)
-            done = sum(lengths), flops.work(plan.shape, lengths)
-            place = place.behind(cursor, done, (loss, norm), spike, settings.guard)
-            if place.watch.row == settings.guard.patience:
-                place = _back(place, saver, optimizer, spike, settings.guard)
-            shown = speed.end(row["step"], lengths)
-            if place.step % plan.evaluate_every == 0 or place.step == plan.steps:
-                rows = measure(model, heldout, often, plan.microbatch_tokens, out)
-                row["bits_per_byte"] = bits_per_byte(rows).value
-                write_samples(model, begun.tokenizer, settings.samples, place.step, out)
-            out.log(**row)
-            if not place.watch.row:
-                saver.maybe(place.step, place.extra())
-            bar.advance(1, loss=loss, **shown)
+    for name, first, end in parts(settings.window, plan.steps, place.step):
+        with out.progress(name, end - first, place.step - first) as bar:
+            while place.step < end:
+                speed.begin()
+                train, heldout = windows.enter(place.step)
+                batch, cursor = train.take(place.cursor, plan.batch_tokens, seed)
+                lengths = [piece.length for piece in batch]
+                loss, read = accumulate(model, train, batch, plan.microbatch_tokens, out.precision, own)
+                norm = clipped(optimizer, settings.learning.clip)
+                share = trapezoid(place.step, plan.steps, plan.warmup, plan.decay)
+                if not (spike := place.watch.spike(loss, norm, settings.guard)):
+                    advance(optimizer, share)
+                optimizer.zero_grad(set_to_none=True)
+                row = line(place, loss, norm, share * plan.matrix_lr, spike) | work.add(read)
+                done = sum(lengths), flops.work(plan.shape, lengths)
+                place = place.behind(cursor, done, (loss, norm), spike, settings.guard)
+                if place.watch.row == settings.guard.patience:
+                    place = _back(place, saver, optimizer, spike, settings.guard)
+                shown = speed.end(row["step"], lengths)
+                if place.step % plan.evaluate_every == 0 or place.step == plan.steps:
+                    rows = measure(model, heldout, often, plan.microbatch_tokens, out)
+                    row["bits_per_byte"] = bits_per_byte(rows).value
+                    write_samples(model, begun.tokenizer, settings.samples, place.step, out)
+                out.log(**row)
+                if not place.watch.row:
+                    saver.maybe(place.step, place.extra())
+                bar.advance(1, loss=loss, **shown)
     work.say(out)
     _finish(begun, windows.enter(plan.steps - 1).heldout, place, settings, out)
 

@@ -11,7 +11,7 @@ Which texts a step takes is a function of its number alone.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -187,6 +187,18 @@ def stage_of(how: Window, step: int) -> int:
     """The stage of a step; the last where all are behind it, 0 where there are none."""
     ends = accumulate(stage.steps for stage in how.stages[:-1])
     return sum(step >= end for end in ends)
+
+
+def parts(how: Window, steps: int, step: int) -> Iterator[tuple[str, int, int]]:
+    """(name, first step, end) of every stage that ends behind `step`: within one, steps take equally long."""
+    first = 0
+    for stage in how.stages:
+        end = first + stage.steps
+        if step < end:
+            yield f"pretrain, window {stage.window:,}", first, end
+        first = end
+    if not how.stages:
+        yield "pretrain", 0, steps
 
 
 def shape_at(shape: Shape, how: Window, number: int) -> Shape:
