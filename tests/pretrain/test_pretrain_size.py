@@ -206,6 +206,8 @@ def test_a_plan_knows_the_vocabulary_of_a_corpus_that_is_there(tmp_path: Path) -
 
 def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> None:
     (tmp_path / "texts.jsonl").write_text('{"text": "the cat sat on the mat"}\n')
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "cat.txt").write_text("the cat sat on the mat")
 
     def planned(**changed: dict[str, Any]) -> dict[str, int | None]:
         steps: dict[str, dict[str, Any]] = {
@@ -231,6 +233,7 @@ def test_a_plan_compares_windows_of_steps_that_have_not_run(tmp_path: Path) -> N
         ({"longer": _long("tuned", 768)}, "begins at 768 tokens, and tuned reads 1024 already"),
         ({"long": _long("random:tiny", 1024)}, "and random:tiny reads 1024 already"),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b"]}}}, "`models` names 2"),
+        ({"a": {"room": "pretrain", "from": {"corpus": "./texts"}}}, "takes a corpus, as a step of the room"),
         ({"law": {"room": "scaling", "from": {"models": ["a", "b", "c", "long"]}}}, "at once and long 1024"),
     ):
         with pytest.raises(CharterError, match=words):

@@ -47,6 +47,8 @@ class Role:
         """The role in words, for messages."""
         if self.kind == "assistant":
             return "a policy checkpoint or a remote engine"
+        if self.kind == "corpus":
+            return "a corpus, as a step of the room `corpus` makes of texts"
         return f"{self.kind} ({self.variant})" if self.variant else self.kind
 
     def accepts(self, kind: str, variant: str | None, made: bool = False) -> bool:
@@ -64,7 +66,7 @@ class Role:
         if self.kind == "sources":
             return kind in ("sources", "texts", "text", "data")
         if kind == "data":
-            return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card")
+            return self.kind not in ("checkpoint", "assistant", "constitution", "report", "card", "corpus")
         if self.kind == "assistant":
             return kind == "assistant" or (
                 kind == "checkpoint" and variant in (None, self.variant or "policy")
