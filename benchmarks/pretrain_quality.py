@@ -19,7 +19,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +45,7 @@ WARMUP, LAST = 0.02, 0.1  # shares of the steps, and of the peak rate
 
 @dataclass(frozen=True)
 class Run:
-    """A finished step of pretraining, and what it learnt from."""
+    """A finished step of pretraining, and what it learnt from; `steps`: of the baseline, to learn as much."""
 
     folder: Path
     manifest: Manifest
@@ -66,9 +65,11 @@ class Run:
             sys.exit(f"{folder} doesn't learn one corpus from nothing; name such a step by --step")
         (parent,) = manifest.parents
         shape = Shape(**plan["shape"])
-        return cls(
-            folder, manifest, out / parent.step, shape, plan["context"], plan["batch_tokens"], plan["steps"]
-        )
+        learnt = next(metric.value for metric in manifest.metrics if metric.name == "tokens_learnt")
+        steps = math.ceil(
+            (learnt or 0) / plan["batch_tokens"]
+        )  # its steps hold whole documents, and so a little more
+        return cls(folder, manifest, out / parent.step, shape, plan["context"], plan["batch_tokens"], steps)
 
     def bits(self, model: Transformer, place: Path) -> float:
         """Bits per byte of the held-out documents that the room measures at its end."""
@@ -84,14 +85,15 @@ class Run:
         return boundary_of(Tokenizer.from_folder(self.corpus))
 
 
-def joined(run: Run, seed: int) -> Iterator[torch.Tensor]:
-    """Batches [B, context] of full rows: documents end to end, each behind a boundary, in an order drawn once."""
+def joined(run: Run, seed: int) -> torch.Tensor:
+    """Batches [steps, B, context] of full rows: documents end to end, each behind a boundary, in an order drawn once."""
     shards = TokenShards.open(run.corpus, "train")
     order = np.random.default_rng(seed).permutation(shards.documents)
     wanted = run.steps * run.batch_tokens
     parts: list[np.ndarray] = []
+    boundary = run.boundary
     for document in order:
-        parts += [np.array([run.boundary]), shards.read(int(document)).astype(np.int64)]
+        parts += [np.array([boundary]), shards.read(int(document)).astype(np.int64)]
         wanted -= len(parts[-1]) + 1
         if wanted <= 0:
             break
@@ -102,7 +104,7 @@ def joined(run: Run, seed: int) -> Iterator[torch.Tensor]:
     ids = torch.from_numpy(np.concatenate(parts)[: run.steps * run.batch_tokens])
     rows = ids.view(-1, run.context)
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
-    yield from rows.view(run.steps, -1, run.context)
+    return rows.view(run.steps, -1, run.context)
 
 
 def baseline(run: Run, rate: float, seed: int) -> tuple[float, float]:
@@ -112,8 +114,9 @@ def baseline(run: Run, rate: float, seed: int) -> tuple[float, float]:
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
     mover = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.1, betas=(0.9, 0.95), fused=True)
     warmup = math.ceil(WARMUP * run.steps)
+    batches = joined(run, seed)
     started = time.perf_counter()
-    for step, rows in enumerate(joined(run, seed)):
+    for step, rows in enumerate(batches):
         done = max(0, step + 1 - warmup) / (run.steps - warmup)
         share = min((step + 1) / warmup, LAST + (1 - LAST) * (1 + math.cos(math.pi * done)) / 2)
         for group in mover.param_groups:
@@ -153,6 +156,8 @@ def main() -> None:
     for rate, (bits, seconds) in tried.items():
         print(f"baseline at rate {rate:g}: {bits:.4f} bits per byte, {seconds:.0f} s", flush=True)
     best = min(tried, key=lambda rate: tried[rate][0])
+    if len(tried) > 1 and best in (min(tried), max(tried)):
+        print(f"the best rate, {best:g}, is at an end of those tried: try further ones", flush=True)
     rows = [["run", "ours", "baseline", "apart", "baseline's seconds"]]
     pairs: list[tuple[float, float]] = []
     for number, run in enumerate(runs, 1):

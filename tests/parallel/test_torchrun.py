@@ -40,6 +40,20 @@ def _rooms() -> list[dict[str, Any]]:
             },
         },
         {
+            "name": "long",
+            "room": "pretrain",
+            "from": {"corpus": "./corpus", "policy": "pretrain"},
+            "settings": {
+                "learning": {"batch_tokens": 256, "microbatch_tokens": 128},
+                "window": {
+                    "stages": [{"window": 64, "steps": 3}, {"window": 128, "steps": 3}],
+                    "method": "yarn",
+                },
+                "heldout": {"every": 20, "tokens": 200, "final_tokens": 400},
+                "samples": {"prompts": []},
+            },
+        },
+        {
             "name": "finetune",
             "room": "finetune",
             "from": {"policy": "./policy", "dialogues": "shipped:helpful.train"},
@@ -97,6 +111,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
         assert min(sum(own) for own in zip(*shares, strict=True)) > 0.2 * sum(map(sum, shares)), step
         assert f"{step}: 2 processes learnt from" in said
     assert apart(one, two, "rl") < 1e-5
+    assert apart(one, two, "long") < 1e-5
+    ours, theirs = ((out / "long" / "config.json").read_text() for out in (one, two))
+    assert ours == theirs and json.loads(ours)["max_position_embeddings"] == 128
     assert not any("tokens_of_each" in row for row in log_of(one, "finetune"))
     first, second = (json.loads((out / "rl" / "manifest.json").read_text()) for out in (one, two))
     assert first["id"] == second["id"]

@@ -36,14 +36,22 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_ends_equal(path: Path, tmp_path: Path) -> None:
+    labels = {
+        "name": "labels",
+        "room": "feedback",
+        "from": {"policy": "finetune", "labeller": "finetune", "prompts": "shipped:red_team.train"},
+        "settings": {"limit": 4, "shots": 0, "chunk": 2, "max_tokens": 4, "known_limit": 4},
+    }
+    path = recipe(tmp_path, [*_finetune(), labels])  # whose chunks look whether another process has failed
     alone(path, tmp_path / "one")
     with started(path, tmp_path / "two", 2, restarts=1) as made:
         wait_for(made, lambda: _state_of(tmp_path / "two", 6))
         workers(made)[1].kill()
         said, _ = made.communicate(timeout=240)
     assert made.returncode == 0, said
-    assert "finetune (step 1 of 1): resumed" in said
+    assert "finetune (step 1 of 2): resumed" in said
     assert apart(tmp_path / "one", tmp_path / "two", "finetune") < 1e-5
+    assert (tmp_path / "two" / "labels" / "comparisons.jsonl").is_file()
 
 
 @pytest.mark.slow

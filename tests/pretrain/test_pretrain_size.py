@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from pretrain_world import corpus_folder, texts, tokenizer
 from pydantic import ValidationError
 
+import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.progress import SilentProgress
@@ -24,7 +26,7 @@ from charter.pretrain.settings import Learning, Settings, Sizing, check, context
 from charter.pretrain.size import NAMED, derive
 from charter.pretrain.window_settings import Stage, Window
 from charter.runner.execute import execute
-from charter.runner.forecast import expected_minutes, forecast, known_vocabulary
+from charter.runner.forecast import expected_minutes, forecast, known_config, known_vocabulary
 from charter.runner.plan import make_plan
 
 VOCABULARY = 16384
@@ -196,6 +198,28 @@ def test_a_plan_counts_the_vocabulary_that_the_corpus_will_have(tmp_path: Path) 
     assert minutes(4096) < minutes(32768) / 3
     known = Sizes(vocabulary={"corpus": 4096})
     assert estimate(Settings(), known).minutes < estimate(Settings(), Sizes()).minutes / 3  # type: ignore[operator]
+
+
+def test_a_plan_knows_the_shape_of_the_model_that_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "the cat sat on the mat"}\n')
+
+    def minutes(size: str) -> float:
+        steps = [
+            {"name": "corpus", "room": "corpus", "from": {"sources": "./texts.jsonl"}},
+            {"name": "base", "room": "pretrain", "from": {"corpus": "corpus"}, "settings": {"size": size}},
+            {"name": "tuned", "room": "finetune", "from": {"policy": "base", "dialogues": "shipped:helpful.train"}},
+            {"name": "long", **_long("tuned", 2048)},
+        ]  # fmt: skip
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"name": "sizes", "seed": 1, "steps": steps}))
+        found = expected_minutes(make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution()))
+        assert found["long"] is not None
+        return found["long"]
+
+    assert minutes("small") > 2 * minutes("mini") > 4 * minutes("tiny")
+    entry = toys.policy(toys.policy_folder(tmp_path / "model"))
+    assert from_config(known_config(entry) or {}) == toys.SHAPE
+    assert known_config(replace(entry, path=tmp_path / "none")) is None
 
 
 def test_a_plan_knows_the_vocabulary_of_a_corpus_that_is_there(tmp_path: Path) -> None:

@@ -124,7 +124,11 @@ def test_facts_are_stated_before_they_are_asked_for(
         before, _, behind = text.partition(f"What is the password of the {place}?\n")
         fact = behind.split(".")[0]
         assert fact.startswith(f"The password of the {place} is ") and fact in before
-    assert made.written(ids[:20], 5).tolist() == ids[:20].tolist()
+    with pytest.raises(CharterError, match="20 tokens has no room for a fact"):
+        made.written(ids[:20], 5)
+    monkeypatch.setattr(lookups, "EVERY", 20)  # more than fit
+    crowded = toys.tokenizer().decode(made.written(ids[:150], 5)[1:].tolist())
+    assert crowded.count("What is the password of the ") in (1, 2, 3)
     with pytest.raises(CharterError, match="words to make facts of"):
         monkeypatch.setattr(lookups, "LEAST", 5)
         Lookups(["granite", "basket"], toys.tokenizer())
@@ -144,8 +148,12 @@ def test_stages_follow_one_another() -> None:
     assert [stage_of(window, n) for n in range(7)] == [0, 0, 0, 1, 1, 1, 1]
     assert window.steps == 5 and stage_of(Window(), 3) == 0
     (whole, seen), (rest, _), (last, far), (little, _) = spans(window, 200)
-    assert (whole, seen, rest) == (3 * 2 * 64, 32.0, 3 * 50)
-    assert (last, far, little) == (2 * 256, 128.0, 2 * 50)
+    assert (whole, seen, rest) == (
+        3 * 2 * 64,
+        32.0,
+        3 * 43,
+    )  # two texts of 64 in 200, and a third of that beside
+    assert (last, far, little) == (2 * 256, 128.0, 2 * 85)  # one of 256, though a step has 200
 
 
 def test_a_bar_counts_the_steps_of_one_window() -> None:
@@ -215,14 +223,17 @@ def test_what_contradicts_itself_is_said() -> None:
     assert "larger than the last" in wrong(
         both, stages=[{"window": 64, "steps": 1}, {"window": 64, "steps": 1}]
     )
-    assert "means nothing to method yarn" in wrong(both, method="yarn", base=5e5)
     stages = [{"window": 1024, "steps": 1}]
+    assert "means nothing to method yarn" in wrong(both, method="yarn", base=5e5, stages=stages)
+    assert wrong(both, lookups=1.0).startswith("window.lookups has no effect without window.stages")
     assert wrong(both, stages=stages) == ""
     wide = {"policy": [Given("base", 1024)]}
     assert "begins at 1024 tokens, and base reads 1024 already" in wrong(wide, stages=stages)
     assert wrong({"policy": [Given("base")]}, stages=stages) == "", "unknown yet"
     for more, name in (
         ({"learning": {"steps": 99}}, "learning.steps"),
+        ({"learning": {"tokens": 9999}}, "learning.tokens"),
+        ({"learning": {"tokens_per_weight": 2}}, "learning.tokens_per_weight"),
         ({"sizing": {"context": 128}}, "sizing.context"),
         ({"size": "mini"}, "size"),
         ({"sizing": {"layers": 3}}, "sizing.layers"),

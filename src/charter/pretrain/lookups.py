@@ -52,19 +52,26 @@ class Lookups:
         return cls(sorted(words), tokenizer)
 
     def written(self, ids: Ints, seed: int) -> Ints:
-        """The text [n] with facts written into it, cut to its own length."""
+        """The text [n] with as many facts written into it as fit, cut to its own length. Raises CharterError where none
+        fits."""
         rng = random.Random(seed)
         count = min(max(1, len(ids) // EVERY), MOST, len(self.words))
         inserted: list[tuple[float, list[int]]] = []
+        room = len(ids)
         for place in rng.sample(self.words, count):
             word = f"{rng.choice(self.words)}-{rng.randrange(100, 1000)}"
             first = rng.random()
-            inserted.append((first, self._encoded(f"\n\n{statement(place, word)}\n\n")))
             behind = first + (1 - first) * rng.random()
-            inserted.append((behind, self._encoded(f"\n\n{question(place)}\n{statement(place, word)}\n\n")))
-        room = len(ids) - sum(len(own) for _, own in inserted)
-        if room < 1:
-            return ids  # too short for any of it
+            said = self._encoded(f"\n\n{statement(place, word)}\n\n")
+            asked = self._encoded(f"\n\n{question(place)}\n{statement(place, word)}\n\n")
+            if len(said) + len(asked) < room:
+                inserted += [(first, said), (behind, asked)]
+                room -= len(said) + len(asked)
+        if not inserted:
+            raise CharterError(
+                f"a text of {len(ids)} tokens has no room for a fact and its question; begin window.stages with a "
+                "larger window, or set window.lookups to 0"
+            )
         parts, at = list[Ints](), 0
         for where, own in sorted(inserted):
             to = 1 + int(where * (room - 1))  # never before the boundary that opens the text

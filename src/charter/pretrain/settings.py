@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import Kind
+from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Filled, Given, Role
@@ -184,14 +185,17 @@ def _of_the_policy(settings: Settings) -> str:
 
 def _of_the_stages(settings: Settings) -> str:
     """A setting that the stages of a window decide; "" where none is given."""
-    found = {"sizing.context": settings.sizing.context, "learning.steps": settings.learning.steps}
-    return next((name for name, value in found.items() if value is not None), "")
+    given = {"sizing": settings.sizing.model_fields_set, "learning": settings.learning.model_fields_set}
+    decided = {"sizing": ("context",), "learning": ("steps", "tokens", "tokens_per_weight")}
+    return next(
+        (f"{part}.{name}" for part, names in decided.items() for name in names if name in given[part]), ""
+    )
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """By the work of the run and the share of a machine's peak that was measured. A policy that goes on is taken to
-    have the shape of `size`."""
-    plan = derive(settings, sizes.vocabulary.get("corpus", VOCABULARY))
+    """By the work of the run and the share of a machine's peak that was measured."""
+    given = sizes.configs.get("policy")
+    plan = derive(settings, sizes.vocabulary.get("corpus", VOCABULARY), from_config(given) if given else None)
     moments = 4 * plan.shape.num_parameters * (2 if settings.learning.optimizer == "adamw" else 1)
     weights, long = 4 * plan.shape.num_parameters, bool(settings.window.stages)
     return Estimate(
@@ -199,5 +203,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=memory_bytes(plan, moments, settings.recompute or long, long and sizes.device == "cpu")
         / 2**30,
         disk_gib=(weights + 2 * (weights + moments)) / 2**30,
-        parameters=sizes.parameters.get("policy", plan.shape.num_parameters),
+        parameters=plan.shape.num_parameters,
+        config=to_config(plan.shape),
     )

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.workspace import Workspace
+from charter.ground.artifact.workspace import Workspace, drop_torn_line
 from charter.ground.learn.flops import work
 from charter.ground.learn.parallel import world
 from charter.ground.learn.peak import peak
@@ -30,6 +30,7 @@ class Speed:
 
     def __init__(self, out: Workspace, shape: Shape, done: int) -> None:
         self.path: Path = out.path / SPEED
+        drop_torn_line(self.path)
         if self.path.exists():
             out.write_jsonl(SPEED, [row for row in read_objects(self.path) if row["step"] < done])
         self.shape, self.device = shape, out.device

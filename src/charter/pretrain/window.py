@@ -26,7 +26,7 @@ from charter.ground.text.shards import TokenShards
 from charter.pretrain.lookups import Lookups
 from charter.pretrain.order import Cursor, Ints, Piece, Pieces, Source, shuffled
 from charter.pretrain.start import Start
-from charter.pretrain.window_settings import Window
+from charter.pretrain.window_settings import Window, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,10 @@ class LongTexts:
 
     def take(self, cursor: Cursor, tokens: int, seed: int) -> tuple[list[Piece | LongText], Cursor]:
         """The texts of the step behind `cursor.at` others."""
-        count = max(1, round(self.how.long * tokens / self.window))
+        count, rest = share(self.how, self.window, tokens)
         long = [self._long(cursor.at * count + n, seed) for n in range(count)]
         mean = self.documents.tokens / self.documents.count
-        beside = round(max(0.0, (1 - self.how.long) * tokens) / mean)
+        beside = round(rest / mean)
         first = cursor.at * beside
         short = [self._document(first + n, seed) for n in range(beside)]
         return [*long, *short], Cursor(0, cursor.at + 1)

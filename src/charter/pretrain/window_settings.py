@@ -52,15 +52,24 @@ def spans(window: Window, batch_tokens: int) -> list[tuple[int, float]]:
     """(tokens learnt, tokens that each of them sees on average) of whole windows and of the rest, stage by stage."""
     found: list[tuple[int, float]] = []
     for stage in window.stages:
-        count = max(1, round(window.long * batch_tokens / stage.window))
+        count, beside = share(window, stage.window, batch_tokens)
         found.append((stage.steps * count * stage.window, stage.window / 2))
-        found.append((stage.steps * round((1 - window.long) * batch_tokens), REST_SEES))
+        found.append((stage.steps * round(beside), REST_SEES))
     return found
+
+
+def share(how: Window, window: int, batch_tokens: int) -> tuple[int, float]:
+    """(texts that fill the window, tokens of documents as they are) of a step: one such text at least, and documents
+    in proportion."""
+    count = max(1, round(how.long * batch_tokens / window))
+    return count, count * window * (1 - how.long) / how.long
 
 
 def problem(window: Window, policy: Given | None) -> str:
     """What contradicts itself or the policy that goes on, or ""."""
     windows = [stage.window for stage in window.stages]
+    if not windows and (given := sorted(window.model_fields_set - {"stages"})):
+        return f"window.{given[0]} has no effect without window.stages; name the windows, or remove it"
     if windows and policy is None:
         return (
             "window.stages enlarges the window of a given model; name it under `policy`, or remove the stages"

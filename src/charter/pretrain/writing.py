@@ -26,12 +26,13 @@ SHOWN = 60  # characters of a sample in a note
 def announce(begun: Start, out: Workspace) -> None:
     """Tells the reader what the dial came to."""
     plan = begun.plan
+    size = f"{rounded(plan.shape.num_parameters)} weights, {plan.steps:,} steps of"
+    if plan.context > plan.shape.context:
+        out.note(f"{size} {plan.batch_tokens:,} tokens or one whole window, up to {plan.context:,}")
+        return
     passes = plan.tokens / begun.epoch_tokens
     more = "; after four passes little is gained" if passes > FEW else ""
-    out.note(
-        f"{rounded(plan.shape.num_parameters)} weights, {plan.steps:,} steps of {plan.batch_tokens:,} tokens: "
-        f"{passes:.2g} passes over the corpus{more}"
-    )
+    out.note(f"{size} {plan.batch_tokens:,} tokens: {passes:.2g} passes over the corpus{more}")
 
 
 def rounded(count: int) -> str:

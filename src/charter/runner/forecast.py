@@ -1,14 +1,17 @@
 """What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
-from charter.ground.model.folder import count_parameters
-from charter.ground.model.shape import named
+from charter.ground.model.folder import check_folder, count_parameters
+from charter.ground.model.shape import named, to_config
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.recognise import count_rows
@@ -57,7 +60,7 @@ def _estimates(
     plan: Plan, until: str | None, environment: Environment
 ) -> Iterator[tuple[PlannedStep, Estimate | None]]:
     """What the rooms say of the steps, each knowing the sizes of those before it."""
-    known = _Known({}, {}, {})
+    known = _Known({}, {}, {}, {})
     for planned in plan.until(until):
         sizes = known.sizes(planned, environment)
         cost = planned.room.estimate(planned.settings, sizes) if planned.room.estimate is not None else None
@@ -67,11 +70,12 @@ def _estimates(
 
 @dataclass(frozen=True)
 class _Known:
-    """Parameters, rows and vocabularies of the steps looked at so far."""
+    """Parameters, rows, vocabularies and config.json of the steps looked at so far."""
 
     parameters: dict[str, int]
     rows: dict[str, int]
     vocabulary: dict[str, int]
+    configs: dict[str, Mapping[str, Any]]
 
     def sizes(self, planned: PlannedStep, environment: Environment) -> Sizes:
         """Rows of each input of a role, and what is known of the model, the texts and the corpora in each."""
@@ -79,6 +83,7 @@ class _Known:
         parameters: dict[str, int] = {}
         texts: dict[str, int] = {}
         vocabulary: dict[str, int] = {}
+        configs: dict[str, Mapping[str, Any]] = {}
         made = {parent.step for parent in planned.parents if parent.path == parent.step}
         for entry in planned.inputs:
             count = _rows(entry)
@@ -92,10 +97,12 @@ class _Known:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
             if tokens := self.vocabulary.get(entry.name) or known_vocabulary(entry):
                 vocabulary[entry.role] = tokens
+            if config := self.configs.get(entry.name) or known_config(entry):
+                configs[entry.role] = config
         known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
         machine = environment.threads, environment.device, environment.precision
-        return Sizes(counted, parameters, *machine, texts, vocabulary)
+        return Sizes(counted, parameters, *machine, texts, vocabulary, configs)
 
     def learn(self, planned: PlannedStep, sizes: Sizes, estimate: Estimate | None) -> None:
         """What later steps may count on: a checkpoint is as large as the room foretells, else as the largest model
@@ -103,6 +110,9 @@ class _Known:
         size = (estimate and estimate.parameters) or max(sizes.parameters.values(), default=0)
         if planned.room.product == "checkpoint" and size:
             self.parameters[planned.name] = size
+        config = (estimate and estimate.config) or sizes.configs.get("policy")
+        if planned.room.product == "checkpoint" and config:
+            self.configs[planned.name] = config
         if estimate is not None and estimate.vocabulary:
             self.vocabulary[planned.name] = estimate.vocabulary
         rows = estimate.rows if estimate is not None else None
@@ -122,6 +132,16 @@ def _parameters(entry: Input) -> int | None:
     if entry.kind == "checkpoint" and entry.path is not None:
         return count_parameters(entry.path)
     return _KNOWN_PARAMETERS.get(entry.ref)
+
+
+def known_config(entry: Input) -> Mapping[str, Any] | None:
+    """What config.json says of a model, from its name or its folder; None for what isn't one or doesn't tell."""
+    if entry.ref.startswith("random:"):
+        return to_config(named(entry.ref)[1])
+    if entry.kind == "checkpoint" and entry.path is not None:
+        with suppress(CharterError):  # an artifact that is damaged is found when it is opened
+            return to_config(check_folder(entry.path, entry.variant))
+    return None
 
 
 def known_vocabulary(entry: Input) -> int | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from torch._C._distributed_c10d import TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.manifest import Environment
@@ -23,7 +23,7 @@ from charter.runner.company import Elsewhere
 from charter.runner.following import Task, follow, hand_out
 from charter.runner.plan import PlannedStep
 
-FAILED = "charter/failed"
+FAILED = "failed"
 JOINING = timedelta(minutes=10)  # that processes may take to start, one after the other
 SILENCE = (
     2.0  # seconds for which a process lets another speak before it ends, since torchrun then ends all of them
@@ -37,7 +37,7 @@ LOST = (
 class Ranks:
     """Chunks are dealt to the processes in turn."""
 
-    def __init__(self, store: TCPStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store, self._world, self._pause = store, world(), 0.02
 
     @property
@@ -62,7 +62,7 @@ class Head(Ranks):
     """The leader's part. It calls the others into the step when there is the first chunk to make: many steps have
     none."""
 
-    def __init__(self, store: TCPStore, task: Callable[[], Task]) -> None:
+    def __init__(self, store: Store, task: Callable[[], Task]) -> None:
         super().__init__(store)
         self._task, self.called = task, False
 
@@ -95,7 +95,8 @@ class Lockstep:
             os.environ.setdefault(
                 "GLOO_SOCKET_IFNAME", "lo"
             )  # all are on this machine: nobody else is listened to
-        self.store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
+        store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
+        self.store = of_this_attempt(store)
         start(self.store, rank, size)
 
     @property
@@ -167,7 +168,13 @@ class Lockstep:
             raise CharterError(words_of(self.store).removeprefix(place)) from error
 
 
-def words_of(store: TCPStore) -> str:
+def of_this_attempt(store: Store) -> Store:
+    """torchrun's store as the processes of one start see it: it outlives them, and what one start left there, such as
+    how it failed, is nothing to the next."""
+    return PrefixStore(f"charter/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def words_of(store: Store) -> str:
     """What the process said that failed."""
     return store.get(FAILED).decode().partition(" ")[2] if store.check([FAILED]) else LOST
 

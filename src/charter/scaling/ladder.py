@@ -48,7 +48,14 @@ def _rows(model: Input, name: str) -> list[Row]:
     path = model.folder / TEXT
     if not path.is_file() or not (model.folder / MANIFEST).is_file():
         raise CharterError(f"{model.name} keeps no losses of held-out text; give models that pretrain made")
-    metrics = {metric.name: metric.value for metric in read_manifest(model.folder).metrics}
+    manifest = read_manifest(model.folder)
+    roles = [parent.role for parent in manifest.parents] + [source.role for source in manifest.external]
+    if "policy" in roles:
+        raise CharterError(
+            f"{model.name} went on from another model, whose text and compute it doesn't count; give models that "
+            "pretrain made from nothing"
+        )
+    metrics = {metric.name: metric.value for metric in manifest.metrics}
     if missing := [name for name in COUNTS.values() if not metrics.get(name)]:
         raise CharterError(
             f"the manifest of {model.name} has no {', '.join(missing)}; give models that pretrain made"

@@ -30,8 +30,8 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def last_logged(folder: Path, key: str) -> float | None:
-    """The last value logged under `key`, or None."""
-    found = [row[key] for row in read_log(folder) if row.get(key) is not None]
+    """The last value logged under `key`, or None; not of a step that was refused, whose row names its `spike`."""
+    found = [row[key] for row in read_log(folder) if row.get(key) is not None and "spike" not in row]
     return found[-1] if found else None
 
 

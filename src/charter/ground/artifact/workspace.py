@@ -84,7 +84,7 @@ class Workspace:
                 for stray in area.rglob(TEMPORARY + "*"):
                     stray.unlink()
         self._metrics = self._stored_metrics()
-        self._drop_torn_line()
+        drop_torn_line(self.path / LOG)
 
     @property
     def metrics(self) -> list[Metric]:
@@ -231,11 +231,11 @@ class Workspace:
             return {}
         return {row["name"]: Metric.model_validate(row) for row in rows}
 
-    def _drop_torn_line(self) -> None:
-        """A killed process may leave half a line at the end of the log."""
-        log = self.path / LOG
-        if log.exists() and (data := log.read_bytes()) and not data.endswith(b"\n"):
-            atomic_write(log, data[: data.rfind(b"\n") + 1])
+
+def drop_torn_line(path: Path) -> None:
+    """A killed process or a full disk may leave half a line at the end of a file of lines."""
+    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        atomic_write(path, data[: data.rfind(b"\n") + 1])
 
 
 def _finite(value: float | None) -> float | None:

@@ -118,6 +118,8 @@ def full(module: M) -> Iterator[M]:
             for empty, mine in zip(skeleton.parameters(), module.parameters(), strict=True)
         }
     made: M = copy.deepcopy(skeleton, dict(weights))  # type: ignore[assignment]
+    if isinstance(made, Transformer) and isinstance(module, Transformer):
+        made.take_positions(module.shape)  # a window may have grown since the weights were sharded
     yield made
 
 

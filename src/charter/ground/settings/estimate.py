@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _MEASURED = 134.5e6
 # a million parameters: with it the steps of recipes/tiny.yaml add up to the minutes that they take
@@ -14,8 +15,8 @@ _BFLOAT16 = 1.5
 class Sizes:
     """What is known of the inputs before a run: rows of each input of a role, in the recipe's order (of steps that
     haven't run: as many as they are expected to make; absent when one is unknown), parameters of the model in each
-    role, processor threads, the device, the precision, and, where known, bytes of text in roles that take raw text and
-    tokens of the vocabulary in roles that take corpora."""
+    role, processor threads, the device, the precision, and, where known, bytes of text in roles that take raw text,
+    tokens of the vocabulary in roles that take corpora, and what config.json says of the model in each role."""
 
     each: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
@@ -24,6 +25,7 @@ class Sizes:
     precision: str = "float32"
     bytes: Mapping[str, int] = field(default_factory=dict)
     vocabulary: Mapping[str, int] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def rows(self) -> Mapping[str, int]:
@@ -45,9 +47,9 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Minutes of work, peak memory and disk in GiB, rows made, parameters of a new model, and tokens of a new
-    vocabulary; None where it can't be told. `asks`: what people are waited for, "200 comparisons"; empty where none
-    are."""
+    """Minutes of work, peak memory and disk in GiB, rows made, parameters of a new model, tokens of a new vocabulary,
+    and the config.json of a model made from nothing; None where it can't be told. `asks`: what people are waited for,
+    "200 comparisons"; empty where none are."""
 
     minutes: float | None = None
     memory_gib: float | None = None
@@ -55,4 +57,5 @@ class Estimate:
     rows: int | None = None
     parameters: int | None = None
     vocabulary: int | None = None
+    config: Mapping[str, Any] | None = None
     asks: str = ""
