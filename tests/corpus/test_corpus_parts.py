@@ -120,6 +120,11 @@ def test_draws_are_even_and_differ_by_seed_and_purpose() -> None:
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.03
 
 
+def test_another_number_of_workers_is_the_same_work() -> None:
+    """So that who lost one for want of memory goes on with fewer."""
+    assert Settings(workers=3).model_dump(mode="json") == Settings().model_dump(mode="json")
+
+
 def test_workers_keep_the_order_and_pass_on_what_they_raise() -> None:
     with Crew[int, int](2, doubling, 5) as crew:
         assert list(crew.results(range(40))) == [2 * n + 5 for n in range(40)]

@@ -75,11 +75,13 @@ def test_files_that_no_pattern_takes_are_named_by_ending(tmp_path: Path) -> None
     rows_file(folder / "t.jsonl", [{"text": text(seed)} for seed in range(4)])
     for name in ("a.py", "b.py", "c.jpg", "Makefile"):
         (folder / name).write_text(text(9))
+    (tmp_path / "far").mkdir()
+    (folder / "near").symlink_to(tmp_path / "far")
     heard = Heard()
     make(tmp_path / "out", given(folder), heard=heard, heldout_share=0)
     assert heard.lines[0] == (
         "proj: 4 files not taken (2 .py, 1 .jpg, 1 without an ending); name them under `files` of a manifest, "
-        "or write `kind: code` there"
+        "or write `kind: code` there; proj: 1 linked folder not followed; name what it links to as a source of its own"
     )
     (tmp_path / "s.yaml").write_text("sources: [{name: s, from: proj, kind: code, files: ['*.jsonl']}]")
     heard = Heard()

@@ -106,7 +106,7 @@ def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     seed = derive_seed(0, "corpus")
     wanted = files(make(tmp_path / "whole", world(tmp_path / "in"), seed=seed, **CHANGES))
-    chosen = settings(**CHANGES, workers=2).model_dump(mode="json")
+    chosen = settings(**CHANGES).model_dump(mode="json") | {"workers": 2}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "name: r\nsteps:\n  - name: corpus\n    room: corpus\n"

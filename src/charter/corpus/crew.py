@@ -25,8 +25,8 @@ R = TypeVar("R")
 _AHEAD = 2  # pieces under way for each process: while one is done the next lies ready
 
 _KILLED = (
-    "a worker process was killed, most likely for want of memory: set fewer workers, or smaller reading.batch_mib, "
-    "and run again: what was done is kept"
+    "a worker process was killed, most likely for want of memory: set fewer `workers` and run again: what was done is "
+    "kept; a smaller reading.batch_mib helps too, but begins anew"
 )
 
 _working: list[Any] = []  # what this process does, set once when it starts

@@ -25,10 +25,14 @@ _MOST = 6  # reasons, or endings, that a line names
 
 
 def on_unread(listing: Listing) -> str:
-    """That an optional source is not there, or which files beside those of a source without patterns were not taken; ""
-    where there is nothing to say."""
+    """That an optional source is not there, which files beside those of a source without patterns were not taken, and
+    which folders not followed; "" where there is nothing to say."""
     if listing.missing:
         return f"left out, as it is optional: {listing.missing}"
+    return "; ".join(filter(None, (_not_taken(listing), _not_followed(listing))))
+
+
+def _not_taken(listing: Listing) -> str:
     if not listing.passed_over:
         return ""
     source, count = listing.source, sum(listing.passed_over.values())
@@ -39,6 +43,13 @@ def on_unread(listing: Listing) -> str:
     program = source.kind != "code" and any(ending in CODE for ending in listing.passed_over)
     cure = "name them under `files` of a manifest" + (", or write `kind: code` there" if program else "")
     return f"{source.name}: {files} not taken ({found}); {cure}"
+
+
+def _not_followed(listing: Listing) -> str:
+    if not listing.linked:
+        return ""
+    found = "1 linked folder" if listing.linked == 1 else f"{listing.linked:,} linked folders"
+    return f"{listing.source.name}: {found} not followed; name what it links to as a source of its own"
 
 
 def on_faults(examined: Examined) -> str:

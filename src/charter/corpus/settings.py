@@ -95,7 +95,9 @@ class Settings(Frozen):
         0.005, ge=0, le=0.5, description="share of documents that is held out, chosen by their hash"
     )
     shard_tokens: int = Field(1 << 25, ge=1 << 10, description="tokens of a shard, about")
-    workers: int = Field(0, ge=0, description="processes; 0: one for each core")
+    workers: int = Field(  # decides no byte, and so isn't part of an artifact's identity
+        0, ge=0, exclude=True, description="processes; 0: one for each core; may change while a run goes on"
+    )
 
     def cutoff(self) -> Period | None:
         """The cut-off as a period, None where there is none. Raises ValueError where it isn't a date."""

@@ -82,6 +82,27 @@ def test_what_is_passed_over_is_known_by_its_ending(folder: Path) -> None:
     assert others(files=["*.txt"]) == {}
 
 
+def test_linked_folders_are_counted_and_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "f.txt").write_text("far")
+    (folder / "raw" / "near").symlink_to(tmp_path / "far")
+    found = list_files(TextSource(name="s", at="raw"), folder)
+    assert found.linked == 1 and "near/f.txt" not in [file.name for file in found.files]
+
+
+def test_of_a_set_on_the_hub_only_what_is_fetched_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache may hold the whole of a set, and another machine's only what was asked for: both read the same."""
+    for name in ("a.jsonl", "data/b.parquet", "notes.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setattr(texts, "pin", lambda ref, kind: ref)
+    monkeypatch.setattr(texts, "fetch", lambda ref: tmp_path)
+    found = list_files(TextSource(name="s", at="hf:own/set@" + "0" * 40), tmp_path)
+    assert [file.name for file in found.files] == ["a.jsonl"]
+
+
 def test_the_page_lists_every_ending() -> None:
     page = (Path(__file__).parents[3] / "docs/corpus.md").read_text()
     rows = [set(re.findall(r"`(\.\w+)`", line)) for line in page.splitlines() if line.startswith("| ")]

@@ -39,6 +39,7 @@ from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.notation import read_settings
 from charter.ground.settings.places import expanded, find_data
+from charter.ground.settings.recognise import ROW_ENDINGS
 
 Kind = Literal["prose", "code", "dialogue", "reference"]
 KINDS: tuple[Kind, ...] = ("prose", "code", "dialogue", "reference")
@@ -149,13 +150,15 @@ class TextFile:
 @dataclass(frozen=True)
 class Listing:
     """The files of a source by name, and how many others lie there that no pattern takes; `missing`: why an optional
-    source has none; `passed_over`: of a source without patterns, the others by the ending of their names."""
+    source has none; `passed_over`: of a source without patterns, the others by the ending of their names; `linked`:
+    folders that are links to others, which aren't followed."""
 
     source: TextSource
     files: tuple[TextFile, ...]
     unread: int
     missing: str = ""
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    linked: int = 0
 
 
 def read_sources(path: Path) -> tuple[TextSource, ...]:
@@ -207,12 +210,13 @@ def list_files(source: TextSource, folder: Path) -> Listing:
 
 
 def _list_files(source: TextSource, folder: Path) -> Listing:
-    found = _installed(source)
+    found, linked = _installed(source), 0
     if found is None:
         place = _place(source, folder)
         if place.is_file():  # it is named, and so taken whatever its ending
             return Listing(source, (TextFile(place.name, place),), 0)
-        found = list(_below(place))
+        found = list(_fetched(place) if source.at.startswith("hf:") else _below(place))
+        linked = sum(path.is_symlink() and path.is_dir() for path in place.rglob("*"))
     taken = [file for file in found if _taken(source, file.name)]
     if not taken:
         wanted = ", ".join(source.files) or "files that look like text"
@@ -221,7 +225,8 @@ def _list_files(source: TextSource, folder: Path) -> Listing:
             "change from or files"
         )
     files = tuple(sorted(taken, key=lambda file: file.name))
-    return Listing(source, files, len(found) - len(taken), passed_over=_passed_over(source, found))
+    passed_over = _passed_over(source, found)
+    return Listing(source, files, len(found) - len(taken), passed_over=passed_over, linked=linked)
 
 
 def _passed_over(source: TextSource, found: Iterable[TextFile]) -> Counter[str]:
@@ -325,6 +330,13 @@ def _below(root: Path, leave_out: frozenset[str] = frozenset()) -> Iterator[Text
         hidden = any(part in leave_out or part.startswith(".") for part in relative.parts)
         if path.is_file() and not hidden:
             yield TextFile(relative.as_posix(), path)
+
+
+def _fetched(folder: Path) -> Iterator[TextFile]:
+    """What `fetch` brings of a folder on the hub; whatever else of the set was downloaded before is not read."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name.endswith(ROW_ENDINGS):
+            yield TextFile(path.name, path)
 
 
 def _standard_library(source: TextSource) -> list[TextFile]:
