@@ -46,6 +46,12 @@ _COUNTRY = re.compile(
     r"1|7|2(?:[07]|1[1-8]|[2-6]|9[0789])|3(?:[0-469]|[578])|4(?:[013-9]|2[013])|5|6(?:[0-6]|[78]|9[0-2])"
     r"|8(?:[1246]|0[08]|5|70|8[06])|9(?:[0-58]|[679])"
 )
+# A day (05/11/2019, 2019-11-05), a month (11/2019 and a blank) or two years.
+_DATE = re.compile(
+    r"(?:\d\d?([./-])\d\d?\1(?:19|20)\d\d|(?:19|20)\d\d([./-])\d\d?\2\d\d?"
+    r"|(?:0[1-9]|1[0-2])/(?:19|20)\d\d(?= )|(?:1[5-9]|20)\d\d ?[-/] ?(?:1[5-9]|20)\d\d)(?!\d)"
+)
+_TIMETABLE = re.compile(r"(?:[01]\d|2[0-3])[0-5]\d(?:[ .\-/](?:[01]\d|2[0-3])[0-5]\d){2,}")
 _LEAST_OCTET = 32
 _ISSUERS = ((5100, 5599), (2221, 2720), (6011, 6011), (6221, 6229), (6440, 6599), (3528, 3589))
 # The sum of the digits of twice a digit.
@@ -151,6 +157,8 @@ def _is_world(found: re.Match[str]) -> bool:
 def _is_national(found: re.Match[str]) -> bool:
     """With a leading 0: 9 to 12 digits in at most 5 groups of at least 2, one mark between them (or a stroke and then
     another), and no date, time, row of numbers or address with leading zeros."""
+    if _DATE.match(found[0]) or _TIMETABLE.fullmatch(found[0]):
+        return False
     groups = re.findall(r"\d+", found[0])
     sizes = [len(group) for group in groups]
     if not 9 <= sum(sizes) <= 12 or not 2 <= len(groups) <= 5 or min(sizes) < 2:
@@ -167,7 +175,7 @@ def _is_national(found: re.Match[str]) -> bool:
 
 def _is_called(found: re.Match[str]) -> bool:
     before = found.string[max(0, found.start() - 20) : found.start()].rstrip(" .:-\t(\"'")
-    if not before[-1:].isalpha() or not 7 <= _digits(found[0]) <= 15:
+    if not before[-1:].isalpha() or not 7 <= _digits(found[0]) <= 15 or _DATE.match(found[0]):
         return False
     word = re.search(r"[^\W\d_]+\Z", before)
     return word is not None and word[0].lower() in _CALLING
