@@ -77,6 +77,15 @@ def test_each_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     assert flat["documents_read"] == flat["documents_unique"] + len(named)
 
 
+def test_endings_in_capitals_are_read_as_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/A.HTM").write_text(f"<p>{text(1)}</p>")
+    rows_file(tmp_path / "in/b.jsonl.gz", [{"text": text(2)}]).rename(tmp_path / "in/B.JSONL.GZ")
+    (tmp_path / "in/C.TXT.ZST").write_bytes(zstandard.ZstdCompressor().compress(text(3).encode()))
+    out = make(tmp_path / "out", given(tmp_path / "in"), heldout_share=0)
+    assert documents(out, "train") == [text(1), text(2), text(3)]
+
+
 def test_broken_utf8_may_be_replaced_and_is_counted(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_bytes(b"caf\xe9 " + text(1).encode())

@@ -191,10 +191,10 @@ def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
 def _blocks(path: Path, meter: Meter) -> Iterator[bytes]:
     before = meter.bytes
     with path.open("rb") as packed:
-        if path.suffix == ".zst":
+        if path.suffix.lower() == ".zst":
             blocks = _zstd_blocks(packed)
         else:
-            file = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
+            file = gzip.GzipFile(fileobj=packed) if path.suffix.lower() == ".gz" else packed
             blocks = iter(lambda: file.read1(BLOCK), b"")  # what is there, before a fault behind it
         for block in blocks:
             meter.bytes = before + packed.tell()

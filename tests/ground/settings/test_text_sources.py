@@ -206,6 +206,7 @@ def test_sources_without_a_manifest() -> None:
     assert {ref: plain_source(Path("/x"), ref).name for ref in named} == named
     forms = {name: form_of(name) for name in ("a.jsonl.gz", "a.parquet", "a.html.zst", "a.py", "README")}
     assert list(forms.values()) == ["rows", "parquet", "page", "text", "text"]
+    assert [form_of(name) for name in ("A.JSONL.GZ", "A.Parquet", "INDEX.HTM")] == ["rows", "parquet", "page"]
 
 
 def test_an_optional_source_that_is_not_there_is_left_out_and_says_why(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def _passed_over(source: TextSource, found: Iterable[TextFile]) -> Counter[str]:
 
 
 def _ending(name: str) -> str:
-    return PurePosixPath(_unpacked(name)).suffix.lower()
+    return PurePosixPath(_unpacked(name)).suffix
 
 
 def digest_sources(path: Path) -> str:
@@ -261,16 +261,18 @@ def text_bytes(path: Path) -> int:
         found = [file.path for source in local for file in list_files(source, path.parent).files]
     else:
         found = [file.path for file in list_files(plain_source(path, path.name), path.parent).files]
-    return sum(file.stat().st_size * (_PACKING if file.suffix in PACKED else 1) for file in found)
+    return sum(file.stat().st_size * (_PACKING if file.suffix.lower() in PACKED else 1) for file in found)
 
 
 def looks_like_text(name: str, kind: Kind = "prose") -> bool:
     """Whether a source without patterns takes a file of that name."""
     endings = (".jsonl", ".parquet", *PAGES, *PROSE, *(CODE if kind == "code" else ()))
-    return _unpacked(name).lower().endswith(endings)
+    return _unpacked(name).endswith(endings)
 
 
 def _unpacked(name: str) -> str:
+    """The name in small letters, without the ending of what packed the file."""
+    name = name.lower()
     for ending in PACKED:
         name = name.removesuffix(ending)
     return name
