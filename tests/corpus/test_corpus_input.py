@@ -246,6 +246,15 @@ def test_what_a_page_says() -> None:
     assert page_text(page) == "Head\n\nOne & two three\nfour\n\na\nb\n\nx\ny\nend"
     assert page_text("<p>never closed <b>bold") == "never closed bold"
     assert page_text("<head><title>x</title><body>shown") == "shown"
+    assert page_text("<head><title>x</title><noscript><p>no</noscript><p>shown") == "shown"
+
+
+def test_cells_options_and_captions_of_a_page_stand_apart() -> None:
+    table = "<table><caption>Ages</caption><tr><th>Name</th><th>Age</th></tr><tr><td>Anna</td><td>9</td></tr></table>"
+    assert page_text(table) == "Ages\n\nName Age\n\nAnna 9"
+    assert page_text("<select><option>red<option>blue</select>") == "red\nblue"
+    page = "<figure><img>a<figcaption>b</figcaption></figure>c<aside>d</aside>e"
+    assert [line for line in page_text(page).split("\n") if line] == ["a", "b", "c", "d", "e"]
 
 
 def test_a_source_of_which_nothing_is_kept_is_counted_and_one_that_is_missing_named(tmp_path: Path) -> None:

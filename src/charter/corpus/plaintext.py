@@ -33,8 +33,10 @@ _BREAKS = frozenset(
             "section",
         ),
         *("article", "header", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "body", "main", "figure"),
+        *("figcaption", "caption", "aside", "option", "address", "form", "legend", "details", "summary"),
     }
 )
+_CELLS = frozenset({"td", "th"})  # of a row, which is a line
 
 
 def normal_form(text: str) -> str:
@@ -64,10 +66,12 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _HIDDEN:
             self._hidden.append(tag)
-        elif tag == "body":  # a head that nobody closed ends here
-            self._hidden.clear()
+        elif tag == "body" or (tag in _BREAKS and self._hidden == ["head"]):
+            self._hidden.clear()  # a head that nobody closed ends here
         if tag in _BREAKS:
-            self.found.append("\n" if tag in ("br", "li", "tr", "dt", "dd") else "\n\n")
+            self.found.append("\n" if tag in ("br", "li", "tr", "dt", "dd", "option") else "\n\n")
+        elif tag in _CELLS:
+            self.found.append(" ")
         self._verbatim += tag == "pre"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
