@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from charter.corpus.decontamination import Decontamination
+from charter.corpus.plaintext import normal_form
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.overlap import LEAST, SIZE, Items, texts_of, words
 
@@ -71,6 +73,12 @@ def test_a_run_across_the_edge_of_a_block_is_found(quiz: Decontamination, tmp_pa
         assert quiz.hits("x " * (length // 2) + QUESTION + " y" * 70_000)
 
 
+def test_rows_are_read_in_the_normal_form_of_documents(tmp_path: Path) -> None:
+    item = "Où était le café préféré des élèves français à l'été de la dernière année\u2028passée?"
+    found = Decontamination([written(tmp_path, [{"question": unicodedata.normalize("NFD", item)}])])
+    assert found.hits(normal_form(item))
+
+
 def test_one_word_less_than_a_run_is_no_hit(quiz: Decontamination) -> None:
     own = words(QUESTION)
     assert quiz.hits(" ".join(own[:SIZE])) and not quiz.hits(" ".join(own[: SIZE - 1]))
@@ -81,10 +89,13 @@ def test_folders_are_read_through_and_files_without_rows_named(tmp_path: Path) -
     (tmp_path / "deep").mkdir()
     written(tmp_path / "deep", ROWS)
     (tmp_path / "README.md").write_text("words")
+    for name in ("README.txt", "LICENSE.txt", "licence-of-texts.txt", "NOTICE.txt.gz"):
+        (tmp_path / "deep" / name).write_text(FILLER)
     (tmp_path / "broken.json").write_text('{"a": 1}')
     found = Decontamination([tmp_path])
     assert (found.files, list(found.skipped)) == (1, [str(tmp_path / "broken.json")])
-    assert found.hits(QUESTION) == {"deep/quiz.jsonl:1"}
+    assert found.hits(QUESTION) == {"deep/quiz.jsonl:1"} and not found.hits(FILLER)
+    assert Decontamination([tmp_path / "deep/README.txt"]).hits(FILLER)  # named itself
     with pytest.raises(CharterError, match="list of objects"):
         Decontamination([tmp_path / "broken.json"])
     with pytest.raises(CharterError, match="no text of 8 words"):

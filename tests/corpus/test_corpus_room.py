@@ -115,6 +115,15 @@ def test_everything_in_is_kept_or_dropped_for_one_reason(tmp_path: Path) -> None
     assert whole["by"]["year"].keys() == {"2020", "2022"} and whole["by"]["licence"].keys() == {"CC0", "MIT"}
 
 
+def test_a_test_item_with_an_address_is_found_before_the_address_is_hidden(tmp_path: Path) -> None:
+    item = "Answer the letter that anna.berg@nordhafen.de wrote on the first of May"
+    benchmark = rows_file(tmp_path / "bench.jsonl", [{"question": item}])
+    source = rows_file(tmp_path / "t.jsonl", [{"text": t} for t in (f"{text(1)} {item}", text(2), text(3))])
+    out = make(tmp_path / "out", given(source, benchmarks=(benchmark,)), heldout_share=0)
+    assert composition(out)["dropped"] == {"contaminated": 1}
+    assert "anna.berg" not in (out.path / "samples/dropped.jsonl").read_text()
+
+
 def test_other_languages_reach_their_share(tmp_path: Path) -> None:
     english = [{"text": text(seed, 150)} for seed in range(160)]
 

@@ -10,12 +10,17 @@ letters don't count: any table holds them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from charter.corpus.plaintext import normal_form
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.recognise import ROW_ENDINGS
 from charter.ground.text.overlap import Items, texts_of
+
+# Texts about the files beside them.
+_ABOUT = re.compile(r"(?:readme|licen[sc]e|notice)[^/]*\.txt(?:\.gz|\.zst)?", re.IGNORECASE)
 
 
 class Decontamination:
@@ -26,7 +31,7 @@ class Decontamination:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        """`paths`: files of rows, or folders that hold some, however deep."""
+        """`paths`: files of rows, or folders that hold some, however deep; README.txt and the like hold none."""
         self.skipped: dict[str, str] = {}
         self.files = 0
         named = list(paths)
@@ -70,7 +75,7 @@ class Decontamination:
         return self._items.bytes
 
     def hits(self, text: str) -> set[str]:
-        """Names of the rows that share a run of words with the text."""
+        """Names of the rows that share a run of words with a text in normal form."""
         return self._items.hit_by((text,))
 
     def _rows(self, paths: list[Path]) -> Iterator[tuple[str, list[str]]]:
@@ -78,7 +83,8 @@ class Decontamination:
             for file in _files(path):
                 try:
                     for place, texts in texts_of(file):
-                        yield f"{file.parent.name}/{file.name}:{place.rpartition(':')[2]}", texts
+                        name = f"{file.parent.name}/{file.name}:{place.rpartition(':')[2]}"
+                        yield name, [normal_form(text) for text in texts]
                 except CharterError as error:
                     if file == path:
                         raise
@@ -90,4 +96,5 @@ class Decontamination:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(ROW_ENDINGS))
+    found = (file for file in path.rglob("*") if file.is_file() and file.name.endswith(ROW_ENDINGS))
+    return sorted(file for file in found if not _ABOUT.fullmatch(file.name))

@@ -1,8 +1,9 @@
 """What happens to one raw record: it becomes a kept document, or it is dropped for exactly one reason.
 
-The order: bytes, text, normal form, date, language, length, quality, personal data, benchmarks. Copies are found later,
-among what is left: a document that holds test items must not stand for its clean copy. All of it depends on the record
-and the settings alone, so that batches can be examined anywhere and in any order.
+The order: bytes, text, normal form, date, language, length, quality, benchmarks, personal data: a placeholder would
+hide a test item. Copies are found later, among what is left: a document that holds test items must not stand for its
+clean copy. All of it depends on the record and the settings alone, so that batches can be examined anywhere and
+in any order.
 """
 
 from __future__ import annotations
@@ -116,13 +117,11 @@ class Examiner:
         kind = "code" if source.kind == "code" else "prose"
         if filters.quality and (reason := problem(text, kind, filters.quality, language)):
             raise Dropped(reason, "", text)
-        personal: Counter[str] = Counter()
-        if filters.scrub:
-            text, personal = scrub(text)
         hits = sorted({name.rpartition(":")[0] for name in self.benchmarks.hits(text)})
         if hits:
             tally.contaminated.update(hits)
             raise Dropped("contaminated", ", ".join(hits), text)
+        text, personal = scrub(text) if filters.scrub else (text, Counter[str]())
         tally.personal.update(personal)
         tally.personal_documents += bool(personal)
         made = signature(text, filters.permutations, self.seed)

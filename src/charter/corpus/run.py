@@ -1,6 +1,6 @@
 """From raw text to token shards, in phases that each leave whole files behind.
 
-Examine pieces of the input in all processes (read, normal form, date, language, quality, personal data, benchmarks);
+Examine pieces of the input in all processes (read, normal form, date, language, quality, benchmarks, personal data);
 find exact and near copies; choose how often each document is taken; train the tokenizer; encode and write; count.
 """
 
