@@ -264,4 +264,4 @@ def test_a_plan_knows_time_memory_and_disk(tmp_path: Path) -> None:
     assert small.minutes is not None and large.minutes is not None and 3 < small.minutes < 10
     assert large.minutes > 50 * small.minutes and large.memory_gib == small.memory_gib
     assert estimate(Settings(), Sizes()).minutes is None
-    assert "cutoff is 'soon'" in check(Settings.model_validate({"filters": {"cutoff": "soon"}}), ())
+    assert "cutoff is 'soon'" in check(Settings.model_validate({"filters": {"cutoff": "soon"}}), {})

@@ -75,6 +75,14 @@ def on_dates(examined: Examined, found: Sequence[Listing]) -> list[str]:
     return lines
 
 
+def on_size(found: int, wanted: int) -> str:
+    """That the sample gave a smaller vocabulary than was asked for."""
+    return (
+        f"the tokenizer has {found:,} tokens, fewer than `vocabulary.size` {wanted:,}: every word of its "
+        "sample is one; give more text, or a smaller size"
+    )
+
+
 def on_heldout(counts: Mapping[str, float]) -> str:
     """That too little is held out for a loss to be measured on, or ""."""
     found, count = counts["documents_heldout"], f"{counts['documents_unique']:,.0f}"

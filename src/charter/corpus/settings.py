@@ -11,7 +11,7 @@ from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.dates import Period, as_written, period
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Filled, Role
 from charter.ground.settings.texts import LanguageCode
 
 PRODUCT: Kind = "corpus"
@@ -25,6 +25,7 @@ ROLES = {
 BYTES_PER_SECOND = 1.9e6  # of one core: 3.2 MB examined, 5 MB encoded
 TRAINED_PER_SECOND = 1.5e6  # of text that a tokenizer is trained on
 MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peak, of the room and of each of its processes
+_LEAST = 260  # tokens of a trained vocabulary: the bytes, and ChatML's
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -104,12 +105,18 @@ class Settings(Frozen):
         return period(self.filters.cutoff) if self.filters.cutoff else None
 
 
-def check(settings: Settings, roles: object) -> str:
+def check(settings: Settings, roles: Filled) -> str:
     """What contradicts itself, or ""."""
     try:
         settings.cutoff()
     except ValueError:
         return f"filters.cutoff is {settings.filters.cutoff!r}; write it as 2023, 2023-01 or 2023-01-31"
+    size, spare = settings.vocabulary.size, settings.vocabulary.spare
+    if size < _LEAST + spare and not roles.get("tokenizer"):
+        return (
+            f"vocabulary.size is {size}, and bytes, special tokens and vocabulary.spare take {_LEAST + spare}; "
+            "raise size, or lower spare"
+        )
     return ""
 
 

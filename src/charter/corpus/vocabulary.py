@@ -1,7 +1,7 @@
 """The tokenizer of a corpus: a checkpoint's, or byte-level BPE trained on a sample of the mix (Radford 2019).
 
-The sample is documents of the training split, each taken with the probability that makes `sample_mib` of them in all,
-by a draw of its own: the same in every attempt.
+The sample is documents of the training split in the order of a weighted draw without replacement (Efraimidis and
+Spirakis 2006) until `sample_mib` are reached: one at least. A document's draw is its own, the same in every attempt.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from charter.corpus.batch import Batch
+from charter.corpus.remarks import on_size
 from charter.corpus.selection import Selection, Table
 from charter.corpus.settings import Settings, Vocabulary
 from charter.ground.artifact.inputs import Inputs
@@ -37,21 +39,31 @@ def the_tokenizer(
         if given is not None:
             tokenizer = Tokenizer.from_folder(checkpoint_folder(given))
         else:
-            sample = sample_bytes(table, selection, settings.vocabulary)
-            with out.progress("tokenizer", sample) as bar:
-                tokenizer = trained_tokenizer(table, selection, settings.vocabulary, out.seed, bar)
+            chosen = sample(table, selection, settings.vocabulary, out.seed)
+            with out.progress("tokenizer", int(table.bytes[chosen].sum())) as bar:
+                tokenizer = trained_tokenizer(table, chosen, settings.vocabulary, bar)
+            if tokenizer.vocab_size < settings.vocabulary.size:
+                out.note(on_size(tokenizer.vocab_size, settings.vocabulary.size))
         tokenizer.save(out.path)
         atomic_write(mark, "")
     return Tokenizer.from_folder(out.path)
 
 
+def sample(table: Table, selection: Selection, settings: Vocabulary, seed: int) -> npt.NDArray[np.bool_]:
+    """Which documents the tokenizer is trained on."""
+    times = np.where(selection.heldout, 0, selection.times)
+    waits = -np.log1p(-table.draw(seed, "tokenizer")) / np.maximum(times, 1)
+    order = np.argsort(np.where(times > 0, waits, np.inf), kind="stable")[: np.count_nonzero(times)]
+    before = np.cumsum(table.bytes[order], dtype=np.int64) - table.bytes[order]
+    chosen = np.zeros(len(table), bool)
+    chosen[order[before < settings.sample_mib * MIB]] = True
+    return chosen
+
+
 def trained_tokenizer(
-    table: Table, selection: Selection, settings: Vocabulary, seed: int, bar: Bar
+    table: Table, chosen: npt.NDArray[np.bool_], settings: Vocabulary, bar: Bar
 ) -> Tokenizer:
     """A tokenizer of `settings.size` tokens at most, <|endoftext|> before plain text."""
-    times = np.where(selection.heldout, 0, selection.times)
-    whole = float((table.bytes * times.astype(np.float64)).sum())
-    chosen = table.draw(seed, "tokenizer") < times * (settings.sample_mib * MIB / whole)
 
     def texts() -> Iterator[str]:
         for path, start, end in table.batches():
@@ -63,9 +75,3 @@ def trained_tokenizer(
                 bar.advance(int(batch.bytes[number]))
 
     return train_tokenizer(texts(), settings.size, spare=settings.spare, opening=True)
-
-
-def sample_bytes(table: Table, selection: Selection, settings: Vocabulary) -> int:
-    """About how much text is read for it."""
-    times = np.where(selection.heldout, 0, selection.times)
-    return int(min((table.bytes * (times > 0)).sum(dtype=np.int64), settings.sample_mib * MIB))
