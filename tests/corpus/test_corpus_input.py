@@ -48,6 +48,7 @@ def test_each_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     rows[3] = b"[1, 2]"
     rows[5] = b'{"text": "\xff\xfe"}'
     rows[6] = b'{"text": "\\ud800 half a pair"}'
+    rows[7] = b'{"\\ud800": 1}'
     rows[8] = b'{"text": "' + b"x" * (MIB + 1) + b'"}'
     (folder / "h-rows.jsonl").write_bytes(b"\n".join(rows))
     (folder / "i-good.txt").write_text(text(3000))
@@ -66,12 +67,13 @@ def test_each_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         ("h-rows.jsonl", 4, "broken_row"),
         ("h-rows.jsonl", 6, "broken_utf8"),
         ("h-rows.jsonl", 7, "broken_utf8"),
+        ("h-rows.jsonl", 8, "broken_utf8"),
         ("h-rows.jsonl", 9, "too_large"),
     ]
     assert all(r["detail"] and r["source"] == "in" for r in refused(out))
     kept = documents(out, "train")
-    assert kept[-6:] == [*(text(n) for n in (2000, 2002, 2004, 2007, 2009)), text(3000)]
-    assert kept[:-6] == [text(n) for n in range(len(kept) - 6)] and len(kept) > 300  # before the cut
+    assert kept[-5:] == [*(text(n) for n in (2000, 2002, 2004, 2009)), text(3000)]
+    assert kept[:-5] == [text(n) for n in range(len(kept) - 5)] and len(kept) > 300  # before the cut
     flat = counts(out)
     assert flat["files"] == 9 and flat["files_unread"] == 1
     assert flat["documents_read"] == flat["documents_unique"] + len(named)

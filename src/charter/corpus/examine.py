@@ -198,8 +198,7 @@ def _row(decoded: str) -> dict[str, Any]:
         raise Dropped("broken_row", f"it is not JSON ({error})") from None
     if not isinstance(row, dict):
         raise Dropped("broken_row", f"it is a JSON {type(row).__name__}, not an object")
-    text = next((value for value in row.values() if isinstance(value, str) and _half(value)), None)
-    if text is not None:
+    if any(isinstance(text, str) and _half(text) for pair in row.items() for text in pair):
         raise Dropped("broken_utf8", "a text holds half a surrogate pair")
     return row
 
