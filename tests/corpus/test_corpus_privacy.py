@@ -1,10 +1,13 @@
 """Personal data is found and other numbers are left, on lines written for it; any text is read in linear time."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from corpus_world import GERMAN, make, rows_file, text
+from corpus_world import given as inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +82,14 @@ def test_a_private_key_goes_whole_and_one_without_an_end_loses_its_head() -> Non
 def test_what_is_looked_for_first_wins_where_two_overlap() -> None:
     assert scrub("https://joe:5551234567@host.net/")[0] == "https://<password>@host.net/"
     assert scrub("x AKIAQ3EGR7TPXNB2LMKD@firm.de")[0] == "x <key>@firm.de"
+
+
+def test_an_address_at_the_end_of_an_example_goes_whole(tmp_path: Path) -> None:
+    rows = [{"text": f"{'word ' * 79}anna.berg@nordhafen.de {text(1)}"}, {"text": text(1, 120, GERMAN)}]
+    source = rows_file(tmp_path / "t.jsonl", rows)
+    out = make(tmp_path / "out", inputs(source), filters={"languages": ["de"]}, heldout_share=0)
+    example = json.loads((out.path / "samples/dropped.jsonl").read_text())
+    assert example["reason"] == "language" and example["text"] == "word " * 79 + "<emai"
 
 
 @given(st.lists(st.sampled_from([*STUMBLES, *(marked(line)[0] for line in LINES)]), max_size=8).map(" ".join))

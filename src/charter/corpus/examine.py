@@ -35,6 +35,9 @@ FAULTS = frozenset(
     }
 )  # of the input itself: each is named with its file and line
 _EXAMPLES, _EXCERPT = 2, 400  # kept of each reason in a batch, and characters of each
+_SCRUBBED = (
+    1 << 14
+)  # characters that an excerpt is cut from, so that no half of an address is left at its end
 _NAMES, _NAME = 12, 40  # columns that are named, and characters of each
 
 
@@ -187,7 +190,7 @@ class Examiner:
         if dropped.reason in FAULTS:
             tally.faults.append(about)
         elif seen < _EXAMPLES:
-            excerpt = scrub(dropped.text[:_EXCERPT])[0]
+            excerpt = scrub(dropped.text[:_SCRUBBED])[0][:_EXCERPT]
             tally.examples.append({**about, "text": excerpt})
 
 

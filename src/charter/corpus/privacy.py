@@ -21,10 +21,13 @@ from charter.corpus.secrets import keys, passwords
 Span = tuple[int, int, str]
 
 _LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?![\w-])")
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?!\w|-\w)")
 _NOBODYS = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local)\Z", re.I)
 _PICTURE = re.compile(r"\d+x\.(?:png|jpe?g|gif|webp|svg)\Z")
+# A product of matrices, or a unit of systemd.
+_PROGRAM = re.compile(r"(?:self|cls)\..*|.*\.(?:service|socket|timer|target|slice)\Z")
+_TRANSPOSED = re.compile(r"\.T\b")
 # Accounts of services that clone and push over SSH, not of persons.
 _SERVICES = frozenset({"git", "hg", "svn"})
 
@@ -76,7 +79,7 @@ def _emails(text: str) -> Iterator[Span]:
         while start > max(0, at - 65) and (text[start - 1] in _LOCAL or _is_apostrophe(text, start - 1)):
             start -= 1
         domain = _DOMAIN.match(text, at + 1) if 0 < at - start <= 64 else None
-        if domain and _is_person(text[start:at], domain[0]) and not _ends_credentials(text, start):
+        if domain and _is_person(text[start:at], domain) and not _ends_credentials(text, start):
             yield start + (text[start] in ".-"), domain.end(), "email"
         at = text.find("@", at + 1)
 
@@ -91,7 +94,10 @@ def _ends_credentials(text: str, start: int) -> bool:
     return text[start - 1 : start] == ":" and "://" in text[max(0, start - 70) : start].split()[-1]
 
 
-def _is_person(local: str, domain: str) -> bool:
+def _is_person(local: str, domain: re.Match[str]) -> bool:
     return not (
-        local in _SERVICES or local.strip(".-") == "" or _NOBODYS.match(domain) or _PICTURE.match(domain)
+        local in _SERVICES
+        or local.strip(".-") == ""
+        or _TRANSPOSED.match(domain.string, domain.end())
+        or any(form.match(domain[0]) for form in (_NOBODYS, _PICTURE, _PROGRAM))
     )

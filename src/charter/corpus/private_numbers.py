@@ -15,12 +15,13 @@ from itertools import pairwise
 Span = tuple[int, int, str]
 
 # Five digits at least, with little between them. What may not stand before a pattern is said behind its first
-# character: a search for that is faster.
+# character: a search for that is faster. Before it may stand the = of a setting or the comma of a table.
 _START = re.compile(
-    r"[+(\d](?<![\w.,=#$€£-].)(?:(?<=[+(])(?=\d)|(?<=\d)(?=\d|\.\d)|(?<=1)(?=[-. ]\(?\d{3}))"
+    r"[+(\d](?<![\w.#$€£-].)(?<!\d,.)(?<!\W=.)(?:(?<=[+(])(?=\d)|(?<=\d)(?=\d|\.\d)|(?<=1)(?=[-. ]\(?\d{3}))"
     r"(?=(?:[^\w\n]{0,3}\d){4})"
 )
-# No word, no further part of a version, decimal, range, time or path behind it.
+# No word, no further part of a version, range, time or path behind it; nor, of a telephone number, of a decimal.
+_BREAK = r"(?![\w-]|[.:/]\d)"
 _END = r"(?![\w-]|[.,:/]\d)"
 _CALLING = {
     *(
@@ -39,7 +40,7 @@ _CALLING = {
     *("fax", "call", "dial", "whatsapp", "handy", "电话", "電話", "тел"),
 }
 _VERSION_BEFORE = re.compile(
-    r"(?:\b(?:v|ver|version|versions|release|revision|build|firmware|section|chapter|clause|§)\.?|[\w)]/)\s{0,2}\Z",
+    r"(?:(?<![^\W_])(?:v|ver|version|versions|release|revision|build|firmware|section|chapter|clause|§)\.?|[\w)]/)[\s=]{0,2}\Z",
     re.IGNORECASE,
 )
 # How the numbers that countries have been given start (ITU-T E.164).
@@ -186,7 +187,7 @@ def _is_national(found: re.Match[str]) -> bool:
 
 
 def _is_called(found: re.Match[str]) -> bool:
-    before = found.string[max(0, found.start() - 20) : found.start()].rstrip(" .:-\t(\"'")
+    before = found.string[max(0, found.start() - 20) : found.start()].rstrip(" .:=-\t(\"'")
     if not before[-1:].isalpha() or not 7 <= _digits(found[0]) <= 15 or _DATE.match(found[0]):
         return False
     word = re.search(r"[^\W\d_]+\Z", before)
@@ -208,15 +209,15 @@ _FORMS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]
         re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w-]|\.\d)"),
         _is_ip,
     ),
-    ("ssn", re.compile(rf"\d{{3}}-\d{{2}}-\d{{4}}{_END}"), _is_ssn),
+    ("ssn", re.compile(rf"\d{{3}}-\d{{2}}-\d{{4}}{_BREAK}"), _is_ssn),
     (
         "card",
         re.compile(
-            rf"(?:\d{{4}}([ -]?)\d{{4}}\1\d{{4}}\1\d{{1,7}}|3\d{{3}}([ -])\d{{6}}\2\d{{4,5}}|\d{{13,19}}){_END}"
+            rf"(?:\d{{4}}([ -]?)\d{{4}}\1\d{{4}}\1\d{{1,7}}|3\d{{3}}([ -])\d{{6}}\2\d{{4,5}}|\d{{13,19}}){_BREAK}"
         ),
         _is_card,
     ),
-    ("phone", re.compile(rf"(?:\+|00(?=[1-9]))\d[\d ().\-/]{{6,24}}\d{_END}"), _is_world),
+    ("phone", re.compile(rf"(?:\+|(?<![=,])00(?=[1-9]))\d[\d ().\-/]{{6,24}}\d{_END}"), _is_world),
     (
         "phone",
         re.compile(
