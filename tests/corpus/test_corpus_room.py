@@ -148,6 +148,15 @@ def test_other_languages_reach_their_share(tmp_path: Path) -> None:
     assert share(80, None, "found")[0] > 0.3
 
 
+def test_english_of_a_region_is_english(tmp_path: Path) -> None:
+    rows_file(tmp_path / "t.jsonl", [{"text": text(seed, 150)} for seed in range(20)])
+    (tmp_path / "s.yaml").write_text("sources: [{name: s, from: t.jsonl, language: en-GB}]")
+    for main, kept in (("en", "en"), ("en-US", "en-GB")):
+        filters, languages = {"languages": [kept]}, {"main": main}
+        out = make(tmp_path / main, given(tmp_path / "s.yaml"), filters=filters, languages=languages)
+        assert counts(out)["other_share"] == 0 and counts(out)["documents_unique"] == 20
+
+
 def test_weights_repeat_and_thin_out(tmp_path: Path) -> None:
     for name, first in (("often", 0), ("seldom", 500)):
         rows_file(tmp_path / f"{name}.jsonl", [{"text": text(first + n)} for n in range(100)])

@@ -168,8 +168,8 @@ def test_what_a_manifest_says(tmp_path: Path) -> None:
         "  - {name: c, from: x, date: {field: published}}\n",
     )
     a, b, c = read_sources(path)
-    for code in ("en", "yue", "pt-BR", "zh-Hant", "code", "detect"):
-        assert TextSource(name="a", at="x", language=code).language == code
+    codes = {"en": "en", "yue": "yue", "pt-BR": "pt", "zh-Hant": "zh", "code": "code", "detect": "detect"}
+    assert {code: TextSource(name="a", at="x", language=code).language for code in codes} == codes
     assert (a.date, b.date, c.date) == ("2023", "2023-05-17", DateField(field="published"))
     for text, said in (
         ("sources: []", "1 or more entries"),

@@ -81,10 +81,11 @@ class DateField(Frozen):
 
 
 def language_code(value: str) -> str:
-    """An ISO code of a language, or what program text is called. Raises ValueError for others."""
+    """An ISO code of a language, or what program text is called; of en-GB it is en, for detection knows no regions.
+    Raises ValueError for others."""
     if value != PROGRAM and not _LANGUAGE.fullmatch(value):
         raise ValueError("must be an ISO code of two or three small letters such as en, de or zh")
-    return value
+    return value.partition("-")[0]
 
 
 def _code_or_detect(value: str) -> str:
