@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from corpus_world import composition, counts, documents, given, make, refused, rows_file, settings, text
+from corpus_world import (
+    composition,
+    counts,
+    documents,
+    files,
+    given,
+    make,
+    refused,
+    rows_file,
+    settings,
+    text,
+)
 from hypothesis import given as generated
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -20,6 +31,7 @@ from hypothesis import strategies as st
 from charter.corpus.plaintext import normal_form, page_text
 from charter.corpus.reading import Meter, Record, records
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.texts import DateField, TextFile, TextSource
 
 MIB = 1 << 20
@@ -192,12 +204,19 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     )
     disk = tmp_path / "disk"
     disk.mkdir()
+    whole = make(tmp_path / "whole", given(tmp_path / "t.jsonl"), derive_seed(0, "corpus"))
     script = (
         'mount -t tmpfs -o size=$SIZE tmpfs "$DISK" || exit 77; "$PYTHON" -m charter run "$RECIPE" --out "$DISK/run"; '
         'echo "first $?"; mount -o remount,size=64m "$DISK"; ls "$DISK"/run/.partial/corpus/state/examined | wc -l; '
-        '"$PYTHON" -m charter run "$RECIPE" --out "$DISK/run"; echo "second $?"'
+        '"$PYTHON" -m charter run "$RECIPE" --out "$DISK/run"; echo "second $?"; cp -r "$DISK/run/corpus" "$COPY"'
     )
-    names = {"DISK": str(disk), "PYTHON": sys.executable, "RECIPE": str(recipe), "SIZE": "1600k"}
+    names = {
+        "DISK": str(disk),
+        "PYTHON": sys.executable,
+        "RECIPE": str(recipe),
+        "SIZE": "1600k",
+        "COPY": str(tmp_path / "copy"),
+    }
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
         capture_output=True,
@@ -215,6 +234,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     said = done.stdout + done.stderr
     assert "the disk is full" in said and "first 1" in said and "second 0" in said, said
     assert "Traceback" not in said
+    copy = {path: tmp_path / "copy" / path for path in files(whole)}
+    assert {path: file.read_bytes() for path, file in copy.items()} == files(whole)
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:

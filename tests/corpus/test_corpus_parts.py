@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import resource
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -194,6 +196,20 @@ def test_an_index_of_benchmarks_that_was_saved_finds_the_same(tmp_path: Path) ->
         assert again.hits(whole) == found.hits(whole) and bool(found.hits(whole)) == (n < 50)
     facts = [(d.items, d.unchecked, d.files, d.runs) for d in (found, again)]
     assert facts[0] == facts[1] and facts[0][0] == 51
+
+
+def test_an_index_of_benchmarks_that_has_no_room_says_so_with_the_number_of_the_error(tmp_path: Path) -> None:
+    found = Decontamination(
+        [rows_file(tmp_path / "quiz.jsonl", [{"question": text(n, 30)} for n in range(500)])]
+    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="large") as caught:
+            found.save(tmp_path / "index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG and found.runs * 8 > 20_000
 
 
 def test_large_benchmarks_are_indexed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

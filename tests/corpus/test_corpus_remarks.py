@@ -150,6 +150,12 @@ def test_every_rule_of_quality_has_a_setting() -> None:
         setting_of("after_cutoff", "prose", settings(filters={"cutoff": "2023"}))
         == 'filters.cutoff is "2023"'
     )
+    assert setting_of("word_length", "prose", Settings()) == (
+        "filters.quality.prose.shortest_mean is 2.0, filters.quality.prose.longest_mean is 10.0"
+    )
+    assert setting_of("long_lines", "code", Settings()).startswith(
+        "filters.quality.code.longest_line is 1000, "
+    )
     assert setting_of("contaminated", "prose", Settings()) == ""
 
 

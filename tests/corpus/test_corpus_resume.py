@@ -127,7 +127,7 @@ def test_killed_with_its_workers_and_gone_on(tmp_path: Path) -> None:
             time.sleep(0.002)
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL  # it was still at work
         _, alive = psutil.wait_procs(family, timeout=20)
         assert not alive
     assert start().wait() == 0

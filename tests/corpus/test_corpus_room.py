@@ -235,15 +235,14 @@ def test_metrics_follow_from_counts_and_stand_in_the_readme(tmp_path: Path) -> N
 
 
 def test_the_page_stands_alone_and_escapes(tmp_path: Path) -> None:
-    source = rows_file(
-        tmp_path / "t.jsonl", [{"text": "<script>alert(1)</script> " + text(seed)} for seed in range(8)]
-    )
+    rows = [{"text": f"<script>alert(1)</script> a@b-c.org {text(seed)}"} for seed in [*range(8), 0]]
+    source = rows_file(tmp_path / "t.jsonl", rows)
     page = (make(tmp_path / "out", given(source), heldout_share=0).path / "report.html").read_text()
     assert (
         "<script" not in page and "&#34;" not in page[: page.index("</style>")] and "&lt;script&gt;" in page
     )
     assert not re.search(r"(?:src|href)=\"(?!#)", page) and "<svg" in page
-    assert "8 of 8 documents" in page
+    assert "8 of 9 documents" in page and "in 9 documents before copies were dropped" in page
 
 
 def test_nothing_kept_is_an_error(tmp_path: Path) -> None:

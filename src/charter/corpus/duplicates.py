@@ -103,7 +103,6 @@ class NearDuplicates:
         self.permutations, self.threshold = permutations, threshold
         self.bands, self.rows = bands(permutations, threshold)
         self.count = 0
-        self.left = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._signatures = folder / "signatures.u4"
         self._keys = [folder / f"band{band:03d}.u8" for band in range(self.bands)]
@@ -136,7 +135,7 @@ class NearDuplicates:
 
         Clusters are the connected components of the pairs that share a band, were held against each other and reach
         the threshold. In a band's bucket, a member is held against the first, and if it isn't like it, against the
-        first of those that aren't, and so on. `left` is then how often one was given up after _ROUNDS.
+        first of those that aren't, and so on.
         """
         cluster = np.arange(self.count)
         if not self.count:
@@ -184,7 +183,6 @@ class NearDuplicates:
                 fits[some] = alike >= self.threshold
             _unite(cluster, leaders[open_][fits[open_]], members[open_][fits[open_]])
             members, keys = members[~fits], keys[~fits]
-        self.left += len(members)
 
 
 def _unite(cluster: Numbers, ones: Numbers, others: Numbers) -> None:

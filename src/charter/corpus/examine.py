@@ -72,7 +72,7 @@ class Tally:
     columns: list[str] = field(default_factory=list)  # of one of these rows
     replaced: int = 0  # documents in which bytes that were no UTF-8 became U+FFFD
     dropped: Counter[str] = field(default_factory=Counter)
-    personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, in kept documents
+    personal: Counter[str] = field(default_factory=Counter)  # placeholders by kind, copies not yet found
     personal_documents: int = 0
     contaminated: Counter[str] = field(default_factory=Counter)  # documents by benchmark file
     faults: list[dict[str, Any]] = field(default_factory=list)

@@ -59,7 +59,8 @@ def write_page(
             ],
             lists=[
                 (
-                    f"Placeholders written for personal data, in {_exact(counts['personal_documents'])} documents",
+                    f"Placeholders written for personal data, in {_exact(counts['personal_documents'])} documents "
+                    "before copies were dropped",
                     "kind",
                     list(whole["personal"].items()),
                     "No personal data was found.",

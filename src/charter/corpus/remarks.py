@@ -117,12 +117,15 @@ def nothing_kept(examined: Examined, found: Sequence[Listing], settings: Setting
 
 
 def setting_of(reason: str, kind: str, settings: Settings) -> str:
-    """The setting by which documents of a kind are dropped for a reason, with its value; "" where there is none."""
-    place = _SETTINGS.get(reason)
-    if place is None and reason in BOUNDS[kind]:
-        place = f"filters.quality.{BOUNDS[kind][reason]}"
-    if place is None:
-        return ""
+    """The settings by which documents of a kind are dropped for a reason, with their values; "" where there are
+    none."""
+    if reason in _SETTINGS:
+        return _with_value(_SETTINGS[reason], settings)
+    places = (f"filters.quality.{bound}" for bound in BOUNDS[kind].get(reason, ()))
+    return ", ".join(_with_value(place, settings) for place in places)
+
+
+def _with_value(place: str, settings: Settings) -> str:
     value = settings.model_dump(mode="json")
     for part in place.split("."):
         value = value[part]

@@ -9,6 +9,7 @@ looked up first, in a bitmap of how the items' runs begin; only where a bit is s
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from string import ascii_lowercase
 import numpy as np
 import numpy.typing as npt
 
+from charter.ground.artifact.store import atomic_write
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.shingles import Hashes, Places, shingles, shingles_at, word_hashes, words_of_each
 
@@ -80,14 +82,16 @@ class Items:
         """Writes what `open` reads: three arrays and the names."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in (("runs", self._runs), ("owners", self._owners), ("bits", self._bits)):
-            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            file = io.BytesIO()  # of a full disk numpy's own writing says no number
+            np.save(file, array, allow_pickle=False)
+            atomic_write(folder / f"{name}.npy", file.getvalue())
         said = {
             "names": self.names,
             "unchecked": sorted(self.unchecked),
             "sizes": self._sizes,
             "apart": self._apart,
         }
-        (folder / "items.json").write_text(json.dumps(said), "utf-8")
+        atomic_write(folder / "items.json", json.dumps(said))
 
     @classmethod
     def open(cls, folder: Path) -> Items:
