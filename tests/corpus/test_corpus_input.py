@@ -194,6 +194,48 @@ def test_rows_of_parquet_files_with_dates(tmp_path: Path) -> None:
     assert composition(out)["by"]["year"].keys() == {"2020", "unknown"}
 
 
+def test_a_cell_over_the_limit_is_passed_over_and_columns_nobody_wants_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    texts, noise = ["one", None, "x" * 2000, "two"], ["y" * 9000] * 4
+    parquet.write_table(pyarrow.table({"noise": noise, "text": texts}), path)
+    asked = []
+    read_batches = parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        parquet.ParquetFile,
+        "iter_batches",
+        lambda self, **how: (asked.append(how), read_batches(self, **how))[1],
+    )
+    found = read(path, 1000)
+    assert [(r.line, r.fault, r.size) for r in found if r.line == 3] == [(3, "too_large", 2000)]
+    assert [json.loads(r.data) for r in found if r.line != 3] == [{"text": t} for t in ("one", None, "two")]
+    assert [how["columns"] for how in asked] == [["text"]]
+    assert json.loads(read(path, text="body")[0].data) == {"noise": None, "text": None}
+
+
+def test_times_that_python_cannot_tell_are_one_line(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    times = pyarrow.array([1001], pyarrow.timestamp("ns"))
+    parquet.write_table(pyarrow.table({"text": ["a"], "day": times}), path)
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from charter.ground.text.parquet import parquet_rows\nlist(parquet_rows(Path(sys.argv[1])))"
+    )
+    (tmp_path / "pandas.py").write_text("raise ImportError")  # with it pyarrow could tell
+    environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert "CharterError: " in done.stderr and "cannot be read as parquet (Nanosecond" in done.stderr
+
+
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk is mounted in a namespace")
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     rows_file(tmp_path / "t.jsonl", [{"text": text(n, 3000)} for n in range(60)])

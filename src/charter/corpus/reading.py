@@ -19,7 +19,7 @@ import zstandard
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.texts import DateField, Form, TextFile, TextSource, form_of
-from charter.ground.text.parquet import parquet_rows
+from charter.ground.text.parquet import short_rows
 
 BLOCK = 1 << 20
 SNIFF = 1 << 13  # bytes at the start of a file that say whether it is text
@@ -223,7 +223,10 @@ def _zstd_blocks(file: BinaryIO) -> Iterator[bytes]:
 def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record]:
     """Rows of a parquet file as the JSON that a row of a .jsonl file would be."""
     wanted = [source.text, *([source.date.field] if isinstance(source.date, DateField) else [])]
-    for number, row in parquet_rows(file.path, _ROWS):
+    for number, row in short_rows(file.path, _ROWS, wanted, largest):
+        if isinstance(row, int):
+            yield Record(file.name, number, b"", "parquet", "too_large", _over(largest), row)
+            continue
         kept = {name: _plain(row[name]) for name in wanted if name in row}
         if len(kept) < len(wanted):  # whoever misses a column wants to know the others
             kept |= dict.fromkeys(row.keys() - kept.keys())
