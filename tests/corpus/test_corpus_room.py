@@ -20,6 +20,7 @@ from corpus_world import (
 )
 
 from charter.card.verify import metric_problems
+from charter.corpus.batch import Batch
 from charter.corpus.settings import Settings, check, estimate
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
@@ -157,6 +158,17 @@ def test_english_of_a_region_is_english(tmp_path: Path) -> None:
         assert counts(out)["other_share"] == 0 and counts(out)["documents_unique"] == 20
 
 
+def test_without_near_copies_no_signatures_are_stored(tmp_path: Path) -> None:
+    source = rows_file(
+        tmp_path / "t.jsonl", [{"text": text(seed)} for seed in [*range(9), 0]] + [{"text": ""}]
+    )
+    for near, width in ((0, 0), (0.8, 128)):
+        out = make(tmp_path / str(near), given(source), filters={"near": near})
+        (path,) = (out.state / "examined").glob("*.npz")
+        assert Batch(path).array("signature").shape == (10, width)
+        assert composition(out)["dropped"] == {"empty": 1, "exact_copy": 1}
+
+
 def test_weights_repeat_and_thin_out(tmp_path: Path) -> None:
     for name, first in (("often", 0), ("seldom", 500)):
         rows_file(tmp_path / f"{name}.jsonl", [{"text": text(first + n)} for n in range(100)])
@@ -272,4 +284,6 @@ def test_a_plan_knows_time_memory_and_disk(tmp_path: Path) -> None:
     assert small.minutes is not None and large.minutes is not None and 3 < small.minutes < 10
     assert large.minutes > 50 * small.minutes and large.memory_gib == small.memory_gib
     assert estimate(Settings(), Sizes()).minutes is None
+    bare = estimate(Settings.model_validate({"filters": {"near": 0}}), Sizes(bytes={"sources": 10**9}))
+    assert small.disk_gib and bare.disk_gib and small.disk_gib == pytest.approx(1.4 * bare.disk_gib, rel=0.02)
     assert "cutoff is 'soon'" in check(Settings.model_validate({"filters": {"cutoff": "soon"}}), {})

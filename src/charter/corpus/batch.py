@@ -26,7 +26,7 @@ _LEVEL = 1
 
 @dataclass(frozen=True)
 class Document:
-    """A kept document. year: 0 where unknown; fingerprint: 16 bytes; signature: [permutations] uint32."""
+    """A kept document. year: 0 where unknown; fingerprint: 16 bytes; signature: [permutations, or 0] uint32."""
 
     text: str
     language: str

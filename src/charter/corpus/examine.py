@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charter.corpus.batch import Document, write_batch
 from charter.corpus.decontamination import Decontamination
 from charter.corpus.duplicates import fingerprint, signature
@@ -84,6 +86,8 @@ class Examiner:
 
     def __init__(self, settings: Settings, benchmarks: Path, seed: int) -> None:
         self.settings = settings
+        # places of a signature; none where no near copies are looked for
+        self.width = settings.filters.permutations if settings.filters.near else 0
         self.cutoff: Period | None = settings.cutoff()
         self.seed = seed
         self.benchmarks = Decontamination.open(benchmarks)
@@ -98,8 +102,7 @@ class Examiner:
                 documents.append(self._document(record, piece.source, tally))
             except Dropped as dropped:
                 self._drop(dropped, record, piece.source, tally)
-        width = self.settings.filters.permutations
-        write_batch(piece.path, piece.number, documents, vars(tally), width)
+        write_batch(piece.path, piece.number, documents, vars(tally), self.width)
         return tally.read_bytes
 
     def _document(self, record: Record, source: TextSource, tally: Tally) -> Document:
@@ -127,7 +130,7 @@ class Examiner:
         text, personal = scrub(text) if filters.scrub else (text, Counter[str]())
         tally.personal.update(personal)
         tally.personal_documents += bool(personal)
-        made = signature(text, filters.permutations, self.seed)
+        made = signature(text, self.width, self.seed) if self.width else np.zeros(0, np.uint32)
         year = dated.first.year if dated else 0
         return Document(text, language, year, words, fingerprint(text), made)
 

@@ -24,6 +24,9 @@ ROLES = {
 
 BYTES_PER_SECOND = 1.9e6  # of one core: 3.2 MB examined, 5 MB encoded
 TRAINED_PER_SECOND = 1.5e6  # of text that a tokenizer is trained on
+# Of the state, for each permutation of a document: its place in two files, and its part of the keys of bands.
+PERMUTATION_BYTES = 9.5
+DOCUMENT_BYTES = 3000  # of text in a document of the web, about: a plan doesn't know how many there are
 MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peak, of the room and of each of its processes
 _LEAST = 260  # tokens of a trained vocabulary: the bytes, and ChatML's
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -122,7 +125,7 @@ def check(settings: Settings, roles: Filled) -> str:
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the rates measured of a core; memory does not depend on the size of the text. On disk the state takes
-    about half of the text, the shards as much again."""
+    about half of the text and, where near copies are looked for, signatures; the shards half of the text again."""
     workers = settings.workers or sizes.threads
     memory = MEMORY_GIB + workers * WORKER_GIB
     vocabulary = None if "tokenizer" in sizes.parameters else settings.vocabulary.size
@@ -131,4 +134,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate(memory_gib=memory, vocabulary=vocabulary)
     sample = min(size, settings.vocabulary.sample_mib * 2**20)
     seconds = size / BYTES_PER_SECOND / workers + sample / TRAINED_PER_SECOND
-    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=size / 2**30, vocabulary=vocabulary)
+    signature = settings.filters.permutations * PERMUTATION_BYTES if settings.filters.near else 0.0
+    disk = size * (1 + signature / DOCUMENT_BYTES) / 2**30
+    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=disk, vocabulary=vocabulary)
