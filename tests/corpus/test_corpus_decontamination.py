@@ -89,11 +89,13 @@ def test_folders_are_read_through_and_files_without_rows_named(tmp_path: Path) -
     (tmp_path / "deep").mkdir()
     written(tmp_path / "deep", ROWS)
     (tmp_path / "README.md").write_text("words")
-    for name in ("README.txt", "LICENSE.txt", "licence-of-texts.txt", "NOTICE.txt.gz"):
+    about = ("LICENSE.txt", "NOTICE.txt.gz", "README.txt", "licence-of-texts.txt")
+    for name in about:
         (tmp_path / "deep" / name).write_text(FILLER)
     (tmp_path / "broken.json").write_text('{"a": 1}')
     found = Decontamination([tmp_path])
-    assert (found.files, list(found.skipped)) == (1, [str(tmp_path / "broken.json")])
+    skipped = [str(tmp_path / name) for name in ("broken.json", *(f"deep/{name}" for name in about))]
+    assert (found.files, list(found.skipped)) == (1, skipped)
     assert found.hits(QUESTION) == {"deep/quiz.jsonl:1"} and not found.hits(FILLER)
     assert Decontamination([tmp_path / "deep/README.txt"]).hits(FILLER)  # named itself
     with pytest.raises(CharterError, match="list of objects"):

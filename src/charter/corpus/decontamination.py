@@ -31,7 +31,7 @@ class Decontamination:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        """`paths`: files of rows, or folders that hold some, however deep; README.txt and the like hold none."""
+        """`paths`: files of rows, or folders that hold some, however deep, beside README.txt and the like."""
         self.skipped: dict[str, str] = {}
         self.files = 0
         named = list(paths)
@@ -81,6 +81,9 @@ class Decontamination:
     def _rows(self, paths: list[Path]) -> Iterator[tuple[str, list[str]]]:
         for path in paths:
             for file in _files(path):
+                if file != path and _ABOUT.fullmatch(file.name):
+                    self.skipped[str(file)] = f"{file} tells of the files beside it, by its name"
+                    continue
                 try:
                     for place, texts in texts_of(file):
                         name = f"{file.parent.name}/{file.name}:{place.rpartition(':')[2]}"
@@ -96,5 +99,4 @@ class Decontamination:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = (file for file in path.rglob("*") if file.is_file() and file.name.endswith(ROW_ENDINGS))
-    return sorted(file for file in found if not _ABOUT.fullmatch(file.name))
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(ROW_ENDINGS))
