@@ -1,4 +1,4 @@
-"""The sample that a corpus's tokenizer is trained on: never empty, about as large as asked for, a function of the seed."""
+"""The sample that a tokenizer is trained on: never empty, about as large as asked for, a function of the seed."""
 
 from pathlib import Path
 

@@ -37,9 +37,7 @@ FAULTS = frozenset(
     }
 )  # of the input itself: each is named with its file and line
 _EXAMPLES, _EXCERPT = 2, 400  # kept of each reason in a batch, and characters of each
-_SCRUBBED = (
-    1 << 14
-)  # characters that an excerpt is cut from, so that no half of an address is left at its end
+_SCRUBBED = 1 << 14  # characters that an excerpt is cut from: no half of an address stands at its end
 _NAMES, _NAME = 12, 40  # columns that are named, and characters of each
 
 

@@ -17,7 +17,8 @@ Span = tuple[int, int, str]
 # Five digits at least, with little between them. What may not stand before a pattern is said behind its first
 # character: a search for that is faster. Before it may stand the = of a setting or the comma of a table.
 _START = re.compile(
-    r"[+(\d](?<![\w.#$€£-].)(?<!\d,.)(?<!\W=.)(?:(?<=[+(])(?=\d)|(?<=\d)(?=\d|\.\d)|(?<=1)(?=[-. ]\(?\d{3}))"
+    r"[+(\d](?<![\w.#$€£-].)(?<!\d,.)(?<!\W=.)"
+    r"(?:(?<=[+(])(?=\d)|(?<=\d)(?=\d|\.\d)|(?<=1)(?=[-. ]\(?\d{3}))"
     r"(?=(?:[^\w\n]{0,3}\d){4})"
 )
 # No word, no further part of a version, range, time or path behind it; nor, of a telephone number, of a decimal.
@@ -40,7 +41,8 @@ _CALLING = {
     *("fax", "call", "dial", "whatsapp", "handy", "电话", "電話", "тел"),
 }
 _VERSION_BEFORE = re.compile(
-    r"(?:(?<![^\W_])(?:v|ver|version|versions|release|revision|build|firmware|section|chapter|clause|§)\.?|[\w)]/)[\s=]{0,2}\Z",
+    r"(?:(?<![^\W_])(?:v|ver|versions?|release|revision|build|firmware|section|chapter|clause|§)\.?|[\w)]/)"
+    r"[\s=]{0,2}\Z",
     re.IGNORECASE,
 )
 # How the numbers that countries have been given start (ITU-T E.164).
@@ -50,7 +52,7 @@ _COUNTRY = re.compile(
 )
 # A day (05/11/2019, 2019-11-05), a month (11/2019 and a blank) or two years.
 _DATE = re.compile(
-    r"(?:\d\d?([./-])\d\d?\1(?:19|20)\d\d|(?:19|20)\d\d([./-])\d\d?\2\d\d?"
+    r"\(?(?:\d\d?([./-])\d\d?\1(?:19|20)\d\d|(?:19|20)\d\d([./-])\d\d?\2\d\d?"
     r"|(?:0[1-9]|1[0-2])/(?:19|20)\d\d(?= )|(?:1[5-9]|20)\d\d ?[-/] ?(?:1[5-9]|20)\d\d)(?!\d)"
 )
 _TIMETABLE = re.compile(r"(?:[01]\d|2[0-3])[0-5]\d(?:[ .\-/](?:[01]\d|2[0-3])[0-5]\d){2,}")
