@@ -45,6 +45,7 @@ from charter.ground.measure.position import (
     fit_table,
     fitted_exponent,
     loss_of,
+    mean_powers,
 )
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.rope import enlarged
@@ -332,7 +333,7 @@ def draw(facts: Row, out: Path) -> None:
         known = {row["from"]: Point(row["loss"], row["low"], row["high"]) for row in facts["curves"][key]}
         series.append(Series(name, [known.get(start) for start in there], colour, hollow=key == "stretched"))
     law = facts["fit"]
-    fitted = [law["c0"] + law["c"] * x ** -law["a"] for x in places]
+    fitted = (law["c0"] + law["c"] * mean_powers(there, there, law["a"])).tolist()
     drawing, (axes,) = canvas(7.0, 3.6)
     falling(axes, places, series, [Line("fit", places, fitted, series[-1].colour)])
     legend(drawing, series, 3)

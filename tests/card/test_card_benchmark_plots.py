@@ -20,7 +20,7 @@ from charter.card.number import Ledger
 from charter.card.verify import card_problems
 from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.plots import SERIES
-from charter.ground.measure.position import BUCKETS, MIDDLES
+from charter.ground.measure.position import BUCKETS
 from charter.ground.measure.translation import chrf, over_languages
 
 BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_1"), ("benchmarks", "bench_3"))
@@ -151,7 +151,7 @@ def fitted(run: Path, power: float) -> tuple[Figure, Ledger]:
     """The figure of three documents whose losses fall by a power of the position."""
     rows = []
     for i in range(3):
-        falling = [2 + 4 * float(m) ** -power for m in MIDDLES[:8]]
+        falling = [2 + 4 * sum(t**-power for t in range(b, 2 * b)) / b for b in BUCKETS[:8]]
         loss = {str(b): b * nats for b, nats in zip(BUCKETS[:8], falling, strict=True)}
         rows.append({"id": f"d{i}", "nats": loss, "tokens": {str(b): b for b in BUCKETS[:8]}})
     benchmark(run, 3, more={"position": rows})
@@ -165,7 +165,7 @@ def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
     made = [ledger.shown[f"bench_3/{name}"].value for name in law]
     assert made == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
     words = figure.caption.replace("\u00a0", " ")
-    assert "RL-CAI: a = 0.50, c₀ = 2.000, c = 4.00." in words and "n = 3 documents" in words
+    assert "RL-CAI: a = 0.500, c₀ = 2.000, c = 4.00." in words and "n = 3 documents" in words
 
 
 def test_an_exponent_at_the_end_of_what_is_tried_is_said_to_be_none(run: Path) -> None:

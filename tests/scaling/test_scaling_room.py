@@ -13,7 +13,7 @@ import toys
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.manifest import Manifest, Metric, Parent
+from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import scores
@@ -138,8 +138,7 @@ def test_models_of_different_windows_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_went_on_from_another_is_refused(tmp_path: Path) -> None:
     models = [*ladder(tmp_path, 3), model(tmp_path / "on", 1e7)]
     manifest = read_manifest(models[-1].folder)
-    given = Parent(role="policy", step="size_0", id="0" * 64, path="size_0")
-    write_manifest(models[-1].folder, manifest.model_copy(update={"parents": [given]}))
+    write_manifest(models[-1].folder, manifest.model_copy(update={"inputs": {"policy": ["0" * 64]}}))
     with pytest.raises(CharterError, match="on went on from another model"):
         run(Settings(), Inputs(models), toys.workspace(tmp_path / "out"))
 

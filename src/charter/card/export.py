@@ -10,6 +10,7 @@ from pathlib import Path
 from charter.card.artifact import Artifact
 from charter.card.compare import final_stage
 from charter.card.every_eval_ever import Publisher, files
+from charter.card.gather import SCALING
 from charter.card.hub import HUB_NAME, eval_results
 from charter.card.number import Ledger
 from charter.ground.artifact.errors import CharterError
@@ -59,7 +60,8 @@ def reports(place: Path) -> list[Artifact]:
             raise CharterError(f"{place} is a {manifest.kind}; what is exported are reports, cards and runs")
         return [final_stage(place)]
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
-    found = [final_stage(f) for f in folders if read_manifest(f).kind == "report"]
+    made = ((folder, read_manifest(folder)) for folder in folders)
+    found = [final_stage(f) for f, m in made if m.kind == "report" and m.room != SCALING]
     if not found:
         raise CharterError(f"{place} has no report; name a run with a finished evaluate step, or one report")
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.card.artifact import Artifact
-from charter.card.gather import Run
+from charter.card.gather import POLICY, Run
 from charter.card.number import Number, label
 from charter.card.sections import counts, unfit
 from charter.card.settings import Settings
@@ -129,13 +129,12 @@ def base_model(settings: Settings, run: Run) -> str:
     """The hub name of the model everything started from, else its reference, else nothing."""
     if settings.base_model:
         return settings.base_model
-    for artifact in run.lineage:
-        for source in artifact.manifest.external:
-            if source.ref in HUB_NAMES:
-                return HUB_NAMES[source.ref]
-            if source.ref.startswith("hf:") and source.role in ("policy", "model", "start"):
-                return source.ref.removeprefix("hf:").partition("@")[0]
-    refs = [e.ref for a in run.lineage for e in a.manifest.external if e.role == "policy"]
+    refs = [e.ref for a in run.went_on for e in a.manifest.external if e.role == POLICY]
+    for ref in refs:
+        if ref in HUB_NAMES:
+            return HUB_NAMES[ref]
+        if ref.startswith("hf:"):
+            return ref.removeprefix("hf:").partition("@")[0]
     return refs[0] if refs else ""
 
 
@@ -147,24 +146,15 @@ def title(settings: Settings) -> str:
 
 def sentence(settings: Settings, run: Run) -> str:
     """What this is, in one sentence."""
-    lineage = [a for a in run.lineage if a.manifest.room != "pretrain" or a.manifest.id in _behind(run)]
+    lineage = [a for a in run.lineage if a.manifest.room != "pretrain" or a in run.behind]
     rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in lineage)]
     words = [ROOM_WORDS[r] for r in rooms]
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
-    start = base_model(settings, run) or "its starting model"
+    start = base_model(settings, run)
     proof = "all figures here are computed from replies that are kept beside this card"
-    if not base_model(settings, run) and "pretrain" in rooms:
+    if not start and run.from_raw_text:
         return f"{title(settings)} was made from new weights by {how}; {proof}."
-    return f"{title(settings)} is {start} after {how}; {proof}."
-
-
-def _behind(run: Run) -> set[str]:
-    """Ids of all that the final report was made of: the models of a scaling ladder are not, unless one goes on."""
-    parents = {a.manifest.id: [p.id for p in a.manifest.parents] for a in run.lineage}
-    found = [run.final.manifest.id]
-    for name in found:  # grows as it is read
-        found += [parent for parent in parents.get(name, ()) if parent not in found]
-    return set(found)
+    return f"{title(settings)} is {start or 'its starting model'} after {how}; {proof}."
 
 
 def mitigations(run: Run) -> tuple[str, ...]:

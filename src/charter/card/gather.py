@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from charter.ground.people.choices import VOTES
 from charter.ground.text.judgments import Judgment, read_judgments
 
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
+POLICY = "policy"  # the role in which every room takes the model that goes on
+PRETRAIN = "pretrain"
 SCALING = "scaling"  # the room whose reports are on a ladder of models
 JUDGMENTS = "judgments.jsonl"
 
@@ -54,6 +56,32 @@ class Run:
     @property
     def start(self) -> Artifact:
         return self.stages[0]
+
+    @property
+    def behind(self) -> tuple[Artifact, ...]:
+        """All that the final report was made of: the models of a scaling ladder are not, unless one goes on."""
+        return self._ancestors(lambda role: True)
+
+    @property
+    def went_on(self) -> tuple[Artifact, ...]:
+        """The final report and the checkpoints that its model went on from, itself the last."""
+        return self._ancestors(lambda role: role == POLICY)
+
+    @property
+    def from_raw_text(self) -> bool:
+        """Whether its model began with pretraining from new weights, so that all of its text is in the lineage."""
+        begun = [a for a in self.went_on if a.manifest.room == PRETRAIN]
+        return any(not a.manifest.inputs.get(POLICY) for a in begun)
+
+    def _ancestors(self, followed: Callable[[str], bool]) -> tuple[Artifact, ...]:
+        """The final report and all that is reached from it by parents in these roles, ancestors first."""
+        parents = {
+            a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
+        }
+        found = [self.final.manifest.id]
+        for name in found:  # grows as it is read
+            found += [parent for parent in parents.get(name, ()) if parent not in found]
+        return tuple(a for a in self.lineage if a.manifest.id in found)
 
 
 def gather(inputs: Inputs) -> Run:

@@ -24,7 +24,7 @@ from charter.card.tasks import CAPABILITY
 from charter.ground.measure.counts import mean
 from charter.ground.measure.long_plots import Cell, falling, grid, tokens
 from charter.ground.measure.plots import Line, canvas, inline, legend
-from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, fit
+from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, fit, mean_powers
 
 EXPONENT, CONSTANT = "position_exponent", "position_constant"
 POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
@@ -49,7 +49,7 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
         series.append(with_points(look, [noted(n, ledger) for n in having]))
         if measured(stage, EXPONENT):
             fitted = _fitted(stage, ledger)
-            fits.append(_curve(fitted, x, look.colour, dashed=look.hollow))
+            fits.append(_curve(fitted, there, look.colour, dashed=look.hollow))
             numbers += fitted
             told.append(_told(stage, fitted, ledger))
     drawing, (axes,) = canvas(WIDTH, 3.2)
@@ -81,21 +81,24 @@ def _fitted(stage: Artifact, ledger: Ledger) -> list[Number]:
     return [ledger.note(n) for n in (stage.numbers[CONSTANT], made, stage.numbers[EXPONENT])]
 
 
-def _curve(fitted: list[Number], x: np.ndarray, colour: str, dashed: bool) -> Line:
+def _curve(fitted: list[Number], there: list[int], colour: str, dashed: bool) -> Line:
+    """What the fit says of each bucket."""
     constant, scale, exponent = (n.value or 0.0 for n in fitted)
-    at = np.geomspace(x[0], x[-1], 60)
-    return Line("", at.tolist(), (constant + scale * at**-exponent).tolist(), colour, dashed)
+    starts = np.array(BUCKETS)[there]
+    means = constant + scale * mean_powers(starts, starts, exponent)
+    return Line("", MIDDLES[there].tolist(), means.tolist(), colour, dashed)
 
 
 def _told(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
     """The numbers of a fit in words."""
     constant, scale, exponent = fitted
     words = [
-        f"{name}\u00a0=\u00a0{ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "")
+        f"{name}\u00a0=\u00a0{ledger.value(n)}" + (f" ({span})" if (span := ledger.span(n)) else "")
         for name, n in (("a", exponent), ("c₀", constant), ("c", scale))
     ]
-    steepest = exponent.value is not None and exponent.value >= EXPONENTS[-1]
-    bound = " (a is the steepest that is tried: no power law is found)" if steepest else ""
+    ends = {round(EXPONENTS[0], 3): "flattest", round(EXPONENTS[-1], 3): "steepest"}
+    end = ends.get(round(exponent.value or 0.0, 3))
+    bound = f" (a is the {end} that is tried: no power law is found)" if end else ""
     return f"{stage.label}: {', '.join(words)}{bound}."
 
 

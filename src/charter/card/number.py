@@ -24,6 +24,11 @@ NOT_SHARES = frozenset(
     {
         "helpful_score",
         "winogender",
+    }
+)
+# Powers, of which the third decimal counts.
+EXPONENTS = frozenset(
+    {
         "position_exponent",
         "scaling_exponent",
         "scaling_exponent_size",
@@ -261,6 +266,8 @@ def unit_of(name: str) -> str:
         return MEASURED.get(name, SHARE if name.endswith("_share") else PLAIN)
     if name in NOT_SHARES:
         return PLAIN
+    if name in EXPONENTS:
+        return "exponent"
     return metric.unit or SHARE
 
 

@@ -13,18 +13,12 @@ from charter.card.figure import Figure
 from charter.card.gather import Run
 from charter.card.number import COUNT, FLOPS, Ledger, Number, label
 from charter.ground.measure.plots import inline
-from charter.ground.measure.scaling import BITS, SCALING, Ladder
+from charter.ground.measure.scaling import BITS, OF_SCALING, SCALING, Ladder
 from charter.ground.measure.scaling_plots import drawn, scaling_figure
 from charter.ground.measure.score import tabulate
 
 SECTION = "data"
 ROWS = f"samples/{SCALING}"
-EXPONENT, FLOOR, FURTHER, LEFT_OUT = (
-    "scaling_exponent",
-    "scaling_floor",
-    "scaling_further",
-    "scaling_left_out",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +70,7 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
         return None
     rows = report.rows(ROWS)
     ladder = Ladder.of(rows)
-    numbers = [
-        report.numbers[name] for name in (EXPONENT, FLOOR, FURTHER, LEFT_OUT) if name in report.numbers
-    ]
+    numbers = [report.numbers[metric.name] for metric in OF_SCALING if metric.name in report.numbers]
     told = "; ".join(
         f"{label(n.name)}: {ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "")
         for n in numbers

@@ -52,13 +52,15 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskTable:
-    """Rows of metrics under a column for each stage that has any; `steps`: more than one stage, changes are shown."""
+    """Rows of metrics under a column for each stage that has any; `steps`: more than one stage, changes are shown;
+    `from_raw_text`: all that the model ever learnt from is known."""
 
     key: str
     caption: str
     stages: tuple[str, ...]
     rows: tuple[TaskRow, ...]
     steps: bool
+    from_raw_text: bool
 
     @property
     def looked_through(self) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def _table(run: Run, caption: str, names: list[str]) -> TaskTable:
     order = sorted(names, key=lambda name: tasks.index(t) if (t := _task(name, tasks)) else len(tasks))
     rows = tuple(_row(stages, name) for name in order)
     key = caption.lower().replace(" ", "-")
-    return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1)
+    return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1, run.from_raw_text)
 
 
 def _row(stages: list[Artifact], name: str) -> TaskRow:

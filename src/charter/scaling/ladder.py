@@ -49,8 +49,7 @@ def _rows(model: Input, name: str) -> list[Row]:
     if not path.is_file() or not (model.folder / MANIFEST).is_file():
         raise CharterError(f"{model.name} keeps no losses of held-out text; give models that pretrain made")
     manifest = read_manifest(model.folder)
-    roles = [parent.role for parent in manifest.parents] + [source.role for source in manifest.external]
-    if "policy" in roles:
+    if manifest.inputs.get("policy"):
         raise CharterError(
             f"{model.name} went on from another model, whose text and compute it doesn't count; give models that "
             "pretrain made from nothing"

@@ -33,11 +33,12 @@ RECALL = [
     for n in (0, 1)
 ]
 RECALL += [graded("5120/0", "wrong", group="5120/0")]  # a length that only begins alike
-# L(t) = 1 + 2 t^-0.5 exactly, at the middle of each bucket
+# L(t) = 1 + 2 t^-0.5 exactly, at every position
+ROOTS = [sum(t**-0.5 for t in range(2**k, 2 ** (k + 1))) for k in range(8)]
 POSITION = [
     {
         "id": f"d{n}",
-        "nats": {str(2**k): 2**k * (1 + 2 * (2**k * 2**0.5) ** -0.5) for k in range(8)},
+        "nats": {str(2**k): 2**k + 2 * ROOTS[k] for k in range(8)},
         "tokens": {str(2**k): 2**k for k in range(8)},
     }
     for n in range(3)
@@ -117,7 +118,7 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "recall_unanswered": (0.0, 7, 7),
     "recall_512": (2 / 4, 4, 4),
     "recall_1024": (1 / 2, 2, 2),
-    **{f"position_loss_{2**k}": (1 + 2 * (2**k * 2**0.5) ** -0.5, 3, 3) for k in range(8)},
+    **{f"position_loss_{2**k}": (1 + 2 * ROOTS[k] / 2**k, 3, 3) for k in range(8)},
     "position_exponent": (0.5, 3, 3),
     "position_constant": (1.0, 3, 3),
     "arc_contaminated": (1 / 2, 2, 2),

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from charter.ground.measure.counts import Row
 from charter.ground.measure.score import Floats, Table, summed, tabulate
 
 BUCKETS = tuple(2**k for k in range(18))  # first positions; the last ends at 262,143
-MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric
+MIDDLES = np.array([start * 2**0.5 for start in BUCKETS])  # geometric: where plots show a bucket
 LEAST_BUCKETS = 5  # three numbers are fitted
 EXPONENTS = np.arange(0.02, 2.0001, 0.005)
+_SUMMED = 512  # positions whose powers are added one by one
 
 
 def bucket_of(position: int) -> int:
@@ -34,9 +36,10 @@ def loss_of(start: int) -> Callable[[Sequence[Row]], Table]:
 def fit(sums: Floats) -> Floats:
     """(c0, c, a) of L(t) = c0 + c t^-a with c0 >= 0, for sums [..., 2 B] of nats and tokens by bucket: [..., 3].
 
-    Least squares over the buckets' mean losses, each bucket once, which is evenly over log t; for every exponent of a
-    grid the two other numbers have a closed form, and the exponent with the smallest residual is taken. nan where
-    fewer than LEAST_BUCKETS buckets hold a token.
+    Least squares over the buckets' mean losses against the means of t^-a over their positions, each bucket once, which
+    is evenly over log t; for every exponent of a grid the two other numbers have a closed form, and the exponent with
+    the smallest residual is taken. Documents are of one length. nan where fewer than LEAST_BUCKETS buckets hold a
+    token.
     """
     flat = sums.reshape(-1, 2 * len(BUCKETS))
     nats, tokens = flat[:, : len(BUCKETS)], flat[:, len(BUCKETS) :]
@@ -45,9 +48,10 @@ def fit(sums: Floats) -> Floats:
     if there.sum() >= LEAST_BUCKETS:
         with np.errstate(divide="ignore", invalid="ignore"):
             loss_NB = nats[:, there] / tokens[:, there]
+        held_B = tokens.sum(axis=0)[there] / tokens[:, 0].sum()  # position 1 is there once a document
         best_N = np.full(len(flat), np.inf)
         for exponent in EXPONENTS:
-            x_B = MIDDLES[there] ** -exponent
+            x_B = mean_powers(np.array(BUCKETS)[there], held_B, exponent)
             slope_N = (loss_NB @ (x_B - x_B.mean())) / ((x_B - x_B.mean()) ** 2).sum()
             constant_N = loss_NB.mean(axis=1) - slope_N * x_B.mean()
             through_N = (loss_NB @ x_B) / (x_B @ x_B)
@@ -58,6 +62,22 @@ def fit(sums: Floats) -> Floats:
             best_N[better] = residual_N[better]
             found[better] = np.stack([constant_N, slope_N, np.full(len(flat), exponent)], 1)[better]
     return found.reshape(*sums.shape[:-1], 3)
+
+
+def mean_powers(starts: npt.ArrayLike, counts: npt.ArrayLike, exponent: float) -> Floats:
+    """Mean of t^-exponent over the `counts` positions from each of `starts` on: far positions by the integral (midpoint
+    rule, within 1e-6)."""
+    first, held = np.asarray(starts, float), np.asarray(counts, float)
+    powers = np.concatenate([[0.0], np.cumsum(np.arange(1, _SUMMED) ** -exponent)])
+    near = np.minimum(first + held, _SUMMED).astype(int)
+    summed = powers[near - 1] - powers[np.minimum(first, near).astype(int) - 1]
+    low, high = first - 0.5, first + held - 0.5
+    if exponent == 1:
+        area = np.log(high / low)
+    else:
+        area = (high ** (1 - exponent) - low ** (1 - exponent)) / (1 - exponent)
+    found: Floats = np.where(first + held <= _SUMMED, summed, area) / held
+    return found
 
 
 def fitted_constant(sums: Floats) -> Floats:
