@@ -15,9 +15,11 @@ from charter.card.gather import gather
 from charter.card.verify import artifact_problems, card_problems
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.store import read_manifest
+from charter.ground.artifact.manifest import Manifest, Metric
+from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.artifact.workspace import Workspace
+from charter.ground.measure.counts import bits_by_part
+from charter.ground.measure.intervals import interval
 from charter.scaling import run as room
 from charter.scaling.settings import Settings
 
@@ -32,22 +34,33 @@ def pretrained(run: Path, step: str, weights: float, tokens: float) -> Manifest:
     loss = 0.9 + (1e9 / (6 * weights * tokens)) ** 0.12
     rows = [
         {"id": f"0-{n}", "nats": loss * math.log(2) * 100 * (1 + 0.1 * math.sin(n)), "bytes": 100}
+        | {"source": "books", "language": "en"}
         for n in range(12)
     ]
     card_world.write_rows(run / step / "samples" / "text.jsonl", rows)
     counts = {"weights": weights, "tokens_learnt": tokens, "compute": 6 * weights * tokens}
+    parts = [
+        Metric(name=name, value=table.value, low=low, high=high, n=table.n)
+        for name, table in bits_by_part(rows)
+        for low, high in [interval(table)]
+    ]
+    counts |= {part.name: part.value or 0.0 for part in parts}
     (run / step / "counts.json").write_text(json.dumps(counts))
-    return card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", parents=(("corpus", "texts"),),
+    made = card_world.finish(run, step, "pretrain", "checkpoint", variant="policy", parents=(("corpus", "texts"),),
                              resolved={"size": step})  # fmt: skip
+    others = [metric for metric in made.metrics if metric.name not in {part.name for part in parts}]
+    made = made.model_copy(update={"metrics": [*others, *parts]})
+    write_manifest(run / step, made)
+    return made
 
 
 def sizes(documents: int) -> dict[str, int]:
     return {
         "unique": documents,
         "documents": 2 * documents,
-        "heldout": 1,
+        "heldout": documents,
         "bytes": 900 * documents,
-        "tokens": 300,
+        "tokens": 300 * documents,
     }
 
 
@@ -65,7 +78,14 @@ def add_corpus(run: Path) -> None:
         "dropped": {"too_short": 25, "near_copy": 4, "binary": 0},
     }
     (folder / "composition.json").write_text(json.dumps(whole))
-    (folder / "counts.json").write_text(json.dumps({"documents": 182}))
+    counts = {"documents": 182, "documents_unique": 91, "documents_heldout": 91, "documents_read": 120}
+    (folder / "counts.json").write_text(json.dumps(counts | {"bytes": 81_900, "tokens": 27_300}))
+    train = [
+        {"documents": 100, "bytes": 50_000, "tokens": 20_000},
+        {"documents": 82, "bytes": 31_000, "tokens": 7_000},
+    ]
+    heldout = [{"documents": 91, "bytes": 900, "tokens": 300}]
+    (folder / "corpus.json").write_text(json.dumps({"splits": {"train": train, "heldout": heldout}}))
     card_world.finish(run, "texts", "corpus", "corpus", external=(("sources", "books.yaml"),))
 
 
@@ -122,6 +142,43 @@ def test_the_card_cites_the_corpus_with_licences_languages_and_drops(laid: Path)
     shown = {n["key"]: n for n in json.loads((laid / "card/card.json").read_text())["numbers"]}
     assert shown["texts/licence/CC-BY-4.0/documents"]["value"] == 120
     assert shown["texts/licence/CC-BY-4.0/documents"]["sources"][0]["file"] == "composition.json"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            '"licence": {"CC-BY-4.0": {"unique": 60',
+            '"licence": {"CC-BY-4.0": {"unique": 61',
+            "unique by licence add up",
+        ),
+        ('"bytes": 81900', '"bytes": 81901', "has 81901 bytes; counts.json says 81900"),
+        ('"tokens": 27300', '"tokens": 27301', "has 27301 tokens; the shards hold 27300"),
+        ('"near_copy": 4', '"near_copy": 5', "120 documents read less 30 dropped"),
+    ],
+)
+def test_a_corpus_that_says_what_it_does_not_hold_is_found(
+    laid: Path, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(laid, run)
+    assert artifact_problems(run / "texts", read_manifest(run / "texts")) == []
+    edit(run, "texts", "composition.json", lambda text: text.replace(old, new, 1))
+    found = artifact_problems(run / "texts", read_manifest(run / "texts"))
+    assert any(words in line for line in found), found
+
+
+def test_the_loss_of_a_language_must_follow_from_its_documents(laid: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(laid, run)
+    manifest, name = read_manifest(run / "size_1"), "bits_per_byte language en"
+    assert artifact_problems(run / "size_1", manifest) == []
+    metrics = [m.model_copy(update={"high": 9.0}) if m.name == name else m for m in manifest.metrics]
+    (line,) = artifact_problems(run / "size_1", manifest.model_copy(update={"metrics": metrics}))
+    assert line.startswith(f"{name}: high is 9.0 in the manifest; the kept rows give")
+    fewer = [m for m in manifest.metrics if m.name != name]
+    found = artifact_problems(run / "size_1", manifest.model_copy(update={"metrics": fewer}))
+    assert f"{name} follows from the kept rows and is missing from the manifest" in found
 
 
 def test_a_run_without_a_ladder_says_nothing_of_one(finished: Path) -> None:

@@ -78,6 +78,7 @@ NODE_METRIC = (
     "reward_heldout",
     "reward",
     "scaling_exponent",
+    "bits_per_byte",
     "loss",
     "kept",
     "votes",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from charter.card.artifact import COUNTS, REPORT, Artifact
 from charter.card.changes import Change, change
 from charter.card.gather import Run
-from charter.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
+from charter.card.number import COUNT, FLOPS, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
 from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
 from charter.ground.measure.metrics import AXES, OF_POLICY
@@ -332,7 +332,7 @@ def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
     return tuple(
         (name.replace("_", " "), number)
         for name, number in artifact.numbers.items()
-        if number.sources[0].file == COUNTS and number.unit == COUNT and number.value
+        if number.sources[0].file == COUNTS and number.unit in (COUNT, FLOPS) and number.value
     )
 
 

@@ -23,6 +23,7 @@ from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
 from charter.card.gather import BENCHMARK, SCALING, gather
 from charter.card.page import HTML, JSON
+from charter.card.pretraining import pretraining_problems
 from charter.card.recount import (
     FLAGS,
     REPLIES,
@@ -159,6 +160,7 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
         problems += metric_problems(folder, manifest, found)
         problems += _recounted(folder, manifest)
         problems += report_problems(folder, manifest)
+        problems += pretraining_problems(folder, manifest)
     except CharterError as error:
         problems.append(str(error))
     except Exception as error:  # damage has no end of forms

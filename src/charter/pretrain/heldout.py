@@ -8,7 +8,7 @@ training, each without what stands before it. Documents are taken whole, in an o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,9 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.learn.parallel import share, totals, world
 from charter.ground.learn.step import autocast
-from charter.ground.measure.counts import bits_per_byte
+from charter.ground.measure.counts import bits_by_part
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.metrics import scores
-from charter.ground.measure.score import Table
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.pretrain.learning import row_of
@@ -102,13 +101,6 @@ def _row(heldout: Pieces, part: int, document: int, nats: float) -> Row:
     }
 
 
-def by_part(rows: Sequence[Row]) -> Iterator[tuple[str, Table]]:
-    """Bits per byte of each language and each source, by the metric's name."""
-    for kind in ("language", "source"):
-        for name in sorted({str(row[kind]) for row in rows}):
-            yield f"bits_per_byte {kind} {name}", bits_per_byte([r for r in rows if r[kind] == name])
-
-
 def report(rows: Sequence[Row], out: Workspace) -> dict[str, float]:
     """Keeps the rows, records the number over all of them and over each part; the parts' counts."""
     out.write_jsonl(ROWS, rows)
@@ -123,7 +115,7 @@ def report(rows: Sequence[Row], out: Workspace) -> dict[str, float]:
             unit=score.unit,
         )
     counts: dict[str, float] = {}
-    for name, table in by_part(rows):
+    for name, table in bits_by_part(rows):
         low, high = interval(table)
         counts[name] = table.value
         out.metric(name, table.value, low=low, high=high, n=table.n, unit="bits/byte")

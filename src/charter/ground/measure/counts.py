@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from charter.ground.measure.score import Table, points, tabulate
@@ -143,6 +143,13 @@ def repeated_4grams(rows: Sequence[Row]) -> Table:
 
 def bits_per_byte(rows: Sequence[Row]) -> Table:
     return tabulate((str(r["id"]), r["nats"] / math.log(2), float(r["bytes"])) for r in rows)
+
+
+def bits_by_part(rows: Sequence[Row]) -> Iterator[tuple[str, Table]]:
+    """Bits per byte of each language and each source, by the metric's name."""
+    for kind in ("language", "source"):
+        for name in sorted({str(row[kind]) for row in rows}):
+            yield f"bits_per_byte {kind} {name}", bits_per_byte([r for r in rows if r[kind] == name])
 
 
 def won(rows: Sequence[Row]) -> Table:
