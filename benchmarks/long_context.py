@@ -58,6 +58,7 @@ FACT = ("granary", "thistle-481")
 SECONDS_A_FLOP = 1 / 1.7e11  # of two cores in bfloat16: 1.04e11 a core in attention, measured at 8192 tokens
 SHORT = 32  # texts of the first window, which cost next to nothing
 STEPS = ("base", "near", "long")  # of pretraining
+MEASURED = ("before", "after", "farthest")
 DEPTHS = (0, 25, 50, 75, 100)
 Row = dict[str, Any]
 
@@ -78,7 +79,7 @@ class Plan:
     near: tuple[tuple[int, int], ...]  # windows and steps in which looking up is learnt
     far: tuple[tuple[int, int], ...]  # and those that carry it on
     lengths: tuple[int, ...]
-    facts: int  # asked in each cell of the grid
+    facts: int  # asked in each cell of the grid; one in those of the longest texts, which take the most time
     documents: int  # whose loss is measured
     prompt: int  # tokens that chat is given
     method: str = "base"
@@ -102,7 +103,7 @@ PLANS = {
         3, 192, 2, 1, 32, 4096, 256, 6_000_000, 8192,
         ((512, 2500), (1024, 300)),
         ((2048, 200), (4096, 150), (8192, 100), (16384, 80), (32768, 30), (65536, 16), (131_072, 6), (200_000, 4)),
-        (256, 1024, 4096, 16384, 65536, 200_000), 2, 3, 100_000,
+        (256, 1024, 4096, 16384, 65536, 200_000), 4, 3, 100_000,
     ),
 }  # fmt: skip
 
@@ -148,16 +149,14 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
     further = {"stages": stages(plan.far), "method": plan.method, "long": 0.75, "lookups": 1.0}
     far = str(folder / "far.jsonl")
 
-    def measured(policy: str, texts: int) -> Row:
-        long = {"joined": True, "positions": plan.window, "lengths": list(plan.lengths)}
-        change = {
-            "position": {"limit": texts},
-            "recall": {"form": "text", "limit": plan.facts * len(plan.lengths) * len(DEPTHS)},
-        }
+    def measured(policy: str, lengths: Sequence[int], facts: int, texts: int = 0) -> Row:
+        long = {"joined": True, "positions": plan.window, "lengths": list(lengths)}
+        change: Row = {"recall": {"form": "text", "limit": facts * len(lengths) * len(DEPTHS)}}
+        change |= {"position": {"limit": texts}} if texts else {}
         return {
             "room": "benchmark",
-            "from": {"policy": policy, "position": far, "recall": far},
-            "settings": {"tasks": ["position", "recall"], "long": long, "change": change, "chunk": 8},
+            "from": {"policy": policy, **dict.fromkeys(change, far)},
+            "settings": {"tasks": list(change), "long": long, "change": change, "chunk": 8},
         }
 
     steps = [
@@ -174,8 +173,9 @@ def recipe(plan: Plan, folder: Path, seed: int) -> Row:
             "name": "long", "room": "pretrain", "from": {"corpus": "corpus", "policy": "near"},
             "settings": {"learning": {"batch_tokens": 2048, **rates}, "window": further, "save_every": 2, **quiet},
         },
-        {"name": "before", **measured("base", SHORT)},
-        {"name": "after", **measured("long", plan.documents)},
+        {"name": "before", **measured("base", plan.lengths[:-1], plan.facts, SHORT)},
+        {"name": "after", **measured("long", plan.lengths[:-1], plan.facts, plan.documents)},
+        {"name": "farthest", **measured("long", plan.lengths[-1:], 1)},
     ]  # fmt: skip
     return {"name": folder.name, "size": "tiny", "seed": seed, "steps": steps}
 
@@ -247,8 +247,8 @@ def estimate(plan: Plan) -> None:
     for window, steps in (*plan.near, *plan.far):
         parts[f"long, {window}"] = steps * minutes(max(window, 1024), window / 2)
     parts["loss by position"] = (plan.documents + 2) * minutes(plan.window, plan.window / 2, 1)
-    cells = plan.facts * len(DEPTHS)
-    parts["recall"] = sum(cells * minutes(n, n / 2, 1) for n in plan.lengths)
+    asked = {n: len(DEPTHS) * (plan.facts if n < plan.lengths[-1] else 1) for n in plan.lengths}
+    parts["recall"] = sum(count * minutes(n, n / 2, 1) for n, count in asked.items())
     parts["chat"] = minutes(plan.prompt, plan.prompt / 2, 1)
     for name, value in parts.items():
         print(f"{name:>20}  {value:7.1f} min")
@@ -264,11 +264,12 @@ def collect(plan: Plan, folder: Path) -> Row:
     curves = {name: curve(found) for name, found in rows.items()}
     table = fit_table(fitted_exponent)(rows["after"])
     law = fit(table.sums.sum(axis=0)).tolist()
-    recall = {name: cells(read_objects(run / f"{name}/samples/recall.jsonl")) for name in ("before", "after")}
+    asked = {name: read_objects(run / f"{name}/samples/recall.jsonl") for name in MEASURED}
+    recall = {"before": cells(asked["before"]), "after": cells(asked["after"] + asked["farthest"])}
     speeds = {name: speed(plan, name, read_objects(run / name / "speed.jsonl")) for name in STEPS}
     minutes = {
         name: json.loads((run / name / "manifest.json").read_text())["timing"]
-        for name in ("corpus", *STEPS, "before", "after")
+        for name in ("corpus", *STEPS, *MEASURED)
     }
     config = json.loads((run / "long/config.json").read_text())
     kept = ("max_position_embeddings", "rope_theta", "rope_scaling", "num_hidden_layers", "hidden_size")
