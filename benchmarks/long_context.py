@@ -336,7 +336,8 @@ def draw(facts: Row, out: Path) -> None:
     law = facts["fit"]
     fitted = (law["c0"] + law["c"] * mean_powers(there, there, law["a"])).tolist()
     drawing, (axes,) = canvas(7.0, 3.6)
-    falling(axes, places, series, [Line("fit", places, fitted, series[-1].colour)])
+    falls = [Line("fit", places, fitted, series[-1].colour)] if law["c"] > 0 else []
+    falling(axes, places, series, falls)
     legend(drawing, series, 3)
     svg = inline(
         drawing, "position", "Loss by position in long documents", "before and after the long-context stage"
@@ -385,7 +386,9 @@ def page(facts: Row) -> str:
     lines += [
         "",
         "Fit after the stage: L(t) = {c0:.2f} + {c:.2f} t^-{a:.2f}".format(**facts["fit"])
-        + f" (a: {low:.2f} to {high:.2f}).",
+        + f" (a: {low:.2f} to {high:.2f})."
+        if facts["fit"]["c"] > 0
+        else "No power law is fitted after the stage: loss doesn't fall with the position.",
     ]
     for name in ("before", "after"):
         recall = facts["recall"][name]
