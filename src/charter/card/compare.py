@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 
 from charter.card.artifact import Artifact
 from charter.card.changes import Change, change
-from charter.card.gather import BENCHMARK, SCALING, as_stage, final_of, model_of, stages_of, with_benchmarks
+from charter.card.gather import (
+    BENCHMARK,
+    as_stage,
+    final_of,
+    model_of,
+    on_a_model,
+    stages_of,
+    with_benchmarks,
+)
 from charter.card.number import ALPHA, Number, metric_of
 from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
@@ -121,7 +129,7 @@ def _of_run(run: Path, last: bool) -> tuple[Artifact, ...]:
     newest = [folder for folder, m in cards.items() if m.id not in older]
     if newest:
         return _stages(_only(run, newest, "cards"), last)
-    reports = {folder: m for folder, m in made.items() if m.kind == "report" and m.room != SCALING}
+    reports = {folder: m for folder, m in made.items() if on_a_model(m)}
     if not reports:
         raise CharterError(f"{run} has neither a card nor a report; run a recipe with an evaluate step")
     return (_together(run, reports),)

@@ -10,7 +10,7 @@ from pathlib import Path
 from charter.card.artifact import Artifact
 from charter.card.compare import final_stage
 from charter.card.every_eval_ever import Publisher, files
-from charter.card.gather import SCALING
+from charter.card.gather import on_a_model
 from charter.card.hub import HUB_NAME, eval_results
 from charter.card.number import Ledger
 from charter.ground.artifact.errors import CharterError
@@ -61,7 +61,7 @@ def reports(place: Path) -> list[Artifact]:
         return [final_stage(place)]
     folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
     made = ((folder, read_manifest(folder)) for folder in folders)
-    found = [final_stage(f) for f, m in made if m.kind == "report" and m.room != SCALING]
+    found = [final_stage(f) for f, m in made if on_a_model(m)]
     if not found:
         raise CharterError(f"{place} has no report; name a run with a finished evaluate step, or one report")
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.card.artifact import Artifact
-from charter.card.gather import POLICY, Run
+from charter.card.gather import POLICY, PRETRAIN, Run
 from charter.card.number import Number, label
 from charter.card.sections import counts, unfit
 from charter.card.settings import Settings
@@ -147,7 +147,8 @@ def title(settings: Settings) -> str:
 
 def sentence(settings: Settings, run: Run) -> str:
     """What this is, in one sentence."""
-    lineage = [a for a in run.lineage if a.manifest.room != "pretrain" or a in run.behind]
+    behind = {a.manifest.id for a in run.behind}
+    lineage = [a for a in run.lineage if a.manifest.room != PRETRAIN or a.manifest.id in behind]
     rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in lineage)]
     words = [ROOM_WORDS[r] for r in rooms]
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"

@@ -84,6 +84,11 @@ class Run:
         return tuple(a for a in self.lineage if a.manifest.id in found)
 
 
+def on_a_model(manifest: Manifest) -> bool:
+    """Whether an artifact is a report on a stage of a model; that on a ladder of models is on none."""
+    return manifest.kind == "report" and manifest.room != SCALING
+
+
 def gather(inputs: Inputs) -> Run:
     """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
     name."""

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
-from charter.card.gather import BENCHMARK, SCALING, gather
+from charter.card.gather import BENCHMARK, gather, on_a_model
 from charter.card.page import HTML, JSON
 from charter.card.pretraining import pretraining_problems
 from charter.card.recount import (
@@ -78,7 +78,7 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
             others[name] = version
         if manifest.kind == "card":
             cards.append(folder)
-        elif manifest.kind == "report" and manifest.room != SCALING:  # it has no samples
+        elif on_a_model(manifest):  # others have no samples
             reports.append(folder)
     if not cards:
         problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")

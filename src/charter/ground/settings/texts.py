@@ -216,8 +216,10 @@ def _list_files(source: TextSource, folder: Path) -> Listing:
         place = _place(source, folder)
         if place.is_file():  # it is named, and so taken whatever its ending
             return Listing(source, (TextFile(place.name, place),), 0)
-        found = list(_fetched(place) if source.at.startswith("hf:") else _below(place))
-        linked = sum(path.is_symlink() and path.is_dir() for path in place.rglob("*"))
+        on_hub = source.at.startswith("hf:")
+        paths = list(place.iterdir() if on_hub else place.rglob("*"))
+        found = list(_fetched(paths) if on_hub else _below(place, paths))
+        linked = sum(path.is_symlink() and path.is_dir() for path in paths)
     taken = [file for file in found if _taken(source, file.name)]
     if not taken:
         wanted = ", ".join(source.files) or "files that look like text"
@@ -327,17 +329,17 @@ def _installed(source: TextSource) -> list[TextFile] | None:
     return None
 
 
-def _below(root: Path, leave_out: frozenset[str] = frozenset()) -> Iterator[TextFile]:
-    for path in root.rglob("*"):
+def _below(root: Path, paths: Iterable[Path], leave_out: frozenset[str] = frozenset()) -> Iterator[TextFile]:
+    for path in paths:
         relative = path.relative_to(root)
         hidden = any(part in leave_out or part.startswith(".") for part in relative.parts)
         if path.is_file() and not hidden:
             yield TextFile(relative.as_posix(), path)
 
 
-def _fetched(folder: Path) -> Iterator[TextFile]:
+def _fetched(paths: Iterable[Path]) -> Iterator[TextFile]:
     """What `fetch` brings of a folder on the hub; whatever else of the set was downloaded before is not read."""
-    for path in folder.iterdir():
+    for path in paths:
         if path.is_file() and path.name.endswith(ROW_ENDINGS):
             yield TextFile(path.name, path)
 
@@ -348,7 +350,8 @@ def _standard_library(source: TextSource) -> list[TextFile]:
             f"text source {source.name}: write python: alone, and choose files by patterns such as json/*.py"
         )
     others = frozenset({"site-packages", "dist-packages", "__pycache__"})
-    return list(_below(Path(sysconfig.get_paths()["stdlib"]), others))
+    library = Path(sysconfig.get_paths()["stdlib"])
+    return list(_below(library, library.rglob("*"), others))
 
 
 def _distribution(source: TextSource, name: str) -> list[TextFile]:
