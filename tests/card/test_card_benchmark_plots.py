@@ -147,12 +147,12 @@ def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
     assert "n = 4 a cell, 80 facts in all" in figure.caption
 
 
-def fitted(run: Path, power: float) -> tuple[Figure, Ledger]:
-    """The figure of three documents whose losses fall by a power of the position."""
+def fitted(run: Path, power: float, scale: float = 4.0) -> tuple[Figure, Ledger]:
+    """The figure of three documents whose losses follow a power of the position."""
     rows = []
     for i in range(3):
-        falling = [2 + 4 * sum(t**-power for t in range(b, 2 * b)) / b for b in BUCKETS[:8]]
-        loss = {str(b): b * nats for b, nats in zip(BUCKETS[:8], falling, strict=True)}
+        losses = [2 + scale * sum(t**-power for t in range(b, 2 * b)) / b for b in BUCKETS[:8]]
+        loss = {str(b): b * nats for b, nats in zip(BUCKETS[:8], losses, strict=True)}
         rows.append({"id": f"d{i}", "nats": loss, "tokens": {str(b): b for b in BUCKETS[:8]}})
     benchmark(run, 3, more={"position": rows})
     return drawn(long_plots.position, gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
@@ -171,7 +171,13 @@ def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
 def test_an_exponent_at_the_end_of_what_is_tried_is_said_to_be_none(run: Path) -> None:
     figure, ledger = fitted(run, 3.0)
     assert ledger.shown["bench_3/position_exponent"].value == pytest.approx(2.0)
-    assert "no power law is found" in figure.caption
+    assert "no power law is found" in figure.caption and "rises" not in figure.caption
+
+
+def test_a_loss_that_rises_is_said_to(run: Path) -> None:
+    figure, ledger = fitted(run, 0.5, -1.0)
+    assert ledger.shown["bench_3/position_coefficient"].value == pytest.approx(-1.0)
+    assert "(c is below 0: loss rises with the position)." in figure.caption
 
 
 def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:

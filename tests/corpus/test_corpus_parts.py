@@ -108,6 +108,10 @@ def test_what_is_held_out_is_taken_once_and_copies_never() -> None:
     found = chosen(table, Languages(), weight=3, heldout=0.1)
     assert 300 < found.heldout.sum() < 500 and (found.times[found.heldout] == 1).all()
     assert (found.times[~found.heldout] == 3).all()
+    copies = np.full(len(table), KEPT, np.uint8)
+    source, settings = [TextSource(name="s", at="x", weight=3)], Settings(heldout_share=0.1)
+    again = select(table, copies, source, settings, 2)
+    assert (again.heldout == found.heldout).all(), "what one corpus holds out no other one trains on"
     copies = np.full(len(table), NEAR, np.uint8)
     none = select(table, copies, [TextSource(name="s", at="x")], Settings(), 1)
     assert not none.times.any() and not none.heldout.any()
@@ -129,9 +133,9 @@ def test_another_number_of_workers_is_the_same_work() -> None:
 
 def test_workers_keep_the_order_and_pass_on_what_they_raise() -> None:
     with Crew[int, int](2, doubling, 5) as crew:
-        assert list(crew.results(range(40))) == [2 * n + 5 for n in range(40)]
+        assert list(crew.results((n, -n) for n in range(40))) == [(-n, 2 * n + 5) for n in range(40)]
         with pytest.raises(CharterError, match="99 is refused"):
-            list(crew.results([1, 99]))
+            list(crew.results((n, None) for n in (1, 99)))
     assert apart(doubling, (1,), 4) == 9
 
 
@@ -140,7 +144,7 @@ def test_a_worker_that_is_killed_is_one_line() -> None:
         Crew[int, int](2, doubling, 5) as crew,
         pytest.raises(CharterError, match="a worker process was killed, most likely for want of memory"),
     ):
-        list(crew.results([1, 98, 2, 3]))
+        list(crew.results((n, None) for n in (1, 98, 2, 3)))
 
 
 @pytest.fixture

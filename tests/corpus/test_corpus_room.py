@@ -261,7 +261,7 @@ def test_nothing_kept_is_an_error(tmp_path: Path) -> None:
     source = rows_file(tmp_path / "t.jsonl", [{"text": ""}, {"txt": "x"}])
     with pytest.raises(CharterError, match=r"no document was kept of 2 \(1 empty, 1 no text\); look at"):
         make(tmp_path / "out", given(source))
-    source = rows_file(tmp_path / "u.jsonl", [{"text": text(1)}])
+    source = rows_file(tmp_path / "u.jsonl", [{"text": text(2)}])  # whose draw is below a half
     with pytest.raises(CharterError, match="every document is held out"):
         make(tmp_path / "other", given(source), heldout_share=0.5, languages={"other_share": 0})
 

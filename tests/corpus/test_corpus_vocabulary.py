@@ -9,6 +9,7 @@ from corpus_world import Heard, given, make, rows_file, text
 from charter.corpus.selection import KEPT, Selection, Table
 from charter.corpus.settings import Settings, Vocabulary, check
 from charter.corpus.vocabulary import sample
+from charter.ground.settings.roles import Given
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
 
 MIB = 1 << 20
@@ -69,3 +70,11 @@ def test_a_vocabulary_without_room_for_bytes_and_specials_is_refused() -> None:
     assert "vocabulary.size is 300, and bytes, special tokens and vocabulary.spare take 301" in check(
         small, {}
     )
+
+
+def test_a_vocabulary_beside_a_given_tokenizer_is_refused() -> None:
+    beside = {"tokenizer": [Given("policy")]}
+    assert check(Settings(vocabulary=Vocabulary(spare=2)), beside).startswith(
+        "vocabulary.spare has no effect"
+    )
+    assert check(Settings(), beside) == ""

@@ -17,7 +17,6 @@ from charter.ground.artifact.curves import read_log, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.learn.checkpoint import Saver
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import documents
@@ -25,9 +24,9 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import train_tokenizer
 from charter.pretrain.guard import Place, Watch
-from charter.pretrain.learning import optimizer_of
+from charter.pretrain.learner import Learner
 from charter.pretrain.order import Cursor, Pieces
-from charter.pretrain.run import _back, run
+from charter.pretrain.run import run
 from charter.pretrain.settings import Guard, Learning, Samples, Settings, Sizing
 from charter.pretrain.speed import SPEED
 from charter.pretrain.start import boundary_of, start
@@ -250,21 +249,38 @@ def test_spikes_in_a_row_lead_back_to_the_last_state_and_a_resume_decides_the_sa
 
 
 def test_a_rollback_brings_back_weights_and_moments(tmp_path: Path, folder: Path) -> None:
-    begun = start(world.settings(), world.inputs(folder), toys.workspace(tmp_path / "out"))
-    optimizer = optimizer_of(begun.model, begun.plan, Learning())
-    saver = Saver(tmp_path / "state", {"model": begun.model}, optimizer)
-    kept = [p.detach().clone() for p in begun.model.parameters()]
-    saver.save(0, Place(watch=Watch((1.0,), (2.0,))).extra())
-    for parameter in begun.model.parameters():
+    settings = world.settings().model_copy(update={"guard": Guard(patience=2)})
+    out = toys.workspace(tmp_path / "out")
+    learner = Learner(start(settings, world.inputs(folder), out), settings, out)
+    model = learner.begun.model
+    kept = [p.detach().clone() for p in model.parameters()]
+    learner.saver.save(0, Place(watch=Watch((1.0,), (2.0,))).extra())
+    for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    place = Place(9, Cursor(0, 40), 99, 1e9, Watch((5.0,), (5.0,), 2, 3, 1))
-    back = _back(place, saver, optimizer, "loss is nan", Guard(patience=2))
+    learner.optimizer.step()
+    back = learner.back(Place(9, Cursor(0, 40), 99, 1e9, Watch((5.0,), (5.0,), 2, 3, 1)), "loss is nan")
     assert back == Place(9, Cursor(0, 40), 99, 1e9, Watch((1.0,), (2.0,), 0, 3, 2)), (
         "it goes on behind the spikes"
     )
-    assert all(torch.equal(a, b) for a, b in zip(begun.model.parameters(), kept, strict=True))
-    assert not any(optimizer.state.values()), "momentum of the steps that are undone is gone"
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), kept, strict=True))
+    assert not any(learner.optimizer.state.values()), "momentum of the steps that are undone is gone"
+
+
+def test_a_text_to_go_on_with_may_be_empty_and_one_that_leaves_no_room_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    few = Samples(prompts=("", "one two"), tokens=3)
+    path = made(world.settings(2).model_copy(update={"samples": few}), world.inputs(folder), tmp_path / "few")
+    assert [row["prompt"] for row in read_objects(path / "samples" / "written-00000002.jsonl")] == [
+        "",
+        "one two",
+    ]
+    long = world.settings(2).model_copy(update={"samples": Samples(prompts=("one two " * 200,))})
+    with pytest.raises(
+        CharterError, match=r"samples.prompts\[0\] has \d+ tokens, and the model reads \d+ at"
+    ):
+        made(long, world.inputs(folder), tmp_path / "long")
+    assert not (tmp_path / "long" / "files" / "log.jsonl").exists(), "before anything is learnt"
 
 
 def test_a_policy_goes_on_and_one_of_another_tokenizer_is_refused(

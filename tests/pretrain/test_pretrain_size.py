@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import torch
 import yaml
 from pretrain_world import corpus_folder, texts, tokenizer
 from pydantic import ValidationError
@@ -17,11 +18,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.learn.flops import multiplying
+from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.roles import Given
+from charter.pretrain.learning import optimizer_of
 from charter.pretrain.settings import Learning, Settings, Sizing, check, context, estimate
 from charter.pretrain.size import NAMED, derive
 from charter.pretrain.window_settings import Stage, Window
@@ -176,6 +179,22 @@ def test_a_plan_grows_with_the_size_and_knows_recompute() -> None:
     assert lean.memory_gib < rows[3].memory_gib  # type: ignore[operator]
     gpu = estimate(Settings(size="large"), Sizes(device="cuda", precision="bfloat16"))
     assert gpu.minutes < rows[3].minutes / 100  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_plan_counts_what_the_optimizer_keeps(optimizer: Literal["adamw", "muon"]) -> None:
+    """On disk lie the weights, and two states of weights and moments."""
+    settings = Settings(size="tiny", learning=Learning(optimizer=optimizer))
+    plan = derive(settings, 512)
+    model = new_model(plan.shape, 0, "cpu")
+    made = optimizer_of(model, plan, settings.learning)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    made.step()
+    moments = sum(4 * m.numel() for state in made.state.values() for m in state.values() if m.numel() > 1)
+    weights = 4 * plan.shape.num_parameters
+    found = estimate(settings, Sizes(vocabulary={"corpus": 512})).disk_gib
+    assert found == pytest.approx((weights + 2 * (weights + moments)) / 2**30, rel=1e-6)
 
 
 def test_a_plan_counts_the_vocabulary_that_the_corpus_will_have(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def position(run: Run, ledger: Ledger) -> Figure | None:
         f"Mean loss of the tokens at a distance from the start of a document, both axes log; every bucket is twice as "
         f"long as the one before it. Loss that still falls at the right says that far context is used.{law} n = "
         f"{last.n:,} documents of one length.{left_out(run, names[0], len(looks))} Bars are 95 % intervals (bootstrap "
-        "over documents)."
+        "over documents, of few at least Student's t)."
     )
     title = "Loss by position in long documents"
     words = "; ".join(told) or f"loss in {len(names)} buckets of positions"
@@ -98,7 +98,10 @@ def _told(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
     ]
     ends = {round(EXPONENTS[0], 3): "flattest", round(EXPONENTS[-1], 3): "steepest"}
     end = ends.get(round(exponent.value or 0.0, 3))
-    bound = f" (a is the {end} that is tried: no power law is found)" if end else ""
+    remarks = [f"a is the {end} that is tried: no power law is found"] if end else []
+    if (scale.value or 0.0) < 0:
+        remarks.append("c is below 0: loss rises with the position")
+    bound = f" ({'; '.join(remarks)})" if remarks else ""
     return f"{stage.label}: {', '.join(words)}{bound}."
 
 

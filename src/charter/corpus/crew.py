@@ -22,6 +22,7 @@ from charter.ground.settings.environment import physical_cores
 
 P = TypeVar("P")
 R = TypeVar("R")
+N = TypeVar("N")
 _AHEAD = 2  # pieces under way for each process: while one is done the next lies ready
 
 _KILLED = (
@@ -56,20 +57,22 @@ class Crew(Generic[P, R]):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def results(self, pieces: Iterable[P]) -> Iterator[R]:
-        """The result of each piece, in order. Raises what the work raises, and CharterError where a process died."""
+    def results(self, pieces: Iterable[tuple[P, N]]) -> Iterator[tuple[N, R]]:
+        """The result of each piece behind what was noted with it, in order. Raises what the work raises, and
+        CharterError where a process died."""
         if self._own is not None:
-            yield from map(self._own, pieces)
+            yield from ((note, self._own(piece)) for piece, note in pieces)
             return
         assert self._pool is not None
-        under_way: deque[Future[R]] = deque()
+        under_way: deque[tuple[N, Future[R]]] = deque()
         try:
-            for piece in pieces:
-                under_way.append(self._pool.submit(_do, piece))
+            for piece, note in pieces:
+                under_way.append((note, self._pool.submit(_do, piece)))
                 if len(under_way) > _AHEAD * self.count:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+                    done, found = under_way.popleft()
+                    yield done, found.result()
+            for done, found in under_way:
+                yield done, found.result()
         except BrokenProcessPool:
             raise CharterError(_KILLED) from None
 

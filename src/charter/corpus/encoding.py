@@ -104,16 +104,8 @@ def write_split(
     bar: Bar,
 ) -> tuple[Shard, ...]:
     """Encodes and writes what is planned; the shards of the split, those of an earlier attempt included."""
-    numbers: list[npt.NDArray[np.int64]] = []
-
-    def pieces() -> Iterator[Work]:
-        for work, own in planned:
-            numbers.append(own)
-            yield work
-
-    for found in crew.results(pieces()):
-        own = numbers.pop(0)
-        for number, ids in zip(own, found, strict=True):
+    for numbers, found in crew.results(planned):
+        for number, ids in zip(numbers, found, strict=True):
             size = int(table.bytes[number])
             writer.add(ids, size, int(table.source[number]), int(table.language[number]))
             bar.advance(size)

@@ -5,7 +5,6 @@ begins behind the last of them.
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -63,9 +62,12 @@ def examine_all(
     left = [stretch for stretch in made if not is_whole(stretch, folder)]
     total = sum(stretch.bytes for stretch in made)
     done = total - sum(stretch.bytes for stretch in left)
-    ends: deque[Piece | tuple[Stretch, int]] = deque()  # pieces under way, and stretches that end behind them
+    ended: list[
+        tuple[Stretch, int]
+    ] = []  # behind the last piece handed out, each with the count of its pieces
 
-    def missing() -> Iterator[Piece]:
+    def missing() -> Iterator[tuple[Piece, tuple[int, tuple[tuple[Stretch, int], ...]]]]:
+        """Each piece with its bytes on disk and the stretches that ended before it."""
         for stretch in left:
             count = 0
             for piece in pieces(stretch, found[stretch.source], settings.reading, folder):
@@ -73,25 +75,21 @@ def examine_all(
                 if piece.path.exists():
                     bar.advance(piece.disk)
                 else:
-                    ends.append(piece)
-                    yield piece
-            ends.append((stretch, count))
-
-    def marked() -> None:
-        while ends and not isinstance(ends[0], Piece):
-            mark_whole(ends[0][0], folder, ends[0][1])
-            ends.popleft()
+                    before = tuple(ended)
+                    ended.clear()
+                    yield piece, (piece.disk, before)
+            ended.append((stretch, count))
 
     with out.progress("reading", total, done) as bar:
         if left:
             count = crew_size(settings, total)
             with Crew[Piece, int](count, Examiner, settings, out.state / BENCHMARKS, out.seed) as crew:
-                for _ in crew.results(missing()):
-                    marked()
-                    piece = ends.popleft()
-                    assert isinstance(piece, Piece)
-                    bar.advance(piece.disk)
-            marked()
+                for (disk, before), _ in crew.results(missing()):  # in order: what ended before it is whole
+                    for stretch, batches in before:
+                        mark_whole(stretch, folder, batches)
+                    bar.advance(disk)
+            for stretch, batches in ended:
+                mark_whole(stretch, folder, batches)
     return batch_paths(made, folder)
 
 

@@ -3,9 +3,11 @@
 Copies: an exact one has the fingerprint of an earlier document, a near one is found by MinHash (`duplicates.py`); the
 first in order stays.
 
-Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and the
-seed, so that it depends on nothing else, and a document never changes sides when others come or go. Where none
-of several documents would be held out, the one of the lowest draw is.
+Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and a seed,
+so that it depends on nothing else, and a document never changes sides when others come or go. For what is held out the
+seed is the same in every recipe: of two corpora that share a text neither trains on what the other holds out, and runs
+that differ by their seed are measured on the same text. Where none of several documents would be held out, the one of
+the lowest draw is.
 
 How often: the source's weight, times a factor f for documents in other languages than the main one. With E and O the
 weighted bytes of the main part (program text and texts of no known language included) and of the others, a share s of
@@ -35,6 +37,7 @@ from charter.ground.settings.texts import PROGRAM, TextSource
 from charter.ground.text.shingles import stirred
 
 KEPT, EXACT, NEAR = range(3)
+EVERYWHERE = 0  # the seed of what is held out
 _NEITHER = frozenset({PROGRAM, UNDETERMINED})  # count as bytes, but as no other language
 
 
@@ -138,7 +141,7 @@ def select(
     wanted = np.where(other, weight * factor, weight)
     whole = np.floor(wanted)
     times = whole + (table.draw(seed, "times") < wanted - whole)
-    heldout = held_out(table.draw(seed, "heldout"), kept & (times > 0), settings.heldout_share)
+    heldout = held_out(table.draw(EVERYWHERE, "heldout"), kept & (times > 0), settings.heldout_share)
     times = np.where(heldout, np.minimum(times, 1), times) * kept
     return Selection(copies, times.astype(np.uint16), heldout & (times > 0), factor)
 

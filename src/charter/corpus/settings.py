@@ -83,9 +83,7 @@ class Vocabulary(Frozen):
     sample_mib: float = Field(
         32.0, gt=0, description="text that it is trained on, drawn from the mix, in MiB"
     )
-    spare: int = Field(
-        8, ge=0, le=1024, description="special tokens kept in reserve, <|reserved_0|> and so on"
-    )
+    spare: int = Field(8, ge=0, le=1024, description="special tokens kept in reserve for later uses")
 
 
 class Settings(Frozen):
@@ -114,6 +112,8 @@ def check(settings: Settings, roles: Filled) -> str:
         settings.cutoff()
     except ValueError:
         return f"filters.cutoff is {settings.filters.cutoff!r}; write it as 2023, 2023-01 or 2023-01-31"
+    if roles.get("tokenizer") and (given := sorted(settings.vocabulary.model_fields_set)):
+        return f"vocabulary.{given[0]} has no effect: the tokenizer is the given one; remove it"
     size, spare = settings.vocabulary.size, settings.vocabulary.spare
     if size < _LEAST + spare and not roles.get("tokenizer"):
         return (

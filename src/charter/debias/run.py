@@ -20,7 +20,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
-from charter.ground.learn.parallel import full
+from charter.ground.learn.parallel import full, world
 from charter.ground.learn.supervised import finetune
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
@@ -87,5 +87,6 @@ def _finetune(
     with full(model) as whole:
         if train.lora:
             merge_lora(whole)
-        save_policy(whole, tokenizer, out.path)
+        if world().leads:
+            save_policy(whole, tokenizer, out.path)
     return counts

@@ -10,7 +10,7 @@ from charter.finetune.settings import Settings
 from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.learn.parallel import full
+from charter.ground.learn.parallel import full, world
 from charter.ground.learn.supervised import finetune
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.lora import add_lora, merge_lora
@@ -33,7 +33,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     with full(model) as whole:
         if settings.lora:
             merge_lora(whole)
-        save_policy(whole, tokenizer, out.path)
+        if world().leads:
+            save_policy(whole, tokenizer, out.path)
     out.write_json("counts.json", counts)
     for name, value in counts.items():
         out.metric(name, value)

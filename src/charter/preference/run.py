@@ -21,7 +21,7 @@ from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forw
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import Work, distribute, full, portion, totals
+from charter.ground.learn.parallel import Work, distribute, full, portion, totals, world
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.measure.counts import real_pair
@@ -83,7 +83,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     with full(model) as whole, full(head) as whole_head:
         if settings.lora:
             merge_lora(whole)
-        save_preference(whole, whole_head, tokenizer, out.path)
+        if world().leads:
+            save_preference(whole, whole_head, tokenizer, out.path)
         _measure(
             PreferenceModel(whole, whole_head, template, out.device, out.precision), heldout, inputs, out
         )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.kinds import Kind
+from charter.ground.learn.flops import matrices
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
@@ -113,11 +114,20 @@ class Settings(Frozen):
     guard: Guard = Field(Guard(), description="what is done about spikes")
     window: Window = Field(Window(), description="how the window of a policy that goes on is enlarged")
     parallel: Parallel = Field(Parallel(), description="how several processes share the work")
-    recompute: bool = Field(False, description="keep only the input of each block for backward")
-    compile: bool = Field(False, description="compile the blocks where that pays: on GPUs")
-    save_every: int | None = Field(
-        None, ge=1, description="steps between resume states; a fiftieth of the run"
+    recompute: bool | None = Field(
+        None, description="keep only the input of each block for backward; unset: in window.stages"
     )
+    compile: bool = Field(False, description="compile the blocks; pays on GPUs alone")
+    save_every: int | None = Field(
+        None,
+        ge=1,
+        description="steps between resume states; a fiftieth of all. Lower it where steps take minutes",
+    )
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether only the inputs of blocks are kept."""
+        return bool(self.window.stages) if self.recompute is None else self.recompute
 
     @model_validator(mode="after")
     def _known_size(self) -> Self:
@@ -196,12 +206,12 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """By the work of the run and the share of a machine's peak that was measured."""
     given = sizes.configs.get("policy")
     plan = derive(settings, sizes.vocabulary.get("corpus", VOCABULARY), from_config(given) if given else None)
-    moments = 4 * plan.shape.num_parameters * (2 if settings.learning.optimizer == "adamw" else 1)
-    weights, long = 4 * plan.shape.num_parameters, bool(settings.window.stages)
+    muon = settings.learning.optimizer == "muon"  # has one moment of the blocks' matrices, two of all else
+    moments = 4 * (2 * plan.shape.num_parameters - (matrices(plan.shape) if muon else 0))
+    weights, lean = 4 * plan.shape.num_parameters, bool(settings.window.stages) and settings.recomputes
     return Estimate(
         minutes=minutes(plan, sizes, spans(settings.window, plan.batch_tokens)),
-        memory_gib=memory_bytes(plan, moments, settings.recompute or long, long and sizes.device == "cpu")
-        / 2**30,
+        memory_gib=memory_bytes(plan, moments, settings.recomputes, lean and sizes.device == "cpu") / 2**30,
         disk_gib=(weights + 2 * (weights + moments)) / 2**30,
         parameters=plan.shape.num_parameters,
         config=to_config(plan.shape),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.shape import Shape
+from charter.pretrain.window_settings import spans
 
 if TYPE_CHECKING:
     from charter.pretrain.settings import Learning, Settings, Sizing
@@ -112,7 +113,7 @@ def derive(settings: Settings, vocabulary: int, shape: Shape | None = None) -> D
     return Derived(
         shape=shape,
         context=context,
-        tokens=sum(stage.steps * max(batch, stage.window) for stage in stages) or steps * batch,
+        tokens=sum(tokens for tokens, _ in spans(settings.window, batch)) or steps * batch,
         batch_tokens=batch,
         microbatch_tokens=learning.microbatch_tokens or min(batch, max(MICROBATCH, context)),
         steps=steps,

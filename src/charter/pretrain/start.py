@@ -54,8 +54,8 @@ def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
     for shards, corpus in zip(train, corpora, strict=True):
         if shards.index.tokenizer != train[0].index.tokenizer:
             raise CharterError(
-                f"the corpora {corpora[0].name} and {corpus.name} were cut by two tokenizers; make the second with "
-                "the first's"
+                f"the corpora {corpora[0].name} and {corpus.name} were cut by two tokenizers; name the sources of "
+                "both in one corpus, or give both steps the same `tokenizer`"
             )
     given = inputs.optional("policy")
     if given is None:

@@ -16,7 +16,10 @@ class Stage(Frozen):
     """One window, and how long it is learnt."""
 
     window: int = Field(ge=16, description="most tokens read at once")
-    steps: int = Field(ge=1, description="optimizer steps, each of `batch_tokens` or of one whole window")
+    steps: int = Field(
+        ge=1,
+        description="optimizer steps, each of about `batch_tokens`, one whole window and its share at least",
+    )
 
 
 class Window(Frozen):

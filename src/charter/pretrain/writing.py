@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from charter.ground.artifact.curves import read_log
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.parallel import full
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline, standalone
-from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.tokenizer import Tokenizer
 from charter.pretrain.settings import Samples
 from charter.pretrain.start import Start
 
@@ -28,7 +28,10 @@ def announce(begun: Start, out: Workspace) -> None:
     plan = begun.plan
     size = f"{rounded(plan.shape.num_parameters)} weights, {plan.steps:,} steps of"
     if plan.context > plan.shape.context:
-        out.note(f"{size} {plan.batch_tokens:,} tokens or one whole window, up to {plan.context:,}")
+        out.note(
+            f"{size} about {plan.batch_tokens:,} tokens, or of one whole window with its share of documents, "
+            f"up to {plan.context:,}"
+        )
         return
     passes = plan.tokens / begun.epoch_tokens
     more = "; after four passes little is gained" if passes > FEW else ""
@@ -41,18 +44,30 @@ def rounded(count: int) -> str:
     return f"{count / size:.1f}{unit}" if unit else str(count)
 
 
+def sample_prompts(begun: Start, samples: Samples) -> list[list[int]]:
+    """The ids of each text that is continued, of an empty one the boundary. Raises CharterError for one that leaves no
+    room to write."""
+    found = [begun.tokenizer.encode_document(prompt) or [begun.boundary] for prompt in samples.prompts]
+    context = begun.model.shape.context
+    for number, ids in enumerate(found):
+        if len(ids) >= context:
+            raise CharterError(
+                f"samples.prompts[{number}] has {len(ids)} tokens, and the model reads {context} at once; shorten it"
+            )
+    return found
+
+
 def write_samples(
-    model: Transformer, tokenizer: Tokenizer, samples: Samples, step: int, out: Workspace
+    begun: Start, prompts: Sequence[Sequence[int]], samples: Samples, step: int, out: Workspace
 ) -> None:
     """Continues each prompt, with the same random numbers at every step, into samples/written-STEP.jsonl."""
-    if not samples.prompts:
+    if not prompts:
         return
     sampling = Sampling(temperature=samples.temperature, max_tokens=samples.tokens)
-    seeds = [derive_seed(out.seed, "sample", n) for n in range(len(samples.prompts))]
-    prompts = [tokenizer.encode_document(prompt) for prompt in samples.prompts]
-    with full(model) as whole:
+    seeds = [derive_seed(out.seed, "sample", n) for n in range(len(prompts))]
+    with full(begun.model) as whole:
         was_training = whole.training
-        found = Engine(whole, tokenizer, len(prompts)).generate(prompts, sampling, 1, seeds)
+        found = Engine(whole, begun.tokenizer, len(prompts)).generate(prompts, sampling, 1, seeds)
         whole.unfuse()  # packed weights take as much memory again
         whole.train(was_training)
     rows = [

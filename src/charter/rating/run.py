@@ -21,7 +21,7 @@ from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forw
 from charter.ground.judge.rater import KEPT
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import Work, distribute, full, portion, total
+from charter.ground.learn.parallel import Work, distribute, full, portion, total, world
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.measure.metrics import scores
@@ -75,7 +75,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     with full(model) as whole, full(head) as whole_head:
         if settings.lora:
             merge_lora(whole)
-        save_preference(whole, whole_head, tokenizer, out.path, label=HARM_RATING)
+        if world().leads:
+            save_preference(whole, whole_head, tokenizer, out.path, label=HARM_RATING)
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
     out.write_jsonl(KEPT, rows)

@@ -14,7 +14,7 @@ from typing import Any
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import LocalAssistant, check_prompts
-from charter.ground.learn.parallel import Work, full
+from charter.ground.learn.parallel import Work, full, world
 from charter.ground.learn.step import check_finite, update
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.lora import merge_lora
@@ -69,7 +69,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     with full(actor.model) as whole:
         if settings.lora:
             merge_lora(whole)
-        save_policy(whole, actor.tokenizer, out.path)
+        if world().leads:
+            save_policy(whole, actor.tokenizer, out.path)
     final_metrics(out, stopped)
 
 

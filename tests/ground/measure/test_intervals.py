@@ -119,6 +119,23 @@ def test_bootstrap_of_a_mean_is_about_two_standard_errors() -> None:
     )
 
 
+def test_few_clusters_are_as_wide_as_students_t(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four documents: resampling alone holds the truth in four of five cases only."""
+    low, high = interval(_table(np.array([[1.0], [2.0], [4.0], [5.0]])))
+    half = 3.18245 * math.sqrt(10 / 3 / 4)  # t with three degrees of freedom, variance 10 / 3
+    assert low == pytest.approx(max(0.0, 3 - half), abs=0.1) and high == pytest.approx(3 + half, abs=0.1)
+    low, high = interval(_table(np.array([[-9.0], [9.0]])))
+    assert (low, high) == pytest.approx((-9 * 12.706, 9 * 12.706), rel=0.03)
+
+    low, high = interval(_table(np.array([[0.9], [0.99], [0.8], [0.6]])))
+    assert low is not None and high is not None and 0.6 <= low < high <= 0.99, "a share stays one"
+
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+    assert 0.91 <= _coverage(lambda rng: rng.normal(0, 1, size=(4, 1)), 0.0, 300) <= 0.99
+    monkeypatch.setattr(intervals, "FEW", 1)
+    assert _coverage(lambda rng: rng.normal(0, 1, size=(4, 1)), 0.0, 300) < 0.86
+
+
 def _versions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Scores of two models on the same 80 prompts, prompts differing far more than models."""
     rng = np.random.default_rng(seed)

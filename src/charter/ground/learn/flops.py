@@ -17,9 +17,15 @@ from charter.ground.model.shape import Shape
 
 def multiplying(shape: Shape) -> int:
     """Weights that a token is multiplied with: all matrices and the head; embeddings are looked up."""
+    return matrices(shape) + shape.vocab_size * shape.hidden_size
+
+
+def matrices(shape: Shape) -> int:
+    """Weights of the matrices of all blocks."""
     d, queries, keys = shape.hidden_size, shape.num_heads, shape.num_kv_heads
-    block = d * shape.head_dim * (2 * queries + 2 * keys) + 3 * d * shape.intermediate_size
-    return shape.num_layers * block + shape.vocab_size * d
+    return shape.num_layers * (
+        d * shape.head_dim * (2 * queries + 2 * keys) + 3 * d * shape.intermediate_size
+    )
 
 
 def per_token(shape: Shape, seen: float) -> float:

@@ -69,7 +69,10 @@ def _ends(values: Floats) -> tuple[float, float]:
 def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, None]:
     """95 % interval of a table's value: of yes/no answers Wilson where each cluster is one answer, or where fewer
     than FEW clusters hold a yes or hold a no; clustered bootstrap otherwise; none for under 2 clusters, nor where a
-    statistic other than a ratio is the same in all resamples. A leaning has its share's interval."""
+    statistic other than a ratio is the same in all resamples. A leaning has its share's interval.
+
+    Of fewer than FEW clusters a mean that is no share, such as a loss, has at least the interval of Student's t, which
+    knows no bound but 0."""
     count = len(table.clusters)
     if count < 2 or np.isnan(table.value):
         return None, None
@@ -81,15 +84,31 @@ def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, N
         if single or min((table.num > 0).sum(), (table.num < table.den).sum()) < FEW:
             n = float(count) if single else effective_n(table)
             return wilson(table.value * n, n)
-    low, high = _ends(_resampled(seed, table)[0])
-    return (None, None) if low == high and table.statistic is not ratio else (low, high)
+    draws = _resampled(seed, table)[0]
+    low, high = _ends(draws)
+    if low == high and table.statistic is not ratio:
+        return None, None
+    if count < FEW and table.statistic is ratio and not _share(table):
+        # sums of resamples spread less than those of new clusters do, by (count - 1) / count
+        half = _students_half(draws, count - 1) * math.sqrt(count / (count - 1))
+        least = 0.0 if (table.sums >= 0).all() else -math.inf
+        low, high = max(least, min(low, table.value - half)), max(high, table.value + half)
+    return low, high
+
+
+def _students_half(draws: Floats, freedom: int) -> float:
+    """Half of Student's t interval, its standard error taken from resamples."""
+    return float(stdtrit(freedom, 0.975) * np.nanstd(draws))
+
+
+def _share(table: Table) -> bool:
+    """Whether a ratio lies between 0 and 1 in every cluster."""
+    return bool(((table.num >= 0) & (table.num <= table.den)).all())
 
 
 def _yes_no(table: Table) -> bool:
     """Whether the sums are counts of yes among answers; a tie counts as half a yes."""
-    return table.statistic is ratio and bool(
-        ((table.num >= 0) & (table.num <= table.den) & (table.num * 2 % 1 == 0)).all()
-    )
+    return table.statistic is ratio and _share(table) and bool((table.num * 2 % 1 == 0).all())
 
 
 def effective_n(table: Table) -> float:
@@ -148,7 +167,7 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     draws = draws_b - draws_a
     value, (low, high) = second.value - first.value, _ends(draws)
     if changed < FEW:
-        half = float(stdtrit(max(1, changed - 1), 0.975) * np.nanstd(draws))
+        half = _students_half(draws, max(1, changed - 1))
         low, high = min(low, value - half), max(high, value + half)
     if yes_no:
         low, high = max(-1.0, low), min(1.0, high)

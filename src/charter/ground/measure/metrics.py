@@ -25,7 +25,7 @@ from charter.ground.measure.score import Score, Table, tabulate
 from charter.ground.measure.screening import OF_SCREENS
 
 # Goes up whenever a metric is counted, an interval made or a reply detected in another way.
-VERSION = 5
+VERSION = 6
 
 
 SEEN, UNSEEN = counts.equal(unseen=False), counts.equal(unseen=True)

@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 from charter.ground.measure.score import Floats
 
 SHARES = (0.02, 0.3, 0.6, 0.9)  # of the smallest loss: floors that a fit starts from
+SECOND = SHARES[1]  # the floor that a fit to a resample starts from beside the best fit to the mean
 EXPONENTS = (0.1, 0.3, 0.6)  # that a fit of two terms starts from
 ROUNDS = 100  # steps of a fit, at most
 ENOUGH, EXACT = 1e-9, 1e-20  # a fit is done where a step gains less than this share, or this squared error
@@ -77,26 +78,27 @@ def law(inputs_KM: Sequence[Floats], loss_RM: Floats, weight_RM: Floats, floored
     if floored:
         z_KM = np.concatenate([np.zeros_like(z_KM[:1]), z_KM])
     log_RM, mean = np.log(loss_RM), np.exp(np.log(loss_RM).mean(axis=0))
-    starts_SP = np.stack(_starts(z_KM, mean, floored))
+    starts_SP = np.stack(_starts(z_KM, mean, SHARES if floored else ()))
     ones = np.broadcast_to(weight_RM.mean(axis=0), (len(starts_SP), len(mean)))
     fitted_SP, cost_S = _improved(starts_SP, z_KM, np.broadcast_to(np.log(mean), ones.shape), ones)
     best_RP, best_R = _improved(
         np.repeat(fitted_SP[cost_S.argmin()][None], len(log_RM), 0), z_KM, log_RM, weight_RM
     )
     if floored and len(log_RM) > 1:
-        other_RP, other_R = _improved(
-            np.repeat(starts_SP[len(starts_SP) // 4][None], len(log_RM), 0), z_KM, log_RM, weight_RM
-        )
+        other_P = _starts(z_KM, mean, (SECOND,))[0]
+        other_RP, other_R = _improved(np.repeat(other_P[None], len(log_RM), 0), z_KM, log_RM, weight_RM)
         best_RP = np.where((other_R < best_R)[:, None], other_RP, best_RP)
     terms = len(z_KM)
     return Law(best_RP[:, :terms], best_RP[:, terms:], origin_K, floored)
 
 
-def _starts(z_KM: Floats, loss_M: Floats, floored: bool) -> list[Floats]:
-    """Numbers that a fit starts from [P each], by share of the floor, then by exponent."""
+def _starts(z_KM: Floats, loss_M: Floats, shares: Sequence[float]) -> list[Floats]:
+    """Numbers that a fit starts from [P each], by the floor's share of the least loss, then by exponent; without shares
+    there is no floor."""
+    floored = bool(shares)
     powers = z_KM[floored:]
     found = []
-    for share in SHARES if floored else (0.0,):
+    for share in shares or (0.0,):
         rest = loss_M - share * loss_M.min()
         level = [math.log(share * loss_M.min())] if floored else []
         if len(powers) == 1:
