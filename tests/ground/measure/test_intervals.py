@@ -235,18 +235,22 @@ def test_two_sets_are_apart_though_their_names_coincide() -> None:
 
 
 def test_few_changes_are_as_wide_as_students_t() -> None:
-    """Three of 20 prompts changed: resampling alone would call three of one direction nearly certain."""
-    before = np.zeros((20, 1))
-    before[10:] = 1.0
+    """Three of 60 prompts changed: resampling alone would call three of one direction nearly certain."""
+    before = np.zeros((60, 1))
+    before[30:] = 1.0
     after = before.copy()
     after[:3] = 1.0
     found = difference(_table(before), _table(after))
-    spread = math.sqrt(0.15 * 0.85 / 20)  # of the mean of 20 changes, three of them 1
-    half = 4.3027 * spread  # t with two degrees of freedom
-    assert found.value == pytest.approx(0.15) and not apart(found)
-    assert found.low == pytest.approx(0.15 - half, abs=0.02) and found.high == pytest.approx(
-        0.15 + half, abs=0.02
-    )
+    half = 4.3027 * math.sqrt(0.05 * 0.95 / 60)  # t with two degrees of freedom; 60 changes, three of them 1
+    assert found.value == pytest.approx(0.05) and not apart(found)
+    assert (found.low, found.high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.01)
+
+
+def test_one_change_is_no_wider_than_two_sets_that_share_nothing() -> None:
+    """Student's t with one degree of freedom would leave all open from -0.9 to 1."""
+    none, one = np.zeros((12, 1)), np.eye(12)[:, :1]
+    found, separate = difference(_table(none), _table(one)), independent(_table(none), _table(one))
+    assert (found.low, found.high) == (separate.low, separate.high) and found.high < 0.4
 
 
 def test_where_no_answer_changed_some_may_have_unseen() -> None:
