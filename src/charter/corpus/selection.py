@@ -5,9 +5,9 @@ first in order stays.
 
 Held out: a document whose draw is below `heldout_share`. A draw is a hash of the document's own fingerprint and a seed,
 so that it depends on nothing else, and a document never changes sides when others come or go. For what is held out the
-seed is the same in every recipe: of two corpora that share a text neither trains on what the other holds out, and runs
-that differ by their seed are measured on the same text. Where none of several documents would be held out, the one of
-the lowest draw is.
+seed is the same in every recipe: of two corpora that share a text neither trains on what the other holds out at the
+same share, and runs that differ by their seed are measured on the same text. Where none of several documents would be
+held out, the one of the lowest draw is.
 
 How often: the source's weight, times a factor f for documents in other languages than the main one. With E and O the
 weighted bytes of the main part (program text and texts of no known language included) and of the others, a share s of

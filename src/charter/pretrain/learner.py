@@ -61,8 +61,8 @@ class Learner:
         train = self.windows.enter(place.step).train
         batch, cursor = train.take(place.cursor, plan.batch_tokens, self.order)
         lengths = [piece.length for piece in batch]
-        few, precision = plan.microbatch_tokens, self.out.precision
-        loss, read = accumulate(self.begun.model, train, batch, few, precision, self.team)
+        microbatch, precision = plan.microbatch_tokens, self.out.precision
+        loss, read = accumulate(self.begun.model, train, batch, microbatch, precision, self.team)
         norm = clipped(self.optimizer, self.settings.learning.clip)
         share = trapezoid(place.step, plan.steps, plan.warmup, plan.decay)
         if not (spike := place.watch.spike(loss, norm, guard)):
