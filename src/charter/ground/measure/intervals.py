@@ -142,10 +142,10 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     """second - first: paired by cluster where both share their clusters, as two independent tables otherwise.
 
     Resampling says little where little changed. With no changed cluster the interval of yes/no answers is as wide as
-    the share that may have changed unseen (Wilson); with fewer than FEW it is at least that of Student's t over them, or
-    of yes/no answers that of independent tables, where this is narrower: pairing takes nothing away. Where each side's
-    answers all agree, or one cluster is shared, it is that of independent tables. Raises ValueError where either side
-    has no clusters, or the sides compute different things.
+    the share that may have changed unseen (Wilson); with fewer than FEW it is at least that of Student's t over them,
+    or of yes/no answers that of independent tables, where this is narrower: pairing takes nothing away. Where each
+    side's answers all agree, or one cluster is shared, it is that of independent tables. Raises ValueError where either
+    side has no clusters, or the sides compute different things.
     """
     if first.statistic != second.statistic:
         raise ValueError("a difference needs two tables of one statistic")
