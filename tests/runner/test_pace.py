@@ -121,11 +121,14 @@ def test_bars_name_their_step_and_say_what_is_left_of_the_run(clock: Clock) -> N
     progress.note("hello")
     with progress.bar("finetune", 183, 2) as bar:
         bar.advance(3, loss=0.5)
+        clock.minutes = 4
+        bar.advance(37)
         pace.finished("start")
         bar.advance()
     assert seen == [
         "hello",
         ("start: finetune", 183, 2),
         (3, {"loss": 0.5, "left in the run": "5 minutes"}),
+        (37, {"left in the run": "14 minutes"}),  # 40 of 181 in 4 minutes: not the minute that the plan says
         (1, {}),
     ]

@@ -11,6 +11,7 @@ LEFT_IN_RUN = "left in the run"
 
 START = 5 / 60  # minutes that any step takes for itself: reading models, writing and hashing what it made
 PRIOR = 0.1, 1.0  # what the estimates weigh against finished steps: this share of the run, or so many minutes
+KNOWN = 0.5  # minutes after which a bar's own pace counts
 MOST = 4.0  # the scale at most: what a step takes beyond that is its own, and says nothing of the others
 
 
@@ -20,7 +21,7 @@ class Pace:
 
     The scale is (spent + w) / (expected + w), at most `MOST`, where w is what the estimates weigh: so steps of seconds
     can't multiply hours, and a large one that is finished counts nearly alone. A step that takes longer than estimated
-    counts with what it took so far."""
+    counts with what it took so far, and is never done before its bar is."""
 
     def __init__(self, estimates: Mapping[str, float | None]) -> None:
         self._waiting = {name: minutes + START for name, minutes in estimates.items() if minutes is not None}
@@ -42,12 +43,13 @@ class Pace:
             self._expected += estimate
             self._spent += self._elapsed()
 
-    def left(self) -> float | None:
-        """Minutes until the run is done, None where no step that waits has an estimate."""
+    def left(self, bar: float = 0.0) -> float | None:
+        """Minutes until the run is done, None where no step that waits has an estimate; `bar`: until the bar of the
+        step that runs is full, by its own pace."""
         if not self._waiting:
             return None
         scale = self._scale()
-        current = max(0.0, scale * self._waiting.get(self._current, 0.0) - self._elapsed())
+        current = max(bar, scale * self._waiting.get(self._current, 0.0) - self._elapsed())
         return current + scale * sum(m for name, m in self._waiting.items() if name != self._current)
 
     def _scale(self) -> float:
@@ -86,7 +88,7 @@ class StepProgress:
     @contextmanager
     def _bar(self, description: str, total: int, done: int) -> Iterator[Bar]:
         with self._progress.bar(f"{self._step}: {description}", total, done) as bar:
-            yield _StepBar(bar, self._pace)
+            yield _StepBar(bar, self._pace, total - done)
 
     def note(self, text: str) -> None:
         """One line."""
@@ -96,11 +98,15 @@ class StepProgress:
 class _StepBar:
     """A bar that says how long the run still takes, where that is known."""
 
-    def __init__(self, bar: Bar, pace: Pace) -> None:
+    def __init__(self, bar: Bar, pace: Pace, missing: int) -> None:
         self._bar, self._pace = bar, pace
+        self._made, self._missing, self._began = 0, missing, time.monotonic()
 
     def advance(self, n: int = 1, **shown: object) -> None:
         """Adds n; the time left comes after the other values."""
-        left = self._pace.left()
+        self._made, self._missing = self._made + n, self._missing - n
+        elapsed = (time.monotonic() - self._began) / 60
+        known = elapsed >= KNOWN and self._made > 0
+        left = self._pace.left(elapsed / self._made * max(0, self._missing) if known else 0.0)
         run = {} if left is None else {LEFT_IN_RUN: spell_minutes(left)}
         self._bar.advance(n, **shown, **run)
