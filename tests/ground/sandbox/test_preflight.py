@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +21,9 @@ def fresh() -> Iterator[None]:
     preflight.trouble.cache_clear()
 
 
-def test_the_probe_notices_a_host() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", preflight._PROBE], capture_output=True, text=True, check=False
-    )
+def test_the_probe_notices_a_host(tmp_path: Path) -> None:
+    probe = [sys.executable, "-c", preflight._PROBE]
+    done = subprocess.run(probe, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode != 0 and "of the host" in done.stderr
 
 
