@@ -144,7 +144,7 @@ def main() -> None:
     )
     options.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, each of another seed")
     options.add_argument("--step", default="base", help="the step that pretrains from nothing")
-    options.add_argument("--rates", type=float, nargs="+", default=[2e-3, 5e-3, 1e-2])
+    options.add_argument("--rates", type=float, nargs="+", default=[5e-3, 1e-2, 2e-2])
     options.add_argument("--threads", type=int, default=2)
     options.add_argument(
         "--json", type=Path, help="file that the numbers are written to, for docs/scratch.py"
