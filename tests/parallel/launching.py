@@ -78,8 +78,10 @@ def started(
     try:
         yield made
     finally:
-        for process in [*workers(made), psutil.Process(made.pid)] if made.poll() is None else []:
+        ended = [*workers(made), psutil.Process(made.pid)] if made.poll() is None else []
+        for process in ended:
             process.kill()
+        psutil.wait_procs(ended)  # until then the run's lock is held
         made.wait()
         if made.stdout is not None:
             made.stdout.close()
