@@ -62,9 +62,8 @@ def examine_all(
     left = [stretch for stretch in made if not is_whole(stretch, folder)]
     total = sum(stretch.bytes for stretch in made)
     done = total - sum(stretch.bytes for stretch in left)
-    ended: list[
-        tuple[Stretch, int]
-    ] = []  # behind the last piece handed out, each with the count of its pieces
+    # Stretches that ended since a piece was last handed out, each with the count of its pieces.
+    ended: list[tuple[Stretch, int]] = []
 
     def missing() -> Iterator[tuple[Piece, tuple[int, tuple[tuple[Stretch, int], ...]]]]:
         """Each piece with its bytes on disk and the stretches that ended before it."""

@@ -116,9 +116,8 @@ class LongTexts:
         """The texts of the step behind `cursor.at` others."""
         count, rest = share(self.how, self.window, tokens)
         long = [self._long(cursor.at * count + n, seed) for n in range(count)]
-        a_step = (
-            rest * self.documents.count / self.documents.tokens
-        )  # documents, of which a part adds up over steps
+        # documents of one step: less than one adds up over several
+        a_step = rest * self.documents.count / self.documents.tokens
         first, end = round(cursor.at * a_step), round((cursor.at + 1) * a_step)
         short = [self._document(number, seed) for number in range(first, end)]
         return [*long, *short], Cursor(0, cursor.at + 1)

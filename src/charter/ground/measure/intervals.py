@@ -170,8 +170,7 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     if changed < FEW:
         half = _students_half(draws, max(1, changed - 1))
         low, high = min(low, value - half), max(high, value + half)
-        apart = independent(first, second, seed)
-        if yes_no and apart.high - apart.low < high - low:
+        if yes_no and (apart := independent(first, second, seed)).high - apart.low < high - low:
             low, high = apart.low, apart.high
     if yes_no:
         low, high = max(-1.0, low), min(1.0, high)
