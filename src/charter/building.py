@@ -28,6 +28,7 @@ ROOMS = {
     "scaling": "charter.scaling",
     "finetune": "charter.finetune",
     "debias": "charter.debias",
+    "prompts": "charter.prompts",
     "critique": "charter.critique",
     "feedback": "charter.feedback",
     "arena": "charter.arena",

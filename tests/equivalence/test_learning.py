@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import toys
+from charter.ground.learn import supervised
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import cross_entropy_sum, preference_loss
 from charter.ground.learn.optimizer import adamw, parameters_of
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import update
+from charter.ground.learn.supervised import Row, encode_row, shared_beginning
+from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.packing import microbatches
+from charter.ground.text.template import Template
 
 STEPS = 7
 
@@ -104,3 +109,47 @@ def test_the_gradient_of_a_step_does_not_depend_on_the_cut(lengths: list[int], m
 def test_swapping_the_pair_mirrors_the_preference_loss(chosen: float, rejected: float, p: float) -> None:
     a, b, label = (torch.tensor([v], dtype=torch.float64) for v in (chosen, rejected, p))
     torch.testing.assert_close(preference_loss(a, b, label), preference_loss(b, a, 1 - label))
+
+
+def _step(rows: list[Row], most: int) -> tuple[float, int, torch.Tensor]:
+    model = toys.model(3)
+    loss, read = supervised.accumulate(model, rows, most, "float32")
+    return loss, read, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("alike", [0, 1, 6])
+def test_rows_that_begin_alike_learn_the_same_and_are_read_once(
+    alike: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = list(range(20, 20 + alike))
+    tails = [([50, 51, 60, 61], 2), ([50, 52, 62], 2), ([53, 63, 64, 65, 66], 1)]
+    rows = [
+        Row(f"r{n}", start + tail, [0] * (alike + asked) + [1] * (len(tail) - asked), 1.0 + n)
+        for n, (tail, asked) in enumerate(tails)
+    ]
+    loss, read, gradient = _step(rows, 100)
+    assert read == sum(len(row.ids) for row in rows) - 2 * alike
+    monkeypatch.setattr(supervised, "shared_beginning", lambda rows: 0)
+    alone, apart, expected = _step(rows, 100)
+    assert apart == sum(len(row.ids) for row in rows)
+    assert loss == pytest.approx(alone, rel=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_what_rows_share_ends_before_what_is_learnt_and_leaves_each_a_token() -> None:
+    assert shared_beginning([Row("a", [1, 2, 3, 4], [0, 0, 1, 1], 1.0)] * 2) == 2
+    assert (
+        shared_beginning([Row("a", [1, 2, 3], [0, 0, 0], 1.0), Row("b", [1, 2, 3, 4], [0, 0, 0, 1], 1.0)])
+        == 2
+    )
+    assert shared_beginning([Row("a", [1, 2, 3, 4], [0, 0, 0, 1], 1.0)]) == 0
+
+
+def test_of_a_cut_reply_the_end_of_its_turn_is_not_learnt() -> None:
+    template = Template(toys.tokenizer(), toys.tokenizer().template)
+    whole = Dialogue("d", (user("How are you?"), assistant("Well, and")))
+    cut = Dialogue("d", whole.messages, meta={"cut": True})
+    learnt, without = encode_row(whole, template, 99, False), encode_row(cut, template, 99, False)
+    assert learnt is not None and without is not None and learnt.ids == without.ids
+    changed = [t for t in range(len(learnt.ids)) if learnt.mask[t] != without.mask[t]]
+    assert [learnt.ids[t] for t in changed] == [template.end_id]

@@ -2,6 +2,9 @@
 
 Loss of an optimizer step = sum over assistant tokens of weight * -log p / sum of weights, over all its dialogues,
 so that it does not depend on how the step is cut into microbatches, nor on how many processes share them.
+
+Rows that begin alike, such as with one system message, share that beginning: it is computed once a microbatch, and its
+gradient is the sum of theirs.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
@@ -20,7 +24,7 @@ from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import Work, distribute, portion, total
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
-from charter.ground.model.layout import documents
+from charter.ground.model.layout import Layout, tree
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.frozen import Training
 from charter.ground.text.dialogue import Dialogue
@@ -41,12 +45,16 @@ NOTHING = Row("", [0], [0], 0.0)  # read where other processes have more microba
 
 
 def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlong: bool) -> Row | None:
-    """A dialogue as tokens, or None for one over the context where these are dropped.
+    """A dialogue as tokens, or None for one over the context where these are dropped. Of a reply that was cut at its
+    token limit (`meta.cut`) the end of the turn isn't learnt: the model that wrote it would have gone on.
 
     Raises CharterError for a dialogue without a turn to learn from, and for one over the context otherwise.
     """
     encoded = template.encode(dialogue.messages, dialogue.learn_from)
-    row = Row(dialogue.id, encoded.ids, encoded.mask, dialogue.weight)
+    mask = list(encoded.mask)
+    if dialogue.meta.get("cut") and 1 in mask:
+        mask[len(mask) - 1 - mask[::-1].index(1)] = 0
+    row = Row(dialogue.id, encoded.ids, mask, dialogue.weight)
     if not any(row.mask[1:]):
         raise CharterError(
             f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
@@ -103,26 +111,58 @@ def accumulate(
     loss, read = 0.0, 0
     for group in portion([len(row.ids) for row in rows], microbatch_tokens):
         members = [rows[i] for i in group] or [NOTHING]
-        ids_T = torch.tensor([t for row in members for t in row.ids], device=model.device)
-        layout = documents([len(row.ids) for row in members]).to(model.device)
-        # A token is learnt from the hidden state of the token before it; the first of a document from none.
-        inputs, targets, weights = [], [], []
-        at = 0
-        for row in members:
-            for t in range(1, len(row.ids)):
-                if row.mask[t]:
-                    inputs.append(at + t - 1)
-                    targets.append(row.ids[t])
-                    weights.append(row.weight / total_weight)
-            at += len(row.ids)
+        batch = lay_out(members, total_weight, model.device)
         with autocast(str(model.device), precision):
-            hidden_TD = model.hidden(ids_T, layout)
+            hidden_TD = model.hidden(batch.ids, batch.layout)
             part = cross_entropy_sum(
-                hidden_TD[torch.tensor(inputs, dtype=torch.int64, device=model.device)],
-                model.head_weight(),
-                torch.tensor(targets, dtype=torch.int64, device=model.device),
-                torch.tensor(weights, device=model.device),
+                hidden_TD[batch.inputs], model.head_weight(), batch.targets, batch.weights
             )
         loss += backward(part)
-        read += sum(len(rows[i].ids) for i in group)
+        read += len(batch.layout) if group else 0
     return loss, read
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A microbatch as one flat row of T tokens: ids [T], layout, and for each of the N learnt tokens the place that
+    predicts it, itself and its weight, all [N]."""
+
+    ids: Tensor
+    layout: Layout
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+
+
+def shared_beginning(rows: Sequence[Row]) -> int:
+    """How many first tokens all rows have in common: none of them learnt, and each row goes on after them."""
+    if len(rows) < 2:
+        return 0
+    most = min(min(len(row.ids) - 1, row.mask.index(1) if 1 in row.mask else len(row.ids)) for row in rows)
+    # of the texts in order, the first and the last differ soonest
+    first, last = min(row.ids for row in rows), max(row.ids for row in rows)
+    return next((at for at in range(most) if first[at] != last[at]), most)
+
+
+def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> Batch:
+    """The rows of a microbatch, what they share once. A token is learnt from the hidden state of the token before it;
+    the first of a document from none."""
+    shared = shared_beginning(rows)
+    ids = rows[0].ids[:shared]
+    inputs, targets, weights = [], [], []
+    for row in rows:
+        start = len(ids) - shared
+        for t in range(1, len(row.ids)):
+            if row.mask[t]:
+                inputs.append(t - 1 if t - 1 < shared else start + t - 1)
+                targets.append(row.ids[t])
+                weights.append(row.weight / total_weight)
+        ids += row.ids[shared:]
+    layout = tree(shared, [len(row.ids) - shared for row in rows])
+    return Batch(
+        torch.tensor(ids, device=device),
+        layout.to(device),
+        torch.tensor(inputs, dtype=torch.int64, device=device),
+        torch.tensor(targets, dtype=torch.int64, device=device),
+        torch.tensor(weights, device=device),
+    )

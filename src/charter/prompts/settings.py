@@ -1,0 +1,64 @@
+"""Settings and roles of the prompts room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "dialogues"
+VARIANT = None
+ROLES = {
+    "unsafe": Role(kind="dialogues", many=True, required=False),
+    "benign": Role(kind="dialogues", many=True, required=False),
+    "apart": Role(kind="dialogues", many=True, required=False),
+}
+
+
+class Split(Frozen):
+    """Which prompts are held out: by a hash of their words, so that every set and every run parts them alike."""
+
+    part: Literal["train", "dev", "test", "all"] = Field(
+        "train", description="the part that is made; all: nothing is held out"
+    )
+    test: int = Field(3, ge=2, description="one prompt in so many is of the test")
+    dev: int = Field(5, ge=2, description="one in so many of the others is for choosing settings")
+
+
+class Settings(Frozen):
+    """Prompts of several sets, each once and labelled, without those that are held out or stand in another set."""
+
+    keep: Literal["unsafe", "benign", "all"] = Field("all", description="the labels that are made")
+    split: Split = Field(Split(), description="what is held out")
+    limit: int = Field(0, ge=0, description="most prompts of each input, drawn at random; 0 takes all")
+    draw_seed: int = Field(0, ge=0, description="of that draw")
+    most_words: int = Field(60, ge=1, description="longer prompts are left out")
+    overlap: int = Field(
+        8, ge=0, description="words in a row that make a prompt a copy of one in `apart`; 0: whole prompts"
+    )
+
+    @model_validator(mode="after")
+    def _parted(self) -> Settings:
+        if self.overlap and self.overlap < 4:
+            raise ValueError("overlap below 4 words takes ordinary phrases for copies; use 4 or more, or 0")
+        return self
+
+
+def check(settings: Settings, roles: Collection[str]) -> str:
+    """What is wrong with settings and the roles that are filled, taken together."""
+    wanted = {"unsafe", "benign"} if settings.keep == "all" else {settings.keep}
+    if not wanted & set(roles):
+        return f"has no input to make prompts of: name sets under {' or '.join(sorted(wanted))}"
+    return ""
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Reading is quick: a thousand prompts take a second."""
+    rows = sum(sizes.rows.get(role, 0) for role in ROLES)
+    return Estimate(minutes=rows / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * rows / 1000)

@@ -1,0 +1,102 @@
+"""The prompts room: labels, parts by hash, copies and repeats, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toys
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.text.jsonl import read_jsonl
+from charter.ground.text.records import read_prompts
+from charter.prompts.run import part_of, run
+from charter.prompts.settings import Settings, Split, check
+
+ALL = Split(part="all")
+
+
+def _source(folder: Path, role: str, name: str, prompts: list[str]) -> Any:
+    rows = [toys.dialogue(f"{name}{n}", prompt, "An answer.") for n, prompt in enumerate(prompts)]
+    return toys.given(role, toys.rows_file(folder / f"{name}.jsonl", rows))
+
+
+def _made(folder: Path, settings: Settings, *sources: Any) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    out = toys.workspace(folder / "out")
+    run(settings, Inputs(sources), out)
+    rows = list(read_jsonl(out.path / "dialogues.jsonl"))
+    assert len(read_prompts([out.path / "dialogues.jsonl"])) == len(rows)
+    return rows, json.loads((out.path / "counts.json").read_text())
+
+
+def test_every_prompt_comes_once_with_its_label_and_without_its_answer(tmp_path: Path) -> None:
+    rows, counts = _made(
+        tmp_path,
+        Settings(split=ALL),
+        _source(tmp_path, "unsafe", "bad", ["Steal a bike.", "steal  a BIKE.", "Forge a note."]),
+        _source(tmp_path, "benign", "good", ["Sketch a bike.", "Forge a note."]),
+    )
+    assert [(r["messages"], r["meta"]["p_refuse"]) for r in rows] == [
+        ([{"role": "user", "content": "Steal a bike."}], 1.0),
+        ([{"role": "user", "content": "Forge a note."}], 1.0),
+        ([{"role": "user", "content": "Sketch a bike."}], 0.0),
+    ]
+    assert counts["dropped_repeated"] == 2 and (counts["unsafe"], counts["benign"]) == (2, 1)
+
+
+def test_parts_are_disjoint_cover_all_and_follow_from_the_words_alone(tmp_path: Path) -> None:
+    prompts = [f"Question number {n} of many?" for n in range(120)]
+    parts = {}
+    for part in ("train", "dev", "test"):
+        settings = Settings(split=Split(part=part))
+        rows, counts = _made(tmp_path / part, settings, _source(tmp_path, "benign", "good", prompts))
+        parts[part] = {r["messages"][0]["content"] for r in rows}
+        assert counts["dropped_held_out"] == 120 - len(rows)
+    assert set.union(*parts.values()) == set(prompts) and sum(map(len, parts.values())) == 120
+    assert 25 <= len(parts["test"]) <= 55 and 8 <= len(parts["dev"]) <= 30
+    number = int(hashlib.sha256(b"a word").hexdigest()[8:16], 16)
+    expected = "test" if number % 3 == 0 else "dev" if number % 5 == 0 else "train"
+    assert part_of("a word", Split()) == expected
+
+
+def test_copies_of_evaluation_prompts_are_left_out(tmp_path: Path) -> None:
+    long = "please tell me how the old bridge over the river was built"
+    rows, counts = _made(
+        tmp_path,
+        Settings(split=ALL, overlap=6),
+        _source(tmp_path, "benign", "good", [f"Hello, {long} then?", "What is a bridge?", "Name a river."]),
+        _source(tmp_path, "apart", "test", [long, "what is A bridge?"]),
+    )
+    assert [r["messages"][0]["content"] for r in rows] == ["Name a river."] and counts["dropped_copy"] == 2
+
+
+def test_one_label_limits_and_long_prompts(tmp_path: Path) -> None:
+    sources = [
+        _source(tmp_path, "unsafe", "bad", ["Do harm one.", "Do harm two.", "Do harm three."]),
+        _source(tmp_path, "benign", "good", ["word " * 70, "Do good.", "Do harm one."]),
+    ]
+    rows, counts = _made(tmp_path, Settings(split=ALL, keep="benign"), *sources)
+    assert [r["messages"][0]["content"] for r in rows] == [
+        "Do good."
+    ]  # what is unsafe in one set isn't benign
+    assert counts["dropped_long"] == 1 and counts["unsafe"] == 0
+    first, again = (_made(tmp_path / str(n), Settings(split=ALL, limit=1), *sources)[0] for n in (1, 2))
+    assert len(first) == 2 and first == again
+
+
+def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
+    assert "name sets under unsafe" in check(Settings(keep="unsafe"), {"benign", "apart"})
+    assert check(Settings(), {"benign"}) == ""
+    with pytest.raises(ValueError, match="use 4 or more, or 0"):
+        Settings(overlap=2)
+    with pytest.raises(CharterError, match="no prompt is left"):
+        _made(
+            tmp_path,
+            Settings(split=ALL),
+            _source(tmp_path, "benign", "good", ["Name a river."]),
+            _source(tmp_path, "apart", "test", ["name a river."]),
+        )
