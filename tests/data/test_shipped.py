@@ -204,6 +204,7 @@ READERS = {
     "lookalikes.train": read_dialogues,
     "lookalikes.heldout": read_dialogues,
     "refusals.train": read_dialogues,
+    "twins.train": read_dialogues,
     "comparisons.train": read_comparisons,
     "hhh.heldout": read_comparisons,
     "critiques.train": read_transcripts,
