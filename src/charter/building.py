@@ -30,6 +30,7 @@ ROOMS = {
     "debias": "charter.debias",
     "critique": "charter.critique",
     "feedback": "charter.feedback",
+    "select": "charter.select",
     "arena": "charter.arena",
     "preference": "charter.preference",
     "rating": "charter.rating",

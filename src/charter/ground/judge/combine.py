@@ -55,10 +55,11 @@ def check_weights(weights: Sequence[float] | None, graders: int, how: How) -> li
     return list(weights)
 
 
-def standardise(scores: Sequence[float]) -> list[float]:
-    """Scores less their mean, over their standard deviation (of the n scores at hand); 0 where all are equal."""
-    if not scores or min(scores) == max(scores):
+def standardise(scores: Sequence[float], over: Sequence[float] | None = None) -> list[float]:
+    """Scores less the mean of `over` (none: of themselves), over its standard deviation, by n; 0 where that is 0."""
+    among = scores if over is None else over
+    if not among or min(among) == max(among):
         return [0.0] * len(scores)
-    mean = fsum(scores) / len(scores)
-    sd = sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores))
+    mean = fsum(among) / len(among)
+    sd = sqrt(fsum((score - mean) ** 2 for score in among) / len(among))
     return [(score - mean) / sd for score in scores]
