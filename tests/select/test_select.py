@@ -473,12 +473,11 @@ def test_real_models_take_what_their_scores_put_first(
 ) -> None:
     path = made(REAL, real, toys.workspace(tmp_path / "out"))
     rows = samples(path, "replies")
+    harmless = [r for r in rows if r["asked"] == "harmless"]
+    items = [([user(f"What is a {r['id'][1]}?")], [r["reply"]]) for r in harmless]
     for place, name in enumerate(("reward", "grader")):
-        model = PreferenceModel.open(checkpoints / name)
-        items = [([user(f"Help me with thing {r['id'][1]}.")], [r["reply"]]) for r in rows if r["id"] < "p"]
-        items = [([user(f"What is a {r['id'][1]}?")], [r["reply"]]) for r in rows if r["id"][0] == "h"]
-        kept = [r["scores"][place] for r in rows if r["id"][0] == "h"]
-        assert [s for (s,) in model.score(items)] == pytest.approx(kept, abs=1e-4)
+        own = [score for (score,) in PreferenceModel.open(checkpoints / name).score(items)]
+        assert own == pytest.approx([r["scores"][place] for r in harmless], abs=1e-4)
     for row in samples(path, "selected"):
         passing = [r for r in rows if r["id"] == row["id"] and r["dropped"] is None]
         assert row["taken"] == max(passing, key=lambda r: r["score"])["name"]
