@@ -31,6 +31,7 @@ ROOMS = {
     "prompts": "charter.prompts",
     "critique": "charter.critique",
     "feedback": "charter.feedback",
+    "select": "charter.select",
     "arena": "charter.arena",
     "preference": "charter.preference",
     "rating": "charter.rating",

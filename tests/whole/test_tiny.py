@@ -215,6 +215,7 @@ MOMENTS = [
     ("labels", "charter.feedback.run:_labels", 2, "after"),
     ("pm_reward", "charter.preference.run:update", 8, "after"),  # weights moved, nothing logged
     ("pm_grader", "charter.runner.directory:publish", 1, "before"),  # done, and not yet renamed
+    ("best", "charter.select.replies:_samples", 2, "after"),
     ("rater", "charter.rating.run:update", 7, "after"),
     ("rl", "charter.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
     ("rl", "charter.rl.actor:Actor.reference_logprobs", 1, "after"),  # right after that resume, mid-round

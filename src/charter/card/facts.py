@@ -22,6 +22,7 @@ ROOM_WORDS = {
     "debias": "a finetuning on fair answers",
     "critique": "critique and revision under a written constitution",
     "feedback": "AI feedback under the same constitution",
+    "select": "the best of several sampled replies, by preference models",
     "preference": "a preference model",
     "rl": "reinforcement learning (PPO)",
 }
@@ -74,6 +75,7 @@ NODE_METRIC = (
     "label_accuracy",
     "rating_error_ratio",
     "review_kappa_harmful",
+    "selected_share",
     "kept_share",
     "reward_heldout",
     "reward",

@@ -38,7 +38,7 @@ EXPONENTS = frozenset(
     }
 )
 # What counts.json holds besides counts and shares, with its unit.
-MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS}
+MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl_bound": "nats"}
 LABELS = {
     "harm_rate": "Harm rate",
     "harm_rate_prompts": "Prompts with harm",
@@ -138,6 +138,10 @@ LABELS = {
     "review_agreement": "Pairs of reviewers who agree",
     "review_harmful_rate": "Called harmful by most",
     "review_rating": "Mean rating, 0 to 4",
+    "selected_share": "Prompts that get a reply",
+    "selected_share_prompts": "The same, may be refused",
+    "selected_share_harmless": "The same, must be answered",
+    "selected_gain": "Score gained by choosing",
     "screen_auroc_lookalikes": "AUROC against look-alikes",
     "screen_auroc_ordinary": "AUROC against ordinary prompts",
     "screen_reply_auroc": "AUROC of replies",

@@ -19,6 +19,9 @@ from charter.ground.measure.ratings import RATINGS
 from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
 from charter.ground.measure.scaling import SCALING, Ladder
 from charter.ground.measure.score import points, ranked_right
+from charter.ground.measure.selection import ORIGINS, SELECTED
+from charter.ground.measure.selection import REASONS as FILTERED
+from charter.ground.measure.selection import REPLIES as ANSWERS
 from charter.ground.people.choices import RATINGS as ATTEMPTED
 from charter.ground.people.choices import VOTES
 from charter.ground.people.scale import TAGS, better
@@ -26,7 +29,21 @@ from charter.ground.text.judgments import HARMFUL, HARMLESS
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVIEWED, JUDGED, LADDER, *_ = (
+SOURCES = (
+    TRANSCRIPTS,
+    DIALOGUES,
+    COMPARISONS,
+    KNOWN,
+    HELDOUT,
+    RATED,
+    FAIR,
+    REVIEWED,
+    JUDGED,
+    LADDER,
+    ANSWERED,
+    TAKEN,
+    *_,
+) = (
     "transcripts.jsonl",
     "dialogues.jsonl",
     "comparisons.jsonl",
@@ -37,6 +54,8 @@ SOURCES = TRANSCRIPTS, DIALOGUES, COMPARISONS, KNOWN, HELDOUT, RATED, FAIR, REVI
     f"samples/{REVIEWS}",
     "judgments.jsonl",
     f"samples/{SCALING}",
+    f"samples/{ANSWERS}",
+    f"samples/{SELECTED}",
     VOTES,
     ATTEMPTED,
 )
@@ -60,6 +79,10 @@ def _ranked(row: Row) -> float:
     return ranked_right(row["p_chosen"], row["chosen_score"], row["rejected_score"])
 
 
+def _gain(row: Row) -> float | None:
+    return None if row["score"] is None else row["score"] - row["mean"]
+
+
 REPLIES: Mapping[str, Callable[[Row], object]] = {name: _detected(d) for name, d in DETECTORS.items()}
 TRIPLES: Mapping[str, Callable[[Row], object]] = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
@@ -76,6 +99,7 @@ FLAGS: Mapping[str, Mapping[str, Callable[[Row], object]]] = {
     HHH: {"correct": lambda row: points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)},
     LABELS: {"correct": lambda row: points(row["p_correct"], 0.5)},
     DEBIAS: {"kept": lambda row: row["choice"] == row["answer"]},
+    SELECTED: {"served": lambda row: row["kept"] > 0, "gain": _gain},
 }
 
 
@@ -123,6 +147,31 @@ def _left(kept: Kept) -> float:
     return picked / max(1, len(decided))
 
 
+def _of_replies(start: str, made: Callable[[Rows], float]) -> Callable[[Kept], float]:
+    """A count over the replies of one origin; of all where `start` is empty."""
+    return lambda kept: made(
+        [row for row in kept.files[ANSWERED] if start in ("", row["origin"] + "_")],
+    )
+
+
+def _filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
+    """What became of the replies that the select room chose among."""
+    counts: dict[str, Callable[[Rows], float]] = {
+        "replies": len,
+        "passed": lambda rows: sum(row["dropped"] is None for row in rows),
+        "kept": lambda rows: sum(row["kept"] for row in rows),
+        "passed_share": lambda rows: sum(row["dropped"] is None for row in rows) / max(1, len(rows)),
+        "kept_share": lambda rows: sum(row["kept"] for row in rows) / max(1, len(rows)),
+    }
+    for reason in FILTERED:
+        counts[f"dropped_{reason}"] = lambda rows, why=reason: sum(row["dropped"] == why for row in rows)  # type: ignore[misc]
+    return tuple((start + name, _of_replies(start, made)) for name, made in counts.items())
+
+
+def _asked(role: str) -> Callable[[Kept], float]:
+    return lambda kept: sum(row["asked"] == role for row in kept.files[TAKEN])
+
+
 # Room -> (count, what it is recounted from): a count of two sources stands twice.
 COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     "critique": (
@@ -143,6 +192,13 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("label_weight", _earned),
         ("label_weight", lambda kept: min(row["weight"] for row in kept.files[COMPARISONS])),
         ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
+    ),
+    "select": (
+        *(counted for start in ("", *(f"{origin}_" for origin in ORIGINS)) for counted in _filtered(start)),
+        *((role, _asked(role)) for role in ("prompts", "harmless")),
+        ("kept", lambda kept: len(kept.files[DIALOGUES])),
+        ("kept", lambda kept: sum(row["kept"] for row in kept.files[TAKEN])),
+        ("replies", lambda kept: sum(row["replies"] for row in kept.files[TAKEN])),
     ),
     "debias": (
         ("asked", lambda kept: len(kept.files[FAIR])),

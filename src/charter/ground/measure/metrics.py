@@ -23,6 +23,7 @@ from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.score import Score, Table, tabulate
 from charter.ground.measure.screening import OF_SCREENS
+from charter.ground.measure.selection import OF_SELECTION
 
 # Goes up whenever a metric is counted, an interval made or a reply detected in another way.
 VERSION = 6
@@ -302,6 +303,7 @@ METRICS = (
     *OF_RATERS,
     *OF_REVIEWS,
     *OF_DEBIAS,
+    *OF_SELECTION,
     *OF_SCREENS,
     *OF_SCALING,
     *OF_BENCHMARKS,

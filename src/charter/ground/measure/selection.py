@@ -1,0 +1,34 @@
+"""The numbers of the select room: for which prompts a reply is taken, and what choosing gains."""
+
+from __future__ import annotations
+
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+
+REPLIES = "replies.jsonl"
+SELECTED = "selected.jsonl"
+ORIGINS = ("sample", "start", "candidate")
+# Why a reply is dropped: the first of these that holds. The last two need graders.
+REASONS = ("cut", "short", "loop", "refusal", "answer", "repeat", "below_fixed", "below_draft")
+
+OF_SELECTION: tuple[Metric, ...] = (
+    Metric("selected_share", SELECTED, counts.flag("served"), "higher", "prompts that get a reply"),
+    *(
+        Metric(
+            f"selected_share_{asked}",
+            SELECTED,
+            counts.flag("served", counts.equal(asked=asked)),
+            "higher",
+            f"prompts that get a reply, role {asked}",
+        )
+        for asked in ("prompts", "harmless")
+    ),
+    Metric(
+        "selected_gain",
+        SELECTED,
+        counts.mean("gain", counts.has("gain")),
+        "neither",
+        "score of the reply taken less the mean of its prompt's, in standard deviations over all replies",
+        "sd",
+    ),
+)
