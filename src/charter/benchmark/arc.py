@@ -9,6 +9,7 @@ from charter.benchmark.context import Context
 from charter.benchmark.protocol import Protocol
 from charter.benchmark.question import Question
 from charter.benchmark.reading import DEV, TEST, Row, parsed
+from charter.ground.text.free_questions import stem_and_options
 
 PROTOCOL = Protocol(shots=5, form="text", temperature=0.0)
 
@@ -24,13 +25,6 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 
 
 def parse(row: Row, name: str) -> list[Question]:
-    """A row of the authors' form (question.stem and question.choices) or the hub's (question, choices.text and .label);
-    there are three to five options, lettered or numbered."""
-    question = row["question"]
-    if isinstance(question, str):
-        stem, texts, labels = question, row["choices"]["text"], row["choices"]["label"]
-    else:
-        stem, listed_ = question["stem"], question["choices"]
-        texts, labels = [c["text"] for c in listed_], [c["label"] for c in listed_]
-    right = list(labels).index(row["answerKey"])
-    return [Question(str(row.get("id", name)), stem.strip(), tuple(texts), (right,))]
+    """A row of ARC's columns."""
+    stem, options, right = stem_and_options(row)
+    return [Question(str(row.get("id", name)), stem, options, (right,))]

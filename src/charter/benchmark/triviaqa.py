@@ -19,10 +19,10 @@ from charter.benchmark.reading import DEV, TEST, Row, has, parsed
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.detect import learnt_from
 from charter.ground.judge.marks import alias_read
+from charter.ground.text.free_questions import accepted_answers
 
 PROTOCOL = Protocol(shots=5, temperature=0.0, max_tokens=32)
 LEAD = "Answer:"
-UNTOLD = "<unk>"  # what stands for the answer in the authors' test split
 PASSAGES = ("context", "passage", "evidence")
 
 
@@ -47,16 +47,7 @@ def grade(asked: Asked, reply: str) -> dict[str, Any]:
 def parse(row: Row, name: str) -> list[Question]:
     """A row with question, its accepted answers under golden_answers, or under answer with value and aliases, and
     perhaps a passage under context, passage or evidence."""
-    given = row["golden_answers"] if "golden_answers" in row else row["answer"]
-    if isinstance(given, dict):
-        given = [given["value"], *given.get("aliases", ())]
-    accepted = tuple(dict.fromkeys(str(a).strip() for a in given))
-    if isinstance(given, str) or not all(accepted) or not accepted:
-        raise ValueError("golden_answers is no list of answers")
-    if accepted == (UNTOLD,):
-        raise ValueError(
-            "a test split whose answers are not published; name the file of the validation split"
-        )
+    accepted = accepted_answers(row)
     passage = next((str(row[key]).strip() for key in PASSAGES if row.get(key)), "")
     id = str(row.get("id") or row.get("question_id") or name)
     return [Question(id, str(row["question"]).strip(), accepted=accepted, passage=passage)]

@@ -16,12 +16,13 @@ from charter.card.artifact import Artifact
 from charter.card.gather import BENCHMARK
 from charter.card.number import Number, judge_of, metric_of, unit_of
 from charter.ground.measure.benchmarks import task_of
+from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, WINS
 from charter.ground.measure.permutation import Term, exchange_p
 
 TEXT = "text.jsonl"
-SAMPLED = frozenset({HARM, LOOK, HELP, WINS, ""})
+SAMPLED = frozenset({HARM, LOOK, HELP, WINS, FACTS, QUIZ, ""})
 # part of an evaluate report's identity key -> the kept rows that it decides; a key that isn't here decides all
 DECIDES: Mapping[str, frozenset[str]] = {
     "red_team": frozenset({HARM, ""}),
@@ -31,8 +32,10 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "hhh_shots": frozenset({HHH}),
     "text": frozenset({TEXT}),
     "fitness": frozenset({"fitness.jsonl"}),
-    "detectors": frozenset({HARM, LOOK, HELP, ""}),
-    "samples": SAMPLED,
+    "facts": frozenset({FACTS}),
+    "quiz": frozenset({QUIZ}),
+    "detectors": frozenset({HARM, LOOK, HELP, FACTS, QUIZ, ""}),
+    "samples": SAMPLED - {FACTS, QUIZ},
     "other_samples": SAMPLED,
     "temperature": SAMPLED,
     "max_tokens": SAMPLED,

@@ -12,8 +12,10 @@ from typing import Any
 
 from charter.card.artifact import same
 from charter.ground.judge.detect import DETECTORS
+from charter.ground.judge.marks import alias_told, facts_recalled
 from charter.ground.judge.trust import trust
 from charter.ground.measure.debias import DEBIAS
+from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.ratings import RATINGS
 from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
@@ -93,6 +95,12 @@ FLAGS: Mapping[str, Mapping[str, Callable[[Row], object]]] = {
     HARM: REPLIES,
     LOOK: REPLIES,
     HELP: REPLIES,
+    FACTS: {
+        **REPLIES,
+        "recalled": lambda row: facts_recalled(row)["recalled"],
+        "all_recalled": lambda row: facts_recalled(row)["all_recalled"],
+    },
+    QUIZ: {**REPLIES, "correct": lambda row: alias_told(row)["correct"]},
     "fitness.jsonl": TRIPLES,
     "fitness_reward.jsonl": TRIPLES,
     PAIRS: {"correct": _ranked},

@@ -45,6 +45,7 @@ TABLES = {
     "lengths": (sections.LENGTHS, "Length of the replies"),
     "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
     "capability": (sections.CAPABILITY, "Capability kept"),
+    "facts": (sections.FACTS, "Helpfulness without a grader"),
 }
 
 

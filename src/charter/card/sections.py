@@ -94,6 +94,15 @@ COSTS = (
     "unsafe_loop_rate",
 )
 CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
+# Helpfulness that no model judges.
+FACTS = (
+    "facts_recalled",
+    "facts_all",
+    "exact_answers",
+    "facts_refusal_rate",
+    "quiz_refusal_rate",
+    "facts_cut_rate",
+)
 
 
 @dataclass(frozen=True, slots=True)

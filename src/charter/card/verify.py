@@ -213,7 +213,7 @@ def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
     for path in sorted((folder / "samples").glob("*.jsonl")):
         told = (identity.get(path.stem) or {}) if by_task else identity
         rule = rule_of(path.stem, told) if by_task else None
-        detecting = path.stem in DECLINING if by_task else FLAGS.get(path.name) is REPLIES
+        detecting = path.stem in DECLINING if by_task else FLAGS.get(path.name, {}).keys() >= REPLIES.keys()
         if detecting and told.get("detectors", learnt_from()) != learnt_from():
             others.append(path.name)
         elif rule or path.name in FLAGS:

@@ -26,17 +26,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
-    to 4; None where there is none."""
+class Asking:
+    """The model under test and how it is asked, without a judge of its replies."""
 
     settings: Settings
     inputs: Inputs
     out: Workspace
     assistant: Assistant
-    grader: PreferenceModel
-    reward: PreferenceModel | None
-    rater: PreferenceModel | None
 
     @property
     def template(self) -> str:
@@ -100,6 +96,16 @@ class Context:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Context(Asking):
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
+    to 4; None where there is none."""
+
+    grader: PreferenceModel
+    reward: PreferenceModel | None
+    rater: PreferenceModel | None
+
+
 def graded(
     model: PreferenceModel, rows: Sequence[dict[str, Any]], beside: str = ""
 ) -> Iterator[tuple[dict[str, Any], float, float]]:
@@ -122,6 +128,13 @@ def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     for row in rows:
         groups.setdefault(row["id"], []).append(row)
     return list(groups.values())
+
+
+def open_asking(settings: Settings, inputs: Inputs, out: Workspace) -> Asking:
+    """Load the model under test alone."""
+    return Asking(
+        settings, inputs, out, open_assistant(inputs.one("policy"), out.device, precision=out.precision)
+    )
 
 
 def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:

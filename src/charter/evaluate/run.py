@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.evaluate import acceptable_use, harmlessness, helpfulness, hhh, lookalikes, loss, revisions
-from charter.evaluate.context import Context, open_context
+from charter.evaluate import (
+    acceptable_use,
+    facts,
+    harmlessness,
+    helpfulness,
+    hhh,
+    lookalikes,
+    loss,
+    revisions,
+)
+from charter.evaluate.baseline import check_baseline
+from charter.evaluate.context import Asking, open_asking, open_context
 from charter.evaluate.rater import judged
+from charter.evaluate.sets import check_sets, named_sets
 from charter.evaluate.settings import Settings
-from charter.ground.artifact.curves import read_object, read_objects
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
@@ -30,6 +40,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     report: dict[str, Any] = {"stage": settings.stage, "model": _named(inputs, "policy")}
     if "assistant" in settings.tasks:
         report |= _assistant(settings, inputs, out)
+    elif "facts" in settings.tasks:
+        report |= _ungraded(settings, inputs, out)
     if "acceptable_use" in settings.tasks:
         report["acceptable_use"] = acceptable_use.evaluate(settings, inputs, out)
     out.write_json("report.json", report)
@@ -39,10 +51,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:
     """The replies of the model under test, graded and kept; returns what report.json says of them."""
-    _check_baseline(settings, inputs)
+    check_baseline(settings, inputs)
     labelled = read_labelled(inputs.one("detectors").folder)
     context = open_context(settings, inputs, out)
-    _check_sets(context)
+    check_sets(context)
     rater = judged(inputs, out)
     gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
@@ -62,6 +74,8 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
     if baseline is not None:
         before = read_objects(baseline.folder / "samples/helpful.jsonl")
         out.write_jsonl("samples/wins.jsonl", helpfulness.wins(helpful, before))
+    if "facts" in settings.tasks:
+        facts.write(context)
     out.write_jsonl("samples/hhh.jsonl", hhh.rows(context))
     out.write_jsonl("samples/text.jsonl", loss.rows(context))
     if inputs.many("transcripts"):
@@ -76,40 +90,15 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
     }
 
 
-def _check_baseline(settings: Settings, inputs: Inputs) -> None:
-    """Wins compare scores, which mean something under one grader, and for replies asked for alike, alone."""
-    baseline, grader = inputs.optional("baseline"), inputs.one("grader")
-    if baseline is None:
-        return
-    report = read_object(baseline.folder / "report.json")
-    other = (report.get("grader") or {}).get("id", "no grader")
-    if other != grader.id:
-        raise CharterError(
-            f"the baseline {baseline.name} was graded by {other[:12]}, this report by {grader.id[:12]} "
-            f"({grader.name}); evaluate the baseline with this grader, or leave `baseline` out"
-        )
-    identity = report.get("identity") or {}
-    sets = sorted(entry["id"] for entry in identity.get("sets", {}).get("helpful", []))
-    differs = [
-        key
-        for key in ("temperature", "max_tokens", "draw_seed")
-        if identity.get(key) != getattr(settings, key)
-    ]
-    differs += ["helpful"] if sets != sorted(i.id for i in inputs.many("helpful")) else []
-    if differs:
-        raise CharterError(
-            f"the baseline {baseline.name} was evaluated with another {' and '.join(differs)}; give both the same, or "
-            "leave `baseline` out"
-        )
-
-
-def _check_sets(context: Context) -> None:
-    """Reads every set once, so that what is wrong with one is said before anything is sampled."""
-    for role in ("red_team", "lookalikes", "helpful"):
-        context.prompts(role, getattr(context.settings.counts, role))
-    hhh.items(context)
-    loss.texts(context)
-    revisions.transcripts(context)
+def _ungraded(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:
+    """Replies that no model grades; returns what report.json says of them."""
+    context = open_asking(settings, inputs, out)
+    facts.write(context)
+    return {
+        **{role: _named(inputs, role) for role in ("grader", "reward", "rater") if inputs.many(role)},
+        "identity": _identity(context, inputs),
+        "detectors": precision_recall(read_labelled(inputs.one("detectors").folder)),
+    }
 
 
 def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:
@@ -127,17 +116,14 @@ def _named(inputs: Inputs, role: str) -> dict[str, Any]:
     return {"name": source.name, "id": source.id}
 
 
-def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
+def _identity(context: Asking, inputs: Inputs) -> dict[str, Any]:
     """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, and what
     words prompts and detects refusals."""
     settings = context.settings
-    sets = {
-        role: [{"ref": i.name, "id": i.id} for i in inputs.many(role)]
-        for role in ("red_team", "lookalikes", "helpful", "hhh", "text", "fitness")
-    }
+    grader = inputs.optional("grader")
     return {
-        "sets": sets,
-        "grader": inputs.one("grader").id,
+        "sets": named_sets(settings, inputs),
+        "grader": grader.id if grader else None,
         "counts": settings.counts.model_dump(),
         "samples": settings.samples,
         "other_samples": settings.other_samples,

@@ -33,8 +33,10 @@ ROLES = {
     "violating": Role(kind="dialogues", many=True, required=False),
     "ordinary": Role(kind="dialogues", many=True, required=False),
     "replies": Role(kind="comparisons", many=True, required=False),
+    "facts": Role(kind="dialogues", many=True, default="shipped:howto.dev"),
+    "quiz": Role(kind="questions", many=True, default="shipped:triviaqa.heldout"),
 }
-Task = Literal["assistant", "acceptable_use"]
+Task = Literal["assistant", "acceptable_use", "facts"]
 
 
 class Counts(Frozen):
@@ -45,6 +47,8 @@ class Counts(Frozen):
     helpful: int = Field(0, ge=0, description="helpful prompts")
     hhh: int = Field(0, ge=0, description="HHH choices")
     text: int = Field(0, ge=0, description="held-out texts")
+    facts: int = Field(0, ge=0, description="questions with required facts")
+    quiz: int = Field(0, ge=0, description="short questions with accepted answers")
 
 
 class AcceptableUse(Frozen):
@@ -63,10 +67,12 @@ class Settings(Frozen):
 
     stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
     tasks: tuple[Task, ...] = Field(
-        ("assistant",), min_length=1, description="assistant: the model's replies; acceptable_use: a screen"
+        ("assistant",),
+        min_length=1,
+        description="assistant: replies, graded; facts: replies, without a grader; acceptable_use: a screen",
     )
     samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")
-    other_samples: int = Field(1, ge=1, description="replies per look-alike and helpful prompt")
+    other_samples: int = Field(1, ge=1, description="replies per look-alike, helpful prompt and question")
     temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
     max_tokens: int = Field(96, ge=1, description="longest reply")
     chunk: int = Field(16, ge=1, description="unsafe prompts sampled together and saved whole")
@@ -95,14 +101,18 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         key: min(sizes.rows.get(key, 0), limit)
         if (limit := getattr(settings.counts, key))
         else sizes.rows.get(key, 0)
-        for key in ("red_team", "lookalikes", "helpful", "hhh", "text")
+        for key in Counts.model_fields
     }
-    replies = used["red_team"] * settings.samples
-    replies += (used["lookalikes"] + used["helpful"]) * settings.other_samples
-    if not replies or "assistant" not in settings.tasks:
+    graded = read = asked = 0
+    if "assistant" in settings.tasks:
+        graded = used["red_team"] * settings.samples
+        graded += (used["lookalikes"] + used["helpful"]) * settings.other_samples
+        graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater"))
+        read = graded * 90 * graders + used["hhh"] * 500 + used["text"] * 400
+    if "facts" in settings.tasks:
+        asked = (used["facts"] + used["quiz"]) * settings.other_samples
+    if not graded + asked:
         return Estimate()
     scale = sizes.speed(parameters)
-    graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater"))
-    read = replies * 90 * graders + used["hhh"] * 500 + used["text"] * 400
-    seconds = (replies * settings.max_tokens * 0.7 / 300 + read / 700) / scale
+    seconds = ((graded + asked) * settings.max_tokens * 0.7 / 300 + read / 700) / scale
     return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)

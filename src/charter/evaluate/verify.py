@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charter.evaluate import harmlessness
-from charter.evaluate.context import Context, open_context
+from charter.evaluate import facts, harmlessness
+from charter.evaluate.context import Asking, Context, open_asking, open_context
 from charter.evaluate.settings import ROLES, Settings
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import run_of
@@ -27,24 +27,28 @@ from charter.ground.text.dialogue import Dialogue
 
 SCORE_TOLERANCE = 1e-3
 SCORES = ("grader", "grader_fixed", "reward", "reward_fixed", "harm_rating")
+EQUAL = ("stop", "tokens", "facts", "accepted")
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One set of kept replies: its file, the role and the word of its prompts, samples a prompt."""
+    """One set of kept replies: its file, the word of its prompts, the prompts, samples a prompt, how these are drawn,
+    and what is added to rows that no model grades."""
 
     name: str
-    role: str
     word: str
+    prompts: Sequence[Dialogue]
     samples: int
+    context: Asking
+    mark: Callable[[list[dict[str, Any]]], None] | None = None
 
 
 def regenerate(
     report: Path, count: int, seed: int | None = None, progress: Progress | None = None
 ) -> list[str]:
-    """Redo chunks of a report's replies to unsafe prompts and to look-alikes, drawn at random, until `count` of each at
-    least (where it has as many) are redone. Returns one line for each that differs in text, length or a score, or one
-    that says why none can be compared here and what to run.
+    """Redo chunks of a report's replies to unsafe prompts, look-alikes and questions, drawn at random, until `count` of
+    each at least (where it has as many) are redone. Returns one line for each that differs in text, length or a score,
+    or one that says why none can be compared here and what to run.
 
     seed: of the draw of chunks; None draws others each time.
     """
@@ -63,16 +67,29 @@ def regenerate(
             precision=manifest.environment.precision,
             progress=progress,
         )
-        context = open_context(settings, inputs_again(report, ROLES), out)
-        unsafe = Kept("harmlessness", "red_team", "prompt", settings.samples)
-        alike = Kept("lookalikes", "lookalikes", "look-alike", settings.other_samples)
-        return [line for kept in (unsafe, alike) for line in _redo(report, context, kept, count, rng)]
+        if not {"assistant", "facts"} & {*settings.tasks}:
+            return []  # a screen's report has no replies
+        opened = open_context if "assistant" in settings.tasks else open_asking
+        context = opened(settings, inputs_again(report, ROLES), out)
+        return [line for kept in _kept(context) for line in _redo(report, kept, count, rng)]
 
 
-def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Random) -> list[str]:
-    """Lines of one set: replies too few or too many, and those of the drawn chunks that differ."""
+def _kept(context: Asking) -> Iterator[Kept]:
+    """The sets of replies that a report keeps."""
     settings = context.settings
-    prompts = context.prompts(kept.role, getattr(settings.counts, kept.role))
+    if "assistant" in settings.tasks:
+        unsafe, alike = (context.prompts(r, getattr(settings.counts, r)) for r in ("red_team", "lookalikes"))
+        yield Kept("harmlessness", "prompt", unsafe, settings.samples, context)
+        yield Kept("lookalikes", "look-alike", alike, settings.other_samples, context)
+    if "facts" in settings.tasks:
+        for role, asked in facts.questions(context).items():
+            bounded, mark = facts.bounded(context, role), facts.marked(role, asked)
+            yield Kept(role, "question", asked, settings.other_samples, bounded, mark)
+
+
+def _redo(report: Path, kept: Kept, count: int, rng: random.Random) -> list[str]:
+    """Lines of one set: replies too few or too many, and those of the drawn chunks that differ."""
+    context, prompts = kept.context, kept.prompts
     rows = {(r["id"], r["sample"]): r for r in read_objects(report / f"samples/{kept.name}.jsonl")}
     scored = any("grader" in row for row in rows.values())  # look-alikes of earlier versions were not
     asked = {(d.id, k) for d in prompts for k in range(kept.samples)}
@@ -86,7 +103,9 @@ def _redo(report: Path, context: Context, kept: Kept, count: int, rng: random.Ra
     with context.out.progress(f"{report.name}: {kept.name} again", sum(map(len, chunks))) as bar:
         for part in chunks:
             made = context.sample(kept.name, part, kept.samples)
-            if scored:
+            if kept.mark is not None:
+                kept.mark(made)
+            elif scored and isinstance(context, Context):
                 harmlessness.grade(context, made)
             for row in made:
                 key = (row["id"], row["sample"])
@@ -111,9 +130,9 @@ def _differences(made: dict[str, Any], kept: dict[str, Any]) -> list[str]:
     if made["reply"] != kept["reply"]:
         return [" comes out as another text when it is sampled again"]
     found = [
-        f": {key} is {kept[key]} in the kept samples and {made[key]} when sampled again"
-        for key in ("stop", "tokens")
-        if made[key] != kept[key]
+        f": {key} is {kept.get(key)} in the kept samples and {made.get(key)} when sampled again"
+        for key in EQUAL
+        if made.get(key) != kept.get(key)
     ]
     for key in SCORES:
         a, b = made.get(key), kept.get(key)

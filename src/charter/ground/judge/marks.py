@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from charter.ground.judge.declining import declines
-from charter.ground.text.answers import letter_of, normal, number, read_number
+from charter.ground.text.answers import letter_of, normal, number, occurs, read_number
 
 Row = Mapping[str, Any]
 Marks = dict[str, Any]
@@ -68,6 +68,17 @@ def alias_read(row: Row) -> Marks:
 def words_found(row: Row) -> Marks:
     """Right where the reply holds the accepted words, which are in lower case."""
     return verdict(row["accepted"][0] in row["reply"].lower())
+
+
+def facts_recalled(row: Row) -> Marks:
+    """Of a reply with required facts: the share of `facts` with an alternative that occurs, and whether it is all."""
+    there = [any(occurs(alternative, row["reply"]) for alternative in fact) for fact in row["facts"]]
+    return {"recalled": sum(there) / len(there), "all_recalled": all(there)}
+
+
+def alias_told(row: Row) -> Marks:
+    """Of a free reply to a short question: right where one of the accepted answers occurs in it."""
+    return {"correct": float(any(occurs(answer, row["reply"]) for answer in row["accepted"]))}
 
 
 def program_ran(row: Row) -> Marks:

@@ -16,6 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import calibration, counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.debias import OF_DEBIAS
+from charter.ground.measure.facts import OF_FACTS
 from charter.ground.measure.intervals import independent, interval
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.ratings import OF_RATERS
@@ -196,6 +197,7 @@ OF_POLICY: tuple[Metric, ...] = (
         "neither",
         "probability put on the option shown first, HHH choices",
     ),
+    *OF_FACTS,
 )
 
 # What measures its judges: preference models and labellers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import string
+import unicodedata
 
 LETTERS = string.ascii_uppercase
 # what stands before the letter that an answer decides for, with marks of emphasis: "the answer is **option B**"
@@ -21,6 +22,9 @@ NUMBER = re.compile(
 )
 REMARK = re.compile(r"\([^()]*[^\W\d_]{2}[^()]*\)")  # words in brackets: "18 (as 16 + 2 = 18)"
 ARTICLES = frozenset({"a", "an", "the"})
+# "100" and "C" of "100°C", "1,000", "3.5", "co2", "tea" and "bag" of "tea-bag"
+TERM = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_][^\W_]*")
+THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
 PUNCTUATION = re.compile(rf"[{re.escape(string.punctuation)}‘’“”´`]")
 
 
@@ -71,3 +75,19 @@ def normal(text: str) -> str:
     """Lower case, without punctuation and articles, blanks single: what the authors compare."""
     words = PUNCTUATION.sub(" ", text.lower()).split()
     return " ".join(word for word in words if word not in ARTICLES)
+
+
+def terms(text: str) -> list[str]:
+    """Words and numbers in lower case, without articles; a number is whole ("8" is not in "18", "8.5" or "8,000") and
+    stands apart from a unit behind it ("100°C")."""
+    plain = unicodedata.normalize("NFKC", text).lower()
+    found = (THOUSANDS.sub("", term) for term in TERM.findall(plain))
+    return [term for term in found if term not in ARTICLES]
+
+
+def occurs(phrase: str, text: str) -> bool:
+    """Whether the words of a phrase stand in a text, whole and in a row; a phrase without any never does."""
+    wanted, told = terms(phrase), terms(text)
+    return bool(wanted) and any(
+        told[at : at + len(wanted)] == wanted for at in range(len(told) - len(wanted) + 1)
+    )
