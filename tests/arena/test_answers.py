@@ -9,16 +9,15 @@ import pytest
 from hall import SECRET, Hall, Said, configuration, open_hall, sources
 
 import toys
-from charter.arena.config import Config
+from charter.arena.config import Config, Replies
 from charter.arena.engines import LocalSpeaker, Opening, PooledSpeaker
 from charter.arena.service import first_invitation, open_service
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.showing import Showing
 from charter.ground.people.tables import TURNS
 from charter.ground.settings.execution import Execution
 
-SAMPLING = Sampling(temperature=1.0, max_tokens=12)
+SAMPLING = Replies(max_tokens=12)
 
 
 def until(true: Callable[[], bool]) -> None:

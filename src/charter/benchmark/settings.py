@@ -32,6 +32,7 @@ Task = Literal[
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
+Decoding = Literal["own", "protocol"]
 
 PRODUCT: Kind = "report"
 VARIANT = None
@@ -100,6 +101,11 @@ class Settings(Frozen):
     limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
     change: dict[Task, Change] = Field(
         {}, description="by task, what is done otherwise than the card does it"
+    )
+    decoding: Decoding = Field(
+        "own",
+        description="free answers: own: sampled as the checkpoint says; protocol: at the protocol's temperature. Greedy "
+        "tasks stay greedy, and change.TASK.temperature goes before both",
     )
     long: Long = Field(Long(), description="how far the tasks on long texts go")
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from charter.evaluate import acceptable_use, harmlessness, helpfulness, hhh, lookalikes, loss, revisions
+from charter.evaluate.baseline import check_baseline
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.rater import judged
 from charter.evaluate.settings import Settings
-from charter.ground.artifact.curves import read_object, read_objects
-from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
@@ -39,9 +39,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:
     """The replies of the model under test, graded and kept; returns what report.json says of them."""
-    _check_baseline(settings, inputs)
     labelled = read_labelled(inputs.one("detectors").folder)
     context = open_context(settings, inputs, out)
+    check_baseline(context)
     _check_sets(context)
     rater = judged(inputs, out)
     gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
@@ -71,36 +71,10 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
         "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
         "reward": reward,
         "rater": rater,
+        "decoding": _decoding(context),
         "identity": _identity(context, inputs),
         "detectors": precision_recall(labelled),
     }
-
-
-def _check_baseline(settings: Settings, inputs: Inputs) -> None:
-    """Wins compare scores, which mean something under one grader, and for replies asked for alike, alone."""
-    baseline, grader = inputs.optional("baseline"), inputs.one("grader")
-    if baseline is None:
-        return
-    report = read_object(baseline.folder / "report.json")
-    other = (report.get("grader") or {}).get("id", "no grader")
-    if other != grader.id:
-        raise CharterError(
-            f"the baseline {baseline.name} was graded by {other[:12]}, this report by {grader.id[:12]} "
-            f"({grader.name}); evaluate the baseline with this grader, or leave `baseline` out"
-        )
-    identity = report.get("identity") or {}
-    sets = sorted(entry["id"] for entry in identity.get("sets", {}).get("helpful", []))
-    differs = [
-        key
-        for key in ("temperature", "max_tokens", "draw_seed")
-        if identity.get(key) != getattr(settings, key)
-    ]
-    differs += ["helpful"] if sets != sorted(i.id for i in inputs.many("helpful")) else []
-    if differs:
-        raise CharterError(
-            f"the baseline {baseline.name} was evaluated with another {' and '.join(differs)}; give both the same, or "
-            "leave `baseline` out"
-        )
 
 
 def _check_sets(context: Context) -> None:
@@ -127,6 +101,16 @@ def _named(inputs: Inputs, role: str) -> dict[str, Any]:
     return {"name": source.name, "id": source.id}
 
 
+def _decoding(context: Context) -> dict[str, Any]:
+    """Whose decoding the replies were drawn by, and which; what of it isn't applied here is said."""
+    used = context.decoding
+    if used.ignored:
+        context.out.note(
+            f"{context.settings.stage}: sampled without {', '.join(used.ignored)} of its own decoding"
+        )
+    return {"kind": context.settings.decoding, **used.facts, "ignored": list(used.ignored)}
+
+
 def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
     """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, and what
     words prompts and detects refusals."""
@@ -141,7 +125,7 @@ def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:
         "counts": settings.counts.model_dump(),
         "samples": settings.samples,
         "other_samples": settings.other_samples,
-        "temperature": settings.temperature,
+        **context.decoding.facts,
         "max_tokens": settings.max_tokens,
         "hhh_shots": settings.hhh_shots,
         "draw_seed": settings.draw_seed,

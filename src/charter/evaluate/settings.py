@@ -35,6 +35,7 @@ ROLES = {
     "replies": Role(kind="comparisons", many=True, required=False),
 }
 Task = Literal["assistant", "acceptable_use"]
+Decoding = Literal["own", "protocol"]
 
 
 class Counts(Frozen):
@@ -67,7 +68,10 @@ class Settings(Frozen):
     )
     samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")
     other_samples: int = Field(1, ge=1, description="replies per look-alike and helpful prompt")
-    temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
+    decoding: Decoding = Field(
+        "own", description="own: sampled as the checkpoint says; protocol: at `temperature`, uncut"
+    )
+    temperature: float = Field(1.0, ge=0, description="of decoding: protocol (the card: 1)")
     max_tokens: int = Field(96, ge=1, description="longest reply")
     chunk: int = Field(16, ge=1, description="unsafe prompts sampled together and saved whole")
     hhh_shots: int = Field(
@@ -85,6 +89,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return "role grader is missing: a preference model that grades the replies; or leave assistant out of tasks"
     if "acceptable_use" in settings.tasks and "preference" in names and "grader" not in roles:
         return "the classifier preference asks the role grader, which is missing"
+    if settings.decoding == "own" and settings.temperature != 1:
+        return "temperature is the protocol's: set decoding: protocol, or leave temperature out"
     return ""
 
 
