@@ -29,7 +29,7 @@ class Protocol:
         return replace(self, **wanted)
 
     def sampled(self, own: Decoding, change: Change) -> Protocol:
-        """The protocol with the model's own decoding, where it samples free answers and nobody set their temperature."""
+        """The protocol with the model's own decoding, if it samples free answers and nobody set their temperature."""
         if not (self.temperature and self.max_tokens) or change.temperature is not None:
             return self
         return replace(self, temperature=own.temperature, top_p=own.top_p, top_k=own.top_k)

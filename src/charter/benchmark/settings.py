@@ -104,8 +104,7 @@ class Settings(Frozen):
     )
     decoding: Decoding = Field(
         "own",
-        description="free answers: own: sampled as the checkpoint says; protocol: at the protocol's temperature. Greedy "
-        "tasks stay greedy, and change.TASK.temperature goes before both",
+        description="of free answers that aren't greedy: own: as the checkpoint says; protocol: at the task's temperature",
     )
     long: Long = Field(Long(), description="how far the tasks on long texts go")
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")

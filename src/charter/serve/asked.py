@@ -46,8 +46,8 @@ Given = Prompt | Ids
 class Asked:
     """Samples of a prompt: messages (where the last is the assistant's, that one is continued) or plain text.
 
-    `constraint` makes what holds a sample to a form; `seed` None draws one; `own`: the request names no decoding, so that
-    `sampling` has the model's own.
+    `constraint` makes what holds a sample to a form; `seed` None draws one; `own`: the request names no decoding, so
+    that `sampling` has the model's own.
     """
 
     model: str

@@ -16,7 +16,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.forms import Form
-from charter.ground.model.generation import Decoding
+from charter.ground.model.generation import UNKNOWN
 from charter.ground.text.dialogue import assistant
 from charter.serve.asked import Asked, Given, Ids, Part, Token
 from charter.serve.upstream_http import Link
@@ -58,7 +58,7 @@ class UpstreamBackend:
     """One model of a server; `model` is what it is called there."""
 
     version = ""
-    decoding = Decoding()  # the server knows; a request that names none is passed on without
+    decoding = UNKNOWN  # the server knows; a request that names none is passed on without
 
     def __init__(self, url: str, model: str, name: str) -> None:
         """Asks the server what it offers. Raises CharterError where it can't be reached or lacks the model."""

@@ -21,7 +21,7 @@ from charter.ground.generate.remote import RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
-from charter.ground.model.generation import Decoding, decoding_of
+from charter.ground.model.generation import UNKNOWN, Decoding, decoding_of
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.dialogue import Prompt as Prompt
@@ -54,7 +54,7 @@ class LocalAssistant:
     """A checkpoint on this machine; `decoding` is its own."""
 
     capabilities = frozenset({"sample", "text", "score"})
-    decoding = Decoding()
+    decoding = UNKNOWN
 
     def __init__(self, engine: Engine, template: Template) -> None:
         self.engine, self.template = engine, template
@@ -165,7 +165,7 @@ def own_decoding(assistant: Assistant) -> Decoding:
     """How an assistant is sampled when nobody says otherwise: as its checkpoint says. Of a server nothing is known, and
     temperature 1 is the default of both APIs."""
     local = local_of(assistant)
-    return local.decoding if local is not None else Decoding()
+    return local.decoding if local is not None else UNKNOWN
 
 
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:

@@ -1,10 +1,10 @@
-"""`generation_config.json`: how a model is sampled when nobody says otherwise, in the form of Hugging Face transformers.
+"""`generation_config.json`: how a model is sampled when nobody says otherwise, in the form of transformers.
 
 It is read, applied as far as our sampler goes, and handed on with every field to what is made of the model. Fields:
 
     do_sample false                   the likeliest token each time, whatever temperature says
     temperature, top_p, top_k         applied in the order temperature, top_k, top_p; left out: 1, 1, 0 (off)
-    SHAPING                           change what is drawn, and are not applied here: kept, and named in `Decoding.words`
+    SHAPING                           change what is drawn and are not applied: kept, and named in `Decoding.ignored`
     all others                        kept
 
 vLLM reads the file as we do. transformers samples only with `do_sample` true and takes a `top_k` of 50 where none is
@@ -50,8 +50,9 @@ SHAPING: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How replies are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k 0 are off. `known`: a checkpoint
-    says so, and it is no default. `ignored`: fields of its file that would change what is drawn and aren't applied."""
+    """How replies are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k 0 are off. `known`: a
+    checkpoint says so, and it is no default. `ignored`: fields of its file that would change what is drawn and aren't
+    applied."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -74,6 +75,9 @@ class Decoding:
         parts += [f"top-p {self.top_p:g}"] if self.top_p < 1 else []
         parts += [f"top-k {self.top_k}"] if self.top_k else []
         return ", ".join(parts)
+
+
+UNKNOWN = Decoding()
 
 
 def decoding_of(generation: Mapping[str, Any]) -> Decoding:
