@@ -104,7 +104,7 @@ class Settings(Frozen):
     )
     decoding: Decoding = Field(
         "own",
-        description="of free answers that aren't greedy: own: as the checkpoint says; protocol: at the task's temperature",
+        description="of free answers, where the task isn't greedy: own: the checkpoint's; protocol: the task's",
     )
     long: Long = Field(Long(), description="how far the tasks on long texts go")
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")

@@ -19,6 +19,7 @@ from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure.metrics import HELP, TEXT, WINS
 from charter.ground.measure.scaling import SCALING
 from charter.ground.model.generation import decoding_of, read_generation
+from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 
@@ -82,14 +83,18 @@ def _decoding_problems(folder: Path, manifest: Manifest, report: Mapping[str, An
     identity must have it. Of a model from elsewhere nothing is kept to hold it against."""
     said = report.get("decoding") or {}
     facts = {key: said[key] for key in SHORT if key in said}
-    if said.get("kind", "") != manifest.resolved.get("decoding", ""):
-        yield "report.json names another decoding than the settings in its manifest"
     identity = report.get("identity") or {}
+    if (said or identity) and said.get("kind", "") != manifest.resolved.get("decoding", ""):
+        yield "report.json names another decoding than the settings in its manifest"
     if manifest.room != BENCHMARK and said and {k: identity[k] for k in SHORT if k in identity} != facts:
         yield "report.json: its identity has another temperature, top_p or top_k than its decoding"
-    model = next((p for p in manifest.parents if p.role == "policy"), None)
-    if said.get("kind") == OWN and model is not None:
-        own = decoding_of(read_generation(find_parent(run_of(folder), model)[1])).facts
+    fields = [
+        read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"
+    ]
+    packages = [package_of(e.ref) for e in manifest.external if e.role == "policy"]
+    fields += [dict(package.generation) for package in packages if package is not None]
+    if said.get("kind") == OWN and fields:
+        own = decoding_of(fields[0]).facts
         if own != facts:
             yield f"report.json says that its model was sampled at {words(facts)}; the model says {words(own)}"
 

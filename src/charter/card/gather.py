@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charter.card.artifact import Artifact
-from charter.card.decodings import PROTOCOL, apart, kind_of, words
-from charter.card.decodings import model_of as model_of
+from charter.card.decodings import PROTOCOL, apart, kind_of, model_of, words
 from charter.card.number import Source
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs

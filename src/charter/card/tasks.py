@@ -108,12 +108,8 @@ def _task(name: str, tasks: Collection[str]) -> str:
 
 def tasks_of(run: Run) -> frozenset[str]:
     """The tasks that some stage of the run was asked."""
-    return frozenset(
-        task
-        for s in (*run.stages, *run.at_protocol)
-        for other in s.beside
-        for task in other.report.get("identity") or {}
-    )
+    beside = [report for stage in (*run.stages, *run.at_protocol) for report in stage.beside]
+    return frozenset(task for report in beside for task in report.report.get("identity") or {})
 
 
 def _measured(stage: Artifact, name: str) -> bool:
