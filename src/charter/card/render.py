@@ -15,7 +15,7 @@ from charter.card import facts, samples, sections
 from charter.card.artifact import COUNTS
 from charter.card.attempts import attempts, by_people
 from charter.card.corpora import corpora
-from charter.card.decodings import heading
+from charter.card.decodings import heading, model_of
 from charter.card.elo import elo_tables, raters_of
 from charter.card.figure import Figure
 from charter.card.gather import Run
@@ -134,7 +134,7 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
     """The numbers shown first, and their word-sized plots."""
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
-    if run.at_protocol:
+    if _both_ends(run):
         names = sections.sampled(settings.headline)
         again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
     return {
@@ -142,6 +142,12 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
         "strips": {h.name: _strip(h) for h in heads},
         "again": {h.name: h for h in again},
     }
+
+
+def _both_ends(run: Run) -> bool:
+    """Whether the models of the first and the last stage were sampled by the protocol's decoding as well."""
+    ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
+    return bool(ends) and all(model_of(second) == model_of(stage) for second, stage in ends)
 
 
 def _tables(run: Run) -> dict[str, Any]:

@@ -81,7 +81,7 @@ UNKNOWN = Decoding()
 
 
 def decoding_of(generation: Mapping[str, Any]) -> Decoding:
-    """The decoding of a file's fields, which `check` let pass."""
+    """The decoding of a file's fields, which `read_generation` let pass."""
     named = {key: generation.get(key) for key in ("temperature", "top_p", "top_k", "do_sample")}
     greedy = named["do_sample"] is False
     return Decoding(
