@@ -9,16 +9,16 @@ import pytest
 from hall import SECRET, Hall, Said, configuration, open_hall, sources
 
 import toys
-from charter.arena.config import Config
+from charter.arena.config import Config, Replies
 from charter.arena.engines import LocalSpeaker, Opening, PooledSpeaker
 from charter.arena.service import first_invitation, open_service
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.showing import Showing
+from charter.ground.model.checkpoint import save_policy
 from charter.ground.people.tables import TURNS
 from charter.ground.settings.execution import Execution
 
-SAMPLING = Sampling(temperature=1.0, max_tokens=12)
+SAMPLING = Replies(max_tokens=12)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -41,6 +41,20 @@ def test_toy_models_reply_the_same_whoever_else_waits(checkpoints: Path, tmp_pat
     assert texts == alone and all(first != second for first, second in texts)
     for speaker in speakers.values():
         speaker.close()
+
+
+def test_each_model_is_sampled_as_it_says_unless_the_configuration_does(tmp_path: Path) -> None:
+    model = toys.model(4)
+    model.generation = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}
+    save_policy(model, toys.tokenizer(), tmp_path / "own")
+    source = toys.policy(tmp_path / "own")
+    found = []
+    for replies in (SAMPLING, Replies(temperature=0.7), Replies(top_p=0.5)):
+        speaker = Opening(replies, Execution(), tmp_path).speaker(source, Showing())
+        assert isinstance(speaker, LocalSpeaker)
+        found.append((speaker._sampling.temperature, speaker._sampling.top_p, speaker._sampling.max_tokens))
+        speaker.close()
+    assert found == [(0.2, 0.9, 12), (0.7, 1.0, 256), (1.0, 0.5, 256)]
 
 
 def test_a_model_shown_in_other_modes_is_opened_once(checkpoints: Path, tmp_path: Path) -> None:

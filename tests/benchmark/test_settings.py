@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from charter.benchmark.settings import NO_EFFECT, TASKS, Settings, check
+from charter.benchmark.protocol import Protocol
+from charter.benchmark.settings import NO_EFFECT, TASKS, Change, Settings, check
+from charter.ground.model.generation import Decoding
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,17 @@ from charter.benchmark.settings import NO_EFFECT, TASKS, Settings, check
 def test_what_contradicts_itself_is_refused(given: dict[str, Any], words: str) -> None:
     found = check(Settings.model_validate(given), ())
     assert found.startswith(words) and bool(found) == bool(words)
+
+
+def test_free_answers_are_drawn_as_the_model_says_and_greedy_tasks_stay_greedy() -> None:
+    own, none = Decoding(0.2, 0.9, 5, known=True), Change()
+    sampled = Protocol(max_tokens=320).sampled(own, none)
+    assert sampled.decoding.facts == own.facts == {"temperature": 0.2, "top_p": 0.9, "top_k": 5}
+    for kept in (Protocol(temperature=0.0, max_tokens=24), Protocol()):
+        assert kept.sampled(own, none) == kept
+    asked = Change(temperature=0.7)
+    changed = Protocol(max_tokens=320).changed(0, asked)
+    assert changed.sampled(own, asked).decoding.facts == {"temperature": 0.7}
 
 
 def test_changes_without_effect_are_those_of_no_task_that_shows_or_samples() -> None:

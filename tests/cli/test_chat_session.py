@@ -15,6 +15,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Event
 from charter.ground.generate.sampling import Sampling
+from charter.ground.model.generation import UNKNOWN, Decoding
 from charter.ground.settings.execution import Execution
 
 REPLY = "grüß dich 🌊".encode()
@@ -167,3 +168,53 @@ def test_a_slash_is_a_command_or_answered_with_the_commands(
         told
         == ["(/reset begins anew, /quit ends, /help says this; everything else is said to the model)"] * 2
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "style", "sampled", "header"),
+    [
+        (Decoding(0.2, 0.9, 0, True), Style(), (0.2, 0.9, 0), "T 0.2, top-p 0.9, its own decoding;"),
+        (UNKNOWN, Style(), (1.0, 1.0, 0), "T 1 (it names no decoding);"),
+        (
+            Decoding(0.2, 0.9, 0, True),
+            Style(temperature=1.0),
+            (1.0, 1.0, 0),
+            "T 1, as asked (its own: T 0.2, top-p 0.9);",
+        ),
+        (
+            Decoding(0.2, known=True),
+            Style(top_p=0.5, top_k=3),
+            (1.0, 0.5, 3),
+            "T 1, top-p 0.5, top-k 3, as asked",
+        ),
+        (
+            Decoding(0.5, known=True, ignored=("num_beams 3",)),
+            Style(),
+            (0.5, 1.0, 0),
+            "T 0.5, its own decoding, without num_beams 3 of its generation_config.json;",
+        ),
+    ],
+)
+def test_replies_are_drawn_as_the_model_says_unless_flags_do_and_the_header_says_which(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    own: Decoding,
+    style: Style,
+    sampled: tuple[float, float, int],
+    header: str,
+) -> None:
+    local, engine = assistant()
+    local.decoding = own
+    asked: list[Sampling] = []
+    submit = engine.submit
+
+    def noting(prompt: Sequence[int], sampling: Sampling, n: int = 1, seed: int = 0) -> int:
+        asked.append(sampling)
+        return submit(prompt, sampling, n, seed)
+
+    monkeypatch.setattr(engine, "submit", noting)
+    monkeypatch.setattr(chat_session, "open_assistant", lambda *_, **__: local)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n/quit\n"))
+    converse(Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0"), Execution(), style)
+    assert [(s.temperature, s.top_p, s.top_k) for s in asked] == [sampled]
+    assert capsys.readouterr().err.startswith(f"model: {header}")

@@ -15,6 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import shipped as shipped_constitution
 from charter.ground.constitution.wording import CRITIQUE, REVISION, conversation_text
+from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Message
 from charter.ground.text.exhibits import read_transcripts
@@ -245,6 +246,22 @@ def test_no_rounds_keep_the_drafts_and_need_no_critic(inputs: Inputs, tmp_path: 
     assert (
         counts["prompts"] == 5 and counts["samples"] == len(drafts) and counts["cut"] and not counts["loop"]
     )
+
+
+def test_drafts_may_be_drawn_as_the_start_itself_says(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_policy(checkpoints / "policy")
+    model.generation = {"do_sample": False}
+    save_policy(model, tokenizer, tmp_path / "start")
+    greedy = Inputs([toys.policy(tmp_path / "start", "start"), *(i for i in inputs if i.role != "start")])
+    settings = Settings(rounds=0, draft_tokens=8)
+    drafts = []
+    for name, temperature in (("own", None), ("greedy", 0.0), ("one", 1.0)):
+        out = toys.workspace(tmp_path / name)
+        room.run(settings.model_copy(update={"draft_temperature": temperature}), greedy, out)
+        drafts.append([r["draft"] for r in read_transcripts(out.path / "transcripts.jsonl")])
+    assert drafts[0] == drafts[1] != drafts[2]
 
 
 def test_drafts_that_loop_are_dropped_and_cut_ones_are_marked(

@@ -14,7 +14,7 @@ from charter.card.changes import DECIDES
 from charter.evaluate import run as room
 from charter.evaluate.harmlessness import review_queue
 from charter.evaluate.helpfulness import wins
-from charter.evaluate.settings import Counts, Settings
+from charter.evaluate.settings import Counts, Settings, check
 from charter.evaluate.verify import SCORES, regenerate
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -23,10 +23,12 @@ from charter.ground.artifact.manifest import External, Manifest, digest_text
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.judge.fitness import FIXED_REPLY, Fitness
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
+from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.remake import elsewhere
@@ -218,7 +220,7 @@ def test_each_part_of_the_identity_decides_some_rows_or_all_of_them(report: Path
     """What a comparison refuses hangs on these names: one that `changes` doesn't know refuses everything."""
     identity = json.loads((report / "report.json").read_text())["identity"]
     parts = {*identity, *identity["sets"], *identity["counts"]} - {"sets", "counts"}
-    assert parts == set(DECIDES)
+    assert parts | {"top_p", "top_k"} == set(DECIDES), "these two stand there only if they cut"
 
 
 def test_the_template_and_the_detectors_are_part_of_the_identity(report: Path, checkpoints: Path) -> None:
@@ -309,6 +311,57 @@ def test_a_baseline_asked_otherwise_is_refused(
     given = Inputs([*others, toys.given("helpful", sets / "lookalikes.jsonl", "dialogues")])
     with pytest.raises(CharterError, match="evaluated with another helpful; give"):
         made(SETTINGS, given, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def sharp(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The policy, which says that it is sampled at T 0.2 from the three likeliest tokens and 0.9 of their share."""
+    model, tokenizer = load_policy(checkpoints / "policy")
+    model.generation = {"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 3, "num_beams": 2}
+    folder = tmp_path_factory.mktemp("sharp") / "sharp"
+    save_policy(model, tokenizer, folder)
+    return folder
+
+
+def test_a_report_is_sampled_as_the_model_says_or_as_the_protocol_does(
+    sharp: Path, inputs_of: InputsOf, report: Path, tmp_path: Path
+) -> None:
+    inputs = Inputs([toys.policy(sharp), *(i for i in inputs_of() if i.role != "policy")])
+    own = made(SETTINGS, inputs, tmp_path / "own")
+    protocol = made(SETTINGS.model_copy(update={"decoding": "protocol"}), inputs, tmp_path / "protocol")
+    told, again = (json.loads((path / "report.json").read_text()) for path in (own, protocol))
+    facts = {"temperature": 0.2, "top_p": 0.9, "top_k": 3}
+    assert told["decoding"] == {"kind": "own", **facts, "ignored": ["num_beams 2"]}
+    assert again["decoding"] == {"kind": "protocol", "temperature": 1.0, "ignored": []}
+    assert facts.items() <= told["identity"].items()
+    assert again["identity"]["temperature"] == 1.0 and not {"top_p", "top_k"} & again["identity"].keys()
+    for name in ("harmlessness", "lookalikes", "helpful"):
+        replies, others, plain = ([r["reply"] for r in samples(p, name)] for p in (own, protocol, report))
+        assert replies != others
+        assert others == plain, "the same weights without a decoding of their own are sampled at 1"
+    assert samples(own, "hhh") == samples(protocol, "hhh"), "nothing is sampled for choices"
+    sampling = Sampling(0.2, 3, 0.9, SETTINGS.max_tokens)
+    assistant, asked = LocalAssistant.open(sharp), SETS["red_team"][:2]
+    seeds = [r["seed"] for r in samples(own, "harmlessness")[:4:2]]
+    found = assistant.reply([row["messages"] for row in asked], sampling, 2, seeds)
+    expected = [c.text.strip() for completions in found for c in completions]
+    assert [r["reply"] for r in samples(own, "harmlessness")[:4]] == expected
+
+
+def test_a_baseline_of_another_decoding_is_refused(
+    sharp: Path, report: Path, inputs_of: InputsOf, tmp_path: Path
+) -> None:
+    inputs = Inputs([toys.policy(sharp), *(i for i in inputs_of(baseline=report) if i.role != "policy")])
+    with pytest.raises(
+        CharterError, match="evaluated with another temperature and top_p and top_k; give both"
+    ):
+        made(SETTINGS, inputs, tmp_path / "out")
+    made(SETTINGS.model_copy(update={"decoding": "protocol"}), inputs, tmp_path / "protocol")
+
+
+def test_a_temperature_without_the_protocol_is_refused() -> None:
+    assert "set decoding: protocol" in check(Settings(temperature=0.7), {"grader"})
+    assert check(Settings(temperature=0.7, decoding="protocol"), {"grader"}) == ""
 
 
 @pytest.mark.parametrize("role", ["red_team", "hhh", "text"])

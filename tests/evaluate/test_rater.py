@@ -75,7 +75,7 @@ def test_equal_replies_to_one_prompt_are_rated_equally(
     checkpoints: Path, rater: Path, tmp_path: Path
 ) -> None:
     given = toys.given("rater", rater, "checkpoint", "rating")
-    still = SETTINGS.model_copy(update={"temperature": 0.0, "samples": 3})
+    still = SETTINGS.model_copy(update={"decoding": "protocol", "temperature": 0.0, "samples": 3})
     rows = samples(made(still, inputs_of(checkpoints, tmp_path, given), tmp_path / "out"), "harmlessness")
     assert len({(r["id"], r["reply"]) for r in rows}) == len({(r["id"], r["harm_rating"]) for r in rows}) == 4
 

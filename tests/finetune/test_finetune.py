@@ -19,7 +19,8 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.wording import ANSWER, CRITIQUE, REVISION
 from charter.ground.learn import checkpoint as states
 from charter.ground.learn.loss import token_logprobs
-from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.checkpoint import load_policy, save_policy
+from charter.ground.model.generation import read_generation
 from charter.ground.model.layout import documents
 from charter.ground.settings.frozen import Lora
 from charter.ground.settings.sources import shipped
@@ -66,6 +67,17 @@ def test_only_the_turns_from_learn_from_on_are_learnt() -> None:
         return tokenizer.decode([i for i, m in zip(encoded.ids, encoded.mask, strict=True) if m])
 
     assert "old answer" in learnt(whole) and learnt(last).strip() == "new answer"
+
+
+def test_the_model_keeps_how_it_is_sampled(checkpoints: Path, data: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_policy(checkpoints / "policy")
+    model.generation = {"do_sample": True, "temperature": 0.3, "top_p": 0.8, "penalty_alpha": 0.6}
+    save_policy(model, tokenizer, tmp_path / "start")
+    inputs = Inputs([toys.policy(tmp_path / "start"), toys.given("dialogues", data), toys.constitution()])
+    for name, lora in (("whole", None), ("lora", Lora(rank=2))):
+        path = made(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / name)
+        assert read_generation(path) == read_generation(tmp_path / "start")
+        assert model.generation.items() <= read_generation(path).items()
 
 
 def template(checkpoints: Path) -> Template:

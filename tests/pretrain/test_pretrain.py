@@ -19,6 +19,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.generation import generation_at, read_generation
 from charter.ground.model.layout import documents
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.shards import TokenShards
@@ -299,6 +300,20 @@ def test_a_policy_goes_on_and_one_of_another_tokenizer_is_refused(
     wide = settings.model_copy(update={"sizing": Sizing(context=4096)})
     with pytest.raises(CharterError, match="enlarge it by steps with `window`"):
         made(wide, inputs, tmp_path / "wide")
+
+
+def test_a_new_model_says_that_it_is_sampled_at_one_or_as_set(
+    finished: Workspace, folder: Path, tmp_path: Path
+) -> None:
+    assert generation_at(1.0).items() <= read_generation(finished.path).items()
+    cooler = world.settings(2, decoding_temperature=0.7)
+    first = made(cooler, world.inputs(folder), tmp_path / "first")
+    assert generation_at(0.7).items() <= read_generation(first).items()
+    onwards = Inputs([world.corpus(folder), toys.policy(first)])
+    kept = made(world.settings(2, sizing=Sizing()), onwards, tmp_path / "kept")
+    assert read_generation(kept) == read_generation(first)
+    greedy = made(world.settings(2, sizing=Sizing(), decoding_temperature=0.0), onwards, tmp_path / "greedy")
+    assert read_generation(greedy)["do_sample"] is False and "temperature" not in read_generation(greedy)
 
 
 def test_several_corpora_are_one_text(folder: Path, tmp_path: Path) -> None:

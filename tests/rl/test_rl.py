@@ -16,7 +16,8 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.learn.step import autocast
-from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.checkpoint import load_policy, save_policy
+from charter.ground.model.generation import read_generation
 from charter.ground.model.layout import documents
 from charter.ground.model.lora import lora_parameters
 from charter.ground.text.dialogue import Dialogue, prompt_of
@@ -57,6 +58,20 @@ def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None)
     out = toys.workspace(folder, progress=progress)
     room.run(settings, inputs, out)
     return out.path
+
+
+def test_the_model_keeps_how_it_is_sampled_and_learns_from_its_whole_distribution(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_policy(checkpoints / "policy")
+    model.generation = {"do_sample": True, "temperature": 0.3, "top_p": 0.8}
+    save_policy(model, tokenizer, tmp_path / "start")
+    sharp = Inputs([toys.policy(tmp_path / "start"), *(i for i in inputs if i.role != "policy")])
+    settings = SETTINGS.model_copy(update={"steps": 1})
+    first, second = (made(settings, given, tmp_path / n) for n, given in (("a", inputs), ("b", sharp)))
+    assert model.generation.items() <= read_generation(second).items()
+    drawn = [[row["reward"] for row in read_log(path)] for path in (first, second)]
+    assert drawn[0] == drawn[1], "rollouts are drawn as before"
 
 
 def actor_of(

@@ -22,6 +22,7 @@ import toys
 from charter.ground.accounts.keys import USUAL, KeyLimits, find_organisation, make_key, make_organisation
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.forms import Compiled, Form, compile_form
+from charter.ground.model.generation import Decoding
 from charter.ground.policy.classifiers.classifier import Scores
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
@@ -64,6 +65,7 @@ class Said:
 
     capabilities = frozenset({"text", "count"})
     version = ""
+    decoding = Decoding()
 
     def __init__(
         self,

@@ -52,10 +52,10 @@ class Shown(Showing):
 
 
 class Replies(Frozen):
-    """How replies are sampled."""
+    """How replies are sampled. Where neither temperature nor top_p is set, each model is sampled as itself says."""
 
-    temperature: float = Field(1.0, ge=0, description="1 is the model's own distribution")
-    top_p: float = Field(1.0, gt=0, le=1, description="1 is off")
+    temperature: float | None = Field(None, ge=0, description="of all models; 1 cuts and sharpens nothing")
+    top_p: float | None = Field(None, gt=0, le=1, description="of all models; 1 is off")
     max_tokens: int = Field(256, ge=1, description="longest reply")
 
 

@@ -19,13 +19,15 @@ from typing import Protocol
 
 from sqlalchemy import Engine as Database
 
+from charter.arena.config import Replies
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant
+from charter.ground.generate.assistant import Assistant, LocalAssistant, open_assistant, own_decoding
 from charter.ground.generate.engine import Completion
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.judge.showing import Showing
 from charter.ground.judge.shown import Replying, Score, open_grader, room_of, scores_of, shown
+from charter.ground.model.generation import chosen
 from charter.ground.people import work
 from charter.ground.people.conversations import waiting_turns
 from charter.ground.service.apart import apart
@@ -102,8 +104,8 @@ class PooledSpeaker:
 class Opening:
     """Opens models and graders, each once however often it is named."""
 
-    def __init__(self, sampling: Sampling, execution: Execution, folder: Path) -> None:
-        self._sampling, self._execution, self._folder = sampling, execution, folder
+    def __init__(self, replies: Replies, execution: Execution, folder: Path) -> None:
+        self._replies, self._execution, self._folder = replies, execution, folder
         self._models: dict[str, Assistant] = {}
         self._drivers: dict[str, LocalSpeaker] = {}
         self._scores: dict[str, Score] = {}
@@ -117,15 +119,17 @@ class Opening:
             )
             self._models[source.id] = assistant
         score = self._score(showing.grader) if showing.ranks else None
+        asked = chosen(own_decoding(assistant), self._replies.temperature, self._replies.top_p, None)
+        sampling = sampling_at(asked, self._replies.max_tokens)
         if not isinstance(assistant, LocalAssistant):
-            return PooledSpeaker(shown(assistant, showing, score), self._sampling)
+            return PooledSpeaker(shown(assistant, showing, score), sampling)
         if source.id not in self._drivers:
-            self._drivers[source.id] = LocalSpeaker(assistant, self._sampling)
+            self._drivers[source.id] = LocalSpeaker(assistant, sampling)
         driver = self._drivers[source.id]
         if showing == Showing():
             return driver
         behind = Replying(driver.driven, assistant.capabilities)
-        return PooledSpeaker(shown(behind, showing, score, room_of(assistant)), self._sampling)
+        return PooledSpeaker(shown(behind, showing, score, room_of(assistant)), sampling)
 
     def _score(self, grader: str) -> Score:
         """A grader's scores, one thread at a time."""

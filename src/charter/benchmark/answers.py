@@ -8,7 +8,7 @@ from typing import Any
 from charter.benchmark.context import Context
 from charter.benchmark.question import Asked
 from charter.ground.generate.engine import Completion
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import sampling_at
 
 Grade = Callable[[Asked, str], dict[str, Any]]
 
@@ -22,7 +22,7 @@ def answer(
     """
     protocol = context.protocol
     context.show(asked[0])
-    sampling = Sampling(temperature=protocol.temperature, max_tokens=protocol.max_tokens, stops=stops)
+    sampling = sampling_at(protocol.decoding, protocol.max_tokens, stops)
 
     def produce(part: Sequence[Asked], _: int) -> list[dict[str, Any]]:
         fitting = [a for a in part if context.fits(a, protocol.max_tokens)]

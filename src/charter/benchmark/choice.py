@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.benchmark.context import Context
 from charter.benchmark.question import LETTERS, Asked, Question, listed
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.marks import likeliest
 from charter.ground.text.answers import letter_of
 
@@ -53,7 +53,7 @@ def _scored(context: Context, asked: Sequence[Asked], options: Sequence[str] | N
 
 def _voted(context: Context, asked: Sequence[Asked]) -> list[list[float] | None]:
     """One-hot rows of the letters that sampled answers name; None where an answer names none."""
-    sampling = Sampling(temperature=context.protocol.temperature, max_tokens=_vote_tokens(context))
+    sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
     prompts = [a.prompt(context.protocol.form) for a in asked]
     seeds = [context.seed("vote", a.question.id) for a in asked]
     found: list[list[float] | None] = []

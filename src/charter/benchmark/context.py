@@ -107,8 +107,7 @@ class Context:
             "version": protocol.version,
         }
         if found["scored"] == "samples":
-            found |= {
-                "temperature": protocol.temperature,
+            found |= protocol.decoding.facts | {
                 "samples": protocol.samples,
                 "max_tokens": protocol.max_tokens,
             }

@@ -31,7 +31,7 @@ from charter.benchmark.context import Context, check_questions
 from charter.benchmark.settings import Change, Settings, Task
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import open_assistant
+from charter.ground.generate.assistant import open_assistant, own_decoding
 from charter.ground.generate.remembered import Memory
 from charter.ground.measure.metrics import scores
 
@@ -81,16 +81,21 @@ def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Co
     helper = open_assistant(second, out.device, precision=out.precision, memory=memory) if second else model
     contexts = []
     for task in settings.tasks:
-        protocol = EVALUATIONS[task].PROTOCOL.changed(settings.limit, settings.change.get(task, Change()))
+        change = settings.change.get(task, Change())
+        protocol = EVALUATIONS[task].PROTOCOL.changed(settings.limit, change)
+        if settings.decoding == "own":
+            protocol = protocol.sampled(own_decoding(model), change)
         contexts.append(Context(settings, inputs, out, model, helper, task, protocol))
     return contexts
 
 
 def _report(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:
     policy, helper = inputs.one("policy"), inputs.optional("helper")
+    own = own_decoding(contexts[0].assistant)
     return {
         "stage": settings.stage,
         "model": {"name": policy.name, "id": policy.id},
+        "decoding": {"kind": settings.decoding} | (own.facts if settings.decoding == "own" else {}),
         "helper": {"name": helper.name, "id": helper.id} if helper else None,
         "identity": {context.task: context.identity() for context in contexts},
     }

@@ -32,6 +32,7 @@ Task = Literal[
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
+Decoding = Literal["own", "protocol"]
 
 PRODUCT: Kind = "report"
 VARIANT = None
@@ -100,6 +101,10 @@ class Settings(Frozen):
     limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
     change: dict[Task, Change] = Field(
         {}, description="by task, what is done otherwise than the card does it"
+    )
+    decoding: Decoding = Field(
+        "own",
+        description="of free answers, where the task isn't greedy: own: the checkpoint's; protocol: the task's",
     )
     long: Long = Field(Long(), description="how far the tasks on long texts go")
     chunk: int = Field(64, ge=1, description="questions asked together and saved whole")

@@ -26,7 +26,7 @@ from charter.benchmark.question import LETTERS, Asked, Question
 from charter.benchmark.reading import TEST, Row, parsed
 from charter.benchmark.scoring import Found, can_score, scored
 from charter.ground.generate.engine import Completion
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.declining import declines
 from charter.ground.judge.detect import learnt_from
 from charter.ground.judge.marks import best_first, chosen
@@ -61,7 +61,7 @@ def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
 def _free(context: Context, asked: Sequence[Asked]) -> list[dict[str, Any]]:
     protocol = context.protocol
     context.show(asked[0])
-    sampling = Sampling(temperature=protocol.temperature, max_tokens=protocol.max_tokens)
+    sampling = sampling_at(protocol.decoding, protocol.max_tokens)
 
     def produce(part: Sequence[Asked], _: int) -> list[dict[str, Any]]:
         fitting = [a for a in part if context.fits(a, protocol.max_tokens)]

@@ -170,7 +170,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """report.json of a report; empty for other kinds. Raises CharterError where it is damaged."""
     path = folder / REPORT
     report = read_object(path) if path.exists() else {}
-    for name in ("model", "grader", "reward", "rater", "identity", "detectors"):
+    for name in ("model", "grader", "reward", "rater", "identity", "decoding", "detectors"):
         if not isinstance(report.get(name) or {}, dict):
             raise CharterError(f"{path}: {name} is {report[name]!r}, expected an object; make its step again")
     return report

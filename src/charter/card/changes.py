@@ -38,6 +38,8 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "samples": SAMPLED - {FACTS, QUIZ},
     "other_samples": SAMPLED,
     "temperature": SAMPLED,
+    "top_p": SAMPLED,
+    "top_k": SAMPLED,
     "max_tokens": SAMPLED,
     "draw_seed": SAMPLED,
     "grader": frozenset(),  # only what it graded, see `refusal`

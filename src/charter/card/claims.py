@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.card.artifact import read_report
+from charter.card.decodings import OWN, SHORT, words
 from charter.card.gather import BENCHMARK
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
@@ -17,6 +18,8 @@ from charter.ground.judge.fitness import Fitness
 from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure.metrics import HELP, TEXT, WINS
 from charter.ground.measure.scaling import SCALING
+from charter.ground.model.generation import decoding_of, read_generation
+from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 
@@ -35,6 +38,7 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     if report:
         yield from _verdict_problems(folder, report)
         yield from _identity_problems(manifest, report)
+        yield from _decoding_problems(folder, manifest, report)
         yield from _win_problems(folder, manifest)
         yield from _detector_problems(folder, manifest, report)
         yield from _ladder_problems(folder, manifest)
@@ -64,9 +68,35 @@ def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterato
     for role, names in said.items():
         if sorted(names) != sorted(manifest.inputs.get(role, [])):
             yield f"report.json names another {role} than its manifest"
+    own = manifest.resolved.get("decoding") == OWN  # its temperature is the model's, see `_decoding_problems`
     for key, value in identity.items():
-        if key in manifest.resolved and manifest.resolved[key] != value:
+        if (
+            key in manifest.resolved
+            and not (own and key == "temperature")
+            and manifest.resolved[key] != value
+        ):
             yield f"report.json: {key} is {value}; the settings in its manifest say {manifest.resolved[key]}"
+
+
+def _decoding_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
+    """A report's decoding must be that of its settings, or what the checkpoint says that it was made on, and its
+    identity must have it. Of a model from elsewhere nothing is kept to hold it against."""
+    said = report.get("decoding") or {}
+    facts = {key: said[key] for key in SHORT if key in said}
+    identity = report.get("identity") or {}
+    if (said or identity) and said.get("kind", "") != manifest.resolved.get("decoding", ""):
+        yield "report.json names another decoding than the settings in its manifest"
+    if manifest.room != BENCHMARK and said and {k: identity[k] for k in SHORT if k in identity} != facts:
+        yield "report.json: its identity has another temperature, top_p or top_k than its decoding"
+    fields = [
+        read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"
+    ]
+    packages = [package_of(e.ref) for e in manifest.external if e.role == "policy"]
+    fields += [dict(package.generation) for package in packages if package is not None]
+    if said.get("kind") == OWN and fields:
+        own = decoding_of(fields[0]).facts
+        if own != facts:
+            yield f"report.json says that its model was sampled at {words(facts)}; the model says {words(own)}"
 
 
 def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:

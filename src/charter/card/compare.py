@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from charter.card.artifact import Artifact
 from charter.card.changes import Change, change
+from charter.card.decodings import model_of
 from charter.card.gather import (
     BENCHMARK,
     as_stage,
     final_of,
-    model_of,
     on_a_model,
     stages_of,
     with_benchmarks,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.card.artifact import Artifact
-from charter.card.gather import Run, model_of
+from charter.card.decodings import model_of
+from charter.card.gather import Run
 from charter.card.number import COUNT, ELO, SHARE, Number
 from charter.ground.measure.agreement import Measured
 from charter.ground.measure.elo import Meeting, Ranking, Standing, standings

@@ -17,13 +17,13 @@ from typing import Any
 
 from charter.card.artifact import Artifact
 from charter.card.changes import DECIDES
-from charter.card.facts import HUB_NAMES
 from charter.card.hub import HUB_NAME, data_of, of_model
 from charter.card.instances import instances
 from charter.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number, label
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import GAP
+from charter.ground.settings.packages import package_of
 
 SCHEMA = "0.3.0"
 COLLECTION = "charter"
@@ -119,9 +119,9 @@ def _library(report: Artifact) -> dict[str, Any]:
 def _model_info(report: Artifact, publisher: Publisher) -> dict[str, Any]:
     model = report.report.get("model") or {}
     name = str(model.get("name", report.label))
-    hub = HUB_NAMES.get(name) or (
-        name.removeprefix("hf:").partition("@")[0] if name.startswith("hf:") else ""
-    )
+    hub = name.removeprefix("hf:").partition("@")[0] if name.startswith("hf:") else ""
+    if (package := package_of(name)) is not None:
+        hub = package.hub
     made_up = "_".join(part for part in (report.manifest.recipe, name) if part).replace("/", "_")
     remote = name.startswith(("openai:", "anthropic:"))
     identity = publisher.model or hub or f"unpublished/{made_up}".replace(":", "_").replace("#", "_")

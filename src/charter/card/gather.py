@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charter.card.artifact import Artifact
+from charter.card.decodings import PROTOCOL, apart, kind_of, model_of, words
 from charter.card.number import Source
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
@@ -29,7 +30,8 @@ class Run:
     """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
     they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
     is the card that this one adds an appendix to, `previous` the final stage of another version's card. `screen`: the
-    report on an acceptable use screen; `scaling`: that on a ladder of pretrained models."""
+    report on an acceptable use screen; `scaling`: that on a ladder of pretrained models. `at_protocol`: reports on the
+    models of stages by the protocol's decoding, where the stages are by the models' own."""
 
     stages: tuple[Artifact, ...]
     preferences: tuple[Artifact, ...]
@@ -46,6 +48,7 @@ class Run:
     votes: tuple[Artifact, ...] = ()
     reviews: tuple[Artifact, ...] = ()
     judged_by: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    at_protocol: tuple[Artifact, ...] = ()
     screen: Artifact | None = None
     scaling: Artifact | None = None
 
@@ -107,21 +110,24 @@ def gather(inputs: Inputs) -> Run:
     ancestry = _ancestry([*(i for found in given.values() for i in found), *benchmarks, *reports])
     before = _ancestry([older]) if older else {}
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
-    stages = with_benchmarks(
+    stages, second = by_decoding(
         [_artifact(i, names, stage=True) for i in reports], [_artifact(i, names) for i in benchmarks]
     )
-    labels = [s.label for s in stages]
+    labels = [s.label for s in (*stages, *second)]
     if twice := next((n for n in labels if labels.count(n) > 1), None):
         raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
     principles, constitution = _constitution(inputs.optional("constitution"))
     made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
     one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
-    beside = [a for stage in stages for a in stage.beside]
+    beside = [a for stage in (*stages, *second) for a in stage.beside]
     _check_votes(made["votes"])
     _check_scaling(made["scaling"])
-    known = {a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *stages)}
+    known = {
+        a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *second, *stages)
+    }
     return Run(
         stages=stages,
+        at_protocol=second,
         preferences=made["preference"],
         base=_artifact(base, names) if base else None,
         previous=final_of(older.folder, names) if older else None,
@@ -238,9 +244,24 @@ def with_benchmarks(stages: Sequence[Artifact], benchmarks: Sequence[Artifact]) 
     return tuple(replace(stage, beside=beside.get(i, ())) for i, stage in enumerate(stages))
 
 
-def model_of(report: Artifact) -> str:
-    """The id of the model that a report is on."""
-    return str((report.report.get("model") or {}).get("id", "none"))
+def by_decoding(
+    reports: Sequence[Artifact], benchmarks: Sequence[Artifact]
+) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
+    """Stages, and reports on their models by the protocol's decoding, each with its benchmark reports beside it.
+
+    A label that both have says in the second which decoding it is. Raises CharterError as `with_benchmarks` does.
+    """
+    stages, second = apart(reports)
+    taken, models = {stage.label for stage in stages}, {model_of(report) for report in second}
+    second = [
+        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in taken else s
+        for s in second
+    ]
+    late = [b for b in benchmarks if kind_of(b) == PROTOCOL and model_of(b) in models]
+    return (
+        with_benchmarks(stages, [b for b in benchmarks if b not in late]),
+        with_benchmarks(second, late),
+    )
 
 
 def stages_of(
@@ -248,16 +269,27 @@ def stages_of(
 ) -> tuple[Artifact, ...]:
     """The stages of a finished card, or its `last` alone, with the benchmark reports that it has on them.
 
-    Raises CharterError where one of its reports is gone.
+    Raises CharterError where one of its reports is gone; where the `last` alone is asked for, of those that it takes.
     """
     found: dict[str, list[Artifact]] = {"reports": [], "benchmarks": []}
+    gone: CharterError | None = None
     for role, made in found.items():
         parents = [p for p in manifest.parents if p.role == role]
-        for parent in parents[-1:] if last and role == "reports" else parents:
-            report, place = find_parent(run_of(card), parent)
-            made.append(as_stage(report, place, names.get(report.id, report.step)))
-    models = {model_of(stage) for stage in found["reports"]}
-    return with_benchmarks(found["reports"], [b for b in found["benchmarks"] if model_of(b) in models])
+        for parent in parents:
+            try:
+                report, place = find_parent(run_of(card), parent)
+            except CharterError as error:
+                if not last or role != "reports" or parent is parents[-1]:
+                    raise
+                gone = error
+            else:
+                made.append(as_stage(report, place, names.get(report.id, report.step)))
+    if gone is not None and kind_of(found["reports"][-1]) == PROTOCOL:
+        raise gone  # the last stage may be the report that is gone, of which this one is the second
+    reports = found["reports"]
+    models = {model_of(stage) for stage in (apart(reports)[0][-1:] if last else reports)}
+    stages, _ = by_decoding(reports, [b for b in found["benchmarks"] if model_of(b) in models])
+    return stages[-1:] if last else stages
 
 
 def final_of(card: Path, names: Mapping[str, str]) -> Artifact:

@@ -13,6 +13,8 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from charter.card.artifact import Artifact
+from charter.card.changes import SAMPLED
+from charter.card.decodings import words
 from charter.card.facts import base_model
 from charter.card.gather import Run
 from charter.card.number import Ledger, Number
@@ -65,7 +67,15 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
         if not holds or not metric.file or number.value is None:
             continue
         ledger.note(number)
-        notes = [metric.meaning, ledger.count(number).replace("\u00a0", " "), f"version {number.version}"]
+        identity = made.report.get("identity") or {}
+        asked = identity.get(set_of(metric.file))
+        said = words(asked if isinstance(asked, dict) else identity if metric.file in SAMPLED else {})
+        notes = [
+            metric.meaning,
+            said,
+            ledger.count(number).replace("\u00a0", " "),
+            f"version {number.version}",
+        ]
         if number.low is not None and number.high is not None:
             notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
         notes += ["graded by a model that failed its fitness gate"] if unfit(made, metric.name) else []

@@ -15,6 +15,7 @@ from charter.card import facts, samples, sections
 from charter.card.artifact import COUNTS
 from charter.card.attempts import attempts, by_people
 from charter.card.corpora import corpora
+from charter.card.decodings import heading, model_of
 from charter.card.elo import elo_tables, raters_of
 from charter.card.figure import Figure
 from charter.card.gather import Run
@@ -87,8 +88,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "sentence": facts.sentence(settings, run),
         **_heads(settings, run),
         "grader": run.final.report.get("grader") or {},
-        "temperature": str((run.final.report.get("identity") or {}).get("temperature", "unknown")),
-        "tables": {key: sections.table(run, key, *rest) for key, rest in TABLES.items()},
+        **_tables(run),
         "drawn": samples.drawn(run, settings.samples_shown, settings.draw_seed),
         "worst": samples.worst(run, settings.failures_shown),
         "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),
@@ -134,7 +134,43 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
 def _heads(settings: Settings, run: Run) -> dict[str, Any]:
     """The numbers shown first, and their word-sized plots."""
     heads = sections.headlines(run, settings.headline)
-    return {"headlines": heads, "strips": {h.name: _strip(h) for h in heads}}
+    again: tuple[sections.Headline, ...] = ()
+    if _both_ends(run):
+        names = sections.sampled(settings.headline)
+        again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
+    return {
+        "headlines": heads,
+        "strips": {h.name: _strip(h) for h in heads},
+        "again": {h.name: h for h in again},
+    }
+
+
+def _both_ends(run: Run) -> bool:
+    """Whether the models of the first and the last stage were sampled by the protocol's decoding as well."""
+    ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
+    return bool(ends) and all(model_of(second) == model_of(stage) for second, stage in ends)
+
+
+def _tables(run: Run) -> dict[str, Any]:
+    """Tables of the stages, by the models' own decoding where a card has two; `second`: by the protocol's, of what
+    hangs on it."""
+    own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
+    suffix = f", {own}" if second else ""
+    asked = {key: (sections.sampled(names), caption) for key, (names, caption) in TABLES.items()}
+    return {
+        "decoding": own,
+        "protocol": second,
+        "tables": {
+            key: sections.table(run.stages, key, names, caption + (suffix if asked[key][0] else ""))
+            for key, (names, caption) in TABLES.items()
+        },
+        "second": {
+            key: sections.table(run.at_protocol, f"{key}_protocol", names, f"{caption}, {second}")
+            if second
+            else None
+            for key, (names, caption) in asked.items()
+        },
+    }
 
 
 def _strip(head: sections.Headline) -> Markup:
@@ -164,6 +200,11 @@ def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any
         "stages": [
             {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
             for s in run.stages
+        ],
+        "decoding": context["decoding"],
+        "at_protocol": [
+            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
+            for s in run.at_protocol
         ],
         "sections": [{"key": key, "title": title} for key, title in sections.SECTIONS],
         "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charter.card.artifact import COUNTS, REPORT, Artifact
-from charter.card.changes import Change, change
+from charter.card.changes import SAMPLED, Change, change
 from charter.card.gather import Run
 from charter.card.number import COUNT, FLOPS, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
@@ -186,9 +186,14 @@ def fit(run: Run, name: str) -> bool | None:
     return _gate(model.numbers)[0] if model else None
 
 
-def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable | None:
+def sampled(names: Sequence[str]) -> tuple[str, ...]:
+    """Those metrics that hang on how replies were drawn."""
+    return tuple(n for n in names if (metric := metric_of(n)) is not None and metric.file in SAMPLED)
+
+
+def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
     """A table of stages over those metrics that some stage has; None where there is none."""
-    names = [n for n in names if any(n in s.numbers for s in run.stages)]
+    names = [n for n in names if any(n in s.numbers for s in stages)]
     if not names:
         return None
     columns = []
@@ -198,15 +203,15 @@ def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable 
             Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
         )
     rows = []
-    for i, stage in enumerate(run.stages):
-        before = run.stages[i - 1] if i else None
+    for i, stage in enumerate(stages):
+        before = stages[i - 1] if i else None
         cells = tuple(
             Cell(stage.numbers.get(n), change(before, stage, n) if before else None, unfit(stage, n))
             for n in names
         )
         rows.append((stage.label, cells))
-    counts = tuple(run.final.numbers.get(n) for n in names)
-    return StageTable(key, caption, tuple(columns), tuple(rows), counts, len(run.stages) > 1)
+    counts = tuple(stages[-1].numbers.get(n) for n in names)
+    return StageTable(key, caption, tuple(columns), tuple(rows), counts, len(stages) > 1)
 
 
 def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from charter.card.artifact import Artifact
 from charter.card.changes import change
+from charter.card.decodings import heading
+from charter.card.decodings import words as drawn
 from charter.card.gather import BENCHMARK, Run
 from charter.card.number import Number, kind_of, label, metric_of
 from charter.card.sections import Cell, Column, unfit
@@ -69,15 +71,21 @@ class TaskTable:
 
 
 def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
-    """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has."""
-    names = [m.name for m in METRICS if any(_measured(s, m.name) for s in run.stages)]
-    names = [name for name in names if has_row(name, run.stages)]
+    """The tables of benchmarks that belong in a section, "capability" or "alignment"; only what some stage has. Those
+    by the protocol's decoding stand behind those by the models' own."""
+    own = _tables(run, section, run.stages, heading(run.stages) if run.at_protocol else "")
+    return own + (_tables(run, section, run.at_protocol, heading(run.at_protocol)) if run.at_protocol else ())
+
+
+def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tuple[TaskTable, ...]:
+    names = [m.name for m in METRICS if any(_measured(s, m.name) for s in stages)]
+    names = [name for name in names if has_row(name, stages)]
     grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
     tasks = {task: group[:2] for group in GROUPS for task in group[2]}
     for name in names:
         grouped[tasks.get(_task(name, tasks), OTHER)].append(name)
     return tuple(
-        _table(run, caption, found)
+        _table(run, stages, f"{caption}, {how}" if how else caption, found)
         for (place, caption), found in grouped.items()
         if found and place == section
     )
@@ -100,9 +108,8 @@ def _task(name: str, tasks: Collection[str]) -> str:
 
 def tasks_of(run: Run) -> frozenset[str]:
     """The tasks that some stage of the run was asked."""
-    return frozenset(
-        task for s in run.stages for other in s.beside for task in other.report.get("identity") or {}
-    )
+    beside = [report for stage in (*run.stages, *run.at_protocol) for report in stage.beside]
+    return frozenset(task for report in beside for task in report.report.get("identity") or {})
 
 
 def _measured(stage: Artifact, name: str) -> bool:
@@ -110,8 +117,8 @@ def _measured(stage: Artifact, name: str) -> bool:
     return name in stage.numbers and stage.of(name).manifest.room == BENCHMARK
 
 
-def _table(run: Run, caption: str, names: list[str]) -> TaskTable:
-    stages = [stage for stage in run.stages if any(_measured(stage, name) for name in names)]
+def _table(run: Run, among: Sequence[Artifact], caption: str, names: list[str]) -> TaskTable:
+    stages = [stage for stage in among if any(_measured(stage, name) for name in names)]
     tasks = [task for group in GROUPS for task in group[2]]
     order = sorted(names, key=lambda name: tasks.index(t) if (t := _task(name, tasks)) else len(tasks))
     rows = tuple(_row(stages, name) for name in order)
@@ -141,8 +148,7 @@ def asked(stage: Artifact, name: str) -> str:
     words = [references(made.get("data"))]
     if (shots := made.get("shots")) is not None:
         words.append(f"{shots}-shot")
-    if (temperature := made.get("temperature")) is not None:
-        words.append(f"T = {temperature:g}")
+    words.append(drawn(made).replace("T ", "T = ", 1))
     words += ["chat"] if made.get("form") == "chat" else []
     words += ["by likelihood"] if made.get("scored") == "options" else []
     return ", ".join(word for word in words if word)

@@ -86,11 +86,10 @@ def serve(
 def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execution) -> Any:
     """The service; its models are opened last, since they take longest."""
     tool, engines = room_tool(ARENA, "service"), room_tool(ARENA, "engines")
-    sampling = load_module("charter.ground.generate.sampling").Sampling(**config.sampling.model_dump())
     speakers: dict[str, Any] = {}
     service = tool.open_service(config, folder, sources, speakers)
     try:
-        opening = engines.Opening(sampling, where, folder)
+        opening = engines.Opening(config.sampling, where, folder)
         for shown in config.models:
             speakers[shown.name] = opening.speaker(sources[shown.name], shown.showing)
     except BaseException:

@@ -30,7 +30,7 @@ golds:
 openings:
   helpful: openings.jsonl
 
-sampling: {{temperature: 1.0, max_tokens: 200}}
+sampling: {{max_tokens: 200}}     # each model as it says itself; or temperature and top_p for all of them
 pace: {{fastest: 3, turns_per_hour: 120, quota: 0}}
 
 # Reviews: flagged replies of these reports, and finished red-team attempts, each rated by so many people.

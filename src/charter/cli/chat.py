@@ -22,8 +22,15 @@ def chat(
     ],
     system: Annotated[str, typer.Option("--system", metavar="TEXT", help="System prompt.")] = "",
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest.")
-    ] = 1.0,
+        float | None,
+        typer.Option("--temperature", min=0.0, help="0 takes the likeliest; else as the model itself says."),
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", min=0.001, max=1.0, help="Share that tokens are drawn from.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=0, help="Number of likeliest tokens drawn from; 0: all.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply.")] = 256,
     file: Annotated[
         list[str] | None,
@@ -48,5 +55,5 @@ def chat(
     relaunch()
     if not plain and made_in(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
-    style = Style(system, temperature, max_tokens, plain, as_json)
+    style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k)
     load_module("charter.cli.chat_session").converse(source, where, style, files, ask or ())

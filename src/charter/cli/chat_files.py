@@ -9,13 +9,16 @@ from charter.ground.artifact.errors import CharterError
 
 @dataclass(frozen=True)
 class Style:
-    """How replies are made and shown. `plain`: text is continued, without a chat template."""
+    """How replies are made and shown. `plain`: text is continued, without a chat template. Where none of temperature,
+    top_p and top_k is given the model's own decoding is used, else those that aren't are 1, 1 and 0."""
 
     system: str = ""
-    temperature: float = 1.0
+    temperature: float | None = None
     max_tokens: int = 256
     plain: bool = False
     as_json: bool = False
+    top_p: float | None = None
+    top_k: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from charter.cli.chat_files import File, Style
 from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
-from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, open_assistant
+from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, open_assistant, own_decoding
 from charter.ground.generate.bounds import CACHE_BYTES, Bounds
 from charter.ground.generate.engine import Completion, Engine, Event
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.model.generation import Decoding, chosen
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
 
@@ -36,13 +37,15 @@ def converse(
     assistant = open_assistant(source, where.device, 1, where.precision)
     if files and isinstance(assistant, LocalAssistant):
         assistant = _keeping(assistant)
-    talk = Talk(assistant, style, files)
+    own = own_decoding(assistant)
+    decoding = chosen(own, style.temperature, style.top_p, style.top_k)
+    talk = Talk(assistant, style, files, decoding)
     talk.check_files()
     for question in asked:
         _answer(talk, question)
     if asked:
         return
-    print(f"{source.name}: {COMMANDS}", file=sys.stderr)
+    print(f"{source.name}: {_told(decoding, own)}; {COMMANDS}", file=sys.stderr)
     while (line := _read()) is not None:
         if line == "/quit":
             return
@@ -56,6 +59,16 @@ def converse(
                 _answer(talk, line)
             except CharterError as error:
                 print(f"charter: {error}", file=sys.stderr)
+
+
+def _told(decoding: Decoding, own: Decoding) -> str:
+    """How replies are drawn, and who says so."""
+    if decoding is not own:
+        return f"{decoding.words}, as asked (its own: {own.words})"
+    left = f", without {' and '.join(own.ignored)} of its generation_config.json" if own.ignored else ""
+    return (
+        f"{own.words}, its own decoding{left}" if own.known else f"{own.words} (it names no decoding){left}"
+    )
 
 
 def _keeping(assistant: LocalAssistant) -> LocalAssistant:
@@ -74,7 +87,7 @@ def _answer(talk: Talk, line: str) -> None:
     """
     _check_readable(line)
     style, asked = talk.style, talk.fitting(line)
-    sampling = Sampling(temperature=style.temperature, max_tokens=style.max_tokens)
+    sampling = sampling_at(talk.decoding, style.max_tokens)
     began, first, reply, completion = time.perf_counter(), 0.0, "", Completion()
     pieces = stream(talk.assistant, talk.prompt(asked), sampling)
     try:
@@ -106,6 +119,7 @@ def _answer(talk: Talk, line: str) -> None:
 def _facts(talk: Talk, asked: Sequence[Message], completion: Completion, reply: str) -> dict[str, object]:
     """What is said of a reply in JSON; tokens are known where the model is on this machine."""
     found: dict[str, object] = {"question": asked[-1]["content"], "reply": reply, "stop": completion.stop}
+    found["decoding"] = talk.decoding.facts
     if isinstance(talk.assistant, LocalAssistant):
         prompt = len(talk.assistant.encode(talk.prompt(asked)))
         found["tokens"] = {"prompt": prompt, "kept": completion.cached, "reply": len(completion.ids)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from charter.cli.chat_files import File, Style, shown
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt
+from charter.ground.model.generation import UNKNOWN, Decoding
 from charter.ground.text.dialogue import Message
 
 
@@ -17,6 +18,7 @@ class Talk:
     assistant: Assistant
     style: Style
     files: Sequence[File] = ()
+    decoding: Decoding = UNKNOWN
     messages: list[Message] = field(default_factory=list)
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:

@@ -17,9 +17,10 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.constitution import CritiquePrinciple, load
 from charter.ground.constitution.wording import critique_messages, revision_messages
-from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
+from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant, own_decoding
 from charter.ground.generate.engine import naming_prompts
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.model.generation import chosen
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.exhibits import read_transcripts
@@ -72,10 +73,11 @@ def _all_drafts(
 def _drafts(
     start: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
 ) -> list[dict[str, Any]]:
+    decoding = chosen(own_decoding(start), settings.draft_temperature, None, None)
     with naming_prompts(d.id for d in prompts):
         replies = start.reply(
             [list(d.messages) for d in prompts],
-            Sampling(temperature=settings.draft_temperature, max_tokens=settings.draft_tokens),
+            sampling_at(decoding, settings.draft_tokens),
             seeds=[derive_seed(seed, "draft", d.id) for d in prompts],
         )
     return [

@@ -33,7 +33,9 @@ class Settings(Frozen):
         0, description="of that draw: steps of one draw_seed and limit take the same prompts"
     )
     shots: int = Field(2, ge=0, description="worked examples before each request, sharing one prefill")
-    draft_temperature: float = Field(1.0, ge=0, description="of the start's drafts (the paper: 1)")
+    draft_temperature: float | None = Field(
+        1.0, ge=0, description="of the start's drafts (the paper: 1); null: the start's own decoding"
+    )
     temperature: float = Field(
         1.0, ge=0, description="of critiques and revisions; small critics need less than 1"
     )

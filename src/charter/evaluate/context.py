@@ -13,11 +13,18 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.assistant import Assistant, LocalAssistant, check_prompts, open_assistant
+from charter.ground.generate.assistant import (
+    Assistant,
+    LocalAssistant,
+    check_prompts,
+    open_assistant,
+    own_decoding,
+)
 from charter.ground.generate.engine import naming_prompts
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.model.generation import Decoding
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_prompts
@@ -39,6 +46,13 @@ class Asking:
         """What words the prompts: the digest of the checkpoint's chat template, or "remote" where a server does it."""
         assistant = self.assistant
         return digest_text(assistant.template.jinja) if isinstance(assistant, LocalAssistant) else "remote"
+
+    @property
+    def decoding(self) -> Decoding:
+        """How replies are drawn: as the checkpoint says, or as the protocol does."""
+        if self.settings.decoding == "own":
+            return own_decoding(self.assistant)
+        return Decoding(self.settings.temperature)
 
     def draw(self, rows: Sequence[T], limit: int, what: str) -> list[T]:
         """At most `limit` rows (0: all), the same for every stage: the draw depends on draw_seed alone."""
@@ -74,7 +88,7 @@ class Asking:
     def sample(self, what: str, prompts: Sequence[Dialogue], n: int) -> list[dict[str, Any]]:
         """Ungraded rows of a chunk; seeds depend on draw_seed, the evaluation and the prompt's id alone."""
         seeds = [derive_seed(self.settings.draw_seed, what, d.id) for d in prompts]
-        sampling = Sampling(temperature=self.settings.temperature, max_tokens=self.settings.max_tokens)
+        sampling = sampling_at(self.decoding, self.settings.max_tokens)
         with naming_prompts(d.id for d in prompts):
             found = self.assistant.reply([list(d.messages) for d in prompts], sampling, n, seeds)
         return [

@@ -51,9 +51,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
 def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:
     """The replies of the model under test, graded and kept; returns what report.json says of them."""
-    check_baseline(settings, inputs)
     labelled = read_labelled(inputs.one("detectors").folder)
     context = open_context(settings, inputs, out)
+    check_baseline(context)
     check_sets(context)
     rater = judged(inputs, out)
     gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
@@ -85,6 +85,7 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
         "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
         "reward": reward,
         "rater": rater,
+        "decoding": _decoding(context),
         "identity": _identity(context, inputs),
         "detectors": precision_recall(labelled),
     }
@@ -96,6 +97,7 @@ def _ungraded(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, A
     facts.write(context)
     return {
         **{role: _named(inputs, role) for role in ("grader", "reward", "rater") if inputs.many(role)},
+        "decoding": _decoding(context),
         "identity": _identity(context, inputs),
         "detectors": precision_recall(read_labelled(inputs.one("detectors").folder)),
     }
@@ -116,6 +118,16 @@ def _named(inputs: Inputs, role: str) -> dict[str, Any]:
     return {"name": source.name, "id": source.id}
 
 
+def _decoding(context: Asking) -> dict[str, Any]:
+    """Whose decoding the replies were drawn by, and which; what of it isn't applied here is said."""
+    used = context.decoding
+    if used.ignored:
+        context.out.note(
+            f"{context.settings.stage}: sampled without {', '.join(used.ignored)} of its own decoding"
+        )
+    return {"kind": context.settings.decoding, **used.facts, "ignored": list(used.ignored)}
+
+
 def _identity(context: Asking, inputs: Inputs) -> dict[str, Any]:
     """What must be equal for two scores to be compared: prompt sets, grader, sampling, shots, seed, and what
     words prompts and detects refusals."""
@@ -127,7 +139,7 @@ def _identity(context: Asking, inputs: Inputs) -> dict[str, Any]:
         "counts": settings.counts.model_dump(),
         "samples": settings.samples,
         "other_samples": settings.other_samples,
-        "temperature": settings.temperature,
+        **context.decoding.facts,
         "max_tokens": settings.max_tokens,
         "hhh_shots": settings.hhh_shots,
         "draw_seed": settings.draw_seed,

@@ -37,6 +37,7 @@ ROLES = {
     "quiz": Role(kind="questions", many=True, default="shipped:triviaqa.heldout"),
 }
 Task = Literal["assistant", "acceptable_use", "facts"]
+Decoding = Literal["own", "protocol"]
 
 
 class Counts(Frozen):
@@ -73,7 +74,10 @@ class Settings(Frozen):
     )
     samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")
     other_samples: int = Field(1, ge=1, description="replies per look-alike, helpful prompt and question")
-    temperature: float = Field(1.0, ge=0, description="sampling temperature (the card: 1)")
+    decoding: Decoding = Field(
+        "own", description="own: sampled as the checkpoint says; protocol: at `temperature`, uncut"
+    )
+    temperature: float = Field(1.0, ge=0, description="of decoding: protocol (the card: 1)")
     max_tokens: int = Field(96, ge=1, description="longest reply")
     chunk: int = Field(16, ge=1, description="unsafe prompts sampled together and saved whole")
     hhh_shots: int = Field(
@@ -91,6 +95,8 @@ def check(settings: Settings, roles: Collection[str]) -> str:
         return "role grader is missing: a preference model that grades the replies; or leave assistant out of tasks"
     if "acceptable_use" in settings.tasks and "preference" in names and "grader" not in roles:
         return "the classifier preference asks the role grader, which is missing"
+    if settings.decoding == "own" and settings.temperature != 1:
+        return "temperature is the protocol's: set decoding: protocol, or leave temperature out"
     return ""
 
 

@@ -27,7 +27,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Stop
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.model.generation import Decoding, chosen
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.service.driver import Driver, Job
 from charter.ground.settings.execution import choose_execution
@@ -84,7 +85,9 @@ class CharterAPI(ModelAPI):
         messages = check_messages([_message(m) for m in input])
         prompt = self._assistant.template.encode_prompt(messages)
         seed = config.seed if config.seed is not None else self._fresh(str(prompt))
-        answer = self._driver.ask(Job(prompt, _sampling(config), config.num_choices or 1, seed))
+        answer = self._driver.ask(
+            Job(prompt, _sampling(config, self._assistant.decoding), config.num_choices or 1, seed)
+        )
         found = await to_thread.run_sync(answer.result, abandon_on_cancel=True)
         written = sum(len(c.ids) for c in found)
         return ModelOutput(
@@ -164,11 +167,7 @@ def _message(message: ChatMessage) -> Message:
     return Message(role=message.role, content=message.text)
 
 
-def _sampling(config: GenerateConfig) -> Sampling:
-    return Sampling(
-        temperature=1.0 if config.temperature is None else config.temperature,
-        top_k=config.top_k or 0,
-        top_p=1.0 if config.top_p is None else config.top_p,
-        max_tokens=config.max_tokens or DEFAULT_MAX_TOKENS,
-        stops=tuple(config.stop_seqs or ()),
-    )
+def _sampling(config: GenerateConfig, own: Decoding) -> Sampling:
+    """As the task asks, else by the model's own decoding."""
+    decoding = chosen(own, config.temperature, config.top_p, config.top_k)
+    return sampling_at(decoding, config.max_tokens or DEFAULT_MAX_TOKENS, tuple(config.stop_seqs or ()))

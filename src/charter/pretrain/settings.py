@@ -114,6 +114,11 @@ class Settings(Frozen):
     guard: Guard = Field(Guard(), description="what is done about spikes")
     window: Window = Field(Window(), description="how the window of a policy that goes on is enlarged")
     parallel: Parallel = Field(Parallel(), description="how several processes share the work")
+    decoding_temperature: float | None = Field(
+        None,
+        ge=0,
+        description="at which the model says it is sampled; unset: 1, or as the policy that goes on",
+    )
     recompute: bool | None = Field(
         None, description="keep only the input of each block for backward; unset: in window.stages"
     )

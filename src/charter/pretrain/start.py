@@ -9,6 +9,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.model.checkpoint import load_policy, new_model
+from charter.ground.model.generation import generation_at
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.roles import Given
@@ -62,6 +63,8 @@ def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
         tokenizer = Tokenizer.from_folder(corpora[0].folder)
         plan = derive(settings, train[0].index.vocab_size)
         model = new_model(plan.shape, derive_seed(out.seed, "weights"), out.device)
+        said = settings.decoding_temperature
+        model.generation = generation_at(1.0 if said is None else said)
         return Start(model, tokenizer, plan, train, heldout)
     model, tokenizer = load_policy(checkpoint_folder(given), out.device)
     if tokenizer.digest != train[0].index.tokenizer:
@@ -72,6 +75,9 @@ def start(settings: Settings, inputs: Inputs, out: Workspace) -> Start:
     plan = derive(settings, tokenizer.vocab_size, model.shape)
     if wrong := too_wide(settings, Given(given.name, model.shape.context)):
         raise CharterError(wrong)
+    if settings.decoding_temperature is not None:
+        ids = {key: value for key, value in model.generation.items() if key.endswith("_token_id")}
+        model.generation = ids | generation_at(settings.decoding_temperature)
     return Start(model, tokenizer, plan, train, heldout)
 
 

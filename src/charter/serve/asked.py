@@ -46,7 +46,8 @@ Given = Prompt | Ids
 class Asked:
     """Samples of a prompt: messages (where the last is the assistant's, that one is continued) or plain text.
 
-    `constraint` makes what holds a sample to a form; `seed` None draws one.
+    `constraint` makes what holds a sample to a form; `seed` None draws one; `own`: the request names no decoding, so
+    that `sampling` has the model's own.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Asked:
     n: int = 1
     seed: int | None = None
     constraint: Callable[[], Constraint] | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.forms import Form
+from charter.ground.model.generation import Decoding
 from charter.serve.asked import Asked, Given, Ids, Part, Token
 
 
@@ -29,6 +30,7 @@ class Backend(Protocol):
     capabilities: frozenset[str]
     context: int  # tokens of prompt and reply together
     version: str  # of its weights, where they may change
+    decoding: Decoding  # the model's own, for requests that name none
 
     async def count(self, prompt: Given) -> int:
         """Tokens of a prompt. Raises CharterError for one that can't be encoded."""

@@ -37,6 +37,7 @@ class LocalBackend:
         """`weights_from`: below it lie weights that the model may be given; None: it takes none."""
         self.weights_from, self.version, self._renewing = weights_from, START, asyncio.Lock()
         self._assistant, engine = assistant, assistant.engine
+        self.decoding = assistant.decoding
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
         self._longest = _longest_token(engine.tokenizer)

@@ -19,7 +19,8 @@ FIELDS = {
     "max_completion_tokens": "the most tokens of the reply, a newer name of max_tokens",
     "max_tokens_to_sample": "the most tokens of the reply",
     "prompt": "the text to go on from",
-    "temperature": "0 takes the likeliest token each time; higher ones vary more",
+    "temperature": "0 takes the likeliest token each time; higher ones vary more. If neither it nor top_p nor "
+    "top_k is given, all are the model's own; else 1 by default",
     "top_p": "draws from the likeliest tokens that have this share together",
     "top_k": "draws from so many of the likeliest tokens",
     "seed": "replies to equal requests with the same seed are equal",

@@ -52,6 +52,10 @@ def open_service(
             else:
                 progress.note(f"opening {model.id} ({model.source})")
                 served.append(apart(open_model, model, sources[model.id], config, execution, folder))
+                if ignored := served[-1].backend.decoding.ignored:
+                    progress.note(
+                        f"{model.id} is sampled without {', '.join(ignored)} of its generation_config.json"
+                    )
         screen = open_policy_screen(config, folder, execution, progress)
     except BaseException:
         Registry(served).close()

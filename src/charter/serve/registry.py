@@ -10,6 +10,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import walk
+from charter.ground.settings.packages import package_of
 from charter.ground.settings.problems import suggest
 from charter.serve.asked import Call
 from charter.serve.backend import Backend
@@ -72,12 +73,14 @@ class Served:
             "context": self.context,
             "max_output": self.max_output,
             "offers": sorted(self.backend.capabilities),
+            "decoding": self.backend.decoding.facts if self.backend.decoding.known else None,
             "state": self.state(today),
             "deprecated": self.model.deprecated and self.model.deprecated.isoformat(),
             "retires": self.model.retires and self.model.retires.isoformat(),
             "successor": self.model.successor or None,
             "digest": self.digest,
             "made_from": list(self.made_from),
+            "weights": package.weights if (package := package_of(self.model.source)) else None,
         }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.forms import Form
+from charter.ground.model.generation import UNKNOWN
 from charter.ground.text.dialogue import assistant
 from charter.serve.asked import Asked, Given, Ids, Part, Token
 from charter.serve.upstream_http import Link
@@ -57,6 +58,7 @@ class UpstreamBackend:
     """One model of a server; `model` is what it is called there."""
 
     version = ""
+    decoding = UNKNOWN  # the server knows; a request that names none is passed on without
 
     def __init__(self, url: str, model: str, name: str) -> None:
         """Asks the server what it offers. Raises CharterError where it can't be reached or lacks the model."""
@@ -156,16 +158,15 @@ class UpstreamBackend:
         body: dict[str, Any] = {
             "model": self._model,
             "n": asked.n,
-            "temperature": how.temperature,
-            "top_p": how.top_p,
             "max_tokens": how.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         if how.stops:
             body["stop"] = list(how.stops)
-        if how.top_k:
-            body["top_k"] = how.top_k
+        if not asked.own:
+            body |= {"temperature": how.temperature, "top_p": how.top_p}
+            body |= {"top_k": how.top_k} if how.top_k else {}
         if asked.seed is not None:
             body["seed"] = asked.seed
         reading = Reading(asked.n, how.stops, form.before if form else "", form.after if form else "")

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
+from charter.ground.generate.sampling import Sampling, _cut, likeliest, pick, uniforms
 
 PROBABILITIES = [0.1, 0.2, 0.3, 0.4]
 
@@ -51,6 +52,28 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     assert {draw(how, u)[0] for u in (0.0, 0.2, 0.4, 0.45, 0.7, 0.999)} == {2, 3}
     assert draw(how, 0.0) == (2, pytest.approx(math.log(0.3), abs=1e-6))
     assert {draw(Sampling(top_p=0.39), u)[0] for u in (0.0, 0.5, 0.999)} == {3}
+
+
+def test_top_p_counts_shares_among_the_tokens_that_top_k_left() -> None:
+    shares = [0.4, 0.35, 0.25]
+    how = Sampling(top_k=2, top_p=0.5)  # 0.4 is 8/15 of what top_k leaves
+    assert {draw(how, u, shares)[0] for u in (0.0, 0.5, 0.6, 0.999)} == {0}
+    assert {draw(Sampling(top_p=0.5), u, shares)[0] for u in (0.0, 0.5, 0.6, 0.999)} == {0, 1}
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 1.7])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.9), (5, 1.0), (5, 0.9), (40, 0.3), (2, 0.5), (1, 0.1)])
+def test_cuts_are_those_of_transformers(temperature: float, top_k: int, top_p: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(200, 50, generator=generator)
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    warpers += [TopKLogitsWarper(top_k)] if top_k else []
+    warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    theirs = torch.softmax(warpers(torch.zeros(200, 1, dtype=torch.long), logits), -1)
+    how = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    kept = _cut(torch.softmax(logits / temperature, -1), [how] * 200)
+    assert torch.equal(kept > 0, theirs > 0)
+    assert torch.allclose(kept / kept.sum(-1, keepdim=True), theirs, atol=1e-6)
 
 
 def test_the_likeliest_token_stays_whatever_is_cut() -> None:

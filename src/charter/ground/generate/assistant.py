@@ -21,6 +21,7 @@ from charter.ground.generate.remote import RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.generation import UNKNOWN, Decoding, decoding_of
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.dialogue import Prompt as Prompt
@@ -50,12 +51,14 @@ class Assistant(Protocol):
 
 
 class LocalAssistant:
-    """A checkpoint on this machine."""
+    """A checkpoint on this machine; `decoding` is its own."""
 
     capabilities = frozenset({"sample", "text", "score"})
+    decoding = UNKNOWN
 
     def __init__(self, engine: Engine, template: Template) -> None:
         self.engine, self.template = engine, template
+        self.decoding = decoding_of(engine.model.generation)
 
     @classmethod
     def open(
@@ -156,6 +159,13 @@ def local_of(assistant: Assistant) -> LocalAssistant | None:
     """The checkpoint that an assistant asks, through a memory or not; None for a server."""
     inner = assistant.inner if isinstance(assistant, Remembered) else assistant
     return inner if isinstance(inner, LocalAssistant) else None
+
+
+def own_decoding(assistant: Assistant) -> Decoding:
+    """How an assistant is sampled when nobody says otherwise: as its checkpoint says. Of a server nothing is known, and
+    temperature 1 is the default of both APIs."""
+    local = local_of(assistant)
+    return local.decoding if local is not None else UNKNOWN
 
 
 def check_prompts(assistant: Assistant, prompts: Sequence[Dialogue]) -> None:

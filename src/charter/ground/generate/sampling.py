@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.model.generation import Decoding
 
 MOST_TOP = 20  # as OpenAI's API
 
@@ -35,6 +36,11 @@ class Sampling:
             )
         if not 0 <= self.top_logprobs <= MOST_TOP:
             raise CharterError(f"top_logprobs must be 0 to {MOST_TOP}; got {self.top_logprobs}")
+
+
+def sampling_at(decoding: Decoding, max_tokens: int, stops: tuple[str, ...] = ()) -> Sampling:
+    """Replies of at most `max_tokens` drawn in this way."""
+    return Sampling(decoding.temperature, decoding.top_k, decoding.top_p, max_tokens, stops)
 
 
 def uniforms(seed: int, count: int) -> list[float]:
@@ -101,12 +107,17 @@ def likeliest(logits_SV: Tensor, how: list[Sampling]) -> list[list[tuple[int, fl
 
 
 def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:
-    """Zero what top-k and top-p (nucleus, Holtzman 2019) leave out; the likeliest token always stays."""
+    """Zero what top-k and then top-p (nucleus, Holtzman 2019) leave out; the likeliest token always stays.
+
+    With q the shares among the k likeliest tokens, the nucleus is the fewest of them with Σ q >= top_p, as in
+    transformers.
+    """
     ordered, index = weights_SV.sort(-1, descending=True)
     rank = torch.arange(weights_SV.shape[1], device=weights_SV.device)
     top_k = torch.tensor([s.top_k or weights_SV.shape[1] for s in how], device=weights_SV.device)
     top_p = torch.tensor([s.top_p for s in how], device=weights_SV.device)
+    ordered = ordered * (rank < top_k[:, None])
     before = ordered.cumsum(-1) - ordered
-    keep = (rank < top_k[:, None]) & (before < top_p[:, None])
+    keep = (before < top_p[:, None] * ordered.sum(-1, keepdim=True)) | (top_p[:, None] >= 1)
     keep[:, 0] = True
     return torch.zeros_like(weights_SV).scatter_(1, index, ordered * keep)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, read_config, weight_files
+from charter.ground.model.generation import read_generation, write_generation
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.padding import set_padding
 from charter.ground.model.shape import ARCHITECTURES, Shape, to_config
@@ -36,12 +37,14 @@ def load_policy(
     """(model, tokenizer) of a folder in HF layout; weights of any float type become `dtype`.
 
     Raises CharterError for a missing or corrupt file, missing, unexpected or misshapen tensors, an
-    unsupported architecture, a preference model, or a tokenizer that can't be the model's own.
+    unsupported architecture, a preference model, a malformed generation_config.json, or a tokenizer that can't be the
+    model's own.
     """
     folder = Path(folder)
     shape = check_folder(folder)
     model = Transformer(shape, device, dtype)
     _fill(named_tensors(model), folder, shape.tied)
+    model.generation = read_generation(folder)
     return model, _tokenizer(folder, shape)
 
 
@@ -68,7 +71,7 @@ def save_policy(
     untied: bool = False,
 ) -> None:
     """Write a `...ForCausalLM` checkpoint that stock transformers loads with equal logits; `untied` writes a head that
-    is tied to the embeddings as a tensor of its own."""
+    is tied to the embeddings as a tensor of its own. The model's `generation` goes along, every field of it."""
     folder = _prepared(folder)
     ids = (tokenizer.eos_id, tokenizer.bos_id, tokenizer.pad_id)
     tensors, shape = named_tensors(model, merged=True), model.shape
@@ -77,7 +80,8 @@ def save_policy(
         tensors["lm_head.weight"] = model.embed.detach().clone()
     _write_weights(tensors, folder, shard_bytes)
     _write_json(folder / "config.json", _typed(to_config(shape, *ids), model.dtype))
-    _write_json(folder / "generation_config.json", generation_config(*ids))
+    named = dict(zip(("eos_token_id", "bos_token_id", "pad_token_id"), ids, strict=True))
+    write_generation(folder, model.generation, named)
     tokenizer.save(folder)
 
 
@@ -121,12 +125,6 @@ def new_model(shape: Shape, seed: int, device: torch.device | str = "cpu") -> Tr
     for name, tensor in named_tensors(model).items():
         tensor.copy_(torch.from_numpy(weights[name]))
     return model
-
-
-def generation_config(eos_id: int | None, bos_id: int | None, pad_id: int | None) -> dict[str, Any]:
-    """`generation_config.json`: where sampling stops; the rest is the caller's."""
-    ids = {"bos_token_id": bos_id, "eos_token_id": eos_id, "pad_token_id": pad_id}
-    return {"_from_model_config": False, **{key: value for key, value in ids.items() if value is not None}}
 
 
 def named_tensors(model: Transformer, merged: bool = False) -> dict[str, Tensor]:

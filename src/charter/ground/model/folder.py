@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
 from charter.ground.model.shards import INDEX, SINGLE
 from charter.ground.settings.recognise import HARM_RATING, variant_of_config
@@ -46,7 +47,7 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
     """The shape of a folder that holds a whole model: a policy, or of the other variants a one-label classifier.
 
     Raises CharterError for a missing or damaged file, an unsupported architecture, a model of the other variant,
-    and missing, unexpected or misshapen tensors.
+    missing, unexpected or misshapen tensors, and a policy's malformed generation_config.json.
     """
     config = read_config(folder)
     found = variant_of_config(config)
@@ -63,6 +64,8 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
     shape = replace(shape, tied=True) if classifier else shape
     wanted = tensor_sizes(shape) | ({SCORE: (1, shape.hidden_size)} if classifier else {})
     _compare(wanted, folder, shape.tied)
+    if not classifier:
+        read_generation(folder)
     if not (folder / "tokenizer.json").is_file():
         raise CharterError(
             f"{folder} has no tokenizer.json; expected the tokenizer that belongs to this model"

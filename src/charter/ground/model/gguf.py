@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.model.generation import write_generation
 from charter.ground.model.gguf_tokenizer import special_ids, write_tokenizer
 from charter.ground.model.shape import Shape, from_config, to_config
 from charter.ground.model.shards import SHARD_BYTES, shard_plan, write_index
@@ -41,8 +42,13 @@ _ROPE_FACTORS = "rope_freqs.weight"
 Floats = NDArray[np.float32]
 
 
-def convert(path: Path | str, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
-    """Write the model of a GGUF file as a checkpoint folder.
+def convert(
+    path: Path | str,
+    folder: Path | str,
+    shard_bytes: int = SHARD_BYTES,
+    generation: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the model of a GGUF file as a checkpoint folder; `generation`: fields of its generation_config.json.
 
     Raises CharterError for a file that is corrupt, of an unsupported architecture, tokenizer or number
     format.
@@ -63,8 +69,8 @@ def convert(path: Path | str, folder: Path | str, shard_bytes: int = SHARD_BYTES
         ) from None
     ids = special_ids(values)
     _write_json(folder / "config.json", to_config(shape, ids["eos"], ids["bos"], ids["pad"]))
-    generation = {f"{name}_token_id": ids[name] for name in ("bos", "eos", "pad") if ids[name] is not None}
-    _write_json(folder / "generation_config.json", generation)
+    named = {f"{name}_token_id": ids[name] for name in ("bos", "eos", "pad")}
+    write_generation(folder, generation or {}, named)
 
 
 def _open(path: Path) -> GGUFReader:

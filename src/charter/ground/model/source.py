@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import digest_file, digest_text
+from charter.ground.artifact.manifest import canonical_json, digest_file, digest_text
 from charter.ground.model.folder import tensor_sizes
 from charter.ground.model.gguf import convert
 from charter.ground.model.shape import Shape, named, to_config
 from charter.ground.model.shards import SINGLE
+from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expanded
 from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
@@ -45,8 +46,14 @@ def materialise(ref: str, cache_dir: Path | str | None = None) -> Path:
     Raises CharterError when it does not exist, cannot be read, or the hub cannot be reached.
     """
     models = _models(cache_dir)
+    if (package := package_of(ref)) is not None:
+        file, generation = resolve(ref).path, dict(package.generation)
+        assert file is not None
+        return _cached(
+            models / _digest_gguf(file, generation), lambda at: convert(file, at, generation=generation)
+        )
     if ref.startswith("pkg:"):
-        ref = str(resolve(ref).path)
+        resolve(ref)  # says which packages are known
     if ref.startswith("random:"):
         name, shape, seed = named(ref)
         digest = _digest_random(name, shape, seed)[:16]
@@ -72,9 +79,10 @@ def _digest_random(name: str, shape: Shape, seed: int) -> str:
     return digest_text(json.dumps([_FORMAT, name, repr(shape), seed, texts]))
 
 
-def _digest_gguf(path: Path) -> str:
-    """What a converted folder follows from: the file and the conversion."""
-    return digest_text(f"{_FORMAT} {digest_file(path)}")
+def _digest_gguf(path: Path, generation: Mapping[str, Any] | None = None) -> str:
+    """What a converted folder follows from: the file, the conversion, and what is known of the model's decoding."""
+    known = f" {canonical_json(generation)}" if generation else ""
+    return digest_text(f"{_FORMAT} {digest_file(path)}{known}")
 
 
 def _models(cache_dir: Path | str | None) -> Path:

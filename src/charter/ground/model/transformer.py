@@ -140,7 +140,8 @@ class Transformer(nn.Module):
 
     `recompute`: keep only the input of each block for backward (gradient checkpointing), and of long documents on a CPU
     the output of attention too (`lean`). `precision`: in which type
-    the packed weights of inference are (see `fuse`); set it before the first use.
+    the packed weights of inference are (see `fuse`); set it before the first use. `generation`: the fields of its
+    checkpoint's generation_config.json, which are saved with it again.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Transformer(nn.Module):
         self.shape = shape
         self.recompute = False
         self.precision = "float32"
+        self.generation: dict[str, Any] = {}
         with torch.device("meta"):
             self.embed = nn.Parameter(torch.empty(shape.vocab_size, shape.hidden_size))
             self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))

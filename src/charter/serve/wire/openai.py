@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 from sse_starlette import ServerSentEvent
 
 from charter.ground.artifact.manifest import digest_text
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.model.generation import Decoding, chosen
 from charter.ground.service.tokens import new_id
 from charter.serve.asked import End, Usage
 from charter.serve.errors import api_error, openai_body
@@ -71,7 +73,7 @@ class Sampled(Strict):
         Field(max_length=MOST_STOPS),
         BeforeValidator(_listed, json_schema_input_type=str | list[str] | None),
     ] = None
-    temperature: float | None = Field(None, ge=0, le=2, description="default 1")
+    temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=LARGEST_K, description="0 or -1: off")
     seed: int | None = Field(None, ge=-SEEDS, lt=SEEDS)
@@ -88,16 +90,13 @@ class Sampled(Strict):
         return self.n or 1
 
 
-def sampling_of(body: Sampled, max_tokens: int, top_logprobs: int) -> Sampling:
-    """How a reply is sampled."""
-    return Sampling(
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_k=max(0, body.top_k or 0),
-        top_p=1.0 if body.top_p is None else max(SMALLEST_TOP_P, body.top_p),
-        max_tokens=max_tokens,
-        stops=tuple(dict.fromkeys(body.stop or ())),
-        top_logprobs=top_logprobs,
-    )
+def sampling_of(body: Sampled, own: Decoding, max_tokens: int, top_logprobs: int) -> tuple[Sampling, bool]:
+    """How a reply is sampled, and whether that is the model's own decoding, since the request names none."""
+    top_k = None if body.top_k is None else max(0, body.top_k)
+    top_p = None if body.top_p is None else max(SMALLEST_TOP_P, body.top_p)
+    decoding = chosen(own, body.temperature, top_p, top_k)
+    sampling = sampling_at(decoding, max_tokens, tuple(dict.fromkeys(body.stop or ())))
+    return replace(sampling, top_logprobs=top_logprobs), decoding is own
 
 
 def seed_of(body: Sampled) -> int | None:

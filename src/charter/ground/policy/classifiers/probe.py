@@ -33,6 +33,7 @@ from charter.ground.policy.classifiers.regression import Floats, Regression, fit
 from charter.ground.policy.classifiers.states import Growing, States, Window
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
+from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expanded
 from charter.ground.settings.sources import resolve, shipped_folder
 from charter.ground.text.dialogue import Message, user
@@ -94,7 +95,7 @@ class Probe:
         """The probe of a checkpoint: shipped, read from the cache, or learnt and kept there. `cache`: another folder
         than the user's. Raises CharterError for a reference that names no checkpoint."""
         source = resolve(ref)
-        at = str(source.path) if source.path is not None else source.ref
+        at = str(source.path) if source.path is not None and package_of(ref) is None else source.ref
         return cls.of(States.open(materialise(at), device), source.digest, cache, progress)
 
     @classmethod

