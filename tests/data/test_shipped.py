@@ -205,6 +205,7 @@ READERS = {
     "lookalikes.heldout": read_dialogues,
     "refusals.train": read_dialogues,
     "twins.train": read_dialogues,
+    "stock_refusals.train": read_dialogues,
     "comparisons.train": read_comparisons,
     "hhh.heldout": read_comparisons,
     "critiques.train": read_transcripts,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 import toys
 from charter.finetune import run as room
 from charter.finetune.gather import gather
-from charter.finetune.mixture import draw, epoch_rows
+from charter.finetune.mixture import draw, epoch_rows, weighed
 from charter.finetune.settings import Settings
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
@@ -298,3 +298,19 @@ def test_a_limit_draws_without_repeating() -> None:
     assert len({d.id for d in some}) == 6 and some == draw(rows, 6, 3) != draw(rows, 6, 4)
     assert [rows.index(d) for d in some] == sorted(rows.index(d) for d in some)
     assert draw(rows, 0, 3) == rows
+
+
+def test_weights_scale_the_loss_of_an_inputs_rows() -> None:
+    first, second = (
+        Dialogue("a", (user("Hi."), assistant("Hello."))),
+        Dialogue("b", (user("Hi."), assistant("Yes."))),
+    )
+    half = Dialogue("c", first.messages, weight=0.5)
+    assert [[d.weight for d in rows] for rows in weighed([[first, half], [second]], (0.5, 2))] == [
+        [0.5, 0.25],
+        [2.0],
+    ]
+    assert weighed([[first, half], [second]], ()) == [[first, half], [second]]
+    assert weighed([[first], [second]], (0, 1)) == [[], [second]]
+    with pytest.raises(CharterError, match="weights has 1 numbers for 2 sources"):
+        weighed([[first], [second]], (1,))

@@ -100,3 +100,23 @@ def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
             _source(tmp_path, "benign", "good", ["Name a river."]),
             _source(tmp_path, "apart", "test", ["name a river."]),
         )
+
+
+def test_unsafe_prompts_get_a_drawn_refusal_where_some_are_given(tmp_path: Path) -> None:
+    replies = ["I won't help with that.", "I can't do this.", "No, that would hurt someone."]
+    stock = [toys.dialogue(f"s{n}", "Anything", reply) for n, reply in enumerate(replies)]
+    prompts = [f"Do harm number {n}." for n in range(30)]
+    rows, _ = _made(
+        tmp_path,
+        Settings(split=ALL),
+        _source(tmp_path, "unsafe", "bad", prompts),
+        _source(tmp_path, "benign", "good", ["Name a river."]),
+        toys.given("refusals", toys.rows_file(tmp_path / "stock.jsonl", stock)),
+    )
+    answered = [r for r in rows if r["meta"]["label"] == "unsafe"]
+    assert {r["messages"][-1]["content"] for r in answered} == set(replies)
+    assert all(r["learn_from"] == 1 and r["messages"][0]["content"] in prompts for r in answered)
+    assert [r["messages"] for r in rows if r["meta"]["label"] == "benign"] == [
+        [{"role": "user", "content": "Name a river."}]
+    ]
+    assert "leave the role out" in check(Settings(keep="benign"), {"benign", "refusals"})

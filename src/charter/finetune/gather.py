@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charter.finetune.mixture import draw, epoch_rows
+from charter.finetune.mixture import draw, epoch_rows, weighed
 from charter.finetune.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -39,7 +39,7 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
                 shots=choice_shots,
             )
         )
-    found = [[d for d in source if d.weight > 0] for source in found]
+    found = weighed(found, settings.weights)
     if not any(found):
         raise CharterError(
             "finetune was given no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.seed import derive_seed
@@ -15,11 +16,7 @@ def epoch_rows(
 ) -> list[Dialogue]:
     """Rows of one epoch in the order of training: each source `passes` times (1.5: all once and half of them,
     drawn at random, once more), shuffled together."""
-    if passes and len(passes) != len(sources):
-        raise CharterError(
-            f"mixture has {len(passes)} numbers for {len(sources)} sources (inputs in the order dialogues, "
-            "transcripts, comparisons); give one number each or none"
-        )
+    _check_numbers("mixture", passes, len(sources))
     rows: list[Dialogue] = []
     for number, source in enumerate(sources):
         times = passes[number] if passes else 1.0
@@ -28,6 +25,24 @@ def epoch_rows(
         rows += rng.sample(list(source), round((times % 1) * len(source)))
     random.Random(derive_seed(seed, "order", epoch)).shuffle(rows)
     return rows
+
+
+def weighed(sources: Sequence[Sequence[Dialogue]], weights: Sequence[float]) -> list[list[Dialogue]]:
+    """The sources with each row's weight times that of its source, without rows that weigh nothing."""
+    _check_numbers("weights", weights, len(sources))
+    factors = weights or [1.0] * len(sources)
+    return [
+        [d if factor == 1 else replace(d, weight=d.weight * factor) for d in source if d.weight * factor > 0]
+        for source, factor in zip(sources, factors, strict=True)
+    ]
+
+
+def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
+    if numbers and len(numbers) != sources:
+        raise CharterError(
+            f"{name} has {len(numbers)} numbers for {sources} sources (inputs in the order dialogues, "
+            "transcripts, comparisons); give one number each or none"
+        )
 
 
 def draw(rows: Sequence[Dialogue], limit: int, seed: int) -> list[Dialogue]:

@@ -45,6 +45,10 @@ class Settings(Training):
     mixture: tuple[Passes, ...] = Field(
         (), description="times each dialogues input is passed in an epoch; 1 each"
     )
+    weights: tuple[Passes, ...] = Field(
+        (),
+        description="loss weight of a token of each input; 1 each. Less on refusals: fewer of harmless prompts",
+    )
     limit: int = Field(
         0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all"
     )

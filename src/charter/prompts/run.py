@@ -2,6 +2,9 @@
 
 A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
 is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
+
+With `refusals` each unsafe prompt gets one of their replies, drawn at random: the targets of plain supervised
+finetuning, the simplest thing that Constitutional AI must beat.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ LABELS = {"unsafe": 1.0, "benign": 0.0}
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompts with `meta.p_refuse` 1 or 0 and their set as topic), counts.json."""
-    apart = Apart(inputs, settings.overlap)
+    apart, refusals = Apart(inputs, settings.overlap), _refusals(inputs)
     seen: set[str] = set()
     rows, counts = [], Counter[str]()
     for label, p_refuse in LABELS.items():
@@ -47,7 +50,13 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 if settings.limit and settings.limit < len(kept):
                     kept = [kept[at] for at in sorted(rng.sample(range(len(kept)), settings.limit))]
                 counts[label] += len(kept)
-                rows += [_row(prompt, source.name, label, p_refuse, n) for n, prompt in enumerate(kept)]
+                for prompt in kept:
+                    row = _row(prompt, source.name, label, p_refuse, len(rows))
+                    if refusals and label == "unsafe":
+                        reply = random.Random(derive_seed(out.seed, "refusal", row["id"])).choice(refusals)
+                        row |= {"learn_from": len(prompt.messages)}
+                        row["messages"] = [*prompt.messages, {"role": "assistant", "content": reply}]
+                    rows.append(row)
     if not rows:
         raise CharterError(
             f"no prompt is left of the {settings.split.part} part ({dict(counts)}); give more sets, or another part"
@@ -92,6 +101,13 @@ class Apart:
         if self.overlap:
             said = words(prompt.messages[-1]["content"])
             yield from (tuple(said[at : at + self.overlap]) for at in range(len(said) - self.overlap + 1))
+
+
+def _refusals(inputs: Inputs) -> list[str]:
+    source = inputs.optional("refusals")
+    if source is None:
+        return []
+    return [d.messages[-1]["content"] for d in read_dialogues(source.folder, lessons=True)]
 
 
 def _prompts(folder: Path) -> Iterator[Dialogue]:

@@ -18,6 +18,7 @@ ROLES = {
     "unsafe": Role(kind="dialogues", many=True, required=False),
     "benign": Role(kind="dialogues", many=True, required=False),
     "apart": Role(kind="dialogues", many=True, required=False),
+    "refusals": Role(kind="dialogues", required=False),
 }
 
 
@@ -55,6 +56,10 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     wanted = {"unsafe", "benign"} if settings.keep == "all" else {settings.keep}
     if not wanted & set(roles):
         return f"has no input to make prompts of: name sets under {' or '.join(sorted(wanted))}"
+    if "refusals" in roles and settings.keep == "benign":
+        return (
+            "refusals answer unsafe prompts, and keep: benign makes none; leave the role out, or keep others"
+        )
     return ""
 
 
