@@ -211,6 +211,8 @@ READERS = {
     "critiques.train": read_transcripts,
     "critique_shots": read_transcripts,
     "comparison_shots": read_shots,
+    "unsafe.train": read_dialogues,
+    "twins_unanswered.train": read_dialogues,
     "ratings.train": read_dialogues,
     "acceptable_use.train": read_dialogues,
     "fitness.heldout": read_triples,
