@@ -188,7 +188,11 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_first_loss_is_that_of_two_equal_models(inputs: Inputs, tmp_path: Path, precision: str) -> None:
+def test_the_first_loss_is_that_of_two_equal_models(
+    checkpoints: Path, tmp_path: Path, precision: str
+) -> None:
+    alike = [{**row, "weight": 1.0} for row in ROWS]
+    inputs = inputs_of(checkpoints, tmp_path / "data", comparisons=alike)
     out = toys.workspace(tmp_path / "out", precision=precision)
     room.run(SETTINGS, inputs, out)
     first = read_log(out.path)[0]
