@@ -35,6 +35,7 @@ ROOMS = {
     "arena": "charter.arena",
     "preference": "charter.preference",
     "rating": "charter.rating",
+    "dpo": "charter.dpo",
     "rl": "charter.rl",
     "evaluate": "charter.evaluate",
     "benchmark": "charter.benchmark",

@@ -72,6 +72,24 @@ def _rooms() -> list[dict[str, Any]]:
             "settings": {"batch": 4, "epochs": 4, "lr": 1e-4, "limit": 30},
         },
         {
+            "name": "dpo",
+            "room": "dpo",
+            "from": {
+                "policy": "./policy",
+                "comparisons": "shipped:comparisons.train",
+                "replay": "shipped:helpful.train",
+            },
+            "settings": {
+                "batch": 4,
+                "epochs": 3,
+                "lr": 1e-4,
+                "nll": 0.1,
+                "evaluate_every": 10,
+                "limit": 30,
+                "replay_batch": 2,
+            },
+        },
+        {
             "name": "rl",
             "room": "rl",
             "from": {"policy": "./policy", "reward": "preference", "prompts": "shipped:red_team.train"},
@@ -100,7 +118,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     alone(path, one)
     said = together(path, two, 2)
     for step, key in [
-        *((name, "loss") for name in ("pretrain", "finetune", "preference", "rating")),
+        *((name, "loss") for name in ("pretrain", "finetune", "preference", "rating", "dpo")),
         ("rl", "reward"),
     ]:
         rows = log_of(two, step)

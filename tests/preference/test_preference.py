@@ -14,12 +14,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.rankings import share_of
 from charter.ground.measure.score import ranked_right
 from charter.ground.text.dialogue import Comparison, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
 from charter.preference.ladder import count_contrasts, revised, rungs
-from charter.preference.pairs import encode, order, share_of, split
+from charter.preference.pairs import encode, order, split
 from charter.preference.settings import Lora, Pairs, Settings, check
 from toys import comparison, dialogue
 

@@ -82,7 +82,7 @@ def test_all_steps_are_done_and_the_card_is_there(finished: Path) -> None:
     for file in ("card.html", "card.md", "card.json", "counts.json"):
         assert (finished / "tiny/card" / file).stat().st_size > 0
     assert list((finished / "tiny/card/plots").glob("*.svg"))
-    for name in ("start", "debiased", "taught", "sl_cai", "pm_reward", "pm_grader", "rater", "rl"):
+    for name in ("start", "debiased", "taught", "sl_cai", "pm_reward", "pm_grader", "rater", "dpo", "rl"):
         assert (finished / "tiny" / name / "model.safetensors").is_file()
     assert not list((finished / "tiny/.partial").glob("*")), "no resume state is left"
 

@@ -24,6 +24,7 @@ ROOM_WORDS = {
     "feedback": "AI feedback under the same constitution",
     "select": "the best of several sampled replies, by preference models",
     "preference": "a preference model",
+    "dpo": "direct preference optimisation",
     "rl": "reinforcement learning (PPO)",
 }
 MITIGATIONS = {
@@ -34,6 +35,7 @@ MITIGATIONS = {
     "feedback": "Pairs of replies were labelled under principles of the same constitution.",
     "preference": "Each preference model passed or failed a gate on held-out triples; where the recipe gives them "
     "needless refusals, they learnt to put answers above these.",
+    "dpo": "The policy learnt which of two replies is better, held to its start by beta.",
     "rl": "The policy was charged for moving away from its start (KL).",
 }
 # What a card may be asked about, and the tasks of which any measures it.

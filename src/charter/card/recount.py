@@ -228,6 +228,7 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("left_share", _left),
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
+    "dpo": (("heldout_pairs", lambda kept: len(kept.files.get(HELDOUT, ()))),),
     "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),
     "scaling": (
         ("models", lambda kept: len({row["run"] for row in kept.files[LADDER]})),

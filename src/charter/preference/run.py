@@ -8,7 +8,6 @@ the processes that share them; weights have mean 1 over all pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -16,8 +15,9 @@ import torch
 from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.judge.fitness import fitness, in_slices
+from charter.ground.judge.fitness import Scorer, fitness, in_slices
 from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
+from charter.ground.judge.rankings import Ranking, count_origins, count_pairs, duels, heldout_rows
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import preference_loss
 from charter.ground.learn.optimizer import adamw
@@ -35,9 +35,8 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.template import Template
-from charter.preference.heldout import heldout_rows
 from charter.preference.ladder import count_contrasts
-from charter.preference.pairs import Ranking, count_origins, encode, order, sample, split
+from charter.preference.pairs import encode, order, sample, split
 from charter.preference.settings import Settings
 
 
@@ -61,7 +60,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
     done, _ = saver.load()
     out.log_truncate(done)
-    seen = sum(_pairs(step) for step in steps[:done])
+    seen = sum(count_pairs(step) for step in steps[:done])
     with out.progress("preference", len(steps), done) as bar:
         for step in range(done, len(steps)):
             loss, accuracy, read = _accumulate(model, head, steps[step], settings, out)
@@ -72,7 +71,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             check_finite(norm, "gradient norm", step, names)
             row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
-                measured = heldout_rows(scorer.score, watched)
+                measured = _rows(scorer.score, watched)
                 if found := [r["correct"] for r in measured if real_pair(r)]:
                     row |= {"heldout_accuracy": sum(found) / len(found), "heldout_pairs": len(found)}
             seen += len(names)
@@ -88,7 +87,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         _measure(
             PreferenceModel(whole, whole_head, template, out.device, out.precision), heldout, inputs, out
         )
-    counts = {"train_pairs": _pairs(train), "heldout_pairs": _pairs(heldout)}
+    counts = {"train_pairs": count_pairs(train), "heldout_pairs": count_pairs(heldout)}
     trained = [pair.comparison for ranking in train for pair in ranking.pairs]
     counts |= count_origins(trained) | count_contrasts(trained)
     counts["shortened"] = sum(ranking.item.shortened for ranking in train)
@@ -111,31 +110,26 @@ def _accumulate(
         read += sum(item.tokens for item in items)
         with autocast(out.device, out.precision):
             scores_R = forward_scores(model, head, items or [NOTHING], out.device)
-        ends = accumulate(len(ranking.texts) for ranking in members)
-        duels = [
-            (pair, end - len(ranking.texts) + pair.chosen, end - len(ranking.texts) + pair.rejected)
-            for ranking, end in zip(members, ends, strict=True)
-            for pair in ranking.pairs
-        ]
-        p_B = torch.tensor([pair.comparison.p_chosen for pair, _, _ in duels], device=out.device)
-        weight_B = torch.tensor([pair.weight / len(pairs) for pair, _, _ in duels], device=out.device)
-        chosen_B, rejected_B = scores_R[[c for _, c, _ in duels]], scores_R[[r for _, _, r in duels]]
+        pairs_B = duels(members)
+        p_B = torch.tensor([pair.comparison.p_chosen for pair, _, _ in pairs_B], device=out.device)
+        weight_B = torch.tensor([pair.weight / len(pairs) for pair, _, _ in pairs_B], device=out.device)
+        chosen_B, rejected_B = scores_R[[c for _, c, _ in pairs_B]], scores_R[[r for _, _, r in pairs_B]]
         loss += backward((preference_loss(chosen_B, rejected_B, p_B) * weight_B).sum())
         right += sum(
             ranked_right(pair.comparison.p_chosen, *scores)
-            for (pair, _, _), *scores in zip(duels, chosen_B.tolist(), rejected_B.tolist(), strict=True)
+            for (pair, _, _), *scores in zip(pairs_B, chosen_B.tolist(), rejected_B.tolist(), strict=True)
         )
     loss, right = totals([loss, right])
     return loss, right / len(pairs), read
 
 
-def _pairs(rankings: Sequence[Ranking]) -> int:
-    return sum(len(ranking.pairs) for ranking in rankings)
+def _rows(score: Scorer, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+    return heldout_rows(rankings, score([(ranking.messages, ranking.texts) for ranking in rankings]))
 
 
 def _measure(model: PreferenceModel, heldout: Sequence[Ranking], inputs: Inputs, out: Workspace) -> None:
     score = in_slices(model.score, out, "held-out pairs")
-    out.write_jsonl("samples/heldout_pairs.jsonl", heldout_rows(score, heldout))
+    out.write_jsonl("samples/heldout_pairs.jsonl", _rows(score, heldout))
     gate = fitness(in_slices(model.score, out, "fitness"), read_triples(inputs.one("fitness").folder))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
     for s in scores(out.path):

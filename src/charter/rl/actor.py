@@ -29,6 +29,7 @@ from charter.ground.learn.loss import token_logprobs
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import distribute, divided, full
 from charter.ground.learn.step import autocast
+from charter.ground.model.branches import Batch
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.heads import ValueHead
 from charter.ground.model.lora import adapter_off, add_lora
@@ -38,7 +39,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.template import Template
 from charter.rl.remote import Asked, Remote, check_gap
-from charter.rl.rollout import Batch, Episode, Reply, all_replies, batch_of, groups
+from charter.rl.rollout import Episode, Reply, all_replies, batch_of, groups
 from charter.rl.settings import Settings
 
 T = TypeVar("T")

@@ -1,17 +1,11 @@
-"""A round of the policy's replies and everything PPO needs to know of them, laid end to end.
-
-Letters: N reply tokens of the round, T tokens of a flat row, D width.
-"""
+"""A round of the policy's replies and everything PPO needs to know of them, laid end to end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from charter.ground.model.layout import Layout, join, tree
+from charter.ground.model.branches import Batch, branches
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.packing import microbatches
 
@@ -52,34 +46,9 @@ NOTHING = Episode(
 )  # read where other processes have more microbatches than this one
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Flat row of some episodes: ids [T], layout, and per reply token the row that predicts it [N] and itself [N]."""
-
-    ids: Tensor
-    layout: Layout
-    predicts: Tensor
-    targets: Tensor
-
-
 def batch_of(episodes: Sequence[Episode], device: str) -> Batch:
-    """Prompts once, replies as branches; a reply's first token is predicted by the prompt's last."""
-    ids: list[int] = []
-    predicts: list[int] = []
-    targets: list[int] = []
-    for episode in episodes:
-        ids += episode.prompt
-        last = len(ids) - 1
-        for reply in episode.replies:
-            start = len(ids)
-            predicts += [last, *range(start, start + len(reply.ids) - 1)]
-            targets += reply.ids
-            ids += reply.ids
-    layout = join([tree(len(e.prompt), [len(r.ids) for r in e.replies]) for e in episodes])
-    ids_T, predicts_N, targets_N = (
-        torch.tensor(row, dtype=torch.int64, device=device) for row in (ids, predicts, targets)
-    )
-    return Batch(ids_T, layout.to(device), predicts_N, targets_N)
+    """Prompts once, replies as branches."""
+    return branches([(e.prompt, [r.ids for r in e.replies]) for e in episodes], device)
 
 
 def groups(episodes: Sequence[Episode], most_tokens: int) -> list[list[Episode]]:

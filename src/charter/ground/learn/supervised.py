@@ -102,11 +102,11 @@ def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Train
 
 
 def accumulate(
-    model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str
+    model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str, share: float = 1.0
 ) -> tuple[float, int]:
-    """Accumulate the gradient of one optimizer step. Returns this process's part of its loss in nats per assistant
-    token, and the tokens that it read."""
-    total_weight = sum(row.weight * sum(row.mask) for row in rows)
+    """Accumulate the gradient of one optimizer step, times `share` where the step has other losses too. Returns this
+    process's part of its loss so weighed, in nats per assistant token, and the tokens that it read."""
+    total_weight = sum(row.weight * sum(row.mask) for row in rows) / share
     rows = sorted(rows, key=lambda row: len(row.ids))
     loss, read = 0.0, 0
     for group in portion([len(row.ids) for row in rows], microbatch_tokens):

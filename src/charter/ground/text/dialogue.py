@@ -92,6 +92,12 @@ def prompt_of(dialogue: Dialogue) -> Dialogue:
     return replace(dialogue, messages=turns)
 
 
+def ended(dialogue: Dialogue) -> Dialogue:
+    """The dialogue up to its last reply; what a user said after it is left out."""
+    last = max(n for n, message in enumerate(dialogue.messages) if message["role"] == "assistant")
+    return replace(dialogue, messages=dialogue.messages[: last + 1])
+
+
 def user(content: str) -> Message:
     """A user's message."""
     return {"role": "user", "content": content}
