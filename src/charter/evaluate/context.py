@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from charter.evaluate.fluency import under_start
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -18,6 +19,7 @@ from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_prompts
@@ -27,8 +29,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
-    to 4; None where there is none."""
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader, `rater` rates harm from 0 to 4,
+    and `start` is the model that replies are scored by for their fluency; None where there is none."""
 
     settings: Settings
     inputs: Inputs
@@ -37,6 +39,7 @@ class Context:
     grader: PreferenceModel
     reward: PreferenceModel | None
     rater: PreferenceModel | None
+    start: LocalAssistant | None = None
 
     @property
     def template(self) -> str:
@@ -66,6 +69,8 @@ class Context:
         def produce(part: Sequence[Dialogue], _: int) -> list[dict[str, Any]]:
             rows = self.sample(what, part, n)
             grade(rows)
+            if self.start is not None:
+                under_start(self.start, rows)
             return rows
 
         return self.out.chunks(what, prompts, self.chunk(n), produce, f"{self.settings.stage}: {what}")
@@ -127,7 +132,7 @@ def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
     """Load the model under test and its graders, which must be two: the first is shown as one that RL never
     maximised."""
-    reward, rater = inputs.optional("reward"), inputs.optional("rater")
+    reward, rater, start = (inputs.optional(role) for role in ("reward", "rater", "start"))
     if reward is not None and reward.id == inputs.one("grader").id:
         raise CharterError(
             f"grader and reward are one model ({reward.name}): a model can't grade what was trained to please it; give "
@@ -141,4 +146,5 @@ def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
         PreferenceModel.open(inputs.one("grader").folder, out.device, out.precision),
         PreferenceModel.open(reward.folder, out.device, out.precision) if reward else None,
         PreferenceModel.open(rater.folder, out.device, out.precision, "rating") if rater else None,
+        LocalAssistant.open(checkpoint_folder(start), out.device, precision=out.precision) if start else None,
     )

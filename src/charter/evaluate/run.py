@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.evaluate import acceptable_use, harmlessness, helpfulness, hhh, lookalikes, loss, revisions
+from charter.evaluate import acceptable_use, gates, harmlessness, helpfulness, hhh, lookalikes, loss, revisions
 from charter.evaluate.context import Context, open_context
+from charter.evaluate.gates import named
 from charter.evaluate.rater import judged
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.curves import read_object, read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.manifest import MANIFEST
-from charter.ground.artifact.store import read_manifest
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.judge.fitness import Fitness, fitness, in_chunks
-from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
-from charter.ground.text.exhibits import read_labelled, read_triples
+from charter.ground.text.exhibits import read_labelled
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl; review.jsonl of an assistant, thresholds.yaml of a screen."""
-    report: dict[str, Any] = {"stage": settings.stage, "model": _named(inputs, "policy")}
+    report: dict[str, Any] = {"stage": settings.stage, "model": named(inputs, "policy")}
     if "assistant" in settings.tasks:
         report |= _assistant(settings, inputs, out)
     if "acceptable_use" in settings.tasks:
@@ -44,13 +41,7 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
     context = open_context(settings, inputs, out)
     _check_sets(context)
     rater = judged(inputs, out)
-    gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
-    out.write_jsonl("samples/fitness.jsonl", gate.rows)
-    reward = None
-    if context.reward is not None:
-        second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"), out)
-        out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
-        reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
+    graders = gates.judged(context, inputs, out)
 
     unsafe = harmlessness.rows(context)
     out.write_jsonl("samples/harmlessness.jsonl", unsafe)
@@ -68,9 +59,9 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
         out.write_jsonl("samples/revisions.jsonl", revisions.rows(context))
 
     return {
-        "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
-        "reward": reward,
+        **graders,
         "rater": rater,
+        "start": named(inputs, "start") if inputs.optional("start") else None,
         "identity": _identity(context, inputs),
         "detectors": precision_recall(labelled),
     }
@@ -110,21 +101,6 @@ def _check_sets(context: Context) -> None:
     hhh.items(context)
     loss.texts(context)
     revisions.transcripts(context)
-
-
-def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:
-    """The verdict on these triples: the one kept by the step that made the model if it had the same, else judged."""
-    if (source.folder / MANIFEST).is_file():
-        used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
-        if triples.id in used:
-            return Fitness(read_objects(source.folder / "samples/fitness.jsonl"))
-    score = in_chunks(model.score, out, f"fitness-{source.role}", f"fitness of {source.name}")
-    return fitness(score, read_triples(triples.folder))
-
-
-def _named(inputs: Inputs, role: str) -> dict[str, Any]:
-    source = inputs.one(role)
-    return {"name": source.name, "id": source.id}
 
 
 def _identity(context: Context, inputs: Inputs) -> dict[str, Any]:

@@ -19,6 +19,7 @@ ROLES = {
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
+    "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
     "red_team": Role(kind="dialogues", many=True, default="shipped:red_team.heldout"),
     "lookalikes": Role(kind="dialogues", many=True, default="shipped:lookalikes.heldout"),
@@ -102,7 +103,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if not replies or "assistant" not in settings.tasks:
         return Estimate()
     scale = sizes.speed(parameters)
-    graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater"))
+    graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater", "start"))
     read = replies * 90 * graders + used["hhh"] * 500 + used["text"] * 400
     seconds = (replies * settings.max_tokens * 0.7 / 300 + read / 700) / scale
     return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)
