@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader, `rater` rates harm from 0 to 4,
-    and `start` is the model that replies are scored by for their fluency; None where there is none."""
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader, `rater` rates harm from 0 to
+    4, and `start` scores how fluent replies are; None where there is none."""
 
     settings: Settings
     inputs: Inputs

@@ -1,7 +1,7 @@
 """The preference models of a report and their verdicts, each with the rows that it follows from.
 
-Of a grader both gates of `judge/fitness.py` are asked: whether it can judge harm, on the triples given to this step, and
-whether it can judge help, on the pairs that the step which made it held out.
+A grader passes both gates of `judge/fitness.py`, or fails them: harm on the triples given to this step, help on the
+pairs that the step which made it held out.
 """
 
 from __future__ import annotations

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from charter.evaluate import acceptable_use, gates, harmlessness, helpfulness, hhh, lookalikes, loss, revisions
+from charter.evaluate import (
+    acceptable_use,
+    gates,
+    harmlessness,
+    helpfulness,
+    hhh,
+    lookalikes,
+    loss,
+    revisions,
+)
 from charter.evaluate.context import Context, open_context
 from charter.evaluate.gates import named
 from charter.evaluate.rater import judged

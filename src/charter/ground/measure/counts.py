@@ -102,7 +102,8 @@ def below_fixed_and(key: str, refused: bool) -> Callable[[Sequence[Row]], Table]
     def table(rows: Sequence[Row]) -> Table:
         kept = (r for r in rows if r.get(key) is not None)
         return tabulate(
-            (str(r["id"]), float(r[key] < r[key + "_fixed"] and bool(r["refusal"]) == refused), 1.0) for r in kept
+            (str(r["id"]), float(r[key] < r[key + "_fixed"] and bool(r["refusal"]) == refused), 1.0)
+            for r in kept
         )
 
     return table

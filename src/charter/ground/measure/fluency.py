@@ -45,7 +45,11 @@ def _of(prompts: str) -> tuple[Metric, ...]:
         Metric(name("loop_rate"), file, flag("loop"), "lower", f"{words} that loop"),
         Metric(name("cut_rate"), file, cut, "lower", f"{words} cut at the token limit"),
         Metric(
-            name("repeated_4grams"), file, repeated_4grams, "lower", f"repeated 4-grams within a reply, {words}"
+            name("repeated_4grams"),
+            file,
+            repeated_4grams,
+            "lower",
+            f"repeated 4-grams within a reply, {words}",
         ),
         Metric(name("distinct_2"), file, distinct(2), "higher", f"distinct bigrams within a reply, {words}"),
         Metric(name("reply_tokens"), file, mean("tokens"), "neither", f"length of {words}", "tokens"),

@@ -64,14 +64,16 @@ PARTS: dict[str, tuple[str, Callable[[Row], bool]]] = {
 
 OF_PAIRS: tuple[Metric, ...] = (
     *(
-        Metric(
-            f"pair_accuracy{end}", PAIRS, mean("correct", where), "higher", f"{words}, ranked as labelled"
-        )
+        Metric(f"pair_accuracy{end}", PAIRS, mean("correct", where), "higher", f"{words}, ranked as labelled")
         for end, (words, where) in PARTS.items()
     ),
     *(
         Metric(
-            f"pair_length_rule{end}", PAIRS, length_rule(where), "neither", f"{words}: the length rule's accuracy"
+            f"pair_length_rule{end}",
+            PAIRS,
+            length_rule(where),
+            "neither",
+            f"{words}: the length rule's accuracy",
         )
         for end, (words, where) in PARTS.items()
     ),
