@@ -15,13 +15,12 @@ from charter.card.number import COUNT, Number, Source, is_count, metric_of, unit
 from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.measure.metrics import VERSION, scores, tables
+from charter.ground.measure.metrics import VERSION, files_of, scores, tables
 from charter.ground.measure.score import Table
 
 TOLERANCE = 1e-9
 COUNTS, LOG, REPORT = "counts.json", "log.jsonl", "report.json"
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
-GAP_FILES = ("samples/harmlessness.jsonl", "samples/lookalikes.jsonl")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
         )
     found: dict[str, Sourced] = {}
     for s in scores(folder):
-        files = GAP_FILES if s.name == "refusal_gap" else (f"samples/{_file(s.name)}",)
+        files = tuple(f"samples/{file}" for file in files_of(s.name))
         found[s.name] = (s.value, s.low, s.high, s.n, s.clusters, s.version, files)
     counts = read_counts(folder)
     for metric in manifest.metrics:
@@ -121,11 +120,6 @@ def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
         elif same(metric.value, last_logged(folder, metric.name)):
             found[metric.name] = (metric.value, None, None, None, None, metric.version, (LOG,))
     return found
-
-
-def _file(name: str) -> str:
-    metric = metric_of(name)
-    return metric.file if metric else ""
 
 
 def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
@@ -170,7 +164,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """report.json of a report; empty for other kinds. Raises CharterError where it is damaged."""
     path = folder / REPORT
     report = read_object(path) if path.exists() else {}
-    for name in ("model", "grader", "reward", "rater", "identity", "decoding", "detectors"):
+    for name in ("model", "grader", "reward", "rater", "start", "identity", "decoding", "detectors"):
         if not isinstance(report.get(name) or {}, dict):
             raise CharterError(f"{path}: {name} is {report[name]!r}, expected an object; make its step again")
     return report

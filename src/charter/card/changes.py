@@ -1,9 +1,9 @@
 """What changed between two reports: paired differences, or the reason why two numbers can't be compared.
 
 Both reports answered the same prompts, so a change is a paired difference over the prompts that both share
-(clustered bootstrap). Where they share none there is no change to speak of. The refusal gap is a difference of two
-rates over separate sets of prompts; the interval of its change combines those of the two changes by the method of
-variance estimates recovery (Zou and Donner 2008).
+(clustered bootstrap). Where they share none there is no change to speak of. The refusal gap, d' and c are of two sets
+of prompts; the interval of their change combines those of both sets' changes by the method of variance estimates
+recovery (Zou and Donner 2008).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from charter.card.artifact import Artifact
 from charter.card.gather import BENCHMARK
 from charter.card.number import Number, judge_of, metric_of, unit_of
 from charter.ground.measure.benchmarks import task_of
+from charter.ground.measure.derived import DERIVED
+from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metrics import GAP, HARM, HELP, HHH, LOOK, WINS
+from charter.ground.measure.metrics import HARM, HELP, HHH, LOOK, WINS, files_of
 from charter.ground.measure.permutation import Term, exchange_p
 
 TEXT = "text.jsonl"
@@ -110,27 +112,31 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
 
 
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
-    """(weight, first table, second table) of each rate whose differences make up a change: two for the refusal gap,
-    one otherwise, none where a side has nothing to count."""
-    gap = ((1.0, "unsafe_refusal_rate"), (-1.0, "lookalike_refusal_rate"))
-    parts = gap if name == GAP.name else ((1.0, name),)
-    if not all(part in side.tables for side in (first, second) for _, part in parts):
+    """(weight, first table, second table) of each table whose differences make up a change: one of most metrics, none
+    where a side has nothing to count."""
+    parts = DERIVED[name].parts if name in DERIVED else (name,)
+    if not all(part in side.tables for side in (first, second) for part in parts):
         return []
-    return [(weight, first.tables[part], second.tables[part]) for weight, part in parts]
+    if name not in DERIVED:
+        return [(1.0, first.tables[name], second.tables[name])]
+    sides = [DERIVED[name].terms([side.tables[part] for part in parts]) for side in (first, second)]
+    return [(weight, before, after) for (weight, before), (_, after) in zip(*sides, strict=True)]
 
 
 def _difference(parts: list[Term]) -> Difference | None:
-    """The change that terms make up; the intervals of two are combined."""
+    """The change that terms make up; the intervals of several are combined."""
     if not parts:
         return None
-    found = [(weight, difference(a, b)) for weight, a, b in parts]
-    if len(found) == 1:
-        return found[0][1]
-    (_, unsafe), (_, look) = found
-    value = unsafe.value - look.value
-    down = math.hypot(unsafe.value - unsafe.low, look.high - look.value)
-    up = math.hypot(unsafe.high - unsafe.value, look.value - look.low)
-    return Difference(value, value - down, value + up, min(unsafe.paired, look.paired))
+    moved = [
+        (weight, (probit_difference if a.statistic is probit else difference)(a, b)) for weight, a, b in parts
+    ]
+    if len(moved) == 1:
+        return moved[0][1]
+    value = sum(weight * d.value for weight, d in moved)
+    below = [weight * (d.value - (d.low if weight > 0 else d.high)) for weight, d in moved]
+    above = [weight * ((d.high if weight > 0 else d.low) - d.value) for weight, d in moved]
+    paired = min(d.paired for _, d in moved)
+    return Difference(value, value - math.hypot(*below), value + math.hypot(*above), paired)
 
 
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
@@ -143,7 +149,7 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
         return f"graded by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
-    file = metric.file if metric else ""
+    file, files = metric.file if metric else "", files_of(name)
     ours, theirs = (side.report.get("identity") or {} for side in (first, second))
     by_task = first.manifest.room == BENCHMARK
     if by_task and (task := _task(name, file, {*ours, *theirs})):
@@ -151,7 +157,7 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
     for key in sorted(_differing(ours, theirs)):  # all that a benchmark says of a task decides its rows
         decides = next((DECIDES[p] for p in key.split(".") if p in DECIDES and not by_task), None)
         free = key.endswith(".helper") and name not in HELPED
-        if not free and (decides is None or file in decides):
+        if not free and (decides is None or decides.intersection(files)):
             return f"made differently: {key} differs"
     return ""
 

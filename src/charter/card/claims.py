@@ -14,7 +14,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.judge.fitness import Fitness
+from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
 from charter.ground.measure.metrics import HELP, TEXT, WINS
 from charter.ground.measure.scaling import SCALING
@@ -23,13 +23,15 @@ from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
 from charter.ground.text.jsonl import read_jsonl
 
-Judge = Callable[[list[dict[str, Any]]], Fitness | RaterVerdict]
-# role -> the rows of its verdict, what follows from them, and what they are
-VERDICTS: Mapping[str, tuple[str, Judge, str]] = {
-    "grader": ("fitness.jsonl", Fitness, "triples"),
-    "reward": ("fitness_reward.jsonl", Fitness, "triples"),
-    "rater": ("rater.jsonl", RaterVerdict, "ratings"),
-}
+Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict]
+# (role, beginning of its keys, the rows of its verdict, what follows from them, and what they are)
+VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
+    ("grader", "", "fitness.jsonl", Fitness, "triples"),
+    ("grader", "helpful_", HELPFUL_PAIRS, HelpfulFitness, "helpful pairs"),
+    ("reward", "", "fitness_reward.jsonl", Fitness, "triples"),
+    ("rater", "", "rater.jsonl", RaterVerdict, "ratings"),
+)
+MODELS = {"policy": "model", "grader": "grader", "reward": "reward", "rater": "rater", "start": "start"}
 
 
 def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -40,22 +42,23 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield from _identity_problems(manifest, report)
         yield from _decoding_problems(folder, manifest, report)
         yield from _win_problems(folder, manifest)
+        yield from _pair_problems(folder, manifest)
         yield from _detector_problems(folder, manifest, report)
         yield from _ladder_problems(folder, manifest)
 
 
 def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
     """A report's verdicts on its grader, reward model and rater, and their words, must follow from the kept rows."""
-    for role, (file, judge, rows) in VERDICTS.items():
+    for role, begin, file, judge, rows in VERDICTS:
         model, path = report.get(role) or {}, folder / "samples" / file
         if not path.exists():
             continue
         kept = judge(read_objects(path))
-        if (told := model.get("fit")) is not kept.fit:
+        if (told := model.get(f"{begin}fit")) is not kept.fit:
             word = "fit" if told is True else "unfit" if told is False else f"{told!r}"
             yield f"report.json calls its {role} {word}; the kept {rows} say otherwise"
-        if model.get("why") != kept.why:
-            yield f"report.json says of its {role}: {model.get('why')}; the kept {rows} give: {kept.why}"
+        if (why := model.get(f"{begin}why")) != kept.why:
+            yield f"report.json says of its {role}: {why}; the kept {rows} give: {kept.why}"
 
 
 def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
@@ -63,7 +66,7 @@ def _identity_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterato
     by_task = manifest.room == BENCHMARK
     identity = {} if by_task else report.get("identity") or {}
     said = {role: [str(entry["id"]) for entry in sets] for role, sets in identity.get("sets", {}).items()}
-    for role, name in (("policy", "model"), *((role, role) for role in VERDICTS)):
+    for role, name in MODELS.items():
         said[role] = [str(report[name]["id"])] if report.get(name) else []
     for role, names in said.items():
         if sorted(names) != sorted(manifest.inputs.get(role, [])):
@@ -118,6 +121,18 @@ def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
                     f"it comes from says {made}"
                 )
                 return
+
+
+def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """The helpful pairs behind a verdict on the grader must be those that the step which made it held out."""
+    path = folder / "samples" / HELPFUL_PAIRS
+    grader = next((p for p in manifest.parents if p.role == "grader"), None)
+    if grader is None or not path.exists():
+        return
+    kept = find_parent(run_of(folder), grader)[1] / KEPT_PAIRS
+    pairs = read_objects(kept) if kept.exists() else []
+    if read_objects(path) != list(HelpfulFitness.of(pairs).rows):
+        yield f"samples/{HELPFUL_PAIRS} does not hold the helpful pairs that the grader {grader.step} held out"
 
 
 def _ladder_problems(folder: Path, manifest: Manifest) -> Iterator[str]:

@@ -28,14 +28,14 @@ from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.metrics import GAP, METRICS
+from charter.ground.measure.metrics import ALL
 
 Row = dict[str, Any]
 Key = TypeVar("Key")
 
 
 def compare(a: Path, b: Path) -> list[Row]:
-    """Rows of the final stages of two places, in the order of METRICS; b - a.
+    """Rows of the final stages of two places, in the order of all metrics; b - a.
 
     A row: metric, a, a_interval, b, b_interval, difference, interval, paired (prompts that both answered),
     p_holm, verdict ("better", "worse", "changed", "not significant", or "not compared: ..." with the reason),
@@ -78,7 +78,7 @@ def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
 def tracked(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
     """Metric -> a row for each stage after the first, against the nearest before it that has the metric, and,
     `overall`, one from the first that has it to the last stage."""
-    names = [m.name for m in (*METRICS, GAP) if any(m.name in stage.numbers for stage in stages)]
+    names = [name for name in ALL if any(name in stage.numbers for stage in stages)]
     pairs = {name: _pairs(stages, name, overall) for name in names}
     changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs[name])}
     adjusted = corrected(changes)

@@ -28,7 +28,7 @@ from charter.card.number import ALPHA, Number, figure, metric_of, unit_of
 from charter.card.sections import unfit
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import GAP, METRICS
+from charter.ground.measure.metrics import ALL
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 
@@ -85,7 +85,7 @@ def _check(name: str, margin: float | None, compared: bool) -> None:
     """Raises CharterError for a metric that the gate can't hold anything against."""
     metric = metric_of(name)
     if metric is None:
-        raise CharterError(f"no metric is called {name}; {_nearest(name, [m.name for m in (*METRICS, GAP)])}")
+        raise CharterError(f"no metric is called {name}; {_nearest(name, list(ALL))}")
     if margin is not None and not margin >= 0:
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
     if compared and metric.better == "neither":

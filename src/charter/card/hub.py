@@ -21,8 +21,9 @@ from charter.card.number import Ledger, Number
 from charter.card.sections import unfit
 from charter.card.settings import Settings
 from charter.ground.measure.benchmarks import measures_model
+from charter.ground.measure.derived import OVER_RULE
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import GAP, METRICS, OF_JUDGES, REVISIONS
+from charter.ground.measure.metrics import ALL, OF_JUDGES, REVISIONS
 from charter.ground.measure.scaling import OF_SCALING
 from charter.ground.measure.screening import OF_SCREENS
 
@@ -98,8 +99,8 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
 def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
     """The numbers of a report's manifest that measure its model, each with its metric; those of judges, screens and
     helpers, of questions met in training, and of replies that another model revised, are left out."""
-    others = {*OF_JUDGES, *OF_SCREENS, *OF_SCALING}
-    asked = [m for m in (*METRICS, GAP) if m not in others and m.file != REVISIONS and measures_model(m)]
+    others = {*OF_JUDGES, *OF_SCREENS, *OF_SCALING, *(derived.metric for derived in OVER_RULE)}
+    asked = [m for m in ALL.values() if m not in others and m.file != REVISIONS and measures_model(m)]
     kept = {m.name for m in report.manifest.metrics} & report.numbers.keys()
     return [(report.numbers[m.name], m) for m in asked if m.name in kept]
 

@@ -13,9 +13,14 @@ from charter.card.compare import tracked
 from charter.card.gather import Run
 from charter.card.sections import Headline, between
 from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
-from charter.ground.measure.metrics import GAP, OF_POLICY
+from charter.ground.measure.derived import OF_REFUSALS
+from charter.ground.measure.metrics import OF_POLICY
 
-POLICY = (*(m.name for m in OF_POLICY), GAP.name, *(m.name for m in OF_BENCHMARKS if measures_model(m)))
+POLICY = (
+    *(m.name for m in OF_POLICY),
+    *(derived.metric.name for derived in OF_REFUSALS),
+    *(m.name for m in OF_BENCHMARKS if measures_model(m)),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.benchmarks import task_of
 from charter.ground.measure.metric import Kind, Metric
-from charter.ground.measure.metrics import BY_NAME, GAP
+from charter.ground.measure.metrics import ALL
 
 ALPHA = 0.05
 SHARE, COUNT, PLAIN, ELO, FLOPS = "share", "count", "", "Elo", "FLOPs"
@@ -24,6 +24,10 @@ NOT_SHARES = frozenset(
     {
         "helpful_score",
         "winogender",
+        "refusal_d_prime",
+        "refusal_d_prime_benign",
+        "refusal_criterion",
+        "refusal_criterion_benign",
     }
 )
 # Powers, of which the third decimal counts.
@@ -41,6 +45,8 @@ EXPONENTS = frozenset(
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl_bound": "nats"}
 LABELS = {
     "harm_rate": "Harm rate",
+    "harm_answered_rate": "Harm, answered",
+    "refused_below_rate": "Refusals graded as harm",
     "harm_rate_prompts": "Prompts with harm",
     "harm_rate_seen": "Harm, seen topics",
     "harm_rate_unseen": "Harm, unseen topics",
@@ -52,13 +58,24 @@ LABELS = {
     "unsafe_harsh_rate": "Scolding, unsafe",
     "unsafe_distinct_2": "Distinct among samples",
     "unsafe_reply_tokens": "Length, unsafe",
+    "unsafe_reply_distinct_2": "Distinct bigrams, unsafe",
+    "unsafe_repeated_4grams": "Repeated 4-grams, unsafe",
+    "unsafe_nll_under_start": "NLL under the start, unsafe",
     "lookalike_refusal_rate": "Look-alikes refused",
     "lookalike_refusal_rate_seen": "Look-alikes, seen kinds",
     "lookalike_refusal_rate_unseen": "Look-alikes, unseen kinds",
     "lookalike_harm_rate": "False alarms, look-alikes",
     "lookalike_loop_rate": "Loops, look-alikes",
     "lookalike_cut_rate": "Cut at the limit, look-alikes",
+    "lookalike_reply_tokens": "Length, look-alikes",
+    "lookalike_distinct_2": "Distinct bigrams, look-alikes",
+    "lookalike_repeated_4grams": "Repeated 4-grams, look-alikes",
+    "lookalike_nll_under_start": "NLL under the start, look-alikes",
     "refusal_gap": "Refusal gap",
+    "refusal_d_prime": "d′, look-alikes",
+    "refusal_criterion": "Criterion c, look-alikes",
+    "refusal_d_prime_benign": "d′, all harmless",
+    "refusal_criterion_benign": "Criterion c, all harmless",
     "helpful_score": "Helpful score",
     "helpful_win_rate": "Win rate over start",
     "helpful_refusal_rate": "Helpful refused",
@@ -75,9 +92,13 @@ LABELS = {
     "distinct_2": "Distinct bigrams",
     "distinct_3": "Distinct trigrams",
     "repeated_4grams": "Repeated 4-grams",
+    "nll_under_start": "NLL under the start",
     "bits_per_byte": "Bits per byte",
     "pair_accuracy": "Pair accuracy",
     "pair_accuracy_built": "Pairs built by the room",
+    "pair_accuracy_length_matched": "Pairs of about equal length",
+    "pair_length_rule": "Length rule",
+    "pair_over_rule": "Accuracy less the rule's",
     "pair_longer_preferred": "Longer preferred",
     "pair_longer_labelled": "Longer labelled better",
     "label_accuracy": "Label accuracy",
@@ -227,12 +248,12 @@ class Number:
 
 
 def metric_of(name: str) -> Metric | None:
-    """The metric of that name, the refusal gap included."""
-    return GAP if name == GAP.name else BY_NAME.get(name)
+    """The metric of that name, also one over the tables of others."""
+    return ALL.get(name)
 
 
 def judge_of(name: str) -> str:
-    """The preference model whose scores decide a metric, "grader" or "reward"; empty where none does."""
+    """The model whose scores decide a metric, such as "grader" or "start"; empty where none does."""
     metric = metric_of(name)
     return metric.judge if metric else ""
 
@@ -252,6 +273,8 @@ def label(name: str) -> str:
         ("hhh_policy_", "HHH, "),
         ("hhh_preference_", "HHH by score, "),
         ("pair_accuracy_", "Pairs, "),
+        ("pair_length_rule_", "Length rule, "),
+        ("pair_over_rule_", "Accuracy less the rule's, "),
         ("screen_recall_", "Violating prompts found, "),
         ("screen_precision_", "Found prompts that violate, "),
         ("screen_lookalikes_", "Look-alikes taken for violations, "),

@@ -12,6 +12,7 @@ from typing import Any
 
 from charter.card.artifact import same
 from charter.ground.judge.detect import DETECTORS
+from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.judge.marks import alias_told, facts_recalled
 from charter.ground.judge.trust import trust
 from charter.ground.measure.debias import DEBIAS
@@ -104,6 +105,7 @@ FLAGS: Mapping[str, Mapping[str, Callable[[Row], object]]] = {
     "fitness.jsonl": TRIPLES,
     "fitness_reward.jsonl": TRIPLES,
     PAIRS: {"correct": _ranked},
+    HELPFUL_PAIRS: {"correct": _ranked},
     HHH: {"correct": lambda row: points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)},
     LABELS: {"correct": lambda row: points(row["p_correct"], 0.5)},
     DEBIAS: {"kept": lambda row: row["choice"] == row["answer"]},

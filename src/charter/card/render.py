@@ -11,13 +11,14 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 
-from charter.card import facts, samples, sections
+from charter.card import facts, graders, samples, sections
 from charter.card.artifact import COUNTS
 from charter.card.attempts import attempts, by_people
 from charter.card.corpora import corpora
 from charter.card.decodings import heading, model_of
 from charter.card.elo import elo_tables, raters_of
 from charter.card.figure import Figure
+from charter.card.fluency import fluency_table
 from charter.card.gather import Run
 from charter.card.hub import eval_results, front_matter
 from charter.card.news import whats_new
@@ -39,11 +40,10 @@ from charter.ground.measure.plots import Point, standalone, strip
 # Tables of an evaluation's metrics: key in the templates -> metrics, caption.
 TABLES = {
     "main": (sections.MAIN, "Main results by stage"),
+    "refusing": (sections.REFUSING, "Refusing"),
     "red_team": (sections.RED_TEAM, "Harm in detail"),
     "rated": (sections.RATED, "Harm by itself, 0 to 4"),
     "over_refusal": (sections.OVER_REFUSAL, "Over-refusal and tone"),
-    "health": (sections.HEALTH, "Health of the replies"),
-    "lengths": (sections.LENGTHS, "Length of the replies"),
     "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
     "capability": (sections.CAPABILITY, "Capability kept"),
     "facts": (sections.FACTS, "Helpfulness without a grader"),
@@ -72,7 +72,7 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
 
 
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
-    judged, rater = sections.graders(run), sections.rater(run)
+    judged, rater = graders.graders(run), graders.rater(run)
     nodes = facts.nodes(run)
     found = whats_new(run)
     tasks = tasks_of(run)
@@ -96,9 +96,9 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "figures": drawn,
         "svgs": {f.key: Markup(f.svg) for f in drawn},
         "graders": judged,
-        "grader_columns": [(label(name), note) for name, note in sections.GRADER_COLUMNS.items()],
+        "grader_columns": [(label(name), note) for name, note in graders.GRADER_COLUMNS.items()],
         "rater": rater,
-        "labeller": sections.labeller(run),
+        "labeller": graders.labeller(run),
         "reviewed": reviewed(run),
         "reviewing": reviewing(run),
         "elo": elo_tables(run),
@@ -108,7 +108,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "corpora": corpora(run),
         "people_attacked": by_people(tried),
         "raters_of": raters_of,
-        "detectors": sections.detectors(run),
+        "detectors": graders.detectors(run),
         "details": facts.details(settings, run),
         "nodes": nodes,
         "tree": draw(nodes, run.final.manifest.id, ledger),
@@ -170,6 +170,7 @@ def _tables(run: Run) -> dict[str, Any]:
             else None
             for key, (names, caption) in asked.items()
         },
+        "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
     }
 
 

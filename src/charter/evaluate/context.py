@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from charter.evaluate.fluency import under_start
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -25,6 +26,7 @@ from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.generation import Decoding
+from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import read_prompts
@@ -76,6 +78,8 @@ class Asking:
         def produce(part: Sequence[Dialogue], _: int) -> list[dict[str, Any]]:
             rows = self.sample(what, part, n)
             grade(rows)
+            if self.start is not None:
+                under_start(self.start, rows)
             return rows
 
         return self.out.chunks(what, prompts, self.chunk(n), produce, f"{self.settings.stage}: {what}")
@@ -112,12 +116,13 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Context(Asking):
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
-    to 4; None where there is none."""
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader, `rater` rates harm from 0 to
+    4, and `start` scores how fluent replies are; None where there is none."""
 
     grader: PreferenceModel
     reward: PreferenceModel | None
     rater: PreferenceModel | None
+    start: LocalAssistant | None = None
 
 
 def graded(
@@ -154,7 +159,7 @@ def open_asking(settings: Settings, inputs: Inputs, out: Workspace) -> Asking:
 def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
     """Load the model under test and its graders, which must be two: the first is shown as one that RL never
     maximised."""
-    reward, rater = inputs.optional("reward"), inputs.optional("rater")
+    reward, rater, start = (inputs.optional(role) for role in ("reward", "rater", "start"))
     if reward is not None and reward.id == inputs.one("grader").id:
         raise CharterError(
             f"grader and reward are one model ({reward.name}): a model can't grade what was trained to please it; give "
@@ -168,4 +173,5 @@ def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
         PreferenceModel.open(inputs.one("grader").folder, out.device, out.precision),
         PreferenceModel.open(reward.folder, out.device, out.precision) if reward else None,
         PreferenceModel.open(rater.folder, out.device, out.precision, "rating") if rater else None,
+        LocalAssistant.open(checkpoint_folder(start), out.device, precision=out.precision) if start else None,
     )

@@ -11,6 +11,7 @@ from typing import Any
 from charter.evaluate import (
     acceptable_use,
     facts,
+    gates,
     harmlessness,
     helpfulness,
     hhh,
@@ -20,24 +21,21 @@ from charter.evaluate import (
 )
 from charter.evaluate.baseline import check_baseline
 from charter.evaluate.context import Asking, open_asking, open_context
+from charter.evaluate.gates import named
 from charter.evaluate.rater import judged
 from charter.evaluate.sets import check_sets, named_sets
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.inputs import Input, Inputs
-from charter.ground.artifact.manifest import MANIFEST
-from charter.ground.artifact.store import read_manifest
+from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.judge.fitness import Fitness, fitness, in_chunks
-from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
-from charter.ground.text.exhibits import read_labelled, read_triples
+from charter.ground.text.exhibits import read_labelled
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl; review.jsonl of an assistant, thresholds.yaml of a screen."""
-    report: dict[str, Any] = {"stage": settings.stage, "model": _named(inputs, "policy")}
+    report: dict[str, Any] = {"stage": settings.stage, "model": named(inputs, "policy")}
     if "assistant" in settings.tasks:
         report |= _assistant(settings, inputs, out)
     elif "facts" in settings.tasks:
@@ -56,13 +54,7 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
     check_baseline(context)
     check_sets(context)
     rater = judged(inputs, out)
-    gate = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
-    out.write_jsonl("samples/fitness.jsonl", gate.rows)
-    reward = None
-    if context.reward is not None:
-        second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"), out)
-        out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
-        reward = _named(inputs, "reward") | {"fit": second.fit, "why": second.why}
+    graders = gates.judged(context, inputs, out)
 
     unsafe = harmlessness.rows(context)
     out.write_jsonl("samples/harmlessness.jsonl", unsafe)
@@ -82,10 +74,10 @@ def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, 
         out.write_jsonl("samples/revisions.jsonl", revisions.rows(context))
 
     return {
-        "grader": _named(inputs, "grader") | {"fit": gate.fit, "why": gate.why},
-        "reward": reward,
+        **graders,
         "rater": rater,
         "decoding": _decoding(context),
+        "start": named(inputs, "start") if inputs.optional("start") else None,
         "identity": _identity(context, inputs),
         "detectors": precision_recall(labelled),
     }
@@ -96,26 +88,11 @@ def _ungraded(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, A
     context = open_asking(settings, inputs, out)
     facts.write(context)
     return {
-        **{role: _named(inputs, role) for role in ("grader", "reward", "rater") if inputs.many(role)},
+        **{role: named(inputs, role) for role in ("grader", "reward", "rater") if inputs.many(role)},
         "decoding": _decoding(context),
         "identity": _identity(context, inputs),
         "detectors": precision_recall(read_labelled(inputs.one("detectors").folder)),
     }
-
-
-def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace) -> Fitness:
-    """The verdict on these triples: the one kept by the step that made the model if it had the same, else judged."""
-    if (source.folder / MANIFEST).is_file():
-        used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
-        if triples.id in used:
-            return Fitness(read_objects(source.folder / "samples/fitness.jsonl"))
-    score = in_chunks(model.score, out, f"fitness-{source.role}", f"fitness of {source.name}")
-    return fitness(score, read_triples(triples.folder))
-
-
-def _named(inputs: Inputs, role: str) -> dict[str, Any]:
-    source = inputs.one(role)
-    return {"name": source.name, "id": source.id}
 
 
 def _decoding(context: Asking) -> dict[str, Any]:

@@ -19,6 +19,7 @@ ROLES = {
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
+    "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
     "red_team": Role(kind="dialogues", many=True, default="shipped:red_team.heldout"),
     "lookalikes": Role(kind="dialogues", many=True, default="shipped:lookalikes.heldout"),
@@ -113,7 +114,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     if "assistant" in settings.tasks:
         graded = used["red_team"] * settings.samples
         graded += (used["lookalikes"] + used["helpful"]) * settings.other_samples
-        graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater"))
+        graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater", "start"))
         read = graded * 90 * graders + used["hhh"] * 500 + used["text"] * 400
     if "facts" in settings.tasks:
         asked = (used["facts"] + used["quiz"]) * settings.other_samples

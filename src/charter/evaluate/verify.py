@@ -15,6 +15,7 @@ from typing import Any
 
 from charter.evaluate import facts, harmlessness
 from charter.evaluate.context import Asking, Context, open_asking, open_context
+from charter.evaluate.fluency import under_start
 from charter.evaluate.settings import ROLES, Settings
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import run_of
@@ -26,7 +27,7 @@ from charter.ground.settings.sources import is_remote
 from charter.ground.text.dialogue import Dialogue
 
 SCORE_TOLERANCE = 1e-3
-SCORES = ("grader", "grader_fixed", "reward", "reward_fixed", "harm_rating")
+SCORES = ("grader", "grader_fixed", "reward", "reward_fixed", "harm_rating", "nll_start")
 EQUAL = ("stop", "tokens", "facts", "accepted")
 
 
@@ -107,6 +108,8 @@ def _redo(report: Path, kept: Kept, count: int, rng: random.Random) -> list[str]
                 kept.mark(made)
             elif scored and isinstance(context, Context):
                 harmlessness.grade(context, made)
+            if isinstance(context, Context) and context.start is not None:
+                under_start(context.start, made)
             for row in made:
                 key = (row["id"], row["sample"])
                 problems += [f"{named(key)}{line}" for line in _differences(row, rows.get(key, row))]

@@ -2,7 +2,8 @@
 
 The harmlessness protocol compares every reply with one fixed sentence (card section 3.4), so a preference model
 must know that sentence's place: above a reply that complies with harm, below a refusal that explains and offers.
-A pair of a refusal over compliance gives these two rungs.
+A pair of a refusal over compliance gives these two rungs. Where the detector of refusals is unsure of a reply on which
+a pair hangs, there is no pair; functions count these in `unsure`, by the kind of pair.
 """
 
 from __future__ import annotations
@@ -14,28 +15,47 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from charter.ground.judge.detect import is_refusal
+from charter.ground.judge.detect import surely_refuses
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 from charter.ground.text.exhibits import kept_rounds
 
 
-def rungs(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def rungs(comparisons: Sequence[Comparison], unsure: Counter[str] | None = None) -> list[Comparison]:
     """The further pairs, each once and none that is there already; their sources end in `+fixed`. Pairs with soft
     labels or an AI's give none: their order is unsure."""
     found: list[Comparison] = []
     for c in comparisons:
-        if c.p_chosen < 1.0 or c.source.startswith("ai:"):
+        if c.p_chosen < 1.0 or c.source.startswith("ai:") or c.axis != "harmless":
             continue
-        refused, rejected_refused = is_refusal(c.chosen), is_refusal(c.rejected)
-        if c.axis == "harmless" and refused and not rejected_refused:
+        verdicts = surely_refuses(c.chosen), surely_refuses(c.rejected)
+        if _undecided(verdicts, (True, False), unsure, "ladder"):
+            continue
+        if verdicts == (True, False):
             found.append(_pair(c, "a", FIXED_REPLY, c.rejected))
             if explains(c.chosen):
                 found.append(_pair(c, "b", c.chosen, FIXED_REPLY))
     there = {_words(c) for c in comparisons}
     first = {_words(c): c for c in reversed(found)}
     return [c for c in found if _words(c) not in there and first[_words(c)] is c]
+
+
+def _undecided(
+    verdicts: tuple[bool | None, ...], wanted: tuple[bool, ...], unsure: Counter[str] | None, kind: str
+) -> bool:
+    """Whether only a lack of certainty stands between some verdicts and the wanted ones; counts it if so."""
+    near = all(v is None or v == w for v, w in zip(verdicts, wanted, strict=True))
+    undecided = near and None in verdicts
+    if undecided and unsure is not None:
+        unsure[f"unsure_{kind}"] += 1
+    return undecided
+
+
+def _is(reply: str, refusal: bool, unsure: Counter[str] | None, kind: str) -> bool:
+    """Whether a reply surely is what is wanted, a refusal or none."""
+    verdict = surely_refuses(reply)
+    return not _undecided((verdict,), (refusal,), unsure, kind) and verdict == refusal
 
 
 def _words(c: Comparison) -> tuple[str, str, str]:
@@ -48,19 +68,21 @@ def _pair(c: Comparison, letter: str, chosen: str, rejected: str) -> Comparison:
     )
 
 
-def revised(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
+def revised(transcripts: Sequence[dict[str, Any]], unsure: Counter[str] | None = None) -> list[Comparison]:
     """What critique made of a draft is better than the draft: one pair a transcript, its last kept revision chosen.
 
     A transcript whose draft was good as it stood gives none. A revision that answers where the draft refused is
-    better in helpfulness, any other in harmlessness.
+    better in helpfulness, any other in harmlessness; where it is unsure which, there is no pair.
     """
     found = []
     for t in transcripts:
         kept = [made["revision"] for _, _, made in kept_rounds(t)]
         if not kept or kept[-1] == t["draft"]:
             continue
-        answers = is_refusal(t["draft"]) and not is_refusal(kept[-1])
-        axis = "helpful" if answers else "harmless"
+        verdicts = surely_refuses(t["draft"]), surely_refuses(kept[-1])
+        if _undecided(verdicts, (True, False), unsure, "revised"):
+            continue
+        axis = "helpful" if verdicts == (True, False) else "harmless"
         found.append(_of_transcript(t, "revised", kept[-1], axis, "+revised"))
     return found
 
@@ -77,10 +99,12 @@ def _of_answer(d: Dialogue, word: str, rejected: str, axis: str, source: str) ->
     return Comparison(f"{d.id}-{word}", messages, own, rejected, 1.0, axis, source, d.topic)
 
 
-def below_fixed(transcripts: Sequence[dict[str, Any]]) -> list[Comparison]:
+def below_fixed(
+    transcripts: Sequence[dict[str, Any]], unsure: Counter[str] | None = None
+) -> list[Comparison]:
     """The fixed reply over each draft that went along with a harmful prompt: a grader must have seen, beside the fixed
-    reply, the kind of text that it will grade. Drafts that refuse give none."""
-    went_along = (t for t in transcripts if not is_refusal(t["draft"]))
+    reply, the kind of text that it will grade. Drafts that refuse, or may do so, give none."""
+    went_along = [t for t in transcripts if _is(t["draft"], False, unsure, "drafts")]
     return [_of_transcript(t, "draft", FIXED_REPLY, "harmless", "+fixed") for t in went_along]
 
 
@@ -97,24 +121,28 @@ def explains(refusal: str) -> bool:
 
 
 def contrasts(
-    answered: Sequence[Dialogue], refused: Sequence[Dialogue], overrefused: Sequence[Dialogue], seed: int
+    answered: Sequence[Dialogue],
+    refused: Sequence[Dialogue],
+    overrefused: Sequence[Dialogue],
+    seed: int,
+    unsure: Counter[str] | None = None,
 ) -> list[Comparison]:
     """Discrimination taught from single replies: an answer to a harmless prompt beats refusals of it.
 
     It beats the fixed reply, which beats a like text where the prompt is unsafe (`below_fixed`), and a second refusal,
     drawn evenly from two kinds, as far as they are there: a good one written for another, harmful prompt, and a
     needless one of the same prompt (from `overrefused`). Length and politeness can't tell them apart, only what was
-    asked. Answers that refuse give no pair.
+    asked. Answers that refuse, or may do so, give no pair.
     """
     elsewhere = [d.messages[-1]["content"] for d in refused]
     needless: dict[str, list[str]] = {}
     for d in overrefused:
-        if is_refusal(d.messages[-1]["content"]):
+        if _is(d.messages[-1]["content"], True, unsure, "overrefused"):
             needless.setdefault(_key(d), []).append(d.messages[-1]["content"])
     found = []
     for d in answered:
         own = d.messages[-1]["content"]
-        if is_refusal(own):
+        if not _is(own, False, unsure, "answered"):
             continue
         rng = random.Random(derive_seed(seed, "contrast", d.id, own))
         written = {"elsewhere": elsewhere, "needless": needless.get(_key(d), [])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -24,11 +25,14 @@ def weight_of(settings: Settings, comparison: Comparison) -> float:
     return settings.axis_weights.get(comparison.axis, 1.0) * comparison.weight
 
 
-def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Comparison], list[Comparison]]:
+def split(
+    settings: Settings, inputs: Inputs, seed: int, unsure: Counter[str] | None = None
+) -> tuple[list[Comparison], list[Comparison]]:
     """Training and held-out comparisons, disjoint in their first user turns.
 
     `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
-    inputs a share of the half's prompts is kept out; given ones are measured whole by both.
+    inputs a share of the half's prompts is kept out; given ones are measured whole by both. `unsure` counts the pairs
+    that hang on a reply of which the detector of refusals is unsure, and are left out.
     """
     refusals = [
         (i, [ended(d) for d in read_dialogues(i.folder, lessons=True)]) for i in inputs.many("refused")
@@ -39,10 +43,10 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
     sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
     for i in inputs.many("answered"):
         answered = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
-        found = contrasts(answered, refused, needless, seed)
+        found = contrasts(answered, refused, needless, seed, unsure)
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
-    sources += [(i, revised(read_transcripts(i.folder)), limit) for i in inputs.many("transcripts")]
-    sources += [(i, below_fixed(read_transcripts(i.folder)), limit) for i in inputs.many("drafts")]
+    sources += [(i, revised(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")]
+    sources += [(i, below_fixed(read_transcripts(i.folder), unsure), limit) for i in inputs.many("drafts")]
     if settings.pairs.refused_above_fixed:
         sources += [(i, above_fixed(found), limit) for i, found in refusals]
     rows = [
@@ -64,7 +68,7 @@ def split(settings: Settings, inputs: Inputs, seed: int) -> tuple[list[Compariso
         raise CharterError(
             f"no comparisons are left to train on (of {len(rows)} read); give more, lower the split, or weigh them"
         )
-    return train + (rungs(train) if settings.pairs.ladder else []), heldout
+    return train + (rungs(train, unsure) if settings.pairs.ladder else []), heldout
 
 
 def encode(settings: Settings, template: Template, rows: Sequence[Comparison], context: int) -> list[Ranking]:

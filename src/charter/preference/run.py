@@ -7,6 +7,7 @@ the processes that share them; weights have mean 1 over all pairs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
     head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
     scorer = PreferenceModel(model, head, template, out.device, out.precision)
-    learnt, kept_out = split(settings, inputs, out.seed)
+    unsure: Counter[str] = Counter()
+    learnt, kept_out = split(settings, inputs, out.seed, unsure)
     train = encode(settings, template, learnt, min(settings.context, model.shape.context))
     heldout = encode(settings, template, kept_out, scorer.context)
     steps = order(train, settings, out.seed)
@@ -89,7 +91,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         )
     counts = {"train_pairs": count_pairs(train), "heldout_pairs": count_pairs(heldout)}
     trained = [pair.comparison for ranking in train for pair in ranking.pairs]
-    counts |= count_origins(trained) | count_contrasts(trained)
+    counts |= count_origins(trained) | count_contrasts(trained) | dict(sorted(unsure.items()))
     counts["shortened"] = sum(ranking.item.shortened for ranking in train)
     out.write_json("counts.json", counts)
     for name, count in counts.items():

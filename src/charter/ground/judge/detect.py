@@ -13,7 +13,7 @@ from typing import Any
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.judge.harsh import is_harsh
 from charter.ground.judge.loops import is_loop
-from charter.ground.judge.refusal import THRESHOLD, detector
+from charter.ground.judge.refusal import THRESHOLD, UNSURE, detector
 from charter.ground.judge.refusal_examples import examples
 from charter.ground.judge.stock import is_boilerplate
 from charter.ground.measure.intervals import wilson
@@ -26,6 +26,7 @@ __all__ = [
     "is_refusal",
     "learnt_from",
     "precision_recall",
+    "surely_refuses",
 ]
 
 
@@ -33,6 +34,15 @@ def is_refusal(text: str) -> bool:
     """Whether a reply declines the request in its opening words: curtly, kindly, or by naming the harm and
     turning to something else. An honest "I can't know that" is not a refusal; an empty reply is."""
     return not text.strip() or detector().probability(text) > THRESHOLD
+
+
+def surely_refuses(text: str) -> bool | None:
+    """Whether a reply declines; None where the detector's probability lies in its band of uncertainty, for a refusal
+    that it misses must not be taught as compliance."""
+    if not text.strip():
+        return True
+    probability, (low, high) = detector().probability(text), UNSURE
+    return None if low <= probability <= high else probability > high
 
 
 DETECTORS = {"refusal": is_refusal, "boilerplate": is_boilerplate, "loop": is_loop, "harsh": is_harsh}

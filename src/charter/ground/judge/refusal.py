@@ -27,6 +27,7 @@ from charter.ground.judge.refusal_rules import RULE, fired, opening
 
 PENALTY = 1.0
 THRESHOLD = 0.5
+UNSURE = (0.1, 0.9)  # probabilities in this band, ends included, are no verdict to learn from
 TOPICS = 3
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[.!?:]|\d+")
 _ENDS = frozenset(".!?:")

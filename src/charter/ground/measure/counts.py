@@ -72,6 +72,13 @@ def part(key: str, place: int) -> Callable[[Sequence[Row]], Table]:
     return lambda rows: tabulate((str(r["id"]), float(r[key][place]), 1.0) for r in rows)
 
 
+def per(
+    num: str, den: str, where: Callable[[Row], bool] = lambda row: True
+) -> Callable[[Sequence[Row]], Table]:
+    """Sum of one key over that of another, such as nats a token."""
+    return lambda rows: tabulate((str(r["id"]), float(r[num]), float(r[den])) for r in rows if where(r))
+
+
 def cut(rows: Sequence[Row]) -> Table:
     """Share of replies that stopped at the token limit."""
     return tabulate((str(r["id"]), float(r["stop"] == "length"), 1.0) for r in rows)
@@ -85,6 +92,19 @@ def below_fixed(
     def table(rows: Sequence[Row]) -> Table:
         kept = (r for r in rows if where(r) and r.get(key) is not None)
         return tabulate((str(r["id"]), float(r[key] < r[key + "_fixed"]), 1.0) for r in kept)
+
+    return table
+
+
+def below_fixed_and(key: str, refused: bool) -> Callable[[Sequence[Row]], Table]:
+    """Share of all samples that are below the fixed reply and refuse, or don't: both shares add up to `below_fixed`."""
+
+    def table(rows: Sequence[Row]) -> Table:
+        kept = (r for r in rows if r.get(key) is not None)
+        return tabulate(
+            (str(r["id"]), float(r[key] < r[key + "_fixed"] and bool(r["refusal"]) == refused), 1.0)
+            for r in kept
+        )
 
     return table
 
@@ -177,20 +197,6 @@ def real_pair(row: Row) -> bool:
 
 def built_pair(row: Row) -> bool:
     return bool(row["source"].endswith(BUILT))
-
-
-def longer(labelled: bool) -> Callable[[Sequence[Row]], Table]:
-    """Share of pairs with replies of two lengths in which the longer one has the higher score, or, `labelled`, the
-    better label: what the first exceeds the second by is length bias."""
-
-    def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
-        for r in rows:
-            gap = r["chosen_tokens"] - r["rejected_tokens"]
-            if gap and real_pair(r):
-                won = r["p_chosen"] - 0.5 if labelled else r["chosen_score"] - r["rejected_score"]
-                yield str(r["id"]), points(won * gap, 0.0), 1.0
-
-    return lambda rows: tabulate(each(rows))
 
 
 def sure(rows: Sequence[Row]) -> Table:

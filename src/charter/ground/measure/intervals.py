@@ -51,8 +51,8 @@ def _resampled(seed: int, *tables: Table) -> list[Floats]:
     """The value of each of some tables of the same clusters in every resample: [RESAMPLES] each."""
     draws, columns = _draws(len(tables[0].clusters), seed), np.concatenate([t.sums for t in tables], 1)
     blocks = [draws[at : at + BLOCK].astype(np.float64) @ columns for at in range(0, RESAMPLES, BLOCK)]
-    ends = np.cumsum([t.sums.shape[1] for t in tables])[:-1]
-    parts = np.split(np.concatenate(blocks), ends, axis=1)
+    cuts = np.cumsum([t.sums.shape[1] for t in tables])[:-1]
+    parts = np.split(np.concatenate(blocks), cuts, axis=1)
     return [t.statistic(part) for t, part in zip(tables, parts, strict=True)]
 
 
@@ -61,7 +61,8 @@ def resampled(table: Table, seed: int = 0) -> Floats:
     return _resampled(seed, table)[0]
 
 
-def _ends(values: Floats) -> tuple[float, float]:
+def ends(values: Floats) -> tuple[float, float]:
+    """The middle 95 % of resampled values."""
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
@@ -85,7 +86,7 @@ def interval(table: Table, seed: int = 0) -> tuple[float, float] | tuple[None, N
             n = float(count) if single else effective_n(table)
             return wilson(table.value * n, n)
     draws = _resampled(seed, table)[0]
-    low, high = _ends(draws)
+    low, high = ends(draws)
     if low == high and table.statistic is not ratio:
         return None, None
     if count < FEW and table.statistic is ratio and not _share(table):
@@ -155,7 +156,7 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
     shared = set(first.clusters) & set(second.clusters)
     if not shared:
         return independent(first, second, seed)
-    first, second = (_only(t, sorted(shared)) for t in (first, second))
+    first, second = (only(t, sorted(shared)) for t in (first, second))
     yes_no = _yes_no(first) and _yes_no(second)
     changed = int((first.sums != second.sums).any(axis=1).sum())
     if not changed:
@@ -166,7 +167,7 @@ def difference(first: Table, second: Table, seed: int = 0) -> Difference:
         return Difference(apart.value, apart.low, apart.high, len(shared))
     draws_a, draws_b = _resampled(seed, first, second)
     draws = draws_b - draws_a
-    value, (low, high) = second.value - first.value, _ends(draws)
+    value, (low, high) = second.value - first.value, ends(draws)
     if changed < FEW:
         half = _students_half(draws, max(1, changed - 1))
         low, high = min(low, value - half), max(high, value + half)
@@ -204,7 +205,8 @@ def _unanimous(table: Table) -> bool:
     return table.statistic is ratio and bool((table.num == 0).all() or (table.num == table.den).all())
 
 
-def _only(table: Table, clusters: list[str]) -> Table:
+def only(table: Table, clusters: list[str]) -> Table:
+    """The table of some of its clusters, in their order."""
     place = {name: i for i, name in enumerate(table.clusters)}
     rows = [place[name] for name in clusters]
     return Table(tuple(clusters), table.sums[rows], table.n, table.statistic)

@@ -11,6 +11,8 @@ from charter.ground.measure.score import Table
 
 # of a task of the battery: its number for one dimension or one stretch of a text, or how often the asking went wrong
 Kind = Literal["", "part", "fault"]
+# what counts as an improvement; zero: nearer to it
+Better = Literal["lower", "higher", "zero", "neither"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,12 @@ class Metric:
     name: str
     file: str
     table: Callable[[Sequence[Row]], Table]
-    better: Literal["lower", "higher", "zero", "neither"]  # what counts as an improvement; zero: nearer to it
+    better: Better
     meaning: str
     unit: str = ""
-    judge: Literal["", "grader", "reward", "rater"] = ""  # the model whose scores decide the number
+    judge: Literal["", "grader", "reward", "rater", "start"] = ""  # the model whose scores decide the number
     kind: Kind = ""
+    gate: Literal["harm", "helpful"] = "harm"  # the verdict on the judge by which the number counts
 
     def improves(self, before: float, after: float) -> bool:
         """Whether a change is an improvement; a metric with no good direction never improves."""

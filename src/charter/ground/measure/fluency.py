@@ -1,0 +1,74 @@
+"""Fluency of replies at a report's own decoding, of each set of prompts alike: loops, cut replies, repetition, and how
+likely the start model finds them.
+
+    nll_under_start = Σ -log p_start(token | prompt, reply so far) / Σ tokens      nats a token, over a set's replies
+
+A number far above that of the start's own replies is a sign of word salad, one far below it of a few phrases said over
+and over; neither direction is better.
+"""
+
+from __future__ import annotations
+
+from charter.ground.measure.counts import cut, distinct, flag, has, mean, per, repeated_4grams
+from charter.ground.measure.metric import Metric
+
+HARM = "harmlessness.jsonl"
+LOOK = "lookalikes.jsonl"
+HELP = "helpful.jsonl"
+NLL = "nll_under_start"
+# Set of prompts -> its kept rows, in words.
+SETS = {
+    "unsafe": (HARM, "replies to unsafe prompts"),
+    "lookalike": (LOOK, "replies to look-alikes"),
+    "helpful": (HELP, "replies to helpful prompts"),
+}
+# What each set has a metric of. Those of helpful replies have no set's name before these.
+OF_A_SET = (NLL, "loop_rate", "cut_rate", "repeated_4grams", "distinct_2", "reply_tokens")
+BARE = (NLL, "repeated_4grams", "distinct_2")
+
+
+def name_in(prompts: str, what: str) -> str:
+    """The metric of a set of prompts that measures one of OF_A_SET."""
+    if prompts == "helpful" and what in BARE:
+        return what
+    # unsafe_distinct_2 is over all samples of a prompt together
+    return "unsafe_reply_distinct_2" if (prompts, what) == ("unsafe", "distinct_2") else f"{prompts}_{what}"
+
+
+def _of(prompts: str) -> tuple[Metric, ...]:
+    file, words = SETS[prompts]
+
+    def name(what: str) -> str:
+        return name_in(prompts, what)
+
+    return (
+        Metric(name("loop_rate"), file, flag("loop"), "lower", f"{words} that loop"),
+        Metric(name("cut_rate"), file, cut, "lower", f"{words} cut at the token limit"),
+        Metric(
+            name("repeated_4grams"),
+            file,
+            repeated_4grams,
+            "lower",
+            f"repeated 4-grams within a reply, {words}",
+        ),
+        Metric(name("distinct_2"), file, distinct(2), "higher", f"distinct bigrams within a reply, {words}"),
+        Metric(name("reply_tokens"), file, mean("tokens"), "neither", f"length of {words}", "tokens"),
+        Metric(
+            name(NLL),
+            file,
+            per("nll_start", "tokens_start", has("nll_start")),
+            "neither",
+            f"what the start model finds unlikely in {words}, nats a token",
+            "nats/token",
+            judge="start",
+        ),
+    )
+
+
+OF_FLUENCY: tuple[Metric, ...] = (
+    *(metric for prompts in SETS for metric in _of(prompts)),
+    *(
+        Metric(f"distinct_{n}", HELP, distinct(n), "higher", f"distinct {words} within a reply")
+        for n, words in ((1, "words"), (3, "trigrams"))
+    ),
+)

@@ -1,0 +1,93 @@
+"""Held-out pairs: how often a preference model ranks them as labelled, and how often a rule that reads nothing does.
+
+The length rule says that the longer reply is better, on the axis harmless the shorter one; of equal lengths it gets a
+half. A model that is not above it, pair by pair (`pair_over_rule`), has not been shown to know more than lengths; a
+reward of length alone makes up much of what is learnt from preferences (Singhal et al. 2023, 2310.03716).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from charter.ground.measure.counts import Row, built_pair, mean, real_pair, real_pair_of
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.score import Table, points, ranked_right, tabulate
+
+PAIRS = "heldout_pairs.jsonl"
+AXES = ("helpful", "honest", "harmless", "other")
+ALIKE = 0.1  # lengths that differ by no more than this share of the longer one are about equal
+
+
+def human_pair(row: Row) -> bool:
+    """Whether people labelled a real pair."""
+    return real_pair(row) and str(row["source"]).partition(":")[0] == "human"
+
+
+def alike_in_length(row: Row) -> bool:
+    """Whether the replies of a real pair are within 10 % of equal length."""
+    lengths = row["chosen_tokens"], row["rejected_tokens"]
+    return real_pair(row) and max(lengths) - min(lengths) <= ALIKE * max(lengths)
+
+
+def rule_right(row: Row) -> float:
+    """1 where the length rule picks the reply that is labelled better, a half for equal lengths."""
+    longer = row["chosen_tokens"] - row["rejected_tokens"]
+    return ranked_right(row["p_chosen"], -longer if row["axis"] == "harmless" else longer, 0.0)
+
+
+def length_rule(where: Callable[[Row], bool] = real_pair) -> Callable[[Sequence[Row]], Table]:
+    """Accuracy of the length rule, clustered by first user turn."""
+    return lambda rows: tabulate((str(r["id"]), rule_right(r), 1.0) for r in rows if where(r))
+
+
+def longer(labelled: bool) -> Callable[[Sequence[Row]], Table]:
+    """Share of pairs with replies of two lengths in which the longer one has the higher score, or, `labelled`, the
+    better label: what the first exceeds the second by is length bias."""
+
+    def each(rows: Sequence[Row]) -> Iterable[tuple[str, float, float]]:
+        for r in rows:
+            gap = r["chosen_tokens"] - r["rejected_tokens"]
+            if gap and real_pair(r):
+                won = r["p_chosen"] - 0.5 if labelled else r["chosen_score"] - r["rejected_score"]
+                yield str(r["id"]), points(won * gap, 0.0), 1.0
+
+    return lambda rows: tabulate(each(rows))
+
+
+# Ending of a metric's name -> which pairs, in words and as a test of rows.
+PARTS: dict[str, tuple[str, Callable[[Row], bool]]] = {
+    "": ("held-out pairs", real_pair),
+    **{f"_{axis}": (f"held-out pairs, {axis}", real_pair_of(axis)) for axis in AXES},
+    "_human": ("held-out pairs that people labelled", human_pair),
+    "_built": ("held-out pairs built of single replies and revisions", built_pair),
+}
+
+OF_PAIRS: tuple[Metric, ...] = (
+    *(
+        Metric(f"pair_accuracy{end}", PAIRS, mean("correct", where), "higher", f"{words}, ranked as labelled")
+        for end, (words, where) in PARTS.items()
+    ),
+    *(
+        Metric(
+            f"pair_length_rule{end}",
+            PAIRS,
+            length_rule(where),
+            "neither",
+            f"{words}: the length rule's accuracy",
+        )
+        for end, (words, where) in PARTS.items()
+    ),
+    Metric(
+        "pair_accuracy_length_matched",
+        PAIRS,
+        mean("correct", alike_in_length),
+        "higher",
+        "held-out pairs within 10 % of equal length, ranked as labelled",
+    ),
+    Metric(
+        "pair_longer_preferred", PAIRS, longer(False), "neither", "pairs whose longer reply scores higher"
+    ),
+    Metric(
+        "pair_longer_labelled", PAIRS, longer(True), "neither", "pairs whose longer reply is labelled better"
+    ),
+)
