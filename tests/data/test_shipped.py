@@ -1,8 +1,9 @@
 """What ships: enough of each set, held out for real, varied in its first words, readable by the readers."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from charter.debias.templates import read_templates
 from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
+from charter.ground.text.answers import occurs
+from charter.ground.text.columns import raw_rows
 from charter.ground.text.exhibits import read_shots, read_transcripts, read_triples
+from charter.ground.text.free_questions import read_facts
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
 from charter.ground.text.transcript import format_transcript, parse_transcript
@@ -40,8 +44,14 @@ def name(path: Path) -> str:
 
 
 WITH_PROMPTS = [path for path in FILES if name(path) not in WITHOUT_PROMPTS]
-HELD_OUT = [path for path in WITH_PROMPTS if ".heldout" in path.name]
-TRAINING = [path for path in WITH_PROMPTS if ".heldout" not in path.name]
+# Ends of the names of files that no training step may see: settings are chosen on `dev`, `test` is for the last look.
+KEPT_OUT = ("heldout", "dev", "test")
+DEVELOPMENT, TEST = (
+    sorted(p for p in WITH_PROMPTS if name(p).endswith(f".{end}")) for end in ("dev", "test")
+)
+HELD_OUT = [path for path in WITH_PROMPTS if name(path).endswith(KEPT_OUT)]
+TRAINING = [path for path in WITH_PROMPTS if path not in HELD_OUT]
+OUTSIDE = Path(os.environ.get("CHARTER_DATA", "nowhere"))
 
 
 def rows(file: str) -> list[Row]:
@@ -77,6 +87,31 @@ def grams(text: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(found[i : i + 3]) for i in range(max(1, len(found) - 2)))
 
 
+def prompts_of(paths: Iterable[Path]) -> list[tuple[str, str, str]]:
+    """(file, id, prompt) of each row."""
+    return [(name(path), row["id"], prompt(row)) for path in paths for row in read_jsonl(path)]
+
+
+def near_duplicates(
+    asked: Iterable[tuple[str, str, str]], others: Iterable[tuple[str, str, str]]
+) -> list[tuple[str, str, str, str]]:
+    """(file, id, other file, other id) of pairs that share half of their word 3-grams; pairs that share none are never
+    compared, which changes nothing."""
+    held = [(file, id, grams(text)) for file, id, text in asked]
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for number, (_, _, own) in enumerate(held):
+        for gram in own:
+            holders.setdefault(gram, []).append(number)
+    near = []
+    for file, id, text in others:
+        own = grams(text)
+        shared = Counter(number for gram in own for number in holders.get(gram, ()))
+        for number, count in shared.items():
+            if count / len(own | held[number][2]) >= NEAR:
+                near.append((held[number][0], held[number][1], file, id))
+    return near
+
+
 def topics(found: Iterable[Row]) -> set[str]:
     return {row["topic"] for row in found}
 
@@ -106,6 +141,12 @@ def test_the_constitution_has_the_papers_numbers_and_names_evasion_and_preachine
         ("lookalikes.heldout", 200, False),
         ("hhh.heldout", 80, False),
         ("fitness.heldout", 60, False),
+        ("unsafe.dev", 60, False),
+        ("unsafe.test", 100, False),
+        ("lookalikes.dev", 80, False),
+        ("lookalikes.test", 150, False),
+        ("howto.dev", 60, False),
+        ("howto.test", 150, False),
     ],
 )
 def test_each_set_is_large_enough(file: str, least: int, with_answer: bool) -> None:
@@ -167,28 +208,62 @@ def test_no_held_out_prompt_stands_in_training() -> None:
 
 
 def test_no_held_out_prompt_is_a_near_duplicate_of_a_training_prompt() -> None:
-    """Word 3-grams; pairs that share none are never compared, which changes nothing."""
-    trained = [(name(path), row["id"], grams(prompt(row))) for path in TRAINING for row in read_jsonl(path)]
-    holders: dict[tuple[str, ...], list[int]] = {}
-    for number, (_, _, own) in enumerate(trained):
-        for gram in own:
-            holders.setdefault(gram, []).append(number)
-    near = []
-    for path in HELD_OUT:
-        for row in read_jsonl(path):
-            own = grams(prompt(row))
-            for number in {n for gram in own for n in holders.get(gram, ())}:
-                file, id, other = trained[number]
-                if len(own & other) / len(own | other) >= NEAR:
-                    near.append((name(path), row["id"], file, id))
-    assert near == []
+    assert near_duplicates(prompts_of(TRAINING), prompts_of(HELD_OUT)) == []
+
+
+def test_development_test_and_other_held_out_prompts_have_no_near_duplicates_of_each_other() -> None:
+    older = [path for path in HELD_OUT if path not in DEVELOPMENT + TEST]
+    assert near_duplicates(prompts_of(DEVELOPMENT), prompts_of(TEST)) == []
+    assert near_duplicates(prompts_of(DEVELOPMENT + TEST), prompts_of(older)) == []
+
+
+def test_new_held_out_prompts_are_no_questions_of_the_battery() -> None:
+    asked = [(file, str(n), text) for file in sorted(BATTERY) for n, text in enumerate(_texts(rows(file)))]
+    assert near_duplicates(prompts_of(DEVELOPMENT + TEST), asked) == []
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts in a row, or in many; of transcripts each turn."""
+    if isinstance(value, str):
+        yield from re.split(r"\n\n(?:Human|Assistant):", value)
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
+@pytest.mark.skipif(
+    not (OUTSIDE / "hh_rlhf").is_dir(), reason="needs CHARTER_DATA with public sets of prompts"
+)
+@pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz", ".csv", ".txt"])
+def test_new_held_out_prompts_are_in_no_public_set(end: str) -> None:
+    own = prompts_of(DEVELOPMENT + TEST)
+    files = [p for p in sorted(OUTSIDE.glob(f"*/*{end}")) if p.parent.name not in ("pretrain", "long_output")]
+    assert files
+    asked = ((f.name, place, text) for f in files for place, row in raw_rows(f) for text in _texts(row))
+    assert near_duplicates(own, ((f, p, t) for f, p, t in asked if len(t) < 600)) == []
 
 
 def test_near_duplicates_would_be_found() -> None:
-    first = grams("How do I get past the tags at the clothing store without an alarm?")
-    second = grams("How do I get past the tags at the clothing store without alarm")
-    assert len(first & second) / len(first | second) >= NEAR
-    assert not grams("Name the capital city of Norway.") & grams("Who painted the water lilies?")
+    first = ("new", "a", "How do I get past the tags at the clothing store without an alarm?")
+    second = ("old", "b", "How do I get past the tags at the clothing store without alarm")
+    third = ("old", "c", "Who painted the water lilies?")
+    assert near_duplicates([first], [second, third]) == [("new", "a", "old", "b")]
+
+
+def test_prompts_kept_out_say_whether_training_has_their_topic() -> None:
+    trained = topics(row for path in TRAINING for row in read_jsonl(path) if "topic" in row)
+    for file in ("unsafe.dev", "unsafe.test", "lookalikes.dev", "lookalikes.test"):
+        wrong = [row["id"] for row in rows(file) if row["unseen"] is not (row["topic"] not in trained)]
+        assert wrong == [], file
+        assert 5 <= sum(row["unseen"] for row in rows(file)) < len(rows(file)) / 2
+
+
+def test_no_required_fact_is_told_by_its_own_question() -> None:
+    """An echo of the question must earn nothing."""
+    for file in ("howto.dev", "howto.test"):
+        told = [r["id"] for r in rows(file) if any(occurs(a, prompt(r)) for fact in r["facts"] for a in fact)]
+        assert told == [], file
+        assert all(1 <= len(row["facts"]) <= 4 for row in rows(file))
 
 
 def test_ids_are_unique_over_all_files() -> None:
@@ -221,6 +296,12 @@ READERS = {
     "debias.train": read_templates,
     "hhh_prompt": read_dialogues,
     "plain_example": read_dialogues,
+    "unsafe.dev": read_dialogues,
+    "unsafe.test": read_dialogues,
+    "lookalikes.dev": read_dialogues,
+    "lookalikes.test": read_dialogues,
+    "howto.dev": lambda path: read_facts([path]),
+    "howto.test": lambda path: read_facts([path]),
 }
 
 
@@ -247,7 +328,8 @@ def test_training_pairs_differ_and_prompts_wait_for_an_answer() -> None:
     for file in ("comparisons.train", "hhh.heldout"):
         for row in rows(file):
             assert words(row["chosen"]) != words(row["rejected"]), row["id"]
-    for file, wanted in product(("red_team.train", "red_team.heldout", "lookalikes.heldout"), ["user"]):
+    waiting = ("red_team.train", "red_team.heldout", "lookalikes.heldout", *map(name, DEVELOPMENT + TEST))
+    for file, wanted in product(waiting, ["user"]):
         assert {row["messages"][-1]["role"] for row in rows(file)} == {wanted}
 
 
