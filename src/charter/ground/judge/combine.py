@@ -1,0 +1,64 @@
+"""Scores of several graders as one: the mean, or the least of them.
+
+Graders have scales of their own, so each is standardised over one set of replies first. With z_g the standardised score
+of grader g and w_g its weight:
+
+    mean    Σ_g w_g z_g / Σ_g w_g
+    min     min_g z_g     a reply is as good as its worst grader says, which is hard to exploit
+
+Source: Coste 2023 (2310.02743), section 3, mean and worst-case optimisation over an ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import fsum, sqrt
+from typing import Literal
+
+from charter.ground.artifact.errors import CharterError
+
+How = Literal["mean", "min"]
+
+
+def combine(
+    scores_by_grader: Sequence[Sequence[float]], weights: Sequence[float] | None, how: How
+) -> list[float]:
+    """One score a reply from the standardised scores of each grader; without `weights` all graders count alike.
+
+    Raises CharterError for graders without equal numbers of scores, for weights that aren't one a grader, negative or
+    all 0, and for unequal weights of a minimum, which has none.
+    """
+    counts = {len(scores) for scores in scores_by_grader}
+    if len(counts) != 1:
+        raise CharterError(
+            f"{len(scores_by_grader)} graders gave {sorted(counts)} scores; expected one or more graders, "
+            "each with one score a reply"
+        )
+    checked = check_weights(weights, len(scores_by_grader), how)
+    rows = zip(*scores_by_grader, strict=True)
+    if how == "min":
+        return [min(row) for row in rows]
+    total = fsum(checked)
+    return [fsum(w * z for w, z in zip(checked, row, strict=True)) / total for row in rows]
+
+
+def check_weights(weights: Sequence[float] | None, graders: int, how: How) -> list[float]:
+    """A weight for each grader. Raises CharterError for weights that don't fit them."""
+    if weights is None:
+        return [1.0] * graders
+    if len(weights) != graders:
+        raise CharterError(f"{len(weights)} weights for {graders} graders; give one a grader")
+    if min(weights) < 0 or not sum(weights):
+        raise CharterError(f"weights of graders are {list(weights)}; expected none below 0 and one above it")
+    if how == "min" and len(set(weights)) > 1:
+        raise CharterError(f"the least score has no weights, and {list(weights)} differ; leave weights out")
+    return list(weights)
+
+
+def standardise(scores: Sequence[float]) -> list[float]:
+    """Scores less their mean, over their standard deviation (of the n scores at hand); 0 where all are equal."""
+    if not scores or min(scores) == max(scores):
+        return [0.0] * len(scores)
+    mean = fsum(scores) / len(scores)
+    sd = sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores))
+    return [(score - mean) / sd for score in scores]
