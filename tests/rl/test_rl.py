@@ -213,7 +213,11 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
     with torch.no_grad():
         actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
     episodes = actor.sample(
-        [Prompt(Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red")],
+        [
+            Prompt(
+                Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red"
+            )
+        ],
         1,
     )
     trunk_model = actor.value_trunk or actor.model

@@ -28,7 +28,7 @@ def advantages_of_others(
     scores: Sequence[float], kl_N: Tensor, lengths: Sequence[int], replies: int, lam: float, per_token: bool
 ) -> Tensor:
     """Advantages [N] of rounds in which each `replies` successive replies share a prompt."""
-    kl_by_reply = kl_N.split(list(lengths))
+    kl_by_reply = torch.split(kl_N, list(lengths))
     rows: list[Tensor] = []
     for start in range(0, len(scores), replies):
         own = range(start, start + replies)

@@ -146,8 +146,9 @@ class Keep(Frozen):
 
     @model_validator(mode="after")
     def _checks(self) -> Self:
-        if self.round == "last" and self != Keep():
-            raise ValueError("bounds, every and patience need checks; set keep.round to best")
+        idle = sorted(self.model_fields_set - {"round"})
+        if self.round == "last" and idle:
+            raise ValueError(f"{' and '.join(idle)} need checks; set keep.round to best, or leave them out")
         return self
 
 
