@@ -92,7 +92,7 @@ def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tm
                 hidden = reader.hidden(row, documents([len(row)]))[len(episode.prompt) - 1 : -1]
                 both.append(token_logprobs(hidden, reader.head_weight(), target)[0].sum())
             log_probs.append(both[0])
-            kept.append(scores[number] - 0.4 * float(both[0] - both[1]))
+            kept.append(scores[number] - 0.4 * float((both[0] - both[1]).detach()))
             number, tokens = number + 1, tokens + len(reply.ids)
         for i, log_prob in enumerate(log_probs):
             others = [kept[j] for j in range(3) if j != i]
