@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from charter.rl.ppo import adapt, advantages, explained_variance, policy_loss, rewards, value_loss, whiten
-from charter.rl.watch import Scale, label
+from charter.rl.prompts import label
+from charter.rl.reward import Scale
 
 
 def test_rewards_charge_kl_where_it_arises_or_at_the_end() -> None:

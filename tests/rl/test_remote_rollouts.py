@@ -35,7 +35,7 @@ from charter.ground.settings.frozen import Lora
 from charter.rl import run as room
 from charter.rl.remote import Gap, gap_of, importance
 from charter.rl.rollout import Reply
-from charter.rl.settings import Rollout, Sampler, Settings, estimate
+from charter.rl.settings import Keep, Rollout, Sampler, Settings, estimate
 from charter.serve.app import make_app
 from charter.serve.local import LocalBackend
 from charter.serve.opening import open_service
@@ -157,6 +157,24 @@ def test_a_server_learns_what_an_engine_here_does(
     assert loopback.backend.version == names[-1]
     kept = [p.name for p in (tmp_path / "there/state").glob("rollout-*")]
     assert kept == ["rollout-000003-00000.json"], "replies of rounds behind the resume state are dropped"
+
+
+def test_without_a_critic_and_with_held_out_prompts_a_server_does_alike(
+    loopback: Loopback, inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
+    asked = [dialogue(f"h{n}", f"Ask held-out number {n}?", "Unused.") for n in range(3)]
+    heldout = toys.given("heldout_prompts", toys.rows_file(tmp_path / "heldout.jsonl", asked))
+    chosen = Inputs([*inputs, toys.preference(checkpoints / "grader", "heldout_reward"), heldout])
+    changes = {"baseline": "others", "keep": Keep(round="best", every=1)}
+    own, remote = (
+        read_log(made(settings_of(url).model_copy(update=changes), chosen, tmp_path / name))
+        for name, url in (("here", None), ("there", loopback.url))
+    )
+    for before, after in zip(own, remote, strict=True):
+        for name in ("reward", "kl", "loss", "entropy", "check_reward", "kept_round"):
+            assert after.get(name) == pytest.approx(before.get(name), abs=1e-4), (name, after["step"])
+    kept = sorted(p.name for p in (tmp_path / "there/state").glob("rollout-*"))
+    assert kept == ["rollout-000003-00000.json", "rollout-000003-heldout-00000.json"]
 
 
 def test_a_server_that_keeps_stale_weights_is_caught(

@@ -1,6 +1,7 @@
 """RL: ratio 1 and KL 0 at the start, the reference, the critic, stopping, resuming."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from charter.rl import run as room
 from charter.rl.actor import Actor
 from charter.rl.learning import accumulate, targets_of
 from charter.rl.ppo import adapt
+from charter.rl.prompts import Prompt, prompts_of_round, read_round_prompts
+from charter.rl.reward import Reward, Scale
+from charter.rl.reward_settings import Rewards
 from charter.rl.rollout import Episode, all_replies, batch_of, groups
 from charter.rl.settings import Kl, Lora, Rollout, Settings, Value
-from charter.rl.watch import Scale
 from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)
@@ -79,8 +82,7 @@ def actor_of(
 ) -> tuple[Actor, list[Episode]]:
     """An actor and its first round."""
     actor = Actor(settings, inputs, toys.workspace(folder, precision=precision))
-    prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
-    episodes = actor.sample(prompts[: settings.rollout.prompts], 0)
+    episodes = actor.sample(read_round_prompts(inputs)[: settings.rollout.prompts], 0)
     actor.score(episodes)
     return actor, episodes
 
@@ -226,7 +228,12 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
     with torch.no_grad():
         actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
     episodes = actor.sample(
-        [(Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red")], 1
+        [
+            Prompt(
+                Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red"
+            )
+        ],
+        1,
     )
     trunk_model = actor.value_trunk or actor.model
     for reply in all_replies(episodes):
@@ -243,8 +250,7 @@ def test_in_bfloat16_a_critic_of_its_own_reads_as_it_learns(inputs: Inputs, tmp_
     actor = Actor(settings, inputs, toys.workspace(tmp_path / "w", precision="bfloat16"))
     with torch.no_grad():
         actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
-    prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
-    episodes = actor.sample(prompts[:4], 0)
+    episodes = actor.sample(read_round_prompts(inputs)[:4], 0)
     targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
     found = []
     for members in groups(episodes, settings.microbatch_tokens):
@@ -276,11 +282,12 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
             item = [(e.dialogue.messages, [r.text])]
             assert r.score == pytest.approx(reward.score(item)[0][0], abs=1e-4)
             assert r.heldout == pytest.approx(grader.score(item)[0][0], abs=1e-4)
-            plain = settings.model_copy(update={"whiten_scores": False})
-            assert room._reward(r, Scale(), plain) == pytest.approx(r.score - penalty)
-            scale = Scale(2, r.score - 1, 8.0)  # one score above the mean, spread 2: half a unit
-            white = settings.model_copy(update={"whiten_scores": True})
-            assert room._reward(r, scale, white) == pytest.approx(0.5 - penalty)
+            plain = settings.model_copy(update={"reward": Rewards(whiten="none")})
+            assert Reward(plain, 1, {}).of([replace(e, replies=[r])]) == pytest.approx([r.score - penalty])
+            # of scores s - 4, s - 2, s: mean s - 2, spread 1.633
+            kept = {"scales": [Scale(2, r.score - 3, 2.0).state()]}
+            earned = Reward(settings, 1, kept).of([replace(e, replies=[r])])
+            assert earned == pytest.approx([2 / math.sqrt(8 / 3) - penalty])
     assert cut
 
 
@@ -297,7 +304,7 @@ def test_white_space_around_a_reply_is_neither_scored_nor_logged(
         return found
 
     monkeypatch.setattr(actor.engine, "generate", padded)
-    episodes = actor.sample([(e.dialogue, e.source) for e in plain], 0)
+    episodes = actor.sample([e.asked for e in plain], 0)
     actor.score(episodes)
     for reply, before in zip(all_replies(episodes), all_replies(plain), strict=True):
         assert reply.text == reply.text.strip() == before.text and reply.ids == before.ids
@@ -399,9 +406,9 @@ def test_stopped_between_rounds_and_resumed_is_bit_equal_to_unbroken(inputs: Inp
 
 
 def test_prompts_are_all_seen_before_any_comes_again(inputs: Inputs) -> None:
-    prompts = [(d, i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
-    seen = [d.id for step in range(3) for d, _ in room._prompts(prompts, SETTINGS, 7, step)]
-    assert len(seen) == 12 and sorted(seen[:6]) == sorted(seen[6:]) == sorted(d.id for d, _ in prompts)
+    prompts = read_round_prompts(inputs)
+    seen = [p.dialogue.id for step in range(3) for p in prompts_of_round(prompts, 4, 7, step)]
+    assert len(seen) == 12 and sorted(seen[:6]) == sorted(seen[6:]) == sorted(p.dialogue.id for p in prompts)
     assert seen[:6] != seen[6:], "each pass is shuffled anew"
 
 

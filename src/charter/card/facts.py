@@ -202,10 +202,10 @@ def _part(preference: Artifact) -> str:
 
 
 def _watched(rl: Artifact) -> bool:
-    """Whether a second preference model, another than the reward model, followed an RL step."""
+    """Whether a preference model that is none of the reward models followed an RL step."""
     inputs = rl.manifest.inputs
     watching = inputs.get("heldout_reward", [])
-    return bool(watching) and watching != inputs.get("reward")
+    return bool(set(watching) - set(inputs.get("reward", [])))
 
 
 def unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""The models of PPO in one place: policy, its frozen start, the critic, and the two preference models.
+"""The models of RL in one place: policy, its frozen start, the critic where there is one, and the preference models.
 
 With LoRA the frozen start is the policy with its adapters off; otherwise it is a second copy of the weights.
 A critic on the shared trunk is read while sampling, so values cost no pass of their own; one on a trunk of its own
@@ -23,6 +23,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion, Engine, naming_prompts
 from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import token_logprobs
@@ -36,9 +37,10 @@ from charter.ground.model.lora import adapter_off, add_lora
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.template import Template
+from charter.rl.prompts import Prompt
 from charter.rl.remote import Asked, Remote, check_gap
+from charter.rl.reward import judges
 from charter.rl.rollout import Episode, Reply, all_replies, batch_of, groups
 from charter.rl.settings import Settings
 
@@ -48,7 +50,8 @@ RATIO_TOLERANCE = 1e-3
 
 
 class Actor:
-    """Policy, reference, critic and graders, with the optimizer and resume state of the first and third."""
+    """Policy, reference, critic (with baseline critic alone) and graders, with the optimizer and resume state of the
+    first and third."""
 
     def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
         self.settings, self.device, self.precision = settings, out.device, out.precision
@@ -64,19 +67,26 @@ class Actor:
             )
         else:
             self.reference = load_policy(folder, out.device)[0].requires_grad_(False)
-        self.value_head = ValueHead(self.model.shape.hidden_size).to(out.device)
-        self.value_trunk = load_policy(folder, out.device)[0] if settings.value.trunk == "own" else None
+        self.value_head = (
+            ValueHead(self.model.shape.hidden_size).to(out.device) if settings.has_critic else None
+        )
+        own = settings.has_critic and settings.value.trunk == "own"
+        self.value_trunk = load_policy(folder, out.device)[0] if own else None
         self.read = 0  # tokens of the round that this process learnt from
-        modules: dict[str, nn.Module] = {"policy": self.model, "value": self.value_head}
+        modules: dict[str, nn.Module] = {"policy": self.model}
+        rates = [(self.model.parameters(), settings.lr)]
+        if self.value_head is not None:
+            modules["value"] = self.value_head
+            rates.append((self.value_head.parameters(), settings.value.lr))
         if self.value_trunk is not None:
             modules["value_trunk"] = self.value_trunk
-        distribute(*modules.values(), precision=out.precision)
-        rates = [(self.model.parameters(), settings.lr), (self.value_head.parameters(), settings.value.lr)]
-        if self.value_trunk is not None:
             rates.append((self.value_trunk.parameters(), settings.value.lr / 10))
+        distribute(*modules.values(), precision=out.precision)
         self.optimizer = adamw(rates, betas=(0.9, 0.95))
         self.saver = Saver(out.state, modules, self.optimizer, settings.save_every)
-        self.reward = PreferenceModel.open(inputs.one("reward").folder, out.device, out.precision)
+        self.graders = [
+            PreferenceModel.open(given.folder, out.device, out.precision) for given in inputs.many("reward")
+        ]
         heldout = inputs.optional("heldout_reward")
         self.heldout = PreferenceModel.open(heldout.folder, out.device, out.precision) if heldout else None
         self.engine = self._engine()
@@ -87,7 +97,8 @@ class Actor:
 
     def _engine(self) -> Engine:
         replies = self.settings.rollout.prompts * self.settings.rollout.replies
-        probe = self._shared_values if self.value_trunk is None else None
+        shared = self.value_head is not None and self.value_trunk is None
+        probe = self._shared_values if shared else None
         return Engine(self.model, self.tokenizer, min(64, replies), probe=probe, ends=[self.template.end_id])
 
     @contextmanager
@@ -97,7 +108,8 @@ class Actor:
         before = self.model, self.value_head, self.value_trunk, self.engine
         with ExitStack() as stack:
             self.model = stack.enter_context(full(self.model))
-            self.value_head = stack.enter_context(full(self.value_head))
+            if self.value_head is not None:
+                self.value_head = stack.enter_context(full(self.value_head))
             if self.value_trunk is not None:
                 self.value_trunk = stack.enter_context(full(self.value_trunk))
             if self.model is not before[0]:
@@ -105,7 +117,7 @@ class Actor:
             yield
         self.model, self.value_head, self.value_trunk, self.engine = before
 
-    def sample(self, prompts: Sequence[tuple[Dialogue, str]], step: int) -> list[Episode]:
+    def sample(self, prompts: Sequence[Prompt], step: int) -> list[Episode]:
         """A round of episodes; each reply's seed depends on the run's seed, the round and its place alone.
 
         Replies come from the policy's own distribution, as PPO needs: nothing is cut from it, and the settings allow
@@ -113,13 +125,7 @@ class Actor:
         server writes them, values and log-probabilities are read anew, as training reads. Raises CharterError for a
         server whose log-probabilities are not the policy's.
         """
-        episodes = [Episode(d, source, self.template.encode_prompt(d.messages)) for d, source in prompts]
-        if self.remote is None:
-            found = divided(list(enumerate(episodes)), lambda part: self._written(part, step))
-        else:
-            found = self._asked(episodes, step)
-        for episode, rows in zip(episodes, found, strict=True):
-            episode.replies = [Reply(*row) for row in rows]
+        episodes = self._answered(prompts, step)
         if self.remote is not None:
             self._read_anew(episodes)
             check_gap(all_replies(episodes), self.remote.settings)
@@ -127,39 +133,60 @@ class Actor:
             self._read_values(self.value_trunk, episodes)
         return episodes
 
-    def _written(self, part: Sequence[tuple[int, Episode]], step: int) -> list[list[Any]]:
-        """The replies of some numbered episodes by the engine of this process; each has what a Reply is of."""
-        prompts = [episode.prompt for _, episode in part]
-        seeds = [self._seed(step, number) for number, _ in part]
-        with naming_prompts(episode.dialogue.id for _, episode in part):
-            found = self.engine.generate(prompts, self._sampling(), self.settings.rollout.replies, seeds)
-        return [[_row(c) for c in completions] for completions in found]
+    def answer_heldout(self, prompts: Sequence[Prompt], step: int) -> list[Episode]:
+        """One reply to each held-out prompt by the policy as it is, by the same seeds at any round, scored by the model
+        that RL never sees."""
+        episodes = self._answered(prompts, step, heldout=True)
+        self._score_heldout(episodes)
+        return episodes
 
-    def _asked(self, episodes: Sequence[Episode], step: int) -> list[list[Any]]:
-        """The replies of a round by a server."""
-        assert self.remote is not None
-        asked = [Asked(e.prompt, self._seed(step, number)) for number, e in enumerate(episodes)]
-        with naming_prompts(e.dialogue.id for e in episodes):
-            found = self.remote.replies(asked, self._sampling(), self.settings.rollout.replies, step)
+    def _answered(self, prompts: Sequence[Prompt], step: int, heldout: bool = False) -> list[Episode]:
+        """Episodes with their replies, which this process or a server writes."""
+        episodes = [Episode(p, self.template.encode_prompt(p.dialogue.messages)) for p in prompts]
+        drawn = ("heldout",) if heldout else ("rollout", step)
+        seeds = [derive_seed(self.seed, *drawn, number) for number in range(len(episodes))]
+        count = 1 if heldout else self.settings.rollout.replies
+        asked = [Asked(e.prompt, seed) for e, seed in zip(episodes, seeds, strict=True)]
+        if self.remote is None:
+            numbered = list(enumerate(asked))
+            found = divided(numbered, lambda part: self._written(episodes, part, count))
+        else:
+            with naming_prompts(e.dialogue.id for e in episodes):
+                completions = self.remote.replies(asked, self._sampling(), count, step, heldout)
+            found = [[_row(c) for c in each] for each in completions]
+        for episode, rows in zip(episodes, found, strict=True):
+            episode.replies = [Reply(*row) for row in rows]
+            for reply in episode.replies:
+                reply.refused = is_refusal(reply.text)
+        return episodes
+
+    def _written(
+        self, episodes: Sequence[Episode], part: Sequence[tuple[int, Asked]], count: int
+    ) -> list[list[Any]]:
+        """The replies to some numbered prompts by the engine of this process; each has what a Reply is of."""
+        prompts, seeds = [one.prompt for _, one in part], [one.seed for _, one in part]
+        with naming_prompts(episodes[number].dialogue.id for number, _ in part):
+            found = self.engine.generate(prompts, self._sampling(), count, seeds)
         return [[_row(c) for c in completions] for completions in found]
 
     def _sampling(self) -> Sampling:
         how = self.settings.rollout
         return Sampling(temperature=how.temperature, max_tokens=how.max_tokens)
 
-    def _seed(self, step: int, number: int) -> int:
-        return derive_seed(self.seed, "rollout", step, number)
-
     def score(self, episodes: Sequence[Episode]) -> None:
-        """Fill in the scores of the model that RL maximises and of the one it never sees."""
-        items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
-        for episode, scores in zip(episodes, divided(items, self.reward.score), strict=True):
-            for reply, value in zip(episode.replies, scores, strict=True):
-                reply.score = value
+        """Fill in the scores of the models that RL maximises, each of the replies that it judges, and of the one it
+        never sees."""
+        chosen = [judges(e.asked, self.settings.reward, len(self.graders)) for e in episodes]
+        for number, grader in enumerate(self.graders):
+            judged = [e for e, numbers in zip(episodes, chosen, strict=True) if number in numbers]
+            for reply, value in _scored(grader, judged):
+                reply.scores[number] = value
+        self._score_heldout(episodes)
+
+    def _score_heldout(self, episodes: Sequence[Episode]) -> None:
         if self.heldout is not None:
-            for episode, scores in zip(episodes, divided(items, self.heldout.score), strict=True):
-                for reply, value in zip(episode.replies, scores, strict=True):
-                    reply.heldout = value
+            for reply, value in _scored(self.heldout, episodes):
+                reply.heldout = value
 
     def old_logprobs(self, episodes: Sequence[Episode]) -> Tensor:
         """log pi of every reply token before the round's updates, [N].
@@ -217,23 +244,25 @@ class Actor:
         return self._own_values(self.value_trunk, batch)
 
     def _shared_values(self, hidden_ND: Tensor) -> Tensor:
+        assert self.value_head is not None
         values_N: Tensor = self.value_head(hidden_ND)
         return values_N
 
     def _own_values(self, trunk: Transformer, batch: Batch) -> Tensor:
         with autocast(self.device, self.precision):
-            values_N: Tensor = self.value_head(self._predicting(trunk, batch))
-        return values_N
+            return self._shared_values(self._predicting(trunk, batch))
 
     def _read_anew(self, episodes: Sequence[Episode]) -> None:
         """Put training's own log-probabilities into replies that a server wrote, beside the server's, and the values of
-        a critic on the policy's trunk."""
+        a critic on the policy's trunk, if there is one."""
 
         def read(batch: Batch) -> Tensor:
             hidden_ND = self._predicting(self.model, batch)
-            return torch.stack(
-                (self._of_tokens(self.model, hidden_ND, batch), self._shared_values(hidden_ND)), 1
+            log_probs_N = self._of_tokens(self.model, hidden_ND, batch)
+            values_N = (
+                torch.zeros_like(log_probs_N) if self.value_head is None else self._shared_values(hidden_ND)
             )
+            return torch.stack((log_probs_N, values_N), 1)
 
         rows = divided(episodes, lambda part: self._by_episode(part, read))
         pairs = [pair for row in rows for pair in row]
@@ -269,6 +298,13 @@ def cut(flat: Sequence[T], lengths: Sequence[int]) -> list[list[T]]:
     """A row cut into parts of given lengths."""
     ends = list(accumulate(lengths))
     return [list(flat[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _scored(grader: PreferenceModel, episodes: Sequence[Episode]) -> Iterator[tuple[Reply, float]]:
+    """Every reply of the episodes with its score."""
+    items = [(e.dialogue.messages, [r.text for r in e.replies]) for e in episodes]
+    scores = divided(items, grader.score) if items else []
+    return zip(all_replies(episodes), (score for each in scores for score in each), strict=True)
 
 
 def _row(completion: Completion) -> list[Any]:

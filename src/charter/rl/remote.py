@@ -78,9 +78,10 @@ class Remote:
         self._server.check_tokenizer()
 
     def replies(
-        self, asked: Sequence[Asked], sampling: Sampling, n: int, step: int
+        self, asked: Sequence[Asked], sampling: Sampling, n: int, step: int, heldout: bool = False
     ) -> list[list[Completion]]:
-        """n replies of each prompt from the weights as they are now; of a round asked before, the same ones again."""
+        """n replies of each prompt from the weights as they are now; of a round asked before, the same ones again.
+        Those to held-out prompts are kept apart."""
         for place, one in enumerate(asked):
             if len(one.prompt) + 1 > self._context:
                 raise PromptTooLong(len(one.prompt), self._context, place)
@@ -93,7 +94,8 @@ class Remote:
             )
             return [[_row(completion) for completion in completions] for completions in found]
 
-        rows = self._out.chunks(f"rollout-{step:06d}", asked, AT_ONCE, ask, "replies")
+        key = f"rollout-{step:06d}" + ("-heldout" if heldout else "")
+        rows = self._out.chunks(key, asked, AT_ONCE, ask, "replies")
         return [[self._completion(row) for row in completions] for completions in rows]
 
     def _publish(self, step: int) -> Weights:

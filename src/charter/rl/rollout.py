@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from charter.ground.model.branches import Batch, branches
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.packing import microbatches
+from charter.rl.prompts import Prompt
 
 
 @dataclass(slots=True)
 class Reply:
-    """One sampled reply: its tokens, the policy's log-probabilities while sampling, and the critic's values.
+    """One sampled reply: its tokens, the policy's log-probabilities while sampling, and the critic's values, if there
+    is one.
 
-    `sampled`: a server's log-probabilities, where one wrote it; `log_probs` are then training's own.
+    `scores`: raw, by the number of each preference model that judges it; `rules`: what rules add; `earned`: all that it
+    earns before the KL penalty. `sampled`: a server's log-probabilities, where one wrote it; `log_probs` are then
+    training's own.
     """
 
     ids: list[int]
@@ -22,19 +26,30 @@ class Reply:
     stop: str
     log_probs: list[float]
     values: list[float]
-    score: float = 0.0
+    scores: dict[int, float] = field(default_factory=dict)
     heldout: float | None = None
+    refused: bool = False
+    rules: float = 0.0
+    earned: float = 0.0
     sampled: list[float] = field(default_factory=list)
+
+    @property
+    def score(self) -> float | None:
+        """Mean raw score of the models that judge it; None without one."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else None
 
 
 @dataclass(slots=True)
 class Episode:
     """A prompt and its replies, which share it."""
 
-    dialogue: Dialogue
-    source: str
+    asked: Prompt
     prompt: list[int]
     replies: list[Reply] = field(default_factory=list)
+
+    @property
+    def dialogue(self) -> Dialogue:
+        return self.asked.dialogue
 
     @property
     def tokens(self) -> int:
@@ -42,7 +57,7 @@ class Episode:
 
 
 NOTHING = Episode(
-    Dialogue("", ()), "", [0]
+    Prompt(Dialogue("", ()), ""), [0]
 )  # read where other processes have more microbatches than this one
 
 

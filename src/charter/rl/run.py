@@ -1,8 +1,9 @@
-"""PPO against a preference model, with a KL penalty to the starting policy (Bai 2022a section 4.1, Bai 2022b 4.2).
+"""Policy gradients against preference models and rules, with a KL penalty to the starting policy (Bai 2022a section
+4.1, Bai 2022b 4.2): PPO with a critic, or leave-one-out among the replies to a prompt.
 
 A round: sample replies from the policy's own distribution, score them, charge lambda * KL to the frozen start,
-estimate advantages, and take clipped policy-gradient steps. A second preference model that the policy never sees
-watches for over-optimisation.
+estimate advantages, and take clipped policy-gradient steps. A preference model that the policy never sees watches for
+over-optimisation, and may choose the round that is kept.
 """
 
 from __future__ import annotations
@@ -14,86 +15,67 @@ from typing import Any
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import LocalAssistant, check_prompts
-from charter.ground.learn.parallel import Work, full, world
+from charter.ground.learn.parallel import Work
 from charter.ground.learn.step import check_finite, update
-from charter.ground.model.checkpoint import save_policy
-from charter.ground.model.lora import merge_lora
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, prompt_of
-from charter.ground.text.records import read_dialogues
 from charter.rl.actor import Actor
+from charter.rl.keep import Keeper
 from charter.rl.learning import Targets, accumulate, targets_of
 from charter.rl.ppo import adapt
-from charter.rl.rollout import Episode, Reply, all_replies
+from charter.rl.prompts import prompts_of_round, read_round_prompts
+from charter.rl.reward import Reward, check_labels
+from charter.rl.rollout import Episode, all_replies
 from charter.rl.settings import Settings
-from charter.rl.watch import Scale, final_metrics, watch
+from charter.rl.watch import final_metrics, names_of, note_kl_reach, watch
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: the policy's checkpoint; log.jsonl has one line a round, the last of them without an update."""
-    prompts = [(prompt_of(d), i.name) for i in inputs.many("prompts") for d in read_dialogues(i.folder)]
+    """Product: a policy's checkpoint; log.jsonl has one line a round, the last of them without an update."""
+    prompts = read_round_prompts(inputs)
+    heldout = read_round_prompts(inputs, "heldout_prompts", "heldout_harmless")
+    check_labels(prompts, heldout, settings)
+    note_kl_reach(settings, out)
     actor = Actor(settings, inputs, out)
-    check_prompts(LocalAssistant(actor.engine, actor.template), [prompt for prompt, _ in prompts])
+    check_prompts(LocalAssistant(actor.engine, actor.template), [p.dialogue for p in [*prompts, *heldout]])
     done, extra = actor.saver.load()
     out.log_truncate(done)
     coefficient = float(extra.get("coefficient", settings.kl.coefficient))
-    scale, work = Scale(**extra.get("scale", {})), Work()
+    graders = names_of([given.name for given in inputs.many("reward")])
+    reward, work = Reward(settings, len(graders), extra.get("reward", {})), Work()
+    keeper = Keeper(settings, reward, heldout, out, extra.get("keep", {}))
 
     with out.progress("ppo", settings.steps, done) as bar:
         for step in range(done, settings.steps + 1):
             with actor.whole():
-                episodes = actor.sample(_prompts(prompts, settings, out.seed, step), step)
+                chosen = prompts_of_round(prompts, settings.rollout.prompts, out.seed, step)
+                episodes = actor.sample(chosen, step)
                 actor.score(episodes)
-                replies = all_replies(episodes)
-                scale.add([r.score for r in replies])
-                scores = [_reward(r, scale, settings) for r in replies]
-                targets = targets_of(episodes, scores, coefficient, settings, actor)
+                targets = targets_of(episodes, reward.of(episodes), coefficient, settings, actor)
                 if step == 0:
                     actor.check_ratio_one(episodes)
-            kl = float(targets.kl.sum()) / len(replies)
-            stopped = step < settings.steps and 0 < settings.kl.stop_at < kl
-            last = stopped or step == settings.steps  # this round measures what comes out and learns nothing
+                replies = all_replies(episodes)
+                kl = float(targets.kl.sum()) / len(replies)
+                stopped = step < settings.steps and 0 < settings.kl.stop_at < kl
+                checked = keeper.check(episodes, step, stopped or step == settings.steps, actor)
+            # the last round measures what comes out and learns nothing
+            last = stopped or keeper.spent or step == settings.steps
             actor.read = 0
             figures = {} if last else _learn(actor, episodes, targets, settings, step, out.seed)
-            seen = watch(episodes, targets, figures, settings)
+            seen = watch(episodes, targets, figures | checked | reward.figures(), settings, graders)
             out.log(step=step, **seen, kl_coefficient=coefficient, **work.add(actor.read))
             if last:
                 break
             if settings.kl.adaptive_target:
                 coefficient = adapt(
-                    coefficient, kl, settings.kl.adaptive_target, settings.kl.horizon, len(replies)
+                    coefficient, kl, settings.kl.adaptive_target, settings.kl_horizon, len(replies)
                 )
-            actor.saver.maybe(step + 1, {"coefficient": coefficient, "scale": scale.state()})
-            bar.advance(1, reward=sum(r.score for r in replies) / len(replies), kl=kl)
+            reward.move(episodes)
+            state = {"coefficient": coefficient, "reward": reward.state(), "keep": keeper.state()}
+            actor.saver.maybe(step + 1, state)
+            bar.advance(1, objective=seen["objective"], kl=kl)
     work.say(out)
-    with full(actor.model) as whole:
-        if settings.lora:
-            merge_lora(whole)
-        if world().leads:
-            save_policy(whole, actor.tokenizer, out.path)
-    final_metrics(out, stopped)
-
-
-def _reward(reply: Reply, scale: Scale, settings: Settings) -> float:
-    """What a reply earns before the KL penalty; a cut one loses `missing_end`, in the unit of what is earned."""
-    score = scale.apply(reply.score) if settings.whiten_scores else reply.score
-    return score - (settings.rollout.missing_end if reply.stop == "length" else 0.0)
-
-
-def _prompts(
-    prompts: list[tuple[Dialogue, str]], settings: Settings, seed: int, step: int
-) -> list[tuple[Dialogue, str]]:
-    """The prompts of a round: passes over all of them, each pass shuffled anew, independent of earlier rounds."""
-    wanted = range(step * settings.rollout.prompts, (step + 1) * settings.rollout.prompts)
-    orders: dict[int, list[int]] = {}
-    chosen = []
-    for n in wanted:
-        epoch, at = divmod(n, len(prompts))
-        if epoch not in orders:
-            orders[epoch] = list(range(len(prompts)))
-            random.Random(derive_seed(seed, "prompts", epoch)).shuffle(orders[epoch])
-        chosen.append(prompts[orders[epoch][at]])
-    return chosen
+    keeper.write_product(actor)
+    final_metrics(out, {"stopped_on_kl": int(stopped), **keeper.counts()})
 
 
 def _learn(
@@ -110,7 +92,7 @@ def _learn(
         cuts = [n * len(order) // settings.minibatches for n in range(settings.minibatches + 1)]
         for start, end in pairwise(cuts):
             figures = accumulate(actor, episodes, order[start:end], targets, settings)
-            check_finite(figures["loss"], "PPO loss", step, names)
+            check_finite(figures["loss"], "RL loss", step, names)
             figures["grad_norm"] = update(actor.optimizer, share, settings.gradient_clip)
             check_finite(figures["grad_norm"], "gradient norm", step, names)
             updates += 1

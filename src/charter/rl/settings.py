@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -10,17 +11,23 @@ from pydantic import Field, field_validator, model_validator
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Lora
-from charter.ground.settings.roles import Role
+from charter.ground.settings.roles import Filled, Role
+from charter.rl.prompts import HARMLESS, PROMPTS, label
+from charter.rl.reward_settings import Rewards
 
 PRODUCT: Kind = "checkpoint"
 VARIANT = "policy"
 LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
-    "reward": Role(kind="checkpoint", variant="preference"),
+    "reward": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "heldout_reward": Role(kind="checkpoint", variant="preference", required=False),
     "prompts": Role(kind="dialogues", many=True),
+    "harmless": Role(kind="dialogues", many=True, required=False),
+    "heldout_prompts": Role(kind="dialogues", many=True, required=False),
+    "heldout_harmless": Role(kind="dialogues", many=True, required=False),
 }
+STEADY_ROUNDS = 4  # of replies, over which the KL coefficient adapts where no horizon is set
 
 
 class Sampler(Frozen):
@@ -73,7 +80,9 @@ class Rollout(Frozen):
         1.0, gt=0, description="sampling temperature; also used by the log-probabilities"
     )
     missing_end: float = Field(
-        0.0, ge=0, description="taken off the (whitened) score of a reply cut at max_tokens"
+        0.0,
+        ge=0,
+        description="taken off the (whitened) score of a reply cut at max_tokens, as reward.rules.cut",
     )
     sampler: Sampler | None = Field(
         None, description="a server that writes the replies; none: this process does"
@@ -81,14 +90,19 @@ class Rollout(Frozen):
 
 
 class Kl(Frozen):
-    """The penalty that keeps the policy near its start: r = r_PM - coefficient * KL."""
+    """The penalty that keeps the policy near its start: r = s - coefficient * KL."""
 
     coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
-    form: Literal["token", "sequence"] = Field("token", description="charge KL where it arises or at the end")
+    form: Literal["token", "sequence"] | None = Field(
+        None,
+        description="charge KL where it arises or at the end; none: token with a critic, sequence without",
+    )
     adaptive_target: float = Field(
         0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed"
     )
-    horizon: float = Field(1000.0, gt=0, description="replies over which the adaptive lambda moves")
+    horizon: float = Field(
+        0.0, ge=0, description="replies over which the adaptive lambda moves; 0: those of four rounds"
+    )
     stop_at: float = Field(0.0, ge=0, description="end training once mean KL a reply exceeds this; 0: never")
 
     @model_validator(mode="after")
@@ -99,7 +113,7 @@ class Kl(Frozen):
 
 
 class Value(Frozen):
-    """The critic: a linear head on the policy's trunk or on a trunk of its own."""
+    """The critic, and how advantages are estimated with it."""
 
     trunk: Literal["shared", "own"] = Field(
         "shared", description="shared costs nothing, own learns on its own"
@@ -109,10 +123,37 @@ class Value(Frozen):
     lr: float = Field(
         1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)"
     )
+    gamma: float = Field(1.0, gt=0, le=1, description="discount")
+    gae_lambda: float = Field(
+        1.0, ge=0, le=1, description="lambda of the advantage estimate; below 1 the first tokens learn little"
+    )
+
+
+class Keep(Frozen):
+    """Which round's policy is the product. A check ranks by bounds first, then by held-out reward."""
+
+    round: Literal["last", "best"] = Field("last", description="the policy that comes out")
+    every: int = Field(
+        4, ge=1, description="rounds between checks, each of what came since the one before it"
+    )
+    most_refusal: float = Field(
+        1.0, ge=0, le=1, description="bound of the share of harmless prompts that are refused"
+    )
+    most_cut: float = Field(1.0, ge=0, le=1, description="bound of the share of replies cut at max_tokens")
+    patience: int = Field(
+        0, ge=0, description="end training after so many checks without improvement; 0: never"
+    )
+
+    @model_validator(mode="after")
+    def _checks(self) -> Self:
+        idle = sorted(self.model_fields_set - {"round"})
+        if self.round == "last" and idle:
+            raise ValueError(f"{' and '.join(idle)} need checks; set keep.round to best, or leave them out")
+        return self
 
 
 class Settings(Frozen):
-    """PPO against a preference model with a KL penalty to the starting policy."""
+    """Policy gradients against preference models and rules, with a KL penalty to the starting policy."""
 
     steps: int = Field(8, ge=1, description="rollout-and-update rounds")
     epochs: int = Field(1, ge=1, description="passes over each round's replies")
@@ -121,15 +162,38 @@ class Settings(Frozen):
     warmup: int = Field(0, ge=0, description="rounds of linear warm-up")
     clip: float = Field(0.2, gt=0, description="clip range of the probability ratio")
     gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    gamma: float = Field(1.0, gt=0, le=1, description="discount")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
-    whiten_scores: bool = Field(True, description="scale scores to mean 0, variance 1 over all rounds so far")
+    baseline: Literal["critic", "others"] = Field(
+        "critic", description="what a reply is measured against: a critic, or the other replies to its prompt"
+    )
     microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
     rollout: Rollout = Field(Rollout(), description="how replies are sampled")
     kl: Kl = Field(Kl(), description="the penalty")
     value: Value = Field(Value(), description="the critic")
+    reward: Rewards = Field(Rewards(), description="what a reply earns")
+    keep: Keep = Field(Keep(), description="which round's policy is the product")
     lora: Lora | None = Field(None, description="train adapters only")
     save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether advantages need a critic."""
+        return self.baseline == "critic"
+
+    @property
+    def kl_by_token(self) -> bool:
+        """Whether KL is charged where it arises."""
+        return (self.kl.form or ("token" if self.has_critic else "sequence")) == "token"
+
+    @property
+    def kl_horizon(self) -> float:
+        """Replies over which the adaptive lambda moves."""
+        return self.kl.horizon or STEADY_ROUNDS * self.rollout.prompts * self.rollout.replies
+
+    @property
+    def kl_reach(self) -> float:
+        """How far the adaptive lambda can move in all rounds: the logarithm of its largest factor, about."""
+        replies = self.rollout.prompts * self.rollout.replies
+        return 0.2 * self.steps * min(1.0, replies / self.kl_horizon)
 
     @model_validator(mode="after")
     def _enough_prompts(self) -> Settings:
@@ -141,11 +205,79 @@ class Settings(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _enough_replies(self) -> Settings:
+        compares = {
+            "baseline others": not self.has_critic,
+            "reward.whiten prompt": self.reward.whiten == "prompt",
+        }
+        for name in (name for name, on in compares.items() if on and self.rollout.replies < 2):
+            raise ValueError(
+                f"{name} compares the replies to a prompt, and rollout.replies is 1; set it to 2 or more"
+            )
+        if not self.has_critic and self.value != Value():
+            raise ValueError("baseline others makes no critic; leave value out, or set baseline to critic")
+        return self
+
+    @model_validator(mode="after")
     def _adapters(self) -> Settings:
         sampler = self.rollout.sampler
         if sampler is not None and sampler.weights == "lora" and self.lora is None:
             raise ValueError("a sampler that takes adapters needs lora; set lora, or its weights to reload")
         return self
+
+
+def check(settings: Settings, roles: Filled) -> str:
+    """What is wrong with settings and the roles that are filled, taken together."""
+    graders, reward = len(roles.get("reward", ())), settings.reward
+    if not graders and not reward.rules.any:
+        return "nothing rewards a reply: give the role reward, or a weight in reward.rules"
+    if graders and reward.weights and len(reward.weights) != graders:
+        return (
+            f"reward.weights has {len(reward.weights)} numbers for {graders} reward models; give one a model"
+        )
+    sources = [label(given.name) for role in (PROMPTS, HARMLESS) for given in roles.get(role, ())]
+    return (
+        _wrong_sources(reward, graders, sources)
+        or _wrong_keep(settings, roles, graders)
+        or _wrong_names([steer.source for steer in reward.steer], "reward.steer", sources)
+    )
+
+
+def _wrong_names(names: Sequence[str], where: str, sources: Sequence[str]) -> str:
+    allowed = dict.fromkeys([HARMLESS, PROMPTS, *sources])
+    unknown = [name for name in names if name not in allowed]
+    return (
+        f"{where} names {unknown[0]}, which no prompts are of; allowed: {', '.join(allowed)}"
+        if unknown
+        else ""
+    )
+
+
+def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str:
+    for name, numbers in reward.sources.items():
+        wrong = [number for number in numbers if number >= graders]
+        if wrong:
+            return f"reward.sources {name} names model {wrong[0]}, and the {graders} of reward count from 0"
+        if not numbers or (reward.weights and not sum(reward.weights[number] for number in set(numbers))):
+            return f"reward.sources {name} leaves no model that counts; name one with a weight above 0"
+    if reward.weights and not sum(reward.weights):
+        return "reward.weights are all 0; set one above it"
+    return _wrong_names(list(reward.sources), "reward.sources", sources)
+
+
+def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
+    checked = [role for role in ("heldout_prompts", "heldout_harmless") if roles.get(role)]
+    if settings.keep.round == "last":
+        return (
+            f"{checked[0]} are read by checks alone: set keep.round to best, or leave them out"
+            if checked
+            else ""
+        )
+    if graders and not roles.get("heldout_reward"):
+        return "keep.round best ranks rounds by held-out reward: give the role heldout_reward"
+    if checked == ["heldout_harmless"]:
+        return "heldout_harmless stands beside heldout_prompts: give these too"
+    return ""
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
@@ -156,13 +288,17 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     scale = sizes.speed(parameters)
     replies = settings.rollout.prompts * settings.rollout.replies
+    if settings.keep.round == "best":  # a check writes a reply to each held-out prompt
+        checked = sizes.rows.get("heldout_prompts", 0) + sizes.rows.get("heldout_harmless", 0)
+        replies += checked // settings.keep.every
     sampled = replies * settings.rollout.max_tokens
     here = 0 if settings.rollout.sampler else sampled  # how fast a server writes is not known
     learned = (replies * 40 + sampled) * (settings.epochs + 4 / 3)
     seconds = (settings.steps + 1) * (here / (300 * scale) + learned / (210 * scale))
     copies = 4 if settings.lora else 16
+    kept = (3 if settings.rollout.sampler else 0) + (2 if settings.keep.round == "best" else 0)
     return Estimate(
         minutes=seconds / 60,
         memory_gib=(parameters * (copies + 4 + 8) + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
-        disk_gib=(4 * parameters + (3 * 4 * parameters if settings.rollout.sampler else 0)) / 2**30,
+        disk_gib=4 * parameters * (1 + kept) / 2**30,
     )

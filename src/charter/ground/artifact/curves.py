@@ -30,9 +30,12 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def last_logged(folder: Path, key: str) -> float | None:
-    """The last value logged under `key`, or None; not of a step that was refused, whose row names its `spike`."""
-    found = [row[key] for row in read_log(folder) if row.get(key) is not None and "spike" not in row]
-    return found[-1] if found else None
+    """The last value logged under `key`, or None. Rows of a step that was refused, which name its `spike`, don't count,
+    nor do those after the round that a run kept as its product (`kept_round`)."""
+    rows = [row for row in read_log(folder) if "spike" not in row]
+    kept = next((row["kept_round"] for row in reversed(rows) if row.get("kept_round") is not None), None)
+    rows = rows if kept is None else [row for row in rows if row["step"] <= kept]
+    return next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
 
 
 def _object(data: bytes, path: Path, first: int) -> dict[str, Any]:

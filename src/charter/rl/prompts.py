@@ -1,0 +1,82 @@
+"""The prompts of RL: where each comes from, how likely it ought to be refused, and which of them a round takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.records import read_dialogues
+
+HARMLESS, PROMPTS = "harmless", "prompts"
+P_REFUSE = "p_refuse"
+
+
+def label(source: str) -> str:
+    """A short name for a prompt source, with the folder that tells files of one name apart: `shipped:red_team.train` is
+    red_team, `./unsafe/prompts.jsonl` is unsafe_prompts."""
+    parts = [part for part in source.rsplit(":", 1)[-1].split("/") if part not in ("", ".", "..", "~")]
+    return "_".join([*parts[-2:-1], parts[-1].split(".")[0]])
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt and the short name of its source; `p_refuse`: probability that it ought to be refused, None where
+    nothing says so."""
+
+    dialogue: Dialogue
+    source: str
+    p_refuse: float | None = None
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it is known to be more likely harmless than not."""
+        return self.p_refuse is not None and self.p_refuse < 0.5
+
+    @property
+    def group(self) -> str:
+        """`harmless`, or `prompts` for one that may be refused."""
+        return HARMLESS if self.harmless else PROMPTS
+
+    def is_of(self, name: str) -> bool:
+        """Whether a name in the settings means this prompt: that of its source or of its group."""
+        return name in (self.source, self.group)
+
+
+def read_round_prompts(inputs: Inputs, prompts: str = PROMPTS, harmless: str = HARMLESS) -> list[Prompt]:
+    """All prompts of two roles: those that may be refused, then those that must be answered (p_refuse 0). A row's own
+    `p_refuse` counts before its role. Raises CharterError for one that is no probability."""
+    return [
+        Prompt(prompt_of(d), label(given.name), _p_refuse(d, given.name, usual))
+        for role, usual in ((prompts, None), (harmless, 0.0))
+        for given in inputs.many(role)
+        for d in read_dialogues(given.folder)
+    ]
+
+
+def _p_refuse(dialogue: Dialogue, source: str, usual: float | None) -> float | None:
+    value = dialogue.meta.get(P_REFUSE, usual)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise CharterError(
+            f"{source}: row {dialogue.id} has {P_REFUSE} {value!r}; write a probability from 0 to 1, or leave it out"
+        )
+    return float(value)
+
+
+def prompts_of_round(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:
+    """The prompts of a round: passes over all of them, each pass shuffled anew, independent of earlier rounds."""
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for n in range(step * count, (step + 1) * count):
+        epoch, at = divmod(n, len(prompts))
+        if epoch not in orders:
+            orders[epoch] = list(range(len(prompts)))
+            random.Random(derive_seed(seed, "prompts", epoch)).shuffle(orders[epoch])
+        chosen.append(prompts[orders[epoch][at]])
+    return chosen

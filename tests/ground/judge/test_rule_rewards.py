@@ -1,0 +1,26 @@
+"""Rule rewards by hand."""
+
+import pytest
+
+from charter.ground.judge import rules
+
+
+@pytest.mark.parametrize(
+    ("p_refuse", "refused", "answered"),
+    [(0.0, -1, 1), (1.0, 1, -1), (0.5, 0, 0), (0.25, -0.5, 0.5), (None, 0, 0)],
+)
+def test_refusals_are_worth_their_agreement_with_the_label(
+    p_refuse: float | None, refused: float, answered: float
+) -> None:
+    assert rules.refusal(True, p_refuse) == refused
+    assert rules.refusal(False, p_refuse) == answered
+
+
+def test_cut_and_looping_replies_cost_one() -> None:
+    assert (rules.cut("length"), rules.cut("end"), rules.cut("stop")) == (-1, 0, 0)
+    assert rules.loop("and so on " * 12) == -1 and rules.loop("Put the kettle on, then warm the pot.") == 0
+
+
+def test_length_costs_by_the_hundred_beyond_the_bound() -> None:
+    assert rules.length(49, 50) == rules.length(50, 50) == 0
+    assert rules.length(75, 50) == pytest.approx(-0.25) and rules.length(250, 0) == pytest.approx(-2.5)
