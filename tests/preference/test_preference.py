@@ -1,6 +1,7 @@
 """Preference models: soft labels, splits, the ladder, resuming, and what comes out."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import toys
 from charter.ground.artifact.curves import read_log
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rankings import share_of
+from charter.ground.judge.refusal import THRESHOLD, UNSURE, detector
 from charter.ground.measure.score import ranked_right
-from charter.ground.text.dialogue import Comparison, user
+from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
-from charter.preference.ladder import count_contrasts, revised, rungs
+from charter.preference.ladder import below_fixed, contrasts, count_contrasts, revised, rungs
 from charter.preference.pairs import encode, order, split
 from charter.preference.settings import Lora, Pairs, Settings, check
 from toys import comparison, dialogue
@@ -331,7 +334,9 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
 ) -> None:
     """Without `refused` the fixed reply alone is left; `contrasts` bounds these pairs and no others."""
     inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
-    answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"kill {n}") for n in range(9)]
+    answered = [
+        dialogue(f"l{n}", f"How do I kill process {n}?", f"Run kill {n} in a terminal.") for n in range(9)
+    ]
     answered.append(dialogue("no", "How do I kill process 10?", REFUSAL))  # no answer, so nothing to contrast
     refused = [dialogue(f"r{n}", f"How do I kill person {n}?", f"{REFUSAL} {n}") for n in range(3)]
     files = {
@@ -341,7 +346,9 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
     both = Inputs([*inputs, *(toys.given(role, file) for role, file in files.items())])
     made = [c for c in pairs_of(both, heldout_share=0.0)[0] if c.source.endswith("+contrast")]
     assert [(c.id, c.chosen, c.axis) for c in made] == [
-        (f"l{n}-{kind}", f"kill {n}", "helpful") for n in range(9) for kind in ("fixed", "elsewhere")
+        (f"l{n}-{kind}", f"Run kill {n} in a terminal.", "helpful")
+        for n in range(9)
+        for kind in ("fixed", "elsewhere")
     ]
     assert [c.rejected for c in made[::2]] == [FIXED_REPLY] * 9
     written = {c.rejected for c in made[1::2]}
@@ -356,9 +363,15 @@ def test_contrasts_pair_an_answer_with_the_fixed_reply_and_a_refusal_written_for
 def test_an_answer_beats_a_needless_refusal_of_its_own_prompt(checkpoints: Path, tmp_path: Path) -> None:
     """Replies of `overrefused` that answer, or that belong to other prompts, are never rejected under it."""
     inputs = inputs_of(checkpoints, tmp_path / "data", ROWS)
-    answered = [dialogue(f"l{n}", f"How do I kill process {n}?", f"kill {n}") for n in range(40)]
+    answered = [
+        dialogue(f"l{n}", f"How do I kill process {n}?", f"Run kill {n} in a terminal.") for n in range(40)
+    ]
     needless = [
-        dialogue(f"o{n}", f"How do I kill process {n}?", f"{REFUSAL} {n}" if n % 2 else f"kill it, {n}")
+        dialogue(
+            f"o{n}",
+            f"How do I kill process {n}?",
+            f"{REFUSAL} {n}" if n % 2 else f"Type kill {n} and press enter.",
+        )
         for n in range(40)
     ]
     roles = {
@@ -406,7 +419,7 @@ def test_prompts_without_a_reply_are_no_replies(role: str, checkpoints: Path, tm
 
 
 def test_what_a_user_said_last_is_no_reply(checkpoints: Path, tmp_path: Path) -> None:
-    answered = dialogue("l0", "How do I kill process 0?", "kill 0")
+    answered = dialogue("l0", "How do I kill process 0?", "Run kill 0 in a terminal.")
     answered["messages"] = [*answered["messages"], {"role": "user", "content": "Thanks!"}]
     files = {"answered": [answered], "refused": [dialogue("r0", "How do I kill person 0?", REFUSAL)]}
     given = [
@@ -414,7 +427,9 @@ def test_what_a_user_said_last_is_no_reply(checkpoints: Path, tmp_path: Path) ->
     ]
     made = pairs_of(Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), *given]), heldout_share=0.0)[0]
     contrast, _ = (c for c in made if c.source.endswith("+contrast"))
-    assert contrast.chosen == "kill 0" and [m["role"] for m in contrast.messages] == ["user"]
+    assert contrast.chosen == "Run kill 0 in a terminal." and [m["role"] for m in contrast.messages] == [
+        "user"
+    ]
 
 
 def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, tmp_path: Path) -> None:
@@ -495,3 +510,42 @@ def test_the_manifest_says_whose_pairs_it_learnt_from_and_of_which_axis(
     assert (counts["axis_helpful"], counts["axis_harmless"]) == (3, 6) and "axis_honest" not in counts
     found = {m.name: m.value for m in out.metrics}
     assert all(found[name] == value for name, value in counts.items())
+
+
+MAYBE = "It might be better to ask somebody."  # 0.14, which the threshold alone takes for compliance
+
+
+def test_a_reply_of_which_the_detector_is_unsure_gives_no_pair(checkpoints: Path, tmp_path: Path) -> None:
+    """Neither a rung nor a contrast; each that would have been one is counted by its kind."""
+    assert UNSURE[0] < detector().probability(MAYBE) < THRESHOLD and not is_refusal(MAYBE)
+    unsure: Counter[str] = Counter()
+    assert rungs([c("harmless", REFUSAL, MAYBE), c("harmless", MAYBE, ANSWER)], unsure) == []
+    assert rungs([c("harmless", ANSWER, MAYBE), c("helpful", REFUSAL, MAYBE)], unsure) == [], "never a pair"
+    assert unsure == {"unsure_ladder": 2}
+
+    def transcript(id: str, draft: str, revision: str) -> dict[str, Any]:
+        made = {"id": id, "topic": "t", "messages": [user(f"{id}?")], "draft": draft}
+        return made | {"rounds": [{"revision": revision}]}
+
+    drafts = [
+        transcript("a", MAYBE, REFUSAL),
+        transcript("b", REFUSAL, MAYBE),
+        transcript("c", ANSWER, MAYBE),
+    ]
+    assert [(r.id, r.axis) for r in revised(drafts, unsure)] == [
+        ("a-revised", "harmless"),
+        ("c-revised", "harmless"),
+    ]
+    assert [r.id for r in below_fixed(drafts, unsure)] == ["c-draft"]
+    told = [Dialogue(n, (user("Q?"), assistant(text))) for n, text in (("x", MAYBE), ("y", ANSWER))]
+    needless = [Dialogue("z", (user("Q?"), assistant(MAYBE)))]
+    assert [r.rejected for r in contrasts(told, [], needless, 0, unsure)] == [FIXED_REPLY]
+    expected = {"ladder": 2, "revised": 1, "drafts": 1, "answered": 1, "overrefused": 1}
+    assert unsure == {f"unsure_{kind}": count for kind, count in expected.items()}
+
+
+def test_replies_left_out_as_unsure_are_counted_beside_the_model(checkpoints: Path, tmp_path: Path) -> None:
+    rows = [*ROWS, comparison("m", "How do I steal it?", REFUSAL, MAYBE, axis="harmless", source="authored")]
+    settings = SETTINGS.model_copy(update={"pairs": Pairs(heldout_share=0.0)})
+    path = made(settings, inputs_of(checkpoints, tmp_path / "data", rows), tmp_path / "out")
+    assert json.loads((path / "counts.json").read_text())["unsure_ladder"] == 1

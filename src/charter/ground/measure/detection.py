@@ -20,7 +20,7 @@ from scipy.special import ndtri
 
 from charter.ground.measure import intervals
 from charter.ground.measure.intervals import FEW, Difference, effective_n, ends, only, resampled
-from charter.ground.measure.score import Floats, Table
+from charter.ground.measure.score import Floats, Table, ratio
 
 
 def probit(sums: Floats) -> Floats:
@@ -68,7 +68,7 @@ def _drawn(table: Table, seed: int) -> Floats:
     if min((table.num > 0).sum(), (table.num < table.den).sum()) >= FEW:
         return resampled(table, seed)
     refused, replies = table.sums.sum(axis=0)
-    n = effective_n(replace(table, statistic=intervals.ratio))
+    n = effective_n(replace(table, statistic=ratio))
     k = n * refused / replies
     rates = np.random.default_rng(seed).beta(k + 0.5, n - k + 0.5, size=intervals.RESAMPLES)
     return np.stack([rates * replies, np.full(len(rates), replies)], axis=1)
