@@ -260,7 +260,7 @@ def test_drafts_may_be_drawn_as_the_start_itself_says(
     for name, temperature in (("own", None), ("greedy", 0.0), ("one", 1.0)):
         out = toys.workspace(tmp_path / name)
         room.run(settings.model_copy(update={"draft_temperature": temperature}), greedy, out)
-        drafts.append([r["draft"] for r in read_transcripts(out.path / "transcripts.jsonl")])
+        drafts.append([r["draft"] for r in read_transcripts(out.path)])
     assert drafts[0] == drafts[1] != drafts[2]
 
 

@@ -13,7 +13,7 @@ written, so that both are written where a temperature is. No torch.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def generation_at(temperature: float) -> dict[str, Any]:
 
 def _check(path: Path, fields: Mapping[str, Any]) -> None:
     """Raises CharterError for a field that our sampler applies and whose value can't be one."""
-    wanted = {
+    wanted: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "do_sample": ("true or false", lambda value: isinstance(value, bool)),
         "temperature": ("a number from 0", lambda value: _number(value) and value >= 0),
         "top_p": ("a number above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
