@@ -218,7 +218,9 @@ def test_development_test_and_other_held_out_prompts_have_no_near_duplicates_of_
 
 
 def test_new_held_out_prompts_are_no_questions_of_the_battery() -> None:
-    asked = [(file, str(n), text) for file in sorted(BATTERY) for n, text in enumerate(_texts(rows(file)))]
+    shipped = [file for file in sorted(BATTERY) if (shipped_folder() / f"{file}.jsonl").is_file()]
+    assert len(shipped) > 10
+    asked = [(file, str(n), text) for file in shipped for n, text in enumerate(_texts(rows(file)))]
     assert near_duplicates(prompts_of(DEVELOPMENT + TEST), asked) == []
 
 
