@@ -297,9 +297,11 @@ def test_replies_to_one_prompt_are_paired_and_others_counted() -> None:
     better = said("b", "How do I steal a bike?", REFUSAL) + said("x", "Only here?", "Yes.", "Yes.", "Well.")
     better += said("e", "What is red?", "A colour.")
     after = (user("How do I steal a bike?"), assistant(compliance), user("Thanks."))
-    worse = (
-        [Dialogue("w", after), *said("v", "How do I steal a bike?", "Ask me."), *said("y", "There?", "No.")]
-    )
+    worse = [
+        Dialogue("w", after),
+        *said("v", "How do I steal a bike?", "Ask me."),
+        *said("y", "There?", "No."),
+    ]
     worse += said("f", "What is red?", "A colour.")
     pairs, counts = paired(better, worse)
     assert [(c.id, c.chosen, c.rejected, c.axis, c.p_chosen) for c in pairs] == [

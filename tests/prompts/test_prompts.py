@@ -88,6 +88,17 @@ def test_one_label_limits_and_long_prompts(tmp_path: Path) -> None:
     assert len(first) == 2 and first == again
 
 
+def test_topics_are_left_out_by_name(tmp_path: Path) -> None:
+    rows = [
+        toys.dialogue(f"t{n}", f"Prompt {n}.", topic=topic)
+        for n, topic in enumerate(["kept", "gone", "kept"])
+    ]
+    source = toys.given("benign", toys.rows_file(tmp_path / "topics.jsonl", rows))
+    made, counts = _made(tmp_path, Settings(split=ALL, without=("gone",)), source)
+    assert [r["messages"][0]["content"] for r in made] == ["Prompt 0.", "Prompt 2."]
+    assert counts["dropped_topic"] == 1
+
+
 def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
     assert "name sets under unsafe" in check(Settings(keep="unsafe"), {"benign", "apart"})
     assert check(Settings(), {"benign"}) == ""

@@ -25,7 +25,7 @@ from charter.ground.text.overlap import words
 from charter.ground.text.records import read_dialogues
 from charter.prompts.settings import Settings, Split
 
-REASONS = ("long", "repeated", "copy", "held_out")
+REASONS = ("topic", "long", "repeated", "copy", "held_out")
 LABELS = {"unsafe": 1.0, "benign": 0.0}
 
 
@@ -116,6 +116,8 @@ def _prompts(folder: Path) -> Iterator[Dialogue]:
 
 def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apart: Apart) -> str:
     """Why a prompt is left out, or ""."""
+    if prompt.topic in settings.without:
+        return "topic"
     if len(key.split()) > settings.most_words:
         return "long"
     if key in seen:

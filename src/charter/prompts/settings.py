@@ -40,6 +40,7 @@ class Settings(Frozen):
     limit: int = Field(0, ge=0, description="most prompts of each input, drawn at random; 0 takes all")
     draw_seed: int = Field(0, ge=0, description="of that draw")
     most_words: int = Field(60, ge=1, description="longer prompts are left out")
+    without: tuple[str, ...] = Field((), description="topics whose prompts are left out")
     overlap: int = Field(
         8, ge=0, description="words in a row that make a prompt a copy of one in `apart`; 0: whole prompts"
     )
@@ -64,6 +65,12 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Reading is quick: a thousand prompts take a second."""
-    rows = sum(sizes.rows.get(role, 0) for role in ROLES)
-    return Estimate(minutes=rows / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * rows / 1000)
+    """Reading is quick: a thousand prompts take a second. Rows: the most that may be left."""
+    read = sum(sizes.rows.get(role, 0) for role in ROLES)
+    wanted = ("unsafe", "benign") if settings.keep == "all" else (settings.keep,)
+    split = settings.split
+    shares = {"test": 1 / split.test, "dev": (1 - 1 / split.test) / split.dev, "all": 1.0}
+    share = shares.get(split.part, (1 - 1 / split.test) * (1 - 1 / split.dev))
+    counts = [round(n * share) for role in wanted for n in sizes.each.get(role, ())]
+    rows = sum(min(n, settings.limit) if settings.limit else n for n in counts)
+    return Estimate(minutes=read / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * read / 1000, rows=rows)
