@@ -49,9 +49,9 @@ _COMPARISON_KEYS = {
 }
 DEFAULT_AXIS = "helpful"
 DISORDER = "turns empty or out of order"
-# the columns that mean something; `unseen` and `rating` are among those that stand in meta
+# the columns that mean something; `unseen`, `rating` and `p_refuse` are among those that stand in meta
 KNOWN_COLUMNS = {
-    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating"},
+    "dialogues": _DIALOGUE_KEYS | {"unseen", "rating", "p_refuse"},
     "comparisons": _COMPARISON_KEYS,
     "triples": {"id", "topic", "messages", "prompt", "harmful", "good", "source", "meta"},
     "judgments": {"id", "sample", "topic", "prompt", "reply", "margin", "verdict", "note", "source", "case"},
