@@ -56,7 +56,7 @@ def reply_logprobs(model: Transformer, items: Sequence[Item]) -> Tensor:
     hidden_ND = model.hidden(batch.ids, batch.layout)[batch.predicts]
     logprob_N, _ = token_logprobs(hidden_ND, model.head_weight(), batch.targets)
     lengths = [len(reply) for item in items for reply in item.replies]
-    return torch.stack([part.sum() for part in logprob_N.split(lengths)])
+    return torch.stack([part.sum() for part in torch.split(logprob_N, lengths)])
 
 
 @torch.no_grad()
