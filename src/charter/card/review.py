@@ -96,8 +96,8 @@ def reviewed(run: Run) -> tuple[Reviewed, ...]:
 
     Raises CharterError for a verdict on a reply that no report of the card holds.
     """
-    given = (*run.stages, *run.at_protocol)
-    by_stage = [(stage, {key_of(row): row for row in stage.rows(HARM_ROWS)}) for stage in given]
+    reports = (*run.stages, *run.at_protocol)
+    by_stage = [(stage, {key_of(row): row for row in stage.rows(HARM_ROWS)}) for stage in reports]
     strays = [j for j in run.judgments if not any(j.key in rows for _, rows in by_stage)]
     if strays:
         raise CharterError(
