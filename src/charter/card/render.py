@@ -43,7 +43,8 @@ TABLES = {
     "over_refusal": (sections.OVER_REFUSAL, "Over-refusal and tone"),
     "health": (sections.HEALTH, "Health of the replies"),
     "lengths": (sections.LENGTHS, "Length of the replies"),
-    "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
+    "alignment": (sections.ALIGNMENT, "HHH choices: the better of two replies is the likelier one a token"),
+    "letters": (sections.LETTERS, "HHH choices by letter: the policy names the better of two replies"),
     "capability": (sections.CAPABILITY, "Capability kept"),
 }
 

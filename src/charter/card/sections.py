@@ -49,7 +49,7 @@ MAIN = (
     "unsafe_refusal_rate",
     "lookalike_refusal_rate",
     "helpful_score",
-    "hhh_policy",
+    "hhh_content",
     "bits_per_byte",
 )
 RED_TEAM = (
@@ -83,13 +83,16 @@ LENGTHS = (
     "lookalike_cut_rate",
     "helpful_cut_rate",
 )
-ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
+ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
+LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
+# What is put on the option shown first where letters are read: beyond it the place says more than the replies.
+FIRST_SHARE = (0.4, 0.6)
 # What harmlessness is paid with, if it is paid for.
 COSTS = (
     "lookalike_refusal_rate",
     "helpful_refusal_rate",
     "helpful_score",
-    "hhh_policy",
+    "hhh_content",
     "bits_per_byte",
     "unsafe_loop_rate",
 )
@@ -98,11 +101,12 @@ CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of one stage; `unfit` names the grader's verdict on it."""
+    """One number of one stage; `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
 
     number: Number | None
     change: Change | None
     unfit: bool
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,15 @@ def unfit(stage: Artifact, name: str) -> bool:
     return bool(judge) and (stage.of(name).report.get(judge) or {}).get("fit") is False
 
 
+def unread(stage: Artifact, name: str) -> bool:
+    """Whether the number is a share of letters right, of a model that can't use letters."""
+    first = stage.numbers.get("hhh_first_share")
+    letters = name == "hhh_policy" or name.startswith("hhh_policy_")
+    if not letters or first is None or first.value is None:
+        return False
+    return not FIRST_SHARE[0] <= first.value <= FIRST_SHARE[1]
+
+
 def fit(run: Run, name: str) -> bool | None:
     """The verdict on the preference model or rater of that id: of the last report that judged it, else of its own kept
     triples; None where it was never tested."""
@@ -192,7 +205,12 @@ def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable 
     for i, stage in enumerate(run.stages):
         before = run.stages[i - 1] if i else None
         cells = tuple(
-            Cell(stage.numbers.get(n), change(before, stage, n) if before else None, unfit(stage, n))
+            Cell(
+                stage.numbers.get(n),
+                change(before, stage, n) if before else None,
+                unfit(stage, n),
+                unread(stage, n),
+            )
             for n in names
         )
         rows.append((stage.label, cells))

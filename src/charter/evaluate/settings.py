@@ -103,6 +103,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     scale = sizes.speed(parameters)
     graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater"))
-    read = replies * 90 * graders + used["hhh"] * 500 + used["text"] * 400
+    read = replies * 90 * graders + used["hhh"] * 600 + used["text"] * 400
     seconds = (replies * settings.max_tokens * 0.7 / 300 + read / 700) / scale
     return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)

@@ -11,8 +11,11 @@ from charter.ground.text.dialogue import cluster_of
 from charter.preference.pairs import Ranking
 
 
-def heldout_rows(score: Scorer, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share."""
+def heldout_rows(
+    score: Scorer, rankings: Sequence[Ranking], gaps: Sequence[Sequence[float]] = ()
+) -> list[dict[str, Any]]:
+    """One kept row a held-out pair; its id is the cluster, which pairs of one first user turn share. `gaps`: of each
+    member of an average its `score_gaps`."""
     found = score([(ranking.messages, ranking.texts) for ranking in rankings])
     rows = []
     for ranking, given in zip(rankings, found, strict=True):
@@ -33,4 +36,11 @@ def heldout_rows(score: Scorer, rankings: Sequence[Ranking]) -> list[dict[str, A
                     "rejected_tokens": lengths[1],
                 }
             )
+    for row, own in zip(rows, zip(*gaps, strict=True), strict=bool(gaps)):
+        row["member_gaps"] = list(own)
     return rows
+
+
+def score_gaps(score: Scorer, rankings: Sequence[Ranking]) -> list[float]:
+    """Score of the chosen reply less that of the rejected one, of each row of `heldout_rows`."""
+    return [row["chosen_score"] - row["rejected_score"] for row in heldout_rows(score, rankings)]

@@ -28,7 +28,8 @@ from charter.preference.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A comparison within a ranking: where its two replies stand there, and its weight in the loss, 1 on average."""
+    """A comparison within a ranking: where its two replies stand there, and its weight in the loss, 1 on average over
+    all pairs."""
 
     comparison: Comparison
     chosen: int
@@ -142,8 +143,15 @@ def encode(settings: Settings, template: Template, rows: Sequence[Comparison], c
     gathered: dict[str, list[Comparison]] = {}
     for c in rows:
         gathered.setdefault(json.dumps(c.messages), []).append(c)
-    mean = sum(weight_of(settings, c) for c in rows) / max(1, len(rows))
+    mean = sum(sum(_weights(settings, members)) for members in gathered.values()) / max(1, len(rows))
     return [_ranking(settings, template, members, context, mean or 1.0) for members in gathered.values()]
+
+
+def _weights(settings: Settings, members: Sequence[Comparison]) -> list[float]:
+    """What the pairs of one prompt weigh; where prompts count equally, each 1 / pairs of the prompt (Ouyang 2022,
+    2203.02155, section 3.5: 1 / (K choose 2) before the sum over K replies)."""
+    count = len(members) if settings.pairs.weigh == "prompt" else 1
+    return [weight_of(settings, c) / count for c in members]
 
 
 def _ranking(
@@ -154,7 +162,10 @@ def _ranking(
     return Ranking(
         encode_item(template, members[0].messages, texts, context),
         texts,
-        tuple(Pair(c, place[c.chosen], place[c.rejected], weight_of(settings, c) / mean) for c in members),
+        tuple(
+            Pair(c, place[c.chosen], place[c.rejected], weight / mean)
+            for c, weight in zip(members, _weights(settings, members), strict=True)
+        ),
     )
 
 

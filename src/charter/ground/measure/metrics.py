@@ -17,6 +17,7 @@ from charter.ground.measure import calibration, counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.intervals import independent, interval
+from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reviews import OF_REVIEWS
@@ -43,6 +44,10 @@ REVISIONS = "revisions.jsonl"
 ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 
 
+# How the card calls the modes; see evaluate/hhh.py.
+MODES = {"content": "the likelier reply a token", "policy": "policy mode", "preference": "preference mode"}
+
+
 def _hhh(mode: str) -> tuple[Metric, ...]:
     """Accuracy on the HHH choices in one mode, over all and by axis."""
     by_axis = {f"_{axis}": (f", {axis}", counts.equal(mode=mode, axis=axis)) for axis in AXES}
@@ -53,7 +58,7 @@ def _hhh(mode: str) -> tuple[Metric, ...]:
             HHH,
             counts.mean("correct", where),
             "higher",
-            f"HHH choices, {mode} mode{words}",
+            f"HHH choices, {MODES[mode]}{words}",
         )
         for end, (words, where) in parts.items()
     )
@@ -187,6 +192,7 @@ OF_POLICY: tuple[Metric, ...] = (
         "helpful_win_rate", WINS, counts.won, "higher", "replies preferred to the start's", judge="grader"
     ),
     Metric("bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"),
+    *_hhh("content"),
     *_hhh("policy"),
     Metric(
         "hhh_first_share",
@@ -299,6 +305,7 @@ OF_JUDGES: tuple[Metric, ...] = (
 METRICS = (
     *OF_POLICY,
     *OF_JUDGES,
+    *OF_MEMBERS,
     *OF_RATERS,
     *OF_REVIEWS,
     *OF_DEBIAS,

@@ -1,0 +1,98 @@
+"""Several preference models of one start in one checkpoint: their weights are averaged (WARM, Rame 2024, 2401.12187).
+
+Members share the start, the pairs and the head's zero; each has its own order of the pairs (and adapters of its own,
+where adapters are learnt). One member is in memory at a time: when it has learnt, its weights are added to a sum on
+disk, beside its score gaps on the held-out pairs.
+
+    members-00002.safetensors   sum of the weights of two members by their names, gaps [members, pairs]
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import TEMPORARY, fsync_folder
+from charter.ground.learn.parallel import told, world
+from charter.ground.model.checkpoint import named_tensors
+from charter.ground.model.folder import SCORE
+from charter.ground.model.heads import ScoreHead
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+
+GAPS = "gaps"
+_ERRORS = (OSError, SafetensorError)
+
+
+def member_seed(seed: int, number: int) -> int:
+    """The seed of a member's order and adapters; a lone model's is that of the step."""
+    return derive_seed(seed, "member", number) if number else seed
+
+
+class Sum:
+    """The sum of the members that have learnt, in a folder that all processes share. It is replaced whole, so that a
+    kill leaves the sum before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _path(self, count: int) -> Path:
+        return self.folder / f"members-{count:05d}.safetensors"
+
+    def count(self) -> int:
+        """How many members it holds, by the leader's disk."""
+        last = max((path.stem for path in self.folder.glob("members-*.safetensors")), default="members-0")
+        return int(told(last.encode()).decode().removeprefix("members-"))
+
+    def add(self, model: Transformer, head: ScoreHead, gaps: list[float]) -> None:
+        """Adds a member with whole weights. Raises CharterError, in all processes, where the disk refuses."""
+        count, said = self.count(), ""
+        if world().leads:
+            try:
+                weights = {**named_tensors(model, merged=True), SCORE: head.weight.detach()}
+                self._write(count, weights, gaps)
+            except _ERRORS as error:
+                said = str(error) or type(error).__name__
+        if problem := told(said.encode()).decode():
+            raise CharterError(
+                f"the sum of {count + 1} members can't be written to {self.folder} ({problem}); make room on the disk "
+                "and run again: what was learnt is kept"
+            )
+
+    def _write(self, count: int, weights: dict[str, Tensor], gaps: list[float]) -> None:
+        tensors = {name: tensor.float().cpu().contiguous() for name, tensor in weights.items()}
+        rows = torch.tensor([gaps], dtype=torch.float64)
+        if count:
+            with safe_open(self._path(count), "pt") as file:
+                tensors = {name: file.get_tensor(name) + tensor for name, tensor in tensors.items()}
+                rows = torch.cat((file.get_tensor(GAPS), rows))
+        target = self._path(count + 1)
+        part = target.with_name(TEMPORARY + target.name)
+        save_file({**tensors, GAPS: rows}, part)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(target)
+        fsync_folder(self.folder)
+        self._path(count).unlink(missing_ok=True)
+
+    @torch.no_grad()
+    def mean(self, model: Transformer, head: ScoreHead) -> list[list[float]]:
+        """Puts the mean of the members into a model of their shape; returns their gaps [members][pairs]."""
+        count = self.count()
+        try:
+            with safe_open(self._path(count), "pt") as file:
+                for name, tensor in {**named_tensors(model), SCORE: head.weight.detach()}.items():
+                    tensor.copy_(file.get_tensor(name) / count)
+                gaps: list[list[float]] = file.get_tensor(GAPS).tolist()
+                return gaps
+        except _ERRORS as error:
+            raise CharterError(
+                f"the sum of {count} members can't be read ({error}); remove it with `charter gc RUN --partial` and "
+                "run again"
+            ) from error
