@@ -13,8 +13,9 @@ from typing import Any
 
 from charter.card.artifact import Artifact
 from charter.card.gather import BENCHMARK, Run
+from charter.card.letters import unread
 from charter.card.number import SHARE, Number, Source, label
-from charter.card.sections import unfit, unread
+from charter.card.sections import unfit
 from charter.card.tasks import protocol, references
 
 MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")

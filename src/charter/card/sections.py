@@ -8,11 +8,12 @@ dropped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from charter.card.artifact import COUNTS, REPORT, Artifact
 from charter.card.changes import Change, change
 from charter.card.gather import Run
+from charter.card.letters import unread
 from charter.card.number import COUNT, FLOPS, SHARE, Number, judge_of, label, metric_of
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD
 from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
@@ -85,8 +86,6 @@ LENGTHS = (
 )
 ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
 LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
-# What is put on the option shown first where letters are read: beyond it the place says more than the replies.
-FIRST_SHARE = (0.4, 0.6)
 # What harmlessness is paid with, if it is paid for.
 COSTS = (
     "lookalike_refusal_rate",
@@ -106,7 +105,7 @@ class Cell:
     number: Number | None
     change: Change | None
     unfit: bool
-    unread: bool = False
+    unread: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +168,6 @@ def unfit(stage: Artifact, name: str) -> bool:
     return bool(judge) and (stage.of(name).report.get(judge) or {}).get("fit") is False
 
 
-def unread(stage: Artifact, name: str) -> bool:
-    """Whether the number is a share of letters right, of a model that can't use letters."""
-    first = stage.numbers.get("hhh_first_share")
-    letters = name == "hhh_policy" or name.startswith("hhh_policy_")
-    if not letters or first is None or first.value is None:
-        return False
-    return not FIRST_SHARE[0] <= first.value <= FIRST_SHARE[1]
-
-
 def fit(run: Run, name: str) -> bool | None:
     """The verdict on the preference model or rater of that id: of the last report that judged it, else of its own kept
     triples; None where it was never tested."""
@@ -209,7 +199,7 @@ def table(run: Run, key: str, names: Sequence[str], caption: str) -> StageTable 
                 stage.numbers.get(n),
                 change(before, stage, n) if before else None,
                 unfit(stage, n),
-                unread(stage, n),
+                unread=unread(stage, n),
             )
             for n in names
         )

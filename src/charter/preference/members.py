@@ -10,6 +10,7 @@ disk, beside its score gaps on the held-out pairs.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -51,27 +52,27 @@ class Sum:
         return int(told(last.encode()).decode().removeprefix("members-"))
 
     def add(self, model: Transformer, head: ScoreHead, gaps: list[float]) -> None:
-        """Adds a member with whole weights. Raises CharterError, in all processes, where the disk refuses."""
-        count, said = self.count(), ""
+        """Adds a member with whole weights. Raises CharterError, in all processes, if the disk refuses."""
+        count, problem = self.count(), ""
         if world().leads:
             try:
-                weights = {**named_tensors(model, merged=True), SCORE: head.weight.detach()}
-                self._write(count, weights, gaps)
+                self._write(count, {**named_tensors(model, merged=True), SCORE: head.weight.detach()}, gaps)
+            except CharterError as error:
+                problem = str(error)
             except _ERRORS as error:
-                said = str(error) or type(error).__name__
-        if problem := told(said.encode()).decode():
-            raise CharterError(
-                f"the sum of {count + 1} members can't be written to {self.folder} ({problem}); make room on the disk "
-                "and run again: what was learnt is kept"
-            )
+                problem = (
+                    f"the sum of {count + 1} members can't be written to {self.folder} ({error}); make room on the "
+                    "disk and run again: what was learnt is kept"
+                )
+        if said := told(problem.encode()).decode():
+            raise CharterError(said)
 
     def _write(self, count: int, weights: dict[str, Tensor], gaps: list[float]) -> None:
         tensors = {name: tensor.float().cpu().contiguous() for name, tensor in weights.items()}
         rows = torch.tensor([gaps], dtype=torch.float64)
         if count:
-            with safe_open(self._path(count), "pt") as file:
-                tensors = {name: file.get_tensor(name) + tensor for name, tensor in tensors.items()}
-                rows = torch.cat((file.get_tensor(GAPS), rows))
+            tensors |= {name: tensor + tensors[name] for name, tensor in self._read(count, list(tensors))}
+            rows = torch.cat([*(before for _, before in self._read(count, [GAPS])), rows])
         target = self._path(count + 1)
         part = target.with_name(TEMPORARY + target.name)
         save_file({**tensors, GAPS: rows}, part)
@@ -84,13 +85,19 @@ class Sum:
     @torch.no_grad()
     def mean(self, model: Transformer, head: ScoreHead) -> list[list[float]]:
         """Puts the mean of the members into a model of their shape; returns their gaps [members][pairs]."""
-        count = self.count()
+        count, tensors = self.count(), {**named_tensors(model), SCORE: head.weight.detach()}
+        for name, total in self._read(count, list(tensors)):
+            tensors[name].copy_(total / count)
+        ((_, gaps),) = self._read(count, [GAPS])
+        rows: list[list[float]] = gaps.tolist()
+        return rows
+
+    def _read(self, count: int, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Tensors of the sum of so many members, one at a time. Raises CharterError for a damaged file."""
         try:
             with safe_open(self._path(count), "pt") as file:
-                for name, tensor in {**named_tensors(model), SCORE: head.weight.detach()}.items():
-                    tensor.copy_(file.get_tensor(name) / count)
-                gaps: list[list[float]] = file.get_tensor(GAPS).tolist()
-                return gaps
+                for name in names:
+                    yield name, file.get_tensor(name)
         except _ERRORS as error:
             raise CharterError(
                 f"the sum of {count} members can't be read ({error}); remove it with `charter gc RUN --partial` and "

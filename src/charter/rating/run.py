@@ -46,7 +46,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     template = Template(tokenizer, tokenizer.template)
     if settings.lora:
         add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
-    head = ScoreHead(model.shape.hidden_size).to(out.device)
+    head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
     train = encode(template, learnt, min(settings.context, model.shape.context))
     heldout = encode(template, kept_out, model.shape.context)
     steps = order(train, settings, out.seed)

@@ -18,8 +18,9 @@ def _exact(hidden_ND: Tensor, weight_1D: Tensor, bias_1: Tensor | None = None) -
 class ScoreHead(nn.Module):
     """Linear D -> 1 without bias, as `...ForSequenceClassification` has it (a bias would cancel in comparisons).
 
-    Zero at first, so that all replies score alike and the first loss of a pair is log 2; with a seed N(0, 1 / (D + 1)),
-    as Stiennon 2020 (2009.01325) start theirs: its noise must be unlearnt before the loss falls below log 2."""
+    Zero at first, so that all replies score alike and the first loss of a pair is log 2. With a seed N(0, 1 / (D + 1)),
+    as Stiennon 2020 (2009.01325) start theirs: pairs must unlearn that noise, while ratings, which are no differences,
+    are learnt sooner from it."""
 
     def __init__(self, hidden_size: int, seed: int | None = None) -> None:
         super().__init__()
