@@ -119,6 +119,8 @@ def test_a_run_killed_inside_any_member_is_bit_equal_to_an_unbroken_one(
     for after in (2, steps + 1, steps + 3, 2 * steps + 4, 3 * steps + 3, 3 * steps + 4):
         folder = kill(after)
         seen.add(Sum(folder / "state").count())
+        learning = [path.name for path in (folder / "state").glob("member-*")]
+        assert len(learning) <= 1, "what a member kept goes with its end"
         assert toys.files_of(made(THREE, inputs, folder)) == whole, after
     assert seen == {0, 1, 2, 3}, "it was killed in every member, and behind the last"
 

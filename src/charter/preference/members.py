@@ -10,6 +10,7 @@ disk, beside its score gaps on the held-out pairs.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,10 @@ class Sum:
     def _path(self, count: int) -> Path:
         return self.folder / f"members-{count:05d}.safetensors"
 
+    def state(self, number: int) -> Path:
+        """Where the member of that number, from 0, keeps what a resume needs; it goes once the sum holds the member."""
+        return self.folder / f"member-{number}"
+
     def count(self) -> int:
         """How many members it holds, by the leader's disk."""
         last = max((path.stem for path in self.folder.glob("members-*.safetensors")), default="members-0")
@@ -81,6 +86,7 @@ class Sum:
         part.replace(target)
         fsync_folder(self.folder)
         self._path(count).unlink(missing_ok=True)
+        shutil.rmtree(self.state(count), ignore_errors=True)
 
     @torch.no_grad()
     def mean(self, model: Transformer, head: ScoreHead) -> list[list[float]]:

@@ -100,7 +100,7 @@ def _learn(
     work = Work()
     optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
     alone, before = len(orders) == 1, sum(map(len, orders[:number]))
-    state = out.state if alone else out.state / f"member-{number}"
+    state = out.state if alone else Sum(out.state).state(number)
     saver = Saver(state, {"model": model, "head": head}, optimizer, settings.save_every)
     done, _ = saver.load()
     out.log_truncate(before + done)
