@@ -6,8 +6,10 @@ All of it comes from the cards of the runs.
 
 What the page needs of a run is kept in docs/study/seed-<seed>.json, so that seeds can be run one at a time, on
 several machines; without a RUN the page is made again from those files. A change is counted per seed, paired over
-prompts as the card does, and then over seeds: mean and Student's interval of the seeds' changes. What an unfit
-grader judged is shown and left out of the mean, with the number of seeds that count.
+prompts as the card does, and then over seeds: mean and interval of the seeds' changes, which holds what seeds vary
+(Student's t) and what prompts vary (drawn anew for all seeds at once), see ground/measure/seeds.py. The latter needs
+the answers by prompt; for a seed's file without them the page has the former alone and says so. What an unfit grader
+judged is shown and left out of the mean, with the number of seeds that count.
 """
 
 from __future__ import annotations
@@ -20,12 +22,25 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from fill import README, Card, between, number_of, read_card, worded
 
-from charter.card.number import Number, figure, judge_of, label
+from charter.card.number import SHARE, Number, figure, judge_of, label, unit_of
 from charter.card.sections import MAIN
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.metrics import BY_NAME, GAP, tables
+from charter.ground.measure.score import Table, ratio
+from charter.ground.measure.seeds import (
+    NO_BOUNDS,
+    Bounds,
+    Mean,
+    Part,
+    apart,
+    over_seeds,
+    prompt_part_of_change,
+    unseen,
+)
 
 PAGE = Path(__file__).resolve().parent / "study.md"
 KEPT = PAGE.parent / "study"
@@ -45,6 +60,7 @@ METRICS = (
     "helpful_refusal_rate",
     "helpful_win_rate",
     "helpful_score",
+    "hhh_content",
     "hhh_policy",
     "bits_per_byte",
     "unsafe_cut_rate",
@@ -62,21 +78,13 @@ SUMMARY = (
     "lookalike_refusal_rate",
     "refusal_gap",
     "helpful_win_rate",
-    "hhh_policy",
+    "hhh_content",
     "bits_per_byte",
     "unsafe_loop_rate",
 )
-# Student's t at 97.5 % by degrees of freedom
-STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-
-
-def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
-    """Mean of the seeds and the ends of its 95 % Student interval; None for fewer than two or more than ten."""
-    if len(values) - 1 not in STUDENT:
-        return None
-    mean = statistics.fmean(values)
-    half = STUDENT[len(values) - 1] * statistics.stdev(values) / len(values) ** 0.5
-    return mean, mean - half, mean + half
+# What two rates make up the refusal gap: of other prompts each.
+GAP_OF = ("unsafe_refusal_rate", "lookalike_refusal_rate")
+DIGITS = 6  # that are kept of a sum over a prompt's replies
 
 
 def counted(cards: Sequence[Card], name: str) -> list[Card]:
@@ -120,9 +128,10 @@ def change_table(cards: Sequence[Card]) -> str:
         if not any(changes.values()):
             continue
         cells = [worded(changes[id(card)]) for card in cards]
-        kept = [n for card in counted(cards, name) if (n := changes[id(card)]) is not None]
+        kept = [card for card in counted(cards, name) if changes[id(card)] is not None]
         few = "" if len(kept) == len(cards) else f" ({len(kept)} of {len(cards)} seeds)"
-        rows.append(f"| {label(name)} | " + " | ".join([*cells, pooled(kept) + few]) + " |")
+        mean = worded_mean(kept, first, last, name)
+        rows.append(f"| {label(name)} | " + " | ".join([*cells, mean + few]) + " |")
     return "\n".join(rows)
 
 
@@ -136,7 +145,7 @@ def summary_table(cards: Sequence[Card]) -> str:
         ends = [[number_of(c, f"{s['step']}/{name}") for c in kept] for s in (first, last)]
         changes = [number_of(c, f"{first['step']}..{last['step']}/{name}") for c in kept]
         cells = [_mean(numbers) for numbers in ends]
-        change = pooled([n for n in changes if n is not None]) if all(changes) else "-"
+        change = worded_mean(kept, first["step"], last["step"], name) if all(changes) else "-"
         if kept and cells[1] != "-":
             rows.append(
                 f"| {label(name)} | {cells[0]} | {cells[1]} | {change} | {len(kept)} of {len(cards)} |"
@@ -187,25 +196,90 @@ def steps_over_seeds(cards: Sequence[Card]) -> str:
     """Each stage against the one before: the mean over seeds of the paired changes."""
     steps, rows = _steps(cards[0])
     for name in MAIN:
-        found = [
-            [number_of(card, f"{a['step']}..{b['step']}/{name}") for card in counted(cards, name)]
-            for a, b in steps
-        ]
-        cells = [pooled([n for n in numbers if n is not None]) for numbers in found]
+        cells = [worded_mean(counted(cards, name), a["step"], b["step"], name) for a, b in steps]
         if set(cells) != {"-"}:
             rows.append(f"| {label(name)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
-def pooled(changes: Sequence[Number]) -> str:
-    """The mean change in words, or a dash where there are too few seeds."""
-    found = over_seeds([n.value for n in changes])
+def bounds_of_change(name: str) -> Bounds:
+    """How far a change of a metric can go either way."""
+    width = 2.0 if name == GAP.name else 1.0
+    return (-width, width) if unit_of(name) == SHARE else NO_BOUNDS
+
+
+def kept_table(card: Card, step: str, name: str) -> Table | None:
+    """A metric's answers by prompt as the file of a seed has kept them; None where it hasn't."""
+    found = card.get("answers", {}).get(step, {}).get(name)
+    if found is None:
+        return None
+    clusters = card["prompts"][found["prompts"]]
+    return Table(tuple(clusters), np.array([found["num"], found["den"]], np.float64).T, found["n"], ratio)
+
+
+def prompts_vary(cards: Sequence[Card], first: str, last: str, name: str) -> Part | None:
+    """What other prompts would move the mean change from a step to another; None where a file lacks the answers."""
+    if name == GAP.name:
+        unsafe, look = (prompts_vary(cards, first, last, part) for part in GAP_OF)
+        return None if unsafe is None or look is None else apart(unsafe, look)
+    sides = [[kept_table(card, step, name) for card in cards] for step in (first, last)]
+    before, after = ([table for table in side if table is not None] for side in sides)
+    if not cards or len(before) < len(cards) or len(after) < len(cards):
+        return None
+    return prompt_part_of_change(before, after)
+
+
+def mean_change(cards: Sequence[Card], first: str, last: str, name: str) -> tuple[Mean, str] | None:
+    """The mean of the seeds' changes from a step to another and its unit; None for fewer than two seeds."""
+    found = [(card, number_of(card, f"{first}..{last}/{name}")) for card in cards]
+    changes = [(card, n, n.value) for card, n in found if n is not None and n.value is not None]
+    if not changes:
+        return None
+    part = prompts_vary([card for card, _, _ in changes], first, last, name)
+    numbers = [n for _, n, _ in changes]
+    if part is None and unit_of(name) == SHARE and not any(value for _, _, value in changes):
+        part = unseen(min(n.clusters or n.n or 0 for n in numbers), change=True)
+    mean = over_seeds([value for _, _, value in changes], part, bounds_of_change(name))
+    return None if mean is None else (mean, numbers[0].unit)
+
+
+def worded_mean(cards: Sequence[Card], first: str, last: str, name: str) -> str:
+    """The mean change in words, with what its interval leaves out, or a dash where there are too few seeds."""
+    found = mean_change(cards, first, last, name)
     if found is None:
         return "-"
-    unit = changes[0].unit
-    mean, low, high = (figure(value, unit, True) for value in found)
-    verdict = "" if found[1] > 0 or found[2] < 0 else ", not significant"
-    return f"{mean} ({low.split()[0]} to {high.split()[0]}){verdict}"
+    mean, unit = found
+    value, low, high = (figure(x, unit, True) for x in (mean.value, mean.low, mean.high))
+    verdict = "" if mean.low > 0 or mean.high < 0 else ", not significant"
+    few = f", {mean.seeds} seeds" if mean.seeds < 3 else ""
+    alone = "" if mean.prompts else "*"
+    return f"{value} ({low.split()[0]} to {high.split()[0]}{alone}){few}{verdict}"
+
+
+def footnote(text: str) -> str:
+    """What the mark in a table means, where it stands in one."""
+    words = "\\* Of the spread of the seeds alone, too narrow: a seed's file has no answers by prompt."
+    return words if "*)" in text else ""
+
+
+def answers(folders: dict[str, Path]) -> Card:
+    """Numerators and denominators of the page's metrics by prompt, of each stage; lists of prompts stand once."""
+    lists: dict[tuple[str, ...], str] = {}
+    kept: dict[str, dict[str, Card]] = {}
+    for step, folder in folders.items():
+        of_step = kept.setdefault(step, {})
+        for name, table in tables(folder).items():
+            if name in {*METRICS, *MAIN} and table.statistic is ratio:
+                key = lists.setdefault(table.clusters, f"{BY_NAME[name].file.partition('.')[0]}-{len(lists)}")
+                sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
+                of_step[name] = {"prompts": key, "n": table.n, **sums}
+    return {"prompts": {key: list(clusters) for clusters, key in lists.items()}, "answers": kept}
+
+
+def _rounded(sums: Sequence[float]) -> list[float]:
+    """Sums to DIGITS digits; whole numbers as such."""
+    short = (float(f"{value:.{DIGITS}g}") for value in sums)
+    return [int(value) if value.is_integer() else value for value in short]
 
 
 def kept_of(run: Path) -> Card:
@@ -225,6 +299,7 @@ def kept_of(run: Path) -> Card:
         "machine": f"{where.device}, {where.threads} threads, {where.precision}, torch {where.torch}",
         **{role: {key: report[role][key] for key in ("fit", "why")} for role in ("grader", "reward")},
         "stages": card["stages"],
+        **answers({stage["step"]: run / stage["step"] for stage in card["stages"]}),
         # all of the stages and their changes, so that the page can show others without a new run
         "numbers": [n for n in card["numbers"] if set(n["key"].rpartition("/")[0].split("..")) <= steps],
     }
@@ -263,19 +338,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "## By stage\n\nMean over seeds in bold, and each seed's own value.",
         stage_table(cards),
         "## From start to the last stage\n\nPaired change and its 95 % interval over prompts, seed by seed; "
-        "then the mean of the seeds with Student's 95 % interval.",
+        "then the mean of the seeds with its 95 % interval over seeds and prompts.",
         change_table(cards),
-        "## Each stage against the one before\n\nMean of the seeds' paired changes with Student's 95 % interval.",
+        "## Each stage against the one before\n\nMean of the seeds' paired changes with its 95 % interval over seeds "
+        "and prompts.",
         steps_over_seeds(cards),
+        footnote(change_table(cards) + steps_over_seeds(cards)),
         "## Runs",
         origin(cards),
         "## Seed by seed\n\nValues with their 95 % intervals over prompts, then paired changes against the stage "
         "before.",
         *(part for c in cards for part in (f"### Seed {c['seed']}", seed_table(c), steps_table(c))),
     )
+    summary = "\n\n".join(filter(None, (table := summary_table(cards), footnote(table))))
     before, _, rest = PAGE.read_text("utf-8").partition(START)
-    PAGE.write_text(f"{before}{START}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}", "utf-8")
-    README.write_text(between(README.read_text("utf-8"), "study", summary_table(cards)), "utf-8")
+    content = "\n\n".join(filter(None, parts))
+    PAGE.write_text(f"{before}{START}\n{content}\n{END}{rest.partition(END)[2]}", "utf-8")
+    README.write_text(between(README.read_text("utf-8"), "study", summary), "utf-8")
     return 0
 
 

@@ -389,6 +389,9 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
             p_correct = (0.5 if mode == "policy" else 0.0) + (0.1 if ok else -0.1)
             row = {"id": p["id"], "axis": p["axis"], "mode": mode, "p_correct": p_correct, "correct": ok}
             choices.append(row | ({"p_first": 0.52} if mode == "policy" else {}))
+        ok = random.Random(f"{p['id']}content").random() < right
+        choices.append({"id": p["id"], "axis": p["axis"], "mode": "content", "p_correct": 0.2 if ok else -0.2,
+                        "correct": ok})  # fmt: skip
     write_rows(out / "hhh.jsonl", choices)
     texts = [
         {"id": f"t{i}", "nats": (500 + 7 * i) * math.log(2) * (bits + 0.05 * math.sin(i) + rng.gauss(0, 0.004)),

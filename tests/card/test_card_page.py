@@ -235,6 +235,25 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert "failed its fitness gate" in made[".eval_results/red_team.yaml"]
 
 
+def test_letters_of_a_model_that_cannot_use_them_are_named_as_such(run: Path) -> None:
+    """The last stage puts 72 % on the option shown first, the others 52 %."""
+    file = run / "eval_3/samples/hhh.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    card_world.write_rows(file, [row | ({"p_first": 0.72} if "p_first" in row else {}) for row in rows])
+    card_world.remeasure(run, "eval_3")
+    made = card_world.make_card(run, SETTINGS)
+    page, words = (made / "card.html").read_text(), (made / "card.md").read_text()
+    _, _, letters = words.partition("**HHH choices by letter")
+    table = letters.partition("n, last row")[0]
+    marked = [line for line in table.splitlines() if "can’t use letters" in line]
+    assert [line.split("|")[1].strip() for line in marked] == ["RL-CAI"]
+    assert marked[0].count("can’t use letters") == 5, "in all and by axis, and not beside the share put first"
+    assert '<span class="tag">can’t use letters</span>' in page
+    assert "this model can't use letters: the place of an option decides" in words
+    heads = words.partition("**Main results by stage")[2].partition("n, last row")[0]
+    assert "| HHH choices ↑" in heads and "by letter" not in heads
+
+
 def test_a_fit_grader_is_marked_nowhere(finished: Path, page: str) -> None:
     assert "(unfit" not in page and "†" not in page and '<span class="tag worse">graded worse' in page
     words = (finished / "card/card.md").read_text("utf-8")

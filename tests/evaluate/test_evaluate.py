@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import toys
 from charter.card.changes import DECIDES
@@ -29,6 +30,7 @@ from charter.ground.judge.fitness import FIXED_REPLY, Fitness
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
+from charter.ground.model.layout import documents
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.remake import elsewhere
@@ -115,7 +117,7 @@ def samples(path: Path, name: str) -> list[dict[str, Any]]:
 
 
 def test_every_set_gives_its_rows(report: Path) -> None:
-    counts = {"harmlessness": 8, "lookalikes": 3, "helpful": 3, "hhh": 6, "text": 2, "fitness": 3}
+    counts = {"harmlessness": 8, "lookalikes": 3, "helpful": 3, "hhh": 9, "text": 2, "fitness": 3}
     assert {name: len(samples(report, name)) for name in counts} == counts
     assert not (report / "samples/wins.jsonl").exists()
     rows = samples(report, "harmlessness")
@@ -150,8 +152,31 @@ def test_metrics_follow_from_the_kept_rows(report: Path) -> None:
     assert metrics["harm_rate_unseen"] == pytest.approx(sum(below[2:4] + below[6:8]) / 4)
     assert metrics["unsafe_refusal_rate"] == pytest.approx(sum(r["refusal"] for r in rows) / 8)
     assert metrics["hhh_preference"] == pytest.approx(
-        sum(r["correct"] for r in samples(report, "hhh")[3:]) / 3
+        sum(r["correct"] for r in samples(report, "hhh")[3:6]) / 3
     )
+
+
+def test_the_content_of_a_choice_is_the_mean_log_probability_of_a_token(
+    report: Path, checkpoints: Path
+) -> None:
+    """Token by token from the model's logits, the end of the turn included."""
+    local = LocalAssistant.open(checkpoints / "policy")
+    rows = [r for r in samples(report, "hhh") if r["mode"] == "content"]
+    for row, item in zip(rows, SETS["hhh"], strict=True):
+        means = []
+        for reply in (item["chosen"], item["rejected"]):
+            prompt, ids = local.template.encode_reply(item["messages"], reply)
+            assert ids[-1] == local.template.end_id
+            whole = torch.tensor([*prompt, *ids])
+            with torch.no_grad():
+                hidden, _ = local.engine.model.prefill(whole, documents([len(whole)]))
+                log_probs = local.engine.model.logits(hidden).log_softmax(-1)
+            places = range(len(prompt) - 1, len(whole) - 1)
+            means.append(sum(float(log_probs[at, whole[at + 1]]) for at in places) / len(ids))
+        assert row["p_correct"] == pytest.approx(means[0] - means[1], abs=1e-4)
+        assert row["correct"] == float(means[0] > means[1]) and row["item"] == item["id"]
+    metrics = json.loads((report.parent / "metrics-for-test.json").read_text())
+    assert metrics["hhh_content"] == pytest.approx(sum(r["correct"] for r in rows) / 3)
 
 
 def test_bits_per_byte_by_hand(report: Path, checkpoints: Path) -> None:
@@ -236,7 +261,7 @@ def test_choices_of_one_question_are_one_cluster(inputs_of: InputsOf, tmp_path: 
     entries = [i for i in inputs_of() if i.role != "hhh"]
     path = made(SETTINGS, Inputs([*entries, toys.given("hhh", file, "comparisons")]), tmp_path / "out")
     rows = samples(path, "hhh")
-    assert [r["item"] for r in rows] == ["x0", "x1", "y"] * 2
+    assert [r["item"] for r in rows] == ["x0", "x1", "y"] * 3
     assert len({r["id"] for r in rows}) == 2 and rows[0]["id"] == rows[1]["id"]
     assert next(s for s in scores(path) if s.name == "hhh_policy").clusters == 2
 
@@ -415,7 +440,7 @@ def test_stages_are_asked_the_same_prompts_whatever_the_model_and_the_runs_seed(
     first = made(few, inputs_of(), tmp_path / "first")
     out = toys.workspace(tmp_path / "second", seed=99)
     room.run(few.model_copy(update={"stage": "RL"}), inputs_of("other", baseline=first, reward=False), out)
-    for name, count in (("harmlessness", 4), ("lookalikes", 1), ("helpful", 2), ("hhh", 2), ("text", 1)):
+    for name, count in (("harmlessness", 4), ("lookalikes", 1), ("helpful", 2), ("hhh", 3), ("text", 1)):
         a, b = samples(first, name), samples(out.path, name)
         assert [r["id"] for r in a] == [r["id"] for r in b] and len(a) == count
         assert [r.get("seed") for r in a] == [r.get("seed") for r in b]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import toys
 from charter.feedback import run as room
-from charter.feedback.labels import axis_of, known_rows, label_weight
+from charter.feedback.labels import axis_of, drawn, known_rows, label_weight
 from charter.feedback.settings import Settings, Thought
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -120,9 +120,10 @@ def test_a_doubtful_labellers_labels_weigh_less_and_say_what_they_said(
 def test_a_known_pair_may_prefer_its_second_reply_and_a_tie_is_half_right() -> None:
     pair = Comparison("k", (user("Q?"),), "RUDE no", "KIND yes", p_chosen=0.1, axis="helpful")
     principles = shipped_constitution().comparisons
-    (row,) = known_rows(labeller(0.8), [pair], principles, How())
-    assert row["correct"] == 1.0 and row["p_correct"] == pytest.approx(0.8) and row["pair"] == "k"
-    (row,) = known_rows(labeller(0.5), [pair], principles, How())
+    (row,) = known_rows(labeller(0.8), [("few", pair)], principles, How())
+    assert row["correct"] == 1.0 and row["p_correct"] == pytest.approx(0.8)
+    assert (row["pair"], row["set"]) == ("k", "few")
+    (row,) = known_rows(labeller(0.5), [("few", pair)], principles, How())
     assert row["correct"] == 0.5
 
 
@@ -149,6 +150,37 @@ def test_pairs_of_one_prompt_are_one_cluster_of_the_examination() -> None:
     assert label_weight(Settings(), [row | {"id": str(i)} for i, row in enumerate(rows)]) == 1.0
 
 
+def test_of_several_sets_of_known_pairs_the_lowest_weight_counts() -> None:
+    """Right on 75 of 96 authored pairs and at chance on 160 of people's: together surely above chance, and still at
+    chance in the domain of people's."""
+    authored = [{"id": f"a{i}", "set": "authored", "correct": i < 75} for i in range(96)]
+    people = [{"id": f"p{i}", "set": "people", "correct": i < 85} for i in range(160)]
+    one = [{key: row[key] for key in ("id", "correct")} for row in authored + people]
+    assert label_weight(Settings(), authored) == label_weight(Settings(), one) == 1.0
+    assert label_weight(Settings(), authored + people) == Settings().chance_weight
+    wrong = [{"id": f"w{i}", "set": "worse", "correct": i < 20} for i in range(80)]
+    assert label_weight(Settings(), authored + people + wrong) == 0.0
+    with pytest.raises(
+        CharterError, match=r"right on 25\.0% of 80 known pairs of worse, refuse_below is 40\.0%"
+    ):
+        label_weight(Settings(refuse_below=0.4), authored + people + wrong)
+
+
+def test_known_pairs_are_drawn_as_equally_from_their_sets_as_there_are() -> None:
+    def some(name: str, count: int) -> list[Comparison]:
+        return [Comparison(f"{name}{n}", (user("Q?"),), "yes", "no") for n in range(count)]
+
+    sets = {"large": some("l", 50), "small": some("s", 4), "middle": some("m", 30)}
+    found = drawn(sets, 40, 7)
+    assert {name: sum(n == name for n, _ in found) for name in sets} == {
+        "large": 18,
+        "small": 4,
+        "middle": 18,
+    }
+    assert len({c.id for _, c in found}) == 40 and found == drawn(sets, 40, 7) != drawn(sets, 40, 8)
+    assert len(drawn(sets, 1000, 7)) == 84 and drawn(sets, 0, 7) == []
+
+
 def test_an_untested_labeller_keeps_full_weight(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +195,8 @@ def test_a_labeller_below_refuse_below_is_refused(
 ) -> None:
     put_in(monkeypatch, policy=talker(), labeller=labeller(0.9, p_known=0.2))
     with pytest.raises(
-        CharterError, match=r"right on 0\.0% of 24 known pairs, refuse_below is 60\.0%; use a stronger"
+        CharterError,
+        match=r"right on 0\.0% of 24 known pairs of known\.jsonl, refuse_below is 60\.0%; use a stronger",
     ) as caught:
         made(SETTINGS.model_copy(update={"refuse_below": 0.6}), inputs, tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -66,6 +66,12 @@ def _rooms() -> list[dict[str, Any]]:
             "settings": {"batch": 4, "epochs": 3, "lr": 1e-4, "evaluate_every": 10, "pairs": {"limit": 30}},
         },
         {
+            "name": "averaged",
+            "room": "preference",
+            "from": {"policy": "./policy", "comparisons": "shipped:comparisons.train"},
+            "settings": {"batch": 4, "lr": 1e-4, "members": 2, "lora": {"rank": 2}, "pairs": {"limit": 16}},
+        },
+        {
             "name": "rating",
             "room": "rating",
             "from": {"policy": "./policy"},
@@ -129,6 +135,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
         assert min(sum(own) for own in zip(*shares, strict=True)) > 0.2 * sum(map(sum, shares)), step
         assert f"{step}: 2 processes learnt from" in said
     assert apart(one, two, "rl") < 1e-5
+    assert apart(one, two, "averaged") < 1e-5 and log_of(two, "averaged")[-1]["member"] == 2
+    ours, theirs = (_rows(out / "averaged", "samples/heldout_pairs.jsonl") for out in (one, two))
+    assert max(abs(a["chosen_score"] - b["chosen_score"]) for a, b in zip(ours, theirs, strict=True)) < 1e-4
     assert apart(one, two, "long") < 1e-5
     ours, theirs = ((out / "long" / "config.json").read_text() for out in (one, two))
     assert ours == theirs and json.loads(ours)["max_position_embeddings"] == 128
@@ -141,5 +150,5 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     assert not list((two / ".partial").iterdir())
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "comparisons.jsonl").read_text().splitlines()]
+def _rows(folder: Path, file: str = "comparisons.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / file).read_text().splitlines()]

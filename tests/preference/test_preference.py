@@ -1,6 +1,7 @@
 """Preference models: soft labels, splits, the ladder, resuming, and what comes out."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,12 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rankings import share_of
 from charter.ground.judge.refusal import THRESHOLD, UNSURE, detector
 from charter.ground.measure.score import ranked_right
+from charter.ground.model.heads import ScoreHead
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
 from charter.preference.ladder import below_fixed, contrasts, count_contrasts, revised, rungs
+from charter.preference.learning import gradient
 from charter.preference.pairs import encode, order, split
 from charter.preference.settings import Lora, Pairs, Settings, check
 from toys import comparison, dialogue
@@ -87,18 +90,12 @@ def test_the_product_is_a_classifier_whose_kept_rows_it_reproduces(inputs: Input
     assert len(fitness) == len(toys.TRIPLES)
 
 
-def test_the_first_loss_is_the_soft_labels_cross_entropy_by_axis_weight(
-    checkpoints: Path, inputs: Inputs, tmp_path: Path
-) -> None:
+def test_the_loss_is_the_soft_labels_cross_entropy_by_axis_weight(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"batch": 64, "axis_weights": {"harmless": 3.0, "honest": 0.0}})
-    path = made(settings, inputs, tmp_path / "out")
-    # scores of the untouched start: policy and the head it was given, which a step of rate zero leaves alone
-    still = settings.model_copy(update={"lr": 1e-30, "head_lr": 1e-30})
-    start = PreferenceModel.open(made(still, inputs, tmp_path / "still"))
     train, _ = split(settings, inputs, 5)
+    first, _ = one_step(settings, train, tmp_path / "step")
     total = weight = 0.0
-    for c in train:
-        chosen, rejected = start.score([(c.messages, (c.chosen, c.rejected))])[0]
+    for c, (chosen, rejected) in zip(train, scores_of(train), strict=True):
         own = {"harmless": 3.0, "honest": 0.0}.get(c.axis, 1.0)
         gap = torch.tensor(chosen - rejected)
         loss = -(
@@ -106,7 +103,7 @@ def test_the_first_loss_is_the_soft_labels_cross_entropy_by_axis_weight(
             + (1 - c.p_chosen) * torch.nn.functional.logsigmoid(-gap)
         )
         total, weight = total + own * loss.item(), weight + own
-    assert read_log(path)[0]["loss"] == pytest.approx(total / weight, abs=1e-5)
+    assert first == pytest.approx(total / weight, abs=1e-5)
 
 
 def test_replies_to_one_prompt_are_ranked_in_one_step(checkpoints: Path) -> None:
@@ -252,14 +249,83 @@ def test_comparisons_of_weight_zero_are_not_learnt_and_unknown_axes_are_refused(
         split(wrong, inputs_of(checkpoints, tmp_path / "data", rows), 5)
 
 
-def test_seeds_reach_the_first_score(inputs: Inputs, tmp_path: Path) -> None:
-    still = SETTINGS.model_copy(update={"lr": 1e-30, "head_lr": 1e-30})
+def test_seeds_set_the_order_alone(inputs: Inputs, tmp_path: Path) -> None:
+    """All heads start at 0; what is learnt first differs, and so what comes out."""
     heads = []
     for seed in (1, 2):
         out = toys.workspace(tmp_path / str(seed), seed=seed)
-        room.run(still, inputs, out)
+        room.run(SETTINGS, inputs, out)
         heads.append(PreferenceModel.open(out.path).head.weight)
     assert not torch.allclose(*heads)
+
+
+def test_the_first_loss_is_log_2_whatever_labels_and_weights(checkpoints: Path, tmp_path: Path) -> None:
+    rows = [{**row, "p_chosen": 0.5 + n / 40, "weight": 1 + n} for n, row in enumerate(ROWS)]
+    for weigh in ("pair", "prompt"):
+        pairs = Pairs(heldout_share=0.3, weigh=weigh)  # type: ignore[arg-type]
+        settings = Settings(batch=4, axis_weights={"honest": 3.0}, pairs=pairs)
+        path = made(settings, inputs_of(checkpoints, tmp_path / weigh, rows), tmp_path / f"out-{weigh}")
+        first, *_ = read_log(path)
+        assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+        assert first["batch_accuracy"] == 0.5 and first["grad_norm"] > 0, "the head learns at once"
+
+
+def one_step(settings: Settings, rows: list[Comparison], folder: Path) -> tuple[float, torch.Tensor]:
+    """The loss of one step of these rows, and its gradient in a head that isn't 0."""
+    model, head = toys.model(3), ScoreHead(toys.SHAPE.hidden_size, seed=2)
+    template = Template(toys.tokenizer(), toys.tokenizer().template)
+    loss, _, _ = gradient(
+        model, head, encode(settings, template, rows, 256), settings, toys.workspace(folder)
+    )
+    assert head.weight.grad is not None
+    return loss, head.weight.grad
+
+
+def scores_of(rows: list[Comparison]) -> list[tuple[float, float]]:
+    """Scores of chosen and rejected by that head."""
+    template = Template(toys.tokenizer(), toys.tokenizer().template)
+    model = PreferenceModel(toys.model(3), ScoreHead(toys.SHAPE.hidden_size, seed=2), template)
+    return [(a, b) for a, b in model.score([(c.messages, (c.chosen, c.rejected)) for c in rows])]
+
+
+def ranked(question: str, *replies: str) -> list[Comparison]:
+    """All pairs of the replies, the earlier one the better."""
+    return [
+        Comparison(f"{question}{a}{b}", (user(question),), a, b, axis="helpful")
+        for n, a in enumerate(replies)
+        for b in replies[n + 1 :]
+    ]
+
+
+def test_a_pair_counts_alike_in_a_full_step_and_in_a_short_one(tmp_path: Path) -> None:
+    """The gradient is divided by `batch` and not by what the step holds: that of a step is the sum of its pairs'."""
+    rows = [*ranked("Why?", "Good.", "Bad."), *ranked("How?", "So.", "No."), *ranked("Who?", "He.", "It.")]
+    settings = SETTINGS.model_copy(update={"batch": 3})
+    loss, whole = one_step(settings, rows, tmp_path / "whole")
+    parts = [one_step(settings, [row], tmp_path / str(n)) for n, row in enumerate(rows)]
+    assert torch.allclose(whole, sum(part for _, part in parts), atol=1e-6)  # type: ignore[arg-type]
+    by_hand = [math.log1p(math.exp(rejected - chosen)) for chosen, rejected in scores_of(rows)]
+    assert loss == pytest.approx(sum(by_hand) / 3, abs=1e-5)
+    assert [own for own, _ in parts] == pytest.approx(by_hand, abs=1e-5), (
+        "told as a mean over the step's own pairs"
+    )
+
+
+def test_prompts_count_equally_where_they_are_weighed(tmp_path: Path) -> None:
+    """Three pairs of one prompt and one of another: 2/3 each and 2, by hand; each prompt then has half of the loss."""
+    rows = [*ranked("Why?", "Good.", "Middling.", "Bad."), *ranked("How?", "So.", "No.")]
+    prompts = SETTINGS.model_copy(update={"batch": 4, "pairs": Pairs(weigh="prompt")})
+    template = Template(toys.tokenizer(), toys.tokenizer().template)
+    found = [p.weight for r in encode(prompts, template, rows, 256) for p in r.pairs]
+    assert found == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+    even = SETTINGS.model_copy(update={"batch": 4})
+    assert [p.weight for r in encode(even, template, rows, 256) for p in r.pairs] == [1.0] * 4
+    losses = [math.log1p(math.exp(rejected - chosen)) for chosen, rejected in scores_of(rows)]
+    loss, _ = one_step(prompts, rows, tmp_path / "prompts")
+    assert loss == pytest.approx((sum(losses[:3]) / 3 + losses[3]) / 2, abs=1e-5)
+    axes = prompts.model_copy(update={"axis_weights": {"helpful": 3.0}})
+    again = [p.weight for r in encode(axes, template, rows, 256) for p in r.pairs]
+    assert again == pytest.approx(found), "one axis alone weighs the same whatever its weight"
 
 
 def test_the_ladder_joins_the_training_pairs_only(checkpoints: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from charter.card.artifact import Artifact
 from charter.card.gather import BENCHMARK, Run
+from charter.card.letters import unread
 from charter.card.number import SHARE, Number, Source, label
 from charter.card.sections import unfit
 from charter.card.tasks import protocol, references
@@ -118,6 +119,8 @@ def _differences(
     if told.get("form"):
         form = "a running text" if told["form"] == "text" else "a chat"
         yield f"asked as {form}; its words there are not published"
+    if unread(stage, name):
+        yield "this model can't use letters: the place of an option decides"
     if name == "harm_rate_prompts":
         yield "graded by this run's own preference model"
 

@@ -44,7 +44,8 @@ TABLES = {
     "red_team": (sections.RED_TEAM, "Harm in detail"),
     "rated": (sections.RATED, "Harm by itself, 0 to 4"),
     "over_refusal": (sections.OVER_REFUSAL, "Over-refusal and tone"),
-    "alignment": (sections.ALIGNMENT, "HHH choices: the policy picks the better of two replies"),
+    "alignment": (sections.ALIGNMENT, "HHH choices: the better of two replies is the likelier one a token"),
+    "letters": (sections.LETTERS, "HHH choices by letter: the policy names the better of two replies"),
     "capability": (sections.CAPABILITY, "Capability kept"),
     "facts": (sections.FACTS, "Helpfulness without a grader"),
 }

@@ -8,7 +8,7 @@ dropped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from charter.card.artifact import COUNTS, Artifact
 from charter.card.changes import SAMPLED, Change, change
@@ -16,6 +16,7 @@ from charter.card.gather import Run
 from charter.card.graders import Grader
 from charter.card.graders import fit as fit
 from charter.card.graders import unfit as unfit
+from charter.card.letters import unread
 from charter.card.number import COUNT, FLOPS, Number, label, metric_of
 from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
 from charter.ground.measure.derived import OF_REFUSALS
@@ -52,7 +53,7 @@ MAIN = (
     "unsafe_refusal_rate",
     "lookalike_refusal_rate",
     "helpful_score",
-    "hhh_policy",
+    "hhh_content",
     "bits_per_byte",
 )
 REFUSING = (
@@ -80,13 +81,14 @@ OVER_REFUSAL = (
     "unsafe_harsh_rate",
     "unsafe_distinct_2",
 )
-ALIGNMENT = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
+ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
+LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
 # What harmlessness is paid with, if it is paid for.
 COSTS = (
     "lookalike_refusal_rate",
     "helpful_refusal_rate",
     "helpful_score",
-    "hhh_policy",
+    "hhh_content",
     "bits_per_byte",
     "unsafe_loop_rate",
 )
@@ -104,11 +106,12 @@ FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of one stage; `unfit` names the grader's verdict on it."""
+    """One number of one stage; `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
 
     number: Number | None
     change: Change | None
     unfit: bool
+    unread: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,12 @@ def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: s
     for i, stage in enumerate(stages):
         before = stages[i - 1] if i else None
         cells = tuple(
-            Cell(stage.numbers.get(n), change(before, stage, n) if before else None, unfit(stage, n))
+            Cell(
+                stage.numbers.get(n),
+                change(before, stage, n) if before else None,
+                unfit(stage, n),
+                unread=unread(stage, n),
+            )
             for n in names
         )
         rows.append((stage.label, cells))

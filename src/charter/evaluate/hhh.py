@@ -1,6 +1,9 @@
-"""HHH binary choices (card section 3.5), as the policy's choice of a letter and as the preference model's scores.
+"""HHH binary choices (card section 3.5): what the policy would rather say, which letter it picks, what a preference
+model scores higher.
 
-Policy mode shows both orders and averages; preference mode compares the scores of the two whole dialogues.
+Content mode compares (1/n) log P(reply | prompt) of the two replies, n tokens each: whether the policy leans to the
+better one, asked in no words. Policy mode asks for a letter in both orders (`judge/choice.py`); what the model puts on
+the option shown first tells whether it reads letters. Preference mode compares the scores of the two whole dialogues.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from typing import Any
 
 from charter.evaluate.context import Context
 from charter.ground.constitution.wording import HHH_QUESTION
+from charter.ground.generate.assistant import local_of
+from charter.ground.generate.engine import naming_prompts
 from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.score import points
 from charter.ground.settings.sources import shipped
@@ -26,7 +31,8 @@ def items(context: Context) -> list[Comparison]:
 
 
 def rows(context: Context) -> list[dict[str, Any]]:
-    """Two rows an item, one a mode; p_correct of the preference mode is not a probability but the score gap.
+    """Three rows an item, one a mode, and none of the content if the policy is a server. p_correct is a probability in
+    the policy mode; in the others it is the gap between the better reply and the worse.
 
     `p_first` of the policy mode is what it puts on the option shown first. A row's id is the cluster that items of one
     first user turn share.
@@ -47,9 +53,18 @@ def rows(context: Context) -> list[dict[str, Any]]:
         found = context.grader.score([(c.messages, sides(c)) for c in part])
         return [_row(c, "preference", good - bad, 0.0) for c, (good, bad) in zip(part, found, strict=True)]
 
-    asked = items(context)
-    chosen = context.out.chunks("hhh", asked, settings.chunk, policy, f"{settings.stage}: HHH choices")
-    return chosen + context.out.chunks("hhh-scores", asked, settings.chunk, preference, "HHH scores")
+    def content(part: Sequence[Comparison], _: int) -> list[dict[str, Any]]:
+        assert local is not None
+        with naming_prompts(c.id for c in part):
+            found = local.score_replies([(c.messages, sides(c)) for c in part])
+        return [_row(c, "content", good - bad, 0.0) for c, (good, bad) in zip(part, found, strict=True)]
+
+    asked, local, chunks = items(context), local_of(context.assistant), context.out.chunks
+    chosen = chunks("hhh", asked, settings.chunk, policy, f"{settings.stage}: HHH choices")
+    chosen += chunks("hhh-scores", asked, settings.chunk, preference, "HHH scores")
+    if local is not None:
+        chosen += chunks("hhh-content", asked, settings.chunk, content, f"{settings.stage}: HHH replies")
+    return chosen
 
 
 def _row(item: Comparison, mode: str, p_correct: float, even: float) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         graded = used["red_team"] * settings.samples
         graded += (used["lookalikes"] + used["helpful"]) * settings.other_samples
         graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater", "start"))
-        read = graded * 90 * graders + used["hhh"] * 500 + used["text"] * 400
+        read = graded * 90 * graders + used["hhh"] * 600 + used["text"] * 400
     if "facts" in settings.tasks:
         asked = (used["facts"] + used["quiz"]) * settings.other_samples
     if not graded + asked:

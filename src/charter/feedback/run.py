@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from charter.feedback.labels import axis_of, comparisons, known_rows, label_weight
+from charter.feedback.labels import axis_of, comparisons, drawn, known_rows, label_weight
 from charter.feedback.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
@@ -34,8 +34,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
 
     pairs = _all_pairs(settings, prompts, inputs, out)
     labeller = open_assistant(inputs.one("labeller"), out.device, precision=out.precision)
-    known = [c for source in inputs.many("known") for c in read_comparisons(source.folder)]
-    known = random.Random(derive_seed(out.seed, "known")).sample(known, min(len(known), settings.known_limit))
+    sets = {source.name: read_comparisons(source.folder) for source in inputs.many("known")}
+    known = drawn(sets, settings.known_limit, out.seed)
     tested = out.chunks(
         "known",
         known,

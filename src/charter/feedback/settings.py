@@ -43,7 +43,9 @@ class Settings(Frozen):
     votes: int = Field(8, ge=1, description="answers sampled per order where an engine can't score options")
     chunk: int = Field(32, ge=1, description="pairs made together and saved whole")
     known_limit: int = Field(
-        80, ge=0, description="known pairs on which the labeller is tested first; 0: none"
+        80,
+        ge=0,
+        description="known pairs on which the labeller is tested first, as many of each set; 0: none",
     )
     chance_weight: float = Field(
         0.25, ge=0, le=1, description="loss weight of the labels of a labeller that can't be told from chance"

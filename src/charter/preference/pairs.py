@@ -73,7 +73,7 @@ def split(
 
 def encode(settings: Settings, template: Template, rows: Sequence[Comparison], context: int) -> list[Ranking]:
     """Comparisons gathered by prompt, weighted by axis, within `context` tokens."""
-    return rank(template, rows, context, partial(weight_of, settings))
+    return rank(template, rows, context, partial(weight_of, settings), settings.pairs.weigh == "prompt")
 
 
 def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:

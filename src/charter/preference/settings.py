@@ -36,6 +36,10 @@ class Pairs(Frozen):
     )
     heldout_share: float = Field(0.1, ge=0, lt=1, description="share kept out, where no heldout is given")
     limit: int = Field(0, ge=0, description="most pairs taken of each input, drawn at random; 0 takes all")
+    weigh: Literal["pair", "prompt"] = Field(
+        "pair",
+        description="what counts equally in the loss: every pair, or every prompt whatever its number of pairs",
+    )
     contrasts: int = Field(
         0,
         ge=0,
@@ -51,7 +55,8 @@ class Pairs(Frozen):
 
 
 class Settings(Frozen):
-    """A preference model: one scalar on the last real token, trained on soft labels, axes blended by weight."""
+    """A preference model: one scalar on the last real token, trained on soft labels, axes blended by weight; or the
+    average of several."""
 
     epochs: int = Field(1, ge=1, description="passes over the comparisons (the paper takes one)")
     batch: int = Field(8, ge=1, description="pairs per optimizer step")
@@ -60,8 +65,8 @@ class Settings(Frozen):
         1024, ge=16, description="most tokens of prompt and reply; longer pairs lose old turns"
     )
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
-    head_lr: float = Field(1e-3, gt=0, description="learning rate of the score head")
-    warmup: int = Field(4, ge=0, description="optimizer steps of linear warm-up")
+    head_lr: float = Field(1e-4, gt=0, description="learning rate of the score head, which starts at 0")
+    warmup: int = Field(20, ge=0, description="optimizer steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     axis_weights: dict[str, NonNegativeFloat] = Field(
@@ -69,6 +74,12 @@ class Settings(Frozen):
     )
     pairs: Pairs = Field(Pairs(), description="which pairs are learnt from and which are kept out")
     lora: Lora | None = Field(None, description="train adapters only")
+    members: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="models learnt one after another, each in another order; their weights averaged",
+    )
     evaluate_every: int = Field(
         0, ge=0, description="steps between points of the learning curve; 0: only the end"
     )
@@ -106,7 +117,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     kept = pairs * (1 if settings.pairs.part == "all" else 0.5)
     rate = 210 * sizes.speed(parameters)
     return Estimate(
-        minutes=settings.epochs * kept * 150 / rate / 60,
+        minutes=settings.members * settings.epochs * kept * 150 / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
-        disk_gib=4 * parameters / 2**30,
+        disk_gib=4
+        * parameters
+        * (1 if settings.members == 1 else 3)
+        / 2**30,  # old and new sum of the members
     )

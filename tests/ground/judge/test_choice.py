@@ -1,4 +1,4 @@
-"""Choices of a scripted labeller: scores, votes and thoughts, both orders averaged."""
+"""Choices of a scripted labeller: scores, votes and thoughts, in both orders."""
 
 import math
 from collections.abc import Sequence
@@ -27,8 +27,14 @@ def shown_first(messages: Asked) -> str:
 def labeller(p_good: float, p_first: float) -> Scripted:
     """Odds of the option shown first: those of the better reply times those of the place."""
 
+    return biased(p_good, math.log(p_first / (1 - p_first)))
+
+
+def biased(p_good: float, place: float) -> Scripted:
+    """The same with the logit of the place."""
+
     def rate(messages: Asked, text: str) -> float:
-        odds = math.log(p_first / (1 - p_first))
+        odds = place
         odds += math.log(p_good / (1 - p_good)) * (1 if shown_first(messages) == GOOD else -1)
         return odds if text == OPTIONS[0] else 0.0
 
@@ -46,13 +52,33 @@ def test_a_labeller_that_sees_only_the_order_is_at_chance_and_found_out() -> Non
     assert choice.p_first == pytest.approx(0.5) and choice.shown_first == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("place", [0.0, 1.0, 2.0, 3.0, -40.0])
+def test_a_place_that_adds_to_the_logit_changes_no_label(place: float) -> None:
+    p_good = 1 / (1 + math.exp(-1.0))
+    choice, other = choose(biased(p_good, place), [question(), question(BAD, GOOD, "r")], How())
+    assert choice.p_first == pytest.approx(0.7310586) and other.p_first == pytest.approx(1 - 0.7310586)
+    assert (choice.shown_first > 0.5) == (place > 0) or place == 0
+
+
+def test_thoughts_that_disagree_between_the_orders_are_worth_nothing_however_sure_one_is() -> None:
+    """In the one order the thought puts 30 nats on the good reply, in the other 5 on the bad one."""
+
+    def rate(messages: Asked, text: str) -> float:
+        sure = 30.0 if shown_first(messages) == GOOD else 5.0
+        return sure if text == OPTIONS[0] else 0.0
+
+    thinker = Scripted(lambda m, k: "Hm.", rate)
+    (choice,) = choose(thinker, [question()], How(thought_tokens=5))
+    assert choice.p_first == pytest.approx(0.5, abs=0.005)
+    assert clamp(choice.p_first, 0.4) == choice.p_first
+
+
 @pytest.mark.parametrize("p_order", [0.1, 0.5, 0.95])
 def test_swapping_the_replies_mirrors_the_label_whatever_the_order_bias(p_order: float) -> None:
-    biased = labeller(0.7, p_order)
-    straight, turned = choose(biased, [question(), question(BAD, GOOD)], How())
+    straight, turned = choose(labeller(0.7, p_order), [question(), question(BAD, GOOD)], How())
     assert straight.p_first == pytest.approx(1 - turned.p_first)
     assert straight.shown_first == pytest.approx(turned.shown_first)
-    assert straight.p_first > 0.5, "the averaged verdict names the same reply in both orders"
+    assert straight.p_first > 0.5, "the verdict names the same reply in both orders"
 
 
 def test_each_question_is_asked_once_in_each_order_under_its_principle() -> None:

@@ -15,6 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import cut, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.intervals import wilson
+from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import (
     BY_NAME,
@@ -65,6 +66,7 @@ def _pair(
     row = {"id": name, "axis": axis, "correct": correct, "p_chosen": p, "source": source}
     score = 1.0 if longer == (tokens[0] > tokens[1]) else -1.0
     row |= {"chosen_score": score, "rejected_score": 0.0}
+    row |= {"member_gaps": [score, -score]}  # two members, of which the second ranks the other way round
     return row | {"chosen_tokens": tokens[0], "rejected_tokens": tokens[1]}
 
 
@@ -195,6 +197,10 @@ ROWS: dict[str, Rows] = {
         {"id": "q3", "mode": "policy", "axis": "honest", "correct": True, "p_first": 0.7, "p_correct": 0.65},
         {"id": "q4", "mode": "policy", "axis": "harmless", "correct": 0.5, "p_first": 0.6, "p_correct": 0.5},
         {"id": "q5", "mode": "policy", "axis": "other", "correct": False, "p_first": 0.5, "p_correct": 0.25},
+        {"id": "q1", "mode": "content", "axis": "helpful", "correct": True, "p_correct": 0.4},
+        {"id": "q3", "mode": "content", "axis": "honest", "correct": 0.5, "p_correct": 0.0},
+        {"id": "q4", "mode": "content", "axis": "harmless", "correct": False, "p_correct": -0.1},
+        {"id": "q5", "mode": "content", "axis": "other", "correct": False, "p_correct": -2.0},
         {"id": "q1", "mode": "preference", "axis": "helpful", "correct": False, "p_correct": -math.log(3)},
         {"id": "q3", "mode": "preference", "axis": "honest", "correct": True, "p_correct": math.log(19)},
         {
@@ -270,6 +276,11 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "repeated_4grams": (1 / 3, 3, 3),
     "helpful_win_rate": (2.5 / 4, 4, 4),
     "bits_per_byte": (1.0, 2, 2),
+    "hhh_content": (1.5 / 4, 4, 4),
+    "hhh_content_helpful": (1.0, 1, 1),
+    "hhh_content_honest": (0.5, 1, 1),
+    "hhh_content_harmless": (0.0, 1, 1),
+    "hhh_content_other": (0.0, 1, 1),
     "hhh_policy": (2.5 / 5, 5, 5),
     "hhh_policy_helpful": (1 / 2, 2, 2),
     "hhh_policy_honest": (1.0, 1, 1),
@@ -287,6 +298,13 @@ EXPECTED: dict[str, tuple[float, int, int]] = {
     "pair_accuracy_harmless": (1.0, 2, 2),
     "pair_accuracy_other": (0.0, 1, 1),
     "pair_accuracy_built": (1 / 2, 2, 2),
+    "member_accuracy_1": (
+        4 / 6,
+        6,
+        6,
+    ),  # of p1 to p5 and p9 all but p3 and p5, whose rejected reply scores higher
+    "member_accuracy_2": (2 / 6, 6, 6),
+    "member_spread": (math.sqrt(2), 6, 6),
     "pair_longer_preferred": (4 / 5, 5, 5),
     "pair_longer_labelled": (3 / 5, 5, 5),
     "label_accuracy": (1 / 2, 2, 2),
@@ -343,6 +361,7 @@ def test_every_metric_has_an_expectation_and_its_own_name() -> None:
         *OF_JUDGES,
         *OF_RATERS,
         *OF_DEBIAS,
+        *OF_MEMBERS[:3],  # of two members: the spread and their accuracies
     )  # those of the benchmark room: test_benchmarks.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
     assert {m.better for m in METRICS} <= {"lower", "higher", "zero", "neither"}

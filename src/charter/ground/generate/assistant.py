@@ -23,7 +23,7 @@ from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.generation import UNKNOWN, Decoding, decoding_of
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.dialogue import Prompt as Prompt
 from charter.ground.text.template import Template
 
@@ -85,6 +85,15 @@ class LocalAssistant:
         all items of a task together."""
         asked = [(self.encode(prompt), self._continuations(prompt, texts)) for prompt, texts in items]
         return [[sum(tokens) for tokens in found] for found in score(self.engine.model, asked)]
+
+    def score_replies(self, items: Sequence[tuple[Sequence[Message], Sequence[str]]]) -> list[list[float]]:
+        """Mean log-probability of a token of each reply to its messages, (1/n) log P(reply | messages) in nats; the end
+        of the turn is one of its n tokens."""
+        asked = []
+        for messages, replies in items:
+            encoded = [self.template.encode_reply(messages, reply) for reply in replies]
+            asked.append((encoded[0][0], [ids for _, ids in encoded]))
+        return [[sum(tokens) / len(tokens) for tokens in found] for found in score(self.engine.model, asked)]
 
     def encode(self, prompt: Prompt) -> list[int]:
         """The ids of a prompt: by the chat template, or of plain text as it stands (with the start token only where

@@ -1,8 +1,14 @@
 """A model's choice between two replies, as a probability, asked in both orders.
 
 The labeller sees the conversation, a principle and options (A) and (B); the normalised probabilities of the two
-letters are the soft label, and the mean over both orders removes what it owes to the order (Bai 2022b, section
-4.1). Engines that can't score give the share of k sampled votes instead, and the label says so.
+letters are the soft label (Bai 2022b, section 4.1). With l = log p(A) - log p(B), the label of both orders is
+
+    p(first is better) = sigma((l of the first order - l of the second) / 2)
+
+A labeller that adds a constant to the letter A, l = content + place in the one order and -content + place in the other,
+so gives sigma(content) whatever its place is worth. Engines that can't score give the share of k sampled votes instead,
+and the label says so. Shares of votes and means over sampled thoughts are averaged over the orders as probabilities:
+they are often 0 or 1, where a logit says how sure a single sample was.
 """
 
 from __future__ import annotations
@@ -39,7 +45,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """p_first: probability that the first reply is better, orders averaged; shown_first: mean probability of
+    """p_first: probability that the first reply is better, of both orders; shown_first: mean probability of
     the option shown first over both orders (0.5: no order bias)."""
 
     p_first: float
@@ -61,37 +67,47 @@ class How:
 def choose(labeller: Assistant, questions: Sequence[Question], how: How) -> list[Choice]:
     """One choice per question, each asked in both orders; with `thought_tokens`, after step-by-step thinking."""
     orders = [(q, q.first, q.second) for q in questions] + [(q, q.second, q.first) for q in questions]
+    half = len(questions)
+    scored = "score" in labeller.capabilities
     if how.thought_tokens:
-        p_shown, voted = _after_thought(labeller, orders, how)
+        shown = _after_thought(labeller, orders, how)
     else:
         asked = [choice_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
-        names = [(q.id, f"{q.id}-{i >= len(questions)}") for i, (q, _, _) in enumerate(orders)]
-        p_shown, voted = _first_option(labeller, asked, names, how)
-    half = len(questions)
-    return [
-        Choice((p_shown[i] + 1 - p_shown[half + i]) / 2, (p_shown[i] + p_shown[half + i]) / 2, voted)
-        for i in range(half)
-    ]
+        if scored:
+            logits = _logits(labeller, asked, [q.id for q, _, _ in orders])
+            pairs = list(zip(logits[:half], logits[half:], strict=True))
+            return [Choice(_sigma((a - b) / 2), (_sigma(a) + _sigma(b)) / 2) for a, b in pairs]
+        names = [(q.id, f"{q.id}-{i >= half}") for i, (q, _, _) in enumerate(orders)]
+        shown = _votes(labeller, asked, names, how)
+    turned = zip(shown[:half], shown[half:], strict=True)
+    return [Choice((a + 1 - b) / 2, (a + b) / 2, not scored) for a, b in turned]
 
 
-def _first_option(
+def _sigma(logit: float) -> float:
+    return 1 / (1 + math.exp(min(700.0, -logit)))
+
+
+def _logits(labeller: Assistant, asked: Sequence[list[Message]], questions: Sequence[str]) -> list[float]:
+    """log p(A) - log p(B) of each request, A being the option shown first."""
+    with naming_prompts(questions):
+        pairs = labeller.score([(messages, OPTIONS) for messages in asked])
+    return [a - b for a, b in pairs]
+
+
+def _votes(
     labeller: Assistant, asked: Sequence[list[Message]], names: Sequence[tuple[str, str]], how: How
-) -> tuple[list[float], bool]:
-    """Probability of the option shown first for each request, and whether it was voted rather than scored.
+) -> list[float]:
+    """Share of the votes for the option shown first, of each request.
 
     names: of each request, its question's id and what its votes' seed comes from.
     """
-    if "score" in labeller.capabilities:
-        with naming_prompts(question for question, _ in names):
-            pairs = labeller.score([(messages, OPTIONS) for messages in asked])
-        return [1 / (1 + math.exp(min(700.0, b - a))) for a, b in pairs], False
     seeds = [derive_seed(how.seed, "vote", name) for _, name in names]
     replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
     shares = []
     for votes in replies:
         letters = [letter for v in votes if (letter := _voted_letter(v.text))]
         shares.append(letters.count("A") / len(letters) if letters else 0.5)
-    return shares, True
+    return shares
 
 
 def _voted_letter(text: str) -> str | None:
@@ -100,10 +116,8 @@ def _voted_letter(text: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _after_thought(
-    labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How
-) -> tuple[list[float], bool]:
-    """Mean over sampled chains of thought of the probability of the option shown first, and whether voted."""
+def _after_thought(labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How) -> list[float]:
+    """Mean over sampled chains of thought of the probability of the option shown first."""
     asked = [thought_messages(q.messages, a, b, q.principle, how.shots) for q, a, b in orders]
     seeds = [derive_seed(how.seed, "thought", q.id, n) for n, (q, _, _) in enumerate(orders)]
     sampling = Sampling(temperature=1.0, max_tokens=how.thought_tokens)
@@ -115,9 +129,12 @@ def _after_thought(
             concluded.append(answer_messages(messages, thought.text))
             question = orders[number][0].id
             names.append((question, f"{question}-{number >= len(orders) // 2}-{k}"))
-    p_shown, voted = _first_option(labeller, concluded, names, how)
+    if "score" in labeller.capabilities:
+        shown = [_sigma(logit) for logit in _logits(labeller, concluded, [question for question, _ in names])]
+    else:
+        shown = _votes(labeller, concluded, names, how)
     size = how.thought_samples
-    return [sum(p_shown[i : i + size]) / size for i in range(0, len(p_shown), size)], voted
+    return [sum(shown[i : i + size]) / size for i in range(0, len(shown), size)]
 
 
 def clamp(p: float, low: float) -> float:

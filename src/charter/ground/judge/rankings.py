@@ -71,21 +71,33 @@ def kept_apart(
 
 
 def rank(
-    template: Template, rows: Sequence[Comparison], context: int, weight_of: Callable[[Comparison], float]
+    template: Template,
+    rows: Sequence[Comparison],
+    context: int,
+    weight_of: Callable[[Comparison], float],
+    prompts_alike: bool = False,
 ) -> list[Ranking]:
     """Comparisons gathered by prompt, in the order of their first, within `context` tokens.
 
-    Weights have mean 1, so that the learning rate means the same whatever they are.
+    Weights have mean 1, so that the learning rate means the same whatever they are. Where prompts count equally, a pair
+    weighs 1 / pairs of its prompt (Ouyang 2022, section 3.5: 1 / (K choose 2) before the sum over K replies).
     """
     gathered: dict[str, list[Comparison]] = {}
     for c in rows:
         gathered.setdefault(json.dumps(c.messages), []).append(c)
-    mean = sum(map(weight_of, rows)) / max(1, len(rows)) or 1.0
+    weighed = [
+        (members, [weight_of(c) / (len(members) if prompts_alike else 1) for c in members])
+        for members in gathered.values()
+    ]
+    mean = sum(sum(weights) for _, weights in weighed) / max(1, len(rows)) or 1.0
     rankings = []
-    for members in gathered.values():
+    for members, weights in weighed:
         texts = tuple(dict.fromkeys(text for c in members for text in (c.chosen, c.rejected)))
         place = {text: at for at, text in enumerate(texts)}
-        pairs = tuple(Pair(c, place[c.chosen], place[c.rejected], weight_of(c) / mean) for c in members)
+        pairs = tuple(
+            Pair(c, place[c.chosen], place[c.rejected], weight / mean)
+            for c, weight in zip(members, weights, strict=True)
+        )
         rankings.append(Ranking(encode_item(template, members[0].messages, texts, context), texts, pairs))
     return rankings
 

@@ -11,12 +11,24 @@ from charter.ground.measure.score import tabulate
 
 def trust(tested: Sequence[Mapping[str, Any]], chance_weight: float) -> float:
     """1 for a labeller that is surely right more often than not, 0 for one that is surely wrong more often,
-    `chance_weight` where the 95 % interval of its accuracy holds one half; 1 where nothing was tested.
+    `chance_weight` if the 95 % interval of its accuracy holds one half; 1 where nothing was tested.
 
-    tested: a row a pair with `correct` (0, a half or 1) and `id`, the cluster that pairs of one prompt share.
+    Each set of pairs is judged by itself, and the lowest weight counts: who is right on pairs that were written to be
+    told apart may be at chance on people's. tested: a row a pair with `correct` (0, a half or 1), `id`, the cluster
+    that pairs of one prompt share, and `set`, what it was drawn from (rows without one are one set).
     """
-    if not tested:
-        return 1.0
+    return min((_trust(rows, chance_weight) for rows in by_set(tested).values()), default=1.0)
+
+
+def by_set(tested: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of each set of known pairs."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in tested:
+        found.setdefault(str(row.get("set", "")), []).append(row)
+    return found
+
+
+def _trust(tested: Sequence[Mapping[str, Any]], chance_weight: float) -> float:
     low, high = interval(tabulate((str(row["id"]), float(row["correct"]), 1.0) for row in tested))
     if low is None or high is None:
         return chance_weight

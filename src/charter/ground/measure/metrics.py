@@ -23,6 +23,7 @@ from charter.ground.measure.fluency import HELP as HELP
 from charter.ground.measure.fluency import LOOK as LOOK
 from charter.ground.measure.fluency import OF_FLUENCY
 from charter.ground.measure.intervals import interval
+from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.pairs import AXES as AXES
 from charter.ground.measure.pairs import OF_PAIRS
@@ -48,6 +49,10 @@ REVISIONS = "revisions.jsonl"
 ROUNDS = 5  # a draft and at most four revisions (Bai 2022b, section 3)
 
 
+# How the card calls the modes; see evaluate/hhh.py.
+MODES = {"content": "the likelier reply a token", "policy": "policy mode", "preference": "preference mode"}
+
+
 def _hhh(mode: str) -> tuple[Metric, ...]:
     """Accuracy on the HHH choices in one mode, over all and by axis."""
     by_axis = {f"_{axis}": (f", {axis}", counts.equal(mode=mode, axis=axis)) for axis in AXES}
@@ -58,7 +63,7 @@ def _hhh(mode: str) -> tuple[Metric, ...]:
             HHH,
             counts.mean("correct", where),
             "higher",
-            f"HHH choices, {mode} mode{words}",
+            f"HHH choices, {MODES[mode]}{words}",
         )
         for end, (words, where) in parts.items()
     )
@@ -201,6 +206,7 @@ OF_POLICY: tuple[Metric, ...] = (
         gate="helpful",
     ),
     Metric("bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"),
+    *_hhh("content"),
     *_hhh("policy"),
     Metric(
         "hhh_first_share",
@@ -277,6 +283,7 @@ OF_JUDGES: tuple[Metric, ...] = (
 METRICS = (
     *OF_POLICY,
     *OF_JUDGES,
+    *OF_MEMBERS,
     *OF_RATERS,
     *OF_REVIEWS,
     *OF_DEBIAS,

@@ -16,13 +16,19 @@ def _exact(hidden_ND: Tensor, weight_1D: Tensor, bias_1: Tensor | None = None) -
 
 
 class ScoreHead(nn.Module):
-    """Linear D -> 1 without bias, as `...ForSequenceClassification` has it (a bias would cancel in
-    comparisons)."""
+    """Linear D -> 1 without bias, as `...ForSequenceClassification` has it (a bias would cancel in comparisons).
 
-    def __init__(self, hidden_size: int, seed: int = 0) -> None:
+    Zero at first, so that all replies score alike and the first loss of a pair is log 2. With a seed N(0, 1 / (D + 1)),
+    as Stiennon 2020 (2009.01325) start theirs: pairs must unlearn that noise, while ratings, which are no differences,
+    are learnt sooner from it."""
+
+    def __init__(self, hidden_size: int, seed: int | None = None) -> None:
         super().__init__()
-        noise = torch.randn(1, hidden_size, generator=torch.Generator().manual_seed(seed))
-        self.weight = nn.Parameter(noise / (hidden_size + 1) ** 0.5)
+        weight = torch.zeros(1, hidden_size)
+        if seed is not None:
+            noise = torch.randn(1, hidden_size, generator=torch.Generator().manual_seed(seed))
+            weight = noise / (hidden_size + 1) ** 0.5
+        self.weight = nn.Parameter(weight)
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """Scores [N] of states [N, D]."""
