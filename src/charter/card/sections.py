@@ -52,7 +52,6 @@ MAIN = (
     "unsafe_refusal_rate",
     "lookalike_refusal_rate",
     "helpful_score",
-    "hhh_policy",
     "bits_per_byte",
 )
 REFUSING = (
