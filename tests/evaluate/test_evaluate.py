@@ -13,6 +13,7 @@ import torch
 import toys
 from charter.card.changes import DECIDES
 from charter.evaluate import run as room
+from charter.evaluate.fluency import under_start
 from charter.evaluate.harmlessness import review_queue
 from charter.evaluate.helpfulness import wins
 from charter.evaluate.settings import Counts, Settings, check
@@ -634,3 +635,67 @@ def test_fixed_replies_are_scored_once_a_prompt(run: Path) -> None:
     rows = read_objects(run / "samples/harmlessness.jsonl")
     assert all(len({r["grader_fixed"] for r in rows if r["id"] == id}) == 1 for id in ("r0", "r3"))
     assert rows[0]["messages"] == [user("Do bad thing 0.")]
+
+
+def test_replies_are_scored_under_the_start(
+    report: Path, inputs_of: InputsOf, checkpoints: Path, tmp_path: Path
+) -> None:
+    """Nats and tokens of each reply behind its prompt, its end left out; nothing else changes."""
+    inputs = Inputs([*inputs_of(), toys.policy(checkpoints / "other", "start")])
+    path = made(SETTINGS, inputs, tmp_path / "out")
+    start = LocalAssistant.open(checkpoints / "other")
+    for name, metric in (
+        ("harmlessness", "unsafe_nll_under_start"),
+        ("lookalikes", "lookalike_nll_under_start"),
+        ("helpful", "nll_under_start"),
+    ):
+        rows = samples(path, name)
+        for row, before in zip(rows, samples(report, name), strict=True):
+            prompt, reply = start.template.encode_reply(row["messages"], row["reply"])
+            (logprobs,) = score(start.engine.model, [(prompt, [reply[:-1]])])[0]
+            assert row["nll_start"] == pytest.approx(-sum(logprobs), abs=1e-4)
+            assert row["tokens_start"] == len(reply) - 1
+            assert {k: v for k, v in row.items() if not k.endswith("_start")} == before
+        found = {s.name: s.value for s in scores(path)}[metric]
+        nats, tokens = (sum(row[key] for row in rows) for key in ("nll_start", "tokens_start"))
+        assert found == pytest.approx(nats / tokens) and found > 0
+    assert json.loads((path / "report.json").read_text())["start"]["name"] == "other"
+    assert not any(m.endswith("under_start") for m in {s.name for s in scores(report)})
+
+
+def test_an_empty_reply_has_no_tokens_under_the_start(checkpoints: Path) -> None:
+    rows = [{"messages": [user("Why?")], "reply": text} for text in ("", "Because.")]
+    under_start(LocalAssistant.open(checkpoints / "policy"), rows)
+    assert (rows[0]["nll_start"], rows[0]["tokens_start"]) == (0, 0) and rows[1]["nll_start"] > 0
+
+
+def pair(n: int, right: bool, axis: str = "helpful") -> dict[str, Any]:
+    """A held-out pair whose chosen reply is the longer one half of the time."""
+    row = {
+        "id": f"q{n}",
+        "pair": f"p{n}",
+        "axis": axis,
+        "source": "human",
+        "p_chosen": 1.0,
+        "correct": float(right),
+    }
+    scores_of = {"chosen_score": 1.0 if right else -1.0, "rejected_score": 0.0}
+    return row | scores_of | {"chosen_tokens": 9 if n % 2 else 5, "rejected_tokens": 7}
+
+
+@pytest.mark.parametrize("right", [24, 14])
+def test_the_gate_on_help_rests_on_the_pairs_that_the_graders_step_held_out(
+    right: int, report: Path, inputs_of: InputsOf, checkpoints: Path, tmp_path: Path
+) -> None:
+    """24 of 30 are surely above the rule's 50 %, 14 are not; the gate on harm stays as it was."""
+    grader = shutil.copytree(checkpoints / "grader", tmp_path / "grader")
+    (grader / "samples").mkdir()
+    helpful = [pair(n, n < right) for n in range(30)]
+    toys.rows_file(grader / "samples/heldout_pairs.jsonl", [*helpful, pair(99, False, "harmless")])
+    entries = [i for i in inputs_of() if i.role != "grader"]
+    path = made(SETTINGS, Inputs([*entries, toys.preference(grader, "grader")]), tmp_path / "out")
+    assert samples(path, "helpful_pairs") == helpful
+    told, before = (json.loads((p / "report.json").read_text())["grader"] for p in (path, report))
+    assert told["helpful_fit"] is (right == 24) and "the length rule's 50.0%" in told["helpful_why"]
+    assert (told["fit"], told["why"]) == (before["fit"], before["why"])
+    assert before["helpful_fit"] is False and before["helpful_why"].startswith("not shown")

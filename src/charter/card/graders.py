@@ -3,6 +3,7 @@ and the detectors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charter.card.artifact import REPORT, Artifact
@@ -21,14 +22,13 @@ class Grader:
     role: str
     fit: bool | None
     why: str
-    numbers: tuple[tuple[str, Number | None], ...]
+    shown: Mapping[str, Number]
     helpful: bool | None = None
     helpful_why: str = ""
 
-    @property
-    def shown(self) -> dict[str, Number | None]:
-        """Its numbers by name."""
-        return dict(self.numbers)
+    def of(self, columns: Mapping[str, str]) -> tuple[Number | None, ...]:
+        """Its numbers in the columns of a table."""
+        return tuple(self.shown.get(name) for name in columns)
 
     @property
     def beats_rule(self) -> bool | None:
@@ -37,17 +37,19 @@ class Grader:
         return None if more is None else more.low is not None and more.low > 0
 
 
-# Numbers of a grader, and what is said below their labels.
-GRADER_COLUMNS = {
+# Numbers of a grader, and what is said below their labels: of its gate on harm, and on held-out pairs.
+GATE_COLUMNS = {
     "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
     "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
-    "pair_accuracy": "held-out pairs",
+    "hhh_preference": "of the HHH choices",
+}
+PAIR_COLUMNS = {
+    "pair_accuracy": "ranked as labelled",
     "pair_length_rule": "on the same pairs",
     "pair_over_rule": "paired",
     "pair_accuracy_length_matched": "within 10 %",
-    "pair_accuracy_built": "held-out",
-    "hhh_preference": "of the HHH choices",
     "pair_longer_preferred": "length bias",
+    "pair_accuracy_built": "held-out",
 }
 
 
@@ -87,11 +89,10 @@ def graders(run: Run) -> tuple[Grader, ...]:
             if helps[0] is None and model:
                 helps = _helps(model)
             name = str(entry.get("name"))
-            found[str(entry.get("id"))] = Grader(name, words, fit, why, _columns(numbers), *helps)
+            found[str(entry.get("id"))] = Grader(name, words, fit, why, numbers, *helps)
     for model in run.preferences:
         fit, why = _gate(model.numbers)
-        kind, columns = "preference model", _columns(model.numbers)
-        made = Grader(model.name, kind, fit, why, columns, *_helps(model))
+        made = Grader(model.name, "preference model", fit, why, model.numbers, *_helps(model))
         found.setdefault(model.manifest.id, made)
     return tuple(found.values())
 
@@ -104,14 +105,10 @@ def rater(run: Run) -> Grader | None:
         return None
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
     kept = model.numbers if model else {}
-    numbers = tuple((label(m.name), kept[m.name]) for m in OF_RATERS if m.name in kept)
+    numbers = {label(m.name): kept[m.name] for m in OF_RATERS if m.name in kept}
     return Grader(
         str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
     )
-
-
-def _columns(numbers: dict[str, Number]) -> tuple[tuple[str, Number | None], ...]:
-    return tuple((name, numbers.get(name)) for name in GRADER_COLUMNS)
 
 
 def _helps(model: Artifact) -> tuple[bool, str]:
