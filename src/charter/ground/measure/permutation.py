@@ -17,6 +17,8 @@ from charter.ground.measure.score import Floats, Statistic, Table
 
 EXACT = 16  # changed clusters up to which all 2^m exchanges are counted
 DRAWS = 4_999  # exchanges drawn for more; 1 is added to hits and draws, which keeps p valid (Phipson and Smyth 2010)
+FURTHER = 49_999  # drawn in all where fewer than RARE of the first are as large: a small p is corrected for many others
+RARE = 10  # hits that settle it (sequential Monte Carlo, Besag and Clifford 1991)
 _BLOCK = 2_000
 Term = tuple[float, Table, Table]
 Part = tuple[float, Statistic, Floats, Floats]  # a term's weight, what its sums give, and both sides' sums
@@ -39,12 +41,14 @@ def exchange_p(terms: Sequence[Term], seed: int = 0) -> float:
         every = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
         return float(_as_large(_statistic(parts, changed, every.astype(np.float64)), least).mean())
     rng = np.random.default_rng(seed)
-    hits = 0
-    for start in range(0, DRAWS, _BLOCK):
-        size = (min(_BLOCK, DRAWS - start), count)
-        drawn = rng.integers(0, 2, size=size, dtype=np.int8).astype(np.float64)
-        hits += int(_as_large(_statistic(parts, changed, drawn), least).sum())
-    return (hits + 1) / (DRAWS + 1)
+    hits = done = 0
+    for goal in (DRAWS, FURTHER):
+        while done < goal and (goal == DRAWS or hits < RARE):
+            size = (min(_BLOCK, goal - done), count)
+            drawn = rng.integers(0, 2, size=size, dtype=np.int8).astype(np.float64)
+            hits += int(_as_large(_statistic(parts, changed, drawn), least).sum())
+            done += size[0]
+    return (hits + 1) / (done + 1)
 
 
 def _shared(first: Table, second: Table) -> tuple[Floats, Floats]:
