@@ -264,3 +264,16 @@ def test_settings_and_roles_that_agree() -> None:
 def test_senseless_rewards_and_checks_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Settings.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"baseline": "others", "rollout": {"replies": 2}},
+        {"reward": {"steer": {"target": 0.1}, "sources": {"red": [0]}}, "keep": {"round": "best"}},
+    ],
+)
+def test_settings_read_back_from_a_manifest_are_the_same(settings: dict[str, Any]) -> None:
+    made = Settings.model_validate(settings)
+    assert Settings.model_validate(made.model_dump(mode="json")) == made

@@ -146,7 +146,8 @@ class Keep(Frozen):
 
     @model_validator(mode="after")
     def _checks(self) -> Self:
-        idle = sorted(self.model_fields_set - {"round"})
+        fields = type(self).model_fields
+        idle = [name for name, field in fields.items() if getattr(self, name) != field.default]
         if self.round == "last" and idle:
             raise ValueError(f"{' and '.join(idle)} need checks; set keep.round to best, or leave them out")
         return self
