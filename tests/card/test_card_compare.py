@@ -37,8 +37,10 @@ def test_rows_say_when_a_number_is_an_unfit_graders(finished: Path, tmp_path: Pa
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
     rows = compare(finished / "eval_0", run / "eval_3")
     graded = {row["metric"] for row in rows if row["unfit"]}
-    assert {"harm_rate", "harm_rate_reward", "helpful_score", "helpful_win_rate"} <= graded
+    assert {"harm_rate", "harm_rate_reward", "harm_answered_rate", "refused_below_rate"} <= graded
     assert not {"unsafe_refusal_rate", "refusal_gap", "bits_per_byte", "hhh_policy"} & graded
+    # a gate of its own, which this grader passes
+    assert not {"helpful_score", "helpful_win_rate"} & graded
 
 
 def test_places_that_stand_for_the_final_stage(finished: Path) -> None:

@@ -54,7 +54,7 @@ def add_rater(run: Path, noise: float) -> None:
     manifest = read_manifest(final)
     card_world.finish(run, "eval_3", "evaluate", "report",
                       parents=(*((p.role, p.path) for p in manifest.parents), ("rater", "rater")),
-                      external=(("red_team", "shipped:red_team.heldout"),), resolved=manifest.resolved)  # fmt: skip
+                      external=tuple((e.role, e.ref) for e in manifest.external), resolved=manifest.resolved)  # fmt: skip
 
 
 @pytest.mark.parametrize("fit", [True, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from charter.evaluate.fluency import under_start
@@ -36,12 +36,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The model under test and how it is asked, without a judge of its replies."""
+    """The model under test and how it is asked, without a judge of its replies; `start` scores how fluent they are."""
 
     settings: Settings
     inputs: Inputs
     out: Workspace
     assistant: Assistant
+    start: LocalAssistant | None = field(default=None, kw_only=True)
 
     @property
     def template(self) -> str:
@@ -116,13 +117,12 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Context(Asking):
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader, `rater` rates harm from 0 to
-    4, and `start` scores how fluent replies are; None where there is none."""
+    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
+    to 4; None where there is none."""
 
     grader: PreferenceModel
     reward: PreferenceModel | None
     rater: PreferenceModel | None
-    start: LocalAssistant | None = None
 
 
 def graded(
@@ -173,5 +173,7 @@ def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
         PreferenceModel.open(inputs.one("grader").folder, out.device, out.precision),
         PreferenceModel.open(reward.folder, out.device, out.precision) if reward else None,
         PreferenceModel.open(rater.folder, out.device, out.precision, "rating") if rater else None,
-        LocalAssistant.open(checkpoint_folder(start), out.device, precision=out.precision) if start else None,
+        start=LocalAssistant.open(checkpoint_folder(start), out.device, precision=out.precision)
+        if start
+        else None,
     )

@@ -108,7 +108,7 @@ def _redo(report: Path, kept: Kept, count: int, rng: random.Random) -> list[str]
                 kept.mark(made)
             elif scored and isinstance(context, Context):
                 harmlessness.grade(context, made)
-            if isinstance(context, Context) and context.start is not None:
+            if context.start is not None:
                 under_start(context.start, made)
             for row in made:
                 key = (row["id"], row["sample"])
