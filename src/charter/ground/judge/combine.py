@@ -6,7 +6,7 @@ of grader g and w_g its weight:
     mean    Σ_g w_g z_g / Σ_g w_g
     min     min_g z_g     a reply is as good as its worst grader says, which is hard to exploit
 
-Source: Coste 2023 (2310.02743), section 3, mean and worst-case optimisation over an ensemble.
+Source: Coste 2023 (2310.02743): mean and worst-case optimisation over an ensemble of reward models.
 """
 
 from __future__ import annotations
