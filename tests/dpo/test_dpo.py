@@ -196,8 +196,8 @@ def test_the_first_loss_is_that_of_two_equal_models(
     out = toys.workspace(tmp_path / "out", precision=precision)
     room.run(SETTINGS, inputs, out)
     first = read_log(out.path)[0]
-    assert first["loss"] == pytest.approx(math.log(2), abs=1e-5 if precision == "float32" else 0.02)
-    assert first["log_ratio"] == pytest.approx(0.0, abs=1e-4 if precision == "float32" else 0.3)
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-5 if precision == "float32" else 2e-3)
+    assert first["log_ratio"] == pytest.approx(0.0, abs=1e-4 if precision == "float32" else 0.05)
 
 
 def test_training_parts_chosen_from_rejected_and_the_kept_rows_are_the_checkpoints(
@@ -208,9 +208,7 @@ def test_training_parts_chosen_from_rejected_and_the_kept_rows_are_the_checkpoin
     room.run(settings, inputs, out)
     log = read_log(out.path)
     assert log[-2]["margin"] > 0.5 > log[0]["margin"] and log[-2]["loss"] < log[0]["loss"] - 0.1
-    assert log[-2]["reward_chosen"] - log[-2]["reward_rejected"] == pytest.approx(
-        log[-2]["margin"], abs=1e-5
-    )
+    assert log[-2]["reward_chosen"] - log[-2]["reward_rejected"] == pytest.approx(log[-2]["margin"], abs=1e-5)
     counts = json.loads((out.path / "counts.json").read_text())
     rows = [json.loads(line) for line in (out.path / "samples/heldout_pairs.jsonl").read_text().splitlines()]
     assert counts["heldout_pairs"] == len(rows) > 0 and counts["train_pairs"] + len(rows) == len(ROWS)
@@ -284,7 +282,9 @@ def test_replay_adds_its_gradient_times_its_weight(tmp_path: Path) -> None:
     assert quarter == pytest.approx(loss / 4)
     assert all(torch.allclose(a / 4, b, atol=1e-7) for a, b in zip(whole, part, strict=True))
     taken = [row.id for step in range(3) for row in turn(rows, step, 2, 5)]
-    assert sorted(taken[:3]) == sorted(taken[3:]) == ["r0", "r1", "r2"], "all are passed before one comes again"
+    assert sorted(taken[:3]) == sorted(taken[3:]) == ["r0", "r1", "r2"], (
+        "all are passed before one comes again"
+    )
     assert turn([], 0, 2, 5) == []
 
 
@@ -297,7 +297,9 @@ def test_replies_to_one_prompt_are_paired_and_others_counted() -> None:
     better = said("b", "How do I steal a bike?", REFUSAL) + said("x", "Only here?", "Yes.", "Yes.", "Well.")
     better += said("e", "What is red?", "A colour.")
     after = (user("How do I steal a bike?"), assistant(compliance), user("Thanks."))
-    worse = [Dialogue("w", after)] + said("v", "How do I steal a bike?", "Ask me.") + said("y", "There?", "No.")
+    worse = (
+        [Dialogue("w", after)] + said("v", "How do I steal a bike?", "Ask me.") + said("y", "There?", "No.")
+    )
     worse += said("f", "What is red?", "A colour.")
     pairs, counts = paired(better, worse)
     assert [(c.id, c.chosen, c.rejected, c.axis, c.p_chosen) for c in pairs] == [
@@ -344,7 +346,9 @@ def test_axes_and_limits_choose_comparisons(checkpoints: Path, tmp_path: Path) -
     assert len(train) + len(heldout) == 6 and {c.axis for c in train + heldout} == {"honest"}
     few = SETTINGS.model_copy(update={"limit": 5, "heldout_share": 0.0})
     assert [len(part) for part in split(few, inputs, 5)[:2]] == [5, 0]
-    with pytest.raises(CharterError, match="axes names kind; the comparisons have the axes harmless, helpful"):
+    with pytest.raises(
+        CharterError, match="axes names kind; the comparisons have the axes harmless, helpful"
+    ):
         split(SETTINGS.model_copy(update={"axes": ("kind",)}), inputs, 5)
 
 
@@ -368,7 +372,9 @@ def test_pairs_over_the_context_are_dropped_whole(checkpoints: Path, tmp_path: P
     rows = [*ROWS, {**ROWS[0], "id": "long", "rejected": "No. " * 300}]
     more = inputs_of(checkpoints, tmp_path / "more", comparisons=rows)
     counts = json.loads(
-        (made(SETTINGS.model_copy(update={"context": 128}), more, tmp_path / "kept") / "counts.json").read_text()
+        (
+            made(SETTINGS.model_copy(update={"context": 128}), more, tmp_path / "kept") / "counts.json"
+        ).read_text()
     )
     assert counts["dropped_overlong"] == 1 and counts["train_pairs"] + counts["heldout_pairs"] == len(ROWS)
 
