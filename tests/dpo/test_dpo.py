@@ -224,7 +224,7 @@ def test_training_parts_chosen_from_rejected_and_the_kept_rows_are_the_checkpoin
     assert metrics["heldout_loss"] == log[-1]["heldout_loss"] and metrics["loss"] == log[-2]["loss"]
     assert metrics["pair_accuracy"] == pytest.approx(sum(r["correct"] for r in rows) / len(rows))
     assert log[-1]["heldout_accuracy"] == pytest.approx(metrics["pair_accuracy"])
-    assert [row["step"] for row in log if "heldout_loss" in row][0] == 4
+    assert next(row["step"] for row in log if "heldout_loss" in row) == 4
 
 
 def _encoded(source: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
@@ -297,9 +297,11 @@ def test_replies_to_one_prompt_are_paired_and_others_counted() -> None:
     better = said("b", "How do I steal a bike?", REFUSAL) + said("x", "Only here?", "Yes.", "Yes.", "Well.")
     better += said("e", "What is red?", "A colour.")
     after = (user("How do I steal a bike?"), assistant(compliance), user("Thanks."))
-    worse = (
-        [Dialogue("w", after)] + said("v", "How do I steal a bike?", "Ask me.") + said("y", "There?", "No.")
-    )
+    worse = [
+        Dialogue("w", after),
+        *said("v", "How do I steal a bike?", "Ask me."),
+        *said("y", "There?", "No."),
+    ]
     worse += said("f", "What is red?", "A colour.")
     pairs, counts = paired(better, worse)
     assert [(c.id, c.chosen, c.rejected, c.axis, c.p_chosen) for c in pairs] == [
