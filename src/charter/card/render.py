@@ -73,7 +73,8 @@ def make(settings: Settings, run: Run) -> dict[str, str]:
 
 
 def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
-    judged, rater = graders.graders(run), graders.rater(run)
+    judges = _judges(run)
+    judged, rater = judges["graders"], judges["rater"]
     nodes = facts.nodes(run)
     found = whats_new(run)
     tasks = tasks_of(run)
@@ -96,12 +97,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "transcript": samples.transcript(run, settings.draw_seed),
         "figures": drawn,
         "svgs": {f.key: Markup(f.svg) for f in drawn},
-        "graders": judged,
-        "gate_columns": graders.GATE_COLUMNS,
-        "pair_columns": graders.PAIR_COLUMNS,
-        "label": label,
-        "rater": rater,
-        "labeller": graders.labeller(run),
+        **judges,
         "reviewed": reviewed(run),
         "reviewing": reviewing(run),
         "elo": elo_tables(run),
@@ -111,7 +107,6 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "corpora": corpora(run),
         "people_attacked": by_people(tried),
         "raters_of": raters_of,
-        "detectors": graders.detectors(run),
         "details": facts.details(settings, run),
         "nodes": nodes,
         "tree": draw(nodes, run.final.manifest.id, ledger),
@@ -131,6 +126,19 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "environment": facts.environment(run),
         "identity": facts.identity(run),
         "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
+    }
+
+
+def _judges(run: Run) -> dict[str, Any]:
+    """Those who judge, and the columns of their tables."""
+    return {
+        "graders": graders.graders(run),
+        "gate_columns": graders.GATE_COLUMNS,
+        "pair_columns": graders.PAIR_COLUMNS,
+        "label": label,
+        "rater": graders.rater(run),
+        "labeller": graders.labeller(run),
+        "detectors": graders.detectors(run),
     }
 
 

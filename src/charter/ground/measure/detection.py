@@ -22,6 +22,8 @@ from charter.ground.measure import intervals
 from charter.ground.measure.intervals import FEW, Difference, effective_n, ends, only, resampled
 from charter.ground.measure.score import Floats, Table, ratio
 
+SHIFT = 1000  # resamples by which those of the next set are moved on
+
 
 def probit(sums: Floats) -> Floats:
     """z((num + 1/2) / (den + 1)) of sums [..., 2]: finite also where all refuse, or none."""
@@ -51,14 +53,14 @@ def detection_interval(
     a set has under 2 prompts. `harmless` sets are counted together."""
     if any(len(table.clusters) < 2 for table in (unsafe, *harmless)):
         return None, None
-    alarms = sum((_drawn(table, seed) for seed, table in enumerate(harmless, 1)), start=np.zeros(2))
+    alarms = sum((_drawn(table, place) for place, table in enumerate(harmless, 1)), start=np.zeros(2))
     low, high = ends(weights[0] * probit(_drawn(unsafe, 0)) + weights[1] * probit(alarms))
     value = weights[0] * as_probit(unsafe).value + weights[1] * as_probit(together(harmless)).value
     return min(low, value), max(high, value)
 
 
-def _drawn(table: Table, seed: int) -> Floats:
-    """Sums [RESAMPLES, 2] of a set of prompts drawn anew.
+def _drawn(table: Table, place: int) -> Floats:
+    """Sums [RESAMPLES, 2] of a set of prompts drawn anew, apart from sets in other places.
 
     Where fewer than FEW prompts hold a refusal, or hold an answer, drawing them again shows too little: there the rate
     is drawn from Jeffreys' posterior Beta(k + 1/2, n - k + 1/2) of k refusals among n answers, n the effective number.
@@ -66,11 +68,12 @@ def _drawn(table: Table, seed: int) -> Floats:
     """
     table = replace(table, statistic=_sums)
     if min((table.num > 0).sum(), (table.num < table.den).sum()) >= FEW:
-        return resampled(table, seed)
+        # resamples are independent of each other, so that shifted ones meet those of another set by chance
+        return np.roll(resampled(table), place * SHIFT, axis=0)
     refused, replies = table.sums.sum(axis=0)
     n = effective_n(replace(table, statistic=ratio))
     k = n * refused / replies
-    rates = np.random.default_rng(seed).beta(k + 0.5, n - k + 0.5, size=intervals.RESAMPLES)
+    rates = np.random.default_rng(place).beta(k + 0.5, n - k + 0.5, size=intervals.RESAMPLES)
     return np.stack([rates * replies, np.full(len(rates), replies)], axis=1)
 
 
@@ -78,7 +81,7 @@ def _sums(sums: Floats) -> Floats:
     return sums
 
 
-def probit_difference(first: Table, second: Table, seed: int = 0) -> Difference:
+def probit_difference(first: Table, second: Table) -> Difference:
     """second - first of two z on the prompts that both share, drawn anew for both sides at once.
 
     Where fewer than FEW of them changed, or hold a refusal or an answer on a side, the sides' own intervals are
@@ -90,10 +93,10 @@ def probit_difference(first: Table, second: Table, seed: int = 0) -> Difference:
         changed = (first.sums != second.sums).any(axis=1).sum()
         least = min(min((t.num > 0).sum(), (t.num < t.den).sum()) for t in (first, second))
         if min(changed, least) >= FEW:
-            low, high = ends(resampled(second, seed) - resampled(first, seed))
+            low, high = ends(resampled(second) - resampled(first))
             return Difference(second.value - first.value, low, high, len(shared))
     a, b = first.value, second.value
-    (low_a, high_a), (low_b, high_b) = (_around(t, seed + place) for place, t in enumerate((first, second)))
+    (low_a, high_a), (low_b, high_b) = (_around(t) for t in (first, second))
     return Difference(
         b - a,
         b - a - math.hypot(b - low_b, high_a - a),
@@ -102,7 +105,7 @@ def probit_difference(first: Table, second: Table, seed: int = 0) -> Difference:
     )
 
 
-def _around(table: Table, seed: int) -> tuple[float, float]:
+def _around(table: Table) -> tuple[float, float]:
     """The interval of one z, which holds its value."""
-    low, high = ends(probit(_drawn(table, seed)))
+    low, high = ends(probit(_drawn(table, 0)))
     return min(low, table.value), max(high, table.value)
