@@ -16,8 +16,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import cut, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.derived import DERIVED
-from charter.ground.measure.intervals import wilson
 from charter.ground.measure.facts import OF_FACTS
+from charter.ground.measure.intervals import wilson
 from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import (
