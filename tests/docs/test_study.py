@@ -34,7 +34,7 @@ def study() -> ModuleType:
 def rows(refused: int) -> list[dict[str, Any]]:
     """20 look-alikes, so many of them refused."""
     return [{"id": f"p{i}", "unseen": False, "refusal": i < refused, "loop": False, "grader": 1.0}
-            | {"grader_fixed": 0.0, "stop": "end"} for i in range(20)]  # fmt: skip
+            | {"grader_fixed": 0.0, "stop": "end", "reply": "Fine.", "tokens": 2} for i in range(20)]  # fmt: skip
 
 
 def seed(study: ModuleType, folder: Path, before: int, after: int, kept: bool = True) -> dict[str, Any]:

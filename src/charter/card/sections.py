@@ -53,7 +53,6 @@ MAIN = (
     "unsafe_refusal_rate",
     "lookalike_refusal_rate",
     "helpful_score",
-    "hhh_content",
     "bits_per_byte",
 )
 REFUSING = (
