@@ -129,9 +129,8 @@ def change_table(cards: Sequence[Card]) -> str:
             continue
         cells = [worded(changes[id(card)]) for card in cards]
         kept = [card for card in counted(cards, name) if changes[id(card)] is not None]
-        few = "" if len(kept) == len(cards) else f" ({len(kept)} of {len(cards)} seeds)"
-        mean = worded_mean(kept, first, last, name)
-        rows.append(f"| {label(name)} | " + " | ".join([*cells, mean + few]) + " |")
+        mean = worded_mean(kept, first, last, name) + few(kept, cards)
+        rows.append(f"| {label(name)} | " + " | ".join([*cells, mean]) + " |")
     return "\n".join(rows)
 
 
@@ -196,7 +195,9 @@ def steps_over_seeds(cards: Sequence[Card]) -> str:
     """Each stage against the one before: the mean over seeds of the paired changes."""
     steps, rows = _steps(cards[0])
     for name in MAIN:
-        cells = [worded_mean(counted(cards, name), a["step"], b["step"], name) for a, b in steps]
+        kept = counted(cards, name)
+        cells = [worded_mean(kept, a["step"], b["step"], name) for a, b in steps]
+        cells = [cell if cell == "-" else cell + few(kept, cards) for cell in cells]
         if set(cells) != {"-"}:
             rows.append(f"| {label(name)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -251,9 +252,13 @@ def worded_mean(cards: Sequence[Card], first: str, last: str, name: str) -> str:
     mean, unit = found
     value, low, high = (figure(x, unit, True) for x in (mean.value, mean.low, mean.high))
     verdict = "" if mean.low > 0 or mean.high < 0 else ", not significant"
-    few = f", {mean.seeds} seeds" if mean.seeds < 3 else ""
     alone = "" if mean.prompts else "*"
-    return f"{value} ({low.split()[0]} to {high.split()[0]}{alone}){few}{verdict}"
+    return f"{value} ({low.split()[0]} to {high.split()[0]}{alone}){verdict}"
+
+
+def few(kept: Sequence[Card], cards: Sequence[Card]) -> str:
+    """How many seeds a mean is of, where they are not all or under three."""
+    return "" if 3 <= len(kept) == len(cards) else f" ({len(kept)} of {len(cards)} seeds)"
 
 
 def footnote(text: str) -> str:

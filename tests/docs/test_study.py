@@ -109,5 +109,9 @@ def test_two_seeds_stay_within_the_scale_and_are_counted(study: ModuleType, tmp_
     """The t of two seeds would reach from -590 to 690 points."""
     cards = [seed(study, tmp_path / str(n), *ends) for n, ends in enumerate([(2, 2), (0, 20)])]
     words = study.worded_mean(cards, *STEPS, "lookalike_refusal_rate")
-    assert words == "+50.0 points (−100.0 to +100.0), 2 seeds, not significant"
+    assert words == "+50.0 points (−100.0 to +100.0), not significant"
+    assert (
+        study.few(cards, cards) == " (2 of 2 seeds)" and study.few(cards, [*cards, {}]) == " (2 of 3 seeds)"
+    )
+    assert study.few([{}] * 3, [{}] * 3) == ""
     assert study.worded_mean(cards[:1], *STEPS, "lookalike_refusal_rate") == "-"
