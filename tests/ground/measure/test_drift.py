@@ -27,6 +27,7 @@ from charter.ground.measure.drift import (
 
 Row = dict[str, Any]
 N = 200
+DRAWS = 300
 SUBJECTS = "the cat,my aunt,a good plan,this recipe,the old bridge,your train,the short answer".split(",")
 VERBS = "needs,keeps,follows,takes,hides,shows,gives".split(",")
 OBJECTS = "a little salt,more time,the second road,two clean towels,some patience,the red key".split(",")
@@ -38,21 +39,31 @@ def sentence(rng: random.Random) -> str:
     return f"{rng.choice(SUBJECTS)} {rng.choice(VERBS)} {rng.choice(OBJECTS)}."
 
 
-def sample(seed: int, *, replies: int = 1, **rates: float) -> list[Row]:
-    """200 replies, two thirds of them to harmless prompts; marks fall at 4 % each unless told."""
+def sample(seed: int, *, replies: int = 1, sentences: int = 2, **rates: float) -> list[Row]:
+    """200 replies, two thirds of them to harmless prompts; marks fall at 4 % each unless told.
+
+    Several replies to a prompt resemble each other: they share a sentence and a leaning to each mark.
+    """
     rng = random.Random(seed)
     rows: list[Row] = []
-    for n in range(N):
-        kind = "prompts" if n // replies % 3 == 2 else "harmless"
-        shares = {name: rates.get(name, 0.04) for name in FLAGS}
-        if kind == "prompts":
-            shares["refusal"] = rates.get("refusal_prompts", 0.5)
-        row: Row = {name: rng.random() < share for name, share in shares.items()}
-        row["stop"] = "length" if rng.random() < rates.get("cut", 0.04) else "end"
-        row["tokens"] = max(1, round(rng.lognormvariate(3.5, 0.5) * rates.get("longer", 1.0)))
-        text = " ".join(sentence(rng) for _ in range(2))
-        row["reply"] = f"{OPENING} {text}" if rng.random() < rates.get("opening", 0.0) else text
-        rows.append(row | {"id": f"{seed}-{n // replies}", "group": kind, "snapshot": 1, "round": n})
+    for prompt in range(N // replies):
+        group = "prompts" if prompt % 3 == 2 else "harmless"
+        shares = {name: rates.get(name, 0.04) for name in (*FLAGS, "cut")}
+        if group == "prompts":
+            shares["refusal"] = 0.5
+        topic, longer = [sentence(rng) for _ in range(sentences)][:1], rates.get("longer", 1.0)
+        if replies > 1:
+            shares = {name: min(1.0, share * 2 * (rng.random() < 0.5)) for name, share in shares.items()}
+            longer *= rng.lognormvariate(0, 0.3)
+        for _ in range(replies):
+            row: Row = {name: rng.random() < shares[name] for name in FLAGS}
+            row["stop"] = "length" if rng.random() < shares["cut"] else "end"
+            row["tokens"] = max(1, round(rng.lognormvariate(3.5, 0.5) * longer))
+            opening = [OPENING] if rng.random() < rates.get("opening", 0.0) else []
+            row["reply"] = " ".join([*opening, *topic, *(sentence(rng) for _ in range(sentences - 1))])
+            row |= {"id": f"{seed}-{prompt}", "group": group, "snapshot": 1, "round": prompt // 50}
+            row |= {"kl": 0.5, "reward": 1.0, "reward_heldout": None}
+            rows.append(row)
     return rows
 
 
@@ -71,7 +82,11 @@ PLANTED: dict[str, tuple[str, dict[str, float]]] = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_change_is_found_in_four_of_five_draws(planted: str) -> None:
     name, change = PLANTED[planted]
-    alarms = [drift(sample(seed), sample(seed + 10_000, **change)).alarms for seed in range(200)]
+    words = 2 if name == NGRAMS else 0  # replies without words have no n-grams: quicker
+    alarms = [
+        drift(sample(seed, sentences=words), sample(seed + 10_000, sentences=words, **change)).alarms
+        for seed in range(200)
+    ]
     assert sum(name in each for each in alarms) >= 160
 
 
@@ -79,8 +94,8 @@ def test_a_planted_change_is_found_in_four_of_five_draws(planted: str) -> None:
 def test_without_a_change_a_snapshot_rarely_alarms(replies: int) -> None:
     alarms: Counter[str] = Counter()
     snapshots = 0
-    for seed in range(400):
+    for seed in range(DRAWS):
         told = drift(sample(seed, replies=replies), sample(seed + 10_000, replies=replies)).alarms
         alarms.update(told)
         snapshots += bool(told)
-    assert snapshots <= 0.07 * 400, alarms
+    assert snapshots <= 0.07 * DRAWS, alarms

@@ -6,13 +6,15 @@ A snapshot pools replies, each a row with its marks; the prompts are its cluster
     length   rank sum of the prompts' mean lengths, ties corrected
     n-grams  delta_w = log((y'_w + a_w) / (n' + a_0 - y'_w - a_w)) - log((y_w + a_w) / (n + a_0 - y_w - a_w))
              z_w     = delta_w / sqrt(1 / (y'_w + a_w) + 1 / (y_w + a_w)),       a_w = PRIOR (y_w + y'_w)
+             z_w     * sqrt((1 + 2 PRIOR) / design effect of w in the later sample)
 
-y_w is the share of a prompt's replies in which the n-gram w stands, summed over prompts, so that neither a loop nor a
-prompt with many replies counts more than once; n sums y over all n-grams of that many words, a_0 all a. Longer replies
-alone thus raise no n-gram. Where nothing changed the spread of z_w is about 1 / sqrt(1 + 2 PRIOR), below 1.
+y_w counts the replies in which the n-gram w stands, so that a loop counts once; n sums y over all n-grams of that many
+words, a_0 all a. Longer replies alone thus raise no n-gram. The last line is ours: where nothing changed, the prior
+shrinks the spread of z_w to 1 / sqrt(1 + 2 PRIOR), and the replies to one prompt have its words in common.
 
 Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's, so that a snapshot
-without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise alone, the others both ways.
+without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise alone, the
+others both ways.
 
 Sources: Campbell 2007 (N - 1); Kish 1965; Wilcoxon 1945; Monroe, Colaresi and Quinn 2008 (informative Dirichlet prior);
 Bai 2022b section 4.3 for the signs.
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,12 +35,12 @@ from scipy.special import ndtr, ndtri
 from charter.ground.measure.counts import cut, equal, flag, ngrams
 from charter.ground.measure.intervals import effective_n
 from charter.ground.measure.multiple_testing import holm
-from charter.ground.measure.score import Table
+from charter.ground.measure.score import Table, tabulate
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Gram = tuple[str, ...]
-DRIFT = "drift.jsonl"  # a row a snapshot; samples/drift.jsonl has its replies
+DRIFT, REPLIES = "drift.jsonl", "samples/drift.jsonl"  # a row a snapshot, and its replies
 WORDS = (2, 3, 4)  # of an n-gram
 PRIOR = 0.1  # weight of both samples together in the prior of an n-gram
 LEAST_SHARE = 0.05  # of replies in which an n-gram that alarms stands
@@ -154,32 +156,30 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
     test, told by the longest of them.
     """
     sides = [_standing(rows) for rows in (before, now)]
-    prompts = [len({row["id"] for row in rows}) for rows in (before, now)]
-    counts = [{gram: math.fsum(places.values()) for gram, places in side.items()} for side in sides]
-    totals = [dict.fromkeys(WORDS, 0.0) for _ in sides]
-    for total, side in zip(totals, counts, strict=True):
-        for gram, count in side.items():
-            total[len(gram)] += count
-    least = LEAST_SHARE * prompts[1]
+    totals = [dict.fromkeys(WORDS, 0) for _ in sides]
+    for total, side in zip(totals, sides, strict=True):
+        for gram, places in side.items():
+            total[len(gram)] += len(places)
+    least = LEAST_SHARE * len(now)
     able = [
         gram
-        for gram in counts[0].keys() | counts[1].keys()
-        if counts[0].get(gram, 0.0) + counts[1].get(gram, 0.0) >= least
+        for gram in sides[0].keys() | sides[1].keys()
+        if len(sides[0].get(gram, ())) + len(sides[1].get(gram, ())) >= least
     ]
     distinct: dict[tuple[tuple[int, ...], ...], Gram] = {}
     for gram in sorted(able, key=lambda gram: (-len(gram), gram)):
         distinct.setdefault(tuple(tuple(side.get(gram, ())) for side in sides), gram)
     grown = []
-    for gram in distinct.values():
-        first, second = (side.get(gram, 0.0) for side in counts)
-        z = log_odds_z(first, second, *(total[len(gram)] for total in totals))
-        if second >= least and z > 0:
-            grown.append(Grown(" ".join(gram), first / prompts[0], second / prompts[1], z))
+    for (first, second), gram in distinct.items():
+        z = log_odds_z(len(first), len(second), *(total[len(gram)] for total in totals))
+        if len(second) >= least and z > 0:
+            z *= math.sqrt((1 + 2 * PRIOR) / _design_effect(now, second))
+            grown.append(Grown(" ".join(gram), len(first) / len(before), len(second) / len(now), z))
     bound = float(-ndtri(level / max(1, len(distinct))))
     return tuple(sorted(grown, key=lambda gram: (-gram.z, gram.words))), bound
 
 
-def log_odds_z(first: float, second: float, first_total: float, second_total: float) -> float:
+def log_odds_z(first: int, second: int, first_total: int, second_total: int) -> float:
     """z of the growth of an n-gram's log odds from the first sample to the second, with the informative prior."""
     prior, weight = PRIOR * (first + second), PRIOR * (first_total + second_total)
     odds = [
@@ -189,15 +189,21 @@ def log_odds_z(first: float, second: float, first_total: float, second_total: fl
     return (odds[1] - odds[0]) / math.sqrt(1 / (first + prior) + 1 / (second + prior))
 
 
-def _standing(rows: Rows) -> dict[Gram, dict[int, float]]:
-    """N-gram -> number of each reply in which it stands -> what this reply weighs: prompts count alike."""
-    sizes = Counter(row["id"] for row in rows)
-    standing: defaultdict[Gram, dict[int, float]] = defaultdict(dict)
+def _standing(rows: Rows) -> dict[Gram, list[int]]:
+    """N-gram -> the numbers of the replies in which it stands."""
+    standing: defaultdict[Gram, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         text = " ".join(_WORD.findall(row["reply"]))
-        for gram in (gram for n in WORDS for gram in ngrams(text, n)):
-            standing[gram][number] = 1 / sizes[row["id"]]
+        for gram in {gram for n in WORDS for gram in ngrams(text, n)}:
+            standing[gram].append(number)
     return standing
+
+
+def _design_effect(rows: Rows, places: Sequence[int]) -> float:
+    """That of standing in these replies, whose clusters are prompts."""
+    there = set(places)
+    table = tabulate((row["id"], float(number in there), 1.0) for number, row in enumerate(rows))
+    return len(rows) / effective_n(table)
 
 
 def _by_prompt(rows: Rows, key: str) -> list[float]:
