@@ -99,3 +99,93 @@ def test_without_a_change_a_snapshot_rarely_alarms(replies: int) -> None:
         alarms.update(told)
         snapshots += bool(told)
     assert snapshots <= 0.07 * DRAWS, alarms
+
+
+def test_two_proportions_are_campbells() -> None:
+    """Of independent answers z squared is chi squared times (N - 1) / N."""
+    first = [{"id": str(n), "loop": n < 6} for n in range(90)]
+    second = [{"id": str(n), "loop": n < 19} for n in range(110)]
+    chi = chi2_contingency([[6, 84], [19, 91]], correction=False).statistic
+    table = flag("loop")
+    z = two_proportions(table(first), table(second))
+    assert z == pytest.approx(math.sqrt(chi * 199 / 200)) and z > 0
+    assert two_proportions(table(second), table(first)) == pytest.approx(-z)
+    agreed = [{"id": str(n), "loop": False} for n in range(9)]
+    assert two_proportions(table(agreed), table(agreed)) is None
+    assert two_proportions(table([]), table(agreed)) is None
+
+
+def test_replies_to_one_prompt_that_agree_count_once() -> None:
+    table = flag("loop")
+    alone = [[{"id": str(n), "loop": n < hits} for n in range(40)] for hits in (4, 12)]
+    fourfold = [[row for row in rows for _ in range(4)] for rows in alone]
+    single, repeated = (two_proportions(*map(table, rows)) for rows in (alone, fourfold))
+    assert single is not None and repeated is not None
+    assert repeated == pytest.approx(single, rel=0.1) and repeated <= single * 1.01
+
+
+def test_rank_sum_is_that_of_scipy() -> None:
+    rng = random.Random(3)
+    first = [float(rng.randint(1, 20)) for _ in range(30)]
+    second = [float(rng.randint(3, 24)) for _ in range(50)]
+    expected = mannwhitneyu(second, first, method="asymptotic", use_continuity=False)
+    assert 2 * (0.5 * math.erfc(abs(rank_sum(first, second)) / math.sqrt(2))) == pytest.approx(expected.pvalue)
+    assert rank_sum(first, second) > 0 > rank_sum(second, first)
+    assert rank_sum([2.0, 2.0], [2.0, 2.0]) == 0
+
+
+def test_log_odds_worked_by_hand() -> None:
+    """y 2 of 10, y' 6 of 20: a = 0.8, a_0 = 3."""
+    expected = (math.log(6.8 / 16.2) - math.log(2.8 / 10.2)) / math.sqrt(1 / 6.8 + 1 / 2.8)
+    assert log_odds_z(2, 6, 10, 20) == pytest.approx(expected)
+    assert log_odds_z(5, 10, 100, 200) == pytest.approx(0, abs=1e-12), "longer replies alone raise nothing"
+
+
+def words(*texts: str) -> list[Row]:
+    return [{"id": str(n), "reply": text} for n, text in enumerate(texts)]
+
+
+def test_the_n_grams_of_one_sentence_are_told_once_by_the_longest() -> None:
+    before = words(*(f"{n} a calm reply {n}" for n in range(60)))
+    now = words(*(f"{n} a calm reply {n}" + " Thanks for asking me that!" * (n < 30) for n in range(60)))
+    grown, bound = grown_ngrams(before, now, 0.025)
+    assert grown[0].words == "for asking me that" and grown[0].z > bound
+    assert grown[0].before == 0 and grown[0].now == 0.5
+    assert sum("asking" in gram.words for gram in grown) == 1
+    rare = words(*(f"{n} a calm reply {n}" + " Thanks for asking me that!" * (n < 2) for n in range(60)))
+    assert not any("asking" in gram.words for gram in grown_ngrams(before, rare, 0.025)[0]), "under 5 %"
+
+
+def test_a_loop_or_the_words_of_one_prompt_raise_no_alarm() -> None:
+    before = words(*(f"{n} a calm reply {n}" for n in range(60)))
+    loop = words(*(f"{n} a calm reply {n}" + " on and on" * (40 if n == 0 else 0) for n in range(60)))
+    assert not any(gram.z > bound for grown, bound in [grown_ngrams(before, loop, 0.025)] for gram in grown)
+    spread, lumped = (
+        [
+            {"id": str(n // 6), "reply": f"{n} a calm reply {n}" + " at the old mill" * chosen(n)}
+            for n in range(60)
+        ]
+        for chosen in (lambda n: n % 6 < 2, lambda n: n < 20)
+    )
+    (wide, bound), (narrow, _) = (grown_ngrams(before, rows, 0.025) for rows in (spread, lumped))
+    assert wide[0].words == narrow[0].words == "at the old mill" and wide[0].z > bound > narrow[0].z
+
+
+def test_a_rise_alarms_and_a_fall_of_a_fault_does_not() -> None:
+    clean, faulty = (sample(seed, sentences=0, loop=rate) for seed, rate in ((1, 0.02), (2, 0.4)))
+    assert drift(clean, faulty).alarms == ("loop",) and drift(faulty, clean).alarms == ()
+    fewer = [row | {"refusal": row["refusal"] and row["group"] == "harmless"} for row in clean]
+    assert drift(clean, fewer).alarms == ("refusal_prompts",) == drift(fewer, clean).alarms, "both ways"
+
+
+def test_a_row_has_figures_and_only_later_ones_have_tests() -> None:
+    rows = sample(1)
+    first = [row | {"snapshot": 0} for row in rows]
+    told, later = snapshot_row(first, first, 0.05), snapshot_row(first, sample(2, loop=0.4), 0.05)
+    assert told["alarms"] == [] == told["ngrams"] and told["p"] == {}
+    assert told["rates"]["loop"] == sum(row["loop"] for row in rows) / N
+    assert told["gap"] is None and told["reward"] == 1.0 and told["kl"] == pytest.approx(0.5)
+    assert later["alarms"] == ["loop"] and later["p"]["loop"] < 0.001
+    bare = [row for row in rows if row["group"] == "prompts"]
+    assert "refusal_harmless" not in snapshot_row(bare, bare, 0.05)["rates"]
+    assert set(RATES) | {LENGTH, NGRAMS} == set(MONITORED)
