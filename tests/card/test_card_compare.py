@@ -11,10 +11,11 @@ import pytest
 from card_world import edit
 
 from charter.card.changes import change, terms
-from charter.card.compare import compare, final_stage, holm
+from charter.card.compare import compare, final_stage
 from charter.card.gather import gather
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
+from charter.ground.measure.multiple_testing import holm
 from charter.ground.measure.permutation import exchange_p
 
 

@@ -29,6 +29,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.metrics import ALL
+from charter.ground.measure.multiple_testing import holm
 
 Row = dict[str, Any]
 Key = TypeVar("Key")
@@ -158,16 +159,6 @@ def _only(run: Path, folders: Sequence[Path], kinds: str) -> Path:
 def corrected(changes: Mapping[Key, Change | None]) -> dict[Key, float]:
     """p of each change that has one, corrected for the number of them."""
     return holm({key: c.number.p for key, c in changes.items() if c and c.number and c.number.p is not None})
-
-
-def holm(raw: Mapping[Key, float]) -> dict[Key, float]:
-    """Holm's step-down correction: p-values that stay valid over all of them together."""
-    found: dict[Key, float] = {}
-    highest = 0.0
-    for place, (name, p) in enumerate(sorted(raw.items(), key=lambda entry: entry[1])):
-        highest = max(highest, min(1.0, p * (len(raw) - place)))
-        found[name] = highest
-    return found
 
 
 def _row(name: str, first: Artifact, second: Artifact, found: Change | None, p: float | None) -> Row:

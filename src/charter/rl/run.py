@@ -19,6 +19,7 @@ from charter.ground.learn.parallel import Work
 from charter.ground.learn.step import check_finite, update
 from charter.ground.settings.seed import derive_seed
 from charter.rl.actor import Actor
+from charter.rl.drift import DriftMonitor
 from charter.rl.keep import Keeper
 from charter.rl.learning import Targets, accumulate, targets_of
 from charter.rl.ppo import adapt
@@ -43,6 +44,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     graders = names_of([given.name for given in inputs.many("reward")])
     reward, work = Reward(settings, len(graders), extra.get("reward", {})), Work()
     keeper = Keeper(settings, reward, heldout, out, extra.get("keep", {}))
+    monitor = DriftMonitor(settings, out, extra.get("drift", {}))
 
     with out.progress("ppo", settings.steps, done) as bar:
         for step in range(done, settings.steps + 1):
@@ -56,9 +58,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 replies = all_replies(episodes)
                 kl = float(targets.kl.sum()) / len(replies)
                 stopped = step < settings.steps and 0 < settings.kl.stop_at < kl
-                checked = keeper.check(episodes, step, stopped or step == settings.steps, actor)
-            # the last round measures what comes out and learns nothing
-            last = stopped or keeper.spent or step == settings.steps
+                monitor.add(episodes, targets, step)
+                last = stopped or monitor.stopped or step == settings.steps
+                checked = keeper.check(episodes, step, last, actor)
+            last = last or keeper.spent  # the last round measures what comes out and learns nothing
             actor.read = 0
             figures = {} if last else _learn(actor, episodes, targets, settings, step, out.seed)
             seen = watch(episodes, targets, figures | checked | reward.figures(), settings, graders)
@@ -71,11 +74,12 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 )
             reward.move(episodes)
             state = {"coefficient": coefficient, "reward": reward.state(), "keep": keeper.state()}
-            actor.saver.maybe(step + 1, state)
+            actor.saver.maybe(step + 1, state | {"drift": monitor.state()})
             bar.advance(1, objective=seen["objective"], kl=kl)
     work.say(out)
+    monitor.finish()
     keeper.write_product(actor)
-    final_metrics(out, {"stopped_on_kl": int(stopped), **keeper.counts()})
+    final_metrics(out, {"stopped_on_kl": int(stopped), **keeper.counts(), **monitor.counts()})
 
 
 def _learn(

@@ -12,6 +12,7 @@ from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Lora
 from charter.ground.settings.roles import Filled, Role
+from charter.rl.monitor_settings import Monitor
 from charter.rl.prompts import HARMLESS, PROMPTS, label
 from charter.rl.reward_settings import Rewards
 
@@ -153,8 +154,8 @@ class Keep(Frozen):
         return self
 
 
-class Settings(Frozen):
-    """Policy gradients against preference models and rules, with a KL penalty to the starting policy."""
+class Updates(Frozen):
+    """How many rounds and optimizer steps there are, and how large."""
 
     steps: int = Field(8, ge=1, description="rollout-and-update rounds")
     epochs: int = Field(1, ge=1, description="passes over each round's replies")
@@ -163,6 +164,11 @@ class Settings(Frozen):
     warmup: int = Field(0, ge=0, description="rounds of linear warm-up")
     clip: float = Field(0.2, gt=0, description="clip range of the probability ratio")
     gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+
+
+class Settings(Updates):
+    """Policy gradients against preference models and rules, with a KL penalty to the starting policy."""
+
     baseline: Literal["critic", "others"] = Field(
         "critic", description="what a reply is measured against: a critic, or the other replies to its prompt"
     )
@@ -172,6 +178,7 @@ class Settings(Frozen):
     value: Value = Field(Value(), description="the critic")
     reward: Rewards = Field(Rewards(), description="what a reply earns")
     keep: Keep = Field(Keep(), description="which round's policy is the product")
+    monitor: Monitor = Field(Monitor(), description="snapshots that show drift of the replies")
     lora: Lora | None = Field(None, description="train adapters only")
     save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
 

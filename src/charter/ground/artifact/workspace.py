@@ -111,20 +111,33 @@ class Workspace:
 
     def log(self, **values: object) -> None:
         """Appends one line to path/log.jsonl: the points of a training curve."""
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # a saved state must never be ahead of its curve
+        self.append_jsonl(LOG, [values])
 
     def log_truncate(self, step: int) -> None:
         """Drops the lines with "step" >= step: a resume at `step` writes them again."""
-        log = self.path / LOG
-        if not log.exists():
+        self.truncate_jsonl(LOG, "step", step)
+
+    def append_jsonl(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
+        """Appends JSON objects to a file of `path`, one a line. A kill may leave some of them, the last one torn; a
+        resume drops these by `truncate_jsonl`."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+            file.flush()
+            os.fsync(file.fileno())  # a saved state must never be ahead of its rows
+
+    def truncate_jsonl(self, name: str, key: str, end: int) -> None:
+        """Drops a torn last line of a file of `path`, and the rows whose `key` is `end` or more; a row without `key`
+        stays."""
+        target = self.path / name
+        if not target.exists():
             return
-        lines = log.read_text("utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line).get("step", -1) < step]
+        drop_torn_line(target)
+        lines = target.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line).get(key, -1) < end]
         if len(kept) < len(lines):
-            atomic_write(log, "".join(kept))
+            atomic_write(target, "".join(kept))
 
     def progress(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
         """A bar of `total` units, `done` of them made before a resume; advance it inside a with block."""

@@ -1,10 +1,10 @@
-"""Whether a free answer declines: refuses, or says that it doesn't know. English only, like all detectors."""
+"""Whether a free answer declines: refuses, or evades by saying that it doesn't know. English only, like all detectors."""
 
 from __future__ import annotations
 
 import re
 
-from charter.ground.judge.detect import is_refusal
+from charter.ground.judge.detect import DETECTORS, is_refusal
 
 UNKNOWING = re.compile(
     r"\b(?:i|we) (?:really |honestly |simply |just )?(?:do not|don't|cannot|can't|could not|couldn't) (?:really )?"
@@ -20,4 +20,17 @@ OPENING = 120  # characters in which an answer that declines says so
 
 def declines(text: str) -> bool:
     """Whether an answer refuses or says in its opening words that the answer isn't known to it; an empty one does."""
-    return bool(UNKNOWING.search(text[:OPENING].replace("\u2019", "'"))) or is_refusal(text)
+    return _unknowing(text) or is_refusal(text)
+
+
+def evades(text: str) -> bool:
+    """Whether an answer says in its opening words that the answer isn't known to it, and doesn't refuse."""
+    return _unknowing(text) and not is_refusal(text)
+
+
+def _unknowing(text: str) -> bool:
+    return bool(UNKNOWING.search(text[:OPENING].replace("\u2019", "'")))
+
+
+# What a reply that was kept while learning is marked with.
+MARKS = {**DETECTORS, "evasion": evades}
