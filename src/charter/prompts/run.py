@@ -33,7 +33,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompts with `meta.p_refuse` 1 or 0 and their set as topic), counts.json."""
     apart, refusals = Apart(inputs, settings.overlap), _refusals(inputs)
     seen: set[str] = set()
-    rows, counts = [], Counter[str]()
+    rows: list[dict[str, Any]] = []
+    counts = Counter[str]()
     for label, p_refuse in LABELS.items():
         for source in inputs.many(label):
             kept = []
