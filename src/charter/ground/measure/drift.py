@@ -12,9 +12,9 @@ y_w counts the replies in which the n-gram w stands, so that a loop counts once;
 words, a_0 all a. Longer replies alone thus raise no n-gram. The last line is ours: where nothing changed, the prior
 shrinks the spread of z_w to 1 / sqrt(1 + 2 PRIOR), and the replies to one prompt have its words in common.
 
-Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's, so that a snapshot
-without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise alone, the
-others both ways.
+Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's: a snapshot
+without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise alone,
+the others both ways.
 
 Sources: Campbell 2007 (N - 1); Kish 1965; Wilcoxon 1945; Monroe, Colaresi and Quinn 2008 (informative Dirichlet prior);
 Bai 2022b section 4.3 for the signs.
@@ -103,7 +103,8 @@ class Drift:
 
 def drift(before: Rows, now: Rows, level: float = 0.05) -> Drift:
     """The tests of two samples of replies at a family-wise level."""
-    figures, raw = {}, {}
+    figures: dict[str, tuple[float | None, float | None]] = {}
+    raw: dict[str, float] = {}
     for name, rate in RATES.items():
         tables = rate.table(before), rate.table(now)
         if (z := two_proportions(*tables)) is not None:
@@ -218,7 +219,7 @@ def _mean(rows: Rows, key: str) -> float | None:
     return _of([row[key] for row in rows])
 
 
-def _of(values: Iterable[float | None]) -> Any:
+def _of(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
 
