@@ -153,7 +153,7 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
 
     Bonferroni's m counts the n-grams that stand in enough replies of both samples together to be able to qualify, which
     doesn't hang on where they stand. Those that stand in the very same replies, such as parts of one sentence, are one
-    test, told by the longest of them.
+    test, told by the first of the longest.
     """
     sides = [_standing(rows) for rows in (before, now)]
     totals = [dict.fromkeys(WORDS, 0) for _ in sides]
@@ -163,11 +163,11 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
     least = LEAST_SHARE * len(now)
     able = [
         gram
-        for gram in sides[0].keys() | sides[1].keys()
+        for gram in dict.fromkeys((*sides[0], *sides[1]))
         if len(sides[0].get(gram, ())) + len(sides[1].get(gram, ())) >= least
     ]
     distinct: dict[tuple[tuple[int, ...], ...], Gram] = {}
-    for gram in sorted(able, key=lambda gram: (-len(gram), gram)):
+    for gram in sorted(able, key=len, reverse=True):
         distinct.setdefault(tuple(tuple(side.get(gram, ())) for side in sides), gram)
     grown = []
     for (first, second), gram in distinct.items():
@@ -194,7 +194,7 @@ def _standing(rows: Rows) -> dict[Gram, list[int]]:
     standing: defaultdict[Gram, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         text = " ".join(_WORD.findall(row["reply"]))
-        for gram in {gram for n in WORDS for gram in ngrams(text, n)}:
+        for gram in dict.fromkeys(gram for n in WORDS for gram in ngrams(text, n)):
             standing[gram].append(number)
     return standing
 
