@@ -16,6 +16,7 @@ from charter.ground.judge.fitness import HELPFUL_PAIRS
 from charter.ground.judge.marks import alias_told, facts_recalled
 from charter.ground.judge.trust import trust
 from charter.ground.measure.debias import DEBIAS
+from charter.ground.measure.drift import DRIFT
 from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
 from charter.ground.measure.ratings import RATINGS
@@ -59,6 +60,7 @@ SOURCES = (
     f"samples/{SCALING}",
     f"samples/{ANSWERS}",
     f"samples/{SELECTED}",
+    DRIFT,
     VOTES,
     ATTEMPTED,
 )
@@ -231,6 +233,10 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     ),
     "preference": (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),),
     "dpo": (("heldout_pairs", lambda kept: len(kept.files.get(HELDOUT, ()))),),
+    "rl": (
+        ("snapshots", lambda kept: len(kept.files.get(DRIFT, ()))),
+        ("drift_alarms", lambda kept: sum(len(row["alarms"]) for row in kept.files.get(DRIFT, ()))),
+    ),
     "rating": (("heldout_ratings", lambda kept: len(kept.files[RATED])),),
     "scaling": (
         ("models", lambda kept: len({row["run"] for row in kept.files[LADDER]})),
@@ -277,7 +283,7 @@ def flag_problems(file: str, rows: Rows, rule: Callable[[Row], Row] | None = Non
     for row in rows:
         made = {key: flag(row) for key, flag in FLAGS.get(file, {}).items()} | dict(rule(row) if rule else {})
         for key, value in made.items():
-            if not _equal(row[key], value):
+            if not same_values(row[key], value):
                 wrong.setdefault(key, []).append((row, value))
     problems = []
     for key, found in wrong.items():
@@ -289,10 +295,14 @@ def flag_problems(file: str, rows: Rows, rule: Callable[[Row], Row] | None = Non
     return problems
 
 
-def _equal(kept: object, made: object) -> bool:
-    """Whether two values of a row are equal, numbers up to rounding."""
+def same_values(kept: object, made: object) -> bool:
+    """Whether two values of a row are equal, numbers in them up to rounding."""
     if isinstance(kept, int | float) and isinstance(made, int | float):
         return same(kept, made)
+    if isinstance(kept, list) and isinstance(made, list):
+        return len(kept) == len(made) and all(map(same_values, kept, made))
+    if isinstance(kept, dict) and isinstance(made, dict):
+        return kept.keys() == made.keys() and all(same_values(kept[key], made[key]) for key in made)
     return kept == made
 
 

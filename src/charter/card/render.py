@@ -16,6 +16,7 @@ from charter.card.artifact import COUNTS
 from charter.card.attempts import attempts, by_people
 from charter.card.corpora import corpora
 from charter.card.decodings import heading, model_of
+from charter.card.drift import drift_table
 from charter.card.elo import elo_tables, raters_of
 from charter.card.figure import Figure
 from charter.card.fluency import fluency_table
@@ -104,6 +105,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
         "attempts": tried,
         "screen": screened(run),
         "scaling": scaling_table(run),
+        "drift": drift_table(run),
         "corpora": corpora(run),
         "people_attacked": by_people(tried),
         "raters_of": raters_of,

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from charter.card.artifact import other_version, read_counts, read_report, same
 from charter.card.claims import report_problems
+from charter.card.drift import drift_problems
 from charter.card.gather import BENCHMARK, gather, on_a_model
 from charter.card.page import HTML, JSON
 from charter.card.pretraining import pretraining_problems
@@ -161,6 +162,7 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
         problems += _recounted(folder, manifest)
         problems += report_problems(folder, manifest)
         problems += pretraining_problems(folder, manifest)
+        problems += drift_problems(folder, manifest)
     except CharterError as error:
         problems.append(str(error))
     except Exception as error:  # damage has no end of forms

@@ -74,8 +74,8 @@ MONITORED = (*RATES, LENGTH, NGRAMS)
 class Comparison:
     """One figure of both samples: p by itself, and corrected over the tests of a snapshot."""
 
-    before: float
-    now: float
+    before: float | None
+    now: float | None
     p: float
     p_holm: float
 
@@ -85,8 +85,8 @@ class Grown:
     """An n-gram: the shares of replies in which it stands, and how far its odds grew, in standard errors."""
 
     words: str
-    before: float
-    now: float
+    before: float | None
+    now: float | None
     z: float
 
 
@@ -154,7 +154,7 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
 
     Bonferroni's m counts the n-grams that stand in enough replies of both samples together to be able to qualify, which
     doesn't hang on where they stand. Those that stand in the very same replies, such as parts of one sentence, are one
-    test, told by the longest of them.
+    test, told by the first of the longest.
     """
     sides = [_standing(rows) for rows in (before, now)]
     totals = [dict.fromkeys(WORDS, 0) for _ in sides]
@@ -164,11 +164,11 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
     least = LEAST_SHARE * len(now)
     able = [
         gram
-        for gram in sides[0].keys() | sides[1].keys()
+        for gram in dict.fromkeys((*sides[0], *sides[1]))
         if len(sides[0].get(gram, ())) + len(sides[1].get(gram, ())) >= least
     ]
     distinct: dict[tuple[tuple[int, ...], ...], Gram] = {}
-    for gram in sorted(able, key=lambda gram: (-len(gram), gram)):
+    for gram in sorted(able, key=len, reverse=True):
         distinct.setdefault(tuple(tuple(side.get(gram, ())) for side in sides), gram)
     grown = []
     for (first, second), gram in distinct.items():
@@ -195,7 +195,7 @@ def _standing(rows: Rows) -> dict[Gram, list[int]]:
     standing: defaultdict[Gram, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
         text = " ".join(_WORD.findall(row["reply"]))
-        for gram in {gram for n in WORDS for gram in ngrams(text, n)}:
+        for gram in dict.fromkeys(gram for n in WORDS for gram in ngrams(text, n)):
             standing[gram].append(number)
     return standing
 
