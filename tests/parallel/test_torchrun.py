@@ -134,7 +134,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
         shares = [row["tokens_of_each"] for row in rows if "loss" in row]
         assert min(sum(own) for own in zip(*shares, strict=True)) > 0.2 * sum(map(sum, shares)), step
         assert f"{step}: 2 processes learnt from" in said
-    assert apart(one, two, "rl") < 1e-5
+    assert apart(one, two, "rl", "policy_loss") < 1e-5
+    # the critic's Adam makes part of a step of 1e-3 of a gradient that is nothing but rounding
+    assert apart(one, two, "rl") < 5e-5
     assert apart(one, two, "averaged") < 1e-5 and log_of(two, "averaged")[-1]["member"] == 2
     ours, theirs = (_rows(out / "averaged", "samples/heldout_pairs.jsonl") for out in (one, two))
     assert max(abs(a["chosen_score"] - b["chosen_score"]) for a, b in zip(ours, theirs, strict=True)) < 1e-4
