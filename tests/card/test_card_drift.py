@@ -128,9 +128,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "samples/drift.jsonl: boilerplate of p0 sample 0 is True; its row gives False",
     ),
     "a rate": (
-        lambda folder: changed(
-            folder / DRIFT, 2, lambda row: row | {"rates": row["rates"] | {"loop": 0.0}}
-        ),
+        lambda folder: changed(folder / DRIFT, 2, lambda row: row | {"rates": row["rates"] | {"loop": 0.0}}),
         "drift.jsonl: rates of snapshot 2 is",
     ),
     "a length": (

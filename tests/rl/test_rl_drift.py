@@ -113,9 +113,7 @@ def watching(**changes: Any) -> Settings:
     return SETTINGS.model_copy(update={"steps": 4, "monitor": Monitor(window=128), **changes})
 
 
-def test_a_rewarded_phrase_is_found_and_ends_training(
-    inputs: Inputs, tmp_path: Path, rewarded: None
-) -> None:
+def test_a_rewarded_phrase_is_found_and_ends_training(inputs: Inputs, tmp_path: Path, rewarded: None) -> None:
     notes: list[str] = []
 
     class Told(toys.StoppingProgress):

@@ -173,4 +173,3 @@ def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
             key = wrong[0]
             yield f"{DRIFT}: {key} of snapshot {row['snapshot']} is {row.get(key)}; its replies give {made[key]}"
             return
-

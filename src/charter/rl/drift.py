@@ -62,7 +62,9 @@ class DriftMonitor:
         ]
         if len(self.pooled) >= self.settings.window:
             alarms = self._close()
-            self.stopped = self.settings.stop and step < self.steps and bool(alarms & {*self.settings.stop_on})
+            self.stopped = (
+                self.settings.stop and step < self.steps and bool(alarms & {*self.settings.stop_on})
+            )
 
     def finish(self) -> None:
         """Training has ended: what is pooled is a snapshot if it has at least half of the replies of one."""

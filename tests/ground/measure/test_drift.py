@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,9 +27,24 @@ from charter.ground.measure.drift import (
 Row = dict[str, Any]
 N = 200
 DRAWS = 300
-SUBJECTS = "the cat,my aunt,a good plan,this recipe,the old bridge,your train,the short answer".split(",")
-VERBS = "needs,keeps,follows,takes,hides,shows,gives".split(",")
-OBJECTS = "a little salt,more time,the second road,two clean towels,some patience,the red key".split(",")
+SUBJECTS = [
+    "the cat",
+    "my aunt",
+    "a good plan",
+    "this recipe",
+    "the old bridge",
+    "your train",
+    "the short answer",
+]
+VERBS = ["needs", "keeps", "follows", "takes", "hides", "shows", "gives"]
+OBJECTS = [
+    "a little salt",
+    "more time",
+    "the second road",
+    "two clean towels",
+    "some patience",
+    "the red key",
+]
 OPENING = "What a truly wonderful question you have asked me."
 FLAGS = ("boilerplate", "harsh", "loop", "evasion", "refusal")
 
@@ -95,7 +109,7 @@ def test_without_a_change_a_snapshot_rarely_alarms(replies: int) -> None:
     alarms: Counter[str] = Counter()
     snapshots = 0
     for seed in range(DRAWS):
-        told = drift(sample(seed, replies=replies), sample(seed + 10_000, replies=replies)).alarms
+        told = drift(*(sample(n, replies=replies, sentences=1) for n in (seed, seed + 10_000))).alarms
         alarms.update(told)
         snapshots += bool(told)
     assert snapshots <= 0.07 * DRAWS, alarms
@@ -129,7 +143,9 @@ def test_rank_sum_is_that_of_scipy() -> None:
     first = [float(rng.randint(1, 20)) for _ in range(30)]
     second = [float(rng.randint(3, 24)) for _ in range(50)]
     expected = mannwhitneyu(second, first, method="asymptotic", use_continuity=False)
-    assert 2 * (0.5 * math.erfc(abs(rank_sum(first, second)) / math.sqrt(2))) == pytest.approx(expected.pvalue)
+    assert 2 * (0.5 * math.erfc(abs(rank_sum(first, second)) / math.sqrt(2))) == pytest.approx(
+        expected.pvalue
+    )
     assert rank_sum(first, second) > 0 > rank_sum(second, first)
     assert rank_sum([2.0, 2.0], [2.0, 2.0]) == 0
 
