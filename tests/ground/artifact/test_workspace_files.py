@@ -80,6 +80,20 @@ def test_logs_are_cut_back_to_the_saved_step_and_torn_lines_are_dropped(tmp_path
     ]
 
 
+def test_appended_rows_are_cut_back_by_their_key(tmp_path: Path) -> None:
+    out = Workspace(tmp_path)
+    name = "samples/rows.jsonl"
+    out.truncate_jsonl(name, "part", 0)
+    for part in range(3):
+        out.append_jsonl(name, ({"part": part, "text": f"\u2028 line {n}"} for n in range(2)))
+    out.append_jsonl(name, [{"note": "no part"}])
+    with (out.path / name).open("a") as file:
+        file.write('{"part": 0, "te')
+    out.truncate_jsonl(name, "part", 1)
+    rows = [json.loads(line) for line in (out.path / name).read_text("utf-8").split("\n")[:-1]]
+    assert rows == [{"part": 0, "text": f"\u2028 line {n}"} for n in range(2)] + [{"note": "no part"}]
+
+
 def test_strays_are_removed_and_the_manifest_is_not_the_rooms(tmp_path: Path) -> None:
     (tmp_path / "files" / "deep").mkdir(parents=True)
     (tmp_path / "files" / "deep" / ".tmp-x").write_text("half")

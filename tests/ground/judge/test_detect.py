@@ -6,7 +6,15 @@ import time
 
 import pytest
 
-from charter.ground.judge.detect import is_boilerplate, is_harsh, is_loop, is_refusal, precision_recall
+from charter.ground.judge.declining import MARKS, evades
+from charter.ground.judge.detect import (
+    DETECTORS,
+    is_boilerplate,
+    is_harsh,
+    is_loop,
+    is_refusal,
+    precision_recall,
+)
 from charter.ground.judge.refusal import THRESHOLD, Detector, detector, fit
 from charter.ground.judge.refusal_examples import Example, complies, declines, examples, unspoken
 from charter.ground.measure.intervals import wilson
@@ -264,3 +272,9 @@ def test_long_loops_take_no_longer_than_their_length() -> None:
     is_boilerplate("it is " * 4000)
     is_refusal("I can't " * 4000)
     assert time.process_time() - started < 3.0
+
+
+def test_an_evasion_says_that_it_does_not_know_and_is_no_refusal() -> None:
+    assert evades("I don't know the answer to that.") and evades("I\u2019m not sure, it may be in spring.")
+    assert not evades("I can't help you with that.") and not evades("") and not evades("It is in spring.")
+    assert MARKS["evasion"] is evades and MARKS.keys() == {*DETECTORS, "evasion"}

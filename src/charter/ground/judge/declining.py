@@ -1,4 +1,5 @@
-"""Whether a free answer declines: refuses, or evades by saying that it doesn't know. English only, as all detectors."""
+"""Whether a free answer declines: refuses, or evades by saying that it doesn't know. English only, like all
+detectors."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ y_w counts the replies in which the n-gram w stands, so that a loop counts once;
 words, a_0 all a. Longer replies alone thus raise no n-gram. The last line is ours: where nothing changed, the prior
 shrinks the spread of z_w to 1 / sqrt(1 + 2 PRIOR), and the replies to one prompt have its words in common.
 
-Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's: a snapshot
-without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise alone,
-the others both ways.
+Rates and length share half of the level by Holm's correction, n-grams the other half by Bonferroni's, so that a
+snapshot without drift has any alarm with probability `level` at most. Signs of over-optimisation are tested for a rise
+alone, the others both ways.
 
 Sources: Campbell 2007 (N - 1); Kish 1965; Wilcoxon 1945; Monroe, Colaresi and Quinn 2008 (informative Dirichlet prior);
 Bai 2022b section 4.3 for the signs.
@@ -85,8 +85,8 @@ class Grown:
     """An n-gram: the shares of replies in which it stands, and how far its odds grew, in standard errors."""
 
     words: str
-    before: float | None
-    now: float | None
+    before: float
+    now: float
     z: float
 
 
