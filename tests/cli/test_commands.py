@@ -185,7 +185,18 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
     code, out, err = charter("plan", "my pipeline", "--json")
     assert code == 0, err
     steps = json.loads(out)["steps"]
-    left_out = {"rating", "dpo", "arena", "review", "serve", "corpus", "pretrain", "scaling"}
+    left_out = {
+        "rating",
+        "dpo",
+        "select",
+        "prompts",
+        "arena",
+        "review",
+        "serve",
+        "corpus",
+        "pretrain",
+        "scaling",
+    }
     assert {step["room"] for step in steps} == set(ROOMS) - left_out, (
         "a first pipeline needs no people, rater or raw text"
     )
