@@ -26,7 +26,8 @@ def written(folder: Path, text: str) -> Path:
 def test_a_small_configuration_has_its_defaults(tmp_path: Path) -> None:
     found = load_config(written(tmp_path, GOOD))
     assert found.database == "people.sqlite" and found.zero == "x" and found.reviewers == 3
-    assert found.sampling.temperature == 1 and found.harmful_from == 3 and not found.secure
+    # none: each model at its own decoding
+    assert found.sampling.temperature is None and found.harmful_from == 3 and not found.secure
     made = make_collection(found, tmp_path)
     assert made.models == ("x", "y") and made.tasks["honest"].turns == 2 and made.tasks["helpful"].turns == 4
 
