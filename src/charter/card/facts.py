@@ -25,7 +25,7 @@ ROOM_WORDS = {
     "select": "the best of several sampled replies, by preference models",
     "preference": "a preference model",
     "dpo": "direct preference optimisation",
-    "rl": "reinforcement learning (PPO)",
+    "rl": "reinforcement learning",
 }
 MITIGATIONS = {
     "debias": "Before reinforcement learning the policy learnt to answer questions about social groups from what is "

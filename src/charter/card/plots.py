@@ -193,7 +193,7 @@ def ppo(run: Run, rl: Artifact) -> Figure | None:
         "ppo",
         "Reinforcement learning",
         caption,
-        inline(figure, "ppo", "PPO curves", words),
+        inline(figure, "ppo", "Curves of reinforcement learning", words),
         (rl.source("log.jsonl"),),
         wide=True,
     )
