@@ -234,7 +234,7 @@ def filled(reward: int = 1, **more: int) -> Filled:
         ({"reward": {"sources": {"prompts0": []}}}, filled(2), "leaves no model that counts"),
         ({"reward": {"sources": {"elsewhere": [0]}}}, filled(), "names elsewhere, which no prompts are of"),
         ({"reward": {"steer": {"source": "gone"}}}, filled(), "names gone, which no prompts are of"),
-        ({"keep": {"round": "best"}}, filled(), "give the role heldout_reward"),
+        ({"keep": {"round": "best"}}, filled(), "give heldout_reward, or set reward.rules"),
         ({}, filled(heldout_prompts=1), "are read by checks alone"),
         ({"keep": {"round": "best"}}, filled(heldout_reward=1, heldout_harmless=1), "give these too"),
     ],
@@ -251,6 +251,7 @@ def test_settings_and_roles_that_agree() -> None:
     assert check(Settings.model_validate({"reward": {"rules": {"loop": 1}}}), filled(0)) == ""
     best = {"keep": {"round": "best", "most_refusal": 0.1}}
     assert check(Settings.model_validate(best), filled(1, heldout_reward=1, heldout_prompts=1)) == ""
+    assert check(Settings.model_validate(best | {"reward": {"rules": {"refusal": 1}}}), filled(1)) == ""
 
 
 @pytest.mark.parametrize(

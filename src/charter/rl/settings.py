@@ -281,8 +281,8 @@ def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
             if checked
             else ""
         )
-    if graders and not roles.get("heldout_reward"):
-        return "keep.round best ranks rounds by held-out reward: give the role heldout_reward"
+    if graders and not roles.get("heldout_reward") and not settings.reward.rules.any:
+        return "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
     if checked == ["heldout_harmless"]:
         return "heldout_harmless stands beside heldout_prompts: give these too"
     return ""
