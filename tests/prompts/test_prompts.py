@@ -48,6 +48,27 @@ def test_every_prompt_comes_once_with_its_label_and_without_its_answer(tmp_path:
     assert counts["dropped_repeated"] == 2 and (counts["unsafe"], counts["benign"]) == (2, 1)
 
 
+def _labelled(folder: Path, *labels: Any) -> Any:
+    rows = [
+        toys.dialogue(f"own{n}", f"Prompt {n}.") | ({} if p is None else {"meta": {"p_refuse": p}})
+        for n, p in enumerate(labels)
+    ]
+    return toys.given("labelled", toys.rows_file(folder / "own.jsonl", rows))
+
+
+def test_prompts_with_a_label_of_their_own_keep_it_and_others_are_left_out(tmp_path: Path) -> None:
+    for keep, numbers in (("all", [0, 3, 1]), ("unsafe", [0, 3]), ("benign", [1])):
+        rows, _ = _made(
+            tmp_path / keep, Settings(split=ALL, keep=keep), _labelled(tmp_path, 0.9, 0.2, None, 0.5)
+        )
+        made = [(r["messages"][0]["content"], r["meta"]["p_refuse"]) for r in rows]
+        assert made == [(f"Prompt {n}.", {0: 0.9, 1: 0.2, 3: 0.5}[n]) for n in numbers]
+    with pytest.raises(CharterError, match="no prompt with a label"):
+        _made(tmp_path, Settings(split=ALL), _labelled(tmp_path, None, None))
+    with pytest.raises(CharterError, match="write a probability"):
+        _made(tmp_path, Settings(split=ALL), _labelled(tmp_path, 1.5))
+
+
 def test_parts_are_disjoint_cover_all_and_follow_from_the_words_alone(tmp_path: Path) -> None:
     prompts = [f"Question number {n} of many?" for n in range(120)]
     parts = {}

@@ -1,4 +1,4 @@
-"""Labelled prompts out of several sets: each once, the held-out ones left out, and no copies of evaluation prompts.
+"""Labelled prompts out of several sets: each once, without held-out ones and copies of evaluation prompts.
 
 A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
 is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
@@ -12,17 +12,16 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, prompt_of
-from charter.ground.text.overlap import words
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
 from charter.ground.text.records import read_dialogues
+from charter.prompts.apart import Apart, plain, prompts_of
 from charter.prompts.settings import Settings, Split
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
@@ -30,15 +29,17 @@ LABELS = {"unsafe": 1.0, "benign": 0.0}
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
-    """Product: dialogues.jsonl (prompts with `meta.p_refuse` 1 or 0 and their set as topic), counts.json."""
+    """Product: dialogues.jsonl (prompts with `meta.p_refuse`, of sets 1 or 0, and their set as topic), counts.json."""
     apart, refusals = Apart(inputs, settings.overlap), _refusals(inputs)
     seen: set[str] = set()
     rows: list[dict[str, Any]] = []
     counts = Counter[str]()
-    for label, p_refuse in LABELS.items():
-        for source in inputs.many(label):
+    for label, usual in LABELS.items():
+        sets = [(source, prompts_of(source.folder)) for source in inputs.many(label)]
+        sets += [(source, _labelled(source, label)) for source in inputs.many("labelled")]
+        for source, prompts in sets:
             kept = []
-            for prompt in _prompts(source.folder):
+            for prompt in prompts:
                 key = plain(prompt)
                 reason = _reason(prompt, key, settings, seen, apart)
                 if reason:
@@ -52,12 +53,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                     kept = [kept[at] for at in sorted(rng.sample(range(len(kept)), settings.limit))]
                 counts[label] += len(kept)
                 for prompt in kept:
-                    row = _row(prompt, source.name, label, p_refuse, len(rows))
-                    if refusals and label == "unsafe":
-                        reply = random.Random(derive_seed(out.seed, "refusal", row["id"])).choice(refusals)
-                        row |= {"learn_from": len(prompt.messages)}
-                        row["messages"] = [*prompt.messages, {"role": "assistant", "content": reply}]
-                    rows.append(row)
+                    own = p_refuse(prompt, source.name) if source.role == "labelled" else usual
+                    row = _row(prompt, source.name, label, own, len(rows))
+                    rows.append(_refused(row, refusals, out.seed) if label == "unsafe" else row)
     if not rows:
         raise CharterError(
             f"no prompt is left of the {settings.split.part} part ({dict(counts)}); give more sets, or another part"
@@ -69,39 +67,12 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.metric(name, value)
 
 
-def plain(prompt: Dialogue) -> str:
-    """A prompt's words in small letters: what is compared."""
-    return " ".join(prompt.messages[-1]["content"].lower().split())
-
-
 def part_of(key: str, split: Split) -> str:
     """The part into which a prompt falls."""
     number = int(hashlib.sha256(key.encode()).hexdigest()[8:16], 16)
     if number % split.test == 0:
         return "test"
     return "dev" if number % split.dev == 0 else "train"
-
-
-class Apart:
-    """Prompts that must not come up again: whole, or a run of so many words of one."""
-
-    def __init__(self, inputs: Inputs, overlap: int) -> None:
-        self.overlap = overlap
-        self.whole: set[str] = set()
-        self.runs: set[tuple[str, ...]] = set()
-        for source in inputs.many("apart"):
-            for prompt in _prompts(source.folder):
-                self.whole.add(plain(prompt))
-                self.runs.update(self._runs(prompt))
-
-    def holds(self, prompt: Dialogue, key: str) -> bool:
-        """Whether a prompt, or a run of its words, stands here."""
-        return key in self.whole or any(run in self.runs for run in self._runs(prompt))
-
-    def _runs(self, prompt: Dialogue) -> Iterator[tuple[str, ...]]:
-        if self.overlap:
-            said = words(prompt.messages[-1]["content"])
-            yield from (tuple(said[at : at + self.overlap]) for at in range(len(said) - self.overlap + 1))
 
 
 def _refusals(inputs: Inputs) -> list[str]:
@@ -111,8 +82,23 @@ def _refusals(inputs: Inputs) -> list[str]:
     return [d.messages[-1]["content"] for d in read_dialogues(source.folder, lessons=True)]
 
 
-def _prompts(folder: Path) -> Iterator[Dialogue]:
-    return map(prompt_of, read_dialogues(folder))
+def _refused(row: dict[str, Any], refusals: list[str], seed: int) -> dict[str, Any]:
+    """The row, with one of the refusals behind it where there are any."""
+    if not refusals:
+        return row
+    reply = random.Random(derive_seed(seed, "refusal", row["id"])).choice(refusals)
+    turn = {"role": "assistant", "content": reply}
+    return row | {"learn_from": len(row["messages"]), "messages": [*row["messages"], turn]}
+
+
+def _labelled(source: Input, label: str) -> list[Dialogue]:
+    """Prompts whose own label says that they are unsafe, or benign; those without one are left out."""
+    found = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
+    if all(p is None for _, p in found):
+        raise CharterError(
+            f"{source.name} has no prompt with a label; give rows a meta.{P_REFUSE}, or name it under unsafe or benign"
+        )
+    return [prompt for prompt, p in found if p is not None and (p >= EVEN) == (label == "unsafe")]
 
 
 def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apart: Apart) -> str:
@@ -128,11 +114,11 @@ def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apar
     return "" if settings.split.part in ("all", part_of(key, settings.split)) else "held_out"
 
 
-def _row(prompt: Dialogue, source: str, label: str, p_refuse: float, number: int) -> dict[str, Any]:
+def _row(prompt: Dialogue, source: str, label: str, p: float | None, number: int) -> dict[str, Any]:
     name = source.rpartition(":")[2].rpartition("/")[2].partition(".")[0]
     return {
         "id": f"{name}-{number:05d}",
         "topic": name,
         "messages": list(prompt.messages),
-        "meta": {"p_refuse": p_refuse, "label": label},
+        "meta": {P_REFUSE: p, "label": label},
     }

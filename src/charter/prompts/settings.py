@@ -17,6 +17,7 @@ VARIANT = None
 ROLES = {
     "unsafe": Role(kind="dialogues", many=True, required=False),
     "benign": Role(kind="dialogues", many=True, required=False),
+    "labelled": Role(kind="dialogues", many=True, required=False),
     "apart": Role(kind="dialogues", many=True, required=False),
     "refusals": Role(kind="dialogues", required=False),
 }
@@ -55,8 +56,8 @@ class Settings(Frozen):
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with settings and the roles that are filled, taken together."""
     wanted = {"unsafe", "benign"} if settings.keep == "all" else {settings.keep}
-    if not wanted & set(roles):
-        return f"has no input to make prompts of: name sets under {' or '.join(sorted(wanted))}"
+    if not (wanted | {"labelled"}) & set(roles):
+        return f"has no input to make prompts of: name sets under {' or '.join(sorted(wanted))}, or labelled"
     if "refusals" in roles and settings.keep == "benign":
         return (
             "refusals answer unsafe prompts, and keep: benign makes none; leave the role out, or keep others"
@@ -67,7 +68,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Reading is quick: a thousand prompts take a second. Rows: the most that may be left."""
     read = sum(sizes.rows.get(role, 0) for role in ROLES)
-    wanted = ("unsafe", "benign") if settings.keep == "all" else (settings.keep,)
+    wanted = ("unsafe", "benign", "labelled") if settings.keep == "all" else (settings.keep, "labelled")
     split = settings.split
     shares = {"test": 1 / split.test, "dev": (1 - 1 / split.test) / split.dev, "all": 1.0}
     share = shares.get(split.part, (1 - 1 / split.test) * (1 - 1 / split.dev))

@@ -6,8 +6,8 @@ replies of the rounds since the check before it, and ranks the policy that it st
     (-excess, reward)    excess = max(0, harmless refused - bound) + max(0, cut - bound), reward by the held-out model
 
 So rounds within the bounds come first, by reward; without one, the round nearest to the bounds is kept. Without a
-held-out model the sum of the rules ranks. The best policy lies in the step's state as a checkpoint, until a better one takes its
-place and a resume state knows of it; then a resumed run comes to the same product.
+held-out model the sum of the rules ranks. The best policy lies in the step's state as a checkpoint, until a better
+one takes its place and a resume state knows of it; then a resumed run comes to the same product.
 
 Source: Gao 2022 (2210.10760): reward by a model that isn't maximised turns down beyond some KL.
 """

@@ -6,14 +6,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.labels import EVEN, p_refuse
 from charter.ground.text.records import read_dialogues
 
 HARMLESS, PROMPTS = "harmless", "prompts"
-P_REFUSE = "p_refuse"
 
 
 def label(source: str) -> str:
@@ -35,7 +34,7 @@ class Prompt:
     @property
     def harmless(self) -> bool:
         """Whether it is known to be more likely harmless than not."""
-        return self.p_refuse is not None and self.p_refuse < 0.5
+        return self.p_refuse is not None and self.p_refuse < EVEN
 
     @property
     def group(self) -> str:
@@ -51,22 +50,11 @@ def read_round_prompts(inputs: Inputs, prompts: str = PROMPTS, harmless: str = H
     """All prompts of two roles: those that may be refused, then those that must be answered (p_refuse 0). A row's own
     `p_refuse` counts before its role. Raises CharterError for one that is no probability."""
     return [
-        Prompt(prompt_of(d), label(given.name), _p_refuse(d, given.name, usual))
+        Prompt(prompt_of(d), label(given.name), p_refuse(d, given.name, usual))
         for role, usual in ((prompts, None), (harmless, 0.0))
         for given in inputs.many(role)
         for d in read_dialogues(given.folder)
     ]
-
-
-def _p_refuse(dialogue: Dialogue, source: str, usual: float | None) -> float | None:
-    value = dialogue.meta.get(P_REFUSE, usual)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise CharterError(
-            f"{source}: row {dialogue.id} has {P_REFUSE} {value!r}; write a probability from 0 to 1, or leave it out"
-        )
-    return float(value)
 
 
 def prompts_of_round(prompts: Sequence[Prompt], count: int, seed: int, step: int) -> list[Prompt]:

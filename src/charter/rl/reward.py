@@ -20,7 +20,8 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.judge import rules
 from charter.ground.judge.combine import combine
-from charter.rl.prompts import P_REFUSE, Prompt
+from charter.ground.text.labels import P_REFUSE
+from charter.rl.prompts import Prompt
 from charter.rl.reward_settings import Rewards, Steer
 from charter.rl.rollout import Episode, Reply, all_replies
 from charter.rl.settings import Settings

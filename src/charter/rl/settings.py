@@ -282,7 +282,9 @@ def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
             else ""
         )
     if graders and not roles.get("heldout_reward") and not settings.reward.rules.any:
-        return "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
+        return (
+            "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
+        )
     if checked == ["heldout_harmless"]:
         return "heldout_harmless stands beside heldout_prompts: give these too"
     return ""

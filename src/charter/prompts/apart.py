@@ -1,0 +1,43 @@
+"""Prompts that must not come up again, and how words are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.text.dialogue import Dialogue, prompt_of
+from charter.ground.text.overlap import words
+from charter.ground.text.records import read_dialogues
+
+
+def prompts_of(folder: Path) -> list[Dialogue]:
+    """The prompts of a set, in its order."""
+    return [prompt_of(d) for d in read_dialogues(folder)]
+
+
+def plain(prompt: Dialogue) -> str:
+    """A prompt's words in small letters: what is compared."""
+    return " ".join(prompt.messages[-1]["content"].lower().split())
+
+
+class Apart:
+    """Prompts that must not come up again: whole, or a run of so many words of one."""
+
+    def __init__(self, inputs: Inputs, overlap: int) -> None:
+        self.overlap = overlap
+        self.whole: set[str] = set()
+        self.runs: set[tuple[str, ...]] = set()
+        for source in inputs.many("apart"):
+            for prompt in prompts_of(source.folder):
+                self.whole.add(plain(prompt))
+                self.runs.update(self._runs(prompt))
+
+    def holds(self, prompt: Dialogue, key: str) -> bool:
+        """Whether a prompt, or a run of its words, stands here."""
+        return key in self.whole or any(run in self.runs for run in self._runs(prompt))
+
+    def _runs(self, prompt: Dialogue) -> Iterator[tuple[str, ...]]:
+        if self.overlap:
+            said = words(prompt.messages[-1]["content"])
+            yield from (tuple(said[at : at + self.overlap]) for at in range(len(said) - self.overlap + 1))
