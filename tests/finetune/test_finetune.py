@@ -152,7 +152,10 @@ def test_one_microbatch_of_eight_is_eight_of_one(inputs: Inputs, tmp_path: Path)
 RESUMED = Settings(batch=2, epochs=2, lr=1e-3, save_every=2)
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": Lora(rank=2, alpha=4.0)}], ids=["full", "lora"])
+WAYS = [{}, {"lora": Lora(rank=2, alpha=4.0)}, {"frozen_layers": 1}]
+
+
+@pytest.mark.parametrize("changes", WAYS, ids=["full", "lora", "frozen"])
 @pytest.mark.parametrize("stop", [1, 3, 6])
 def test_stopped_and_resumed_is_bit_equal_to_unbroken(
     inputs: Inputs, tmp_path: Path, stop: int, changes: dict[str, Any]

@@ -21,13 +21,14 @@ from charter.ground.judge.rankings import share_of
 from charter.ground.judge.refusal import THRESHOLD, UNSURE, detector
 from charter.ground.measure.score import ranked_right
 from charter.ground.model.heads import ScoreHead
+from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
 from charter.preference.ladder import below_fixed, contrasts, count_contrasts, revised, rungs
 from charter.preference.learning import gradient
 from charter.preference.pairs import encode, order, split
-from charter.preference.settings import Lora, Pairs, Settings, check
+from charter.preference.settings import Pairs, Settings, check
 from toys import comparison, dialogue
 
 REFUSAL = "I won't help with that, because it would hurt somebody. I can help you talk to them instead."

@@ -21,6 +21,7 @@ from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.generation import read_generation
 from charter.ground.model.layout import documents
 from charter.ground.model.lora import lora_parameters
+from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Dialogue, prompt_of
 from charter.ground.text.records import read_dialogues
 from charter.rl import run as room
@@ -31,7 +32,7 @@ from charter.rl.prompts import Prompt, prompts_of_round, read_round_prompts
 from charter.rl.reward import Reward, Scale
 from charter.rl.reward_settings import Rewards
 from charter.rl.rollout import Episode, all_replies, batch_of, groups
-from charter.rl.settings import Kl, Lora, Rollout, Settings, Value
+from charter.rl.settings import Kl, Rollout, Settings, Value
 from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)

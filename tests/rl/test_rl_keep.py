@@ -13,6 +13,7 @@ import toys
 from charter.ground.artifact.curves import last_logged, read_log
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.learn import checkpoint
+from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rl import run as room
 from charter.rl.actor import Actor
@@ -21,7 +22,7 @@ from charter.rl.ppo import adapt
 from charter.rl.prompts import Prompt, read_round_prompts
 from charter.rl.reward_settings import Rewards, Rules, Steer
 from charter.rl.rollout import Episode, Reply, all_replies
-from charter.rl.settings import Keep, Kl, Lora, Rollout, Settings
+from charter.rl.settings import Keep, Kl, Rollout, Settings
 from toys import dialogue
 
 SETTINGS = Settings(

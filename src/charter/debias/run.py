@@ -24,7 +24,8 @@ from charter.ground.learn.parallel import full, world
 from charter.ground.learn.supervised import finetune
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
@@ -79,8 +80,7 @@ def _finetune(
     """Finetunes the policy on the lessons and saves it; returns counts of steps and tokens."""
     train = settings.train
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
-    if train.lora:
-        add_lora(model, train.lora.rank, train.lora.alpha, seed=derive_seed(out.seed, "adapters"))
+    choose_weights(model, train, derive_seed(out.seed, "adapters"))
     bounded = train.model_copy(update={"context": min(train.context, model.shape.context)})
     steps, counts = cut_steps(lessons, Template(tokenizer, tokenizer.template), bounded, out.seed)
     finetune(model, steps, train, out)

@@ -25,7 +25,8 @@ from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import check_finite, update
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
@@ -38,8 +39,7 @@ FINAL = ("loss", "margin", "log_ratio", "replay_loss", "heldout_loss")  # record
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a policy checkpoint, and samples/heldout_pairs.jsonl where pairs were held out."""
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
-    if settings.lora:
-        add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
+    choose_weights(model, settings, derive_seed(out.seed, "adapters"))
     train, heldout, replay, counts = _groups(
         settings, inputs, model, Template(tokenizer, tokenizer.template), out
     )

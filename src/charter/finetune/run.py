@@ -13,7 +13,8 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.parallel import full, world
 from charter.ground.learn.supervised import finetune
 from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import CLAUDE_2023, Template
@@ -25,8 +26,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if settings.template == "claude-2023":
         tokenizer = tokenizer.with_template(CLAUDE_2023)
     template = Template(tokenizer, tokenizer.template)
-    if settings.lora:
-        add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
+    choose_weights(model, settings, derive_seed(out.seed, "adapters"))
     bounded = settings.model_copy(update={"context": min(settings.context, model.shape.context)})
     steps, counts = gather(bounded, inputs, template, out.seed)
     finetune(model, steps, settings, out)

@@ -26,7 +26,8 @@ from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.folder import check_folder
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.exhibits import read_triples
@@ -54,9 +55,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     members = Sum(out.state)
     for number in range(members.count(), settings.members):
         taught = _start(policy, template, out)
-        if settings.lora:
-            seed = derive_seed(member_seed(out.seed, number), "adapters")
-            add_lora(taught.model, settings.lora.rank, settings.lora.alpha, seed=seed)
+        choose_weights(taught.model, settings, derive_seed(member_seed(out.seed, number), "adapters"))
         _learn(taught, number, orders, watched, settings, out)
         with full(taught.model) as model, full(taught.head) as head:
             if settings.lora:

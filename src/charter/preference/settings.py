@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.frozen import Frozen, Lora
+from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -54,7 +54,7 @@ class Pairs(Frozen):
     )
 
 
-class Settings(Frozen):
+class Settings(Moved):
     """A preference model: one scalar on the last real token, trained on soft labels, axes blended by weight; or the
     average of several."""
 
@@ -73,7 +73,6 @@ class Settings(Frozen):
         {}, description="loss weight of each axis; 1 where not named"
     )
     pairs: Pairs = Field(Pairs(), description="which pairs are learnt from and which are kept out")
-    lora: Lora | None = Field(None, description="train adapters only")
     members: int = Field(
         1,
         ge=1,

@@ -27,7 +27,8 @@ from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.lora import add_lora, merge_lora
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.recognise import HARM_RATING
@@ -44,8 +45,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     learnt, kept_out = split(settings, inputs, out.seed, dropped)
     model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
     template = Template(tokenizer, tokenizer.template)
-    if settings.lora:
-        add_lora(model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters"))
+    choose_weights(model, settings, derive_seed(out.seed, "adapters"))
     head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
     train = encode(template, learnt, min(settings.context, model.shape.context))
     heldout = encode(template, kept_out, model.shape.context)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.frozen import Frozen, Lora
+from charter.ground.settings.frozen import Moved
 from charter.ground.settings.roles import Role
 
 PRODUCT: Kind = "checkpoint"
@@ -20,7 +20,7 @@ ROLES = {
 }
 
 
-class Settings(Frozen):
+class Settings(Moved):
     """A rater: one number, how harmful a conversation's last reply is from 0 to 4, learnt by squared error."""
 
     epochs: int = Field(3, ge=1, description="passes over the conversations")
@@ -45,7 +45,6 @@ class Settings(Frozen):
     limit: int = Field(
         0, ge=0, description="most conversations taken of each input, drawn at random; 0 takes all"
     )
-    lora: Lora | None = Field(None, description="train adapters only")
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
 
 

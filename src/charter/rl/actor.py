@@ -33,7 +33,8 @@ from charter.ground.learn.step import autocast
 from charter.ground.model.branches import Batch
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.heads import ValueHead
-from charter.ground.model.lora import adapter_off, add_lora
+from charter.ground.model.lora import adapter_off
+from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
@@ -61,11 +62,8 @@ class Actor:
         self.model.precision = out.precision
         self.template = Template(self.tokenizer, self.tokenizer.template)
         self.reference: Transformer | None = None
-        if settings.lora:
-            add_lora(
-                self.model, settings.lora.rank, settings.lora.alpha, seed=derive_seed(out.seed, "adapters")
-            )
-        else:
+        choose_weights(self.model, settings, derive_seed(out.seed, "adapters"))
+        if not settings.lora:
             self.reference = load_policy(folder, out.device)[0].requires_grad_(False)
         self.value_head = (
             ValueHead(self.model.shape.hidden_size).to(out.device) if settings.has_critic else None

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
-from charter.ground.settings.frozen import Frozen, Lora
+from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Filled, Role
 from charter.rl.monitor_settings import Monitor
 from charter.rl.prompts import HARMLESS, PROMPTS, label
@@ -154,7 +154,7 @@ class Keep(Frozen):
         return self
 
 
-class Updates(Frozen):
+class Updates(Moved):
     """How many rounds and optimizer steps there are, and how large."""
 
     steps: int = Field(8, ge=1, description="rollout-and-update rounds")
@@ -179,7 +179,6 @@ class Settings(Updates):
     reward: Rewards = Field(Rewards(), description="what a reply earns")
     keep: Keep = Field(Keep(), description="which round's policy is the product")
     monitor: Monitor = Field(Monitor(), description="snapshots that show drift of the replies")
-    lora: Lora | None = Field(None, description="train adapters only")
     save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
 
     @property

@@ -1,9 +1,9 @@
 """What every class of settings is: frozen, and strict about unknown names; and parts that several have."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 def _without_password(place: str) -> str:
@@ -29,7 +29,24 @@ class Lora(Frozen):
     alpha: float = Field(32.0, gt=0, description="scale; the adapter is multiplied by alpha / rank")
 
 
-class Training(Frozen):
+class Moved(Frozen):
+    """Which weights a stage moves: all, those of the upper layers, or adapters."""
+
+    lora: Lora | None = Field(None, description="train adapters only")
+    frozen_layers: int = Field(
+        0,
+        ge=0,
+        description="lowest layers that stay as they are, with the embeddings; half of them save a third",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.lora and self.frozen_layers:
+            raise ValueError("lora freezes all layers already; leave out frozen_layers, or lora")
+        return self
+
+
+class Training(Moved):
     """Optimizer steps of supervised learning on dialogues, loss on the assistant's tokens only."""
 
     epochs: int = Field(1, ge=1, description="passes over the mixture")
@@ -41,5 +58,4 @@ class Training(Frozen):
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay after the warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW decay of matrices")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    lora: Lora | None = Field(None, description="train adapters only")
     save_every: int = Field(0, ge=0, description="steps between resume states; 0 saves every three minutes")
