@@ -18,7 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
 from charter.ground.text.records import read_dialogues
 from charter.prompts.apart import Apart, plain, prompts_of
@@ -26,6 +26,7 @@ from charter.prompts.settings import Settings, Split
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
 LABELS = {"unsafe": 1.0, "benign": 0.0}
+Labelled = tuple[Dialogue, float]  # a prompt and the probability that it ought to be refused
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
@@ -34,26 +35,28 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     seen: set[str] = set()
     rows: list[dict[str, Any]] = []
     counts = Counter[str]()
-    for label, usual in LABELS.items():
-        sets = [(source, prompts_of(source.folder)) for source in inputs.many(label)]
-        sets += [(source, _labelled(source, label)) for source in inputs.many("labelled")]
+    labelled = [(source, _labelled(source)) for source in inputs.many("labelled")]
+    for label, p in LABELS.items():
+        sets = [
+            (source, [(prompt, p) for prompt in prompts_of(source.folder)]) for source in inputs.many(label)
+        ]
+        sets += [(source, _of(prompts, label)) for source, prompts in labelled]
         for source, prompts in sets:
-            kept = []
-            for prompt in prompts:
+            kept: list[Labelled] = []
+            for prompt, own in prompts:
                 key = plain(prompt)
                 reason = _reason(prompt, key, settings, seen, apart)
                 if reason:
                     counts[f"dropped_{reason}"] += 1
                     continue
                 seen.add(key)
-                kept.append(prompt)
+                kept.append((prompt, own))
             if settings.keep in (label, "all"):
                 rng = random.Random(derive_seed(settings.draw_seed, "prompts", label, source.name))
                 if settings.limit and settings.limit < len(kept):
                     kept = [kept[at] for at in sorted(rng.sample(range(len(kept)), settings.limit))]
                 counts[label] += len(kept)
-                for prompt in kept:
-                    own = p_refuse(prompt, source.name) if source.role == "labelled" else usual
+                for prompt, own in kept:
                     row = _row(prompt, source.name, label, own, len(rows))
                     rows.append(_refused(row, refusals, out.seed) if label == "unsafe" else row)
     if not rows:
@@ -87,18 +90,23 @@ def _refused(row: dict[str, Any], refusals: list[str], seed: int) -> dict[str, A
     if not refusals:
         return row
     reply = random.Random(derive_seed(seed, "refusal", row["id"])).choice(refusals)
-    turn = {"role": "assistant", "content": reply}
-    return row | {"learn_from": len(row["messages"]), "messages": [*row["messages"], turn]}
+    return row | {"learn_from": len(row["messages"]), "messages": [*row["messages"], assistant(reply)]}
 
 
-def _labelled(source: Input, label: str) -> list[Dialogue]:
-    """Prompts whose own label says that they are unsafe, or benign; those without one are left out."""
-    found = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
-    if all(p is None for _, p in found):
+def _labelled(source: Input) -> list[Labelled]:
+    """Prompts with a label of their own; those without one are left out."""
+    asked = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
+    labelled = [(prompt, p) for prompt, p in asked if p is not None]
+    if not labelled:
         raise CharterError(
             f"{source.name} has no prompt with a label; give rows a meta.{P_REFUSE}, or name it under unsafe or benign"
         )
-    return [prompt for prompt, p in found if p is not None and (p >= EVEN) == (label == "unsafe")]
+    return labelled
+
+
+def _of(prompts: list[Labelled], label: str) -> list[Labelled]:
+    """Those that are unsafe by their own label, or benign."""
+    return [(prompt, p) for prompt, p in prompts if (p >= EVEN) == (label == "unsafe")]
 
 
 def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apart: Apart) -> str:
@@ -114,7 +122,7 @@ def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apar
     return "" if settings.split.part in ("all", part_of(key, settings.split)) else "held_out"
 
 
-def _row(prompt: Dialogue, source: str, label: str, p: float | None, number: int) -> dict[str, Any]:
+def _row(prompt: Dialogue, source: str, label: str, p: float, number: int) -> dict[str, Any]:
     name = source.rpartition(":")[2].rpartition("/")[2].partition(".")[0]
     return {
         "id": f"{name}-{number:05d}",
