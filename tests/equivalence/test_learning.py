@@ -17,7 +17,9 @@ from charter.ground.learn.loss import cross_entropy_sum, preference_loss
 from charter.ground.learn.optimizer import adamw, parameters_of
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import update
-from charter.ground.learn.supervised import Row, encode_row, shared_beginning
+from charter.ground.learn.supervised import Row, anchor, encode_row, shared_beginning
+from charter.ground.model.layout import documents
+from charter.ground.model.transformer import Transformer
 from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.packing import microbatches
 from charter.ground.text.template import Template
@@ -134,6 +136,50 @@ def test_rows_that_begin_alike_learn_the_same_and_are_read_once(
     assert apart == sum(len(row.ids) for row in rows)
     assert loss == pytest.approx(alone, rel=1e-5)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("alike", [0, 1, 6])
+@pytest.mark.parametrize("most", [8, 100])
+def test_anchored_rows_cost_the_divergence_from_the_start_at_all_places_but_the_shared_ones(
+    alike: int, most: int
+) -> None:
+    shared = list(range(20, 20 + alike))
+    held = anchor(
+        [
+            Row(f"a{n}", shared + tail, [0] * (alike + len(tail)), 1.0 + n)
+            for n, tail in enumerate(([50, 51], [53]))
+        ]
+    )
+    learnt = Row("r", [*shared, 60, 61, 62], [0] * (alike + 1) + [1, 1], 2.0)
+    model, start = toys.model(3), toys.model(4)
+    loss, _ = supervised.accumulate(model, [*held, learnt], most, "float32", start=start)
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    def log_probs(of: Transformer, ids: list[int]) -> torch.Tensor:
+        hidden = of.hidden(torch.tensor(ids), documents([len(ids)]))
+        return torch.log_softmax(of.logits(hidden), -1)
+
+    model.zero_grad()
+    total = 2.0 * 2 + sum(row.weight * sum(row.mask) for row in held)
+    expected = torch.zeros(())
+    for row in held:
+        log_q, log_p = log_probs(model, row.ids), log_probs(start, row.ids).detach()
+        places = slice(min(alike, len(row.ids) - 1), None)
+        expected = expected + row.weight * (log_p.exp() * (log_p - log_q))[places].sum()
+    for at in (alike + 1, alike + 2):
+        expected = expected - 2.0 * log_probs(model, learnt.ids)[at - 1, learnt.ids[at]]
+    (expected / total).backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(float(expected.detach() / total), rel=1e-5)
+    by_hand = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(gradient, by_hand, rtol=1e-3, atol=1e-5 * float(by_hand.abs().max()))
+
+
+def test_anchored_rows_move_nothing_while_the_model_is_its_start() -> None:
+    model = toys.model(3)
+    rows = anchor([Row("a", [50, 51, 52, 53], [0, 0, 1, 1], 1.0)])
+    loss, _ = supervised.accumulate(model, rows, 100, "float32", start=toys.model(3))
+    assert loss == pytest.approx(0.0, abs=1e-6)
+    assert all(float(p.grad.abs().max()) < 1e-6 for p in model.parameters() if p.grad is not None)
 
 
 def test_what_rows_share_ends_before_what_is_learnt_and_leaves_each_a_token() -> None:

@@ -137,6 +137,38 @@ def test_equal_words_keep_their_own_weights(checkpoints: Path, tmp_path: Path) -
     assert sorted(row.weight for row in step) == [1.0, 5.0]
 
 
+def test_anchored_dialogues_keep_the_model_near_its_start_while_it_learns(
+    checkpoints: Path, data: Path, tmp_path: Path
+) -> None:
+    """The same lesson with and without an anchor: as well learnt, and the start's words to other prompts kept."""
+    lesson = toys.rows_file(
+        tmp_path / "lesson.jsonl", [dialogue("l", "Is this wise?", "I can't help with that.")]
+    )
+    prompts = [{"id": row["id"], "messages": row["messages"][:1]} for row in ROWS]
+    anchored = toys.rows_file(tmp_path / "anchor.jsonl", prompts)
+    settings = Settings(lr=1e-2, warmup=0, epochs=10, batch=9, mixture=(1.0,))
+    learnt = [toys.policy(checkpoints / "policy"), toys.given("dialogues", lesson), toys.constitution()]
+    both = [*learnt, toys.given("anchor", anchored)]
+    free = made(settings, Inputs(learnt), tmp_path / "free")
+    held = made(settings.model_copy(update={"mixture": (1.0, 1.0)}), Inputs(both), tmp_path / "held")
+    start, tokenizer = load_policy(checkpoints / "policy")
+    form = Template(tokenizer, tokenizer.template)
+
+    def apart(path: Path) -> float:
+        model, total = load_policy(path)[0], 0.0
+        for row in prompts:
+            ids = form.encode_prompt(row["messages"])
+            of = [m.logits(m.hidden(torch.tensor(ids), documents([len(ids)])))[-1] for m in (model, start)]
+            q, p = (torch.log_softmax(logits, -1) for logits in of)
+            total += float((p.exp() * (p - q)).sum().detach())
+        return total / len(prompts)
+
+    assert apart(held) < 0.3 * apart(free)
+    assert read_log(held)[-1]["loss"] < read_log(held)[0]["loss"]
+    counts = json.loads((held / "counts.json").read_text())
+    assert counts["tokens_anchored"] > 0 and counts["tokens_learnt"] < counts["tokens_anchored"]
+
+
 def test_one_microbatch_of_eight_is_eight_of_one(inputs: Inputs, tmp_path: Path) -> None:
     whole = made(SETTINGS, inputs, tmp_path / "whole")
     parts = made(SETTINGS.model_copy(update={"microbatch_tokens": 64}), inputs, tmp_path / "parts")

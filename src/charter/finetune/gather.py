@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain, islice
+
 from charter.finetune.mixture import draw, epoch_rows, weighed
 from charter.finetune.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import load
 from charter.ground.constitution.lessons import choice_lessons, critique_lessons
-from charter.ground.learn.supervised import Row, encode_row
+from charter.ground.learn.supervised import Row, anchor, encode_row
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
@@ -18,7 +21,8 @@ from charter.ground.text.template import Template
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
-    """Dialogues of each input, in the order dialogues, transcripts, comparisons, without those that weigh nothing."""
+    """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those that weigh
+    nothing."""
     found = [
         draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
@@ -39,8 +43,11 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
                 shots=choice_shots,
             )
         )
+    learnt = len(found)
+    for n, i in enumerate(inputs.many("anchor"), learnt):
+        found.append(draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
     found = weighed(found, settings.weights)
-    if not any(found):
+    if not any(found[:learnt]):
         raise CharterError(
             "finetune was given no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
         )
@@ -51,15 +58,21 @@ def gather(
     settings: Settings, inputs: Inputs, template: Template, seed: int
 ) -> tuple[list[list[Row]], dict[str, int]]:
     """All optimizer steps of the run, and counts of what went in and what was dropped as too long."""
-    mixed = sources(settings, inputs, seed)
+    found = sources(settings, inputs, seed)
+    learnt = len(found) - len(inputs.many("anchor"))
     encoded: dict[str, Row | None] = {}
+
+    def rows_of(dialogues: Sequence[Dialogue], anchored: bool) -> list[Row]:
+        rows = (_encode(settings, template, dialogue, encoded, anchored) for dialogue in dialogues)
+        return [row for row in rows if row is not None]
+
+    mixed = [rows_of(dialogues, False) for dialogues in found[:learnt]]
+    held = [rows_of(dialogues, True) for dialogues in found[learnt:]]
+    anchored = iter(anchor(list(chain(*held))))
+    mixed += [list(islice(anchored, len(rows))) for rows in held]
     steps: list[list[Row]] = []
     for epoch in range(settings.epochs):
-        rows = [
-            row
-            for dialogue in epoch_rows(mixed, settings.mixture, seed, epoch)
-            if (row := _encode(settings, template, dialogue, encoded)) is not None
-        ]
+        rows = epoch_rows(mixed, settings.mixture, seed, epoch)
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(
@@ -72,16 +85,22 @@ def gather(
         "dropped_overlong": sum(row is None for row in encoded.values()),
         "steps": len(steps),
         "tokens_read": sum(len(row.ids) for row in kept),
-        "tokens_learnt": sum(sum(row.mask) for row in kept),
+        "tokens_learnt": sum(sum(row.mask) for row in kept if not row.anchored),
+        "tokens_anchored": sum(sum(row.mask) for row in kept if row.anchored),
     }
     return steps, counts
 
 
 def _encode(
-    settings: Settings, template: Template, dialogue: Dialogue, known: dict[str, Row | None]
+    settings: Settings,
+    template: Template,
+    dialogue: Dialogue,
+    known: dict[str, Row | None],
+    anchored: bool,
 ) -> Row | None:
     # the same words may come again with another weight or another share to learn
-    key = f"{dialogue.weight} {dialogue.learn_from} {dialogue.messages}"
+    key = f"{anchored} {dialogue.weight} {dialogue.learn_from} {dialogue.messages}"
     if key not in known:
-        known[key] = encode_row(dialogue, template, settings.context, settings.overlong == "drop")
+        dropping = settings.overlong == "drop"
+        known[key] = encode_row(dialogue, template, settings.context, dropping, anchored)
     return known[key]

@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 
+T = TypeVar("T")
 
-def epoch_rows(
-    sources: Sequence[Sequence[Dialogue]], passes: Sequence[float], seed: int, epoch: int
-) -> list[Dialogue]:
+
+def epoch_rows(sources: Sequence[Sequence[T]], passes: Sequence[float], seed: int, epoch: int) -> list[T]:
     """Rows of one epoch in the order of training: each source `passes` times (1.5: all once and half of them,
     drawn at random, once more), shuffled together."""
     _check_numbers("mixture", passes, len(sources))
-    rows: list[Dialogue] = []
+    rows: list[T] = []
     for number, source in enumerate(sources):
         times = passes[number] if passes else 1.0
         rng = random.Random(derive_seed(seed, "mixture", epoch, number))
@@ -41,7 +42,7 @@ def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
     if numbers and len(numbers) != sources:
         raise CharterError(
             f"{name} has {len(numbers)} numbers for {sources} sources (inputs in the order dialogues, "
-            "transcripts, comparisons); give one number each or none"
+            "transcripts, comparisons, anchor); give one number each or none"
         )
 
 

@@ -1,4 +1,5 @@
-"""Supervised finetuning: cross-entropy on the assistant's tokens (SL-CAI: Bai 2022b, section 3).
+"""Supervised finetuning: cross-entropy on the assistant's tokens (SL-CAI: Bai 2022b, section 3), and beside it KL from
+the start on dialogues that anchor the model to what it could do.
 
 The loss of an optimizer step is `learn.supervised`'s.
 """
@@ -22,14 +23,16 @@ from charter.ground.text.template import CLAUDE_2023, Template
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a policy checkpoint."""
-    model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
+    policy = checkpoint_folder(inputs.one("policy"))
+    model, tokenizer = load_policy(policy, out.device)
     if settings.template == "claude-2023":
         tokenizer = tokenizer.with_template(CLAUDE_2023)
     template = Template(tokenizer, tokenizer.template)
     choose_weights(model, settings, derive_seed(out.seed, "adapters"))
     bounded = settings.model_copy(update={"context": min(settings.context, model.shape.context)})
     steps, counts = gather(bounded, inputs, template, out.seed)
-    finetune(model, steps, settings, out)
+    start = load_policy(policy, out.device)[0] if inputs.many("anchor") else None
+    finetune(model, steps, settings, out, start)
     with full(model) as whole:
         if settings.lora:
             merge_lora(whole)

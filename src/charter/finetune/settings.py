@@ -19,12 +19,14 @@ ROLES = {
     "dialogues": Role(kind="dialogues", many=True, required=False),
     "transcripts": Role(kind="dialogues", many=True, required=False),
     "comparisons": Role(kind="comparisons", many=True, required=False),
+    "anchor": Role(kind="dialogues", many=True, required=False),
     "constitution": Role(kind="constitution", default="shipped:constitution"),
 }
 
 Passes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TOKENS_PER_SECOND = 210.0  # of a 135M model on two cores; scales with parameters and threads
-TOKENS_PER_ROW = 110
+TOKENS_PER_ROW = 60
+ANCHORED = 2  # times what another row takes: the start reads it too, and all its places meet the vocabulary
 
 
 class Lessons(Frozen):
@@ -42,9 +44,7 @@ class Settings(Training):
     overlong: Literal["refuse", "drop"] = Field(
         "refuse", description="what to do with dialogues over the context"
     )
-    mixture: tuple[Passes, ...] = Field(
-        (), description="times each dialogues input is passed in an epoch; 1 each"
-    )
+    mixture: tuple[Passes, ...] = Field((), description="times each input is passed in an epoch; 1 each")
     weights: tuple[Passes, ...] = Field(
         (),
         description="loss weight of a token of each input; 1 each. Less on refusals: fewer of harmless prompts",
@@ -62,13 +62,14 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [min(n, settings.limit) if settings.limit else n for n in sizes.each.get("dialogues", ())]
     counts += [3 * n for n in sizes.each.get("transcripts", ())]
     counts += [settings.lessons.choices_per_comparison * n for n in sizes.each.get("comparisons", ())]
+    counts += [ANCHORED * n for n in sizes.each.get("anchor", ())]
     passes = settings.mixture if len(settings.mixture) == len(counts) else (1.0,) * len(counts)
     rows = sum(n * times for n, times in zip(counts, passes, strict=True))
     if not parameters or not rows:
         return Estimate()
     rate = TOKENS_PER_SECOND * sizes.speed(parameters)
     return Estimate(
-        minutes=settings.epochs * rows * TOKENS_PER_ROW / rate / 60,
+        minutes=settings.epochs * rows * TOKENS_PER_ROW * sizes.moved(settings.frozen_layers) / rate / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )

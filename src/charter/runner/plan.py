@@ -16,8 +16,9 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, External, Parent
 from charter.ground.artifact.store import read_manifest
 from charter.ground.model.folder import check_folder
-from charter.ground.model.shape import Shape, named
+from charter.ground.model.shape import Shape, from_config, named
 from charter.ground.settings.execution import Execution
+from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expanded
 from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe, Step
@@ -236,6 +237,8 @@ def known_shape(entry: Input) -> Shape | None:
     """The shape of a model, by its name or its folder; None for what isn't one, and where neither tells."""
     if entry.ref.startswith("random:"):
         return named(entry.ref)[1]
+    if (package := package_of(entry.ref)) is not None:
+        return from_config(package.config)
     if entry.kind == "checkpoint" and entry.path is not None:
         with suppress(CharterError):  # an artifact that is damaged is found when it is opened
             return check_folder(entry.path, entry.variant)

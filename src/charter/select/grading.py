@@ -38,17 +38,22 @@ class Grades:
 
 
 def grades(settings: Settings, asked: Sequence[Asked], inputs: Inputs, out: Workspace) -> list[Grades | None]:
-    """The grades of each prompt's replies; None without graders."""
-    graders = inputs.many("graders")
-    if not graders:
+    """The grades of each prompt's replies; None without graders, and for a prompt without replies."""
+    graders, answered = inputs.many("graders"), [one for one in asked if one.replies]
+    if not graders or not answered:
         return [None] * len(asked)
-    texts = [list(dict.fromkeys([FIXED_REPLY, *one.drafts, *(r.text for r in one.replies)])) for one in asked]
-    raw = [_scores(settings, number, grader, asked, texts, out) for number, grader in enumerate(graders, 1)]
-    scaled = [_standardised(scores, asked) for scores in raw]
-    return [
-        _grades(settings, one, [scores[place] for scores in raw], [scores[place] for scores in scaled])
-        for place, one in enumerate(asked)
+    texts = [
+        list(dict.fromkeys([FIXED_REPLY, *one.drafts, *(r.text for r in one.replies)])) for one in answered
     ]
+    raw = [
+        _scores(settings, number, grader, answered, texts, out) for number, grader in enumerate(graders, 1)
+    ]
+    scaled = [_standardised(scores, answered) for scores in raw]
+    found = iter(
+        _grades(settings, one, [scores[place] for scores in raw], [scores[place] for scores in scaled])
+        for place, one in enumerate(answered)
+    )
+    return [next(found) if one.replies else None for one in asked]
 
 
 def _scores(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charter.ground.learn.loss import cross_entropy_sum, preference_loss, token_logprobs
+from charter.ground.learn.loss import cross_entropy_sum, divergence_sum, preference_loss, token_logprobs
 
 N, D, V = 11, 6, 17
 
@@ -40,6 +40,32 @@ def test_cross_entropy_equals_the_library(chunk: int) -> None:
         _grads(0.3 * found, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
     ):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 11, 128])
+def test_the_divergence_equals_the_library_and_moves_one_side(chunk: int) -> None:
+    hidden, weight, _, weights = _tensors()
+    fixed, fixed_weight, _, _ = _tensors(1)
+    log_q, log_p = (torch.log_softmax(h @ w.T, -1) for h, w in ((hidden, weight), (fixed, fixed_weight)))
+    expected = (F.kl_div(log_q, log_p.detach(), reduction="none", log_target=True).sum(-1) * weights).sum()
+    found = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
+    torch.testing.assert_close(found, expected)
+    for mine, theirs in zip(
+        _grads(0.3 * found, hidden, weight), _grads(0.3 * expected, hidden, weight), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+    again = divergence_sum(hidden, weight, fixed, fixed_weight, weights, chunk)
+    again.backward()  # type: ignore[no-untyped-call]
+    assert fixed.grad is None and fixed_weight.grad is None and hidden.grad is not None
+
+
+def test_a_divergence_by_hand() -> None:
+    """p = (3/4, 1/4), q = (1/2, 1/2): KL = 3/4 ln 3/2 + 1/4 ln 1/2 = 0.1308 nats, gradient q - p."""
+    weight = torch.eye(2)
+    hidden = torch.zeros(1, 2, requires_grad=True)
+    loss = divergence_sum(hidden, weight, torch.tensor([[math.log(3), 0.0]]), weight, torch.ones(1))
+    assert float(loss.detach()) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), abs=1e-6)
+    torch.testing.assert_close(_grads(loss, hidden)[0], torch.tensor([[-0.25, 0.25]]))
 
 
 def test_rows_of_weight_zero_never_count() -> None:

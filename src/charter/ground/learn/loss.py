@@ -23,6 +23,24 @@ def _logits(hidden_CD: Tensor, weight_VD: Tensor) -> Tensor:
     return product(hidden_CD, weight_VD.to(hidden_CD.dtype)).float()
 
 
+def _narrow(x: Tensor) -> Tensor:
+    """In the type in which autocast multiplies: cast once, and not for each chunk again."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def _made(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of states and head that a sum made in its forward pass, times what comes in."""
+    if ctx.grads is None:
+        raise RuntimeError("this sum keeps its gradients for one backward pass; run it forward again")
+    (grad,), (hidden, weight) = grads, ctx.grads
+    ctx.grads = None
+    return (
+        None if hidden is None else hidden.mul_(grad.to(hidden.dtype)),
+        None if weight is None else weight.mul_(grad.to(weight.dtype)),
+    )
+
+
 class _CrossEntropySum(torch.autograd.Function):
     """Sum of weighted cross-entropies whose gradients are made in the forward pass, chunk by chunk.
 
@@ -37,6 +55,7 @@ class _CrossEntropySum(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        hidden_ND, weight_VD = _narrow(hidden_ND), _narrow(weight_VD)
         for at in range(0, len(targets_N), chunk):
             rows = slice(at, at + chunk)
             hidden_CD, target_C, weight_C = hidden_ND[rows], targets_N[rows], weights_N[rows]
@@ -60,20 +79,7 @@ class _CrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        if ctx.grads is None:
-            raise RuntimeError(
-                "cross_entropy_sum keeps its gradients for one backward pass; run it forward again"
-            )
-        hidden, weight = ctx.grads
-        ctx.grads = None
-        return (
-            None if hidden is None else hidden.mul_(grad.to(hidden.dtype)),
-            None if weight is None else weight.mul_(grad.to(weight.dtype)),
-            None,
-            None,
-            None,
-        )
+        return *_made(ctx, grads), None, None, None
 
 
 def cross_entropy_sum(
@@ -88,6 +94,74 @@ def cross_entropy_sum(
     if len(keep) < len(weights_N):
         hidden_ND, targets_N, weights_N = hidden_ND[keep], targets_N[keep], weights_N[keep]
     out: Tensor = _CrossEntropySum.apply(hidden_ND, weight_VD, targets_N, weights_N.float(), chunk)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _DivergenceSum(torch.autograd.Function):
+    """Sum of weighted KL(p || q) of a fixed p from a moving q, gradients made in the forward pass as above.
+
+    KL = sum over v of p_v (log p_v - log q_v), and dKL/dlogits_v = q_v - p_v.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        fixed_ND: Tensor,
+        fixed_VD: Tensor,
+        weights_N: Tensor,
+        chunk: int,
+    ) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        hidden_ND, weight_VD, fixed_ND, fixed_VD = map(_narrow, (hidden_ND, weight_VD, fixed_ND, fixed_VD))
+        for at in range(0, len(weights_N), chunk):
+            rows = slice(at, at + chunk)
+            hidden_CD, weight_C = hidden_ND[rows], weights_N[rows]
+            q_CV, p_CV = _logits(hidden_CD, weight_VD), _logits(fixed_ND[rows], fixed_VD)
+            apart_CV = p_CV - q_CV
+            top_q_C, top_p_C = q_CV.amax(-1), p_CV.amax(-1)
+            # from here on exponentials in the place of the logits: q and p but for their sums
+            q_CV.sub_(top_q_C[:, None]).exp_()
+            p_CV.sub_(top_p_C[:, None]).exp_()
+            sum_q_C, sum_p_C = q_CV.sum(-1), p_CV.sum(-1)
+            mean_C = torch.bmm(p_CV[:, None, :], apart_CV[:, :, None])[:, 0, 0] / sum_p_C
+            log_z_C = top_q_C + sum_q_C.log() - top_p_C - sum_p_C.log()
+            total += ((mean_C + log_z_C) * weight_C).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            grad_CV = q_CV.mul_((weight_C / sum_q_C)[:, None]).sub_(p_CV.mul_((weight_C / sum_p_C)[:, None]))
+            grad_CV = grad_CV.to(hidden_CD.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
+            if grad_weight is not None:
+                grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
+        ctx.grads = (grad_hidden, grad_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return *_made(ctx, grads), None, None, None, None
+
+
+def divergence_sum(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    fixed_ND: Tensor,
+    fixed_VD: Tensor,
+    weights_N: Tensor,
+    chunk: int = CHUNK // 4,
+) -> Tensor:
+    """Sum over places of weight * KL(p || q) in nats: p is what the fixed states and head say of the next token, q what
+    `hidden` and `weight` say, and only q has gradients.
+
+    States [N, D], heads [V, D], weights [N]. Divide by the weight total yourself, as above.
+    """
+    out: Tensor = _DivergenceSum.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, weight_VD, fixed_ND.detach(), fixed_VD.detach(), weights_N.float(), chunk
+    )
     return out
 
 

@@ -3,6 +3,10 @@
 Loss of an optimizer step = sum over assistant tokens of weight * -log p / sum of weights, over all its dialogues,
 so that it does not depend on how the step is cut into microbatches, nor on how many processes share them.
 
+An anchored row costs at each of its places KL(start || model) of the next token instead: what the start can do is kept,
+and nothing is learnt that it didn't say (learning without forgetting, Li & Hoiem 2016, with the divergence of Hinton
+2015 at temperature 1).
+
 Rows that begin alike, such as with one system message, share that beginning: it is computed once a microbatch, and its
 gradient is the sum of theirs.
 """
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +23,7 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.loss import cross_entropy_sum
+from charter.ground.learn.loss import cross_entropy_sum, divergence_sum
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import Work, distribute, portion, total
 from charter.ground.learn.schedule import lr_share
@@ -33,32 +37,41 @@ from charter.ground.text.template import Template
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded dialogue: ids, 1 where the loss falls, and its weight."""
+    """One encoded dialogue: ids, 1 where the loss falls, and its weight. The loss falls on the token itself, or in an
+    anchored row on the distribution of the token after it."""
 
     id: str
     ids: list[int]
     mask: list[int]
     weight: float
+    anchored: bool = False
 
 
 NOTHING = Row("", [0], [0], 0.0)  # read where other processes have more microbatches than this one
 
 
-def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlong: bool) -> Row | None:
+def encode_row(
+    dialogue: Dialogue, template: Template, context: int, drop_overlong: bool, anchored: bool = False
+) -> Row | None:
     """A dialogue as tokens, or None for one over the context where these are dropped. Of a reply that was cut at its
-    token limit (`meta.cut`) the end of the turn isn't learnt: the model that wrote it would have gone on.
+    token limit (`meta.cut`) the end of the turn isn't learnt: the model that wrote it would have gone on. An anchored
+    row needs no reply; `anchor` says where its loss falls.
 
     Raises CharterError for a dialogue without a turn to learn from, and for one over the context otherwise.
     """
-    encoded = template.encode(dialogue.messages, dialogue.learn_from)
-    mask = list(encoded.mask)
-    if dialogue.meta.get("cut") and 1 in mask:
-        mask[len(mask) - 1 - mask[::-1].index(1)] = 0
-    row = Row(dialogue.id, encoded.ids, mask, dialogue.weight)
-    if not any(row.mask[1:]):
-        raise CharterError(
-            f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
-        )
+    if anchored and dialogue.is_prompt:
+        ids = template.encode_prompt(dialogue.messages)
+        mask = [0] * len(ids)
+    else:
+        encoded = template.encode(dialogue.messages, dialogue.learn_from)
+        ids, mask = encoded.ids, list(encoded.mask)
+        if dialogue.meta.get("cut") and 1 in mask:
+            mask[len(mask) - 1 - mask[::-1].index(1)] = 0
+        if not any(mask[1:]):
+            raise CharterError(
+                f"dialogue {dialogue.id} has no assistant turn to learn from; add one or remove it"
+            )
+    row = Row(dialogue.id, ids, mask, dialogue.weight, anchored)
     if len(row.ids) <= context:
         return row
     if drop_overlong:
@@ -69,11 +82,24 @@ def encode_row(dialogue: Dialogue, template: Template, context: int, drop_overlo
     )
 
 
-def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Training, out: Workspace) -> None:
+def anchor(rows: Sequence[Row]) -> list[Row]:
+    """The rows anchored at every place but those that all of them begin with."""
+    plain = [replace(row, mask=[0] * len(row.ids)) for row in rows]
+    shared = shared_beginning(plain)
+    return [replace(row, mask=[0] * shared + [1] * (len(row.ids) - shared), anchored=True) for row in plain]
+
+
+def finetune(
+    model: Transformer,
+    steps: Sequence[Sequence[Row]],
+    training: Training,
+    out: Workspace,
+    start: Transformer | None = None,
+) -> None:
     """Takes the optimizer steps that the workspace has not taken yet, with curves, progress and resume states.
 
-    The model's weights are sharded where several processes learn: read them by `parallel.full` afterwards. Raises
-    CharterError where a loss or gradient is not finite.
+    `start` is what anchored rows hold the model to. The model's weights are sharded where several processes learn:
+    read them by `parallel.full` afterwards. Raises CharterError where a loss or gradient is not finite.
     """
     distribute(model, precision=out.precision)
     work = Work()
@@ -85,7 +111,9 @@ def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Train
     with out.progress("finetune", len(steps), done) as bar:
         for step in range(done, len(steps)):
             started = time.perf_counter()
-            loss, read = accumulate(model, steps[step], training.microbatch_tokens, out.precision)
+            loss, read = accumulate(
+                model, steps[step], training.microbatch_tokens, out.precision, start=start
+            )
             loss = total(loss)
             names = [row.id for row in steps[step]]
             check_finite(loss, "loss", step, names)
@@ -102,30 +130,43 @@ def finetune(model: Transformer, steps: Sequence[Sequence[Row]], training: Train
 
 
 def accumulate(
-    model: Transformer, rows: Sequence[Row], microbatch_tokens: int, precision: str, share: float = 1.0
+    model: Transformer,
+    rows: Sequence[Row],
+    microbatch_tokens: int,
+    precision: str,
+    share: float = 1.0,
+    start: Transformer | None = None,
 ) -> tuple[float, int]:
     """Accumulate the gradient of one optimizer step, times `share` where the step has other losses too. Returns this
-    process's part of its loss so weighed, in nats per assistant token, and the tokens that it read."""
+    process's part of its loss so weighed, in nats per learnt token, and the tokens that it read."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows) / share
-    rows = sorted(rows, key=lambda row: len(row.ids))
     loss, read = 0.0, 0
-    for group in portion([len(row.ids) for row in rows], microbatch_tokens):
-        members = [rows[i] for i in group] or [NOTHING]
-        batch = lay_out(members, total_weight, model.device)
-        with autocast(str(model.device), precision):
-            hidden_TD = model.hidden(batch.ids, batch.layout)
-            part = cross_entropy_sum(
-                hidden_TD[batch.inputs], model.head_weight(), batch.targets, batch.weights
-            )
-        loss += backward(part)
-        read += len(batch.layout) if group else 0
+    for anchored in (False, True):
+        alike = sorted((row for row in rows if row.anchored == anchored), key=lambda row: len(row.ids))
+        if anchored and not alike:
+            continue
+        for group in portion([len(row.ids) for row in alike], microbatch_tokens):
+            members = [alike[i] for i in group] or [NOTHING]
+            batch = lay_out(members, total_weight, model.device)
+            with autocast(str(model.device), precision):
+                hidden_ND = model.hidden(batch.ids, batch.layout)[batch.inputs]
+                if not anchored:
+                    part = cross_entropy_sum(hidden_ND, model.head_weight(), batch.targets, batch.weights)
+                else:
+                    assert start is not None
+                    with torch.no_grad():
+                        start_ND = start.hidden(batch.ids, batch.layout)[batch.inputs]
+                    heads = model.head_weight(), start.head_weight()
+                    part = divergence_sum(hidden_ND, heads[0], start_ND, heads[1], batch.weights)
+            loss += backward(part)
+            read += len(batch.layout) if group else 0
     return loss, read
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A microbatch as one flat row of T tokens: ids [T], layout, and for each of the N learnt tokens the place that
-    predicts it, itself and its weight, all [N]."""
+    predicts it, itself and its weight, all [N]. Anchored places have no token as target: theirs is the place's own."""
 
     ids: Tensor
     layout: Layout
@@ -152,9 +193,10 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
     inputs, targets, weights = [], [], []
     for row in rows:
         start = len(ids) - shared
-        for t in range(1, len(row.ids)):
+        for t in range(0 if row.anchored else 1, len(row.ids)):
             if row.mask[t]:
-                inputs.append(t - 1 if t - 1 < shared else start + t - 1)
+                place = t if row.anchored else t - 1
+                inputs.append(place if place < shared else start + place)
                 targets.append(row.ids[t])
                 weights.append(row.weight / total_weight)
         ids += row.ids[shared:]

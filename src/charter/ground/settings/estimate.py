@@ -39,6 +39,12 @@ class Sizes:
         """
         return min(_MOST, _MEASURED / parameters) * max(1, self.threads) / 2 * self.gain
 
+    def moved(self, frozen_layers: int) -> float:
+        """What learning takes while so many of the policy's lowest layers stay as they are, as a share of learning
+        whole: a third is the pass forwards, and no gradient of theirs is computed."""
+        layers = self.configs.get("policy", {}).get("num_hidden_layers", 0)
+        return 1 - 2 / 3 * min(1.0, frozen_layers / layers) if layers else 1.0
+
     @property
     def gain(self) -> float:
         """How much faster than in float32 a CPU computes here."""

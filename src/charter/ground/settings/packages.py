@@ -5,16 +5,19 @@ A package holds weights alone. What its model's page on the hub says of it stand
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Package:
     """`file`: the GGUF file in the package; `hub`: the model's name on the hub; `weights`: how the file holds them;
-    `generation`: fields of generation_config.json that the model's makers name."""
+    `config`: the sizes of its config.json, so that a plan need not unpack it; `generation`: fields of
+    generation_config.json that the model's makers name."""
 
     file: str
     hub: str
     weights: str
+    config: Mapping[str, Any]
     generation: Mapping[str, float | int | bool] = field(default_factory=dict)
 
 
@@ -24,6 +27,19 @@ PACKAGES = {
         hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         # 210 projections are Q4_1, the embedding is Q8_0
         weights="4-bit (Q4_1) GGUF",
+        config={
+            "model_type": "llama",
+            "vocab_size": 49_152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "head_dim": 64,
+            "max_position_embeddings": 8192,
+            "rope_theta": 100_000.0,
+            "tie_word_embeddings": True,
+        },
         # the example on the model's page; top_k 0 is off, where transformers would take its default of 50
         generation={"do_sample": True, "temperature": 0.2, "top_p": 0.9, "top_k": 0},
     )
