@@ -140,39 +140,45 @@ def accumulate(
     """Accumulate the gradient of one optimizer step, times `share` where the step has other losses too. Returns this
     process's part of its loss so weighed, in nats per learnt token, and the tokens that it read."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows) / share
+    rows = sorted(rows, key=lambda row: len(row.ids))
     loss, read = 0.0, 0
-    for anchored in (False, True):
-        alike = sorted((row for row in rows if row.anchored == anchored), key=lambda row: len(row.ids))
-        if anchored and not alike:
-            continue
-        for group in portion([len(row.ids) for row in alike], microbatch_tokens):
-            members = [alike[i] for i in group] or [NOTHING]
-            batch = lay_out(members, total_weight, model.device)
-            with autocast(str(model.device), precision):
-                hidden_ND = model.hidden(batch.ids, batch.layout)[batch.inputs]
-                if not anchored:
-                    part = cross_entropy_sum(hidden_ND, model.head_weight(), batch.targets, batch.weights)
-                else:
-                    assert start is not None
-                    with torch.no_grad():
-                        start_ND = start.hidden(batch.ids, batch.layout)[batch.inputs]
-                    heads = model.head_weight(), start.head_weight()
-                    part = divergence_sum(hidden_ND, heads[0], start_ND, heads[1], batch.weights)
-            loss += backward(part)
-            read += len(batch.layout) if group else 0
+    for group in portion([len(row.ids) for row in rows], microbatch_tokens):
+        members = [rows[i] for i in group] or [NOTHING]
+        batch = lay_out(members, total_weight, model.device)
+        with autocast(str(model.device), precision):
+            hidden_ND, learnt_N = model.hidden(batch.ids, batch.layout)[batch.inputs], ~batch.anchored
+            part = cross_entropy_sum(
+                hidden_ND[learnt_N], model.head_weight(), batch.targets[learnt_N], batch.weights[learnt_N]
+            )
+            if held := [row for row in members if row.anchored]:
+                assert start is not None
+                alone = lay_out(held, total_weight, model.device)
+                with torch.no_grad():
+                    start_ND = start.hidden(alone.ids, alone.layout)[alone.inputs]
+                part = part + divergence_sum(
+                    hidden_ND[batch.anchored],
+                    model.head_weight(),
+                    start_ND,
+                    start.head_weight(),
+                    alone.weights,
+                )
+        loss += backward(part)
+        read += len(batch.layout) if group else 0
     return loss, read
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A microbatch as one flat row of T tokens: ids [T], layout, and for each of the N learnt tokens the place that
-    predicts it, itself and its weight, all [N]. Anchored places have no token as target: theirs is the place's own."""
+    predicts it, itself, its weight and whether the place is anchored, all [N]. Anchored places have no token as target:
+    theirs is the place's own."""
 
     ids: Tensor
     layout: Layout
     inputs: Tensor
     targets: Tensor
     weights: Tensor
+    anchored: Tensor
 
 
 def shared_beginning(rows: Sequence[Row]) -> int:
@@ -190,7 +196,7 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
     the first of a document from none."""
     shared = shared_beginning(rows)
     ids = rows[0].ids[:shared]
-    inputs, targets, weights = [], [], []
+    inputs, targets, weights, anchored = [], [], [], []
     for row in rows:
         start = len(ids) - shared
         for t in range(0 if row.anchored else 1, len(row.ids)):
@@ -199,6 +205,7 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
                 inputs.append(place if place < shared else start + place)
                 targets.append(row.ids[t])
                 weights.append(row.weight / total_weight)
+                anchored.append(row.anchored)
         ids += row.ids[shared:]
     layout = tree(shared, [len(row.ids) - shared for row in rows])
     return Batch(
@@ -207,4 +214,5 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
         torch.tensor(inputs, dtype=torch.int64, device=device),
         torch.tensor(targets, dtype=torch.int64, device=device),
         torch.tensor(weights, device=device),
+        torch.tensor(anchored, dtype=torch.bool, device=device),
     )
