@@ -131,6 +131,7 @@ def test_the_constitution_has_the_papers_numbers_and_names_evasion_and_preachine
     [
         ("red_team.train", 240, False),
         ("helpful.train", 240, True),
+        ("everyday.train", 300, False),
         ("lookalikes.train", 120, True),
         ("refusals.train", 120, True),
         ("critiques.train", 40, False),
@@ -290,6 +291,7 @@ READERS = {
     "comparison_shots": read_shots,
     "unsafe.train": read_dialogues,
     "twins_unanswered.train": read_dialogues,
+    "everyday.train": read_dialogues,
     "ratings.train": read_dialogues,
     "acceptable_use.train": read_dialogues,
     "fitness.heldout": read_triples,
