@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -169,18 +170,35 @@ def test_any_training_answer_caught_in_its_last_sentence_is_a_loop() -> None:
     assert sum(caught) >= 0.98 * len(caught)
 
 
-def test_measured_precision_and_recall() -> None:
-    """The floors lie a little under what was measured: refusal 0.91 and 0.71, stock phrases 1.00 and 0.93, loops
-    0.96 and 0.83, scolding 0.90 and 0.56. A detector below them is worse, not unlucky: nothing here is random."""
-    measured = precision_recall(HELDOUT)
-    floors = {"refusal": (0.85, 0.62), "boilerplate": (0.93, 0.88), "loop": (0.90, 0.80)}
-    floors["harsh"] = (0.85, 0.50)
-    assert set(measured) == set(floors)
+AUTHORED = [row for row in HELDOUT if row["id"].startswith("dt-")]
+WRITTEN_BY_MODELS = [row for row in HELDOUT if row["id"].startswith("dm-")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "floors"),
+    [
+        # measured: refusal 0.91 and 0.71, stock phrases 1.00 and 0.93, loops 0.96 and 0.83, scolding 0.90 and 0.56
+        (
+            AUTHORED,
+            {"refusal": (0.85, 0.62), "boilerplate": (0.93, 0.88), "loop": (0.9, 0.8), "harsh": (0.85, 0.5)},
+        ),
+        # replies of SL-CAI and RL: refusal 0.91 and 1.00; too few have stock phrases (8) or loop (9) for a floor
+        (WRITTEN_BY_MODELS, {"refusal": (0.85, 0.95)}),
+    ],
+    ids=["authored", "models"],
+)
+def test_measured_precision_and_recall(
+    rows: list[dict[str, Any]], floors: dict[str, tuple[float, float]]
+) -> None:
+    """The floors lie a little under what was measured. A detector below them is worse, not unlucky: nothing here is
+    random."""
+    assert len(rows) >= 140
+    measured = precision_recall(rows)
     for name, (precision, recall) in floors.items():
         found = measured[name]
         assert found["precision"] >= precision and found["recall"] >= recall, (name, found)
-        assert found["n"] == len(HELDOUT)
-        assert found["positives"] == sum(row[name] for row in HELDOUT)
+        assert found["n"] == len(rows)
+        assert found["positives"] == sum(row[name] for row in rows)
         for part in ("precision", "recall"):
             low, high = found[f"{part}_interval"]
             assert 0 <= low <= found[part] <= high <= 1
