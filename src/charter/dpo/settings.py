@@ -81,7 +81,10 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         return Estimate()
     steps = settings.epochs * pairs / settings.batch
     replayed = steps * settings.replay_batch if sizes.rows.get("replay") else 0
-    tokens = pairs * TOKENS_PER_PAIR * (settings.epochs + 1 / 3) + replayed * TOKENS_PER_DIALOGUE
+    moved = sizes.moved(settings.frozen_layers)
+    tokens = (
+        pairs * TOKENS_PER_PAIR * (settings.epochs * moved + 1 / 3) + replayed * TOKENS_PER_DIALOGUE * moved
+    )
     copies = 4 if settings.lora else 16
     return Estimate(
         minutes=tokens / (210 * sizes.speed(parameters)) / 60,

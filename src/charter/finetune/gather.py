@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain, islice
-
 from charter.finetune.mixture import draw, epoch_rows, weighed
 from charter.finetune.settings import Settings
 from charter.ground.artifact.errors import CharterError
@@ -62,17 +59,19 @@ def gather(
     learnt = len(found) - len(inputs.many("anchor"))
     encoded: dict[str, Row | None] = {}
 
-    def rows_of(dialogues: Sequence[Dialogue], anchored: bool) -> list[Row]:
-        rows = (_encode(settings, template, dialogue, encoded, anchored) for dialogue in dialogues)
-        return [row for row in rows if row is not None]
-
-    mixed = [rows_of(dialogues, False) for dialogues in found[:learnt]]
-    held = [rows_of(dialogues, True) for dialogues in found[learnt:]]
-    anchored = iter(anchor(list(chain(*held))))
-    mixed += [list(islice(anchored, len(rows))) for rows in held]
+    mixed = [[(d, place >= learnt) for d in dialogues] for place, dialogues in enumerate(found)]
+    epochs = [
+        [
+            row
+            for dialogue, anchored in epoch_rows(mixed, settings.mixture, seed, epoch)
+            if (row := _encode(settings, template, dialogue, encoded, anchored)) is not None
+        ]
+        for epoch in range(settings.epochs)
+    ]
+    held = iter(anchor([row for rows in epochs for row in rows if row.anchored]))
     steps: list[list[Row]] = []
-    for epoch in range(settings.epochs):
-        rows = epoch_rows(mixed, settings.mixture, seed, epoch)
+    for drawn in epochs:
+        rows = [next(held) if row.anchored else row for row in drawn]
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(

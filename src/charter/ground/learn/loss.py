@@ -29,6 +29,21 @@ def _narrow(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
+def _add_gradients(
+    grad_hidden: Tensor | None,
+    grad_weight: Tensor | None,
+    rows: slice,
+    grad_CV: Tensor,
+    hidden_CD: Tensor,
+    weight_VD: Tensor,
+) -> None:
+    """Of a chunk's logits to its states, and added to the head's, where these are wanted."""
+    if grad_hidden is not None:
+        grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
+    if grad_weight is not None:
+        grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
+
+
 def _made(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of states and head that a sum made in its forward pass, times what comes in."""
     if ctx.grads is None:
@@ -70,10 +85,7 @@ class _CrossEntropySum(torch.autograd.Function):
                 continue
             grad_CV = exp_CV.mul_((weight_C / sum_C)[:, None])
             grad_CV = grad_CV.scatter_add_(1, target_C[:, None], -weight_C[:, None]).to(hidden_CD.dtype)
-            if grad_hidden is not None:
-                grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
-            if grad_weight is not None:
-                grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
+            _add_gradients(grad_hidden, grad_weight, rows, grad_CV, hidden_CD, weight_VD)
         ctx.grads = (grad_hidden, grad_weight)
         return total
 
@@ -134,10 +146,7 @@ class _DivergenceSum(torch.autograd.Function):
                 continue
             grad_CV = q_CV.mul_((weight_C / sum_q_C)[:, None]).sub_(p_CV.mul_((weight_C / sum_p_C)[:, None]))
             grad_CV = grad_CV.to(hidden_CD.dtype)
-            if grad_hidden is not None:
-                grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
-            if grad_weight is not None:
-                grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
+            _add_gradients(grad_hidden, grad_weight, rows, grad_CV, hidden_CD, weight_VD)
         ctx.grads = (grad_hidden, grad_weight)
         return total
 
@@ -209,10 +218,7 @@ def _token_logprob_grads(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         minus_CV = logits_CV.sub_(log_z_N[rows][:, None]).exp_()
         minus_CV.scatter_add_(1, targets_N[rows][:, None], torch.full_like(log_z_N[rows], -1.0)[:, None])
         grad_CV = minus_CV.mul_((-grad_N[rows] / ctx.temperature)[:, None]).to(hidden_CD.dtype)
-        if grad_hidden is not None:
-            grad_hidden[rows] = product(grad_CV, weight_VD.to(grad_CV.dtype).t())
-        if grad_weight is not None:
-            grad_weight += product(grad_CV.t(), hidden_CD.t()).to(grad_weight.dtype)
+        _add_gradients(grad_hidden, grad_weight, rows, grad_CV, hidden_CD, weight_VD)
     return grad_hidden, grad_weight, None, None, None
 
 
