@@ -34,7 +34,7 @@ FILES = sorted(
     path for path in shipped_folder().glob("*.jsonl") if path.name.removesuffix(".jsonl") not in BATTERY
 )
 # replies and texts rather than prompts: nothing is asked of a model with them
-WITHOUT_PROMPTS = {"detectors.heldout", "text.heldout", "debias.train"}
+WITHOUT_PROMPTS = {"detectors.heldout", "detectors.train", "text.heldout", "debias.train"}
 NEAR = 0.5
 SAME_START, FIRST_WORDS = 3, 5
 
@@ -186,7 +186,10 @@ def test_few_prompts_of_a_file_begin_alike(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_few_replies_of_a_file_begin_alike(path: Path) -> None:
-    """The fixed reply is meant to recur; where a row's revision keeps the opening of its draft, that is one."""
+    """The fixed reply is meant to recur; where a row's revision keeps the opening of its draft, that is one. Stock
+    refusals are short forms of one sentence."""
+    if path.name == "stock_refusals.train.jsonl":
+        pytest.skip("stock refusals begin alike")
     starts = Counter(
         start
         for row in read_jsonl(path)
@@ -296,6 +299,7 @@ READERS = {
     "acceptable_use.train": read_dialogues,
     "fitness.heldout": read_triples,
     "detectors.heldout": read_texts,
+    "detectors.train": read_texts,
     "text.heldout": read_texts,
     "debias.train": read_templates,
     "hhh_prompt": read_dialogues,

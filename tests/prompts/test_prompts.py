@@ -152,3 +152,25 @@ def test_unsafe_prompts_get_a_drawn_refusal_where_some_are_given(tmp_path: Path)
         [{"role": "user", "content": "Name a river."}]
     ]
     assert "leave the role out" in check(Settings(keep="benign"), {"benign", "refusals"})
+
+
+def test_a_refusal_fits_the_topic_of_its_prompt_or_is_a_stock_one(tmp_path: Path) -> None:
+    refusals = [
+        toys.dialogue(topic, "Anything", reply) | {"topic": topic}
+        for topic, reply in (
+            ("theft", "I won't help steal."),
+            ("fraud", "I won't help cheat."),
+            ("stock", "No."),
+        )
+    ]
+    topics = ["theft", "fraud", "arson"] * 5
+    unsafe = [{"id": f"u{n}", "topic": topic, "messages": [{"role": "user", "content": f"Request {n}."}]}
+              for n, topic in enumerate(topics)]  # fmt: skip
+    rows, _ = _made(
+        tmp_path,
+        Settings(keep="unsafe", split=ALL),
+        toys.given("unsafe", toys.rows_file(tmp_path / "bad.jsonl", unsafe)),
+        toys.given("refusals", toys.rows_file(tmp_path / "stock.jsonl", refusals)),
+    )
+    replies = {"theft": "I won't help steal.", "fraud": "I won't help cheat.", "arson": "No."}
+    assert [row["messages"][-1]["content"] for row in rows] == [replies[topic] for topic in topics]

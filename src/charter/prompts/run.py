@@ -3,8 +3,9 @@
 A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
 is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
 
-With `refusals` each unsafe prompt gets one of their replies, drawn at random: the targets of plain supervised
-finetuning, the simplest thing that Constitutional AI must beat.
+With `refusals` each unsafe prompt gets one of their replies, drawn at random among those of its own topic, or of the
+topic `stock` if none has it: the targets of plain supervised finetuning, the simplest thing that Constitutional AI must
+beat.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from charter.prompts.apart import Apart, plain, prompts_of
 from charter.prompts.settings import Settings, Split
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
+STOCK = "stock"  # the topic of refusals that fit any request
 LABELS = {"unsafe": 1.0, "benign": 0.0}
 Labelled = tuple[Dialogue, float]  # a prompt and the probability that it ought to be refused
 
@@ -58,7 +60,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 counts[label] += len(kept)
                 for prompt, own in kept:
                     row = _row(prompt, source.name, label, own, len(rows))
-                    rows.append(_refused(row, refusals, out.seed) if label == "unsafe" else row)
+                    declined = refusals and label == "unsafe"
+                    rows.append(_refused(row, refusals, prompt.topic, out.seed) if declined else row)
     if not rows:
         raise CharterError(
             f"no prompt is left of the {settings.split.part} part ({dict(counts)}); give more sets, or another part"
@@ -78,18 +81,22 @@ def part_of(key: str, split: Split) -> str:
     return "dev" if number % split.dev == 0 else "train"
 
 
-def _refusals(inputs: Inputs) -> list[str]:
+def _refusals(inputs: Inputs) -> dict[str, list[str]]:
+    """Refusals by topic; under STOCK those that fit any request."""
     source = inputs.optional("refusals")
     if source is None:
-        return []
-    return [d.messages[-1]["content"] for d in read_dialogues(source.folder, lessons=True)]
+        return {}
+    by_topic: dict[str, list[str]] = {}
+    for dialogue in read_dialogues(source.folder, lessons=True):
+        by_topic.setdefault(dialogue.topic, []).append(dialogue.messages[-1]["content"])
+    by_topic.setdefault(STOCK, [reply for replies in by_topic.values() for reply in replies])
+    return by_topic
 
 
-def _refused(row: dict[str, Any], refusals: list[str], seed: int) -> dict[str, Any]:
-    """The row, with one of the refusals behind it where there are any."""
-    if not refusals:
-        return row
-    reply = random.Random(derive_seed(seed, "refusal", row["id"])).choice(refusals)
+def _refused(row: dict[str, Any], refusals: dict[str, list[str]], topic: str, seed: int) -> dict[str, Any]:
+    """The row, with a refusal behind it that fits the topic of its prompt."""
+    fitting = refusals.get(topic) or refusals[STOCK]
+    reply = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)
     return row | {"learn_from": len(row["messages"]), "messages": [*row["messages"], assistant(reply)]}
 
 

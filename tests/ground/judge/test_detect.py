@@ -172,6 +172,7 @@ def test_any_training_answer_caught_in_its_last_sentence_is_a_loop() -> None:
 
 AUTHORED = [row for row in HELDOUT if row["id"].startswith("dt-")]
 WRITTEN_BY_MODELS = [row for row in HELDOUT if row["id"].startswith("dm-")]
+WRITTEN_BY_THE_START = [row for row in HELDOUT if row["id"].startswith("ds-")]
 
 
 @pytest.mark.parametrize(
@@ -184,8 +185,10 @@ WRITTEN_BY_MODELS = [row for row in HELDOUT if row["id"].startswith("dm-")]
         ),
         # replies of SL-CAI and RL: refusal 0.91 and 1.00; too few have stock phrases (8) or loop (9) for a floor
         (WRITTEN_BY_MODELS, {"refusal": (0.85, 0.95)}),
+        # answers of SmolLM2-135M-Instruct to ordinary instructions, 12 of which decline: 0.86 and 1.00
+        (WRITTEN_BY_THE_START, {"refusal": (0.8, 0.9)}),
     ],
-    ids=["authored", "models"],
+    ids=["authored", "models", "start"],
 )
 def test_measured_precision_and_recall(
     rows: list[dict[str, Any]], floors: dict[str, tuple[float, float]]

@@ -117,6 +117,7 @@ def examples() -> list[Example]:
         *_answers("lookalikes.train", False),
         *_critiques(harmful),
         *_comparisons(),
+        *(Example(row["reply"], row["refusal"], row["topic"]) for row in _rows("detectors.train")),
     ]
     indirect = [Example(unspoken(e.text), True, e.topic) for e in found if e.refusal]
     return [example for example in (*found, *indirect) if example.text.strip()]
