@@ -62,10 +62,18 @@ def test_top_p_counts_shares_among_the_tokens_that_top_k_left() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 1.7])
-@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.9), (5, 1.0), (5, 0.9), (40, 0.3), (2, 0.5), (1, 0.1)])
-def test_cuts_are_those_of_transformers(temperature: float, top_k: int, top_p: float) -> None:
+@pytest.mark.parametrize(
+    ("top_k", "top_p"),
+    [(0, 0.9), (0, 0.97), (5, 1.0), (5, 0.9), (40, 0.3), (2, 0.5), (1, 0.1), (300, 0.99), (300, 1.0)],
+)
+@pytest.mark.parametrize(
+    "vocabulary", [50, 900]
+)  # 900: some nuclei reach beyond the tokens put in order first
+def test_cuts_are_those_of_transformers(
+    temperature: float, top_k: int, top_p: float, vocabulary: int
+) -> None:
     generator = torch.Generator().manual_seed(3)
-    logits = 3 * torch.randn(200, 50, generator=generator)
+    logits = torch.linspace(0.3, 3, 200)[:, None] * torch.randn(200, vocabulary, generator=generator)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
     warpers += [TopKLogitsWarper(top_k)] if top_k else []
     warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
@@ -84,6 +92,17 @@ def test_tokens_of_no_probability_are_never_drawn() -> None:
     for uniform in (0.0, 0.49999999, 0.5, 1.0 - 1e-16):
         token, log_prob = draw(Sampling(), uniform, [0.0, 0.5, 0.0, 0.5])
         assert token in (1, 3) and log_prob == pytest.approx(math.log(0.5), abs=1e-6)
+
+
+def test_weights_too_small_to_count_are_none_at_all() -> None:
+    logits = torch.tensor([[0.0, -86.0, -88.0, -math.inf, -1e6]])
+    tokens, log_probs = pick(logits, [Sampling()], [0.5])
+    assert (tokens, log_probs) == ([0], [0.0])
+    assert pick(logits, [Sampling(temperature=0.01)], [1 - 1e-16])[0] == [0]
+    assert pick(torch.full((1, 3), -1e3), [Sampling()], [0.5]) == (
+        [1],
+        [pytest.approx(-math.log(3), abs=1e-4)],
+    )
 
 
 def test_rows_are_drawn_each_in_its_own_way() -> None:

