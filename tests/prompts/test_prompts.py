@@ -156,7 +156,7 @@ def test_unsafe_prompts_get_a_drawn_refusal_where_some_are_given(tmp_path: Path)
 
 def test_a_refusal_fits_the_topic_of_its_prompt_or_is_a_stock_one(tmp_path: Path) -> None:
     refusals = [
-        toys.dialogue(topic, "Anything", reply) | {"topic": topic}
+        toys.dialogue(topic, "Anything", reply) | {"topic": topic, "meta": {"cut": topic == "stock"}}
         for topic, reply in (
             ("theft", "I won't help steal."),
             ("fraud", "I won't help cheat."),
@@ -172,5 +172,6 @@ def test_a_refusal_fits_the_topic_of_its_prompt_or_is_a_stock_one(tmp_path: Path
         toys.given("unsafe", toys.rows_file(tmp_path / "bad.jsonl", unsafe)),
         toys.given("refusals", toys.rows_file(tmp_path / "stock.jsonl", refusals)),
     )
+    assert [row["meta"].get("cut", False) for row in rows] == [topic == "arson" for topic in topics]
     replies = {"theft": "I won't help steal.", "fraud": "I won't help cheat.", "arson": "No."}
     assert [row["messages"][-1]["content"] for row in rows] == [replies[topic] for topic in topics]

@@ -81,23 +81,30 @@ def part_of(key: str, split: Split) -> str:
     return "dev" if number % split.dev == 0 else "train"
 
 
-def _refusals(inputs: Inputs) -> dict[str, list[str]]:
-    """Refusals by topic; under STOCK those that fit any request."""
+def _refusals(inputs: Inputs) -> dict[str, list[Dialogue]]:
+    """Refusals by topic; under STOCK those that fit any request, or only begin (`meta.cut`): the rest is not taught."""
     source = inputs.optional("refusals")
     if source is None:
         return {}
-    by_topic: dict[str, list[str]] = {}
+    by_topic: dict[str, list[Dialogue]] = {}
     for dialogue in read_dialogues(source.folder, lessons=True):
-        by_topic.setdefault(dialogue.topic, []).append(dialogue.messages[-1]["content"])
-    by_topic.setdefault(STOCK, [reply for replies in by_topic.values() for reply in replies])
+        by_topic.setdefault(dialogue.topic, []).append(dialogue)
+    by_topic.setdefault(STOCK, [refusal for refusals in by_topic.values() for refusal in refusals])
     return by_topic
 
 
-def _refused(row: dict[str, Any], refusals: dict[str, list[str]], topic: str, seed: int) -> dict[str, Any]:
+def _refused(
+    row: dict[str, Any], refusals: dict[str, list[Dialogue]], topic: str, seed: int
+) -> dict[str, Any]:
     """The row, with a refusal behind it that fits the topic of its prompt."""
     fitting = refusals.get(topic) or refusals[STOCK]
-    reply = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)
-    return row | {"learn_from": len(row["messages"]), "messages": [*row["messages"], assistant(reply)]}
+    refusal = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)
+    cut = {"cut": True} if refusal.meta.get("cut") else {}
+    return row | {
+        "learn_from": len(row["messages"]),
+        "messages": [*row["messages"], assistant(refusal.messages[-1]["content"])],
+        "meta": row["meta"] | cut,
+    }
 
 
 def _labelled(source: Input) -> list[Labelled]:
