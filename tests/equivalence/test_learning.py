@@ -140,16 +140,16 @@ def test_rows_that_begin_alike_learn_the_same_and_are_read_once(
 
 @pytest.mark.parametrize("alike", [0, 1, 6])
 @pytest.mark.parametrize("most", [8, 100])
+@pytest.mark.parametrize(("openings", "stress"), [((), 1), (([60],), 3)])
 def test_anchored_rows_cost_the_divergence_from_the_start_at_all_places_but_the_shared_ones(
-    alike: int, most: int
+    alike: int, most: int, openings: tuple[list[int], ...], stress: int
 ) -> None:
     shared = list(range(20, 20 + alike))
-    held = anchor(
-        [
-            Row(f"a{n}", shared + tail, [0] * (alike + len(tail)), 1.0 + n)
-            for n, tail in enumerate(([50, 51], [53]))
-        ]
-    )
+    prompts = [
+        Row(f"a{n}", shared + tail, [0] * (alike + len(tail)), 1.0 + n)
+        for n, tail in enumerate(([50, 51], [53]))
+    ]
+    held = anchor(prompts, openings, stress)
     learnt = Row("r", [*shared, 60, 61, 62], [0] * (alike + 1) + [1, 1], 2.0)
     model, start = toys.model(3), toys.model(4)
     loss, _ = supervised.accumulate(model, [*held, learnt], most, "float32", start=start)
@@ -164,14 +164,25 @@ def test_anchored_rows_cost_the_divergence_from_the_start_at_all_places_but_the_
     expected = torch.zeros(())
     for row in held:
         log_q, log_p = log_probs(model, row.ids), log_probs(start, row.ids).detach()
-        places = slice(min(alike, len(row.ids) - 1), None)
-        expected = expected + row.weight * (log_p.exp() * (log_p - log_q))[places].sum()
+        counts = torch.tensor(row.mask)[:, None]
+        assert not counts[: min(alike, len(row.ids) - 1)].any() and counts[-1]
+        expected = expected + row.weight * (counts * log_p.exp() * (log_p - log_q)).sum()
     for at in (alike + 1, alike + 2):
         expected = expected - 2.0 * log_probs(model, learnt.ids)[at - 1, learnt.ids[at]]
     (expected / total).backward()  # type: ignore[no-untyped-call]
     assert loss == pytest.approx(float(expected.detach() / total), rel=1e-5)
     by_hand = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(gradient, by_hand, rtol=1e-3, atol=1e-5 * float(by_hand.abs().max()))
+
+
+def test_an_anchored_prompt_goes_on_as_a_learnt_reply_begins_and_counts_more_there() -> None:
+    prompts = [Row("a", [7, 8, 50, 51], [0] * 4, 1.0), Row("b", [7, 8, 52], [0] * 3, 1.0)]
+    answered = Row("c", [7, 8, 53, 54, 55], [0, 0, 0, 1, 1], 1.0)
+    held = anchor([*prompts, answered], [[60]], 5)
+    assert [row.ids for row in held] == [[7, 8, 50, 51, 60], [7, 8, 52, 60], [7, 8, 53, 54, 55]]
+    assert [row.mask for row in held] == [[0, 0, 1, 5, 5], [0, 0, 5, 5], [0, 0, 5, 5, 1]]
+    drawn = {row.ids[-1] for row in anchor(prompts * 20, [[60], [61]], seed=1)}
+    assert drawn == {60, 61}
 
 
 def test_anchored_rows_move_nothing_while_the_model_is_its_start() -> None:

@@ -8,7 +8,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import load
 from charter.ground.constitution.lessons import choice_lessons, critique_lessons
-from charter.ground.learn.supervised import Row, anchor, encode_row
+from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
@@ -68,10 +68,14 @@ def gather(
         ]
         for epoch in range(settings.epochs)
     ]
-    held = iter(anchor([row for rows in epochs for row in rows if row.anchored]))
+    drawn = [row for rows in epochs for row in rows]
+    anchors = settings.anchors
+    begins = [(row, reply_begins(row)) for row in drawn if not row.anchored] if anchors.begun else []
+    openings = [row.ids[at : at + anchors.begun] for row, at in begins]
+    held = iter(anchor([row for row in drawn if row.anchored], openings, anchors.stress, seed))
     steps: list[list[Row]] = []
-    for drawn in epochs:
-        rows = [next(held) if row.anchored else row for row in drawn]
+    for epoch_rows_ in epochs:
+        rows = [next(held) if row.anchored else row for row in epoch_rows_]
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(
@@ -85,7 +89,7 @@ def gather(
         "steps": len(steps),
         "tokens_read": sum(len(row.ids) for row in kept),
         "tokens_learnt": sum(sum(row.mask) for row in kept if not row.anchored),
-        "tokens_anchored": sum(sum(row.mask) for row in kept if row.anchored),
+        "tokens_anchored": sum(sum(map(bool, row.mask)) for row in kept if row.anchored),
     }
     return steps, counts
 

@@ -36,6 +36,20 @@ class Lessons(Frozen):
     choice_shots: int = Field(0, ge=0, description="worked examples before each choice lesson")
 
 
+class Anchors(Frozen):
+    """Where the model is held to its start on the prompts of `anchor`, beyond their own words."""
+
+    begun: int = Field(
+        0,
+        ge=0,
+        description="tokens of a learnt reply, drawn at random, that a prompt goes on with: so the model is held "
+        "where it would begin such a reply; 0: the prompt alone",
+    )
+    stress: int = Field(
+        1, ge=1, description="how often the place where a reply begins counts, and each begun token"
+    )
+
+
 class Settings(Training):
     """Supervised finetuning on dialogues, loss on the assistant's tokens only."""
 
@@ -51,6 +65,7 @@ class Settings(Training):
     limit: int = Field(
         0, ge=0, description="most rows of each `dialogues` input, drawn at random; 0 takes all"
     )
+    anchors: Anchors = Field(Anchors(), description="how prompts of `anchor` hold the model")
     lessons: Lessons = Field(Lessons(), description="lessons made of transcripts and comparisons")
     template: Literal["own", "claude-2023"] = Field("own", description="chat template of the finetuned model")
 

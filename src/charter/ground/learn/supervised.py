@@ -13,6 +13,7 @@ gradient is the sum of theirs.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,14 +32,15 @@ from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.model.layout import Layout, tree
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.frozen import Training
+from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.template import Template
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded dialogue: ids, 1 where the loss falls, and its weight. The loss falls on the token itself, or in an
-    anchored row on the distribution of the token after it."""
+    """One encoded dialogue: ids, how often the loss of each place counts (mostly 0 or 1), and its weight. The loss
+    falls on the token itself, or in an anchored row on the distribution of the token after it."""
 
     id: str
     ids: list[int]
@@ -82,11 +84,36 @@ def encode_row(
     )
 
 
-def anchor(rows: Sequence[Row]) -> list[Row]:
-    """The rows anchored at every place but those that all of them begin with."""
-    plain = [replace(row, mask=[0] * len(row.ids)) for row in rows]
+def reply_begins(row: Row) -> int:
+    """The place of the first token that is learnt; the row's length where there is none."""
+    return next((place for place, counts in enumerate(row.mask) if counts), len(row.ids))
+
+
+def anchor(
+    rows: Sequence[Row], openings: Sequence[Sequence[int]] = (), stress: int = 1, seed: int = 0
+) -> list[Row]:
+    """The rows anchored at every place but those that all of them begin with.
+
+    A prompt goes on with one of the openings, drawn at random: there the start says what it would in the place of such
+    a reply. The place where a reply begins and those of an opening's length after it count `stress` times.
+    """
+    rng = random.Random(derive_seed(seed, "openings"))
+    length = max(map(len, openings), default=0)
+    plain, begins = [], []
+    for row in rows:
+        begin = reply_begins(row)
+        opening = rng.choice(openings) if openings and begin == len(row.ids) else ()
+        ids = [*row.ids, *opening]
+        plain.append(replace(row, ids=ids, mask=[0] * len(ids)))
+        begins.append(begin - 1)
     shared = shared_beginning(plain)
-    return [replace(row, mask=[0] * shared + [1] * (len(row.ids) - shared), anchored=True) for row in plain]
+    anchored = []
+    for row, begin in zip(plain, begins, strict=True):
+        mask = [0] * shared + [1] * (len(row.ids) - shared)
+        for place in range(max(begin, shared), min(begin + length + 1, len(mask))):
+            mask[place] = stress
+        anchored.append(replace(row, mask=mask, anchored=True))
+    return anchored
 
 
 def finetune(
@@ -185,7 +212,7 @@ def shared_beginning(rows: Sequence[Row]) -> int:
     """How many first tokens all rows have in common: none of them learnt, and each row goes on after them."""
     if len(rows) < 2:
         return 0
-    most = min(min(len(row.ids) - 1, row.mask.index(1) if 1 in row.mask else len(row.ids)) for row in rows)
+    most = min(min(len(row.ids) - 1, reply_begins(row)) for row in rows)
     # of the texts in order, the first and the last differ soonest
     first, last = min(row.ids for row in rows), max(row.ids for row in rows)
     return next((at for at in range(most) if first[at] != last[at]), most)
@@ -204,7 +231,7 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
                 place = t if row.anchored else t - 1
                 inputs.append(place if place < shared else start + place)
                 targets.append(row.ids[t])
-                weights.append(row.weight / total_weight)
+                weights.append(row.weight * row.mask[t] / total_weight)
                 anchored.append(row.anchored)
         ids += row.ids[shared:]
     layout = tree(shared, [len(row.ids) - shared for row in rows])
