@@ -1,7 +1,7 @@
 """Sampling: the engine against transformers' generate, at batch 1, 8 and 32.
 
-Prompts of 64 tokens with nothing in common, 128 new tokens each, temperature 1, no cut of the distribution, no early
-stop, float32. Tokens a second count new tokens only; reading the prompts is part of the time on both sides. Each side
+Prompts of 64 tokens with nothing in common, 128 new tokens each, at temperature 1 without a cut of the distribution
+(--temperature, --top-p for another), no early stop, float32. Tokens a second count new tokens only; reading the prompts is part of the time on both sides. Each side
 warms up with a short run first; the best of three runs counts. The engine also returns every token's log-probability.
 """
 
@@ -52,7 +52,8 @@ def charter(options: argparse.Namespace) -> Figures:
     engine.ends = frozenset()
 
     def generate(prompts: list[list[int]], new: int) -> int:
-        found = engine.generate(prompts, Sampling(temperature=1.0, max_tokens=new))
+        how = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=new)
+        found = engine.generate(prompts, how)
         return sum(len(completion.ids) for samples in found for completion in samples)
 
     return _rates(options, texts(tokenizer, max(BATCHES), PROMPT), generate)
@@ -72,9 +73,9 @@ def stock(options: argparse.Namespace, cache: str | None) -> Figures:
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=True,
-            temperature=1.0,
+            temperature=options.temperature,
             top_k=0,
-            top_p=1.0,
+            top_p=options.top_p,
             max_new_tokens=new,
             pad_token_id=0,
             **extra,
@@ -99,7 +100,10 @@ COMPARISON = Comparison(
 
 def main() -> None:
     """Command line."""
-    compare(COMPARISON, parser(COMPARISON.title).parse_args())
+    options = parser(COMPARISON.title)
+    options.add_argument("--temperature", type=float, default=1.0, help="of both sides")
+    options.add_argument("--top-p", type=float, default=1.0, help="of both sides")
+    compare(COMPARISON, options.parse_args())
 
 
 if __name__ == "__main__":
