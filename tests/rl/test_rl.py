@@ -165,6 +165,13 @@ def test_in_bfloat16_the_first_ratio_is_one_although_sampling_rounds_otherwise(
     assert float(targets.kl.abs().max()) < 0.05
     figures = accumulate(actor, episodes, range(4), targets, SETTINGS)
     assert figures["clip_fraction"] == 0 and abs(figures["approx_kl"]) < 1e-3
+    first = all_replies(episodes)[0]
+    first.log_probs = [first.log_probs[0] + 0.7, *first.log_probs[1:]]
+    actor.check_ratio_one(episodes)  # one token far off
+    for reply in all_replies(episodes):
+        reply.log_probs = [p + 0.2 for p in reply.log_probs]
+    with pytest.raises(CharterError, match=r"disagree by 0\.\d+ nats a token in the mean"):
+        actor.check_ratio_one(episodes)
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
