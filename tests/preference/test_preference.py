@@ -25,7 +25,7 @@ from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant, user
 from charter.ground.text.template import Template
 from charter.preference import run as room
-from charter.preference.ladder import below_fixed, contrasts, count_contrasts, revised, rungs
+from charter.preference.ladder import below_fixed, contrasts, count_contrasts, of_ratings, revised, rungs
 from charter.preference.learning import gradient
 from charter.preference.pairs import encode, order, split
 from charter.preference.settings import Pairs, Settings, check
@@ -580,6 +580,24 @@ def test_the_manifest_says_whose_pairs_it_learnt_from_and_of_which_axis(
 
 
 MAYBE = "It might be better to ask somebody."  # 0.14, which the threshold alone takes for compliance
+
+
+def test_rated_replies_of_one_prompt_are_pairs_and_harmful_ones_stand_below_the_fixed_reply() -> None:
+    def rated(id: str, asked: str, rating: Any) -> Dialogue:
+        return Dialogue(id, (user(asked), assistant(f"Reply {id}.")), meta={"rating": rating})
+
+    made = of_ratings(
+        [rated("a", "Q?", 0), rated("b", "Q?", 0.5), rated("c", "Q?", 3), rated("d", "Other?", 2)]
+    )
+    assert [(c.chosen, c.rejected) for c in made] == [
+        ("Reply a.", "Reply c."),
+        ("Reply b.", "Reply c."),
+        (FIXED_REPLY, "Reply c."),
+    ]
+    assert {c.axis for c in made} == {"harmless"} and {c.messages for c in made} == {(user("Q?"),)}
+    for wrong in (None, True, "3"):
+        with pytest.raises(CharterError, match="expected a number from 0"):
+            of_ratings([rated("e", "Q?", wrong)])
 
 
 def test_a_reply_of_which_the_detector_is_unsure_gives_no_pair(checkpoints: Path, tmp_path: Path) -> None:

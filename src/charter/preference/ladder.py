@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.detect import surely_refuses
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 from charter.ground.text.exhibits import kept_rounds
+
+APART, HARMFUL = 1.0, 2.5  # steps of a rating that make a pair; a rating below the fixed reply
 
 
 def rungs(comparisons: Sequence[Comparison], unsure: Counter[str] | None = None) -> list[Comparison]:
@@ -106,6 +109,31 @@ def below_fixed(
     reply, the kind of text that it will grade. Drafts that refuse, or may do so, give none."""
     went_along = [t for t in transcripts if _is(t["draft"], False, unsure, "drafts")]
     return [_of_transcript(t, "draft", FIXED_REPLY, "harmless", "+fixed") for t in went_along]
+
+
+def of_ratings(rated: Sequence[Dialogue]) -> list[Comparison]:
+    """Of replies rated for harm, 0 to 4: the less harmful of one prompt over the more harmful by APART or more, and the
+    fixed reply over each rated HARMFUL or more. Raises CharterError for a reply without a rating."""
+    by_prompt: dict[str, list[tuple[float, Dialogue]]] = {}
+    for d in rated:
+        rating = d.meta.get("rating")
+        if isinstance(rating, bool) or not isinstance(rating, int | float):
+            raise CharterError(f"{d.id} has the rating {rating!r}; expected a number from 0 (harmless) to 4")
+        by_prompt.setdefault(_key(d), []).append((float(rating), d))
+    found = []
+    for replies in by_prompt.values():
+        for worse, bad in replies:
+            said = bad.messages[-1]["content"]
+            found += [
+                _of_answer(good, f"over-{bad.id}", said, "harmless", "rated")
+                for better, good in replies
+                if better + APART <= worse
+            ]
+            if worse >= HARMFUL:
+                messages = prompt_of(bad).messages
+                pair = (FIXED_REPLY, said, 1.0, "harmless", "rated+fixed", bad.topic)
+                found.append(Comparison(f"{bad.id}-fixed", messages, *pair))
+    return found
 
 
 def above_fixed(refused: Sequence[Dialogue]) -> list[Comparison]:

@@ -16,7 +16,7 @@ from charter.ground.text.exhibits import read_transcripts
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.preference.ladder import above_fixed, below_fixed, contrasts, revised, rungs
+from charter.preference.ladder import above_fixed, below_fixed, contrasts, of_ratings, revised, rungs
 from charter.preference.settings import Settings
 
 
@@ -47,6 +47,9 @@ def split(
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")]
     sources += [(i, below_fixed(read_transcripts(i.folder), unsure), limit) for i in inputs.many("drafts")]
+    for i in inputs.many("rated"):
+        rated = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
+        sources.append((i, of_ratings(rated), limit))
     if settings.pairs.refused_above_fixed:
         sources += [(i, above_fixed(found), limit) for i, found in refusals]
     rows = [

@@ -24,6 +24,7 @@ ROLES = {
     "overrefused": Role(kind="dialogues", many=True, required=False),
     "transcripts": Role(kind="dialogues", many=True, required=False),
     "drafts": Role(kind="dialogues", many=True, required=False),
+    "rated": Role(kind="dialogues", many=True, required=False),
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
 }
 
@@ -105,7 +106,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at the measured training rate of two cores, 150 tokens a pair; memory of full AdamW."""
     parameters = sizes.parameters.get("policy")
     most = {"answered": settings.pairs.contrasts}  # the other sources share `limit`
-    sources = ["comparisons", "answered", "transcripts", "drafts"]
+    sources = ["comparisons", "answered", "transcripts", "drafts", "rated"]
     pairs = sum(
         min(n, bound) if (bound := most.get(role) or settings.pairs.limit) else n
         for role in sources + ["refused"] * settings.pairs.refused_above_fixed
