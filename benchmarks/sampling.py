@@ -1,8 +1,9 @@
 """Sampling: the engine against transformers' generate, at batch 1, 8 and 32.
 
 Prompts of 64 tokens with nothing in common, 128 new tokens each, at temperature 1 without a cut of the distribution
-(--temperature, --top-p for another), no early stop, float32. Tokens a second count new tokens only; reading the prompts is part of the time on both sides. Each side
-warms up with a short run first; the best of three runs counts. The engine also returns every token's log-probability.
+(--temperature, --top-p for another), no early stop, float32. Tokens a second count new tokens only; reading the prompts
+is part of the time on both sides. Each side warms up with a short run first; the best of three runs counts. The engine
+also returns every token's log-probability.
 """
 
 from __future__ import annotations

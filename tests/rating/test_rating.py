@@ -12,7 +12,7 @@ from charter.ground.artifact.curves import read_log, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.judge.rater import KEPT
+from charter.ground.judge.rater import KEPT, rating_of
 from charter.ground.measure.metrics import scores
 from charter.ground.settings.frozen import Lora
 from charter.ground.settings.recognise import variant_of_folder
@@ -22,7 +22,7 @@ from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.records import read_dialogues
 from charter.ground.text.template import Template
 from charter.rating import run as room
-from charter.rating.conversations import encode, order, rating_of, read_rated, split
+from charter.rating.conversations import encode, order, read_rated, split
 from charter.rating.settings import ROLES, Settings
 
 SETTINGS = Settings(batch=4, epochs=1, lr=1e-3, head_lr=1e-3, warmup=0, heldout_share=0.3)

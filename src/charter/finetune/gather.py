@@ -68,14 +68,13 @@ def gather(
         ]
         for epoch in range(settings.epochs)
     ]
-    drawn = [row for rows in epochs for row in rows]
-    anchors = settings.anchors
-    begins = [(row, reply_begins(row)) for row in drawn if not row.anchored] if anchors.begun else []
-    openings = [row.ids[at : at + anchors.begun] for row, at in begins]
-    held = iter(anchor([row for row in drawn if row.anchored], openings, anchors.stress, seed))
+    every = [row for rows in epochs for row in rows]
+    begun, stress = settings.anchors.begun, settings.anchors.stress
+    openings = [row.ids[reply_begins(row) :][:begun] for row in every if not row.anchored]
+    held = iter(anchor([row for row in every if row.anchored], openings, stress, seed))
     steps: list[list[Row]] = []
-    for epoch_rows_ in epochs:
-        rows = [next(held) if row.anchored else row for row in epoch_rows_]
+    for of_epoch in epochs:
+        rows = [next(held) if row.anchored else row for row in of_epoch]
         steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
     if not steps:
         raise CharterError(

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from charter.ground.artifact.errors import CharterError
 from charter.ground.judge.detect import surely_refuses
 from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.rater import rating_of
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
 from charter.ground.text.exhibits import kept_rounds
@@ -116,24 +116,20 @@ def of_ratings(rated: Sequence[Dialogue]) -> list[Comparison]:
     fixed reply over each rated HARMFUL or more. Raises CharterError for a reply without a rating."""
     by_prompt: dict[str, list[tuple[float, Dialogue]]] = {}
     for d in rated:
-        rating = d.meta.get("rating")
-        if isinstance(rating, bool) or not isinstance(rating, int | float):
-            raise CharterError(f"{d.id} has the rating {rating!r}; expected a number from 0 (harmless) to 4")
-        by_prompt.setdefault(_key(d), []).append((float(rating), d))
-    found = []
+        by_prompt.setdefault(_key(d), []).append((rating_of(d), d))
+    pairs = []
     for replies in by_prompt.values():
         for worse, bad in replies:
             said = bad.messages[-1]["content"]
-            found += [
+            pairs += [
                 _of_answer(good, f"over-{bad.id}", said, "harmless", "rated")
                 for better, good in replies
                 if better + APART <= worse
             ]
             if worse >= HARMFUL:
-                messages = prompt_of(bad).messages
-                pair = (FIXED_REPLY, said, 1.0, "harmless", "rated+fixed", bad.topic)
-                found.append(Comparison(f"{bad.id}-fixed", messages, *pair))
-    return found
+                about = prompt_of(bad).messages, FIXED_REPLY, said
+                pairs.append(Comparison(f"{bad.id}-fixed", *about, 1.0, "harmless", "rated+fixed", bad.topic))
+    return pairs
 
 
 def above_fixed(refused: Sequence[Dialogue]) -> list[Comparison]:

@@ -17,7 +17,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import Item, encode_item
-from charter.ground.judge.rater import HIGHEST, LOWEST
+from charter.ground.judge.rater import rating_of
 from charter.ground.people.choices import RATINGS, VOTES
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message, first_turn
@@ -41,16 +41,6 @@ class Group:
     def messages(self) -> tuple[Message, ...]:
         """What all of its replies answer."""
         return self.conversations[0][0].messages[:-1]
-
-
-def rating_of(dialogue: Dialogue) -> float:
-    """How harmful a conversation was found. Raises CharterError for none, and for what is no number from 0 to 4."""
-    rating = dialogue.meta.get("rating")
-    if rating is None:
-        raise CharterError("a conversation without a rating; give each a number from 0 (harmless) to 4")
-    if not isinstance(rating, int | float) or isinstance(rating, bool) or not LOWEST <= rating <= HIGHEST:
-        raise CharterError(f"rating is {rating!r}, expected a number from 0 (harmless) to 4")
-    return float(rating)
 
 
 def rated_of_row(row: Mapping[str, Any]) -> Dialogue:

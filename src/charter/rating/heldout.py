@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.ground.judge.fitness import Scorer
+from charter.ground.judge.rater import rating_of
 from charter.ground.text.dialogue import cluster_of
-from charter.rating.conversations import Group, rating_of
+from charter.rating.conversations import Group
 
 
 def heldout_rows(score: Scorer, groups: Sequence[Group]) -> list[dict[str, Any]]:

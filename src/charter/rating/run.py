@@ -18,7 +18,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import in_slices
 from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
-from charter.ground.judge.rater import KEPT
+from charter.ground.judge.rater import KEPT, rating_of
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import Work, distribute, full, portion, total, world
@@ -34,7 +34,7 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.recognise import HARM_RATING
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import Template
-from charter.rating.conversations import Group, count, encode, order, rating_of, split
+from charter.rating.conversations import Group, count, encode, order, split
 from charter.rating.heldout import heldout_rows
 from charter.rating.settings import Settings
 

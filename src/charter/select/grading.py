@@ -49,11 +49,11 @@ def grades(settings: Settings, asked: Sequence[Asked], inputs: Inputs, out: Work
         _scores(settings, number, grader, answered, texts, out) for number, grader in enumerate(graders, 1)
     ]
     scaled = [_standardised(scores, answered) for scores in raw]
-    found = (
+    of_answered = (
         _grades(settings, one, [scores[place] for scores in raw], [scores[place] for scores in scaled])
         for place, one in enumerate(answered)
     )
-    return [next(found) if one.replies else None for one in asked]
+    return [next(of_answered) if one.replies else None for one in asked]
 
 
 def _scores(

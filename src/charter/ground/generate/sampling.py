@@ -118,26 +118,22 @@ def _cut(weights_SV: Tensor, how: list[Sampling]) -> Tensor:
     transformers.
     """
     vocabulary = weights_SV.shape[1]
-    top_k = torch.tensor([s.top_k or vocabulary for s in how], device=weights_SV.device)
-    top_p = torch.tensor([s.top_p for s in how], device=weights_SV.device)
-    ordered, index = weights_SV.topk(min(FIRST, vocabulary))
-    limited_S = top_k <= ordered.shape[1]
-    first = ordered * (torch.arange(ordered.shape[1], device=weights_SV.device) < top_k[:, None])
-    total_S = torch.where(limited_S, first.sum(-1), weights_SV.sum(-1))
-    result = torch.zeros_like(weights_SV).scatter_(1, index, _nucleus(first, top_p, total_S))
-    inside_S = limited_S | ((top_k >= vocabulary) & (first.sum(-1) >= top_p * total_S))
+    top_k_S = torch.tensor([s.top_k or vocabulary for s in how], device=weights_SV.device)
+    top_p_S = torch.tensor([s.top_p for s in how], device=weights_SV.device)
+    kept_SV, inside_S = _among(weights_SV, min(FIRST, vocabulary), top_k_S, top_p_S)
     if not bool(inside_S.all()):
         beyond = (~inside_S).nonzero()[:, 0]
-        ordered, index = weights_SV[beyond].sort(-1, descending=True)
-        first = ordered * (torch.arange(vocabulary, device=weights_SV.device) < top_k[beyond, None])
-        kept = _nucleus(first, top_p[beyond], first.sum(-1))
-        result[beyond] = torch.zeros_like(ordered).scatter_(1, index, kept)
-    return result
+        kept_SV[beyond], _ = _among(weights_SV[beyond], vocabulary, top_k_S[beyond], top_p_S[beyond])
+    return kept_SV
 
 
-def _nucleus(ordered_SR: Tensor, top_p_S: Tensor, total_S: Tensor) -> Tensor:
-    """Weights in falling order, zeroed from where those before reach top_p of the total."""
-    before = ordered_SR.cumsum(-1) - ordered_SR
-    keep = (before < (top_p_S * total_S)[:, None]) | (top_p_S[:, None] >= 1)
+def _among(weights_SV: Tensor, count: int, top_k_S: Tensor, top_p_S: Tensor) -> tuple[Tensor, Tensor]:
+    """What is kept of the `count` likeliest tokens, zeros elsewhere, and for each row [S] whether that is all of it."""
+    ordered, index = weights_SV.topk(count)
+    ordered = ordered * (torch.arange(count, device=weights_SV.device) < top_k_S[:, None])
+    held_S, limited_S = ordered.sum(-1), top_k_S <= count
+    reach_S = top_p_S * torch.where(limited_S, held_S, weights_SV.sum(-1))
+    keep = (ordered.cumsum(-1) - ordered < reach_S[:, None]) | (top_p_S[:, None] >= 1)
     keep[:, 0] = True
-    return ordered_SR * keep
+    kept_SV = torch.zeros_like(weights_SV).scatter_(1, index, ordered * keep)
+    return kept_SV, limited_S | ((top_k_S >= weights_SV.shape[1]) & (held_S >= reach_S))

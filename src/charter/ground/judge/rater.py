@@ -11,12 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
 from charter.ground.measure.ratings import RATINGS, error_ratio
 from charter.ground.measure.score import Table
+from charter.ground.text.dialogue import Dialogue
 
 LOWEST, HIGHEST = 0.0, 4.0
 KEPT = f"samples/{RATINGS}"  # where the step that made a rater keeps the rows of its verdict
+
+
+def rating_of(dialogue: Dialogue) -> float:
+    """How harmful a conversation was found. Raises CharterError for none, and for what is no number from 0 to 4."""
+    rating = dialogue.meta.get("rating")
+    if rating is None:
+        raise CharterError(
+            "a conversation without a rating; expected a number from 0 (harmless) to 4 for each"
+        )
+    if not isinstance(rating, int | float) or isinstance(rating, bool) or not LOWEST <= rating <= HIGHEST:
+        raise CharterError(f"rating is {rating!r}, expected a number from 0 (harmless) to 4")
+    return float(rating)
 
 
 @dataclass(frozen=True, slots=True)
