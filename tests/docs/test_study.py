@@ -1,4 +1,4 @@
-"""The study's page: mean changes over seeds, with the answers by prompt and without."""
+"""The study's page: what is kept of a seed, and mean changes over seeds with what prompts vary."""
 
 import importlib.util
 import json
@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from charter.ground.measure.detection import as_probit, probit_difference
 from charter.ground.measure.intervals import difference, wilson
 from charter.ground.measure.score import Table, tabulate
 
 DOCS = Path(__file__).parents[2] / "docs"
-STEPS = "eval_a", "eval_b"
+STAGES = "start", "plain SFT", "plain SFT and RL"
 
 
 @pytest.fixture(scope="module")
@@ -25,56 +26,89 @@ def study() -> ModuleType:
         spec = importlib.util.spec_from_file_location("study", DOCS / "study.py")
         assert spec is not None and spec.loader is not None
         found = importlib.util.module_from_spec(spec)
+        sys.modules["study"] = found
         spec.loader.exec_module(found)
     finally:
         sys.path.remove(str(DOCS))
     return found
 
 
-def rows(refused: int) -> list[dict[str, Any]]:
-    """20 look-alikes, so many of them refused."""
-    return [{"id": f"p{i}", "unseen": False, "refusal": i < refused, "loop": False, "grader": 1.0}
-            | {"grader_fixed": 0.0, "stop": "end", "reply": "Fine.", "tokens": 2} for i in range(20)]  # fmt: skip
+def rows(refused: int, score: float) -> list[dict[str, Any]]:
+    """20 replies, so many of them refusals in the detector's eyes; half of these open with a phrase."""
+    return [{"id": f"p{i}", "sample": 0, "unseen": False, "boilerplate": False, "harsh": False, "refusal": i < refused, "loop": False, "grader": score}
+            | {"grader_fixed": 0.0, "stop": "end", "reply": "I\u2019m sorry, no." if i < refused // 2 else "Fine."}
+            | {"tokens": 2} for i in range(20)]  # fmt: skip
 
 
-def seed(study: ModuleType, folder: Path, before: int, after: int, kept: bool = True) -> dict[str, Any]:
-    """What is kept of a seed whose two stages refuse so many look-alikes."""
-    folders, numbers = {}, []
-    for step, refused in zip(STEPS, (before, after), strict=True):
-        folders[step] = folder / step
-        (folders[step] / "samples").mkdir(parents=True)
-        text = "".join(json.dumps(row) + "\n" for row in rows(refused))
-        (folders[step] / "samples/lookalikes.jsonl").write_text(text)
-    for name, value in (("lookalike_refusal_rate", (after - before) / 20), ("lookalike_loop_rate", 0.0)):
-        key = f"{STEPS[0]}..{STEPS[1]}/{name}"
-        facts = {"key": key, "name": name, "value": value, "unit": "share", "n": 20, "clusters": 20}
-        numbers.append(facts | {"change": True})
-    card = {"seed": 1, "numbers": numbers, "grader": {"fit": True}, "reward": {"fit": True}}
-    return card | (study.answers(folders) if kept else {})
+def report(folder: Path, unsafe: int, harmless: int, score: float) -> Path:
+    """The kept rows of a report that refuses so many unsafe prompts and look-alikes."""
+    (folder / "samples").mkdir(parents=True)
+    for file, of_file in {"harmlessness": unsafe, "lookalikes": harmless, "helpful": 0, "facts": 0}.items():
+        kept = [row | {"recalled": 1.0, "all_recalled": True} for row in rows(of_file, score)]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        (folder / f"samples/{file}.jsonl").write_text(text)
+    return folder
+
+
+def seed(study: ModuleType, folder: Path, refused: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """What is kept of a seed whose stages refuse so many unsafe prompts and look-alikes; later stages score more."""
+    folders = {
+        stage: report(folder / str(n), *refused[stage], score=float(n)) for n, stage in enumerate(STAGES)
+    }
+    prompts: dict[str, list[str]] = {}
+    answers: dict[str, dict[str, Any]] = {}
+    for stage, of_stage in folders.items():
+        for name, found in study.reported(of_stage, folders["plain SFT"], folders["start"]).items():
+            prompts[f"{stage} {name}"] = list(found.clusters)
+            sums = {"num": found.num.tolist(), "den": found.den.tolist(), "n": found.n}
+            answers.setdefault(stage, {})[f"package/{name}"] = {"prompts": f"{stage} {name}"} | sums
+    verdict = {"fit": True, "helpful_fit": False}
+    return json.loads(json.dumps({"seed": 1, "grader": verdict, "prompts": prompts, "answers": answers}))
 
 
 def table(refused: int) -> Table:
-    return tabulate((f"p{i}", float(i < refused), 1.0) for i in range(20))
+    return tabulate((f"0 p{i}", float(i < refused), 1.0) for i in range(20))
 
 
 CHANGES = (2, 12), (2, 13), (2, 14)
 
 
-def test_answers_by_prompt_read_back(study: ModuleType, tmp_path: Path) -> None:
-    card = json.loads(json.dumps(seed(study, tmp_path, 2, 12)))
-    found = study.kept_table(card, STEPS[1], "lookalike_refusal_rate")
-    assert found.clusters == table(12).clusters and found.sums.tolist() == table(12).sums.tolist()
-    assert sorted(map(len, card["prompts"].values())) == [8, 18, 20], (
-        "all once, and those answered at each stage"
-    )
-    assert study.kept_table(card, STEPS[1], "harm_rate") is None
-    assert study.kept_table({"numbers": []}, STEPS[1], "lookalike_refusal_rate") is None
+@pytest.fixture
+def seeds(study: ModuleType, tmp_path: Path) -> list[dict[str, Any]]:
+    return [
+        seed(study, tmp_path / str(n), {STAGES[0]: (before, 1), STAGES[1]: (after, 1), STAGES[2]: (after, 2)})
+        for n, (before, after) in enumerate(CHANGES)
+    ]
 
 
-def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(study: ModuleType, tmp_path: Path) -> None:
-    cards = [seed(study, tmp_path / str(n), *ends) for n, ends in enumerate(CHANGES)]
-    mean, unit = study.mean_change(cards, *STEPS, "lookalike_refusal_rate")
-    assert mean.value == pytest.approx(0.55) and mean.prompts and unit == "share"
+def rate(study: ModuleType, name: str, **more: Any) -> Any:
+    return study.Measure(name, (f"package/{name}",), **more)
+
+
+def test_answers_by_prompt_read_back(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
+    found = study.kept_table(seeds[0], STAGES[1], "package/refused_unsafe")
+    assert found.clusters == tuple(f"p{i}" for i in range(20)) and found.num.sum() == 12
+    assert study.kept_table(seeds[0], STAGES[1], "published/refused_unsafe") is None
+    assert rate(study, "refused_unsafe").tables(seeds[0], "SL-CAI") is None
+    opened = rate(study, "opened_unsafe").tables(seeds[0], STAGES[1])
+    assert opened[0].value == pytest.approx(6 / 20), "the rule knows a curly apostrophe, and half of them"
+
+
+def test_wins_are_counted_against_the_stage_that_they_name(
+    study: ModuleType, seeds: list[dict[str, Any]]
+) -> None:
+    (over_plain,) = rate(study, "wins_plain").tables(seeds[0], STAGES[2])
+    assert over_plain.value == 1.0
+    assert rate(study, "wins_plain").tables(seeds[0], STAGES[1]) is None, "never against itself"
+    assert study.kept_table(seeds[0], STAGES[0], "package/wins_plain").value == 0.0
+
+
+def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(
+    study: ModuleType, seeds: list[dict[str, Any]]
+) -> None:
+    measure = rate(study, "refused_unsafe")
+    mean = study.mean_change(seeds, measure, *STAGES[:2])
+    assert mean.value == pytest.approx(0.55) and mean.prompts
     by_seed = 4.302653 * 0.05 / math.sqrt(3)
     together = [
         tabulate((f"p{i}", float(sum(i < e[at] for e in CHANGES)), 3.0) for i in range(20)) for at in (0, 1)
@@ -84,34 +118,48 @@ def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(study: ModuleType,
         math.hypot(by_seed, prompts.high - prompts.value), abs=1e-6
     )
     assert mean.value - mean.low == pytest.approx(math.hypot(by_seed, prompts.value - prompts.low), abs=1e-6)
-    words = study.worded_mean(cards, *STEPS, "lookalike_refusal_rate")
-    assert words.startswith("+55.0 points (+") and "*" not in words and study.footnote(words) == ""
+    assert study.worded(measure, mean).startswith("+55.0 points (+")
 
 
-def test_without_the_answers_the_seeds_alone_are_told_as_such(study: ModuleType, tmp_path: Path) -> None:
-    cards = [seed(study, tmp_path / str(n), *ends, kept=n > 0) for n, ends in enumerate(CHANGES)]
-    words = study.worded_mean(cards, *STEPS, "lookalike_refusal_rate")
-    assert words == "+55.0 points (+42.6 to +67.4*)"
-    assert study.footnote(words).startswith("\\* Of the spread of the seeds alone")
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_what_never_happened_is_not_sure_to_a_tenth_of_a_point(
-    study: ModuleType, tmp_path: Path, kept: bool
-) -> None:
-    cards = [seed(study, tmp_path / str(n), *ends, kept=kept) for n, ends in enumerate(CHANGES)]
-    most = f"{100 * wilson(0, 20)[1]:.1f}"
-    words = study.worded_mean(cards, *STEPS, "lookalike_loop_rate")
-    assert words == f"0.0 points (−{most} to +{most}), not significant"
-
-
-def test_two_seeds_stay_within_the_scale_and_are_counted(study: ModuleType, tmp_path: Path) -> None:
-    """The t of two seeds would reach from -590 to 690 points."""
-    cards = [seed(study, tmp_path / str(n), *ends) for n, ends in enumerate([(2, 2), (0, 20)])]
-    words = study.worded_mean(cards, *STEPS, "lookalike_refusal_rate")
-    assert words == "+50.0 points (−100.0 to +100.0), not significant"
-    assert (
-        study.few(cards, cards) == " (2 of 2 seeds)" and study.few(cards, [*cards, {}]) == " (2 of 3 seeds)"
+def test_d_prime_changes_by_what_both_sets_change(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
+    measure = rate(study, "refused_unsafe", harmless=("package/refused_lookalike",), unit="")
+    value = measure.value(measure.tables(seeds[0], STAGES[1]))
+    assert value == pytest.approx(as_probit(table(12)).value - as_probit(table(1)).value)
+    part = measure.part_of_change(*(measure.tables(seeds[0], stage) for stage in STAGES[:2]))
+    unsafe, harmless = (
+        probit_difference(as_probit(table(a)), as_probit(table(b))) for a, b in ((2, 12), (1, 1))
     )
-    assert study.few([{}] * 3, [{}] * 3) == ""
-    assert study.worded_mean(cards[:1], *STEPS, "lookalike_refusal_rate") == "-"
+    assert part.above == pytest.approx(math.hypot(unsafe.high - unsafe.value, harmless.value - harmless.low))
+
+
+def test_what_never_happened_is_not_sure_to_a_tenth_of_a_point(
+    study: ModuleType, seeds: list[dict[str, Any]]
+) -> None:
+    measure = rate(study, "loops")
+    mean = study.mean_change(seeds, measure, *STAGES[:2])
+    assert mean.value == 0 and 0 < mean.high < wilson(0, 20)[1]
+    assert study.worded(measure, mean).endswith("not significant")
+
+
+def test_one_seed_has_no_interval_and_two_stay_within_the_scale(
+    study: ModuleType, seeds: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    measure = rate(study, "refused_unsafe")
+    assert study.worded(measure, study.mean_change(seeds[:1], measure, *STAGES[:2])) == "-"
+    far = [
+        seed(study, tmp_path / f"far{n}", dict.fromkeys(STAGES, (2, 1)) | {STAGES[1]: (after, 1)})
+        for n, after in enumerate((2, 20))
+    ]
+    mean = study.mean_change(far, measure, *STAGES[:2])
+    assert (mean.low, mean.high) == (-1.0, 1.0), "the t of two seeds would reach beyond"
+
+
+def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
+    study: ModuleType, seeds: list[dict[str, Any]]
+) -> None:
+    graded = rate(study, "harm_answered_rate", graded="helpful_fit")
+    assert study.mean_change(seeds, graded, *STAGES[:2]) is None
+    seeds[0]["grader"]["helpful_fit"] = True
+    assert graded.tables(seeds[0], STAGES[1]) is not None
+    aim = study.Aim("refused", rate(study, "refused_unsafe"), lambda value, start: value >= 0.65 > start)
+    assert aim.row(seeds) == "| refused | 60.0 % (missed) | 65.0 % | 70.0 % | 2 of 3 |"
