@@ -130,6 +130,16 @@ def test_a_price_moves_by_what_the_share_is_off_and_never_below_zero() -> None:
     assert fallen.mu == [0.0], "without such prompts a price stays"
 
 
+def test_a_price_may_start_above_zero_and_a_resumed_run_keeps_its_own() -> None:
+    steer = (Steer(target=0.25, rate=0.5, start=2.0),)
+    (episodes,) = refusals([(0.5, 0.5)])
+    steered = reward(graders=0, steer=steer)
+    assert steered.of(episodes) == pytest.approx([-2.0, -2.0, 0, 0, 0, 0, 0, 0])
+    steered.move(episodes)
+    assert steered.mu == pytest.approx([2.125])
+    assert reward(graders=0, kept=steered.state(), steer=steer).mu == steered.mu
+
+
 @pytest.fixture
 def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
     red = [dialogue(f"r{n}", f"Ask red {n}?", "Unused.") for n in range(3)]

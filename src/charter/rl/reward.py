@@ -74,7 +74,7 @@ class Reward:
         self.missing_end = settings.rollout.missing_end
         self.scales = [Scale(**scale) for scale in kept.get("scales", [{}] * graders)]
         self.within = Scale(**kept.get("within", {}))
-        self.mu: list[float] = list(kept.get("mu", [0.0] * len(self.settings.steer)))
+        self.mu: list[float] = list(kept.get("mu", [steer.start for steer in self.settings.steer]))
 
     def of(self, episodes: Sequence[Episode]) -> list[float]:
         """What each reply of a round earns, also noted in the replies. The scales take the round in first."""

@@ -38,6 +38,7 @@ class Steer(Frozen):
     )
     target: float = Field(0.06, ge=0, le=1, description="share of the replies that refuse")
     rate: float = Field(0.5, gt=0, description="how far mu moves a round, by a share that is off by 1")
+    start: float = Field(0.0, ge=0, description="mu of the first round")
 
 
 class Rewards(Frozen):
