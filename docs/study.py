@@ -277,7 +277,8 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
             found = [t for seed in seeds if (t := measure.tables(seed, stage)) is not None]
             values = [measure.value(t) for t in found]
             each = ", ".join(_figure(measure, value).removesuffix(" %") for value in values)
-            cells.append(f"**{_figure(measure, statistics.fmean(values))}** ({each})" if values else "-")
+            few = "" if len(values) == len(seeds) else f", {len(values)} of {len(seeds)} seeds"
+            cells.append(f"**{_figure(measure, statistics.fmean(values))}**{few} ({each})" if values else "-")
         rows.append(f"| {measure.label} | {' | '.join(cells)} |")
     return _table(["", *stages], rows)
 

@@ -265,43 +265,6 @@ def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
     assert numbers.between("<!-- a:start -->\nold\n<!-- a:end -->", "a", "new").splitlines()[1] == "new"
 
 
-def test_the_tables_of_the_study_count_the_seeds_whose_grader_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    study = load_script("study")
-    number = {"name": "harm_rate", "low": None, "high": None, "n": 8, "clusters": 8, "version": 1}
-    number |= {"unit": "share", "stage": "a", "change": False}
-    cards = [
-        {
-            "stages": [{"stage": "a", "step": "eval_a"}, {"stage": "b", "step": "eval_b"}],
-            "seed": seed,
-            "grader": {"fit": fit, "why": ""},
-            "reward": {"fit": not fit, "why": ""},
-            "numbers": [
-                number | {"key": "eval_a/harm_rate", "value": value},
-                number | {"key": "eval_a..eval_b/harm_rate", "value": -value, "change": True},
-            ],
-        }
-        for seed, value, fit in ((1, 0.5, True), (2, 0.7, True), (3, 0.9, False))
-    ]
-    assert (
-        study.stage_table(cards)
-        .splitlines()[2]
-        .startswith("| Harm rate | **60.0 %**, 2 of 3 seeds (50.0 %, 70.0 %, 90.0 %) | - |")
-    ), "an unfit grader's number is shown and not counted"
-    counted = [[c["seed"] for c in study.counted(cards, name)] for name in ("harm_rate_reward", "hhh_policy")]
-    assert counted == [[3], [1, 2, 3]], "the reward model's numbers hang on its own verdict, others on none"
-    short = study.summary_table(cards).splitlines()
-    assert short[0] == "| | a | b | mean change | seeds |" and len(short) == 2, (
-        "b has no harm rate of its own"
-    )
-    assert "50.0 %" in study.seed_table(cards[0]) and "−50.0 points" in study.steps_table(cards[0])
-    steps = study.steps_over_seeds(cards).splitlines()
-    assert steps[0] == "| | a to b |" and steps[2].startswith("| Harm rate | −60.0 points (")
-    changes = study.change_table(cards).splitlines()
-    assert changes[0] == "| | seed 1 | seed 2 | seed 3 | over seeds |"
-    assert "−60.0 points" in changes[2] and changes[2].endswith("(2 of 3 seeds) |")
-
-
 def test_the_picture_is_well_formed_and_follows_the_reader() -> None:
     drawing = load_script("draw")
     step = drawing.Step("sl_cai", "finetune", "checkpoint", {"loss": 1.25}, (), "random:tiny")

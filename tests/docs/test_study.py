@@ -161,5 +161,6 @@ def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
     assert study.mean_change(seeds, graded, *STAGES[:2]) is None
     seeds[0]["grader"]["helpful_fit"] = True
     assert graded.tables(seeds[0], STAGES[1]) is not None
+    assert "0.0 %**, 1 of 3 seeds (0.0)" in study.stage_table(seeds, [graded])
     aim = study.Aim("refused", rate(study, "refused_unsafe"), lambda value, start: value >= 0.65 > start)
     assert aim.row(seeds) == "| refused | 60.0 % (missed) | 65.0 % | 70.0 % | 2 of 3 |"
