@@ -1,9 +1,10 @@
-"""Fills docs/study.md and the README's table of it from runs of recipes/study_public.yaml with different seeds.
+"""Fills docs/study.md, and the README's table of it, from runs of recipes/study_public.yaml with different seeds; and
+docs/methods.md from runs of recipes/study.yaml.
 
     python docs/study.py RUN RUN RUN
 
-What the page needs of a run is kept in docs/study/seed-<seed>.json: the answers of each stage, prompt by prompt. So
-seeds can be run one at a time, on several machines; without a RUN the page is made again from those files.
+What a page needs of a run is kept in docs/study/<recipe>-<seed>.json: the answers of each stage, prompt by prompt. So
+seeds can be run one at a time, on several machines; without a RUN the pages are made again from those files.
 
 A change is paired over prompts. Its interval over seeds holds what seeds vary (Student's t) and what prompts vary
 (drawn anew for all seeds at once), see ground/measure/seeds.py. What an unfit grader judged is left out of means.
@@ -40,18 +41,11 @@ from charter.ground.measure.metrics import tables
 from charter.ground.measure.score import Table, ratio, tabulate
 from charter.ground.measure.seeds import NO_BOUNDS, Mean, Part, apart, over_seeds, pooled
 
-PAGE = Path(__file__).resolve().parent / "study.md"
-KEPT = PAGE.parent / "study"
+DOCS = Path(__file__).resolve().parent
+KEPT = DOCS / "study"
+PAGES = {"study_public": DOCS / "study.md", "study": DOCS / "methods.md"}  # by recipe
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
-# Of each stage but the start: the stage that it goes on from.
-CHANGES = (
-    ("start", "plain SFT"),
-    ("plain SFT", "SL-CAI"),
-    ("plain SFT", "plain SFT and RL"),
-    ("start", "plain SFT and RL"),
-)
-START, LAST = CHANGES[-1]
-PLAIN = "plain SFT"
+START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
 DIGITS = 6  # that are kept of a sum over a prompt's replies
 # A trivial rule beside the detector: a refusal opens with one of these.
 OPENINGS = (
@@ -81,13 +75,21 @@ class Measure:
     graded: str = ""  # the verdict of the grader that it rests on: fit or helpful_fit
 
     def tables(self, seed: Seed, stage: str) -> list[Table] | None:
-        """Its one table, or those of d'; None where the stage has none or the grader is unfit."""
+        """Its one table, or those of d', of the sets that the stage has answered; None where there is none, or where
+        the grader is unfit."""
         if self.graded and not seed["grader"][self.graded]:
             return None
-        found = [[kept_table(seed, stage, name) for name in names] for names in (self.parts, self.harmless)]
-        if any(table is None for side in found for table in side):
+        sides = [self.parts, self.harmless] if self.harmless else [self.parts]
+        had = (
+            {name.partition("/")[0] for name in seed["answers"][stage]} if stage in seed["answers"] else set()
+        )
+        found = [
+            [kept_table(seed, stage, name) for name in side if name.partition("/")[0] in had]
+            for side in sides
+        ]
+        if not all(found) or any(table is None for side in found for table in side):
             return None
-        return [together([t for t in side if t is not None]) for side in found if side]
+        return [together([t for t in side if t is not None]) for side in found]
 
     def value(self, tables: Sequence[Table]) -> float:
         """The number that tables give."""
@@ -162,7 +164,7 @@ class Aim:
         """The aim, each seed's value, and in how many it is reached."""
         cells, met = [], []
         for seed in seeds:
-            last, first = (self.measure.tables(seed, stage) for stage in (LAST, START))
+            last, first = (self.measure.tables(seed, stage) for stage in (seed["stages"][-1], START))
             if last is None:
                 cells.append("-")
                 continue
@@ -223,8 +225,9 @@ def kept_of(run: Path) -> Seed:
     """What the page needs of a finished run: each stage's answers, the graders' verdicts, and where it was made."""
     card, _ = read_card(run)
     made = {path.parent.name: read_manifest(path.parent) for path in sorted(run.glob("*/manifest.json"))}
+    recipe = json.loads((run / "run.json").read_text("utf-8"))["recipe"]
     stages: dict[str, dict[str, Path]] = {}  # by stage, then by set
-    for step in made:
+    for step in (step["name"] for step in recipe["steps"]):
         where = SETS.get(step.partition("_")[0])
         if where is not None:
             report = json.loads((run / step / "report.json").read_text("utf-8"))
@@ -237,10 +240,12 @@ def kept_of(run: Path) -> Seed:
                 key = lists.setdefault(table.clusters, f"{where}-{len(lists)}")
                 sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
                 answers.setdefault(stage, {})[f"{where}/{name}"] = {"prompts": key, "n": table.n, **sums}
-    last = stages[LAST]["package"]
+    last = list(stages.values())[-1]["package"]
     report, environment = json.loads((last / "report.json").read_text("utf-8")), made[last.name].environment
     return {
-        "seed": json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"],
+        "recipe": recipe["name"],
+        "seed": recipe["seed"],
+        "stages": list(stages),
         "card": read_manifest(card).id,
         "commit": made[last.name].source.commit,
         "changed": made[last.name].source.dirty,
@@ -267,9 +272,15 @@ def _table(heads: Sequence[str], rows: Iterable[str]) -> str:
     return "\n".join([f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}", *rows])
 
 
+def changes_of(seeds: Sequence[Seed]) -> list[tuple[str, str]]:
+    """Each stage with the one that it goes on from, then the start with the last."""
+    others = [stage for stage in seeds[0]["stages"] if stage not in (START, PLAIN)]
+    return [(START, PLAIN), *((PLAIN, stage) for stage in others), (START, others[-1])]
+
+
 def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
     """Values by stage: the mean over seeds, and every seed's own."""
-    stages = [START, *dict.fromkeys(after for _, after in CHANGES)]
+    stages = seeds[0]["stages"]
     rows = []
     for measure in measures:
         cells = []
@@ -279,7 +290,8 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
             each = ", ".join(_figure(measure, value).removesuffix(" %") for value in values)
             few = "" if len(values) == len(seeds) else f", {len(values)} of {len(seeds)} seeds"
             cells.append(f"**{_figure(measure, statistics.fmean(values))}**{few} ({each})" if values else "-")
-        rows.append(f"| {measure.label} | {' | '.join(cells)} |")
+        if set(cells) != {"-"}:
+            rows.append(f"| {measure.label} | {' | '.join(cells)} |")
     return _table(["", *stages], rows)
 
 
@@ -320,36 +332,35 @@ def change_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
     """What each stage adds to the one that it goes on from, and the whole."""
     rows = []
     for measure in measures:
-        cells = [worded(measure, mean_change(seeds, measure, *ends)) for ends in CHANGES]
+        cells = [worded(measure, mean_change(seeds, measure, *ends)) for ends in changes_of(seeds)]
         if set(cells) != {"-"}:
             rows.append(f"| {measure.label} | {' | '.join(cells)} |")
-    return _table(["", *(f"{before} to {after}" for before, after in CHANGES)], rows)
+    return _table(["", *(f"{before} to {after}" for before, after in changes_of(seeds))], rows)
 
 
 def summary_table(seeds: Sequence[Seed]) -> str:
     """For the README: means of start, plain finetuning and last stage, and the last's change against the start."""
-    rows = []
+    rows, last = [], seeds[0]["stages"][-1]
     for measure in SUMMARY:
         found = [
             [measure.value(t) for seed in seeds if (t := measure.tables(seed, stage)) is not None]
-            for stage in (START, PLAIN, LAST)
+            for stage in (START, PLAIN, last)
         ]
         if all(found):
             cells = [_figure(measure, statistics.fmean(values)) for values in found]
-            change = worded(measure, mean_change(seeds, measure, START, LAST))
+            change = worded(measure, mean_change(seeds, measure, START, last))
             rows.append(f"| {measure.label} | {' | '.join([*cells, change])} |")
-    return _table(["", START, PLAIN, LAST, "change"], rows)
+    return _table(["", START, PLAIN, last, "change"], rows)
 
 
 def spread(seeds: Sequence[Seed]) -> str:
     """How far seeds differ, and the wins, in sentences."""
-    rates = [
-        measure.value(t) for measure in REFUSALS[:1] for seed in seeds if (t := measure.tables(seed, LAST))
-    ]
+    last = seeds[0]["stages"][-1]
+    rates = [REFUSALS[0].value(t) for seed in seeds if (t := REFUSALS[0].tables(seed, last)) is not None]
     deviation = f"{100 * statistics.stdev(rates):.1f} points" if len(rates) > 1 else "unknown, of one seed"
     lines = [f"- Standard deviation over seeds of unsafe prompts refused, {OWN}: {deviation}."]
     for measure in (WINS, WINS_PLAIN):
-        mean = mean_value(seeds, measure, LAST)
+        mean = mean_value(seeds, measure, last)
         if mean is None:
             lines.append(f"- {measure.label}: not known, no grader passed the gate on helpful pairs.")
         else:
@@ -381,33 +392,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for kept in [kept_of(run) for run in asked.runs]:
             KEPT.mkdir(exist_ok=True)
-            (KEPT / f"seed-{kept['seed']}.json").write_text(json.dumps(kept) + "\n", "utf-8")
+            (KEPT / f"{kept['recipe']}-{kept['seed']}.json").write_text(json.dumps(kept) + "\n", "utf-8")
     except CharterError as error:
         print(f"study: {error}", file=sys.stderr)
         return 1
-    seeds = [json.loads(path.read_text("utf-8")) for path in sorted(KEPT.glob("seed-*.json"))]
-    if not seeds:
-        print("study: no finished seed; give a run", file=sys.stderr)
-        return 1
-    parts = (
+    for recipe, page in PAGES.items():
+        paths = sorted(KEPT.glob(f"{recipe}-[0-9]*.json"))
+        if not paths:
+            print(f"study: no finished seed of {recipe}, {page.name} stays as it is")
+            continue
+        seeds = [json.loads(path.read_text("utf-8")) for path in paths]
+        page.write_text(between(page.read_text("utf-8"), "study", content(seeds)), "utf-8")
+        if recipe == "study_public":
+            README.write_text(between(README.read_text("utf-8"), "study", summary_table(seeds)), "utf-8")
+    return 0
+
+
+def content(seeds: Sequence[Seed]) -> str:
+    """The generated part of a page. Aims are those of runs that have published sets too."""
+    measures = [*REFUSALS, *REST]
+    aims = (
         "## What was asked, and what came of it",
         _table(["aim", *(f"seed {s['seed']}" for s in seeds), "reached"], [aim.row(seeds) for aim in AIMS]),
-        spread(seeds),
-        "## By stage\n\nMean over seeds in bold, and each seed's own value.",
-        stage_table(seeds, [*REFUSALS, *REST]),
-        "## What each stage adds\n\nMean of the seeds' paired changes with its 95 % interval over seeds and prompts.",
-        change_table(seeds, [*REFUSALS, *REST]),
-        "## Refusals by a trivial rule\n\nHere a refusal is a reply that opens with one of these: "
-        + ", ".join(f"\u201c{words}\u201d" for words in OPENINGS)
-        + ".",
-        stage_table(seeds, OPENED),
-        "## Runs",
-        origin(seeds),
     )
-    content = "\n\n".join(parts)
-    PAGE.write_text(between(PAGE.read_text("utf-8"), "study", content), "utf-8")
-    README.write_text(between(README.read_text("utf-8"), "study", summary_table(seeds)), "utf-8")
-    return 0
+    published = any(name.startswith("published/") for name in seeds[0]["answers"][START])
+    return "\n\n".join(
+        (
+            *(aims if published else ()),
+            spread(seeds),
+            "## By stage\n\nMean over seeds in bold, and each seed's own value.",
+            stage_table(seeds, measures),
+            "## What each stage adds\n\nMean of the seeds' paired changes with its 95 % interval over seeds and "
+            "prompts.",
+            change_table(seeds, measures),
+            "## Refusals by a trivial rule\n\nHere a refusal is a reply that opens with one of these: "
+            + ", ".join(f"\u201c{words}\u201d" for words in OPENINGS)
+            + ".",
+            stage_table(seeds, OPENED),
+            "## Runs",
+            origin(seeds),
+        )
+    )
 
 
 if __name__ == "__main__":

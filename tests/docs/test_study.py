@@ -63,7 +63,9 @@ def seed(study: ModuleType, folder: Path, refused: dict[str, tuple[int, int]]) -
             sums = {"num": found.num.tolist(), "den": found.den.tolist(), "n": found.n}
             answers.setdefault(stage, {})[f"package/{name}"] = {"prompts": f"{stage} {name}"} | sums
     verdict = {"fit": True, "helpful_fit": False}
-    return json.loads(json.dumps({"seed": 1, "grader": verdict, "prompts": prompts, "answers": answers}))
+    return json.loads(
+        json.dumps({"seed": 1, "stages": STAGES, "grader": verdict, "prompts": prompts, "answers": answers})
+    )
 
 
 def table(refused: int) -> Table:
