@@ -179,6 +179,28 @@ def test_held_out_prompts_are_answered_by_the_policy_as_it_is(
     assert log[-1]["kept_round"] == best
 
 
+def test_held_out_prompts_are_answered_at_the_checkpoint_s_own_decoding(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A greedy checkpoint answers alike whatever the seed; one that says nothing samples."""
+    alike: list[bool] = []
+    real = Actor.answer_heldout
+
+    def answer(self: Actor, prompts: Any, step: int) -> list[Episode]:
+        for generation in ({"do_sample": False}, {}):
+            self.model.generation = generation
+            first = real(self, prompts, step)
+            self.seed += 1
+            second = real(self, prompts, step)
+            self.seed -= 1
+            alike.append([r.ids for r in all_replies(first)] == [r.ids for r in all_replies(second)])
+        return first
+
+    monkeypatch.setattr(Actor, "answer_heldout", answer)
+    made(SETTINGS, inputs, tmp_path / "out")
+    assert alike == [True, False] * 4
+
+
 def test_a_tally_by_hand() -> None:
     asked = Prompt(Dialogue("a", (user("Ask?"),)), "look", 0.0)
     cut, refused = Reply([1], "Yes", "length", [], []), Reply([1], "No.", "end", [], [], refused=True)

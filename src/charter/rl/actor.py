@@ -22,7 +22,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion, Engine, naming_prompts
-from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.judge.detect import is_refusal
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.checkpoint import Saver
@@ -32,6 +32,7 @@ from charter.ground.learn.parallel import distribute, divided, full
 from charter.ground.learn.step import autocast
 from charter.ground.model.branches import Batch
 from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.generation import decoding_of
 from charter.ground.model.heads import ValueHead
 from charter.ground.model.lora import adapter_off
 from charter.ground.model.moved import choose_weights
@@ -133,8 +134,9 @@ class Actor:
         return episodes
 
     def answer_heldout(self, prompts: Sequence[Prompt], step: int) -> list[Episode]:
-        """One reply to each held-out prompt by the policy as it is, by the same seeds at any round, scored by the model
-        that RL never sees."""
+        """One reply to each held-out prompt by the policy as it is, at the checkpoint's own decoding, which a user
+        gets (a server draws as in rollouts), and by the same seeds at any round; scored by the model that RL never
+        sees."""
         episodes = self._answered(prompts, step, heldout=True)
         self._score_heldout(episodes)
         return episodes
@@ -145,13 +147,14 @@ class Actor:
         drawn = ("heldout",) if heldout else ("rollout", step)
         seeds = [derive_seed(self.seed, *drawn, number) for number in range(len(episodes))]
         count = 1 if heldout else self.settings.rollout.replies
+        sampling = self._sampling(heldout)
         asked = [Asked(e.prompt, seed) for e, seed in zip(episodes, seeds, strict=True)]
         if self.remote is None:
             numbered = list(enumerate(asked))
-            found = divided(numbered, lambda part: self._written(episodes, part, count))
+            found = divided(numbered, lambda part: self._written(episodes, part, sampling, count))
         else:
             with naming_prompts(e.dialogue.id for e in episodes):
-                completions = self.remote.replies(asked, self._sampling(), count, step, heldout)
+                completions = self.remote.replies(asked, sampling, count, step, heldout)
             found = [[_row(c) for c in each] for each in completions]
         for episode, rows in zip(episodes, found, strict=True):
             episode.replies = [Reply(*row) for row in rows]
@@ -160,16 +163,18 @@ class Actor:
         return episodes
 
     def _written(
-        self, episodes: Sequence[Episode], part: Sequence[tuple[int, Asked]], count: int
+        self, episodes: Sequence[Episode], part: Sequence[tuple[int, Asked]], sampling: Sampling, count: int
     ) -> list[list[Any]]:
         """The replies to some numbered prompts by the engine of this process; each has what a Reply is of."""
         prompts, seeds = [one.prompt for _, one in part], [one.seed for _, one in part]
         with naming_prompts(episodes[number].dialogue.id for number, _ in part):
-            found = self.engine.generate(prompts, self._sampling(), count, seeds)
+            found = self.engine.generate(prompts, sampling, count, seeds)
         return [[_row(c) for c in completions] for completions in found]
 
-    def _sampling(self) -> Sampling:
+    def _sampling(self, heldout: bool) -> Sampling:
         how = self.settings.rollout
+        if heldout and self.remote is None:  # a server is asked for whole distributions alone
+            return sampling_at(decoding_of(self.model.generation), how.max_tokens)
         return Sampling(temperature=how.temperature, max_tokens=how.max_tokens)
 
     def score(self, episodes: Sequence[Episode]) -> None:
