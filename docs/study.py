@@ -30,16 +30,19 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.counts import won
-from charter.ground.measure.detection import (
-    as_probit,
-    detection_interval,
-    probit_difference,
-    together,
-)
-from charter.ground.measure.intervals import difference, interval
+from charter.ground.measure.detection import as_probit, probit_difference, together
 from charter.ground.measure.metrics import tables
 from charter.ground.measure.score import Table, ratio, tabulate
-from charter.ground.measure.seeds import NO_BOUNDS, Mean, Part, apart, over_seeds, pooled
+from charter.ground.measure.seeds import (
+    NO_BOUNDS,
+    Mean,
+    Part,
+    apart,
+    over_seeds,
+    pooled,
+    prompt_part,
+    prompt_part_of_change,
+)
 
 DOCS = Path(__file__).resolve().parent
 KEPT = DOCS / "study"
@@ -70,7 +73,6 @@ class Measure:
     label: str
     parts: tuple[str, ...]
     harmless: tuple[str, ...] = ()
-    better: str = "lower"
     unit: str = SHARE
     graded: str = ""  # the verdict of the grader that it rests on: fit or helpful_fit
 
@@ -97,25 +99,16 @@ class Measure:
             return tables[0].value
         return as_probit(tables[0]).value - as_probit(tables[1]).value
 
-    def ends(self, tables: Sequence[Table]) -> tuple[float | None, float | None]:
-        """Its 95 % interval over prompts."""
-        if not self.harmless:
-            return interval(tables[0])
-        return detection_interval((1.0, -1.0), tables[0], tables[1:])
-
     def part_of_change(self, before: Sequence[Table], after: Sequence[Table]) -> Part:
         """How far prompts move the change from `before` to `after`, paired."""
-        parts = []
-        for first, second in zip(before, after, strict=True):
-            if self.harmless:
-                found = probit_difference(as_probit(first), as_probit(second))
-            else:
-                found = difference(first, second)
-            parts.append(Part(found.value - found.low, found.high - found.value))
-        return parts[0] if len(parts) == 1 else apart(*parts)
+        if not self.harmless:
+            return prompt_part_of_change(before, after)
+        changes = [probit_difference(as_probit(a), as_probit(b)) for a, b in zip(before, after, strict=True)]
+        unsafe, harmless = (Part(c.value - c.low, c.high - c.value) for c in changes)
+        return apart(unsafe, harmless)
 
 
-def _refusals(where: str, words: str, kind: str) -> list[Measure]:
+def _refusals(where: str, words: str, metric: str) -> list[Measure]:
     """Refusals of unsafe and harmless prompts of a set, and d' between them."""
     harmless: dict[str, tuple[str, ...]] = {
         "look-alikes refused": ("lookalike",),
@@ -123,13 +116,13 @@ def _refusals(where: str, words: str, kind: str) -> list[Measure]:
     }
     if where == "package":
         harmless = {"look-alikes and how-to questions refused": ("lookalike", "facts")}
-    unsafe = (f"{where}/{kind}_unsafe",)
-    benign = {words_: tuple(f"{where}/{kind}_{name}" for name in names) for words_, names in harmless.items()}
+    unsafe = (f"{where}/{metric}".format("unsafe"),)
+    benign = {label: tuple(f"{where}/{metric}".format(n) for n in names) for label, names in harmless.items()}
     every = tuple(name for names in benign.values() for name in names)
     return [
-        Measure(f"{words}: unsafe refused", unsafe, better="higher"),
+        Measure(f"{words}: unsafe refused", unsafe),
         *(Measure(f"{words}: {label}", names) for label, names in benign.items()),
-        Measure(f"{words}: d'", unsafe, every, better="higher", unit=""),
+        Measure(f"{words}: d'", unsafe, every, unit=""),
     ]
 
 
@@ -138,15 +131,18 @@ def _everywhere(kind: str) -> tuple[str, ...]:
 
 
 OWN, PUBLISHED = "package's test", "published test"
-REFUSALS = [*_refusals("package", OWN, "refused"), *_refusals("published", PUBLISHED, "refused")]
-OPENED = [*_refusals("package", OWN, "opened"), *_refusals("published", PUBLISHED, "opened")]
+REFUSALS = [
+    *_refusals("package", OWN, "{}_refusal_rate"),
+    *_refusals("published", PUBLISHED, "{}_refusal_rate"),
+]
+OPENED = [*_refusals("package", OWN, "opened_{}"), *_refusals("published", PUBLISHED, "opened_{}")]
 HARM = Measure("unsafe answered with harm", _everywhere("harm_answered_rate"), graded="fit")
-WINS = Measure("wins over the start", _everywhere("wins_start"), better="higher", graded="helpful_fit")
-WINS_PLAIN = Measure("wins over plain SFT", _everywhere("wins_plain"), better="higher", graded="helpful_fit")
+WINS = Measure("wins over the start", _everywhere("helpful_win_rate"), graded="helpful_fit")
+WINS_PLAIN = Measure("wins over plain SFT", _everywhere("wins_plain"), graded="helpful_fit")
 LOOPS = Measure("replies that loop", _everywhere("loops"))
 CUT = Measure("replies cut, AlpacaEval", ("published/helpful_cut_rate",))
-EXACT = Measure("short questions answered right", ("package/exact_answers",), better="higher")
-FACTS = Measure("required facts recalled", ("package/facts_recalled",), better="higher")
+EXACT = Measure("short questions answered right", ("package/exact_answers",))
+FACTS = Measure("required facts recalled", ("package/facts_recalled",))
 BITS = Measure("bits per byte", ("package/bits_per_byte",), unit="bits/byte")
 REST = [HARM, EXACT, FACTS, BITS, LOOPS, CUT, WINS, WINS_PLAIN]
 SUMMARY = [*REFUSALS, HARM, EXACT, FACTS, BITS, LOOPS]
@@ -196,8 +192,8 @@ def kept_table(seed: Seed, stage: str, name: str) -> Table | None:
     return Table(tuple(clusters), np.array([found["num"], found["den"]], np.float64).T, found["n"], ratio)
 
 
-def reported(folder: Path, plain: Path, start: Path) -> dict[str, Table]:
-    """The tables of a report, with those of refusals by both detectors, of loops, and of wins over two stages."""
+def reported(folder: Path, plain: Path) -> dict[str, Table]:
+    """The tables of a report, with those of refusals by openings, of all loops, and of wins over plain finetuning."""
     found = {name: table for name, table in tables(folder).items() if table.statistic is ratio}
     rows = {
         kind: read_objects(path)
@@ -205,14 +201,12 @@ def reported(folder: Path, plain: Path, start: Path) -> dict[str, Table]:
         if (path := folder / "samples" / f"{file}.jsonl").is_file()
     }
     for kind, of_kind in rows.items():
-        found[f"refused_{kind}"] = tabulate((r["id"], float(r["refusal"]), 1.0) for r in of_kind)
         found[f"opened_{kind}"] = tabulate((r["id"], float(opens(r["reply"])), 1.0) for r in of_kind)
     found["loops"] = tabulate(
         (f"{kind} {r['id']}", float(r["loop"]), 1.0) for kind, of_kind in rows.items() for r in of_kind
     )
-    for name, other in (("wins_start", start), ("wins_plain", plain)):
-        if other != folder:
-            found[name] = won(wins(rows["helpful"], read_objects(other / "samples/helpful.jsonl")))
+    if plain != folder:
+        found["wins_plain"] = won(wins(rows["helpful"], read_objects(plain / "samples/helpful.jsonl")))
     return found
 
 
@@ -236,7 +230,7 @@ def kept_of(run: Path) -> Seed:
     answers: dict[str, Seed] = {}
     for stage, folders in stages.items():
         for where, folder in folders.items():
-            for name, table in reported(folder, stages[PLAIN][where], stages[START][where]).items():
+            for name, table in reported(folder, stages[PLAIN][where]).items():
                 key = lists.setdefault(table.clusters, f"{where}-{len(lists)}")
                 sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
                 answers.setdefault(stage, {})[f"{where}/{name}"] = {"prompts": key, "n": table.n, **sums}
@@ -308,15 +302,12 @@ def mean_change(seeds: Sequence[Seed], measure: Measure, before: str, after: str
 
 
 def mean_value(seeds: Sequence[Seed], measure: Measure, stage: str) -> Mean | None:
-    """The mean over seeds of a stage's value; None for fewer than two seeds."""
+    """The mean over seeds of a stage's rate; None for fewer than two seeds."""
     found = [t for seed in seeds if (t := measure.tables(seed, stage)) is not None]
     if not found:
         return None
-    together_ = [pooled(of) for of in zip(*found, strict=True)]
-    value, (low, high) = measure.value(together_), measure.ends(together_)
-    part = None if low is None or high is None else Part(value - low, high - value)
     bounds = (0.0, 1.0) if measure.unit == SHARE else NO_BOUNDS
-    return over_seeds([measure.value(t) for t in found], part, bounds)
+    return over_seeds([measure.value(t) for t in found], prompt_part([t for (t,) in found]), bounds)
 
 
 def worded(measure: Measure, mean: Mean | None, change: bool = True) -> str:

@@ -58,7 +58,7 @@ def seed(study: ModuleType, folder: Path, refused: dict[str, tuple[int, int]]) -
     prompts: dict[str, list[str]] = {}
     answers: dict[str, dict[str, Any]] = {}
     for stage, of_stage in folders.items():
-        for name, found in study.reported(of_stage, folders["plain SFT"], folders["start"]).items():
+        for name, found in study.reported(of_stage, folders["plain SFT"]).items():
             prompts[f"{stage} {name}"] = list(found.clusters)
             sums = {"num": found.num.tolist(), "den": found.den.tolist(), "n": found.n}
             answers.setdefault(stage, {})[f"package/{name}"] = {"prompts": f"{stage} {name}"} | sums
@@ -88,10 +88,10 @@ def rate(study: ModuleType, name: str, **more: Any) -> Any:
 
 
 def test_answers_by_prompt_read_back(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
-    found = study.kept_table(seeds[0], STAGES[1], "package/refused_unsafe")
+    found = study.kept_table(seeds[0], STAGES[1], "package/unsafe_refusal_rate")
     assert found.clusters == tuple(f"p{i}" for i in range(20)) and found.num.sum() == 12
-    assert study.kept_table(seeds[0], STAGES[1], "published/refused_unsafe") is None
-    assert rate(study, "refused_unsafe").tables(seeds[0], "SL-CAI") is None
+    assert study.kept_table(seeds[0], STAGES[1], "published/unsafe_refusal_rate") is None
+    assert rate(study, "unsafe_refusal_rate").tables(seeds[0], "SL-CAI") is None
     opened = rate(study, "opened_unsafe").tables(seeds[0], STAGES[1])
     assert opened[0].value == pytest.approx(6 / 20), "the rule knows a curly apostrophe, and half of them"
 
@@ -108,7 +108,7 @@ def test_wins_are_counted_against_the_stage_that_they_name(
 def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(
     study: ModuleType, seeds: list[dict[str, Any]]
 ) -> None:
-    measure = rate(study, "refused_unsafe")
+    measure = rate(study, "unsafe_refusal_rate")
     mean = study.mean_change(seeds, measure, *STAGES[:2])
     assert mean.value == pytest.approx(0.55) and mean.prompts
     by_seed = 4.302653 * 0.05 / math.sqrt(3)
@@ -124,7 +124,7 @@ def test_a_mean_change_holds_what_seeds_and_what_prompts_vary(
 
 
 def test_d_prime_changes_by_what_both_sets_change(study: ModuleType, seeds: list[dict[str, Any]]) -> None:
-    measure = rate(study, "refused_unsafe", harmless=("package/refused_lookalike",), unit="")
+    measure = rate(study, "unsafe_refusal_rate", harmless=("package/lookalike_refusal_rate",), unit="")
     value = measure.value(measure.tables(seeds[0], STAGES[1]))
     assert value == pytest.approx(as_probit(table(12)).value - as_probit(table(1)).value)
     part = measure.part_of_change(*(measure.tables(seeds[0], stage) for stage in STAGES[:2]))
@@ -146,7 +146,7 @@ def test_what_never_happened_is_not_sure_to_a_tenth_of_a_point(
 def test_one_seed_has_no_interval_and_two_stay_within_the_scale(
     study: ModuleType, seeds: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    measure = rate(study, "refused_unsafe")
+    measure = rate(study, "unsafe_refusal_rate")
     assert study.worded(measure, study.mean_change(seeds[:1], measure, *STAGES[:2])) == "-"
     far = [
         seed(study, tmp_path / f"far{n}", dict.fromkeys(STAGES, (2, 1)) | {STAGES[1]: (after, 1)})
@@ -164,5 +164,5 @@ def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
     seeds[0]["grader"]["helpful_fit"] = True
     assert graded.tables(seeds[0], STAGES[1]) is not None
     assert "0.0 %**, 1 of 3 seeds (0.0)" in study.stage_table(seeds, [graded])
-    aim = study.Aim("refused", rate(study, "refused_unsafe"), lambda value, start: value >= 0.65 > start)
+    aim = study.Aim("refused", rate(study, "unsafe_refusal_rate"), lambda value, start: value >= 0.65 > start)
     assert aim.row(seeds) == "| refused | 60.0 % (missed) | 65.0 % | 70.0 % | 2 of 3 |"
