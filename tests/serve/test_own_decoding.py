@@ -46,7 +46,8 @@ def text_of(answer: dict[str, Any]) -> str:
     if "completion" in answer:
         return str(answer["completion"])
     if "content" in answer:
-        return str(answer["content"][0]["text"])
+        # no block at all if the first token ends the reply
+        return "".join(block["text"] for block in answer["content"])
     (choice,) = answer["choices"]
     return str(choice["message"]["content"] if "message" in choice else choice["text"])
 
