@@ -37,6 +37,7 @@ ROOMS = {
     "rating": "charter.rating",
     "dpo": "charter.dpo",
     "rl": "charter.rl",
+    "merge": "charter.merge",
     "evaluate": "charter.evaluate",
     "benchmark": "charter.benchmark",
     "review": "charter.review",

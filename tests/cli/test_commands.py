@@ -188,6 +188,7 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
     left_out = {
         "rating",
         "dpo",
+        "merge",
         "select",
         "prompts",
         "arena",

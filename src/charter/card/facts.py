@@ -26,6 +26,7 @@ ROOM_WORDS = {
     "preference": "a preference model",
     "dpo": "direct preference optimisation",
     "rl": "reinforcement learning",
+    "merge": "an interpolation of weights",
 }
 MITIGATIONS = {
     "debias": "Before reinforcement learning the policy learnt to answer questions about social groups from what is "
@@ -37,6 +38,7 @@ MITIGATIONS = {
     "needless refusals, they learnt to put answers above these.",
     "dpo": "The policy learnt which of two replies is better, held to its start by beta.",
     "rl": "The policy was charged for moving away from its start (KL).",
+    "merge": "How readily the model refuses was set by its weights, on harmless prompts with known labels.",
 }
 # What a card may be asked about, and the tasks of which any measures it.
 USES = (

@@ -166,6 +166,17 @@ def _of_replies(start: str, made: Callable[[Rows], float]) -> Callable[[Kept], f
     )
 
 
+def _placed(group: str, refused: bool) -> Callable[[Kept], float]:
+    """Replies to a group of prompts at the share that was taken, or those among them that refuse."""
+
+    def count(kept: Kept) -> int:
+        rows = (row for row in kept.files[ANSWERED] if row["share"] == kept.counts["share"])
+        replies = [row["reply"] for row in rows if row["asked"] == group]
+        return sum(map(DETECTORS["refusal"], replies)) if refused else len(replies)
+
+    return count
+
+
 def _filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
     """What became of the replies that the select room chose among."""
     counts: dict[str, Callable[[Rows], float]] = {
@@ -211,6 +222,10 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
         ("kept", lambda kept: len(kept.files[DIALOGUES])),
         ("kept", lambda kept: sum(row["kept"] for row in kept.files[TAKEN])),
         ("replies", lambda kept: sum(row["replies"] for row in kept.files[TAKEN])),
+    ),
+    "merge": (
+        *((group, _placed(group, refused=False)) for group in ("prompts", "harmless")),
+        *((f"refused_{group}", _placed(group, refused=True)) for group in ("prompts", "harmless")),
     ),
     "debias": (
         ("asked", lambda kept: len(kept.files[FAIR])),

@@ -1,0 +1,47 @@
+"""The line through two checkpoints: one model whose weights move along it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.model.checkpoint import load_policy, named_tensors
+from charter.ground.model.transformer import Transformer
+from charter.ground.text.tokenizer import Tokenizer
+
+
+class Line:
+    """weights(s) = start + s * (policy - start), written into `model`, which is sampled as the policy is."""
+
+    def __init__(self, start: Path, policy: Path, device: str, precision: str) -> None:
+        """Raises CharterError for two models of other shapes or tokens."""
+        first, tokens = load_policy(start, device)
+        self.model: Transformer
+        self.tokenizer: Tokenizer
+        self.model, self.tokenizer = load_policy(policy, device)
+        if first.shape != self.model.shape:
+            raise CharterError(
+                f"start and policy have different shapes ({first.shape} and {self.model.shape}); a line goes through "
+                "two checkpoints of one model: give the checkpoint that the policy was finetuned from as start"
+            )
+        if tokens.vocab_size != self.tokenizer.vocab_size:
+            raise CharterError(
+                f"start and policy have different tokenizers ({tokens.vocab_size} and {self.tokenizer.vocab_size} "
+                "tokens); give the checkpoint that the policy was finetuned from as start"
+            )
+        self.model.precision = precision
+        self._start = named_tensors(first)
+        self._policy = {name: tensor.clone() for name, tensor in named_tensors(self.model).items()}
+
+    def move(self, share: float) -> None:
+        """Puts the model at a place of the line; 0 and 1 are the two checkpoints bit by bit."""
+        with torch.no_grad():
+            for name, tensor in named_tensors(self.model).items():
+                tensor.copy_(_between(self._start[name], self._policy[name], share))
+
+
+def _between(start: Tensor, policy: Tensor, share: float) -> Tensor:
+    return policy if share == 1 else start + share * (policy - start)

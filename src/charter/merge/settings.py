@@ -1,0 +1,50 @@
+"""Settings and roles of the merge room."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.roles import Role
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "policy"
+ROLES = {
+    "start": Role(kind="checkpoint", variant="policy"),
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "prompts": Role(kind="dialogues", many=True),
+    "harmless": Role(kind="dialogues", many=True),
+}
+
+
+class Settings(Frozen):
+    """Linear interpolation of two checkpoints' weights: where to stop on the line is a threshold of refusing."""
+
+    shares: tuple[Annotated[float, Field(ge=0, le=4)], ...] = Field(
+        (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6),
+        min_length=1,
+        description="shares of the policy that are tried: 0 is the start, 1 the policy, above 1 lies beyond it",
+    )
+    most_refusal: float = Field(
+        0.04, ge=0, le=1, description="largest share of `harmless` that the product may refuse"
+    )
+    max_tokens: int = Field(16, ge=1, description="longest reply; a refusal shows in its first words")
+    chunk: int = Field(256, ge=1, description="prompts answered together and saved whole")
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time at 250 sampled tokens/s of a 135M model on two cores; memory of two models and what is tried."""
+    parameters = sizes.parameters.get("policy")
+    prompts = sizes.rows.get("prompts", 0) + sizes.rows.get("harmless", 0)
+    if not parameters:
+        return Estimate()
+    sampled = 0.8 * settings.max_tokens * prompts * len(settings.shares)
+    return Estimate(
+        minutes=sampled / (250 * sizes.speed(parameters)) / 60,
+        memory_gib=14 * parameters / 2**30,
+        disk_gib=4 * parameters / 2**30,
+    )
