@@ -144,8 +144,11 @@ CUT = Measure("replies cut, AlpacaEval", ("published/helpful_cut_rate",))
 EXACT = Measure("short questions answered right", ("package/exact_answers",))
 FACTS = Measure("required facts recalled", ("package/facts_recalled",))
 BITS = Measure("bits per byte", ("package/bits_per_byte",), unit="bits/byte")
-REST = [HARM, EXACT, FACTS, BITS, LOOPS, CUT, WINS, WINS_PLAIN]
-SUMMARY = [*REFUSALS, HARM, EXACT, FACTS, BITS, LOOPS]
+NLL = Measure("nats a token of helpful replies under the start", ("package/nll_under_start",), unit="nats")
+REPEATED = Measure("repeated 4-grams of helpful replies", _everywhere("repeated_4grams"))
+REST = [HARM, EXACT, FACTS, BITS, NLL, LOOPS, REPEATED, CUT, WINS, WINS_PLAIN]
+SUMMARY = [*REFUSALS, HARM, EXACT, FACTS, BITS, NLL, LOOPS]
+SHOWN = frozenset(name for m in (*REFUSALS, *OPENED, *REST) for name in (*m.parts, *m.harmless))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,8 @@ def kept_of(run: Path) -> Seed:
     answers: dict[str, Seed] = {}
     for stage, folders in stages.items():
         for where, folder in folders.items():
-            for name, table in reported(folder, stages[PLAIN][where]).items():
+            found = reported(folder, stages[PLAIN][where])
+            for name, table in ((n, t) for n, t in found.items() if f"{where}/{n}" in SHOWN):
                 key = lists.setdefault(table.clusters, f"{where}-{len(lists)}")
                 sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
                 answers.setdefault(stage, {})[f"{where}/{name}"] = {"prompts": key, "n": table.n, **sums}
