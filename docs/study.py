@@ -233,8 +233,8 @@ def kept_of(run: Path) -> Seed:
     answers: dict[str, Seed] = {}
     for stage, folders in stages.items():
         for where, folder in folders.items():
-            found = reported(folder, stages[PLAIN][where])
-            for name, table in ((n, t) for n, t in found.items() if f"{where}/{n}" in SHOWN):
+            by_name = reported(folder, stages[PLAIN][where])
+            for name, table in ((n, t) for n, t in by_name.items() if f"{where}/{n}" in SHOWN):
                 key = lists.setdefault(table.clusters, f"{where}-{len(lists)}")
                 sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
                 answers.setdefault(stage, {})[f"{where}/{name}"] = {"prompts": key, "n": table.n, **sums}

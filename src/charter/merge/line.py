@@ -9,8 +9,6 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, named_tensors
-from charter.ground.model.transformer import Transformer
-from charter.ground.text.tokenizer import Tokenizer
 
 
 class Line:
@@ -19,8 +17,6 @@ class Line:
     def __init__(self, start: Path, policy: Path, device: str, precision: str) -> None:
         """Raises CharterError for two models of other shapes or tokens."""
         first, tokens = load_policy(start, device)
-        self.model: Transformer
-        self.tokenizer: Tokenizer
         self.model, self.tokenizer = load_policy(policy, device)
         if first.shape != self.model.shape:
             raise CharterError(

@@ -37,23 +37,23 @@ Row = dict[str, Any]
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: a policy checkpoint; log.jsonl (one line a place), samples/replies.jsonl, counts.json."""
-    asked = [
+    grouped = [
         (group, prompt)
         for group in GROUPS
         for prompt in read_prompts([given.folder for given in inputs.many(group)], 0, 0)
     ]
-    check_distinct("prompts and harmless together", (prompt.id for _, prompt in asked))
+    check_distinct("prompts and harmless together", (prompt.id for _, prompt in grouped))
     start, policy = (checkpoint_folder(inputs.one(role)) for role in ("start", "policy"))
     line = Line(start, policy, out.device, out.precision)
-    shares = sorted(set(settings.shares))
+    check_prompts(_assistant(line), [prompt for _, prompt in grouped])
     rows: list[Row] = []
     places: list[Place] = []
     out.log_truncate(0)
-    for share in shares:
+    for share in sorted(set(settings.shares)):
         line.move(share)
-        found = _answered(line, share, asked, settings, out)
-        rows += found
-        place = Place(share, *(_rate(found, group) for group in GROUPS))
+        replies = _answered(line, share, grouped, settings, out)
+        rows += replies
+        place = Place(share, *(_rate(_flags(replies, group)) for group in GROUPS))
         out.log(step=len(places), **asdict(place))
         places.append(place)
     taken = choose(places, settings.most_refusal)
@@ -68,13 +68,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     _record(taken, rows, out)
 
 
+def _assistant(line: Line) -> LocalAssistant:
+    """The model where it stands."""
+    template = Template(line.tokenizer, line.tokenizer.template)
+    return LocalAssistant(Engine(line.model, line.tokenizer, SLOTS, ends=[template.end_id]), template)
+
+
 def _answered(
-    line: Line, share: float, asked: Sequence[tuple[str, Dialogue]], settings: Settings, out: Workspace
+    line: Line, share: float, grouped: Sequence[tuple[str, Dialogue]], settings: Settings, out: Workspace
 ) -> list[Row]:
     """One reply to each prompt by the model where it stands; a prompt's seed is the same at every place."""
-    template = Template(line.tokenizer, line.tokenizer.template)
-    assistant = LocalAssistant(Engine(line.model, line.tokenizer, SLOTS, ends=[template.end_id]), template)
-    check_prompts(assistant, [prompt for _, prompt in asked])
+    assistant = _assistant(line)
     sampling = sampling_at(assistant.decoding, settings.max_tokens)
 
     def produce(part: Sequence[tuple[str, Dialogue]], _: int) -> list[Row]:
@@ -89,15 +93,19 @@ def _answered(
             for (group, prompt), (reply,) in zip(part, replies, strict=True)
         ]
 
-    return out.chunks(f"share-{share:g}", asked, settings.chunk, produce, f"replies at share {share:g}")
+    return out.chunks(f"share-{share:g}", grouped, settings.chunk, produce, f"replies at share {share:g}")
 
 
 def _row(share: float, group: str, prompt: Dialogue, text: str) -> Row:
     return {"id": prompt.id, "asked": group, "share": share, "reply": text, "refused": is_refusal(text)}
 
 
-def _rate(rows: Sequence[Row], group: str) -> float:
-    flags = [bool(row["refused"]) for row in rows if row["asked"] == group]
+def _flags(rows: Sequence[Row], group: str) -> list[bool]:
+    """Whether each reply to a group of prompts refuses."""
+    return [bool(row["refused"]) for row in rows if row["asked"] == group]
+
+
+def _rate(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags)
 
 
@@ -105,13 +113,10 @@ def _record(taken: Place, rows: Sequence[Row], out: Workspace) -> None:
     kept = [row for row in rows if row["share"] == taken.share]
     counts: dict[str, float] = {"share": taken.share}
     for group in GROUPS:
-        flags = [row["refused"] for row in kept if row["asked"] == group]
+        flags = _flags(kept, group)
         counts |= {group: len(flags), f"refused_{group}": sum(flags)}
     out.write_json("counts.json", counts)
     for name, value in counts.items():
         out.metric(name, value)
-    for name, value in (
-        ("refused_prompts_rate", taken.refused_prompts),
-        ("refused_harmless_rate", taken.refused_harmless),
-    ):
-        out.metric(name, value, n=int(counts[name.split("_")[1]]))
+    out.metric("refused_prompts_rate", taken.refused_prompts, n=int(counts["prompts"]))
+    out.metric("refused_harmless_rate", taken.refused_harmless, n=int(counts["harmless"]))
