@@ -49,6 +49,7 @@ KEPT = DOCS / "study"
 PAGES = {"study_public": DOCS / "study.md", "study": DOCS / "methods.md"}  # by recipe
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
 START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
+PLAIN_MOVED = "plain SFT at the chosen threshold"  # the last stage's bound on needless refusals, without RL
 DIGITS = 6  # that are kept of a sum over a prompt's replies
 # A trivial rule beside the detector: a refusal opens with one of these.
 OPENINGS = (
@@ -271,9 +272,11 @@ def _table(heads: Sequence[str], rows: Iterable[str]) -> str:
 
 
 def changes_of(seeds: Sequence[Seed]) -> list[tuple[str, str]]:
-    """Each stage with the one that it goes on from, then the start with the last."""
-    others = [stage for stage in seeds[0]["stages"] if stage not in (START, PLAIN)]
-    return [(START, PLAIN), *((PLAIN, stage) for stage in others), (START, others[-1])]
+    """Each stage with the one that it goes on from, then the last with plain finetuning at its bound, and the start."""
+    stages = seeds[0]["stages"]
+    others = [stage for stage in stages if stage not in (START, PLAIN)]
+    equal_bound = [(PLAIN_MOVED, others[-1])] if PLAIN_MOVED in stages else []
+    return [(START, PLAIN), *((PLAIN, stage) for stage in others), *equal_bound, (START, others[-1])]
 
 
 def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
