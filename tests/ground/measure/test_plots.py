@@ -174,3 +174,16 @@ def test_a_share_has_no_tick_above_all_of_it() -> None:
     drawn = plots.inline(figure, "shares", "Shares", "two curves")
     found = [float(text) for text in re.findall(r">([0-9.]+) %<", drawn)]
     assert max(found) <= 100 and len(found) > 1
+
+
+@pytest.mark.parametrize("stage", ["RL", "plain SFT at the chosen threshold"])
+def test_names_of_series_stay_inside_the_drawing(stage: str):
+    figure, (axes,) = plots.canvas(4.7, 1.5)
+    named = [
+        Series("held-out grader (unfit)", POINTS),
+        Series("model that RL maximised (unfit)", POINTS, hollow=True),
+    ]
+    plots.forest(axes, [*LABELS[:3], stage], named)
+    figure.draw_without_rendering()
+    names = axes.get_legend().get_window_extent()
+    assert 0 <= names.x0 and names.x1 <= figure.bbox.width and names.y1 <= figure.bbox.height
