@@ -186,4 +186,4 @@ def test_names_of_series_stay_inside_the_drawing(stage: str):
     plots.forest(axes, [*LABELS[:3], stage], named)
     figure.draw_without_rendering()
     names = axes.get_legend().get_window_extent()
-    assert 0 <= names.x0 and names.x1 <= figure.bbox.width and names.y1 <= figure.bbox.height
+    assert names.x0 >= 0 and names.x1 <= figure.bbox.width and names.y1 <= figure.bbox.height
