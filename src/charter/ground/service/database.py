@@ -8,6 +8,8 @@ PostgreSQL rows that a decision hangs on are locked by the statement that reads 
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,7 +124,7 @@ def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
         if not tables or VERSIONS in tables:  # the file of something else stays as it is
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
         # what is deleted is overwritten, so that it can't be found in the file any more
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -133,6 +135,20 @@ def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switches the file to a write-ahead log. SQLite doesn't wait for a lock here (two that switch would wait for each
+    other), so whoever opens a new file beside others tries again."""
+    given_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
+                raise
+        time.sleep(0.01)
 
 
 @contextmanager
