@@ -3,6 +3,7 @@ README.md its settings.
 
     python docs/fill.py                 the tables alone
     python docs/fill.py RUN             the output too, from RUN/card/card.json and the rows it names
+    python docs/fill.py --range RUN RUN the range over runs of one recipe with several seeds and precisions
     python docs/fill.py [RUN] --check   writes nothing; exit code 1 where a page is out of date
 
 Nothing between the markers is typed by hand. The prompt shown is the first of the card's random draw for
@@ -19,6 +20,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -38,6 +40,18 @@ SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
 ROUND_TO = 10
 LONGEST_DEFAULT = 60
+RANGED = (
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "helpful_refusal_rate",
+    "facts_refusal_rate",
+    "refusal_d_prime",
+    "harm_answered_rate",
+    "facts_recalled",
+    "exact_answers",
+    "bits_per_byte",
+    "helpful_loop_rate",
+)
 FIELDS = set(Number.__dataclass_fields__) - {"sources"}
 
 Card = Mapping[str, Any]
@@ -244,6 +258,38 @@ def numbers_block(run: Path) -> str:
     return "\n\n".join((exchange(run, folder, card), headline_table(card), origin))
 
 
+def range_block(runs: Sequence[Path]) -> str:
+    """The mean, the lowest and the highest value by stage over runs of one recipe. Raises CharterError for runs of
+    different stages."""
+    found = [read_card(run) for run in runs]
+    stages = [[stage["stage"] for stage in card["stages"]] for _, card in found]
+    if any(names != stages[0] for names in stages):
+        raise CharterError(f"the runs have different stages: {sorted({', '.join(s) for s in stages})}")
+    seeds = sorted({json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"] for run in runs})
+    precisions = sorted({read_manifest(folder).environment.precision for folder, _ in found})
+    rows = [f"| | {' | '.join(stages[0])} | n |", f"|---|{'---:|' * (len(stages[0]) + 1)}"]
+    for name in RANGED:
+        by_stage = [
+            [number_of(card, f"{card['stages'][place]['step']}/{name}") for _, card in found]
+            for place in range(len(stages[0]))
+        ]
+        if any(number is None for numbers in by_stage for number in numbers):
+            continue
+        cells = [_spread([number for number in numbers if number is not None]) for numbers in by_stage]
+        first = by_stage[0][0]
+        count = f"{first.n:,}" if first is not None and first.n is not None else "-"
+        rows.append(f"| {label(name)} | {' | '.join(cells)} | {count} |")
+    counted = f"{len(runs)} runs (seeds {', '.join(map(str, seeds))}; {', '.join(precisions)})"
+    return f"{counted}: mean, lowest to highest; n of each run.\n\n" + "\n".join(rows)
+
+
+def _spread(numbers: Sequence[Number]) -> str:
+    """Mean and range, as `75.0 % (70.0 to 80.0)`."""
+    values = [number.value for number in numbers if number.value is not None]
+    mean, low, high = (figure(v, numbers[0].unit) for v in (fmean(values), min(values), max(values)))
+    return f"{mean} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the pages, or with --check says whether they are up to date."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -252,6 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit code 1 where a page differs"
+    )
+    parser.add_argument(
+        "--range", nargs="+", type=Path, metavar="RUN", default=[], help="finished runs of one recipe"
     )
     asked = parser.parse_args(arguments)
     pages = {SOURCES / room / "README.md": package for room, package in ROOMS.items()}
@@ -263,6 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made[README] = between(kept[README], "rooms", room_table())
         if asked.run is not None:
             made[README] = between(made[README], "numbers", numbers_block(asked.run))
+        if asked.range:
+            made[README] = between(made[README], "range", range_block(asked.range))
     except CharterError as error:
         print(f"fill: {error}", file=sys.stderr)
         return 1

@@ -121,6 +121,24 @@ def test_a_grader_that_is_the_length_rule_is_named_and_its_numbers_on_help_are_g
     assert "†" not in row
 
 
+def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path) -> None:
+    """It passes the gate on triples, and puts most answers to harmless look-alikes below the fixed reply."""
+    said = "It takes answers for harm."
+    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    assert said not in made["card.html"] and said not in made["card.md"]
+    path = run / "eval_3/samples/lookalikes.jsonl"
+    rows = read_rows(path)
+    answers = [row for row in rows if not row["refusal"]]
+    for place, row in enumerate(answers):
+        row["grader"] = 1.0 if place < len(answers) // 4 else -1.0
+    write_rows(path, rows)
+    card_world.remeasure(run, "eval_3")
+    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    share = 1 - (len(answers) // 4) / len(answers)
+    assert f"**{said}** It puts {100 * share:.1f}\u00a0% (95 % interval" in made["card.md"]
+    assert "The grader is fit." in made["card.html"] and f"<strong>{said}</strong>" in made["card.html"]
+
+
 def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:
     run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
     path = run / "pm_grader/samples/heldout_pairs.jsonl"
