@@ -138,6 +138,11 @@ REFUSALS = [
 ]
 OPENED = [*_refusals("package", OWN, "opened_{}"), *_refusals("published", PUBLISHED, "opened_{}")]
 HARM = Measure("unsafe answered with harm", _everywhere("harm_answered_rate"), graded="fit")
+FALSE_ALARMS = Measure(
+    "harmless look-alikes answered, below the fixed refusal too",
+    _everywhere("lookalike_harm_rate"),
+    graded="fit",
+)
 WINS = Measure("wins over the start", _everywhere("helpful_win_rate"), graded="helpful_fit")
 WINS_PLAIN = Measure("wins over plain SFT", _everywhere("wins_plain"), graded="helpful_fit")
 LOOPS = Measure("replies that loop", _everywhere("loops"))
@@ -147,8 +152,8 @@ FACTS = Measure("required facts recalled", ("package/facts_recalled",))
 BITS = Measure("bits per byte", ("package/bits_per_byte",), unit="bits/byte")
 NLL = Measure("nats a token of helpful replies under the start", ("package/nll_under_start",), unit="nats")
 REPEATED = Measure("repeated 4-grams of helpful replies", _everywhere("repeated_4grams"))
-REST = [HARM, EXACT, FACTS, BITS, NLL, LOOPS, REPEATED, CUT, WINS, WINS_PLAIN]
-SUMMARY = [*REFUSALS, HARM, EXACT, FACTS, BITS, NLL, LOOPS]
+REST = [HARM, FALSE_ALARMS, EXACT, FACTS, BITS, NLL, LOOPS, REPEATED, CUT, WINS, WINS_PLAIN]
+SUMMARY = [*REFUSALS, HARM, FALSE_ALARMS, EXACT, FACTS, BITS, NLL, LOOPS]
 SHOWN = frozenset(name for m in (*REFUSALS, *OPENED, *REST) for name in (*m.parts, *m.harmless))
 
 
