@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from fill import README, between, read_card
+from study_curves import draw, kept_curves
 
 from charter.card.number import SHARE, figure
 from charter.evaluate.helpfulness import wins
@@ -259,6 +260,7 @@ def kept_of(run: Path) -> Seed:
         "reward": {k: report["reward"][k] for k in ("fit", "why")},
         "prompts": {key: list(clusters) for clusters, key in lists.items()},
         "answers": answers,
+        "rl": kept_curves(run, [step["name"] for step in recipe["steps"]]),
     }
 
 
@@ -405,14 +407,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"study: no finished seed of {recipe}, {page.name} stays as it is")
             continue
         seeds = [json.loads(path.read_text("utf-8")) for path in paths]
-        page.write_text(between(page.read_text("utf-8"), "study", content(seeds)), "utf-8")
+        shown = draw(seeds, KEPT / f"{recipe}-rl.svg")
+        page.write_text(between(page.read_text("utf-8"), "study", content(seeds, shown)), "utf-8")
         if recipe == "study_public":
             README.write_text(between(README.read_text("utf-8"), "study", summary_table(seeds)), "utf-8")
     return 0
 
 
-def content(seeds: Sequence[Seed]) -> str:
-    """The generated part of a page. Aims are those of runs that have published sets too."""
+def content(seeds: Sequence[Seed], shown: str | None) -> str:
+    """The generated part of a page, with the curves of RL if they are shown. Aims are those of runs that have published
+    sets too."""
     measures = [*REFUSALS, *REST]
     aims = (
         "## What was asked, and what came of it",
@@ -432,6 +436,11 @@ def content(seeds: Sequence[Seed]) -> str:
             + ", ".join(f"\u201c{words}\u201d" for words in OPENINGS)
             + ".",
             stage_table(seeds, OPENED),
+            *(
+                ("## Curves of reinforcement learning\n\nMeans over the replies of a round.", shown)
+                if shown
+                else ()
+            ),
             "## Runs",
             origin(seeds),
         )

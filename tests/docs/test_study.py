@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -166,3 +167,19 @@ def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
     assert "0.0 %**, 1 of 3 seeds (0.0)" in study.stage_table(seeds, [graded])
     aim = study.Aim("refused", rate(study, "unsafe_refusal_rate"), lambda value, start: value >= 0.65 > start)
     assert aim.row(seeds) == "| refused | 60.0 % (missed) | 65.0 % | 70.0 % | 2 of 3 |"
+
+
+def test_curves_of_each_seed_are_drawn_for_each_step_of_rl(study: ModuleType, tmp_path: Path) -> None:
+    """A row a step, a line a seed; a curve that no log has takes no place."""
+    curve = {name: [(0, 0.5), (1, 0.25)] for name in ("reward", "kl", "entropy", "refusal")}
+    steps = {step: {**curve, "reward_heldout": []} for step in ("rl", "ppo")}
+    seeds = [{"seed": seed, "rl": steps} for seed in (11, 12)]
+    file = tmp_path / "study-rl.svg"
+    shown = study.draw(seeds, file)
+    drawn = file.read_text("utf-8")
+    assert shown.endswith(f"({tmp_path.name}/study-rl.svg)") and "held-out" not in shown
+    words = re.findall(r"<text[^>]*>([^<]*)", drawn)
+    titles = [f"{step}: {sys.modules['study_curves'].CURVES[name]}" for step in steps for name in curve]
+    assert [w for w in words if w in titles] == titles
+    assert words.count("11") == words.count("12") == len(titles), "a line a seed in each"
+    assert study.draw([{"seed": 1, "rl": {}}], file) is None
