@@ -297,7 +297,8 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
             values = [measure.value(t) for t in found]
             each = ", ".join(_figure(measure, value).removesuffix(" %") for value in values)
             few = "" if len(values) == len(seeds) else f", {len(values)} of {len(seeds)} seeds"
-            cells.append(f"**{_figure(measure, statistics.fmean(values))}**{few} ({each})" if values else "-")
+            each = f" ({each})" if len(set(values)) > 1 else ""
+            cells.append(f"**{_figure(measure, statistics.fmean(values))}**{few}{each}" if values else "-")
         if set(cells) != {"-"}:
             rows.append(f"| {measure.label} | {' | '.join(cells)} |")
     return _table(["", *stages], rows)
@@ -427,7 +428,7 @@ def content(seeds: Sequence[Seed], shown: str | None) -> str:
         (
             *(aims if published else ()),
             spread(seeds),
-            "## By stage\n\nMean over seeds in bold, and each seed's own value.",
+            "## By stage\n\nMean over seeds in bold, and each seed's own value if they differ.",
             stage_table(seeds, measures),
             "## What each stage adds\n\nMean of the seeds' paired changes with its 95 % interval over seeds and "
             "prompts.",
