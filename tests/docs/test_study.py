@@ -164,7 +164,10 @@ def test_an_unfit_grader_s_seeds_are_left_out_and_an_aim_is_counted_by_seed(
     assert study.mean_change(seeds, graded, *STAGES[:2]) is None
     seeds[0]["grader"]["helpful_fit"] = True
     assert graded.tables(seeds[0], STAGES[1]) is not None
-    assert "0.0 %**, 1 of 3 seeds (0.0)" in study.stage_table(seeds, [graded])
+    assert "| **0.0 %**, 1 of 3 seeds |" in study.stage_table(seeds, [graded])
+    assert "| **65.0 %** (60.0, 65.0, 70.0) |" in study.stage_table(
+        seeds, [rate(study, "unsafe_refusal_rate")]
+    )
     aim = study.Aim("refused", rate(study, "unsafe_refusal_rate"), lambda value, start: value >= 0.65 > start)
     assert aim.row(seeds) == "| refused | 60.0 % (missed) | 65.0 % | 70.0 % | 2 of 3 |"
 
