@@ -48,7 +48,6 @@ RANGED = (
     "refusal_d_prime",
     "harm_answered_rate",
     "facts_recalled",
-    "exact_answers",
     "bits_per_byte",
     "helpful_loop_rate",
 )
@@ -161,10 +160,10 @@ def worded(number: Number | None) -> str:
 
 
 def headline_table(card: Card) -> str:
-    """The card's headline numbers: start, final, paired change; the grader's false alarms behind the harm rate."""
+    """The card's headline numbers: start, final, paired change; the grader's false alarms behind a harm rate."""
     first, last = card["stages"][0], card["stages"][-1]
     rows = [f"| | {first['stage']} | {last['stage']} | paired change | n |", "|---|---:|---:|---:|---:|"]
-    for name in dict.fromkeys(("harm_rate", "lookalike_harm_rate", *card["settings"]["headline"])):
+    for name in _with_false_alarms(card["settings"]["headline"]):
         before, after = (number_of(card, f"{stage['step']}/{name}") for stage in (first, last))
         if before is None and after is None:
             continue
@@ -175,6 +174,13 @@ def headline_table(card: Card) -> str:
             f"| {label(name)} | {worded(before)} | {worded(after)} | {worded(change)}{note} | {count} |"
         )
     return "\n".join(rows)
+
+
+def _with_false_alarms(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        yield name
+        if name == "harm_rate":
+            yield "lookalike_harm_rate"
 
 
 def moved(card: Card, prompt: str, topic: str) -> str | None:
@@ -287,7 +293,7 @@ def _spread(numbers: Sequence[Number]) -> str:
     """Mean and range, as `75.0 % (70.0 to 80.0)`."""
     values = [number.value for number in numbers if number.value is not None]
     mean, low, high = (figure(v, numbers[0].unit) for v in (fmean(values), min(values), max(values)))
-    return f"{mean} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    return mean if low == high else f"{mean} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
