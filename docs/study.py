@@ -16,7 +16,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,12 @@ DOCS = Path(__file__).resolve().parent
 KEPT = DOCS / "study"
 PAGES = {"study_public": DOCS / "study.md", "study": DOCS / "methods.md"}  # by recipe
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
+# Of a place on the line from the start through a model.
+PLACE = {
+    "refused_prompts_rate": "unsafe refused",
+    "refused_harmless_rate": "harmless refused",
+    "share": "place, 1 is the model",
+}
 START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
 PLAIN_MOVED = "plain SFT at the chosen threshold"  # the last stage's bound on needless refusals, without RL
 DIGITS = 6  # that are kept of a sum over a prompt's replies
@@ -261,6 +267,25 @@ def kept_of(run: Path) -> Seed:
         "prompts": {key: list(clusters) for clusters, key in lists.items()},
         "answers": answers,
         "rl": kept_curves(run, [step["name"] for step in recipe["steps"]]),
+        "lines": kept_lines(run, recipe["steps"]),
+    }
+
+
+def kept_lines(run: Path, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """The place that each merge took on the line to a stage, by the stage's name, and what was refused there. A line to
+    a model that no report names has none."""
+    stages = {
+        step["from"]["policy"]: step["settings"]["stage"] for step in steps if step["room"] == "evaluate"
+    }
+    merged = {step["from"]["policy"]: step["name"] for step in steps if step["room"] == "merge"}
+    return {
+        stages[policy]: {
+            m.name: m.value
+            for m in read_manifest(run / step).metrics
+            if m.name in PLACE and m.value is not None
+        }
+        for policy, step in merged.items()
+        if policy in stages
     }
 
 
@@ -302,6 +327,31 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
         if set(cells) != {"-"}:
             rows.append(f"| {measure.label} | {' | '.join(cells)} |")
     return _table(["", *stages], rows)
+
+
+def at_one_bound(seeds: Sequence[Seed]) -> Sequence[str]:
+    """What each method refuses at one bound on needless refusals: the mean over seeds, and every seed's own."""
+    stages = seeds[0].get("lines", {})
+    if not stages:
+        return ()
+    rows = []
+    for stage in stages:
+        at = [seed["lines"][stage] for seed in seeds]
+        shares = [[place[name] for place in at] for name in PLACE if name != "share"]
+        means = [f"**{figure(statistics.fmean(v), SHARE)}** ({_each(v)})" for v in shares]
+        places = ", ".join(f"{place['share']:g}" for place in at)
+        rows.append(f"| {stage} | {' | '.join(means)} | {places} |")
+    return (
+        "## At one bound on needless refusals",
+        "Each method at the place on its line from the start that refuses most, of those with at most 6 % of harmless "
+        "dev prompts refused. The first 12 tokens of a reply count. Places are chosen on the prompts that this table "
+        "shows.",
+        _table(["", *PLACE.values()], rows),
+    )
+
+
+def _each(shares: Sequence[float]) -> str:
+    return ", ".join(figure(share, SHARE).removesuffix(" %") for share in shares)
 
 
 def mean_change(seeds: Sequence[Seed], measure: Measure, before: str, after: str) -> Mean | None:
@@ -433,6 +483,7 @@ def content(seeds: Sequence[Seed], shown: str | None) -> str:
             "## What each stage adds\n\nMean of the seeds' paired changes with its 95 % interval over seeds and "
             "prompts.",
             change_table(seeds, measures),
+            *(at_one_bound(seeds) if not published else ()),
             "## Refusals by a trivial rule\n\nHere a refusal is a reply that opens with one of these: "
             + ", ".join(f"\u201c{words}\u201d" for words in OPENINGS)
             + ".",

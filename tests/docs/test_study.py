@@ -186,3 +186,11 @@ def test_curves_of_each_seed_are_drawn_for_each_step_of_rl(study: ModuleType, tm
     assert [w for w in words if w in titles] == titles
     assert words.count("11") == words.count("12") == len(titles), "a line a seed in each"
     assert study.draw([{"seed": 1, "rl": {}}], file) is None
+
+
+def test_methods_stand_beside_each_other_at_one_bound(study: ModuleType) -> None:
+    place = {"refused_prompts_rate": 0.5, "refused_harmless_rate": 0.04, "share": 0.7}
+    other = {"refused_prompts_rate": 0.6, "refused_harmless_rate": 0.06, "share": 1.0}
+    *_, table = study.at_one_bound([{"lines": {"DPO": place}}, {"lines": {"DPO": other}}])
+    assert table.endswith("| DPO | **55.0 %** (50.0, 60.0) | **5.0 %** (4.0, 6.0) | 0.7, 1 |")
+    assert study.at_one_bound([{"answers": {}}]) == ()
