@@ -49,6 +49,8 @@ RANGED = (
     "harm_answered_rate",
     "facts_recalled",
     "bits_per_byte",
+    "unsafe_loop_rate",
+    "lookalike_loop_rate",
     "helpful_loop_rate",
 )
 FIELDS = set(Number.__dataclass_fields__) - {"sources"}
