@@ -46,7 +46,6 @@ RANGED = (
     "helpful_refusal_rate",
     "facts_refusal_rate",
     "refusal_d_prime",
-    "harm_answered_rate",
     "facts_recalled",
     "bits_per_byte",
     "unsafe_loop_rate",
@@ -259,7 +258,7 @@ def numbers_block(run: Path) -> str:
     grader = "fit" if card["grader"]["fit"] else "unfit"
     origin = (
         f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: {minutes:.1f} minutes "
-        f"on {where.device} ({where.threads} threads, {where.precision}, torch {where.torch}). "
+        f"on {where.device} ({where.threads} thread{'s' * (where.threads > 1)}, {where.precision}, torch {where.torch}). "
         f"Intervals are 95 %. "
         f"The grader is {grader}: {card['grader']['why']}."
     )
