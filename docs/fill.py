@@ -258,8 +258,8 @@ def numbers_block(run: Path) -> str:
     grader = "fit" if card["grader"]["fit"] else "unfit"
     origin = (
         f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: {minutes:.1f} minutes "
-        f"on {where.device} ({where.threads} thread{'s' * (where.threads > 1)}, {where.precision}, torch {where.torch}). "
-        f"Intervals are 95 %. "
+        f"on {where.device} ({where.threads} thread{'s' * (where.threads > 1)}, {where.precision}, "
+        f"torch {where.torch}). Intervals are 95 %. "
         f"The grader is {grader}: {card['grader']['why']}."
     )
     return "\n\n".join((exchange(run, folder, card), headline_table(card), origin))
