@@ -29,6 +29,7 @@ from charter.card.number import SHARE, figure
 from charter.evaluate.helpfulness import wins
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.counts import won
 from charter.ground.measure.detection import as_probit, probit_difference, together
@@ -266,12 +267,14 @@ def kept_of(run: Path) -> Seed:
         "reward": {k: report["reward"][k] for k in ("fit", "why")},
         "prompts": {key: list(clusters) for clusters, key in lists.items()},
         "answers": answers,
-        "rl": kept_curves(run, [step["name"] for step in recipe["steps"]]),
-        "lines": kept_lines(run, recipe["steps"]),
+        "rl": kept_curves(run, [step["name"] for step in recipe["steps"] if step["room"] == "rl"]),
+        "lines": kept_lines(made, recipe["steps"]),
     }
 
 
-def kept_lines(run: Path, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def kept_lines(
+    made: Mapping[str, Manifest], steps: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
     """The place that each merge took on the line to a stage, by the stage's name, and what was refused there. A line to
     a model that no report names has none."""
     stages = {
@@ -280,9 +283,7 @@ def kept_lines(run: Path, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[
     merged = {step["from"]["policy"]: step["name"] for step in steps if step["room"] == "merge"}
     return {
         stages[policy]: {
-            m.name: m.value
-            for m in read_manifest(run / step).metrics
-            if m.name in PLACE and m.value is not None
+            m.name: m.value for m in made[step].metrics if m.name in PLACE and m.value is not None
         }
         for policy, step in merged.items()
         if policy in stages
@@ -320,10 +321,8 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
         for stage in stages:
             found = [t for seed in seeds if (t := measure.tables(seed, stage)) is not None]
             values = [measure.value(t) for t in found]
-            each = ", ".join(_figure(measure, value).removesuffix(" %") for value in values)
             few = "" if len(values) == len(seeds) else f", {len(values)} of {len(seeds)} seeds"
-            each = f" ({each})" if len(set(values)) > 1 else ""
-            cells.append(f"**{_figure(measure, statistics.fmean(values))}**{few}{each}" if values else "-")
+            cells.append(_mean_and_each(values, measure.unit, few) if values else "-")
         if set(cells) != {"-"}:
             rows.append(f"| {measure.label} | {' | '.join(cells)} |")
     return _table(["", *stages], rows)
@@ -338,7 +337,7 @@ def at_one_bound(seeds: Sequence[Seed]) -> Sequence[str]:
     for stage in stages:
         at = [seed["lines"][stage] for seed in seeds]
         shares = [[place[name] for place in at] for name in PLACE if name != "share"]
-        means = [f"**{figure(statistics.fmean(v), SHARE)}** ({_each(v)})" for v in shares]
+        means = [_mean_and_each(values, SHARE) for values in shares]
         places = ", ".join(f"{place['share']:g}" for place in at)
         rows.append(f"| {stage} | {' | '.join(means)} | {places} |")
     return (
@@ -350,8 +349,12 @@ def at_one_bound(seeds: Sequence[Seed]) -> Sequence[str]:
     )
 
 
-def _each(shares: Sequence[float]) -> str:
-    return ", ".join(figure(share, SHARE).removesuffix(" %") for share in shares)
+def _mean_and_each(values: Sequence[float], unit: str, few: str = "") -> str:
+    """The mean in bold, what is said of missing seeds, and each seed's own value if they differ."""
+    each = ", ".join(figure(value, unit).removesuffix(" %") for value in values)
+    return f"**{figure(statistics.fmean(values), unit)}**{few}" + (
+        f" ({each})" if len(set(values)) > 1 else ""
+    )
 
 
 def mean_change(seeds: Sequence[Seed], measure: Measure, before: str, after: str) -> Mean | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline, standalone
 
 CURVES = {
@@ -25,15 +24,14 @@ Curve = list[tuple[int, float]]
 
 
 def kept_curves(run: Path, steps: Sequence[str]) -> dict[str, dict[str, Curve]]:
-    """(round, value) of each curve of each step of the room rl, as far as its log has it."""
+    """(round, value) of each curve of steps of the room rl, as far as their logs have it."""
     found = {}
     for step in steps:
-        if read_manifest(run / step).room == "rl":
-            rows = read_objects(run / step / "log.jsonl")
-            found[step] = {
-                name: [(r["step"], round(r[name], DIGITS)) for r in rows if r.get(name) is not None]
-                for name in CURVES
-            }
+        rows = read_objects(run / step / "log.jsonl")
+        found[step] = {
+            name: [(r["step"], round(r[name], DIGITS)) for r in rows if r.get(name) is not None]
+            for name in CURVES
+        }
     return found
 
 
