@@ -269,15 +269,23 @@ def range_block(runs: Sequence[Path]) -> str:
     """The mean, the lowest and the highest value by stage over runs of one recipe. Raises CharterError for runs of
     different stages."""
     found = [read_card(run) for run in runs]
-    stages = [[stage["stage"] for stage in card["stages"]] for _, card in found]
-    if any(names != stages[0] for names in stages):
-        raise CharterError(f"the runs have different stages: {sorted({', '.join(s) for s in stages})}")
     seeds = sorted({json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"] for run in runs})
     precisions = sorted({read_manifest(folder).environment.precision for folder, _ in found})
+    counted = f"{len(runs)} runs (seeds {', '.join(map(str, seeds))}; {', '.join(precisions)})"
+    return f"{counted}: mean, lowest to highest; n of each run.\n\n" + range_table(
+        [card for _, card in found]
+    )
+
+
+def range_table(cards: Sequence[Card]) -> str:
+    """A row for each of RANGED that all stages of all cards have. Raises CharterError for cards of other stages."""
+    stages = [[stage["stage"] for stage in card["stages"]] for card in cards]
+    if any(names != stages[0] for names in stages):
+        raise CharterError(f"the runs have different stages: {sorted({', '.join(s) for s in stages})}")
     rows = [f"| | {' | '.join(stages[0])} | n |", f"|---|{'---:|' * (len(stages[0]) + 1)}"]
     for name in RANGED:
         by_stage = [
-            [number_of(card, f"{card['stages'][place]['step']}/{name}") for _, card in found]
+            [number_of(card, f"{card['stages'][place]['step']}/{name}") for card in cards]
             for place in range(len(stages[0]))
         ]
         if any(number is None for numbers in by_stage for number in numbers):
@@ -286,8 +294,7 @@ def range_block(runs: Sequence[Path]) -> str:
         first = by_stage[0][0]
         count = f"{first.n:,}" if first is not None and first.n is not None else "-"
         rows.append(f"| {label(name)} | {' | '.join(cells)} | {count} |")
-    counted = f"{len(runs)} runs (seeds {', '.join(map(str, seeds))}; {', '.join(precisions)})"
-    return f"{counted}: mean, lowest to highest; n of each run.\n\n" + "\n".join(rows)
+    return "\n".join(rows)
 
 
 def _spread(numbers: Sequence[Number]) -> str:

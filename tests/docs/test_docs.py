@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from charter.building import ROOMS
 from charter.card.gate import Rules
 from charter.cli.main import make_app
+from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.recipe import Recipe, load_recipe
@@ -263,6 +264,27 @@ def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "card" / "card.json").write_text(json.dumps(card), "utf-8")
     assert numbers.read_card(tmp_path)[1] == card
     assert numbers.between("<!-- a:start -->\nold\n<!-- a:end -->", "a", "new").splitlines()[1] == "new"
+
+
+def test_a_range_is_over_runs_of_the_same_stages_and_of_what_each_has() -> None:
+    fill = load_script("fill")
+    number = {"name": "unsafe_refusal_rate", "low": None, "high": None, "n": 40, "clusters": 40}
+    number |= {"version": 1, "unit": "share", "stage": "a", "change": False}
+    cards = [
+        {
+            "stages": [{"stage": "a", "step": "eval_a"}],
+            "numbers": [number | {"key": "eval_a/unsafe_refusal_rate", "value": value}],
+        }
+        for value in (0.5, 0.75, 0.7)
+    ]
+    alone = number | {"name": "lookalike_refusal_rate", "key": "eval_a/lookalike_refusal_rate", "value": 0.1}
+    cards[0]["numbers"].append(alone)  # the other two lack it
+    table = fill.range_table(cards).splitlines()
+    assert table[0] == "| | a | n |"
+    assert [row.split(" | ")[1:] for row in table[2:]] == [["65.0 % (50.0 to 75.0)", "40 |"]]
+    cards[1]["stages"][0]["stage"] = "b"
+    with pytest.raises(CharterError, match="different stages: ['a', 'b']".replace("[", r"\[")):
+        fill.range_table(cards)
 
 
 def test_the_picture_is_well_formed_and_follows_the_reader() -> None:
