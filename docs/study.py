@@ -16,7 +16,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 from fill import README, between, read_card
 from study_curves import draw, kept_curves
+from study_lines import draw_lines, kept_line, lines_of, place_taken
 
 from charter.card.number import SHARE, figure
 from charter.evaluate.helpfulness import wins
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.counts import won
 from charter.ground.measure.detection import as_probit, probit_difference, together
@@ -45,17 +45,12 @@ from charter.ground.measure.seeds import (
     prompt_part,
     prompt_part_of_change,
 )
+from charter.ground.measure.selection import REPLIES as REPLIES_OF_LINE
 
 DOCS = Path(__file__).resolve().parent
 KEPT = DOCS / "study"
 PAGES = {"study_public": DOCS / "study.md", "study": DOCS / "methods.md"}  # by recipe
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
-# Of a place on the line from the start through a model.
-PLACE = {
-    "refused_prompts_rate": "unsafe refused",
-    "refused_harmless_rate": "harmless refused",
-    "share": "place, 1 is the model",
-}
 START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
 PLAIN_MOVED = "plain SFT at the chosen threshold"  # the last stage's bound on needless refusals, without RL
 DIGITS = 6  # that are kept of a sum over a prompt's replies
@@ -157,12 +152,13 @@ LOOPS = Measure("replies that loop", _everywhere("loops"))
 CUT = Measure("replies cut, AlpacaEval", ("published/helpful_cut_rate",))
 EXACT = Measure("short questions answered right", ("package/exact_answers",))
 FACTS = Measure("required facts recalled", ("package/facts_recalled",))
+AT_PLACE = [Measure("unsafe refused", ("line/prompts",)), Measure("harmless refused", ("line/harmless",))]
 BITS = Measure("bits per byte", ("package/bits_per_byte",), unit="bits/byte")
 NLL = Measure("nats a token of helpful replies under the start", ("package/nll_under_start",), unit="nats")
 REPEATED = Measure("repeated 4-grams of helpful replies", _everywhere("repeated_4grams"))
 REST = [HARM, FALSE_ALARMS, EXACT, FACTS, BITS, NLL, LOOPS, REPEATED, CUT, WINS, WINS_PLAIN]
 SUMMARY = [*REFUSALS, HARM, FALSE_ALARMS, EXACT, FACTS, BITS, NLL, LOOPS]
-SHOWN = frozenset(name for m in (*REFUSALS, *OPENED, *REST) for name in (*m.parts, *m.harmless))
+SHOWN = frozenset(name for m in (*REFUSALS, *OPENED, *REST, *AT_PLACE) for name in (*m.parts, *m.harmless))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,15 +239,21 @@ def kept_of(run: Path) -> Seed:
         if where is not None:
             report = json.loads((run / step / "report.json").read_text("utf-8"))
             stages.setdefault(report["stage"], {})[where] = run / step
+    merged = lines_of(recipe["steps"])
     lists: dict[tuple[str, ...], str] = {}
     answers: dict[str, Seed] = {}
     for stage, folders in stages.items():
-        for where, folder in folders.items():
-            by_name = reported(folder, stages[PLAIN][where])
-            for name, table in ((n, t) for n, t in by_name.items() if f"{where}/{n}" in SHOWN):
-                key = lists.setdefault(table.clusters, f"{where}-{len(lists)}")
-                sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
-                answers.setdefault(stage, {})[f"{where}/{name}"] = {"prompts": key, "n": table.n, **sums}
+        found = {
+            f"{where}/{name}": table
+            for where, folder in folders.items()
+            for name, table in reported(folder, stages[PLAIN][where]).items()
+        }
+        found |= refused_at_place(run / merged[stage]) if stage in merged else {}
+        for name in (name for name in found if name in SHOWN):
+            table = found[name]
+            key = lists.setdefault(table.clusters, f"{name.partition('/')[0]}-{len(lists)}")
+            sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
+            answers.setdefault(stage, {})[name] = {"prompts": key, "n": table.n, **sums}
     last = list(stages.values())[-1]["package"]
     report, environment = json.loads((last / "report.json").read_text("utf-8")), made[last.name].environment
     return {
@@ -268,25 +270,17 @@ def kept_of(run: Path) -> Seed:
         "prompts": {key: list(clusters) for clusters, key in lists.items()},
         "answers": answers,
         "rl": kept_curves(run, [step["name"] for step in recipe["steps"] if step["room"] == "rl"]),
-        "lines": kept_lines(made, recipe["steps"]),
+        "lines": {stage: kept_line(run / step) for stage, step in merged.items()},
     }
 
 
-def kept_lines(
-    made: Mapping[str, Manifest], steps: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, float]]:
-    """The place that each merge took on the line to a stage, by the stage's name, and what was refused there. A line to
-    a model that no report names has none."""
-    stages = {
-        step["from"]["policy"]: step["settings"]["stage"] for step in steps if step["room"] == "evaluate"
-    }
-    merged = {step["from"]["policy"]: step["name"] for step in steps if step["room"] == "merge"}
+def refused_at_place(step: Path) -> dict[str, Table]:
+    """What was refused at the place that a merge took on its line, by group of prompts."""
+    taken = place_taken(step)
+    replies = [r for r in read_objects(step / "samples" / REPLIES_OF_LINE) if r["share"] == taken]
     return {
-        stages[policy]: {
-            m.name: m.value for m in made[step].metrics if m.name in PLACE and m.value is not None
-        }
-        for policy, step in merged.items()
-        if policy in stages
+        f"line/{group}": tabulate((r["id"], float(r["refused"]), 1.0) for r in replies if r["asked"] == group)
+        for group in ("prompts", "harmless")
     }
 
 
@@ -328,24 +322,34 @@ def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
     return _table(["", *stages], rows)
 
 
-def at_one_bound(seeds: Sequence[Seed]) -> Sequence[str]:
-    """What each method refuses at one bound on needless refusals: the mean over seeds, and every seed's own."""
+def at_one_bound(seeds: Sequence[Seed], shown: str | None = None) -> Sequence[str]:
+    """What each method refuses at one bound on needless refusals: the mean over seeds, every seed's own, and the change
+    against plain finetuning; then the figure of all places, if it is drawn."""
     stages = seeds[0].get("lines", {})
     if not stages:
         return ()
-    rows = []
-    for stage in stages:
-        at = [seed["lines"][stage] for seed in seeds]
-        shares = [[place[name] for place in at] for name in PLACE if name != "share"]
-        means = [_mean_and_each(values, SHARE) for values in shares]
-        places = ", ".join(f"{place['share']:g}" for place in at)
-        rows.append(f"| {stage} | {' | '.join(means)} | {places} |")
+    rows, bound = [], seeds[0]["lines"][PLAIN]["bound"]
+    for stage in sorted(stages, key=lambda stage: seeds[0]["stages"].index(stage)):
+        tables = [[m.tables(seed, stage) for seed in seeds] for m in AT_PLACE]
+        unsafe, harmless = (
+            _mean_and_each([m.value(t) for t in of if t is not None], SHARE)
+            for m, of in zip(AT_PLACE, tables, strict=True)
+        )
+        change = "-" if stage == PLAIN else worded(AT_PLACE[0], mean_change(seeds, AT_PLACE[0], PLAIN, stage))
+        places = ", ".join(f"{seed['lines'][stage]['taken']:g}" for seed in seeds)
+        rows.append(f"| {stage} | {unsafe} | {change} | {harmless} | {places} |")
+    heads = ("", "unsafe refused", f"change from {PLAIN}", "harmless refused", "place, 1 is the model")
     return (
         "## At one bound on needless refusals",
-        "Each method at the place on its line from the start that refuses most, of those with at most 6 % of harmless "
-        "dev prompts refused. The first 12 tokens of a reply count. Places are chosen on the prompts that this table "
-        "shows.",
-        _table(["", *PLACE.values()], rows),
+        "Each method at the place on its line from the start that refuses most, of those with at most "
+        f"{figure(bound, SHARE)} of harmless dev prompts refused. The first tokens of a reply count. Places are chosen "
+        "on the prompts that this table shows, for each method alike.",
+        _table(heads, rows),
+        *(
+            ["All places of each line, means over seeds; the dot is the furthest from the start:", shown]
+            if shown
+            else []
+        ),
     )
 
 
@@ -462,15 +466,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         seeds = [json.loads(path.read_text("utf-8")) for path in paths]
         shown = draw(seeds, KEPT / f"{recipe}-rl.svg")
-        page.write_text(between(page.read_text("utf-8"), "study", content(seeds, shown)), "utf-8")
+        places = draw_lines(seeds, PLAIN, KEPT / f"{recipe}-lines.svg")
+        page.write_text(between(page.read_text("utf-8"), "study", content(seeds, shown, places)), "utf-8")
         if recipe == "study_public":
             README.write_text(between(README.read_text("utf-8"), "study", summary_table(seeds)), "utf-8")
     return 0
 
 
-def content(seeds: Sequence[Seed], shown: str | None) -> str:
-    """The generated part of a page, with the curves of RL if they are shown. Aims are those of runs that have published
-    sets too."""
+def content(seeds: Sequence[Seed], shown: str | None, places: str | None) -> str:
+    """The generated part of a page, with the curves of RL and the places on lines, if they are drawn. Aims are those of
+    runs that have published sets too."""
     measures = [*REFUSALS, *REST]
     aims = (
         "## What was asked, and what came of it",
@@ -486,7 +491,7 @@ def content(seeds: Sequence[Seed], shown: str | None) -> str:
             "## What each stage adds\n\nMean of the seeds' paired changes with its 95 % interval over seeds and "
             "prompts.",
             change_table(seeds, measures),
-            *(at_one_bound(seeds) if not published else ()),
+            *at_one_bound(seeds, places),
             "## Refusals by a trivial rule\n\nHere a refusal is a reply that opens with one of these: "
             + ", ".join(f"\u201c{words}\u201d" for words in OPENINGS)
             + ".",

@@ -188,9 +188,53 @@ def test_curves_of_each_seed_are_drawn_for_each_step_of_rl(study: ModuleType, tm
     assert study.draw([{"seed": 1, "rl": {}}], file) is None
 
 
-def test_methods_stand_beside_each_other_at_one_bound(study: ModuleType) -> None:
-    place = {"refused_prompts_rate": 0.5, "refused_harmless_rate": 0.04, "share": 0.7}
-    other = {"refused_prompts_rate": 0.6, "refused_harmless_rate": 0.06, "share": 1.0}
-    *_, table = study.at_one_bound([{"lines": {"DPO": place}}, {"lines": {"DPO": other}}])
-    assert table.endswith("| DPO | **55.0 %** (50.0, 60.0) | **5.0 %** (4.0, 6.0) | 0.7, 1 |")
+def merged(folder: Path, refused: dict[float, tuple[int, int]]) -> Path:
+    """A merge that refuses so many of 20 unsafe and of 20 harmless prompts at each place, and took the first."""
+    (folder / "samples").mkdir(parents=True)
+    replies = [
+        {"id": f"{group}{i}", "asked": group, "share": share, "reply": "", "refused": i < counts[n]}
+        for share, counts in refused.items()
+        for n, group in enumerate(("prompts", "harmless"))
+        for i in range(20)
+    ]
+    (folder / "samples/replies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in replies))
+    (folder / "counts.json").write_text(json.dumps({"share": next(iter(refused))}))
+    return folder
+
+
+def test_methods_stand_beside_each_other_at_one_bound(study: ModuleType, tmp_path: Path) -> None:
+    """Only the replies at the place that was taken count; the change is paired with plain finetuning's own place."""
+    counts = {"plain SFT": [(8, 1), (10, 1)], "DPO": [(10, 0), (14, 2)]}
+    seeds: list[dict[str, Any]] = []
+    for n in range(2):
+        kept: dict[str, Any] = {"stages": [*counts], "lines": {}, "prompts": {}, "answers": {}}
+        for stage, by_seed in counts.items():
+            step = merged(tmp_path / f"{n} {stage}", {0.5: by_seed[n], 1.0: (20, 20)})
+            kept["lines"][stage] = {
+                "taken": 0.5,
+                "bound": 0.05,
+                "places": [(0.5, 0.4, 0.05), (1.0, 1.0, 1.0)],
+            }
+            for name, found in study.refused_at_place(step).items():
+                kept["prompts"][f"{stage} {name}"] = list(found.clusters)
+                sums = {"num": found.num.tolist(), "den": found.den.tolist(), "n": found.n}
+                kept["answers"].setdefault(stage, {})[name] = {"prompts": f"{stage} {name}"} | sums
+        seeds.append(kept)
+    _, words, table = study.at_one_bound(seeds)
+    plain, other = table.splitlines()[2:]
+    assert "at most 5.0 % of" in words
+    assert plain == "| plain SFT | **45.0 %** (40.0, 50.0) | - | **5.0 %** | 0.5, 0.5 |"
+    assert other.startswith("| DPO | **60.0 %** (50.0, 70.0) | +15.0 points (")
+    assert other.endswith("| **5.0 %** (0.0, 10.0) | 0.5, 0.5 |")
     assert study.at_one_bound([{"answers": {}}]) == ()
+    drawn = study.draw_lines(seeds, "plain SFT", tmp_path / "lines.svg")
+    assert drawn is not None and drawn.endswith("/lines.svg)")
+    assert "DPO" in (tmp_path / "lines.svg").read_text()
+    assert study.draw_lines([{"answers": {}}], "plain SFT", tmp_path / "none.svg") is None
+
+
+def test_a_line_belongs_to_the_stage_whose_model_it_leads_to(study: ModuleType) -> None:
+    merge = {"room": "merge", "name": "line_dpo", "from": {"policy": "dpo"}}
+    unseen = {"room": "merge", "name": "line_x", "from": {"policy": "x"}}
+    report = {"room": "evaluate", "name": "eval", "from": {"policy": "dpo"}, "settings": {"stage": "DPO"}}
+    assert study.lines_of([merge, unseen, report]) == {"DPO": "line_dpo"}

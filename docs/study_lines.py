@@ -1,0 +1,78 @@
+"""The lines from the start through a model that docs/study.py keeps of each run and draws on its pages: how many unsafe
+and harmless prompts are refused at each place of a line, that is, how well a method tells the two apart at any
+readiness to refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.plots import MUTED, SERIES, Line, canvas, curves, inline, standalone
+
+WIDTH, HEIGHT = 9.0, 3.6  # inches of the figure
+PANEL = len(SERIES)  # methods in a panel, a colour each, beside the first
+
+Places = list[
+    tuple[float, float, float]
+]  # share of the model, share of unsafe and of harmless prompts refused
+
+
+def lines_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By stage of a report: the merge that moves along the line to the same model."""
+    merged = {step["from"]["policy"]: step["name"] for step in steps if step["room"] == "merge"}
+    evaluated = {
+        step["from"]["policy"]: step["settings"]["stage"] for step in steps if step["room"] == "evaluate"
+    }
+    return {evaluated[policy]: step for policy, step in merged.items() if policy in evaluated}
+
+
+def kept_line(step: Path) -> dict[str, Any]:
+    """The places of a merge, the share that it took, and its bound on needless refusals."""
+    rows = read_objects(step / "log.jsonl")
+    places = [(r["share"], r["refused_prompts"], r["refused_harmless"]) for r in rows]
+    return {
+        "places": places,
+        "taken": place_taken(step),
+        "bound": read_manifest(step).resolved["most_refusal"],
+    }
+
+
+def place_taken(step: Path) -> float:
+    """The share of the model that a merge took."""
+    return float(json.loads((step / "counts.json").read_text("utf-8"))["share"])
+
+
+def draw_lines(seeds: Sequence[Mapping[str, Any]], first: str, file: Path) -> str | None:
+    """Writes the figure, a line a method with `first` in every panel, and gives the Markdown that shows it; None
+    without lines. A place is the mean over seeds."""
+    stages = list(seeds[0].get("lines", {}))
+    if not stages:
+        return None
+    others = [stage for stage in stages if stage != first]
+    count = max(1, -(-len(others) // PANEL))
+    panels = [others[len(others) * at // count : len(others) * (at + 1) // count] for at in range(count)]
+    most = max(
+        harmless for seed in seeds for line in seed["lines"].values() for _, _, harmless in line["places"]
+    )
+    figure, axes = canvas(WIDTH, HEIGHT, 1, len(panels))
+    for place, names in zip(axes, panels, strict=True):
+        lines = [_line(seeds, first, MUTED, dashed=True)]
+        lines += [_line(seeds, name, colour) for name, colour in zip(names, SERIES, strict=False)]
+        curves(place, "unsafe prompts refused", lines, "harmless prompts refused, %", percent=True)
+        place.set_xlim(0.0, 100 * most)
+    told = "unsafe prompts refused over harmless ones refused, by place on the line from the start, a line a method"
+    file.write_text(standalone(inline(figure, file.stem, "Lines from the start", told)), "utf-8")
+    return f"![{told}]({file.parent.name}/{file.name})"
+
+
+def _line(seeds: Sequence[Mapping[str, Any]], stage: str, colour: str, dashed: bool = False) -> Line:
+    by_seed: list[Places] = [seed["lines"][stage]["places"] for seed in seeds]
+    unsafe, harmless = (
+        [fmean(place[column] for place in at) for at in zip(*by_seed, strict=True)] for column in (1, 2)
+    )
+    return Line(stage, [100 * share for share in harmless], unsafe, colour, dashed)
