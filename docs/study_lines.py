@@ -14,7 +14,7 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.plots import MUTED, SERIES, Line, canvas, curves, inline, standalone
 
-WIDTH, HEIGHT = 9.0, 3.6  # inches of the figure
+WIDTH, HEIGHT = 4.8, 3.4  # inches of a panel
 PANEL = len(SERIES)  # methods in a panel, a colour each, beside the first
 
 Places = list[
@@ -59,7 +59,7 @@ def draw_lines(seeds: Sequence[Mapping[str, Any]], first: str, file: Path) -> st
     most = max(
         harmless for seed in seeds for line in seed["lines"].values() for _, _, harmless in line["places"]
     )
-    figure, axes = canvas(WIDTH, HEIGHT, 1, len(panels))
+    figure, axes = canvas(WIDTH * count, HEIGHT, 1, count)
     for place, names in zip(axes, panels, strict=True):
         lines = [_line(seeds, first, MUTED, dashed=True)]
         lines += [_line(seeds, name, colour) for name, colour in zip(names, SERIES, strict=False)]
