@@ -52,7 +52,8 @@ KEPT = DOCS / "study"
 PAGES = {"study_public": DOCS / "study.md", "study": DOCS / "methods.md"}  # by recipe
 SETS = {"eval": "package", "published": "published"}  # by how the steps of the reports begin
 START, PLAIN = "start", "plain SFT"  # all other stages go on from the second
-PLAIN_MOVED = "plain SFT at the chosen threshold"  # the last stage's bound on needless refusals, without RL
+# A stage, and the simplest way to as few needless refusals.
+RIVALS = {"RL at the chosen threshold": "plain SFT at the chosen threshold", "RLOO": "less SFT"}
 DIGITS = 6  # that are kept of a sum over a prompt's replies
 # A trivial rule beside the detector: a refusal opens with one of these.
 OPENINGS = (
@@ -299,11 +300,11 @@ def _table(heads: Sequence[str], rows: Iterable[str]) -> str:
 
 
 def changes_of(seeds: Sequence[Seed]) -> list[tuple[str, str]]:
-    """Each stage with the one that it goes on from, then the last with plain finetuning at its bound, and the start."""
+    """Each stage with the one that it goes on from, then those that have a simple rival with it, and the whole."""
     stages = seeds[0]["stages"]
     others = [stage for stage in stages if stage not in (START, PLAIN)]
-    equal_bound = [(PLAIN_MOVED, others[-1])] if PLAIN_MOVED in stages else []
-    return [(START, PLAIN), *((PLAIN, stage) for stage in others), *equal_bound, (START, others[-1])]
+    rivals = [(rival, stage) for stage, rival in RIVALS.items() if {rival, stage} <= set(stages)]
+    return [(START, PLAIN), *((PLAIN, stage) for stage in others), *rivals, (START, others[-1])]
 
 
 def stage_table(seeds: Sequence[Seed], measures: Sequence[Measure]) -> str:
@@ -465,6 +466,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"study: no finished seed of {recipe}, {page.name} stays as it is")
             continue
         seeds = [json.loads(path.read_text("utf-8")) for path in paths]
+        other = [p.name for p, seed in zip(paths, seeds, strict=True) if seed["stages"] != seeds[0]["stages"]]
+        if other:
+            print(
+                f"study: {', '.join(other)} has other stages than {paths[0].name}: run that seed again",
+                file=sys.stderr,
+            )
+            return 1
         shown = draw(seeds, KEPT / f"{recipe}-rl.svg")
         places = draw_lines(seeds, PLAIN, KEPT / f"{recipe}-lines.svg")
         page.write_text(between(page.read_text("utf-8"), "study", content(seeds, shown, places)), "utf-8")

@@ -238,3 +238,14 @@ def test_a_line_belongs_to_the_stage_whose_model_it_leads_to(study: ModuleType) 
     unseen = {"room": "merge", "name": "line_x", "from": {"policy": "x"}}
     report = {"room": "evaluate", "name": "eval", "from": {"policy": "dpo"}, "settings": {"stage": "DPO"}}
     assert study.lines_of([merge, unseen, report]) == {"DPO": "line_dpo"}
+
+
+def test_seeds_of_an_older_recipe_are_named(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n, stages in enumerate((["start", "DPO"], ["start"])):
+        (tmp_path / f"study-{n}.json").write_text(json.dumps({"stages": stages}))
+    monkeypatch.setattr(study, "KEPT", tmp_path)
+    monkeypatch.setattr(study, "PAGES", {"study": tmp_path / "methods.md"})
+    assert study.main([]) == 1
+    assert "study-1.json has other stages than study-0.json" in capsys.readouterr().err
