@@ -257,6 +257,7 @@ def kept_of(run: Path) -> Seed:
             answers.setdefault(stage, {})[name] = {"prompts": key, "n": table.n, **sums}
     last = list(stages.values())[-1]["package"]
     report, environment = json.loads((last / "report.json").read_text("utf-8")), made[last.name].environment
+    threads = f"{environment.threads} thread{'s' * (environment.threads > 1)}"
     return {
         "recipe": recipe["name"],
         "seed": recipe["seed"],
@@ -265,7 +266,7 @@ def kept_of(run: Path) -> Seed:
         "commit": made[last.name].source.commit,
         "changed": made[last.name].source.dirty,
         "minutes": sum(m.timing.seconds for m in made.values()) / 60,
-        "machine": f"{environment.device}, {environment.threads} threads, {environment.precision}",
+        "machine": f"{environment.device}, {threads}, {environment.precision}",
         "grader": {k: report["grader"][k] for k in ("fit", "why", "helpful_fit", "helpful_why")},
         "reward": {k: report["reward"][k] for k in ("fit", "why")},
         "prompts": {key: list(clusters) for clusters, key in lists.items()},
