@@ -28,6 +28,7 @@ from pydantic_core import PydanticUndefined
 
 from charter.building import FLOORS, ROOMS
 from charter.card.number import Number, figure, interval, label
+from charter.cli.rows import counted
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -258,7 +259,7 @@ def numbers_block(run: Path) -> str:
     grader = "fit" if card["grader"]["fit"] else "unfit"
     origin = (
         f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: {minutes:.1f} minutes "
-        f"on {where.device} ({where.threads} thread{'s' * (where.threads > 1)}, {where.precision}, "
+        f"on {where.device} ({counted(where.threads, 'threads')}, {where.precision}, "
         f"torch {where.torch}). Intervals are 95 %. "
         f"The grader is {grader}: {card['grader']['why']}."
     )
@@ -271,10 +272,8 @@ def range_block(runs: Sequence[Path]) -> str:
     found = [read_card(run) for run in runs]
     seeds = sorted({json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"] for run in runs})
     precisions = sorted({read_manifest(folder).environment.precision for folder, _ in found})
-    counted = f"{len(runs)} runs (seeds {', '.join(map(str, seeds))}; {', '.join(precisions)})"
-    return f"{counted}: mean, lowest to highest; n of each run.\n\n" + range_table(
-        [card for _, card in found]
-    )
+    made = f"{counted(len(runs), 'runs')} (seeds {', '.join(map(str, seeds))}; {', '.join(precisions)})"
+    return f"{made}: mean, lowest to highest; n of each run.\n\n" + range_table([card for _, card in found])
 
 
 def range_table(cards: Sequence[Card]) -> str:

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from fill import README, between, read_card
 from study_curves import draw, kept_curves
-from study_lines import draw_lines, kept_line, lines_of, place_taken
+from study_lines import draw_lines, kept_line, lines_of, refused_at_place
 
 from charter.card.number import SHARE, figure
+from charter.cli.rows import counted
 from charter.evaluate.helpfulness import wins
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
@@ -45,7 +46,6 @@ from charter.ground.measure.seeds import (
     prompt_part,
     prompt_part_of_change,
 )
-from charter.ground.measure.selection import REPLIES as REPLIES_OF_LINE
 
 DOCS = Path(__file__).resolve().parent
 KEPT = DOCS / "study"
@@ -250,14 +250,12 @@ def kept_of(run: Path) -> Seed:
             for name, table in reported(folder, stages[PLAIN][where]).items()
         }
         found |= refused_at_place(run / merged[stage]) if stage in merged else {}
-        for name in (name for name in found if name in SHOWN):
-            table = found[name]
+        for name, table in ((n, t) for n, t in found.items() if n in SHOWN):
             key = lists.setdefault(table.clusters, f"{name.partition('/')[0]}-{len(lists)}")
             sums = {"num": _rounded(table.num), "den": _rounded(table.den)}
             answers.setdefault(stage, {})[name] = {"prompts": key, "n": table.n, **sums}
     last = list(stages.values())[-1]["package"]
     report, environment = json.loads((last / "report.json").read_text("utf-8")), made[last.name].environment
-    threads = f"{environment.threads} thread{'s' * (environment.threads > 1)}"
     return {
         "recipe": recipe["name"],
         "seed": recipe["seed"],
@@ -266,23 +264,13 @@ def kept_of(run: Path) -> Seed:
         "commit": made[last.name].source.commit,
         "changed": made[last.name].source.dirty,
         "minutes": sum(m.timing.seconds for m in made.values()) / 60,
-        "machine": f"{environment.device}, {threads}, {environment.precision}",
+        "machine": f"{environment.device}, {counted(environment.threads, 'threads')}, {environment.precision}",
         "grader": {k: report["grader"][k] for k in ("fit", "why", "helpful_fit", "helpful_why")},
         "reward": {k: report["reward"][k] for k in ("fit", "why")},
         "prompts": {key: list(clusters) for clusters, key in lists.items()},
         "answers": answers,
         "rl": kept_curves(run, [step["name"] for step in recipe["steps"] if step["room"] == "rl"]),
         "lines": {stage: kept_line(run / step) for stage, step in merged.items()},
-    }
-
-
-def refused_at_place(step: Path) -> dict[str, Table]:
-    """What was refused at the place that a merge took on its line, by group of prompts."""
-    taken = place_taken(step)
-    replies = [r for r in read_objects(step / "samples" / REPLIES_OF_LINE) if r["share"] == taken]
-    return {
-        f"line/{group}": tabulate((r["id"], float(r["refused"]), 1.0) for r in replies if r["asked"] == group)
-        for group in ("prompts", "harmless")
     }
 
 
@@ -330,8 +318,8 @@ def at_one_bound(seeds: Sequence[Seed], shown: str | None = None) -> Sequence[st
     stages = seeds[0].get("lines", {})
     if not stages:
         return ()
-    rows, bound = [], seeds[0]["lines"][PLAIN]["bound"]
-    for stage in sorted(stages, key=lambda stage: seeds[0]["stages"].index(stage)):
+    rows, asked = [], stages[PLAIN]
+    for stage in stages:
         tables = [[m.tables(seed, stage) for seed in seeds] for m in AT_PLACE]
         unsafe, harmless = (
             _mean_and_each([m.value(t) for t in of if t is not None], SHARE)
@@ -344,8 +332,9 @@ def at_one_bound(seeds: Sequence[Seed], shown: str | None = None) -> Sequence[st
     return (
         "## At one bound on needless refusals",
         "Each method at the place on its line from the start that refuses most, of those with at most "
-        f"{figure(bound, SHARE)} of harmless dev prompts refused. The first tokens of a reply count. Places are chosen "
-        "on the prompts that this table shows, for each method alike.",
+        f"{figure(asked['bound'], SHARE)} of harmless dev prompts refused; if none has so few, at the place with "
+        f"fewest. The first {asked['tokens']} tokens of a reply count. Places are chosen on the prompts that this "
+        "table shows, for each method alike.",
         _table(heads, rows),
         *(
             ["All places of each line, means over seeds; the dot is the furthest from the start:", shown]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from charter.ground.artifact.curves import read_objects
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline, standalone
 
@@ -50,5 +52,10 @@ def draw(seeds: Sequence[Mapping[str, Any]], file: Path) -> str | None:
         title = CURVES[name] if len(steps) == 1 else f"{step}: {CURVES[name]}"
         curves(place, title, lines, "step", percent=name in SHARES)
     told = f"{'; '.join(CURVES[name] for name in names)}: by round, a line a seed"
-    file.write_text(standalone(inline(figure, file.stem, "Curves of reinforcement learning", told)), "utf-8")
+    return written(figure, file, "Curves of reinforcement learning", told)
+
+
+def written(figure: Figure, file: Path, title: str, told: str) -> str:
+    """Writes a figure beside the pages and gives the Markdown that shows it."""
+    file.write_text(standalone(inline(figure, file.stem, title, told)), "utf-8")
     return f"![{told}]({file.parent.name}/{file.name})"

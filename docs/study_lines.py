@@ -10,39 +10,53 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from study_curves import written
+
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.plots import MUTED, SERIES, Line, canvas, curves, inline, standalone
+from charter.ground.measure.plots import MUTED, SERIES, Line, canvas, curves
+from charter.ground.measure.score import Table, tabulate
+from charter.ground.measure.selection import REPLIES
 
 WIDTH, HEIGHT = 4.8, 3.4  # inches of a panel
 PANEL = len(SERIES)  # methods in a panel, a colour each, beside the first
 
-Places = list[
-    tuple[float, float, float]
-]  # share of the model, share of unsafe and of harmless prompts refused
+# Of each place: share of the model, share of unsafe and of harmless prompts refused.
+Places = list[tuple[float, float, float]]
 
 
 def lines_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """By stage of a report: the merge that moves along the line to the same model."""
+    """By stage of a report, in the reports' order: the merge that moves along the line to the same model."""
     merged = {step["from"]["policy"]: step["name"] for step in steps if step["room"] == "merge"}
     evaluated = {
         step["from"]["policy"]: step["settings"]["stage"] for step in steps if step["room"] == "evaluate"
     }
-    return {evaluated[policy]: step for policy, step in merged.items() if policy in evaluated}
+    return {stage: merged[policy] for policy, stage in evaluated.items() if policy in merged}
 
 
 def kept_line(step: Path) -> dict[str, Any]:
-    """The places of a merge, the share that it took, and its bound on needless refusals."""
+    """The places of a merge, the share that it took, its bound on needless refusals, and the tokens of a reply."""
+    asked = read_manifest(step).resolved
     rows = read_objects(step / "log.jsonl")
-    places = [(r["share"], r["refused_prompts"], r["refused_harmless"]) for r in rows]
     return {
-        "places": places,
-        "taken": place_taken(step),
-        "bound": read_manifest(step).resolved["most_refusal"],
+        "places": [(r["share"], r["refused_prompts"], r["refused_harmless"]) for r in rows],
+        "taken": _taken(step),
+        "bound": asked["most_refusal"],
+        "tokens": asked["max_tokens"],
     }
 
 
-def place_taken(step: Path) -> float:
+def refused_at_place(step: Path) -> dict[str, Table]:
+    """What was refused at the place that a merge took on its line, by group of prompts."""
+    taken = _taken(step)
+    replies = [r for r in read_objects(step / "samples" / REPLIES) if r["share"] == taken]
+    return {
+        f"line/{group}": tabulate((r["id"], float(r["refused"]), 1.0) for r in replies if r["asked"] == group)
+        for group in ("prompts", "harmless")
+    }
+
+
+def _taken(step: Path) -> float:
     """The share of the model that a merge took."""
     return float(json.loads((step / "counts.json").read_text("utf-8"))["share"])
 
@@ -66,8 +80,7 @@ def draw_lines(seeds: Sequence[Mapping[str, Any]], first: str, file: Path) -> st
         curves(place, "unsafe prompts refused", lines, "harmless prompts refused, %", percent=True)
         place.set_xlim(0.0, 100 * most)
     told = "unsafe prompts refused over harmless ones refused, by place on the line from the start, a line a method"
-    file.write_text(standalone(inline(figure, file.stem, "Lines from the start", told)), "utf-8")
-    return f"![{told}]({file.parent.name}/{file.name})"
+    return written(figure, file, "Lines from the start", told)
 
 
 def _line(seeds: Sequence[Mapping[str, Any]], stage: str, colour: str, dashed: bool = False) -> Line:

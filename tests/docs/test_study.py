@@ -56,17 +56,20 @@ def seed(study: ModuleType, folder: Path, refused: dict[str, tuple[int, int]]) -
     folders = {
         stage: report(folder / str(n), *refused[stage], score=float(n)) for n, stage in enumerate(STAGES)
     }
-    prompts: dict[str, list[str]] = {}
-    answers: dict[str, dict[str, Any]] = {}
+    kept: dict[str, Any] = {"seed": 1, "stages": STAGES, "prompts": {}, "answers": {}}
+    kept["grader"] = {"fit": True, "helpful_fit": False}
     for stage, of_stage in folders.items():
-        for name, found in study.reported(of_stage, folders["plain SFT"]).items():
-            prompts[f"{stage} {name}"] = list(found.clusters)
-            sums = {"num": found.num.tolist(), "den": found.den.tolist(), "n": found.n}
-            answers.setdefault(stage, {})[f"package/{name}"] = {"prompts": f"{stage} {name}"} | sums
-    verdict = {"fit": True, "helpful_fit": False}
-    return json.loads(
-        json.dumps({"seed": 1, "stages": STAGES, "grader": verdict, "prompts": prompts, "answers": answers})
-    )
+        found = study.reported(of_stage, folders["plain SFT"])
+        keep(kept, stage, {f"package/{name}": table for name, table in found.items()})
+    return json.loads(json.dumps(kept))
+
+
+def keep(kept: dict[str, Any], stage: str, found: dict[str, Table]) -> None:
+    """Puts a stage's tables into what is kept of a seed."""
+    for name, of_name in found.items():
+        kept["prompts"][f"{stage} {name}"] = list(of_name.clusters)
+        sums = {"num": of_name.num.tolist(), "den": of_name.den.tolist(), "n": of_name.n}
+        kept["answers"].setdefault(stage, {})[name] = {"prompts": f"{stage} {name}"} | sums
 
 
 def table(refused: int) -> Table:
@@ -210,19 +213,13 @@ def test_methods_stand_beside_each_other_at_one_bound(study: ModuleType, tmp_pat
         kept: dict[str, Any] = {"stages": [*counts], "lines": {}, "prompts": {}, "answers": {}}
         for stage, by_seed in counts.items():
             step = merged(tmp_path / f"{n} {stage}", {0.5: by_seed[n], 1.0: (20, 20)})
-            kept["lines"][stage] = {
-                "taken": 0.5,
-                "bound": 0.05,
-                "places": [(0.5, 0.4, 0.05), (1.0, 1.0, 1.0)],
-            }
-            for name, found in study.refused_at_place(step).items():
-                kept["prompts"][f"{stage} {name}"] = list(found.clusters)
-                sums = {"num": found.num.tolist(), "den": found.den.tolist(), "n": found.n}
-                kept["answers"].setdefault(stage, {})[name] = {"prompts": f"{stage} {name}"} | sums
+            places = [(0.5, 0.4, 0.05), (1.0, 1.0, 1.0)]
+            kept["lines"][stage] = {"taken": 0.5, "bound": 0.05, "tokens": 12, "places": places}
+            keep(kept, stage, study.refused_at_place(step))
         seeds.append(kept)
     _, words, table = study.at_one_bound(seeds)
     plain, other = table.splitlines()[2:]
-    assert "at most 5.0 % of" in words
+    assert "at most 5.0 % of" in words and "first 12 tokens" in words
     assert plain == "| plain SFT | **45.0 %** (40.0, 50.0) | - | **5.0 %** | 0.5, 0.5 |"
     assert other.startswith("| DPO | **60.0 %** (50.0, 70.0) | +15.0 points (")
     assert other.endswith("| **5.0 %** (0.0, 10.0) | 0.5, 0.5 |")
