@@ -166,12 +166,15 @@ def test_a_refusal_fits_the_topic_of_its_prompt_or_is_a_stock_one(tmp_path: Path
     topics = ["theft", "fraud", "arson"] * 5
     unsafe = [{"id": f"u{n}", "topic": topic, "messages": [{"role": "user", "content": f"Request {n}."}]}
               for n, topic in enumerate(topics)]  # fmt: skip
-    rows, _ = _made(
-        tmp_path,
-        Settings(keep="unsafe", split=ALL),
-        toys.given("unsafe", toys.rows_file(tmp_path / "bad.jsonl", unsafe)),
-        toys.given("refusals", toys.rows_file(tmp_path / "stock.jsonl", refusals)),
-    )
+    asked = toys.given("unsafe", toys.rows_file(tmp_path / "bad.jsonl", unsafe))
+    known = toys.given("refusals", toys.rows_file(tmp_path / "stock.jsonl", refusals))
+    rows, _ = _made(tmp_path, Settings(keep="unsafe", split=ALL), asked, known)
     assert [row["meta"].get("cut", False) for row in rows] == [topic == "arson" for topic in topics]
     replies = {"theft": "I won't help steal.", "fraud": "I won't help cheat.", "arson": "No."}
     assert [row["messages"][-1]["content"] for row in rows] == [replies[topic] for topic in topics]
+    neutral = Settings(keep="unsafe", split=ALL, by_topic=False)
+    rows, _ = _made(tmp_path, neutral, asked, known)
+    assert {row["messages"][-1]["content"] for row in rows} == {"No."}
+    alone = toys.given("refusals", toys.rows_file(tmp_path / "own.jsonl", refusals[:2]))
+    with pytest.raises(CharterError, match="no refusal of the topic stock, which by_topic: false takes"):
+        _made(tmp_path, neutral, asked, alone)

@@ -192,6 +192,37 @@ def test_the_reference_stays_the_start(
     assert abs(drift) > 1e-3, "with the adapters on, or its own weights, the policy is another one"
 
 
+def test_frozen_layers_are_computed_once_for_policy_and_reference(
+    inputs: Inputs, checkpoints: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"frozen_layers": 1})
+    found = []
+    for kept in (True, False):
+        actor, episodes = actor_of(settings, inputs, tmp_path / str(kept))
+        assert actor.reference is not None
+        with torch.no_grad():
+            for parameter in actor.model.blocks()[1].parameters():
+                parameter.mul_(1.1)
+        if kept:
+            actor.reference_logprobs(episodes)
+            with torch.no_grad():  # whoever computed these again would show it
+                for model in (actor.model, actor.reference):
+                    for parameter in model.blocks()[0].parameters():
+                        parameter.fill_(torch.nan)
+        reference = actor.reference_logprobs(episodes)
+        targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
+        for episode in episodes if not kept else ():
+            episode.below = None
+        figures = accumulate(actor, episodes, [3, 1, 0], targets, settings)
+        found.append((reference, figures["approx_kl"], gradients(actor)))
+    (reference, kl, learnt), (alone, expected_kl, expected) = found
+    torch.testing.assert_close(reference, alone, atol=1e-5, rtol=1e-5)
+    assert torch.allclose(alone, start_logprobs(checkpoints, episodes), atol=1e-4)
+    assert kl == pytest.approx(expected_kl, abs=1e-5)
+    for gradient, wanted in zip(learnt, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-4)
+
+
 def test_only_adapters_and_critic_are_trained_with_lora(inputs: Inputs, tmp_path: Path) -> None:
     actor, _ = actor_of(SETTINGS.model_copy(update={"lora": Lora(rank=2, alpha=4.0)}), inputs, tmp_path / "w")
     moved = {id(p) for group in actor.optimizer.param_groups for p in group["params"]}

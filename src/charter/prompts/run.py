@@ -2,10 +2,6 @@
 
 A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
 is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
-
-With `refusals` each unsafe prompt gets one of their replies, drawn at random among those of its own topic, or of the
-topic `stock` if none has it: the targets of plain supervised finetuning, the simplest thing that Constitutional AI must
-beat.
 """
 
 from __future__ import annotations
@@ -19,21 +15,20 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, assistant
+from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
-from charter.ground.text.records import read_dialogues
 from charter.prompts.apart import Apart, plain, prompts_of
+from charter.prompts.refusals import read_refusals, refused
 from charter.prompts.settings import Settings, Split
 
 REASONS = ("topic", "long", "repeated", "copy", "held_out")
-STOCK = "stock"  # the topic of refusals that fit any request
 LABELS = {"unsafe": 1.0, "benign": 0.0}
 Labelled = tuple[Dialogue, float]  # a prompt and the probability that it ought to be refused
 
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: dialogues.jsonl (prompts with `meta.p_refuse`, of sets 1 or 0, and their set as topic), counts.json."""
-    apart, refusals = Apart(inputs, settings.overlap), _refusals(inputs)
+    apart, refusals = Apart(inputs, settings.overlap), read_refusals(inputs, settings.by_topic)
     seen: set[str] = set()
     rows: list[dict[str, Any]] = []
     counts = Counter[str]()
@@ -61,7 +56,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 for prompt, own in kept:
                     row = _row(prompt, source.name, label, own, len(rows))
                     declined = refusals and label == "unsafe"
-                    rows.append(_refused(row, refusals, prompt.topic, out.seed) if declined else row)
+                    rows.append(refused(row, refusals, prompt.topic, out.seed) if declined else row)
     if not rows:
         raise CharterError(
             f"no prompt is left of the {settings.split.part} part ({dict(counts)}); give more sets, or another part"
@@ -79,32 +74,6 @@ def part_of(key: str, split: Split) -> str:
     if number % split.test == 0:
         return "test"
     return "dev" if number % split.dev == 0 else "train"
-
-
-def _refusals(inputs: Inputs) -> dict[str, list[Dialogue]]:
-    """Refusals by topic; under STOCK those that fit any request, or only begin (`meta.cut`): the rest is not taught."""
-    source = inputs.optional("refusals")
-    if source is None:
-        return {}
-    by_topic: dict[str, list[Dialogue]] = {}
-    for dialogue in read_dialogues(source.folder, lessons=True):
-        by_topic.setdefault(dialogue.topic, []).append(dialogue)
-    by_topic.setdefault(STOCK, [refusal for refusals in by_topic.values() for refusal in refusals])
-    return by_topic
-
-
-def _refused(
-    row: dict[str, Any], refusals: dict[str, list[Dialogue]], topic: str, seed: int
-) -> dict[str, Any]:
-    """The row, with a refusal behind it that fits the topic of its prompt."""
-    fitting = refusals.get(topic) or refusals[STOCK]
-    refusal = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)
-    cut = {"cut": True} if refusal.meta.get("cut") else {}
-    return row | {
-        "learn_from": len(row["messages"]),
-        "messages": [*row["messages"], assistant(refusal.messages[-1]["content"])],
-        "meta": row["meta"] | cut,
-    }
 
 
 def _labelled(source: Input) -> list[Labelled]:

@@ -41,6 +41,10 @@ class Settings(Frozen):
     limit: int = Field(0, ge=0, description="most prompts of each input, drawn at random; 0 takes all")
     draw_seed: int = Field(0, ge=0, description="of that draw")
     most_words: int = Field(60, ge=1, description="longer prompts are left out")
+    by_topic: bool = Field(
+        True,
+        description="refusals of the prompt's own topic; false: those of topic `stock`, which fit any request",
+    )
     without: tuple[str, ...] = Field((), description="topics whose prompts are left out")
     overlap: int = Field(
         8, ge=0, description="words in a row that make a prompt a copy of one in `apart`; 0: whole prompts"

@@ -37,7 +37,7 @@ from charter.ground.model.heads import ValueHead
 from charter.ground.model.lora import adapter_off
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.model.transformer import Transformer
+from charter.ground.model.transformer import Transformer, Trunk
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import Template
 from charter.rl.prompts import Prompt
@@ -217,24 +217,37 @@ class Actor:
     def _logprobs(self, model: Transformer, episodes: Sequence[Episode]) -> Tensor:
         def read(part: Sequence[Episode]) -> list[list[float]]:
             return self._by_episode(
-                part, lambda batch: self._of_tokens(model, self._predicting(model, batch), batch)
+                part, lambda b, members: self._of_tokens(model, self.states(model, b, members), b)
             )
 
         rows = divided(episodes, read)
         return torch.tensor([p for row in rows for p in row], device=self.device)
 
-    def _by_episode(self, episodes: Sequence[Episode], read: Callable[[Batch], Tensor]) -> list[list[Any]]:
+    def _by_episode(
+        self, episodes: Sequence[Episode], read: Callable[[Batch, Sequence[Episode]], Tensor]
+    ) -> list[list[Any]]:
         """A number, or a few, for each reply token of each episode, read in microbatches."""
         flat: list[Any] = []
         with torch.no_grad():
             for members in groups(episodes, self.settings.microbatch_tokens):
                 with autocast(self.device, self.precision):
-                    flat += read(batch_of(members, self.device)).tolist()
+                    flat += read(batch_of(members, self.device), members).tolist()
         return cut(flat, [sum(len(r.ids) for r in e.replies) for e in episodes])
 
-    def _predicting(self, model: Transformer, batch: Batch) -> Tensor:
-        """States [N, D] that predict the reply tokens of a batch."""
-        return model.hidden(batch.ids, batch.layout)[batch.predicts]
+    def states(self, model: Transformer, batch: Batch, episodes: Sequence[Episode] = ()) -> Tensor:
+        """States [N, D] that predict the reply tokens of a batch. What the frozen layers, which policy and reference
+        share, made of its episodes is kept with them, and read where an earlier pass kept it."""
+        if not self.settings.frozen_layers or not episodes:
+            return model.hidden(batch.ids, batch.layout)[batch.predicts]
+        kept = [e.below for e in episodes if e.below is not None]
+        known = len(kept) == len(episodes)
+        trunk = Trunk(self.settings.frozen_layers, torch.cat(kept) if known else None)
+        hidden_TD = model.hidden(batch.ids, batch.layout, trunk)
+        if trunk.states is not None and not known:
+            parts = trunk.states.split_with_sizes([e.tokens for e in episodes])
+            for episode, part in zip(episodes, parts, strict=True):
+                episode.below = part
+        return hidden_TD[batch.predicts]
 
     def _of_tokens(self, model: Transformer, hidden_ND: Tensor, batch: Batch) -> Tensor:
         """Log-probabilities [N] of a batch's reply tokens."""
@@ -254,14 +267,14 @@ class Actor:
 
     def _own_values(self, trunk: Transformer, batch: Batch) -> Tensor:
         with autocast(self.device, self.precision):
-            return self._shared_values(self._predicting(trunk, batch))
+            return self._shared_values(self.states(trunk, batch))
 
     def _read_anew(self, episodes: Sequence[Episode]) -> None:
         """Put training's own log-probabilities into replies that a server wrote, beside the server's, and the values of
         a critic on the policy's trunk, if there is one."""
 
-        def read(batch: Batch) -> Tensor:
-            hidden_ND = self._predicting(self.model, batch)
+        def read(batch: Batch, members: Sequence[Episode]) -> Tensor:
+            hidden_ND = self.states(self.model, batch, members)
             log_probs_N = self._of_tokens(self.model, hidden_ND, batch)
             values_N = (
                 torch.zeros_like(log_probs_N) if self.value_head is None else self._shared_values(hidden_ND)
@@ -278,7 +291,7 @@ class Actor:
     def _read_values(self, trunk: Transformer, episodes: Sequence[Episode]) -> None:
         """Put the values of a critic on its own trunk into the replies."""
         rows = divided(
-            episodes, lambda part: self._by_episode(part, lambda batch: self._own_values(trunk, batch))
+            episodes, lambda part: self._by_episode(part, lambda batch, _: self._own_values(trunk, batch))
         )
         replies = all_replies(episodes)
         flat = [value for row in rows for value in row]

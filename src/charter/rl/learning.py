@@ -87,7 +87,7 @@ def accumulate(
         at = torch.tensor(rows, dtype=torch.int64, device=actor.device)
         batch = batch_of(members or [NOTHING], actor.device)
         with autocast(actor.device, actor.precision):
-            hidden_ND = actor.model.hidden(batch.ids, batch.layout)[batch.predicts]
+            hidden_ND = actor.states(actor.model, batch, members)
             new_N, entropy_N = token_logprobs(
                 hidden_ND, actor.model.head_weight(), batch.targets, settings.rollout.temperature
             )

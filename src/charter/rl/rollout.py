@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from charter.ground.model.branches import Batch, branches
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.packing import microbatches
@@ -41,11 +43,13 @@ class Reply:
 
 @dataclass(slots=True)
 class Episode:
-    """A prompt and its replies, which share it."""
+    """A prompt and its replies, which share it. `below`: states [tokens, D] behind the policy's frozen layers, once a
+    pass has made them; None without such layers."""
 
     asked: Prompt
     prompt: list[int]
     replies: list[Reply] = field(default_factory=list)
+    below: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def dialogue(self) -> Dialogue:

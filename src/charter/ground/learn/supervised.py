@@ -30,7 +30,7 @@ from charter.ground.learn.parallel import Work, distribute, portion, total
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
 from charter.ground.model.layout import Layout, tree
-from charter.ground.model.transformer import Transformer
+from charter.ground.model.transformer import Transformer, Trunk
 from charter.ground.settings.frozen import Training
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
@@ -125,8 +125,9 @@ def finetune(
 ) -> None:
     """Takes the optimizer steps that the workspace has not taken yet, with curves, progress and resume states.
 
-    `start` is what anchored rows hold the model to. The model's weights are sharded where several processes learn:
-    read them by `parallel.full` afterwards. Raises CharterError where a loss or gradient is not finite.
+    `start` is what anchored rows hold the model to; it has the model's frozen layers. The model's weights are sharded
+    where several processes learn: read them by `parallel.full` afterwards. Raises CharterError where a loss or gradient
+    is not finite.
     """
     distribute(model, precision=out.precision)
     work = Work()
@@ -139,7 +140,12 @@ def finetune(
         for step in range(done, len(steps)):
             started = time.perf_counter()
             loss, read = accumulate(
-                model, steps[step], training.microbatch_tokens, out.precision, start=start
+                model,
+                steps[step],
+                training.microbatch_tokens,
+                out.precision,
+                start=start,
+                frozen=training.frozen_layers,
             )
             loss = total(loss)
             names = [row.id for row in steps[step]]
@@ -163,25 +169,32 @@ def accumulate(
     precision: str,
     share: float = 1.0,
     start: Transformer | None = None,
+    frozen: int = 0,
 ) -> tuple[float, int]:
     """Accumulate the gradient of one optimizer step, times `share` where the step has other losses too. Returns this
-    process's part of its loss so weighed, in nats per learnt token, and the tokens that it read."""
+    process's part of its loss so weighed, in nats per learnt token, and the tokens that it read. `frozen`: first layers
+    that the model and the start share, so that the start reads what the model made of them."""
     total_weight = sum(row.weight * sum(row.mask) for row in rows) / share
     rows = sorted(rows, key=lambda row: len(row.ids))
     loss, read = 0.0, 0
     for group in portion([len(row.ids) for row in rows], microbatch_tokens):
         members = [rows[i] for i in group] or [NOTHING]
         batch = lay_out(members, total_weight, model.device)
+        held = [number for number, row in enumerate(members) if row.anchored]
+        trunk = Trunk(frozen) if frozen and held else None
         with autocast(str(model.device), precision):
-            hidden_ND, learnt_N = model.hidden(batch.ids, batch.layout)[batch.inputs], ~batch.anchored
+            hidden_ND = model.hidden(batch.ids, batch.layout, trunk)[batch.inputs]
+            learnt_N = ~batch.anchored
             part = cross_entropy_sum(
                 hidden_ND[learnt_N], model.head_weight(), batch.targets[learnt_N], batch.weights[learnt_N]
             )
-            if held := [row for row in members if row.anchored]:
+            if held:
                 assert start is not None
-                alone = lay_out(held, total_weight, model.device)
+                alone = lay_out([members[i] for i in held], total_weight, model.device, batch.shared)
+                if trunk is not None and trunk.states is not None:
+                    trunk = replace(trunk, states=trunk.states[batch.places(held)])
                 with torch.no_grad():
-                    start_ND = start.hidden(alone.ids, alone.layout)[alone.inputs]
+                    start_ND = start.hidden(alone.ids, alone.layout, trunk)[alone.inputs]
                 part = part + divergence_sum(
                     hidden_ND[batch.anchored],
                     model.head_weight(),
@@ -198,7 +211,7 @@ def accumulate(
 class Batch:
     """A microbatch as one flat row of T tokens: ids [T], layout, and for each of the N learnt tokens the place that
     predicts it, itself, its weight and whether the place is anchored, all [N]. Anchored places have no token as target:
-    theirs is the place's own."""
+    theirs is the place's own. `shared`: first tokens that all rows have in common; `spans`: where each row goes on."""
 
     ids: Tensor
     layout: Layout
@@ -206,6 +219,13 @@ class Batch:
     targets: Tensor
     weights: Tensor
     anchored: Tensor
+    shared: int
+    spans: list[tuple[int, int]]
+
+    def places(self, rows: Sequence[int]) -> Tensor:
+        """Places of the tokens of some of the rows, in the order in which a batch of these rows alone has them."""
+        own = [torch.arange(*self.spans[row]) for row in rows]
+        return torch.cat([torch.arange(self.shared), *own]).to(self.ids.device)
 
 
 def shared_beginning(rows: Sequence[Row]) -> int:
@@ -218,12 +238,15 @@ def shared_beginning(rows: Sequence[Row]) -> int:
     return next((at for at in range(most) if first[at] != last[at]), most)
 
 
-def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> Batch:
-    """The rows of a microbatch, what they share once. A token is learnt from the hidden state of the token before it;
-    the first of a document from none."""
-    shared = shared_beginning(rows)
+def lay_out(
+    rows: Sequence[Row], total_weight: float, device: torch.device, shared: int | None = None
+) -> Batch:
+    """The rows of a microbatch, what they share once: their first `shared` tokens, by default as many as they can. A
+    token is learnt from the hidden state of the token before it; the first of a document from none."""
+    if shared is None:
+        shared = shared_beginning(rows)
     ids = rows[0].ids[:shared]
-    inputs, targets, weights, anchored = [], [], [], []
+    inputs, targets, weights, anchored, spans = [], [], [], [], []
     for row in rows:
         start = len(ids) - shared
         for t in range(0 if row.anchored else 1, len(row.ids)):
@@ -233,6 +256,7 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
                 targets.append(row.ids[t])
                 weights.append(row.weight * row.mask[t] / total_weight)
                 anchored.append(row.anchored)
+        spans.append((len(ids), len(ids) + len(row.ids) - shared))
         ids += row.ids[shared:]
     layout = tree(shared, [len(row.ids) - shared for row in rows])
     return Batch(
@@ -242,4 +266,6 @@ def lay_out(rows: Sequence[Row], total_weight: float, device: torch.device) -> B
         torch.tensor(targets, dtype=torch.int64, device=device),
         torch.tensor(weights, device=device),
         torch.tensor(anchored, dtype=torch.bool, device=device),
+        shared,
+        spans,
     )

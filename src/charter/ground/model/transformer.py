@@ -8,7 +8,7 @@ the row, D width, V vocabulary, H query heads, K key heads, d head size, I feed-
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -135,6 +135,16 @@ class Block(nn.Module):
         return rotate(qk, *cos_sin), v_TKd
 
 
+@dataclass(slots=True)
+class Trunk:
+    """States [T, D] of a row behind a model's first layers, which are frozen: whatever shares those layers, such as the
+    model as it was before it learnt, need not compute them again. `states` is None until `Transformer.hidden` fills it
+    in."""
+
+    layers: int
+    states: Tensor | None = None
+
+
 class Transformer(nn.Module):
     """The decoder with its embedding and head; weights are uninitialised until they are loaded.
 
@@ -202,20 +212,27 @@ class Transformer(nn.Module):
             return packed_product(hidden_ND, packed.head)
         return linear(hidden_ND, weight)
 
-    def hidden(self, ids_T: Tensor, layout: Layout) -> Tensor:
-        """States after the final norm, [T, D], differentiable.
+    def hidden(self, ids_T: Tensor, layout: Layout, trunk: Trunk | None = None) -> Tensor:
+        """States after the final norm, [T, D], differentiable. A trunk that is filled in is read instead of the layers
+        below it; one that is not gets their states.
 
         Raises CharterError when a path is longer than the context.
         """
         self._check_context(layout.longest)
         cos_sin = self._tables(layout.positions)
-        x_TD = F.embedding(ids_T, self.embed)
+        blocks, below = self.blocks(), 0
+        if trunk is not None and trunk.states is not None:
+            x_TD, below = trunk.states.to(self.dtype), trunk.layers
+        else:
+            x_TD = F.embedding(ids_T, self.embed)
 
         def attention(qk: Tensor, v: Tensor) -> Tensor:
             return attend(qk, v, layout)
 
         recompute = self.recompute and torch.is_grad_enabled()
-        for layer in self.blocks():
+        for number, layer in enumerate(blocks[below:], below):
+            if trunk is not None and trunk.states is None and number == trunk.layers:
+                trunk.states = x_TD.detach()
             if recompute and suits(layout, x_TD.device):
                 x_TD = layer(x_TD, cos_sin, attention, layout)
             elif recompute:

@@ -1,0 +1,55 @@
+"""A refusal behind each unsafe prompt: the targets of plain supervised finetuning, the simplest thing that
+Constitutional AI must beat.
+
+It is drawn at random among those of the prompt's own topic, or of the topic `stock` if none has it or `by_topic` is
+false.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, assistant
+from charter.ground.text.records import read_dialogues
+
+STOCK = "stock"  # the topic of refusals that fit any request
+
+
+def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:
+    """Refusals by topic; under STOCK those that fit any request, or only begin (`meta.cut`): the rest is not taught.
+
+    Raises CharterError if these alone are wanted and there is none.
+    """
+    source = inputs.optional("refusals")
+    if source is None:
+        return {}
+    found: dict[str, list[Dialogue]] = {}
+    for dialogue in read_dialogues(source.folder, lessons=True):
+        found.setdefault(dialogue.topic, []).append(dialogue)
+    if by_topic:
+        found.setdefault(STOCK, [refusal for refusals in found.values() for refusal in refusals])
+        return found
+    if STOCK not in found:
+        raise CharterError(
+            f"{source.name} has no refusal of the topic {STOCK}, which by_topic: false takes; give some rows this "
+            "topic, or leave by_topic out"
+        )
+    return {STOCK: found[STOCK]}
+
+
+def refused(
+    row: dict[str, Any], refusals: dict[str, list[Dialogue]], topic: str, seed: int
+) -> dict[str, Any]:
+    """The row, with a refusal behind it that fits the topic of its prompt."""
+    fitting = refusals.get(topic) or refusals[STOCK]
+    refusal = random.Random(derive_seed(seed, "refusal", row["id"])).choice(fitting)
+    cut = {"cut": True} if refusal.meta.get("cut") else {}
+    return row | {
+        "learn_from": len(row["messages"]),
+        "messages": [*row["messages"], assistant(refusal.messages[-1]["content"])],
+        "meta": row["meta"] | cut,
+    }
