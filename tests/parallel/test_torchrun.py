@@ -60,6 +60,23 @@ def _rooms() -> list[dict[str, Any]]:
             "settings": {"batch": 4, "limit": 80, "lr": 1e-3, "microbatch_tokens": 512, "lora": {"rank": 2}},
         },
         {
+            "name": "anchored",
+            "room": "finetune",
+            "from": {
+                "policy": "finetune",
+                "dialogues": "shipped:helpful.train",
+                "anchor": "shipped:lookalikes.train",
+            },
+            "settings": {
+                "batch": 4,
+                "limit": 40,
+                "lr": 1e-3,
+                "microbatch_tokens": 512,
+                "frozen_layers": 1,
+                "anchors": {"begun": 1, "stress": 3},
+            },
+        },
+        {
             "name": "preference",
             "room": "preference",
             "from": {"policy": "./policy", "comparisons": "shipped:comparisons.train"},
@@ -107,6 +124,18 @@ def _rooms() -> list[dict[str, Any]]:
             },
         },
         {
+            "name": "rloo",
+            "room": "rl",
+            "from": {"policy": "./policy", "reward": "preference", "prompts": "shipped:red_team.train"},
+            "settings": {
+                "steps": STEPS,
+                "lr": 1e-4,
+                "baseline": "others",
+                "frozen_layers": 1,
+                "rollout": {"prompts": 3, "replies": 2, "max_tokens": 6},
+            },
+        },
+        {
             "name": "labels",
             "room": "feedback",
             "from": {"policy": "finetune", "labeller": "finetune", "prompts": "shipped:red_team.train"},
@@ -124,8 +153,9 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     alone(path, one)
     said = together(path, two, 2)
     for step, key in [
-        *((name, "loss") for name in ("pretrain", "finetune", "preference", "rating", "dpo")),
+        *((name, "loss") for name in ("pretrain", "finetune", "anchored", "preference", "rating", "dpo")),
         ("rl", "reward"),
+        ("rloo", "reward"),
     ]:
         rows = log_of(two, step)
         assert len(rows) >= STEPS, step
@@ -135,6 +165,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
         assert min(sum(own) for own in zip(*shares, strict=True)) > 0.2 * sum(map(sum, shares)), step
         assert f"{step}: 2 processes learnt from" in said
     assert apart(one, two, "rl", "policy_loss") < 1e-5
+    assert apart(one, two, "rloo", "policy_loss") < 1e-5
     # the critic's Adam makes part of a step of 1e-3 of a gradient that is nothing but rounding
     assert apart(one, two, "rl") < 5e-5
     assert apart(one, two, "averaged") < 1e-5 and log_of(two, "averaged")[-1]["member"] == 2
