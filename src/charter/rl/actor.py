@@ -28,7 +28,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.checkpoint import Saver
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import distribute, divided, full
+from charter.ground.learn.parallel import distribute, divided, full, world
 from charter.ground.learn.step import autocast
 from charter.ground.model.branches import Batch
 from charter.ground.model.checkpoint import load_policy
@@ -236,8 +236,9 @@ class Actor:
 
     def states(self, model: Transformer, batch: Batch, episodes: Sequence[Episode] = ()) -> Tensor:
         """States [N, D] that predict the reply tokens of a batch. What the frozen layers, which policy and reference
-        share, made of its episodes is kept with them, and read where an earlier pass kept it."""
-        if not self.settings.frozen_layers or not episodes:
+        share, made of its episodes is kept with them, and read where an earlier pass kept it. In one process alone: of
+        several all must gather the weights of a layer, or none."""
+        if not self.settings.frozen_layers or not episodes or world().size > 1:
             return model.hidden(batch.ids, batch.layout)[batch.predicts]
         kept = [e.below for e in episodes if e.below is not None]
         known = len(kept) == len(episodes)

@@ -21,6 +21,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.text.definition import read_definition
 
 Spans = list[tuple[int, int]]
 
@@ -34,9 +35,6 @@ TRAINED_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 
 # Tokens that end a reply or a document in the supported families, whichever of them a checkpoint calls eos.
 _ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<|end|>")
-# Control tokens are sometimes registered as ordinary added tokens; these look like markup and are guarded
-# too.
-_MARKUP = re.compile(r"[<\[{(|｜].*[>\]})|｜]", re.DOTALL)
 _NAMES = ("eos", "bos", "pad", "unk")
 _LONG = 2000  # characters
 # Settings of a checkpoint's tokenizer that change nothing here and are handed on when it is saved.
@@ -59,33 +57,17 @@ class Tokenizer:
 
     def __init__(self, definition: str, names: Mapping[str, str | None], template: str = "") -> None:
         """definition: text of tokenizer.json; names: tokens for "eos" and, if any, "bos", "pad", "unk"."""
-        try:
-            parsed = json.loads(definition)
-            added = [dict(entry) for entry in parsed.get("added_tokens") or []]
-            for entry in added:
-                entry["special"] = _guarded(entry, names)
-            # offsets are cut by some post-processors, which serve only to add tokens: we never ask for that
-            guarded = {
-                **parsed,
-                "added_tokens": added,
-                "post_processor": None,
-                "truncation": None,
-                "padding": None,
-            }
-            self._backend = Backend.from_str(json.dumps(guarded))
-            self._backend.encode_special_tokens = True
-            self._parsing = Backend.from_str(
-                json.dumps({**guarded, "added_tokens": parsed.get("added_tokens")})
-            )
-        except Exception as error:  # the library raises bare Exception
-            raise CharterError(
-                f"not a tokenizer.json: {error}; expected the tokenizers library's format"
-            ) from None
-        self._definition: dict[str, Any] = parsed
-        self._rest: Backend | None = None
+        self.names: dict[str, str | None] = {name: names.get(name) for name in _NAMES}
+        self._text = definition
+        self._read = read = read_definition(definition, tuple(self.names.items()))
+        self._backend, self._parsing, self._definition, added = (
+            read.first,
+            read.parsing,
+            read.parsed,
+            read.added,
+        )
         self._spelled: dict[tuple[int, bool], bytes | None] = {}
         self._handed_on: dict[str, Any] = {}
-        self.names: dict[str, str | None] = {name: names.get(name) for name in _NAMES}
         self.template = template
         self.special: dict[str, int] = {e["content"]: self._id(e["content"]) for e in added if e["special"]}
         self._flags = {e["content"]: (bool(e.get("lstrip")), bool(e.get("rstrip"))) for e in added}
@@ -135,7 +117,7 @@ class Tokenizer:
 
     def with_template(self, template: str) -> Tokenizer:
         """The same tokenizer with another chat template."""
-        tokenizer = Tokenizer(json.dumps(self._definition), self.names, template)
+        tokenizer = Tokenizer(self._text, self.names, template)
         tokenizer._handed_on = self._handed_on
         return tokenizer
 
@@ -175,7 +157,7 @@ class Tokenizer:
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
-        backend = self._backend if first else self._following()
+        backend = self._backend if first else self._read.following
         if len(text) < _LONG:
             found = backend.encode(text, add_special_tokens=False)
         else:  # of many texts the library lets other threads go on meanwhile
@@ -281,15 +263,6 @@ class Tokenizer:
         spelled = sorted(self.special, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, spelled))) if spelled else None
 
-    def _following(self) -> Backend:
-        """The tokenizer of pieces that aren't first: no space is put before them."""
-        if self._rest is None:
-            definition = json.loads(self._backend.to_str())
-            definition["pre_tokenizer"] = _never_prepend(definition.get("pre_tokenizer"))
-            self._rest = Backend.from_str(json.dumps(definition))
-            self._rest.encode_special_tokens = True
-        return self._rest
-
 
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, *, spare: int = 0, opening: bool = False
@@ -326,20 +299,6 @@ def train_tokenizer(
     return Tokenizer.from_json(
         backend.to_str(), eos="<|im_end|>", bos="<|endoftext|>", pad="<|pad|>", template=CHATML
     )
-
-
-def _guarded(entry: Mapping[str, Any], names: Mapping[str, str | None]) -> bool:
-    content = str(entry["content"])
-    return bool(entry.get("special")) or content in names.values() or bool(_MARKUP.fullmatch(content))
-
-
-def _never_prepend(part: Any) -> Any:
-    if isinstance(part, dict):
-        return {
-            k: "never" if k == "prepend_scheme" and v == "first" else _never_prepend(v)
-            for k, v in part.items()
-        }
-    return [_never_prepend(item) for item in part] if isinstance(part, list) else part
 
 
 def _token_name(value: Any) -> str | None:
