@@ -10,8 +10,10 @@ import torch
 
 import toys
 from charter.card.recount import Kept, count_problems
+from charter.card.verify import metric_problems
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.manifest import Manifest
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.detect import is_refusal
@@ -106,8 +108,32 @@ def test_the_product_is_the_model_at_the_share_that_its_replies_choose(
     assert all(torch.equal(product[name], tensor) for name, tensor in named_tensors(line.model).items())
     kept = Kept({"samples/replies.jsonl": rows}, counts, {})
     assert count_problems("merge", kept) == []
-    flipped = Kept(kept.files, counts | {"refused_harmless": counts["refused_harmless"] + 1}, {})
-    assert len(count_problems("merge", flipped)) == 1
+    for name in ("refused_harmless", "refused_harmless_rate"):
+        flipped = Kept(kept.files, counts | {name: counts[name] + 1}, {})
+        assert len(count_problems("merge", flipped)) == 1
+
+
+def test_every_number_of_the_step_has_a_source_that_verify_finds(inputs: Inputs, tmp_path: Path) -> None:
+    out = toys.workspace(tmp_path / "out")
+    room.run(SETTINGS, inputs, out)
+    said = Manifest(
+        kind="checkpoint",
+        id="0" * 64,
+        status="done",
+        step="threshold",
+        room="merge",
+        recipe="",
+        metrics=out.metrics,
+    )
+    assert {"refused_prompts_rate", "refused_harmless_rate"} <= {m.name for m in said.metrics}
+    assert metric_problems(out.path, said, {}) == []
+    odd = [
+        m.model_copy(update={"value": 0.7}) if m.name == "refused_prompts_rate" else m for m in said.metrics
+    ]
+    wrong = said.model_copy(update={"metrics": odd})
+    assert ["refused_prompts_rate is 0.7" in problem for problem in metric_problems(out.path, wrong, {})] == [
+        True
+    ]
 
 
 def test_replies_are_those_of_a_checkpoint_at_that_place_at_its_own_decoding(

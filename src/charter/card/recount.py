@@ -169,12 +169,17 @@ def _of_replies(start: str, made: Callable[[Rows], float]) -> Callable[[Kept], f
 def _placed(group: str, refused: bool) -> Callable[[Kept], float]:
     """Replies to a group of prompts at the share that was taken, or those among them that refuse."""
 
-    def count(kept: Kept) -> int:
+    def count(kept: Kept) -> float:
         rows = (row for row in kept.files[ANSWERED] if row["share"] == kept.counts["share"])
         replies = [row["reply"] for row in rows if row["asked"] == group]
         return sum(map(DETECTORS["refusal"], replies)) if refused else len(replies)
 
     return count
+
+
+def _placed_rate(group: str) -> Callable[[Kept], float]:
+    """The share of them that refuse."""
+    return lambda kept: _placed(group, refused=True)(kept) / max(1, _placed(group, refused=False)(kept))
 
 
 def _filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
@@ -226,6 +231,7 @@ COUNTED: Mapping[str, tuple[tuple[str, Callable[[Kept], float]], ...]] = {
     "merge": (
         *((group, _placed(group, refused=False)) for group in ("prompts", "harmless")),
         *((f"refused_{group}", _placed(group, refused=True)) for group in ("prompts", "harmless")),
+        *((f"refused_{group}_rate", _placed_rate(group)) for group in ("prompts", "harmless")),
     ),
     "debias": (
         ("asked", lambda kept: len(kept.files[FAIR])),

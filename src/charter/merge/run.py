@@ -114,9 +114,7 @@ def _record(taken: Place, rows: Sequence[Row], out: Workspace) -> None:
     counts: dict[str, float] = {"share": taken.share}
     for group in GROUPS:
         flags = _flags(kept, group)
-        counts |= {group: len(flags), f"refused_{group}": sum(flags)}
+        counts |= {group: len(flags), f"refused_{group}": sum(flags), f"refused_{group}_rate": _rate(flags)}
     out.write_json("counts.json", counts)
     for name, value in counts.items():
-        out.metric(name, value)
-    out.metric("refused_prompts_rate", taken.refused_prompts, n=int(counts["prompts"]))
-    out.metric("refused_harmless_rate", taken.refused_harmless, n=int(counts["harmless"]))
+        out.metric(name, value, n=int(counts[name.split("_")[1]]) if name.endswith("_rate") else None)
