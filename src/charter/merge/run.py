@@ -116,5 +116,6 @@ def _record(taken: Place, rows: Sequence[Row], out: Workspace) -> None:
         flags = _flags(kept, group)
         counts |= {group: len(flags), f"refused_{group}": sum(flags), f"refused_{group}_rate": _rate(flags)}
     out.write_json("counts.json", counts)
+    among = {f"refused_{group}_rate": int(counts[group]) for group in GROUPS}
     for name, value in counts.items():
-        out.metric(name, value, n=int(counts[name.split("_")[1]]) if name.endswith("_rate") else None)
+        out.metric(name, value, n=among.get(name))

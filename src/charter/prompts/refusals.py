@@ -27,18 +27,18 @@ def read_refusals(inputs: Inputs, by_topic: bool) -> dict[str, list[Dialogue]]:
     source = inputs.optional("refusals")
     if source is None:
         return {}
-    found: dict[str, list[Dialogue]] = {}
+    topics: dict[str, list[Dialogue]] = {}
     for dialogue in read_dialogues(source.folder, lessons=True):
-        found.setdefault(dialogue.topic, []).append(dialogue)
+        topics.setdefault(dialogue.topic, []).append(dialogue)
     if by_topic:
-        found.setdefault(STOCK, [refusal for refusals in found.values() for refusal in refusals])
-        return found
-    if STOCK not in found:
+        topics.setdefault(STOCK, [refusal for refusals in topics.values() for refusal in refusals])
+        return topics
+    if STOCK not in topics:
         raise CharterError(
             f"{source.name} has no refusal of the topic {STOCK}, which by_topic: false takes; give some rows this "
             "topic, or leave by_topic out"
         )
-    return {STOCK: found[STOCK]}
+    return {STOCK: topics[STOCK]}
 
 
 def refused(

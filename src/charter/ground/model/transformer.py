@@ -231,7 +231,7 @@ class Transformer(nn.Module):
 
         recompute = self.recompute and torch.is_grad_enabled()
         for number, layer in enumerate(blocks[below:], below):
-            if trunk is not None and trunk.states is None and number == trunk.layers:
+            if trunk is not None and number == trunk.layers:
                 trunk.states = x_TD.detach()
             if recompute and suits(layout, x_TD.device):
                 x_TD = layer(x_TD, cos_sin, attention, layout)
