@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/charter run recipes/demo.yaml
+	$(BIN)/charter run recipes/demo.yaml --jobs 2
 
 test: fast whole
 

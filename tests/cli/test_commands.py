@@ -343,11 +343,20 @@ def test_a_closed_pipe_ends_a_command_without_words() -> None:
 
 
 def test_running_asks_for_a_new_process_once(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(pipeline, "relaunch", lambda: asked.append("run"))
+    asked: list[int] = []
+    monkeypatch.setattr(pipeline, "relaunch", asked.append)
     refused(charter("run", "none.yaml"), "there is no recipe")
     refused(charter("plan", "none.yaml"), "there is no recipe")
-    assert asked == ["run"]
+    refused(charter("run", "none.yaml", "--jobs", "2"), "there is no recipe")
+    assert asked == [1, 2]
+
+
+def test_steps_side_by_side_and_work_shared_on_one_step_are_two_ways(
+    charter: Charter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(charter("run", "recipe.yaml", "--jobs", "2", "--ray", "local"), "leave one of them out")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(charter("run", "recipe.yaml", "-j", "2"), "leave one of them out")
 
 
 def with_source() -> dict[str, str]:

@@ -45,6 +45,14 @@ def test_the_same_command_with_settings(monkeypatch: pytest.MonkeyPatch) -> None
     assert environment["OMP_NUM_THREADS"] == str(physical_cores())
 
 
+@pytest.mark.parametrize(("jobs", "threads"), [(1, "8"), (2, "4"), (3, "2"), (20, "1")])
+def test_steps_side_by_side_divide_the_cores(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, threads: str
+) -> None:
+    monkeypatch.setattr(launch, "physical_cores", lambda: 8)
+    assert launch.settings(jobs)["OMP_NUM_THREADS"] == threads
+
+
 def test_what_the_user_set_stays_and_the_second_time_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(launch.LAUNCHED, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

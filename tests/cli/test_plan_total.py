@@ -69,6 +69,6 @@ def test_what_people_are_asked_stands_in_a_note(charter: Charter, tmp_path: Path
 
 def test_speed_follows_size_and_threads_and_small_models_gain_less() -> None:
     assert Sizes(threads=2).speed(134_500_000) == 1.0
-    assert Sizes(threads=1).speed(269_000_000) == 0.25
+    assert Sizes(threads=1).speed(269_000_000) == pytest.approx(0.5 / 1.6, rel=0.02)
     assert Sizes(threads=2).speed(1_000_000) == 30.0
     assert Sizes(threads=2, precision="bfloat16").speed(134_500_000) == 1.5

@@ -10,7 +10,7 @@ from charter import building
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.runner.execute import execute
+from charter.runner.execute import Crew, execute
 from charter.runner.plan import Plan, make_plan
 
 ROOMS = {name: f"rooms_for_test.{name}" for name in ("words", "model", "grade", "votes")}
@@ -67,9 +67,9 @@ class Notes(SilentProgress):
         self.lines.append(text)
 
 
-def run_plan(plan: Plan, until: str | None = None) -> list[str]:
+def run_plan(plan: Plan, until: str | None = None, crew: Crew | None = None) -> list[str]:
     notes = Notes()
-    execute(plan, notes, until)
+    execute(plan, notes, until, crew=crew)
     return notes.lines
 
 

@@ -78,6 +78,24 @@ def test_a_real_run_is_foretold_within_a_factor_of_two_from_its_first_step_on(cl
     assert pace.left() is None
 
 
+def test_steps_side_by_side_share_what_is_left(clock: Clock) -> None:
+    minutes = {"a": 10.0, "b": 20.0, "c": 6.0}
+    pace = Pace({name: m - START for name, m in minutes.items()}, jobs=2)
+    pace.begin("a")
+    pace.begin("b")
+    assert pace.left() == pytest.approx(20)  # of the longest, not the 18 of all in two processes
+    clock.minutes = 10
+    pace.finished("a")
+    pace.begin("c")
+    assert pace.left() == pytest.approx(10)
+    assert pace.left("c", 12.0) == pytest.approx(12)  # as its bar says
+    clock.minutes = 16
+    pace.finished("c")
+    assert pace.left() == pytest.approx(4)
+    pace.reused("b")
+    assert pace.left() is None
+
+
 @pytest.mark.parametrize(("took", "most"), [(1.0, 1.3), (100.0, 4.0)])
 def test_no_step_of_seconds_multiplies_what_is_left(clock: Clock, took: float, most: float) -> None:
     pace = Pace({"tiny": 0.001, "hour": 60.0})

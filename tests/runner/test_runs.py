@@ -391,10 +391,10 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
 def test_memory_that_a_step_left_free_goes_back_to_the_system() -> None:
     """Under the launcher's settings the allocator keeps everything below the last block that is in use."""
     lines = (
-        "import charter.runner.execute as execute",
+        "import charter.runner.step_runner as step_runner",
         "mib = lambda: int(next(x for x in open('/proc/self/status') if 'VmRSS' in x).split()[1]) / 1024",
         "blocks = [bytearray(b'x') * 2**20 for _ in range(200)]; del blocks[:-1]",
-        "before = mib(); execute.give_memory_back(); print(before - mib())",
+        "before = mib(); step_runner.give_memory_back(); print(before - mib())",
     )
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)],

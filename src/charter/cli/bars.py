@@ -103,6 +103,9 @@ class RichProgress:
             if self._open == 0:
                 display.stop()
                 self._display = None
+            else:  # what is done goes above what is open
+                self._console.print(display.make_tasks_table([display.tasks[display.task_ids.index(task)]]))
+                display.remove_task(task)
 
     def stop(self) -> None:
         """Leaves the terminal as it was, where nobody waits for what the open bars count."""

@@ -3,7 +3,8 @@
 The memory allocator gives pages back to the system after each large tensor and then faults them in again;
 told to keep them, training is up to 1.5 times as fast. In huge pages weights are found sooner: one stream
 of int8 is 3 to 7 % faster. The number of threads is set so that it can be recorded: a resume under another
-number would give other results. Processes that torchrun started on one machine divide its cores among them.
+number would give other results. Processes that torchrun started on one machine, and steps side by side (`--jobs`),
+divide its cores among them.
 """
 
 import os
@@ -14,14 +15,14 @@ from charter.ground.settings.environment import physical_cores
 LAUNCHED = "CHARTER_LAUNCHED"
 
 
-def settings() -> dict[str, str]:
-    """The environment that computing commands run in; what the user has set stays."""
+def settings(jobs: int = 1) -> dict[str, str]:
+    """The environment that computing commands run in, with so many steps at a time; what the user has set stays."""
     return {
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
         "MALLOC_TOP_PAD_": "268435456",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-        "OMP_NUM_THREADS": str(max(1, physical_cores() // _processes_here())),
+        "OMP_NUM_THREADS": str(max(1, physical_cores() // (jobs * _processes_here()))),
         "TOKENIZERS_PARALLELISM": "false",
     }
 
@@ -32,14 +33,14 @@ def _processes_here() -> int:
     return int(asked) if asked.isdigit() and int(asked) > 0 else 1
 
 
-def relaunch() -> None:
+def relaunch(jobs: int = 1) -> None:
     """Replaces this process by the same command under these settings; does nothing the second time."""
     if os.environ.get(LAUNCHED) == "1":
         return
     asked = dict(os.environ)
     if _processes_here() > 1 and asked.get("OMP_NUM_THREADS") == "1":
         del asked["OMP_NUM_THREADS"]  # what torchrun sets by itself
-    environment = {**settings(), **asked, LAUNCHED: "1"}
+    environment = {**settings(jobs), **asked, LAUNCHED: "1"}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

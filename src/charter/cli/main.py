@@ -28,7 +28,7 @@ from charter.cli import (
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import process_count, version_of
 from charter.runner.company import Elsewhere
-from charter.runner.execute import disk_errors
+from charter.runner.step_runner import disk_errors
 
 SHARED = "run"  # the command whose work several processes share
 

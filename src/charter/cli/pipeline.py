@@ -12,13 +12,15 @@ from charter.cli.launch import relaunch
 from charter.cli.options import Device, Json, Precision
 from charter.cli.tables import console, plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
+from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.recipe import Recipe, load_recipe
 from charter.runner.company import Company, company
 from charter.runner.directory import begun_precision
-from charter.runner.execute import execute
+from charter.runner.execute import Crew, execute
 from charter.runner.fanout import fan_out
 from charter.runner.forecast import forecast, plan_records
+from charter.runner.jobs import Jobs
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import find_run, run_records, view_run
 from charter.runner.sweep import sweep
@@ -44,6 +46,12 @@ Ray = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="How many; one a core, or one a GPU, if left out.")
+]
+AtOnce = Annotated[
+    int,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Steps at a time, each in a process with its share of the cores."
+    ),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its name below runs/.")]
 
@@ -81,18 +89,23 @@ def run(
     precision: Precision = None,
     ray: Ray = None,
     workers: Workers = None,
+    jobs: AtOnce = 1,
     as_json: Json = False,
 ) -> None:
     """Run a recipe; what is done is reused, and what was stopped goes on where it stopped. Where people must answer
     first, exit code 3 after all that can be done without them."""
-    relaunch()
+    if jobs > 1 and (ray or process_count() > 1):
+        raise CharterError(
+            "--jobs makes steps side by side, and --ray and torchrun share the work on one step: leave one of them out"
+        )
+    relaunch(jobs)
     with company() as others:
         if not others.leads:
             others.follow()
             return
         made = _plan(recipe, out, changes, device, precision)
         with fan_out(ray, workers, made.execution, others) as others:
-            carry_out(made, until, others)
+            carry_out(made, until, others, Jobs(jobs) if jobs > 1 else None)
     for planned in made.until(until):
         page = made.run / planned.name / "card.html"
         if planned.room.product == "card" and page.is_file():
@@ -101,10 +114,12 @@ def run(
         _print_json(run_records(view_run(made.run)))
 
 
-def carry_out(made: Plan, until: str | None = None, others: Company | None = None) -> None:
+def carry_out(
+    made: Plan, until: str | None = None, others: Company | None = None, crew: Crew | None = None
+) -> None:
     """Runs a plan with progress on standard error; Ctrl-C says that the work is kept, and exits with 130."""
     try:
-        execute(made, make_progress(), until, others)
+        execute(made, make_progress(), until, others, crew)
     except KeyboardInterrupt:
         print("charter: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         raise typer.Exit(130) from None

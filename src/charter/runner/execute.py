@@ -1,198 +1,46 @@
-"""Runs a plan: each step reused, restored, resumed or made, and published whole."""
+"""Runs a plan: its steps in order, or side by side."""
 
-import ctypes
-import errno
-import gc
 import json
-import os
-import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from charter.ground.artifact.errors import CharterError, Waiting
-from charter.ground.artifact.inputs import Inputs
-from charter.ground.artifact.kinds import Status
-from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
-from charter.ground.artifact.store import (
-    atomic_write,
-    read_manifest,
-    record_files,
-    verify_files,
-    write_manifest,
-)
-from charter.ground.artifact.workspace import Workspace
+from charter.ground.artifact.store import atomic_write
 from charter.ground.settings.environment import environment_of
-from charter.ground.settings.hub import fetched
-from charter.ground.settings.sources import digest_source
 from charter.runner.company import Company, Nobody
-from charter.runner.directory import RunDirectory, begun, refuse_processes
+from charter.runner.directory import RunDirectory, refuse_processes
 from charter.runner.forecast import expected_minutes
-from charter.runner.identity import answers_name, source_changed, source_of
-from charter.runner.pace import Pace, StepProgress, spell_minutes
-from charter.runner.plan import Plan, PlannedStep
-from charter.runner.rooms import room_runner
-
-_ROOM, _RIGHTS = "make room", "change its rights"
-_DISK = {
-    errno.ENOSPC: ("the disk is full", _ROOM),
-    errno.EDQUOT: ("the disk quota is used up", _ROOM),
-    errno.EACCES: ("permission denied", _RIGHTS),
-    errno.EPERM: ("permission denied", _RIGHTS),
-    errno.EROFS: ("the file system is read-only", _RIGHTS),
-}
+from charter.runner.identity import answers_name
+from charter.runner.pace import Pace
+from charter.runner.plan import Plan, PlannedStep, own_parents
+from charter.runner.step_runner import Runner, disk_errors
 
 
-@dataclass(frozen=True)
-class Runner:
-    """What running the steps of one plan needs."""
+class Crew(Protocol):
+    """Processes that make steps side by side."""
 
-    plan: Plan
-    directory: RunDirectory
-    environment: Environment
-    progress: Progress
-    pace: Pace
-    cache: Path | None = None
-    company: Company = field(default_factory=Nobody)
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
 
-    def run(self, planned: PlannedStep, place: str) -> None:
-        """Brings one step, which has its place among all, to its finished artifact.
-
-        Raises CharterError, and Waiting where people must answer first; unfinished work is kept.
-        """
-        name = planned.name
-        standing = self.directory.look(planned, self._environment(planned))
-        for note in standing.notes:
-            self.progress.note(note)
-        if standing.refusal is not None:
-            raise CharterError(standing.refusal)
-        if standing.action not in ("run", "resume"):
-            self.pace.reused(name)
-        if standing.action == "reused":
-            if not (self.directory.partial(name) / MANIFEST).exists():
-                self.directory.clear_partial(name)  # what a process killed while publishing left behind
-            self.progress.note(f"{name}: reused")
-        elif standing.action == "restore" and standing.folder is not None:
-            self.directory.restore(name, standing.folder)
-            self.progress.note(f"{name}: reused (it was superseded and is put back)")
-        elif standing.action == "publish" and standing.folder is not None:
-            self.directory.take_up(name, standing.folder)
-            self.directory.publish(name)
-            self.progress.note(f"{name}: done")
-        else:
-            if standing.folder is None:
-                self.directory.clear_partial(name)
-            else:
-                self.directory.take_up(name, standing.folder)
-            self._make(
-                planned, f"{name} ({place}): {'resumed' if standing.action == 'resume' else 'started'}"
-            )
-            self.progress.note(f"{name}: done")
-
-    def _make(self, planned: PlannedStep, opening: str) -> None:
-        """Runs the room in the partial folder and publishes what it made; `opening` is what the reader is told."""
-        folder = self.directory.partial(planned.name)
-        earlier = begun(folder)
-        self.pace.begin(planned.name, earlier.timing.seconds / 60 if earlier else 0.0)
-        left = self.pace.left()
-        self.progress.note(opening if left is None else f"{opening}; left in the run: {spell_minutes(left)}")
-        check_inputs(planned)
-        manifest = self._begin(planned, folder)
-        (folder / "files" / MANIFEST).unlink(missing_ok=True)
-        began = time.monotonic()
-        with _failures(folder, manifest, began):
-            out = self._run_room(planned, folder, manifest.environment)
-            timing = _timing(manifest, began)
-            finished = manifest.model_copy(
-                update={
-                    "status": "done",
-                    "variant": out.variant,
-                    "files": record_files(out.path),
-                    "metrics": out.metrics,
-                    "timing": timing,
-                    "error": None,
-                }
-            )
-            write_manifest(out.path, finished)
-            self.directory.publish(planned.name)
-            self.pace.finished(planned.name)
-        give_memory_back()
-
-    def _run_room(self, planned: PlannedStep, folder: Path, environment: Environment) -> Workspace:
-        inputs = Inputs([fetched(entry, planned.room.roles[entry.role]) for entry in planned.inputs])
-        run = room_runner(planned.room)
-        if source_changed(planned.room.package):
-            raise CharterError(
-                f"{planned.name}: charter's own sources were edited while this run went on, so that its id would "
-                "name code that didn't make it; start the run again: steps that are done are kept where their "
-                "room did not change"
-            )
-        told = StepProgress(self.progress, planned.name, self.pace)
-        with self.company.on(planned, folder, environment, self.cache, told) as (sharing, progress):
-            out = Workspace(
-                folder,
-                step=planned.name,
-                seed=planned.seed,
-                device=environment.device,
-                precision=environment.precision,
-                progress=progress,
-                sharing=sharing,
-            )
-            out.cache = self.cache
-            out.variant = planned.room.variant
-            out.people = self.directory.people(planned.name)
-            run(planned.settings, inputs, out)
-        return out
-
-    def _environment(self, planned: PlannedStep) -> Environment:
-        """What a step is made in, with the threads of each process that makes its chunks."""
-        begun = self.directory.threads_begun(planned)
-        threads = self.company.threads(planned, self.environment.threads, begun)
-        return self.environment.model_copy(update={"threads": threads})
-
-    def _begin(self, planned: PlannedStep, folder: Path) -> Manifest:
-        """Writes the started manifest; a resume keeps the time that was spent before."""
-        folder.mkdir(parents=True, exist_ok=True)
-        timing = Timing(started=datetime.now(UTC).isoformat(timespec="seconds"))
-        if (folder / MANIFEST).is_file():
-            timing = read_manifest(folder).timing
-        manifest = Manifest(
-            kind=planned.room.product,
-            variant=planned.room.variant,
-            id=planned.id,
-            status="started",
-            step=planned.name,
-            room=planned.room.name,
-            recipe=self.plan.recipe.name,
-            asked=planned.step.settings,
-            resolved=planned.resolved,
-            inputs=Inputs(planned.inputs).ids,
-            parents=list(planned.parents),
-            external=list(planned.external),
-            source=source_of(planned.room),
-            environment=self._environment(planned),
-            seed=planned.seed,
-            timing=timing,
-        )
-        write_manifest(folder, manifest)
-        return manifest
+    def run(
+        self, runner: Runner, chosen: Sequence[PlannedStep], minutes: Mapping[str, float | None]
+    ) -> dict[str, str | None]:
+        """Brings all steps to their finished artifacts, as `in_turn` does; `minutes`: what each may take."""
+        ...
 
 
-def give_memory_back() -> None:
-    """Returns to the system what a step has left free: the allocator keeps it (see `cli/launch.py`), and what one
-    step cut it into may not fit the next, so that a run would grow from step to step."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # glibc alone has it
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def execute(plan: Plan, progress: Progress, until: str | None = None, company: Company | None = None) -> None:
+def execute(
+    plan: Plan,
+    progress: Progress,
+    until: str | None = None,
+    company: Company | None = None,
+    crew: Crew | None = None,
+) -> None:
     """Runs all steps of a plan (or those that `until` needs) in the plan's run directory, in this process, which leads
-    the others of its company.
+    the others of its company; or side by side in the processes of a crew.
 
     Raises CharterError with one line: a directory in use, a resume under another environment, a full or
     read-only disk, or whatever a room refuses. What is finished stays; what isn't can be resumed. Where a step waits
@@ -200,30 +48,35 @@ def execute(plan: Plan, progress: Progress, until: str | None = None, company: C
     """
     chosen = plan.until(until)
     directory = RunDirectory(plan.run)
-    pace = Pace(expected_minutes(plan, until))
+    minutes = expected_minutes(plan, until)
+    pace = Pace(minutes, crew.size if crew else 1)
     environment = environment_of(plan.execution)
     with disk_errors(plan.run), directory.lock():
         cache = directory.cache(answers_name(environment))
-        runner = Runner(plan, directory, environment, progress, pace, cache, company or Nobody())
+        runner = Runner(plan.recipe.name, directory, environment, progress, pace, cache, company or Nobody())
         write_run_file(plan, directory)
         for planned in chosen:  # before the first step runs; one that is done needs no processes
             few = refuse_processes(planned, environment)
             if few and directory.look(planned, environment).refusal == few:
                 raise CharterError(few)
-        held: dict[str, str | None] = {}  # steps that wait, with what for; and those that need them
-        for number, planned in enumerate(chosen, 1):
-            if any(parent.step in held for parent in planned.parents if parent.path == parent.step):
-                held[planned.name] = None
-                pace.reused(planned.name)
-                continue
-            try:
-                runner.run(planned, f"step {number} of {len(chosen)}")
-            except Waiting as waiting:
-                held[planned.name] = f"{planned.name} {waiting}"
-                pace.reused(planned.name)
-                progress.note(f"{planned.name}: waiting")
+        held = crew.run(runner, chosen, minutes) if crew else in_turn(runner, chosen)
     if held:
         raise Waiting("; ".join(line for line in held.values() if line))
+
+
+def in_turn(runner: Runner, chosen: Sequence[PlannedStep]) -> dict[str, str | None]:
+    """Runs steps one after the other. Returns those that wait, with what for, and those that need them, with None."""
+    held: dict[str, str | None] = {}
+    for number, planned in enumerate(chosen, 1):
+        if own_parents(planned) & held.keys():
+            held[planned.name] = None
+            runner.pace.reused(planned.name)
+            continue
+        try:
+            runner.run(planned, f"step {number} of {len(chosen)}")
+        except Waiting as waiting:
+            held[planned.name] = runner.holds(planned, waiting)
+    return held
 
 
 def write_run_file(plan: Plan, directory: RunDirectory) -> None:
@@ -254,94 +107,3 @@ def write_run_file(plan: Plan, directory: RunDirectory) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if not directory.run_file.exists() or directory.run_file.read_text("utf-8") != text:
         atomic_write(directory.run_file, text)
-
-
-def check_inputs(planned: PlannedStep) -> None:
-    """Refuses inputs that changed since the plan: files, and artifacts of other runs that are damaged or replaced."""
-    outside = {(record.role, record.digest) for record in planned.external}
-    foreign = {parent.id for parent in planned.parents if parent.path != parent.step}
-    for entry in planned.inputs:
-        path = Path(entry.ref) if entry.path is None and entry.ref.endswith(".gguf") else entry.path
-        if path is None:
-            continue
-        if entry.id in foreign:
-            manifest = read_manifest(path)
-            if manifest.id != entry.id or manifest.status != "done":
-                raise CharterError(
-                    f"step {planned.name}: {path} was replaced since the plan was made; run again"
-                )
-            if problems := verify_files(path, manifest):
-                raise CharterError(f"step {planned.name}: {path} is damaged: {problems[0]}")
-        elif (entry.role, entry.id) in outside and (not path.exists() or digest_source(path) != entry.id):
-            raise CharterError(f"step {planned.name}: {path} changed since the plan was made; run again")
-
-
-@contextmanager
-def disk_errors(run: Path | None = None) -> Iterator[None]:
-    """Turns a full or forbidden disk into one line; below a run directory it says how the run goes on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        problem, advice = _DISK[error.errno]
-        place = Path(os.fsdecode(error.filename)) if error.filename else run
-        if run is not None and place is not None and place.absolute().is_relative_to(run.absolute()):
-            other = "choose another directory with --out, then run again; finished steps and resumable work are kept"
-        else:
-            other = "name another place"
-        raise CharterError(f"{problem}{f' ({place})' if place else ''}: {advice} or {other}") from error
-
-
-@contextmanager
-def _failures(folder: Path, manifest: Manifest, began: float) -> Iterator[None]:
-    """Records why a step stopped in its partial manifest, and turns what nobody foresaw into one line."""
-    try:
-        yield
-    except Waiting as waiting:
-        _record(folder, manifest, began, str(waiting), "waiting")
-        raise
-    except CharterError as error:
-        _record(folder, manifest, began, str(error))
-        raise CharterError(f"step {manifest.step}: {error}") from error
-    except OSError as error:
-        _record(folder, manifest, began, str(error))
-        if error.errno in _DISK:
-            raise
-        raise _unforeseen(folder, manifest, error) from error
-    except Exception as error:
-        _record(folder, manifest, began, f"{type(error).__name__}: {error}")
-        if "os error 28" in str(error) or "No space left" in str(error):
-            raise OSError(errno.ENOSPC, "the disk is full", str(folder)) from error
-        raise _unforeseen(folder, manifest, error) from error
-    except KeyboardInterrupt:
-        _record(folder, manifest, began, None)
-        raise
-
-
-def _record(
-    folder: Path, manifest: Manifest, began: float, error: str | None, status: Status = "failed"
-) -> None:
-    """Best effort: a full disk must not hide the first error."""
-    update = {"status": status if error else "started", "error": error, "timing": _timing(manifest, began)}
-    try:
-        if (folder / MANIFEST).is_file():
-            write_manifest(folder, manifest.model_copy(update=update))
-    except OSError:
-        return
-
-
-def _unforeseen(folder: Path, manifest: Manifest, error: Exception) -> CharterError:
-    """One line for an error that no code foresaw; the traceback is kept beside the unfinished work."""
-    report = folder / "traceback.txt"
-    try:
-        report.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        place = f"; the traceback is in {report}"
-    except OSError:
-        place = ""
-    return CharterError(f"step {manifest.step}: {type(error).__name__}: {error}{place}")
-
-
-def _timing(manifest: Manifest, began: float) -> Timing:
-    spent = manifest.timing.seconds + time.monotonic() - began
-    return Timing(started=manifest.timing.started, seconds=round(spent, 3))

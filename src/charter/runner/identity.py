@@ -18,6 +18,10 @@ from charter.ground.artifact.manifest import (
 from charter.ground.settings.execution import Execution
 from charter.runner.rooms import Room, room_folder
 
+SOURCES_EDITED = (
+    "charter's own sources were edited while this run went on, so that its id would name code that didn't make it; "
+    "start the run again: steps that are done are kept where their room did not change"
+)
 _NOT_SOURCE = frozenset({"README.md", ".DS_Store"})
 
 

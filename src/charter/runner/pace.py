@@ -21,49 +21,58 @@ class Pace:
 
     The scale is (spent + w) / (expected + w), at most `MOST`, where w is what the estimates weigh: so steps of seconds
     can't multiply hours, and a large one that is finished counts nearly alone. A step that takes longer than estimated
-    counts with what it took so far, and is never done before its bar is."""
+    counts with what it took so far, and is never done before its bar is. `jobs`: the steps that run at a time."""
 
-    def __init__(self, estimates: Mapping[str, float | None]) -> None:
+    def __init__(self, estimates: Mapping[str, float | None], jobs: int = 1) -> None:
         self._waiting = {name: minutes + START for name, minutes in estimates.items() if minutes is not None}
+        self._jobs = jobs
         self._expected = self._spent = 0.0
-        self._current, self._began = "", time.monotonic()
+        self._began: dict[str, float] = {}  # when each step that runs was begun, in seconds
 
     def begin(self, step: str, before: float = 0.0) -> None:
         """A step starts, or goes on after the minutes that were spent on it before."""
-        self._current, self._began = step, time.monotonic() - 60 * before
+        self._began[step] = time.monotonic() - 60 * before
 
     def reused(self, step: str) -> None:
-        """A step needs no work."""
+        """A step needs no work, or waits for people."""
         self._waiting.pop(step, None)
+        self._began.pop(step, None)
 
     def finished(self, step: str) -> None:
         """The step that began is done."""
+        elapsed = self._elapsed(step)
+        self._began.pop(step, None)
         estimate = self._waiting.pop(step, None)
         if estimate is not None:
             self._expected += estimate
-            self._spent += self._elapsed()
+            self._spent += elapsed
 
-    def left(self, bar: float = 0.0) -> float | None:
-        """Minutes until the run is done, None where no step that waits has an estimate; `bar`: until the bar of the
-        step that runs is full, by its own pace."""
+    def left(self, step: str = "", bar: float = 0.0) -> float | None:
+        """Minutes until the run is done, None where no step that waits has an estimate; `bar`: until the bar of a step
+        that runs is full, by its own pace. Of several jobs each is thought to be at work until the end."""
         if not self._waiting:
             return None
         scale = self._scale()
-        current = max(bar, scale * self._waiting.get(self._current, 0.0) - self._elapsed())
-        return current + scale * sum(m for name, m in self._waiting.items() if name != self._current)
+        running = [
+            max(bar if name == step else 0.0, scale * self._waiting.get(name, 0.0) - self._elapsed(name))
+            for name in self._began
+        ]
+        idle = [scale * minutes for name, minutes in self._waiting.items() if name not in self._began]
+        return max([*running, *idle, (sum(running) + sum(idle)) / self._jobs])
 
     def _scale(self) -> float:
         """How many times longer than estimated the steps take."""
         share, least = PRIOR
         weight = max(share * (self._expected + sum(self._waiting.values())), least)
         spent, expected = self._spent + weight, self._expected + weight
-        current, elapsed = self._waiting.get(self._current), self._elapsed()
-        if current is not None and elapsed > current:
-            spent, expected = spent + elapsed, expected + current
+        for step in self._began:
+            estimate, elapsed = self._waiting.get(step), self._elapsed(step)
+            if estimate is not None and elapsed > estimate:
+                spent, expected = spent + elapsed, expected + estimate
         return min(spent / expected, MOST)
 
-    def _elapsed(self) -> float:
-        return (time.monotonic() - self._began) / 60
+    def _elapsed(self, step: str) -> float:
+        return (time.monotonic() - self._began.get(step, time.monotonic())) / 60
 
 
 def spell_minutes(minutes: float) -> str:
@@ -75,8 +84,8 @@ def spell_minutes(minutes: float) -> str:
     return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
 
 
-class StepProgress:
-    """The progress of one step: its name stands before what its bars count, the time left beside them."""
+class PacedProgress:
+    """The progress of one step: beside its bars stands the time that is left in the run."""
 
     def __init__(self, progress: Progress, step: str, pace: Pace) -> None:
         self._progress, self._step, self._pace = progress, step, pace
@@ -87,19 +96,27 @@ class StepProgress:
 
     @contextmanager
     def _bar(self, description: str, total: int, done: int) -> Iterator[Bar]:
-        with self._progress.bar(f"{self._step}: {description}", total, done) as bar:
-            yield _StepBar(bar, self._pace, total - done)
+        with self._progress.bar(description, total, done) as bar:
+            yield _StepBar(bar, self._step, self._pace, total - done)
 
     def note(self, text: str) -> None:
         """One line."""
         self._progress.note(text)
 
 
+class StepProgress(PacedProgress):
+    """The same, and the step's name stands before what its bars count."""
+
+    def bar(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Bar]:
+        """A bar of the step."""
+        return super().bar(f"{self._step}: {description}", total, done)
+
+
 class _StepBar:
     """A bar that says how long the run still takes, where that is known."""
 
-    def __init__(self, bar: Bar, pace: Pace, missing: int) -> None:
-        self._bar, self._pace = bar, pace
+    def __init__(self, bar: Bar, step: str, pace: Pace, missing: int) -> None:
+        self._bar, self._step, self._pace = bar, step, pace
         self._made, self._missing, self._began = 0, missing, time.monotonic()
 
     def advance(self, n: int = 1, **shown: object) -> None:
@@ -107,6 +124,6 @@ class _StepBar:
         self._made, self._missing = self._made + n, self._missing - n
         elapsed = (time.monotonic() - self._began) / 60
         known = elapsed >= KNOWN and self._made > 0
-        left = self._pace.left(elapsed / self._made * max(0, self._missing) if known else 0.0)
+        left = self._pace.left(self._step, elapsed / self._made * max(0, self._missing) if known else 0.0)
         run = {} if left is None else {LEFT_IN_RUN: spell_minutes(left)}
         self._bar.advance(n, **shown, **run)

@@ -76,8 +76,13 @@ class Plan:
         needed = {name}
         for planned in reversed(self.steps):
             if planned.name in needed:
-                needed |= {parent.step for parent in planned.parents if parent.path == parent.step}
+                needed |= own_parents(planned)
         return tuple(planned for planned in self.steps if planned.name in needed)
+
+
+def own_parents(planned: PlannedStep) -> set[str]:
+    """The steps of the same recipe that a step is made from."""
+    return {parent.step for parent in planned.parents if parent.path == parent.step}
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 from charter.ground.artifact.lineage import SUPERSEDED
 from charter.ground.artifact.store import folder_bytes, remove_folder
 from charter.runner.directory import CACHE, PARTIAL, RunDirectory
-from charter.runner.execute import disk_errors
+from charter.runner.step_runner import disk_errors
 
 
 def sweep(

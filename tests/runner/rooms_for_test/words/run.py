@@ -1,8 +1,11 @@
-"""Makes rows in chunks; a test may ask it to fail at a chunk or to count its calls."""
+"""Makes rows in chunks; a test may ask it to fail at a chunk (of one step), or to count its calls."""
 
 import os
 import random
+import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
@@ -11,9 +14,20 @@ from charter.ground.settings.seed import derive_seed
 from rooms_for_test.words.settings import Settings
 
 
+def meet(place: Path, step: str) -> None:
+    """Returns once another step is here as well; says so where none comes."""
+    place.mkdir(exist_ok=True)
+    (place / step).touch()
+    for _ in range(1200):
+        if len(list(place.iterdir())) > 1:
+            return
+        time.sleep(0.05)
+    raise ValueError(f"{step} was alone")
+
+
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     def produce(items: Sequence[int], number: int) -> list[dict[str, object]]:
-        fault = os.environ.get("FAULT", "")
+        fault = os.environ.get("FAULT", "").removesuffix(f" {out.step}")
         if fault == f"refuse {number}":
             raise CharterError("the room\nrefuses this")
         if fault == f"crash {number}":
@@ -22,6 +36,10 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             raise KeyboardInterrupt
         if fault == f"full {number}":
             raise OSError(28, "No space left on device", "somewhere")
+        if fault == f"kill {number}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == f"meet {number}":
+            meet(Path(os.environ["MEETING"]), out.step)
         if "CALLS" in os.environ:
             with open(os.environ["CALLS"], "a") as file:
                 file.write(f"{number}\n")
