@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from charter.ground.artifact.errors import CharterError, Waiting
@@ -104,6 +106,27 @@ def test_a_process_that_is_killed_is_told_and_its_work_goes_on(
         beside(plan_of(text=RECIPE))
     monkeypatch.setenv("FAULT", "")
     assert "right (step 2 of 4): resumed" in beside(plan_of(text=RECIPE))
+
+
+def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced(
+    folder: Path, plan_of: PlanOf, beside: Run, monkeypatch: pytest.MonkeyPatch, meeting: Path
+) -> None:
+    monkeypatch.setenv("FAULT", "meet 2 left")  # it waits there until the other process is gone
+
+    def kill_the_idle() -> None:
+        while not ((meeting / "left").exists() and (folder / "run" / "right").exists()):
+            time.sleep(0.02)
+        time.sleep(0.5)
+        busy = int((meeting / "left").read_text())
+        (idle,) = [child for child in psutil.Process().children() if child.pid != busy]
+        idle.kill()
+        (meeting / "killed").touch()
+
+    killer = threading.Thread(target=kill_the_idle)
+    killer.start()
+    more = "  - {name: more, room: words, from: {prompts: [left]}}\n"  # two steps are ready then
+    assert {"taught: done", "more: done"} <= set(beside(plan_of(text=RECIPE + more)))
+    killer.join()
 
 
 def test_what_nobody_foresaw_is_one_line_with_its_traceback(

@@ -33,7 +33,7 @@ Said = tuple["JobProcess", dict[str, Any] | None]  # None: it has ended
 
 
 class JobProcess:
-    """A process that makes steps, as the one sees it that hands them out."""
+    """One of these processes, seen from here."""
 
     def __init__(self, order: Order, said: "queue.Queue[Said]", command: Sequence[str]) -> None:
         self.planned: PlannedStep | None = None  # the step that it makes
@@ -193,7 +193,11 @@ class _Round:
         """Shows what a process says of its step, and takes its end. Raises CharterError where the step failed."""
         planned = process.planned
         if planned is None:
-            return  # it has ended after its last step
+            self._processes.remove(
+                process
+            )  # it was ended while it had nothing to do; another takes its place
+            process.wait()
+            return
         if words is None:
             raise CharterError(f"step {planned.name}: {_lost(process.wait())}")
         if "end" not in words:
