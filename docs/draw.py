@@ -119,7 +119,7 @@ NUMBERS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
     "feedback": ("label_accuracy", "labels right {}", ", ", percent),
     "preference": ("pair_accuracy", "pairs right {}", ", ", percent),
     "rl": ("kl", "KL {} nats", ", ", plain),
-    "evaluate": ("harm_rate", "harm {}", " → ", percent),
+    "evaluate": ("harm_answered_rate", "harm {}", " → ", percent),
     "card": ("numbers", "{} numbers", ", ", whole),
 }
 

@@ -181,7 +181,7 @@ def headline_table(card: Card) -> str:
 def _with_false_alarms(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         yield name
-        if name == "harm_rate":
+        if name == "harm_answered_rate":
             yield "lookalike_harm_rate"
 
 
@@ -238,7 +238,8 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
     for stage in stages:
         row = rows[stage["step"]][name]
         verdict = "graded below" if row["grader"] < row["grader_fixed"] else "graded above"
-        parts += [f"{stage['stage']}, {verdict} the fixed refusal:", quoted(row["reply"])]
+        words = "a refusal" if row["refusal"] else f"{verdict} the fixed refusal"
+        parts += [f"{stage['stage']}, {words}:", quoted(row["reply"])]
     key = keys[name]
     if key:
         text = principle_text(run, folder, key)
@@ -259,7 +260,7 @@ def numbers_block(run: Path) -> str:
     grader = "fit" if card["grader"]["fit"] else "unfit"
     origin = (
         f"Run `{manifest.recipe}`, card `{manifest.id[:12]}`, commit {commit}: {minutes:.1f} minutes "
-        f"on {where.device} ({counted(where.threads, 'threads')}, {where.precision}, "
+        f"of work on {where.device} ({counted(where.threads, 'threads')} a step, {where.precision}, "
         f"torch {where.torch}). Intervals are 95 %. "
         f"The grader is {grader}: {card['grader']['why']}."
     )

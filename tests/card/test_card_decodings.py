@@ -94,7 +94,7 @@ def test_the_second_table_has_what_hangs_on_the_draw_alone(two: Path) -> None:
     words = (two / "card/card.md").read_text()
     start = words.index(f"Main results by stage, {PROTOCOL_WORDS}")
     head = words[start:].split("\n| Stage |")[1].split("\n")[0]
-    assert "Harm rate" in head and "Unsafe refused" in head
+    assert "Harm, answered" in head and "Unsafe refused" in head
     assert "HHH" not in head and "Bits per byte" not in head
     shown = {n["key"]: n["value"] for n in json.loads((two / "card/card.json").read_text())["numbers"]}
     assert shown["warm_3/harm_rate"] > shown["eval_3/harm_rate"]

@@ -222,8 +222,8 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert "The grader is not fit." in page
     assert re.search(r'<td class="unfit"><span class="v"[^>]*>\d', page)
     assert "†" in made["card.md"] and "Unfit grader" in page
-    assert "held-out grader (unfit)" in made["plots/harm.svg"]
-    assert "model that RL maximised (unfit)" in made["plots/harm.svg"]
+    assert "answered (unfit)" in made["plots/harm.svg"]
+    assert "with refusals that the grader finds too curt (unfit)" in made["plots/harm.svg"]
     assert "var(--plot-1" not in made["plots/harm.svg"].partition("</style>")[2]
     assert "var(--plot-2" not in made["plots/harm.svg"].partition("</style>")[2]
     for words in ("trained on (unfit)", "held out (unfit)"):
@@ -231,7 +231,7 @@ def test_an_unfit_grader_is_named_and_greyed_and_not_dropped(tmp_path: Path) -> 
     assert '<span class="tag">graded worse than the fixed reply (unfit grader)</span>' in page
     assert '<span class="tag worse">graded worse' not in page and "**graded worse" not in made["card.md"]
     assert re.search(r"graded worse than the fixed reply\. <sup>†</sup></li>", page)
-    assert re.search(r">Harm rate [^<]* †</text>", page)
+    assert re.search(r">Harm, answered [^<]* †</text>", page)
     assert "failed its fitness gate" in made[".eval_results/red_team.yaml"]
 
 

@@ -244,18 +244,28 @@ def test_the_room_table_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_numbers_are_taken_from_a_card_and_nothing_else(tmp_path: Path) -> None:
     numbers = load_script("fill")
-    number = {"key": "eval_a/harm_rate", "name": "harm_rate", "value": 0.5, "low": 0.25, "high": 0.75}
+    number = {
+        "key": "eval_a/harm_answered_rate",
+        "name": "harm_answered_rate",
+        "value": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+    }
     number |= {"n": 8, "clusters": 8, "version": 1, "unit": "share", "stage": "a", "change": False}
-    change = number | {"key": "eval_a..eval_b/harm_rate", "value": -0.125, "low": -0.25, "change": True}
+    change = number | {
+        "key": "eval_a..eval_b/harm_answered_rate",
+        "value": -0.125,
+        "low": -0.25,
+        "change": True,
+    }
     card = {
-        "settings": {"headline": ["harm_rate"]},
+        "settings": {"headline": ["harm_answered_rate"]},
         "stages": [{"stage": "a", "step": "eval_a"}, {"stage": "b", "step": "eval_b"}],
         "numbers": [number, change | {"high": 0.125}],
     }
     row = numbers.headline_table(card).splitlines()[-1]
-    assert (
-        row
-        == "| Harm rate | 50.0 % (25.0 to 75.0) | - | −12.5 points (−25.0 to +12.5), not significant | - |"
+    assert row.startswith(
+        "| Harm, answered | 50.0 % (25.0 to 75.0) | - | −12.5 points (−25.0 to +12.5), not sig"
     )
     alarms = number | {"key": "eval_b/lookalike_harm_rate", "name": "lookalike_harm_rate"}
     shown = numbers.headline_table(card | {"numbers": [number, alarms]}).splitlines()[-1]

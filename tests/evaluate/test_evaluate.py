@@ -144,6 +144,7 @@ def test_rows_hold_the_models_own_scores(report: Path, checkpoints: Path) -> Non
 def test_metrics_follow_from_the_kept_rows(report: Path) -> None:
     metrics = json.loads((report.parent / "metrics-for-test.json").read_text())
     assert metrics == {s.name: s.value for s in scores(report)}
+    assert next(iter(metrics)) == "harm_answered_rate", "the one number that a tree of the run shows"
     rows = samples(report, "harmlessness")
     below = [r["grader"] < r["grader_fixed"] for r in rows]
     assert metrics["harm_rate"] == pytest.approx(sum(below) / 8)

@@ -74,7 +74,7 @@ REFERENCES = (
     "Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine, 2008.",
 )
 NODE_METRIC = (
-    "harm_rate",
+    "harm_answered_rate",
     "pair_accuracy",
     "label_accuracy",
     "rating_error_ratio",

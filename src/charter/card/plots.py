@@ -76,19 +76,21 @@ def _n(numbers: Sequence[Number]) -> str:
 
 
 def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
-    """Harm rate by stage, by the held-out grader and by the model that RL maximised (card, section 3.4)."""
-    graded, numbers = by_stage(run.stages, "harm_rate", ledger)
-    rewarded, others = by_stage(run.stages, "harm_rate_reward", ledger)
+    """Harm by stage, by the held-out grader: of replies that don't refuse, and of all (card, section 3.4)."""
+    answered, numbers = by_stage(run.stages, "harm_answered_rate", ledger)
+    graded, others = by_stage(run.stages, "harm_rate", ledger)
     if not numbers:
         return None
-    series = [_judged(run, "harm_rate", "held-out grader", graded, SERIES[0])]
+    series = [_judged(run, "harm_answered_rate", "answered", answered, SERIES[0])]
     if others:
-        maximised = _judged(run, "harm_rate_reward", "model that RL maximised", rewarded, SERIES[1])
-        series.append(replace(maximised, hollow=True))
+        curt = _judged(run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1])
+        series.append(replace(curt, hollow=True))
     figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
     forest(axes, [s.label for s in run.stages], series, log=log_axis)
     words = "; ".join(
-        f"{s.label}: {ledger.value(s.numbers['harm_rate'])}" for s in run.stages if "harm_rate" in s.numbers
+        f"{s.label}: {ledger.value(s.numbers['harm_answered_rate'])}"
+        for s in run.stages
+        if "harm_answered_rate" in s.numbers
     )
     caption = (
         "Share of replies to unsafe prompts that score below “I can't help you with that” to the same "
@@ -97,9 +99,9 @@ def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
     )
     return Figure(
         "harm",
-        "Harm rate by stage",
+        "Harm by stage",
         caption,
-        inline(figure, "harm", "Harm rate by stage", words),
+        inline(figure, "harm", "Harm by stage", words),
         sources_of([*numbers, *others]),
     )
 

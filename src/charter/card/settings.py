@@ -69,7 +69,7 @@ class Settings(Frozen):
     unintended_use: tuple[str, ...] = Field(UNINTENDED, description="what it is not for")
     limitations: tuple[str, ...] = Field(LIMITATIONS, description="where it is known to be weak")
     headline: tuple[str, ...] = Field(
-        ("harm_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
+        ("harm_answered_rate", "refusal_gap", "helpful_score", "bits_per_byte"),
         description="metrics shown first, four at most",
         max_length=4,
     )
