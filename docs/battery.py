@@ -113,7 +113,8 @@ def page(run: Path) -> str:
     minutes = sum(m.timing.seconds for m in manifests) / 60
     threads = ", ".join(sorted({str(m.environment.threads) for m in manifests}))
     lines = [
-        f"Card {read_manifest(card).id[:12]}; {minutes:.0f} minutes of work for both stages on {counted(threads, 'threads')} a step, "
+        f"Card {read_manifest(card).id[:12]}; {minutes:.0f} minutes of work for both stages, "
+        f"threads of a step: {threads}, "
         f"{manifests[0].environment.precision}.",
         *tables(stages, rows_of(stages)),
         "\n### Contamination\n",
