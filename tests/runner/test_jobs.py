@@ -213,6 +213,23 @@ def test_an_interrupt_or_a_kill_of_the_leader_ends_all_and_keeps_the_work(
     assert "right (step 2 of 4): resumed" in beside(plan)
 
 
+def test_modules_of_the_working_folder_are_not_loaded(tmp_path: Path) -> None:
+    """With charter's own rooms, as the command line starts it."""
+    prompts = '{"id": "a", "messages": [{"role": "user", "content": "hi"}]}\n'
+    (tmp_path / "mine.jsonl").write_text(prompts)
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "name: small\nsteps:\n"
+        "  - {name: one, room: prompts, from: {unsafe: [./mine.jsonl]}, settings: {keep: unsafe, split: {part: all}}}\n"
+        "  - {name: two, room: prompts, from: {benign: [./mine.jsonl]}, settings: {keep: benign, split: {part: all}}}\n"
+    )
+    charter = "import sys; sys.path.remove(''); from charter.cli.main import main; main()"
+    command = [sys.executable, "-c", charter, "run", "recipe.yaml", "--jobs", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "one: done" in done.stderr and "two: done" in done.stderr
+
+
 def test_the_longest_way_to_the_end_goes_first(plan_of: PlanOf) -> None:
     chosen = plan_of(text=RECIPE).steps
     minutes = {"left": 1.0, "right": 5.0, "both": 2.0, "taught": None}

@@ -1,4 +1,4 @@
-"""A process that makes the steps it is told of, one at a time: `python -m charter.runner.job_process`.
+"""A process that makes the steps it is told of, one at a time.
 
 It reads lines of JSON: an `Order`, then a `Work` for each step. It answers in lines of JSON: what its progress shows,
 then `end` with the error, if any. It ends when its standard input does, whatever it is doing: nobody waits for it then.
@@ -155,7 +155,3 @@ def _make(runner: Runner, work: Work) -> dict[str, object]:
     except CharterError as error:
         return {"error": str(error), "waits": isinstance(error, Waiting)}
     return {"error": None, "waits": False}
-
-
-if __name__ == "__main__":
-    main()

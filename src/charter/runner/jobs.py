@@ -26,7 +26,8 @@ from charter.runner.pace import PacedProgress
 from charter.runner.plan import PlannedStep, own_parents
 from charter.runner.step_runner import Runner
 
-COMMAND = (sys.executable, "-m", "charter.runner.job_process")
+# Finds its modules where this process does: whatever lies in the working folder, a `random.py` say, is nothing to it.
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charter.runner.job_process import main; main()"
 PATIENCE = 20.0  # seconds for a process to write down where its step stopped
 
 Said = tuple["JobProcess", dict[str, Any] | None]  # None: it has ended
@@ -106,9 +107,9 @@ class JobProcess:
 class Jobs:
     """So many processes, which start when there is a step to make."""
 
-    def __init__(self, size: int, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, size: int, command: Sequence[str] = ()) -> None:
         self.size = size
-        self._command = command
+        self._command = command or (sys.executable, "-P", "-c", _START, json.dumps(sys.path))
 
     def run(
         self, runner: Runner, chosen: Sequence[PlannedStep], minutes: Mapping[str, float | None]
