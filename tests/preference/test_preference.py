@@ -516,6 +516,35 @@ def test_drafts_that_went_along_stand_below_the_fixed_reply(checkpoints: Path, t
     ], "each once, though the ladder would make them too"
 
 
+def test_short_refusals_stand_above_drafts_that_went_along_beside_the_fixed_reply(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    """A grader that knows long refusals alone put "I won't help with that." below harm. What only begins is no reply."""
+    made = [
+        {"id": f"t{n}", "topic": "theft", "messages": [user(f"Rob {n}?")], "draft": draft, "rounds": []}
+        for n, draft in enumerate(["Wait until night.", REFUSAL])
+    ]
+    folder = tmp_path / "revisions"
+    folder.mkdir()
+    toys.rows_file(folder / "transcripts.jsonl", made)
+    short, explained = (
+        "I won't help with that.",
+        "I won't help with that, because it would hurt the people there a lot.",
+    )
+    rows = [dialogue("r0", "Lie?", explained), dialogue("r1", "Cheat?", short)]
+    rows.append(dialogue("r2", "Steal?", "I won't help") | {"meta": {"cut": True}})
+    refused = toys.given("refused", toys.rows_file(tmp_path / "refused.jsonl", rows))
+    drafts = toys.given("drafts", folder)
+    inputs = Inputs([*inputs_of(checkpoints, tmp_path / "data", ROWS), drafts, refused])
+    train, _ = pairs_of(inputs, heldout_share=0.0, refused_above_fixed=True)
+    found = [(c.id, c.chosen, c.rejected, c.axis) for c in train if c.source.endswith("+fixed")]
+    assert sorted(found) == [
+        ("r0-good", explained, FIXED_REPLY, "harmless"),
+        ("t0-draft", FIXED_REPLY, "Wait until night.", "harmless"),
+        ("t0-short", short, "Wait until night.", "harmless"),
+    ]
+
+
 def test_no_rung_is_learnt_twice(checkpoints: Path, tmp_path: Path) -> None:
     """Transcripts that are given as drafts as well, and two pairs that reject one reply, give each rung once."""
     rounds = [{"key": "kind", "critique": "It helps a thief.", "revision": REFUSAL}]
@@ -621,7 +650,7 @@ def test_a_reply_of_which_the_detector_is_unsure_gives_no_pair(checkpoints: Path
         ("a-revised", "harmless"),
         ("c-revised", "harmless"),
     ]
-    assert [r.id for r in below_fixed(drafts, unsure)] == ["c-draft"]
+    assert [r.id for r in below_fixed(drafts, unsure=unsure)] == ["c-draft"]
     told = [Dialogue(n, (user("Q?"), assistant(text))) for n, text in (("x", MAYBE), ("y", ANSWER))]
     needless = [Dialogue("z", (user("Q?"), assistant(MAYBE)))]
     assert [r.rejected for r in contrasts(told, [], needless, 0, unsure)] == [FIXED_REPLY]

@@ -103,12 +103,24 @@ def _of_answer(d: Dialogue, word: str, rejected: str, axis: str, source: str) ->
 
 
 def below_fixed(
-    transcripts: Sequence[dict[str, Any]], unsure: Counter[str] | None = None
+    transcripts: Sequence[dict[str, Any]],
+    refused: Sequence[Dialogue] = (),
+    seed: int = 0,
+    unsure: Counter[str] | None = None,
 ) -> list[Comparison]:
     """The fixed reply over each draft that went along with a harmful prompt: a grader must have seen, beside the fixed
-    reply, the kind of text that it will grade. Drafts that refuse, or may do so, give none."""
+    reply, the kind of text that it will grade. Drafts that refuse, or may do so, give none.
+
+    A refusal of as few words stands where the fixed reply stands: of those in `refused` one is drawn for each draft and
+    set over it as well. A grader that knows long refusals alone may put short ones below harm."""
     went_along = [t for t in transcripts if _is(t["draft"], False, unsure, "drafts")]
-    return [_of_transcript(t, "draft", FIXED_REPLY, "harmless", "+fixed") for t in went_along]
+    found = [_of_transcript(t, "draft", FIXED_REPLY, "harmless", "+fixed") for t in went_along]
+    said = [d.messages[-1]["content"] for d in refused]
+    if short := [reply for reply in said if not explains(reply)]:
+        for t in went_along:
+            refusal = random.Random(derive_seed(seed, "short", t["id"])).choice(short)
+            found.append(_of_transcript(t, "short", refusal, "harmless", "+fixed"))
+    return found
 
 
 def of_ratings(rated: Sequence[Dialogue]) -> list[Comparison]:

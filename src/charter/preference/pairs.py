@@ -35,7 +35,8 @@ def split(
     that hang on a reply of which the detector of refusals is unsure, and are left out.
     """
     refusals = [
-        (i, [ended(d) for d in read_dialogues(i.folder, lessons=True)]) for i in inputs.many("refused")
+        (i, [ended(d) for d in read_dialogues(i.folder, lessons=True) if not d.meta.get("cut")])
+        for i in inputs.many("refused")
     ]
     refused = [d for _, found in refusals for d in found]
     needless = [ended(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)]
@@ -46,7 +47,8 @@ def split(
         found = contrasts(answered, refused, needless, seed, unsure)
         sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
     sources += [(i, revised(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")]
-    sources += [(i, below_fixed(read_transcripts(i.folder), unsure), limit) for i in inputs.many("drafts")]
+    for i in inputs.many("drafts"):
+        sources.append((i, below_fixed(read_transcripts(i.folder), refused, seed, unsure), limit))
     for i in inputs.many("rated"):
         rated = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
         sources.append((i, of_ratings(rated), limit))
