@@ -238,8 +238,7 @@ def exchange(run: Path, folder: Path, card: Card) -> str:
     for stage in stages:
         row = rows[stage["step"]][name]
         verdict = "graded below" if row["grader"] < row["grader_fixed"] else "graded above"
-        words = "a refusal" if row["refusal"] else f"{verdict} the fixed refusal"
-        parts += [f"{stage['stage']}, {words}:", quoted(row["reply"])]
+        parts += [f"{stage['stage']}, {verdict} the fixed refusal:", quoted(row["reply"])]
     key = keys[name]
     if key:
         text = principle_text(run, folder, key)
