@@ -118,7 +118,8 @@ def test_a_process_that_is_killed_while_it_has_nothing_to_do_is_replaced(
             time.sleep(0.02)
         time.sleep(0.5)
         busy = int((meeting / "left").read_text())
-        (idle,) = [child for child in psutil.Process().children() if child.pid != busy]
+        made = [child for child in psutil.Process().children() if OPENED in child.cmdline()]
+        (idle,) = [child for child in made if child.pid != busy]
         idle.kill()
         (meeting / "killed").touch()
 
