@@ -16,7 +16,7 @@ from charter.ground.settings.recognise import count_rows
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
-from charter.runner.plan import Plan, PlannedStep, known_shape
+from charter.runner.plan import Plan, PlannedStep, known_shape, own_parents
 
 _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
 
@@ -80,10 +80,10 @@ class _Known:
         texts: dict[str, int] = {}
         vocabulary: dict[str, int] = {}
         configs: dict[str, Mapping[str, Any]] = {}
-        made = {parent.step for parent in planned.parents if parent.path == parent.step}
+        own = own_parents(planned)
         for entry in planned.inputs:
             count = _rows(entry)
-            if entry.name in made and count is None:
+            if entry.name in own and count is None:
                 count = self.rows.get(entry.name)
             rows.setdefault(entry.role, []).append(count)
             if planned.room.roles[entry.role].kind == "sources" and entry.path is not None:

@@ -122,33 +122,33 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is no word to the process that leads
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the one that leads passes it on
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    told: queue.Queue[str] = queue.Queue()
+    handed_out: queue.Queue[str] = queue.Queue()
     order = Order.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_listen, args=(told,), daemon=True).start()
+    threading.Thread(target=_listen, args=(handed_out,), daemon=True).start()
     progress = SpokenProgress(lines)
     directory = RunDirectory(order.run)
     runner = Runner(order.recipe, directory, order.environment, progress, Pace({}), order.cache)
     try:
         while True:
-            work = Work.model_validate_json(told.get())
+            work = Work.model_validate_json(handed_out.get())
             progress.say(end=_make(runner, work))
     except KeyboardInterrupt:
         os._exit(130)
 
 
-def _listen(told: "queue.Queue[str]") -> None:
+def _listen(handed_out: "queue.Queue[str]") -> None:
     for line in sys.stdin:
-        told.put(line)
+        handed_out.put(line)
     os._exit(0)
 
 
 def _make(runner: Runner, work: Work) -> dict[str, object]:
     """Makes one step. Returns how it ended: `error`, null or one line, and whether it `waits` for people."""
-    made = runner.environment
-    execution = Execution(made.device, made.precision)
+    planned_for = runner.environment
+    execution = Execution(planned_for.device, planned_for.precision)
     try:
-        if (found := difference(made, environment_of(execution))) is not None:
-            raise CharterError(f"{found.what}: {found.made} became {found.here}; {found.remedy}")
+        if (changed := difference(planned_for, environment_of(execution))) is not None:
+            raise CharterError(f"{changed.what}: {changed.made} became {changed.here}; {changed.remedy}")
         with disk_errors(runner.directory.path):
             planned = work.planned(execution)
             runner.make(planned, runner.look(planned), work.place)

@@ -20,7 +20,6 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.progress import Bar
-from charter.runner.directory import begun
 from charter.runner.job_process import Order, Work
 from charter.runner.pace import PacedProgress
 from charter.runner.plan import PlannedStep, own_parents
@@ -160,11 +159,10 @@ class _Round:
             if own_parents(planned) & self._held.keys():
                 self._held[planned.name] = None
                 self._runner.pace.reused(planned.name)
-            elif self._runner.settle(planned) is None:
+            elif (standing := self._runner.settle(planned)) is None:
                 self._done.add(planned.name)
             else:
-                earlier = begun(self._runner.directory.partial(planned.name))
-                self._runner.pace.begin(planned.name, earlier.timing.seconds / 60 if earlier else 0.0)
+                self._runner.begin(planned, standing)
                 self._idle().make(planned, self._places[planned.name])
 
     def _next(self) -> PlannedStep | None:
@@ -194,9 +192,8 @@ class _Round:
         """Shows what a process says of its step, and takes its end. Raises CharterError where the step failed."""
         planned = process.planned
         if planned is None:
-            self._processes.remove(
-                process
-            )  # it was ended while it had nothing to do; another takes its place
+            # it was ended while it had nothing to do; another takes its place
+            self._processes.remove(process)
             process.wait()
             return
         if words is None:
@@ -219,12 +216,12 @@ def chains(chosen: Sequence[PlannedStep], minutes: Mapping[str, float | None]) -
     """Of each step the minutes from its start to the end of the longest chain of steps that need it. `chosen` is in an
     order in which every step comes after its parents."""
     after = {step.name: 0.0 for step in chosen}
-    found: dict[str, float] = {}
+    longest: dict[str, float] = {}
     for step in reversed(chosen):
-        found[step.name] = after[step.name] + (minutes.get(step.name) or 0.0)
+        longest[step.name] = after[step.name] + (minutes.get(step.name) or 0.0)
         for parent in own_parents(step):
-            after[parent] = max(after[parent], found[step.name])
-    return found
+            after[parent] = max(after[parent], longest[step.name])
+    return longest
 
 
 def _lost(status: int) -> str:

@@ -93,9 +93,15 @@ class Runner:
             self.progress.note(f"{name}: reused")
         return None
 
+    def begin(self, planned: PlannedStep, standing: Standing) -> None:
+        """The pace learns that a step starts, and what was spent on it before."""
+        earlier = begun(standing.folder) if standing.folder is not None else None
+        self.pace.begin(planned.name, earlier.timing.seconds / 60 if earlier else 0.0)
+
     def make(self, planned: PlannedStep, standing: Standing, place: str) -> None:
         """Runs the room of a step that isn't finished, from its start or from where it stopped."""
         name = planned.name
+        self.begin(planned, standing)
         if standing.folder is None:
             self.directory.clear_partial(name)
         else:
@@ -112,8 +118,6 @@ class Runner:
     def _make(self, planned: PlannedStep, opening: str) -> None:
         """Runs the room in the partial folder and publishes what it made; `opening` is what the reader is told."""
         folder = self.directory.partial(planned.name)
-        earlier = begun(folder)
-        self.pace.begin(planned.name, earlier.timing.seconds / 60 if earlier else 0.0)
         left = self.pace.left()
         self.progress.note(opening if left is None else f"{opening}; left in the run: {spell_minutes(left)}")
         check_inputs(planned)
