@@ -469,6 +469,8 @@ def test_roles_that_need_each_other_are_named() -> None:
     assert check(SETTINGS, given) == check(SETTINGS, given | {"answered", "overrefused"}) == ""
     assert check(SETTINGS, given | {"answered"}) == "", "answers beat the fixed reply"
     assert "overrefused and refused give refusals" in check(SETTINGS, given | {"refused", "overrefused"})
+    assert check(SETTINGS, given | {"drafts", "refused"}) == "", "refusals beat the drafts that went along"
+    assert "overrefused give refusals" in check(SETTINGS, given | {"drafts", "refused", "overrefused"})
     above = SETTINGS.model_copy(update={"pairs": Pairs(refused_above_fixed=True)})
     assert check(above, given | {"refused"}) == check(above, given | {"refused", "answered"}) == ""
     assert "give the role refused" in check(above, given)

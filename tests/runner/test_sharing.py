@@ -167,8 +167,18 @@ def test_who_does_not_lead_is_silent_and_removes_no_file_of_others(tmp_path: Pat
     assert stray.exists() and not progress.bars
     assert out.folder.parent == tmp_path and (out.folder / "metrics.json").exists()
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_who_leads_removes_no_file_that_another_writes_and_who_is_alone_removes_what_is_left(
+    tmp_path: Path,
+) -> None:
+    for area in ("state", "files"):
+        (tmp_path / area).mkdir()
+        (tmp_path / area / ".tmp-key-00000.json").write_text("of one who is writing")
+    Workspace(tmp_path, sharing=Handed(tmp_path))
+    assert [path.parent.name for path in tmp_path.rglob(".tmp-*")] == ["state"]
     Workspace(tmp_path)
-    assert not stray.exists()
+    assert not list(tmp_path.rglob(".tmp-*"))
 
 
 def test_two_that_write_one_chunk_at_once_leave_it_whole(tmp_path: Path) -> None:

@@ -32,8 +32,6 @@ from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.measure.metrics import scores
 from charter.ground.text.exhibits import read_labelled
 
-FIRST = "harm_answered_rate"  # what stands for a report where one number is shown
-
 
 def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     """Product: report.json, samples/*.jsonl; review.jsonl of an assistant, thresholds.yaml of a screen."""
@@ -45,7 +43,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if "acceptable_use" in settings.tasks:
         report["acceptable_use"] = acceptable_use.evaluate(settings, inputs, out)
     out.write_json("report.json", report)
-    for s in sorted(scores(out.path), key=lambda score: score.name != FIRST):
+    for s in scores(out.path):
         out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
 
 

@@ -92,7 +92,8 @@ class Settings(Moved):
 def check(settings: Settings, roles: Collection[str]) -> str:
     """What is wrong with settings and the roles that are filled, taken together."""
     above_fixed = settings.pairs.refused_above_fixed
-    idle = {"overrefused"} & set(roles) if above_fixed else {"refused", "overrefused"} & set(roles)
+    placed = above_fixed or "drafts" in roles  # refusals then stand beside the fixed reply, without answers
+    idle = ({"overrefused"} if placed else {"refused", "overrefused"}) & set(roles)
     if above_fixed and "refused" not in roles:
         return "pairs.refused_above_fixed sets refusals above the fixed reply: give the role refused, or leave it out"
     if idle and "answered" not in roles:

@@ -80,7 +80,8 @@ class Workspace:
         )
         self.path.mkdir(parents=True, exist_ok=True)
         if self.sharing.leads:
-            for area in (self.path, self.state):
+            # in a shared `state` another process may be writing; what was left there goes with it
+            for area in (self.path, self.state) if isinstance(self.sharing, Alone) else (self.path,):
                 for stray in area.rglob(TEMPORARY + "*"):
                     stray.unlink()
         self._metrics = self._stored_metrics()
