@@ -17,6 +17,7 @@ from typing import Any
 from jsonschema import FormatChecker
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import Draft202012Validator, validator_for
+from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from charter.ground.artifact.errors import CharterError
@@ -29,6 +30,8 @@ _NESTED = ["items", "additionalItems", "additionalProperties", "contains", "not"
 _NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_DOCUMENTS = ("enum", "const", "default", "examples")  # what these hold is no schema
 _DATES = FormatChecker(formats=())
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 LONGEST = 100  # characters of what was given in a message
@@ -114,6 +117,7 @@ def check_schema(schema: object) -> None:
     """Raises CharterError, with the pointer of the fault, unless it is a JSON Schema of a known draft."""
     if not isinstance(schema, (dict, bool)):
         raise CharterError(f"a JSON Schema is an object or a boolean; got {type(schema).__name__}")
+    _check_references(schema)
     kind = validator_for(schema, default=Draft202012Validator)
     try:
         kind.check_schema(schema)
@@ -122,6 +126,24 @@ def check_schema(schema: object) -> None:
         raise CharterError(f"the JSON Schema is malformed at {at}: {_fault(error)}") from None
     except RecursionError:
         raise CharterError("the JSON Schema is nested too deeply to be read") from None
+
+
+def _check_references(schema: object) -> None:
+    """Raises CharterError for a reference that leaves the document. Whatever is no document is looked through, also
+    under names that no draft knows: a pointer may lead there."""
+    left = [("#", schema)]
+    while left:
+        at, part = left.pop()
+        if isinstance(part, list):
+            left += [(pointer(at, i), one) for i, one in enumerate(part)]
+        elif isinstance(part, dict):
+            for key in _REFERENCES:
+                if isinstance(to := part.get(key), str) and not to.startswith("#"):
+                    raise CharterError(
+                        f"the schema's {key} at {at} is {to[:LONGEST]!r}; expected a reference within the schema, "
+                        "such as #/$defs/name"
+                    )
+            left += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
 
 
 def _fault(error: SchemaError) -> str:
@@ -148,7 +170,8 @@ class Judge:
         _check_unevaluated(schema)
         self._steps = Steps()
         kind = bounded(validator_for(schema, default=Draft202012Validator), self._steps)
-        self._validator = kind(_exact(schema), format_checker=_DATES)
+        # a registry of its own: the library's default one fetches what it does not hold
+        self._validator = kind(_exact(schema), format_checker=_DATES, registry=Registry())
 
     def accepts(self, text: str) -> bool:
         """Whether this text is a document that the schema calls valid; twice the same name in an object isn't. Raises
