@@ -20,6 +20,7 @@ import torch
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.source import materialise
+from charter.ground.policy.classifiers.classifier import drained
 from charter.ground.policy.opening import open_screen
 from charter.ground.policy.screen import Screen
 from charter.ground.settings.sources import shipped
@@ -105,7 +106,7 @@ def stream(
 
     def follow(n: int) -> None:
         judge = screen.follow([user(prompts[n])])
-        scores["followed"] += [judge(look).score for look in looks[n]]
+        scores["followed"] += [drained(judge(look)).score for look in looks[n]]
 
     def again(n: int) -> None:
         scores["again"] += [screen.reply([user(prompts[n])], look).score for look in looks[n]]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from lobby import MODEL, Said, open_hall, until
+from lobby import MODEL, Hall, Said, open_hall, until
 from malformed import HELLO
 
+from charter.serve.app import ROUTES
 from charter.serve.errors import ApiError
 from charter.serve.wire import json_body, reading
 from charter.serve.wire.json_body import DEEPEST, LARGE, MOST_PARTS, read_json
@@ -100,11 +104,11 @@ def test_others_are_answered_while_a_large_body_is_read(
     began, go_on = threading.Event(), threading.Event()
     real = reading.read_json
 
-    def held(raw: bytes, parts: int | None) -> Any:
+    def held(raw: bytes, *given: Any) -> Any:
         if len(raw) > LARGE:
             began.set()
             assert go_on.wait(60)
-        return real(raw, parts)
+        return real(raw, *given)
 
     monkeypatch.setattr(reading, "read_json", held)
     with open_hall(tmp_path, said=Said("One ", "two")) as hall:
@@ -195,3 +199,42 @@ def test_a_request_of_too_many_parts_is_refused(tmp_path: Path) -> None:
 
 def _counted(asked: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in asked.items() if key != "max_tokens"}
+
+
+def test_lists_of_too_many_values_are_refused_before_they_are_read_whole() -> None:
+    raw = b"[" + b"1," * (json_body.MOST_STEPS + 10) + b'"never looked at" oops]'
+    with pytest.raises(ApiError, match="more than 1,048,576 values in lists; send less at a time"):
+        json_body.read_json(raw)
+
+
+def test_a_body_whose_client_is_gone_is_read_no_further() -> None:
+    gone, raw = threading.Event(), b"[" + b"1," * 900_000 + b"1]"
+    threading.Timer(0.2, gone.set).start()
+    began = time.monotonic()
+    with pytest.raises(ApiError, match="the client went"):
+        json_body.read_json(raw, gone=gone)
+    read = time.monotonic() - began
+    assert len(json_body.read_json(raw)) == 900_001
+    assert read < (time.monotonic() - began - read), "it was read to its end"
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
+    with open_hall(tmp_path_factory.mktemp("hall"), said=Said("One")) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(route.method, route.path) for route in ROUTES if not route.open and route.method != "GET"],
+)
+@pytest.mark.parametrize("key", ["", "x-api-key: sk-charter-wrong\r\n"])
+def test_the_key_is_asked_for_before_the_body(hall: Hall, method: str, path: str, key: str) -> None:
+    """32 MiB are announced and a little is sent: the answer comes all the same."""
+    path = re.sub(r"{\w+}", "some", path)
+    head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{key}content-type: application/json\r\n"
+    head += f"anthropic-version: 2023-06-01\r\ncontent-length: {2**25}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(hall.url.rpartition(":")[2]))) as sock:
+        sock.settimeout(60)
+        sock.sendall(head.encode() + b'{"prompt": [' + b"1, " * 1000)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 401 ")

@@ -21,8 +21,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from charter.ground.service.listening import Server, listen
 from charter.ground.service.stuck import Sweep
-from charter.serve.bodies import MOST_BYTES, Bodies
+from charter.serve.bodies import MOST_BYTES, SHARE, STRANGER, Bodies
 from charter.serve.errors import ApiError
+from charter.serve.wire.reading import LARGEST_BATCH
 
 LONG = b"x" * 50_000_000  # more than any socket's buffers
 
@@ -147,7 +148,7 @@ def test_a_reader_has_a_pace(taken: int, written: int, ended: bool) -> None:
     assert slow.ended is ended
 
 
-def received(bodies: Bodies, *parts: bytes, pause: float = 0.0) -> bytes:
+def received(bodies: Bodies, *parts: bytes, pause: float = 0.0, whose: str = "") -> bytes:
     """What a body gives whose parts come so far apart."""
     left = list(parts)
 
@@ -158,6 +159,7 @@ def received(bodies: Bodies, *parts: bytes, pause: float = 0.0) -> bytes:
 
     async def read() -> bytes:
         body, found = bodies.of(receive), b""
+        body.claim(whose)
         try:
             while True:
                 message = await body.receive()
@@ -176,20 +178,43 @@ def test_a_body_has_a_pace() -> None:
     with pytest.raises(ApiError) as quiet:
         received(Bodies(quiet=0.05), b"a", b"b", pause=5.0)
     with pytest.raises(ApiError) as dripping:
-        received(Bodies(lead=0.05), *[b"a"] * 50, pause=0.01)
+        received(Bodies(span=0.05), *[b"a"] * 50, pause=0.01)
     assert quiet.value.status == dripping.value.status == 408
     assert bodies.held == 0
 
 
-def test_bodies_together_are_bounded() -> None:
-    bodies = Bodies(most=10)
-    assert received(bodies, b"1234567890") == b"1234567890"
-    bodies.held = 6
+def test_a_body_that_came_fast_and_then_drips_is_ended() -> None:
+    """A good beginning buys no time: an average would let 32 MiB wait for hours."""
+    bodies = Bodies(span=0.2)
+    with pytest.raises(ApiError) as found:
+        received(bodies, b"x" * 200_000, *[b"a"] * 100, pause=0.01)
+    assert found.value.status == 408 and bodies.held == 0
+
+
+def test_bodies_together_are_bounded_and_an_organisation_has_a_share() -> None:
+    bodies = Bodies(most=800)
+    assert received(bodies, b"x" * 100, whose="org_a") == b"x" * 100
+    bodies.move("org_a", 60)
+    with pytest.raises(ApiError, match=r"of yours of .* your share; try again") as own:
+        received(bodies, b"x" * 41, whose="org_a")
+    assert received(bodies, b"x" * 100, whose="org_b") == b"x" * 100
+    bodies.move("", 90)
+    with pytest.raises(ApiError, match="without a key") as strangers:
+        received(bodies, b"x" * 11)
+    for number in range(7):
+        bodies.move(f"org_{number}", 95)
     with pytest.raises(ApiError, match="try again") as found:
-        received(bodies, b"12345")
-    assert (found.value.status, bodies.held) == (529, 6)
-    assert found.value.headers["retry-after"]
-    assert MOST_BYTES >= 2**28  # a batch of the largest size still fits
+        received(bodies, b"x" * 10, whose="org_b")
+    assert [one.value.status for one in (own, strangers, found)] == [429, 429, 529]
+    assert found.value.headers["retry-after"] and bodies.held == 60 + 90 + 7 * 95
+    assert MOST_BYTES * SHARE >= LARGEST_BATCH, "a batch of the largest size still fits"
+
+
+def test_who_shows_no_key_sends_no_more_than_a_form() -> None:
+    bodies = Bodies()
+    with pytest.raises(ApiError) as found:
+        received(bodies, b"x" * STRANGER, b"x")
+    assert found.value.status == 413
 
 
 BODY = {"model": MODEL, "max_tokens": 50, "messages": HELLO}

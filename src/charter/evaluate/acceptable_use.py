@@ -29,7 +29,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.screening import ATTEMPT, LOOKALIKE, MEASURED, ORDINARY, PAIR, VIOLATING
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.actions import LEVELS, SIDES, Side
-from charter.ground.policy.classifiers.classifier import Classifier, Scores, follow
+from charter.ground.policy.classifiers.classifier import Classifier, Scores, drained, follow
 from charter.ground.policy.classifiers.grader import Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import Probe
@@ -188,7 +188,8 @@ def _replies(classifier: Classifier, item: Item) -> list[Scores]:
     for text in (item.reply, item.beside):
         if text is not None:
             read = follow(classifier, item.messages)
-            found.append(max(map(read, as_written(text)), key=lambda s: s.violation))
+            looks = (drained(read(look)) for look in as_written(text))
+            found.append(max(looks, key=lambda s: s.violation))
     return found
 
 

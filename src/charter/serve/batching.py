@@ -162,7 +162,8 @@ class Batching:
 
     async def _message(self, item: Item, caller: Caller, request_id: str) -> dict[str, Any]:
         raw = item.params.encode()
-        body = await self._service.aside(_body, raw) if len(raw) > LARGE else _body(raw)
+        large = len(raw) > LARGE
+        body = await self._service.aside(caller, lambda: _body(raw), True) if large else _body(raw)
         if body.stream:
             raise invalid("stream: a request of a batch can't be streamed", "stream")
         call = with_user(Call(caller, request_id, SURFACE, background=True), body)

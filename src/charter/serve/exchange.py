@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from charter.ground.accounts.limits import Admission
 from charter.ground.accounts.usage import Counts
 from charter.ground.policy.actions import Level, Verdict
+from charter.ground.service.fair import Steps
 from charter.ground.text.dialogue import Message, Prompt, system, user
 from charter.serve.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
 from charter.serve.errors import ApiError, api_error, invalid
@@ -116,8 +117,8 @@ class Exchange:
                 if all(one.refused or one.ended for one in held):
                     return
 
-    async def _check_reply(self, judge: Callable[[str], Verdict], text: str) -> Verdict:
-        verdict = await self.service.judge(judge, text)
+    async def _check_reply(self, judge: Callable[[str], Steps[Verdict]], text: str) -> Verdict:
+        verdict = await self.service.judge(self.call, judge(text))
         found = (verdict.category, verdict.action)
         if verdict.action == "allow":
             self.allowed.append(verdict)
@@ -184,7 +185,9 @@ class _Held:
     """Pieces of one sample that were not checked yet."""
 
     next_check: int
-    judge: Callable[[str], Verdict] | None  # None where the policy is off; what it read goes with the sample
+    judge: (
+        Callable[[str], Steps[Verdict]] | None
+    )  # None where the policy is off; what it read goes with the sample
     text: str = ""
     count: int = 0
     pieces: list[Part] = field(default_factory=list)
@@ -258,7 +261,9 @@ async def _check_prompt(exchange: Exchange) -> None:
     if screen is None:
         return
     asked = exchange.asked
-    verdict = await exchange.service.judge(screen.prompt, _conversation(asked.prompt), exchange.sensitivity)
+    call, messages = exchange.call, _conversation(asked.prompt)
+    steps = screen.steps(messages, exchange.sensitivity, call.caller.organisation)
+    verdict = await exchange.service.judge(call, steps)
     if verdict.action == "allow":
         exchange.allowed.append(verdict)
         return

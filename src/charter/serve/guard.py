@@ -39,8 +39,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, answered, request_id = time.monotonic(), [0], f"req_{new_id()}"
-        scope.setdefault("state", {})["request_id"] = request_id
         body = self.bodies.of(receive)
+        scope.setdefault("state", {}).update(request_id=request_id, body=body)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

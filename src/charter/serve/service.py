@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine as Database
 
 from charter.ground.accounts.conduct import Conduct
-from charter.ground.accounts.keys import Keyring, make_anonymous
+from charter.ground.accounts.keys import Caller, Keyring, make_anonymous
 from charter.ground.accounts.limits import Admissions
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.usage import Meter
 from charter.ground.policy.screen import Screen
 from charter.ground.service.apart import apart
 from charter.ground.service.database import writing
+from charter.ground.service.fair import FairThreads, Steps
 from charter.ground.service.sole import serve_alone
+from charter.serve.asked import Call
 from charter.serve.config import Config
 from charter.serve.metrics import Metrics
 from charter.serve.registry import Registry
@@ -48,23 +47,23 @@ class Service:
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
         # one at a time: two classifiers at once take longer together than one after the other
-        self._judging = ThreadPoolExecutor(1, "charter-policy")
+        self._judging = FairThreads(1, "texts that the policy is to be held against", do=apart)
         # a few at a time: everybody else's short work has threads of its own
-        self._aside = ThreadPoolExecutor(LONG_AT_ONCE, "charter-aside")
+        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches")
 
-    async def judge(self, work: Callable[..., T], *given: object) -> T:
-        """What a classifier says, asked beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._judging, partial(apart, work, *given))
+    async def judge(self, call: Call, work: Steps[T]) -> T:
+        """What a classifier says, read beside the event loop in steps, in the caller's turn."""
+        return await self._judging.do(call.caller.organisation, lambda: work, call.background)
 
-    async def aside(self, work: Callable[..., T], *given: object) -> T:
-        """What long work gives, done beside the event loop and apart from what others wait for."""
-        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *given)
+    async def aside(self, caller: Caller, work: Callable[[], T], background: bool = False) -> T:
+        """What long work gives, done beside the event loop, in the caller's turn."""
+        return await self._aside.do(caller.organisation, work, background)
 
     def close(self) -> None:
         """Ends models and writers; all that was noted is on disk afterwards."""
         self.registry.close()
-        self._judging.shutdown()
-        self._aside.shutdown()
+        self._judging.close()
+        self._aside.close()
         self.meter.close()
         self.conduct.close()
         self.database.dispose()

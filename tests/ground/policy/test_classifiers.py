@@ -16,6 +16,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.progress import SilentBar
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.policy.classifiers import probe as probing
+from charter.ground.policy.classifiers.classifier import drained
 from charter.ground.policy.classifiers.grader import NO, YES, Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import Probe, learn, prompt_windows, reply_windows, version_of
@@ -27,6 +28,7 @@ from charter.ground.policy.classifiers.states import (
     WINDOW,
     Growing,
     States,
+    Window,
     layers_of,
 )
 from charter.ground.policy.opening import open_classifier
@@ -204,10 +206,10 @@ def test_a_followed_reply_has_the_verdicts_of_one_that_is_read_again(probe: Prob
     screen, asked = Screen(shipped_policy(), [probe]), [user("Is it far?"), assistant("Not very")]
     follow = screen.follow(asked, "enhanced")
     for look in ["", *LOOKS]:
-        followed, again = follow(look), screen.reply(asked, look, "enhanced")
+        followed, again = drained(follow(look)), screen.reply(asked, look, "enhanced")
         assert followed.score == pytest.approx(again.score, abs=1e-4) and followed.score > 0
         assert (followed.category, followed.threshold) == (again.category, again.threshold)
-    assert screen.follow([user("Is it far?")])(" ").score == 0, "what says nothing is allowed unread"
+    assert drained(screen.follow([user("Is it far?")])(" ")).score == 0, "what says nothing is allowed unread"
 
 
 def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) -> None:
@@ -305,3 +307,30 @@ def test_the_shipped_probe_is_what_learning_gives(tmp_path: Path, monkeypatch: p
     replies = [(messages, "Take a pen.") for messages in asked]
     for ours, theirs in zip(learnt.replies(replies), shipped.replies(replies), strict=True):
         assert ours.violation == pytest.approx(theirs.violation, abs=0.01)
+
+
+def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe) -> None:
+    text = " ".join(f"word{n} goes" for n in range(900))
+    windows = prompt_windows(probe.states, [user(text)])
+    steps = probe.steps([user(text)], "org_a")
+    pauses = sum(1 for _ in iter(lambda: next(steps, "over"), "over"))
+    assert pauses == -(-len(windows) // probing.WINDOWS) - 1 > 2
+    found, whole = drained(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
+    assert found.violation == pytest.approx(whole.violation, abs=1e-4)
+    assert found.categories == pytest.approx(whole.categories, abs=1e-4)
+
+
+def test_what_one_organisation_asked_is_remembered_for_it_alone(tmp_path: Path) -> None:
+    """Else a shorter time would tell another that this very text was asked."""
+    own, windows = States.open(toys.policy_folder(tmp_path / "toy")), list[Window]()
+    computed = own._computed
+
+    def counted(fresh: Sequence[Window]) -> list[torch.Tensor]:
+        windows.extend(fresh)
+        return computed(fresh)
+
+    own._computed = counted  # type: ignore[method-assign]
+    asked = own.windows("What is the way to the station?")
+    for whose in ("org_a", "org_a", "org_b", "", "org_b"):
+        own.vectors(asked, whose)
+    assert len(windows) == 3 * len(asked), "read once for each"

@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.policy.actions import Level, Side, Verdict
-from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores, follow
+from charter.ground.policy.classifiers.classifier import (
+    Classifier,
+    Conversation,
+    Scores,
+    Steps,
+    follow,
+    read_prompt,
+)
 from charter.ground.policy.policy import ORDER, Category, Policy, by_level
 from charter.ground.policy.thresholds import Thresholds
 
@@ -79,16 +86,31 @@ class Screen:
         found = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
         return self._timed(found, start)
 
-    def follow(self, messages: Conversation, sensitivity: Level = "standard") -> Callable[[str], Verdict]:
-        """Verdicts on one reply as it grows: those of `reply`, where classifiers keep what they read before. What they
-        keep is freed with the function, which is for one thread at a time."""
+    def steps(
+        self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
+    ) -> Steps[Verdict]:
+        """The verdict of `prompt`, read in steps between which others may have a turn: `milliseconds` is theirs, too.
+        Nobody but `whose` it is can tell by the time that it was read before."""
+        start, readings = time.perf_counter(), list[Reading]()
+        given = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages, "user") else []
+        for classifier in given:
+            scores = yield from read_prompt(classifier, messages, whose)
+            readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
+        return self._timed([self.judge(readings, "prompt", sensitivity)], start)[0]
+
+    def follow(
+        self, messages: Conversation, sensitivity: Level = "standard"
+    ) -> Callable[[str], Steps[Verdict]]:
+        """Verdicts on one reply as it grows: those of `reply`, in steps, where classifiers keep what they read before.
+        What they keep is freed with the function, which is for one thread at a time."""
         asked = [(c, follow(c, messages)) for c in self.classifiers if "reply" in c.sides]
         opened = _opens(messages)
 
-        def verdict(reply_so_far: str) -> Verdict:
-            start = time.perf_counter()
-            given = asked if opened or reply_so_far.strip() else ()
-            readings = [Reading(c.name, read(reply_so_far), self.thresholds[c.version]) for c, read in given]
+        def verdict(reply_so_far: str) -> Steps[Verdict]:
+            start, readings = time.perf_counter(), list[Reading]()
+            for classifier, read in asked if opened or reply_so_far.strip() else ():
+                scores = yield from read(reply_so_far)
+                readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
             return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
 
         return verdict

@@ -69,8 +69,8 @@ async def create_batch(request: Request) -> Response:
     call = await _call(request)
     items = await read_body(request, _items, LARGEST_BATCH, parts=None)
 
-    database = service_of(request).database
-    id = await service_of(request).aside(make_batch, database, call.caller, items)
+    service = service_of(request)
+    id = await service.aside(call.caller, lambda: make_batch(service.database, call.caller, items))
     batch = await _read(request, lambda connection: get_batch(connection, call.caller.organisation, id))
     batching_of(request).wake()
     return JSONResponse(form_of(batch, request))
@@ -211,7 +211,7 @@ async def _written(request: Request, work: Callable[[Connection], T]) -> T:
         with writing(service_of(request).database) as connection:
             return work(connection)
 
-    return await service_of(request).aside(done)
+    return await service_of(request).aside(request.state.caller, done)
 
 
 TAG = "Message batches"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import codecs
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from json import decoder
 from typing import Any
 
-from charter.serve.errors import invalid
+from charter.serve.errors import ApiError, invalid
 
 LARGE = 2**18  # bytes; a smaller text is read at once
 WINDOWS = (2**10, 2**13, 2**16)  # characters in which an object or array is looked for whole
@@ -22,28 +23,33 @@ DECODED = 2**20  # bytes at a time
 WORK_SECONDS = 0.002  # between two rests
 DEEPEST = 200  # brackets within brackets
 MOST_PARTS = 100_000  # objects and arrays of one request: each is looked at more than once
+MOST_STEPS = 2**20  # values that are read one by one, since what holds them is large
 _TOO_DEEP = f"more than {DEEPEST} brackets within brackets"
 
 
 class Pace:
     """Called often by work that has time, it rests after a while for as long as the work took: who waits for the
-    interpreter meanwhile has it for half of the time."""
+    interpreter meanwhile has it for half of the time. Work that nobody waits for any more ends with an error."""
 
-    def __init__(self) -> None:
-        self._since = time.monotonic()
+    def __init__(self, gone: threading.Event | None = None) -> None:
+        self._since, self._gone = time.monotonic(), gone
 
     def __call__(self) -> None:
         """Rests where it is time."""
+        if self._gone is not None and self._gone.is_set():
+            raise ApiError(499, "the client went before its body was read")
         if (worked := time.monotonic() - self._since) > WORK_SECONDS:
             time.sleep(worked)
             self._since = time.monotonic()
 
 
-def read_json(raw: bytes | bytearray, parts: int | None = MOST_PARTS) -> Any:
+def read_json(
+    raw: bytes | bytearray, parts: int | None = MOST_PARTS, gone: threading.Event | None = None
+) -> Any:
     """The JSON in these bytes. Raises ApiError, for more objects and arrays than `parts` as well. A text beyond `LARGE`
-    is to be read beside the event loop."""
+    is to be read beside the event loop, until its client is `gone`."""
     try:
-        pace = Pace() if len(raw) > LARGE else _at_once
+        pace = Pace(gone) if len(raw) > LARGE else _at_once
         text = _decoded(raw, pace)
         # numbers that JSON lacks (NaN, Infinity) are no numbers here either
         reader = _Stepping(pace) if len(raw) > LARGE else json.JSONDecoder(parse_constant=_no_constant)
@@ -59,12 +65,15 @@ class _Stepping(json.JSONDecoder):
 
     def __init__(self, pace: Callable[[], None]) -> None:
         super().__init__(parse_constant=_no_constant)
-        self._pace, self._keys = pace, dict[str, str]()
+        self._pace, self._keys, self._left = pace, dict[str, str](), MOST_STEPS
         self._at_once: Any = self.scan_once  # type: ignore[has-type]
         self.scan_once = self._step
 
     def _step(self, text: str, at: int) -> tuple[Any, int]:
         self._pace()
+        self._left -= 1
+        if self._left < 0:
+            raise invalid(f"the body has more than {MOST_STEPS:,} values in lists; send less at a time")
         opening = text[at : at + 1]
         if opening not in ("{", "["):
             return self._at_once(text, at)  # type: ignore[no-any-return]

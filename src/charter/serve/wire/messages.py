@@ -48,7 +48,7 @@ async def count_tokens(request: Request) -> Response:
     body = await body_of(request, CountBody, LARGEST_BODY)
     served = service.registry.find(body.model, call)
     try:
-        tokens = await served.backend.count((await _wanted(service, body)).prompt)
+        tokens = await served.backend.count((await _wanted(service, call, body)).prompt)
     except Exception as error:
         raise api_error(error) from error
     return JSONResponse({"input_tokens": tokens})
@@ -62,7 +62,7 @@ def with_user(call: Call, body: MessagesBody) -> Call:
 
 async def open_message(service: Service, call: Call, body: MessagesBody) -> tuple[Exchange, Writing]:
     """A request that was admitted, and the message that is to be written. Raises ApiError."""
-    wanted = await _wanted(service, body)
+    wanted = await _wanted(service, call, body)
     served = service.registry.find(body.model, call)
     try:
         asked = await asked_of(body, wanted, served)
@@ -72,10 +72,12 @@ async def open_message(service: Service, call: Call, body: MessagesBody) -> tupl
     return exchange, writing_of(exchange, wanted)
 
 
-async def _wanted(service: Service, body: CountBody) -> Wanted:
+async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
     """What a body asks for; one of many blocks is put together beside the event loop."""
     blocks = sum(len(turn.content) for turn in body.messages)
-    return wanted_of(body) if blocks < MANY_BLOCKS else await service.aside(wanted_of, body)
+    if blocks < MANY_BLOCKS:
+        return wanted_of(body)
+    return await service.aside(call.caller, lambda: wanted_of(body), call.background)
 
 
 def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:

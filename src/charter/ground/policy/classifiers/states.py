@@ -29,6 +29,7 @@ from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
 from charter.ground.model.transformer import Transformer
+from charter.ground.policy.classifiers.classifier import Steps, drained
 from charter.ground.text.packing import microbatches
 from charter.ground.text.tokenizer import Tokenizer
 
@@ -58,7 +59,7 @@ class States:
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self._known: OrderedDict[Window, Tensor] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Window], Tensor] = OrderedDict()
         self.lock = threading.Lock()
         self.held: WeakSet[Growing] = WeakSet()  # those that have keys and values
         self.turn = 0
@@ -81,13 +82,15 @@ class States:
             found.append(Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW])))
         return found
 
-    def vectors(self, windows: Sequence[Window]) -> Tensor:
-        """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4."""
+    def vectors(self, windows: Sequence[Window], whose: str = "") -> Tensor:
+        """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Only `whose`
+        windows they were before gets them from memory: a shorter time would tell others what was read."""
         with self.lock:
-            fresh = [w for w in dict.fromkeys(windows) if w not in self._known]
+            known = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
+            fresh = [w for w in dict.fromkeys(windows) if w not in known]
             made = dict(zip(fresh, self._computed(fresh), strict=True))
-            found = torch.stack([made[w] if w in made else self._known[w] for w in windows])
-            self._known.update(made)
+            found = torch.stack([made[w] if w in made else known[w] for w in windows])
+            self._known.update({(whose, w): vector for w, vector in made.items()})
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return found
@@ -137,8 +140,19 @@ class Growing:
 
     def vectors(self, windows: Sequence[Window]) -> Tensor:
         """As `States.vectors`, within 1e-4."""
-        with self.states.lock:
-            found = {w: self._known[w] if w in self._known else self._computed(w) for w in windows}
+        return drained(self.steps(windows))
+
+    def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
+        """As `States.vectors`, within 1e-4, a window a step."""
+        found = dict[Window, Tensor]()
+        for window in windows:
+            if window in self._known:
+                found[window] = self._known[window]
+                continue
+            if found:
+                yield
+            with self.states.lock:
+                found[window] = self._computed(window)
         self._known = found
         return torch.stack([found[w] for w in windows])
 

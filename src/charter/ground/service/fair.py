@@ -1,0 +1,223 @@
+"""Work that many accounts ask of few threads: next is the account for which the least was done.
+
+What is done for an account is counted in seconds; one that had nothing waiting starts level with the others, so that
+nobody saves up turns (fair queueing; Demers, Keshav and Shenker 1989). What runs in the background waits for all that
+doesn't. Work may come in steps: between two of them somebody else has a turn. Nobody may have more waiting than a
+share, and work that nobody waits for any more is dropped, at the latest after the step that is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from charter.ground.generate.bounds import Overloaded
+
+T = TypeVar("T")
+W = TypeVar("W")
+Steps = Generator[None, None, T]
+
+MOST = 256  # pieces of work that wait
+SHARE = 0.5  # of these, for one account
+REMEMBERED = 1000  # accounts without work whose seconds are remembered
+
+
+class FairQueue(Generic[W]):
+    """Pieces of work by account. Not safe to be used by several threads at once."""
+
+    def __init__(self, most: int = MOST, share: float = SHARE) -> None:
+        self._most, self._own = most, max(1, int(share * most))
+        self._waiting: dict[bool, dict[str, deque[W]]] = {False: {}, True: {}}
+        self._served: dict[tuple[bool, str], float] = {}  # seconds
+        self._level = {False: 0.0, True: 0.0}  # of the account that last had its turn
+        self.count = 0
+
+    def check(self, account: str, background: bool, what: str) -> None:
+        """Raises Overloaded where nothing more may wait; `what` names such work."""
+        own = len(self._waiting[background].get(account, ()))
+        if own >= self._own or self.count >= self._most:
+            raise Overloaded(f"{own if own >= self._own else self.count} {what}", own=own >= self._own)
+
+    def add(self, work: W, account: str, background: bool = False, again: bool = False) -> None:
+        """Puts work behind the account's other work; in front of it if it was begun already."""
+        waiting, key = self._waiting[background], (background, account)
+        if account not in waiting:
+            waiting[account] = deque()
+            if not again:
+                self._served[key] = max(self._served.get(key, 0.0), self._level[background])
+        (waiting[account].appendleft if again else waiting[account].append)(work)
+        self.count += 1
+
+    def take(self, may: Callable[[str], bool] = lambda account: True) -> tuple[W, str, bool] | None:
+        """The next piece, with its account and whether it runs in the background; None where no account that `may`
+        have a turn has any."""
+        for background, waiting in self._waiting.items():
+            ready = [account for account in waiting if may(account)]
+            if ready:
+                account = min(ready, key=lambda one: self._served.get((background, one), 0.0))
+                self._level[background] = max(
+                    self._level[background], self._served.get((background, account), 0.0)
+                )
+                work = waiting[account].popleft()
+                self._emptied(account, background)
+                return work, account, background
+        return None
+
+    def charge(self, account: str, background: bool, seconds: float) -> None:
+        """Counts what was done."""
+        key = (background, account)
+        self._served[key] = self._served.get(key, self._level[background]) + seconds
+        if len(self._served) > 2 * REMEMBERED:
+            self._served = {
+                (back, name): done
+                for (back, name), done in self._served.items()
+                if done > self._level[back] or name in self._waiting[back]
+            }
+
+    def remove(self, work: W, account: str, background: bool) -> None:
+        """Takes out what is wanted no more, if it waits."""
+        line = self._waiting[background].get(account, deque())
+        if work in line:
+            line.remove(work)
+            self._emptied(account, background)
+
+    def _emptied(self, account: str, background: bool) -> None:
+        self.count -= 1
+        if not self._waiting[background][account]:
+            del self._waiting[background][account]
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    work: Callable[[], Any]
+    answer: Future[Any] = field(default_factory=Future)
+    steps: Steps[Any] | None = None  # once it has begun, if it comes in steps
+
+
+class FairThreads:
+    """A few threads that do what accounts ask, beside the event loop. One account never has all of several threads."""
+
+    def __init__(
+        self,
+        threads: int,
+        what: str,
+        most: int = MOST,
+        do: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+    ) -> None:
+        """`what`: names such work in a refusal; `do`: how a thread does each step."""
+        self._what, self._do, self._each = what, do, max(1, threads - 1)
+        self._queue: FairQueue[_Task] = FairQueue(most)
+        self._running: dict[str, int] = {}
+        self._news, self._closed = threading.Condition(), False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"charter-fair-{n}", daemon=True) for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that have not begun, or wait between two steps."""
+        return self._queue.count
+
+    async def do(self, account: str, work: Callable[[], T | Steps[T]], background: bool = False) -> T:
+        """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
+        task = _Task(work)
+        with self._news:
+            self._queue.check(account, background, self._what)
+            self._queue.add(task, account, background)
+            self._news.notify()
+        try:
+            found: T = await asyncio.wrap_future(task.answer)
+            return found
+        except asyncio.CancelledError:
+            task.answer.cancel()
+            with self._news:
+                self._queue.remove(task, account, background)
+            raise
+
+    def close(self) -> None:
+        """Ends the threads once what waits is done."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            task, account, background = taken
+            began = time.monotonic()
+            over = self._step(task)
+            with self._news:
+                self._running[account] -= 1
+                if not self._running[account]:
+                    del self._running[account]
+                self._queue.charge(account, background, time.monotonic() - began)
+                if not over:
+                    self._queue.add(task, account, background, again=True)
+                self._news.notify_all()
+
+    def _take(self) -> tuple[_Task, str, bool] | None:
+        with self._news:
+            while (
+                found := self._queue.take(lambda account: self._running.get(account, 0) < self._each)
+            ) is None:
+                if self._closed and not self._queue.count:
+                    return None
+                self._news.wait()
+            self._running[found[1]] = self._running.get(found[1], 0) + 1
+            return found
+
+    def _step(self, task: _Task) -> bool:
+        """Does a step; whether it was the last one."""
+        if task.answer.cancelled():
+            if task.steps is not None:
+                task.steps.close()
+            return True
+        try:
+            if task.steps is None:
+                found = self._do(task.work)
+                if isinstance(found, Generator):
+                    task.steps = found
+                    return False
+            else:
+                self._do(lambda: _next(task.steps))
+                return False
+        except _Ended as ended:
+            _tell(task.answer, ended.value, None)
+        except BaseException as error:
+            _tell(task.answer, None, error)
+        else:
+            _tell(task.answer, found, None)
+        return True
+
+
+class _Ended(Exception):
+    """A generator's value: StopIteration can't be passed on through a future."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+def _next(steps: Steps[Any] | None) -> None:
+    assert steps is not None
+    try:
+        next(steps)
+    except StopIteration as ended:
+        raise _Ended(ended.value) from None
+
+
+def _tell(answer: Future[Any], value: Any, error: BaseException | None) -> None:
+    if answer.set_running_or_notify_cancel():
+        if error is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(error)
