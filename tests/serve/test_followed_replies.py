@@ -13,7 +13,7 @@ import httpx
 import pytest
 from lobby import MODEL, Said, Watch, configuration, open_hall, until
 
-from charter.ground.policy.classifiers.classifier import Conversation, Scores
+from charter.ground.policy.classifiers.classifier import Conversation, Scores, Steps
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
 
@@ -29,11 +29,16 @@ class Keeping(Watch):
         self.seen: list[str] = []
         self.kept: list[weakref.ref[Kept]] = []
 
-    def follow(self, messages: Conversation) -> Callable[[str], Scores]:
+    def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
+        yield
+        return self._scores(messages[-1]["content"])
+
+    def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         kept = Kept()
         self.kept.append(weakref.ref(kept))
 
-        def scores(reply: str) -> Scores:
+        def scores(reply: str) -> Steps[Scores]:
+            yield
             kept.texts.append(reply)
             self.seen.append(reply)
             self.looked()

@@ -39,7 +39,7 @@ def test_a_plain_text_is_cut_once_whether_counted_read_or_scored(
             asked = Asked("toy", text, Sampling(temperature=0, max_tokens=2))
             parts = [part async for part in backend.stream(asked, "me", False)]
             assert isinstance(parts[-1], End)
-            return count, len(await backend.score(text, 0))
+            return count, len(await backend.score(text, 0, "me", False))
         return count, await backend.count(text)
 
     try:

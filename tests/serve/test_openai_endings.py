@@ -11,8 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from lobby import MODEL, Said, configuration, open_hall, until, watching
+from lobby import MODEL, Said, Watch, configuration, open_hall, until, watching
 
+from charter.ground.policy.policy import shipped_policy
+from charter.ground.policy.screen import Screen
 from charter.serve.errors import ApiError
 
 WORD = "zeppelin"
@@ -146,3 +148,41 @@ def test_a_client_that_goes_gives_the_reply_up(tmp_path: Path) -> None:
                         timeout=0.3,
                     )
                 until(lambda before=before: said.given_up > before and not said.under_way)  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """A model whose every reply about one word is refused; prompts about it pass."""
+    watch = Watch(WORD)
+    watch.sides = frozenset({"reply"})
+    folder, screen = tmp_path_factory.mktemp("hall"), Screen(shipped_policy(), [watch])
+    with (
+        open_hall(folder, configuration(authenticate=False), screen) as hall,
+        httpx2.Client(base_url=hall.url, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_nobody_is_told_what_may_follow_a_text_that_is_stopped(
+    watched: httpx2.Client, stream: bool, ids: bool, tokens: int
+) -> None:
+    """With the likeliest next tokens a reply that is refused could be had a token at a time."""
+
+    def asked(words: str) -> list[dict[str, Any]]:
+        cut = {"model": MODEL, "messages": [{"role": "user", "content": "Go on"}]}
+        if ids:  # a conversation in the chat's own markers, and the reply so far
+            prompt = watched.post("/tokenize", json=cut).json()["tokens"]
+            prompt += watched.post("/tokenize", json={"model": MODEL, "prompt": words}).json()["tokens"]
+        given = {"prompt": prompt if ids else words, "echo": True, "logprobs": 5, "max_tokens": tokens}
+        answer = watched.post(TEXT, json={"model": MODEL, "stream": stream, **given})
+        assert answer.status_code == 200, answer.text
+        return events(answer) if stream else [answer.json()]
+
+    for words, stopped in ((f"They say the {WORD} is", True), ("They say the bees are", False)):
+        choices = [choice for answer in asked(words) for choice in answer["choices"]]
+        told = [one for choice in choices for one in (choice["logprobs"] or {}).get("tokens", ())]
+        assert (choices[-1]["finish_reason"] == "content_filter") is stopped
+        assert bool(told) is not stopped

@@ -33,10 +33,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Plain text given as token ids, by programs that cut text themselves, and what they spell."""
+    """Plain text given as token ids, by programs that cut text themselves, and what they spell; `runs`: what those
+    between special tokens spell, such as a reply between the markers of its turn."""
 
     ids: tuple[int, ...]
     text: str
+    runs: tuple[str, ...] = ()
 
 
 Given = Prompt | Ids

@@ -55,9 +55,9 @@ class Backend(Protocol):
         """Token ids with their text. Raises CharterError for ids that the model doesn't have."""
         ...
 
-    async def score(self, text: str | Ids, top: int) -> list[Token]:
+    async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
         """The tokens of a text with their log-probabilities, the first token's being NaN (nothing stands before), and
-        the `top` likeliest in each place."""
+        the `top` likeliest in each place. Raises `Overloaded` where too much waits."""
         ...
 
     def figures(self) -> dict[str, float]:

@@ -65,11 +65,30 @@ class Exchange:
             self.close()
 
     async def scored(self, text: str | Ids, top: int) -> list[Token]:
-        """Log-probabilities of a text that was given; nothing is written, and the exchange stays open."""
+        """Log-probabilities of a text that was given, none where the policy stops it: who is told what may follow a
+        text has it written, a token at a time. Nothing else is written, and the exchange stays open."""
         try:
-            return await self.served.backend.score(text, top)
+            if await self._stops(text):
+                return []
+            return await self.served.backend.score(text, top, self._account, self.call.background)
         except Exception as error:
             raise api_error(error) from error
+
+    async def _stops(self, text: str | Ids) -> bool:
+        """Whether the policy stops a text as a reply: all of it, or what stands between two markers, behind what stands
+        before. Says why in `refusal`."""
+        screen, whole = self.service.screen, _plain(text)
+        if screen is None:
+            return False
+        runs = text.runs if isinstance(text, Ids) and len(text.runs) > 1 else ()
+        read: list[tuple[list[Message], str]] = [([], whole)]
+        read += [([user("\n".join(runs[:n]))] if n else [], run) for n, run in enumerate(runs)]
+        for messages, reply in read:
+            verdict = await self._check_reply(screen.follow(messages, self.sensitivity), reply)
+            if not verdict.allowed:
+                self.refusal = verdict.reason
+                return True
+        return False
 
     async def whole(self) -> list[Whole]:
         """All samples put together."""

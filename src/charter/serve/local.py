@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
@@ -15,7 +16,7 @@ from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Engine, Event, PromptTooLong
 from charter.ground.generate.forms import Compiled, Form, compile_form, known_form
 from charter.ground.generate.pieces import TextPieces
-from charter.ground.generate.scorer import score_text
+from charter.ground.generate.scorer import score_in_steps
 from charter.ground.service.apart import apart
 from charter.ground.service.driver import Driver, Job
 from charter.ground.text.dialogue import Prompt
@@ -114,17 +115,22 @@ class LocalBackend:
         size = self._tokenizer.vocab_size
         if wrong := [token for token in ids if not 0 <= token < size]:
             raise CharterError(f"there is no token {wrong[0]}; this model has tokens 0 to {size - 1}")
-        return Ids(tuple(ids), self._tokenizer.decode(ids, skip_special=False))
+        spelled, special = self._tokenizer.decode, frozenset(self._tokenizer.special.values())
+        runs = [list(run) for marks, run in groupby(ids, lambda token: token in special) if not marks]
+        return Ids(tuple(ids), spelled(ids, skip_special=False), tuple(spelled(run) for run in runs))
 
-    async def score(self, text: str | Ids, top: int) -> list[Token]:
-        """Tokens of a text, read between two steps of the engine."""
+    async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
+        """Tokens of a text, read piece by piece between the engine's steps."""
         ids = await self._encode(text)
         if len(ids) > self.context:
             raise PromptTooLong(len(ids), self.context)
         if not ids:
             raise CharterError("an empty text has no log-probabilities; give at least one character")
+        piece = self._assistant.engine.bounds.chunk or len(ids)
         found = await asyncio.wrap_future(
-            self._driver.call(lambda engine: score_text(engine.model, ids, top))
+            self._driver.share(
+                account, lambda engine: score_in_steps(engine.model, ids, top, piece), background
+            )
         )
         return [
             _told(self._tokenizer, token, logprob, likeliest)

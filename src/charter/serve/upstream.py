@@ -131,7 +131,7 @@ class UpstreamBackend:
         text = (await self._link.ask("/detokenize", body)).get("prompt")
         return Ids(tuple(ids), str(text or ""))
 
-    async def score(self, text: str | Ids, top: int) -> list[Token]:
+    async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
         """The server's echo of a text; the one token that it must write is left out."""
         body = {
             "model": self._model,

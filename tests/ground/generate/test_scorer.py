@@ -13,7 +13,7 @@ from charter.ground.generate.prefill import (
     prefix_groups,
     read_prefixes,
 )
-from charter.ground.generate.scorer import _rows, score, score_tokens
+from charter.ground.generate.scorer import _rows, score, score_text, score_tokens
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer
@@ -183,3 +183,15 @@ def test_rows_are_about_equally_full() -> None:
     assert _rows([10] * 21, 100) == [list(range(7)), list(range(7, 14)), list(range(14, 21))]
     assert _rows([500, 20, 20], 100) == [[0], [1, 2]]
     assert _rows([], 100) == _rows([0], 100) == []
+
+
+@pytest.mark.parametrize("piece", [1, 7, 49, 50, 64, 4096])
+def test_a_text_read_piece_by_piece_scores_as_at_once(model: Transformer, piece: int) -> None:
+    (text,) = tokens(50)
+    found = score_text(model, text, 3, piece)
+    assert [value for value, _ in found] == pytest.approx(alone(model, text[:1], text[1:]), abs=1e-4)
+    at_once = score_text(model, text, 3)
+    for (_, some), (_, others) in zip(found, at_once, strict=True):
+        assert [token for token, _ in some] == [token for token, _ in others]
+        assert [value for _, value in some] == pytest.approx([value for _, value in others], abs=1e-4)
+    assert score_text(model, text[:1], 3, piece) == []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,12 +17,21 @@ from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.sampling import Sampling
 from charter.ground.service.driver import Driver, Following, Job
+from charter.ground.service.fair import MOST, Steps
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 
 
 def engine() -> Engine:
     return Engine(toys.model(), toys.tokenizer(), slots=4)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits for something to come true."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.005)
 
 
 def test_threads_get_what_a_batch_gets() -> None:
@@ -115,6 +125,68 @@ def test_a_call_runs_between_two_steps() -> None:
     with pytest.raises(ZeroDivisionError):
         driver.call(lambda _: 1 // 0).result(60)
     driver.close()
+
+
+def slices(count: int, done: list[str], name: str, seconds: float = 0.0) -> Callable[[Engine], Steps[str]]:
+    """Work of so many steps, each of which says when it ended."""
+
+    def work(engine: Engine) -> Steps[str]:
+        for _ in range(count):
+            time.sleep(seconds)
+            done.append(name)
+            yield
+        return f"{name} of {engine.slots}"
+
+    return work
+
+
+def test_shared_work_of_many_accounts_goes_on_by_turns() -> None:
+    driver, held, done = Driver(engine()), threading.Event(), list[str]()
+    blocked = driver.call(lambda _: held.wait(60))
+    answers = [driver.share("a", slices(20, done, "a", 0.01)) for _ in range(5)]
+    answers.append(driver.share("b", slices(3, done, "b", 0.01)))
+    held.set()
+    assert blocked.result(60)
+    assert [answer.result(60) for answer in answers] == ["a of 4"] * 5 + ["b of 4"]
+    assert "".join(done[:6]).count("b") >= 2 and done.count("a") == 100
+    driver.close()
+
+
+def test_replies_go_on_while_shared_work_waits_without_end() -> None:
+    driver, done, tokens = Driver(engine()), list[str](), list[int]()
+    work = [driver.share("a", slices(50, done, "a", 0.01)) for _ in range(20)]
+    long = Sampling(temperature=1.0, max_tokens=60)
+    prompt = toys.tokenizer().encode("two birds")
+    expected = Driver(engine()).ask(Job(prompt, long, 1, 7)).result(60)
+    began = len(done)
+    found = driver.follow(Job(prompt, long, 1, 7), lambda events: tokens.append(len(done)))
+    until(lambda: found.left == 0)
+    # each step of the work, once replies are under way, is paid back with as much time for them
+    steps = len(done) - began
+    assert steps < 20 and not all(answer.done() for answer in work)
+    assert driver.ask(Job(prompt, long, 1, 7)).result(60)[0].ids == expected[0].ids
+    for answer in work:
+        answer.cancel()
+    driver.close()
+
+
+def test_shared_work_has_bounds_errors_and_an_end() -> None:
+    driver, held, done = Driver(engine()), threading.Event(), list[str]()
+    blocked = driver.call(lambda _: held.wait(60))
+    many = [driver.share("a", slices(1, done, "a")) for _ in range(MOST)]
+    other = driver.share("b", slices(1, done, "b"))
+    broken = driver.share("c", lambda _: 1 // 0)  # type: ignore[arg-type, return-value]
+    unwanted = driver.share("d", slices(1, done, "d"))
+    assert unwanted.cancel()
+    held.set()
+    assert blocked.result(60) and other.result(60) == "b of 4"
+    with pytest.raises(ZeroDivisionError):
+        broken.result(60)
+    refused = [isinstance(answer.exception(60), Overloaded) for answer in many]
+    assert refused == [False] * (MOST // 2) + [True] * (MOST // 2)
+    last = driver.share("e", slices(9, done, "e"))
+    driver.close()
+    assert last.result(0) == "e of 4" and "d" not in done
 
 
 def test_a_job_that_is_dropped_before_it_began_leaves_nothing() -> None:

@@ -10,7 +10,7 @@ Letters: T tokens of a row, R rows that predict, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -67,27 +67,61 @@ def score_tokens(
     return found
 
 
-@torch.no_grad()
-def score_text(
-    model: Transformer, ids: Sequence[int], top: int = 0
-) -> list[tuple[float, list[tuple[int, float]]]]:
+Scored = tuple[
+    float, list[tuple[int, float]]
+]  # a token's log-probability, and the likeliest in its place with theirs
+
+
+def score_text(model: Transformer, ids: Sequence[int], top: int = 0, piece: int = PIECE) -> list[Scored]:
     """Of each token of a text behind its first: its log-probability, and the `top` likeliest tokens in its place with
     theirs. Raises PromptTooLong."""
+    steps = score_in_steps(model, ids, top, piece)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            found: list[Scored] = ended.value
+            return found
+
+
+def score_in_steps(
+    model: Transformer, ids: Sequence[int], top: int, piece: int
+) -> Generator[None, None, list[Scored]]:
+    """As `score_text`, `piece` tokens a step."""
     if len(ids) > model.shape.context:
         raise PromptTooLong(len(ids), model.shape.context)
-    hidden_TD, _ = model.prefill(
-        torch.tensor(ids, device=model.device), documents([len(ids)]).to(model.device)
-    )
-    found: list[tuple[float, list[tuple[int, float]]]] = []
-    for at in range(0, len(ids) - 1, HEAD_ROWS):
-        until = min(at + HEAD_ROWS, len(ids) - 1)
-        log_probs_RV = model.logits(hidden_TD[at:until]).float().log_softmax(-1)
-        targets_R = torch.tensor(ids[at + 1 : until + 1], device=model.device)
-        values_R = log_probs_RV.gather(1, targets_R[:, None])[:, 0].tolist()
-        best, tokens = log_probs_RV.topk(min(top, log_probs_RV.shape[1]), -1)
-        tops = [list(zip(*pair, strict=True)) for pair in zip(tokens.tolist(), best.tolist(), strict=True)]
-        found += zip(values_R, tops, strict=True)
+    whole_T = torch.tensor(ids, device=model.device)
+    cache = Cache(model.shape, 1, len(ids), model.device, model.dtype) if len(ids) > piece else None
+    found: list[Scored] = []
+    for at in range(0, len(ids), piece):
+        if at:
+            yield
+        hidden_TD = _read(model, whole_T[at : at + piece], cache)
+        rows = min(piece, len(ids) - 1 - at)  # the last token predicts nothing
+        for start in range(0, rows, HEAD_ROWS):
+            until = min(start + HEAD_ROWS, rows)
+            found += _likeliest(model, hidden_TD[start:until], whole_T[at + start + 1 : at + until + 1], top)
     return found
+
+
+@torch.no_grad()
+def _read(model: Transformer, ids_T: Tensor, cache: Cache | None) -> Tensor:
+    """Hidden states of a whole text, or of one that goes on behind what the cache holds, which it then joins."""
+    layout = documents([len(ids_T)]).to(model.device)
+    if cache is None:
+        return model.prefill(ids_T, layout)[0]
+    hidden_TD, row = model.extend(ids_T, layout, cache, [0])
+    cache.write(0, row, 0, len(ids_T))
+    return hidden_TD
+
+
+@torch.no_grad()
+def _likeliest(model: Transformer, hidden_RD: Tensor, targets_R: Tensor, top: int) -> list[Scored]:
+    log_probs_RV = model.logits(hidden_RD).float().log_softmax(-1)
+    values_R = log_probs_RV.gather(1, targets_R[:, None])[:, 0].tolist()
+    best, tokens = log_probs_RV.topk(min(top, log_probs_RV.shape[1]), -1)
+    tops = [list(zip(*pair, strict=True)) for pair in zip(tokens.tolist(), best.tolist(), strict=True)]
+    return list(zip(values_R, tops, strict=True))
 
 
 @torch.no_grad()

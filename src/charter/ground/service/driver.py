@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,15 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.bounds import Stats
+from charter.ground.generate.bounds import Overloaded, Stats
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
+from charter.ground.service.fair import FairQueue, Steps, Task
 
 LOG = logging.getLogger("charter.engine")
 T = TypeVar("T")
+SHARED_AT_ONCE = 4  # accounts whose texts are under way
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +61,22 @@ class _Call:
     answer: Future[Any] = field(default_factory=Future)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    task: Task
+    account: str
+    background: bool
+
+
 class Driver:
     """Steps an engine in a thread of its own for as long as something is asked."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._inbox: SimpleQueue[Following | _Call | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Following | _Call | _Shared | None] = SimpleQueue()
+        self._shared: FairQueue[Task] = FairQueue()
+        self._begun: set[str] = set()  # accounts with work that holds memory
+        self._next_share = 0.0  # when replies have had the engine for as long as such work
         self._under_way: dict[int, Following] = {}
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
         self._thread.start()
@@ -101,8 +114,16 @@ class Driver:
         following.dropped = True
         self._inbox.put(following)
 
+    def share(self, account: str, work: Callable[[Engine], Steps[T]], background: bool = False) -> Future[T]:
+        """What `work` makes of the engine in steps of its own, in the account's turn: scoring given texts, say. Replies
+        have the engine between two of them for as long as the last one took. The future raises Overloaded where too
+        much waits; cancelling it drops the work."""
+        shared = _Shared(Task(lambda: work(self._engine)), account, background)
+        self._inbox.put(shared)
+        return shared.task.answer
+
     def call(self, work: Callable[[Engine], T]) -> Future[T]:
-        """What `work` makes of the engine, between two steps: scoring given texts, say."""
+        """What `work`, which must be quick, makes of the engine at once, between two steps."""
         call = _Call(work)
         self._inbox.put(call)
         return call.answer
@@ -119,22 +140,26 @@ class Driver:
         self._thread.join()
 
     def _run(self) -> None:
-        while self._take() or self._under_way:
+        while self._take() or self._under_way or self._shared.count:
             try:
-                self._step()
+                self._share()
+                if self._under_way:
+                    self._step()
             except Exception as error:  # whoever waits must hear of it, whatever it is
                 for following in list(self._under_way.values()):
                     self._end(following, error)
 
     def _take(self) -> bool:
         """Submits all that has come in, waiting for something where nothing runs; False once it is closed."""
-        while not self._under_way or not self._inbox.empty():
+        while not (self._under_way or self._shared.count) or not self._inbox.empty():
             asked = self._inbox.get()
             if asked is None:
                 self._inbox.put(None)  # stays at the end, for the next look
                 return False
             if isinstance(asked, _Call):
                 self._do(asked)
+            elif isinstance(asked, _Shared):
+                self._line_up(asked)
             elif asked.dropped:
                 self._forget(asked)
             else:
@@ -165,6 +190,34 @@ class Driver:
             call.answer.set_result(call.work(self._engine))
         except Exception as error:
             call.answer.set_exception(error)
+
+    def _line_up(self, shared: _Shared) -> None:
+        try:
+            self._shared.check(shared.account, shared.background, "texts that are to be scored")
+        except Overloaded as error:
+            if shared.task.answer.set_running_or_notify_cancel():
+                shared.task.answer.set_exception(error)
+        else:
+            self._shared.add(shared.task, shared.account, shared.background)
+
+    def _share(self) -> None:
+        """A step of other work, where it is due."""
+        began = time.monotonic()
+        if self._under_way and began < self._next_share:
+            return
+        taken = self._shared.take(lambda one: one in self._begun or len(self._begun) < SHARED_AT_ONCE)
+        if taken is None:
+            return
+        task, account, background = taken
+        over = task.step(lambda work: work())
+        took = time.monotonic() - began
+        self._shared.charge(account, background, took)
+        self._next_share = began + 2 * took
+        if over:
+            self._begun.discard(account)
+        else:
+            self._begun.add(account)
+            self._shared.add(task, account, background, again=True)
 
     def _step(self) -> None:
         heard: dict[int, list[Event]] = {}

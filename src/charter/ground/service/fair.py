@@ -94,10 +94,35 @@ class FairQueue(Generic[W]):
 
 
 @dataclass(slots=True, eq=False)
-class _Task:
+class Task:
+    """Work that somebody waits for; `steps` once it has begun, if it comes in steps."""
+
     work: Callable[[], Any]
     answer: Future[Any] = field(default_factory=Future)
-    steps: Steps[Any] | None = None  # once it has begun, if it comes in steps
+    steps: Steps[Any] | None = None
+
+    def step(self, do: Callable[[Callable[[], Any]], Any]) -> bool:
+        """Does a step in the way `do`; whether it was the last one, whose value or error the answer has."""
+        if self.answer.cancelled():
+            if self.steps is not None:
+                self.steps.close()
+            return True
+        found, error = None, None
+        try:
+            if self.steps is not None:
+                do(lambda: _next(self.steps))
+                return False
+            found = do(self.work)
+            if isinstance(found, Generator):
+                self.steps = found
+                return False
+        except _Ended as ended:
+            found = ended.value
+        except BaseException as raised:
+            error = raised
+        if self.answer.set_running_or_notify_cancel():
+            self.answer.set_exception(error) if error is not None else self.answer.set_result(found)
+        return True
 
 
 class FairThreads:
@@ -112,7 +137,7 @@ class FairThreads:
     ) -> None:
         """`what`: names such work in a refusal; `do`: how a thread does each step."""
         self._what, self._do, self._each = what, do, max(1, threads - 1)
-        self._queue: FairQueue[_Task] = FairQueue(most)
+        self._queue: FairQueue[Task] = FairQueue(most)
         self._running: dict[str, int] = {}
         self._news, self._closed = threading.Condition(), False
         self._threads = [
@@ -128,7 +153,7 @@ class FairThreads:
 
     async def do(self, account: str, work: Callable[[], T | Steps[T]], background: bool = False) -> T:
         """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
-        task = _Task(work)
+        task = Task(work)
         with self._news:
             self._queue.check(account, background, self._what)
             self._queue.add(task, account, background)
@@ -151,20 +176,26 @@ class FairThreads:
             thread.join()
 
     def _run(self) -> None:
-        while (taken := self._take()) is not None:
-            task, account, background = taken
-            began = time.monotonic()
-            over = self._step(task)
-            with self._news:
-                self._running[account] -= 1
-                if not self._running[account]:
-                    del self._running[account]
-                self._queue.charge(account, background, time.monotonic() - began)
-                if not over:
-                    self._queue.add(task, account, background, again=True)
-                self._news.notify_all()
+        while self._turn():  # what a turn held is freed before the next one is waited for
+            pass
 
-    def _take(self) -> tuple[_Task, str, bool] | None:
+    def _turn(self) -> bool:
+        if (taken := self._take()) is None:
+            return False
+        task, account, background = taken
+        began = time.monotonic()
+        over = task.step(self._do)
+        with self._news:
+            self._running[account] -= 1
+            if not self._running[account]:
+                del self._running[account]
+            self._queue.charge(account, background, time.monotonic() - began)
+            if not over:
+                self._queue.add(task, account, background, again=True)
+            self._news.notify_all()
+        return True
+
+    def _take(self) -> tuple[Task, str, bool] | None:
         with self._news:
             while (
                 found := self._queue.take(lambda account: self._running.get(account, 0) < self._each)
@@ -174,29 +205,6 @@ class FairThreads:
                 self._news.wait()
             self._running[found[1]] = self._running.get(found[1], 0) + 1
             return found
-
-    def _step(self, task: _Task) -> bool:
-        """Does a step; whether it was the last one."""
-        if task.answer.cancelled():
-            if task.steps is not None:
-                task.steps.close()
-            return True
-        try:
-            if task.steps is None:
-                found = self._do(task.work)
-                if isinstance(found, Generator):
-                    task.steps = found
-                    return False
-            else:
-                self._do(lambda: _next(task.steps))
-                return False
-        except _Ended as ended:
-            _tell(task.answer, ended.value, None)
-        except BaseException as error:
-            _tell(task.answer, None, error)
-        else:
-            _tell(task.answer, found, None)
-        return True
 
 
 class _Ended(Exception):
@@ -213,11 +221,3 @@ def _next(steps: Steps[Any] | None) -> None:
         next(steps)
     except StopIteration as ended:
         raise _Ended(ended.value) from None
-
-
-def _tell(answer: Future[Any], value: Any, error: BaseException | None) -> None:
-    if answer.set_running_or_notify_cancel():
-        if error is None:
-            answer.set_result(value)
-        else:
-            answer.set_exception(error)
