@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.sessions import HOURS, close_session, find_session, open_session
-from charter.ground.service.database import reading, writing
+from charter.ground.service.database import reading
 from charter.ground.service.forms import LARGEST_FORM, Form, check_site, content_type, read_form
 from charter.ground.service.limits import Limiter
 from charter.ground.service.once import Once, SentOnce
@@ -226,8 +226,7 @@ def _opened(service: Service, secret: str) -> str:
     if not secret:
         raise ApiError(401, "give a key with the scope admin")
     caller = admin_of(service, secret)
-    with writing(service.database) as connection:
-        return open_session(connection, caller)
+    return service.room.write(lambda connection: open_session(connection, caller))
 
 
 async def leave(request: Request) -> Response:
@@ -235,11 +234,8 @@ async def leave(request: Request) -> Response:
     visit = await visit_of(request)
 
     def closed() -> None:
-        with (
-            visit.desk.sent.sending(visit.session, visit.form.text(CSRF)),
-            writing(visit.service.database) as connection,
-        ):
-            close_session(connection, visit.session)
+        with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
+            visit.service.room.write(lambda connection: close_session(connection, visit.session))
 
     await asyncio.to_thread(closed)
     answer = see(f"{ENTER}?left=1")

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi.responses import Response
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from charter.ground.accounts.keys import (
     LOCAL,
@@ -144,7 +145,15 @@ def revoke_key(visit: Visit) -> Done:
         raise ApiError(
             409, "this is the key that you are using; revoke it with another one, or by charter keys revoke"
         )
-    return _changed(visit, id, revoke)
+    try:
+        return _changed(visit, id, revoke)
+    except DBAPIError:
+        visit.service.keyring.shut(id)
+        raise ApiError(
+            503,
+            "the database can't be written, so that the key opens nothing only as long as this server runs; revoke it "
+            "again when there is room",
+        ) from None
 
 
 def limit_key(visit: Visit) -> Done:
@@ -155,9 +164,12 @@ def limit_key(visit: Visit) -> Done:
 
 def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
     """A key as it is after a change, which holds from the next request on."""
-    with writing(visit.service.database) as connection:
+
+    def work(connection: Connection) -> dict[str, Any]:
         change(connection, id)
-        changed = key_row(find_key(connection, id))
+        return key_row(find_key(connection, id))
+
+    changed = visit.service.room.write(work)
     visit.service.keyring.forget(id)
     return Done(KEYS, changed)
 
@@ -167,15 +179,14 @@ def switch_organisation(visit: Visit) -> Done:
     id, disabled = visit.part("organisation"), visit.form.text("disabled") in ("yes", "true", "1")
     if id == visit.caller.organisation and disabled:
         raise ApiError(409, "this is the organisation of the key that you are using")
-    with writing(visit.service.database) as connection:
-        disable_organisation(connection, id, disabled)
+    visit.service.room.write(lambda connection: disable_organisation(connection, id, disabled))
     visit.service.keyring.forget()
     return Done(KEYS, {"id": id, "disabled": disabled})
 
 
 def usage_page(visit: Visit) -> Shown | Response:
     """What was used, by day and model: a page, a table for spreadsheets, or JSON."""
-    visit.service.meter.flush()
+    visit.service.meter.try_flush()
     since, until = _days(visit)
     wanted = visit.asked("organisation")
     with reading(visit.service.database) as connection:

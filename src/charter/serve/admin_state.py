@@ -26,7 +26,7 @@ MOST_BATCHES = 100  # of an organisation
 def overview(visit: Visit) -> Shown:
     """What waits for people, what was used today, and whether all is well."""
     service, today = visit.service, datetime.datetime.now(datetime.UTC).date()
-    service.meter.flush()
+    service.meter.try_flush()
     with reading(service.database) as connection:
         waiting = select(CASES.c.kind, func.count()).where(CASES.c.closed.is_(None)).group_by(CASES.c.kind)
         cases = {str(kind): int(count) for kind, count in connection.execute(waiting)}

@@ -158,6 +158,7 @@ class Batching:
         standing = self._service.conduct.standing(item.organisation)
         if standing.blocked:
             raise ApiError(403, standing.message)
+        self._service.keyring.check(key.caller)
         return key.usable()
 
     async def _message(self, item: Item, caller: Caller, request_id: str) -> dict[str, Any]:

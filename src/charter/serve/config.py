@@ -104,6 +104,10 @@ class Config(Frozen):
     batch_share: float = Field(
         0.5, gt=0, le=1, description="share of the slots that batches may take while nobody else asks"
     )
+    batch_requests: int = Field(
+        100_000, ge=1, description="requests of an organisation's batches that have not ended"
+    )
+    batch_mib: int = Field(1024, ge=1, description="requests of an organisation's batches that are kept")
 
     @model_validator(mode="after")
     def _distinct(self) -> Config:

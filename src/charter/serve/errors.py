@@ -14,6 +14,7 @@ from charter.ground.accounts.limits import TooMany
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.bounds import Overloaded
 from charter.ground.service.refusal import Refusal
+from charter.ground.service.room import is_busy, is_full
 
 KINDS = {
     400: "invalid_request_error",
@@ -29,6 +30,7 @@ KINDS = {
 }
 OUT_OF_ORDER = "something failed on our side; the request changed nothing and may be sent again"
 OVERLOADED_SECONDS = 5.0
+BUSY_SECONDS = 5.0
 
 
 class ApiError(Refusal):
@@ -95,6 +97,11 @@ def api_error(error: BaseException) -> ApiError:
         return ApiError(429 if error.own else 529, str(error), retry_after=OVERLOADED_SECONDS)
     if isinstance(error, CharterError):
         return ApiError(400, str(error))
+    if is_busy(error) or is_full(error):
+        words = (
+            "the database's disk is full" if is_full(error) else "the database is locked by another program"
+        )
+        return ApiError(503, f"{words}; nothing was changed, try again later", retry_after=BUSY_SECONDS)
     return ApiError(500, OUT_OF_ORDER)
 
 

@@ -102,7 +102,7 @@ async def give_feedback(request: Request) -> Response:
     """Keeps a thumb, and has a person look at a report."""
     service, call = service_of(request), await call_of(request, SCOPE)
     body = await body_of(request, FeedbackBody, LARGEST)
-    return JSONResponse(await asyncio.to_thread(keep, service, call.caller, body))
+    return JSONResponse(await service.write(call.caller, lambda: keep(service, call.caller, body)))
 
 
 def keep(service: Service, caller: Caller, body: FeedbackBody) -> dict[str, Any]:
@@ -178,7 +178,8 @@ async def appeal(request: Request) -> Response:
     """Has a person look at where the caller's account stands."""
     service, call = service_of(request), await call_of(request, SCOPE)
     body = await body_of(request, AppealBody, LARGEST)
-    id = await asyncio.to_thread(service.conduct.appeal, call.caller.organisation, body.words)
+    whose = call.caller.organisation
+    id = await service.write(call.caller, lambda: service.conduct.appeal(whose, body.words))
     return JSONResponse(AppealAnswer(id=id).model_dump())
 
 

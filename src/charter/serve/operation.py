@@ -54,7 +54,7 @@ def problem_of(service: Service) -> str:
             connection.execute(select(func.count()).select_from(FACTS)).scalar_one()
     except Exception:
         return "no database"
-    return ""
+    return service.room.problem
 
 
 async def metrics(request: Request) -> Response:

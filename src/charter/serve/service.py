@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine as Database
 
+from charter.ground.accounts.batches import Quota
 from charter.ground.accounts.conduct import Conduct
 from charter.ground.accounts.keys import Caller, Keyring, make_anonymous
 from charter.ground.accounts.limits import Admissions
@@ -18,6 +21,7 @@ from charter.ground.policy.screen import Screen
 from charter.ground.service.apart import apart
 from charter.ground.service.database import writing
 from charter.ground.service.fair import FairThreads, Steps
+from charter.ground.service.room import Room
 from charter.ground.service.sole import serve_alone
 from charter.serve.asked import Call
 from charter.serve.config import Config
@@ -27,6 +31,9 @@ from charter.serve.registry import Registry
 T = TypeVar("T")
 
 LONG_AT_ONCE = 4  # large bodies that are read, and batches that are written
+WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
+KEYS_AT_ONCE = 4  # that are looked up
+MIB = 2**20
 
 
 @dataclass
@@ -40,7 +47,8 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
-        self.keyring = Keyring(self.database)
+        self.keyring, self.room = Keyring(self.database), Room(self.database)
+        self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
         self.meter = Meter(self.database)
         policy = self.screen.policy if self.screen else None
@@ -50,6 +58,9 @@ class Service:
         self._judging = FairThreads(1, "texts that the policy is to be held against", do=apart)
         # a few at a time: everybody else's short work has threads of its own
         self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches")
+        self._writing = FairThreads(WRITERS, "changes that are to be written")
+        # nobody who waits for the database's lock keeps others from being let in
+        self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
 
     async def judge(self, call: Call, work: Steps[T]) -> T:
         """What a classifier says, read beside the event loop in steps, in the caller's turn."""
@@ -59,11 +70,23 @@ class Service:
         """What long work gives, done beside the event loop, in the caller's turn."""
         return await self._aside.do(caller.organisation, work, background)
 
+    async def write(self, caller: Caller, work: Callable[[], T]) -> T:
+        """What a short change of the database gives, in the caller's turn."""
+        return await self._writing.do(caller.organisation, work)
+
+    async def find_caller(self, secret: str) -> Caller:
+        """Whose key a secret is, in a lane of its own. Raises KeyRefused."""
+        if (known := self.keyring.remembered(secret)) is not None:
+            return known
+        return await asyncio.get_running_loop().run_in_executor(self._lane, self.keyring.find_caller, secret)
+
     def close(self) -> None:
         """Ends models and writers; all that was noted is on disk afterwards."""
         self.registry.close()
         self._judging.close()
         self._aside.close()
+        self._writing.close()
+        self._lane.shutdown()
         self.meter.close()
         self.conduct.close()
         self.database.dispose()

@@ -127,6 +127,7 @@ def remove_results(connection: Connection, now: float) -> int:
     )
     for batch in old:
         connection.execute(update(BATCH_ITEMS).where(_I.batch == batch).values(params="", result=None))
+        connection.execute(update(BATCHES).where(_B.id == batch).values(bytes=0))
     return len(old)
 
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, Engine, Row, Select, case, delete, exists, func, select, tuple_, update
 
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES
-from charter.ground.service.database import reading, writing
+from charter.ground.service.database import alone, reading, writing
 from charter.ground.service.refusal import NotFound, Refusal
 from charter.ground.service.tokens import new_id
 
@@ -53,6 +53,7 @@ class Batch:
     key: str
     state: str  # in_progress, canceling or ended
     size: int
+    bytes: int  # of its requests, while they are kept
     created: float
     expires: float
     canceled: float | None  # when it was asked for
@@ -68,6 +69,15 @@ class Batch:
         """When its results went away; None while they are here."""
         gone = self.created + KEPT
         return gone if self.state == ENDED and gone <= (time.time() if now is None else now) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an organisation's batches may have: requests in those that have not ended, and bytes of requests in all that
+    are kept."""
+
+    requests: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ def make_batch(
     caller: Caller,
     items: Iterable[tuple[str, str]],
     rest: Callable[[float], None] = time.sleep,
+    quota: Quota | None = None,
 ) -> str:
     """A new batch's id; `items` are custom ids, and params as JSON. Once this returns nothing of it is lost; where it
     raises, nothing of it is there.
@@ -115,19 +126,22 @@ def make_batch(
     It is written a piece at a time, each in a transaction of its own. After each it `rest`s as long as that one took:
     whoever waits for SQLite's one write lock looks for it only now and then.
 
-    Raises Refusal for no items or too many, and for custom ids that are none or that come twice.
+    Raises Refusal for no items or too many, for custom ids that are none or that come twice, and, 429, where the
+    organisation's `quota` would be passed.
     """
     taken = list(islice(items, MOST_REQUESTS + 1))
-    _check(taken)
+    size = _check(taken)
     id, now = f"msgbatch_{new_id()}", time.time()
     owner = {"organisation": caller.organisation, "key": caller.key}
     times = {"created": now, "expires": now + EXPIRY}
-    batch = BATCHES.insert().values(id=id, **owner, **times, state=ARRIVING, size=len(taken))
+    batch = BATCHES.insert().values(id=id, **owner, **times, state=ARRIVING, size=len(taken), bytes=size)
     try:
         for last, rows in _pieces(id, taken):
             began = time.monotonic()
             with writing(engine) as connection:
                 if rows[0]["number"] == 0:
+                    if quota is not None:
+                        _check_quota(connection, caller.organisation, quota, len(taken), size)
                     connection.execute(batch)
                 connection.execute(BATCH_ITEMS.insert(), rows)
                 if last:
@@ -224,7 +238,26 @@ def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> I
     return _results(engine, found, size)
 
 
-def _check(items: Sequence[tuple[str, str]]) -> None:
+def _check_quota(connection: Connection, organisation: str, quota: Quota, requests: int, size: int) -> None:
+    alone(connection)  # of two batches at once the second counts the first
+    mine = select(func.sum(case((_B.state != ENDED, _B.size), else_=0)), func.sum(_B.bytes))
+    waiting, held = connection.execute(mine.where(_B.organisation == organisation)).one()
+    if (waiting or 0) + requests > quota.requests:
+        raise Refusal(
+            f"{waiting or 0:,} requests of your organisation's batches have not ended, and {quota.requests:,} may; "
+            "send these when some batches have ended",
+            429,
+        )
+    if (held or 0) + size > quota.bytes:
+        raise Refusal(
+            f"your organisation's batches hold {(held or 0) // 2**20} MiB of requests, and {quota.bytes // 2**20} MiB "
+            "may be held; delete batches that have ended",
+            429,
+        )
+
+
+def _check(items: Sequence[tuple[str, str]]) -> int:
+    """The bytes of all params."""
     if not items:
         raise Refusal("requests: a batch has 1 request at least")
     if len(items) > MOST_REQUESTS:
@@ -246,6 +279,7 @@ def _check(items: Sequence[tuple[str, str]]) -> None:
             raise Refusal(
                 f"requests.{number}.custom_id: {custom_id!r} is requests.{first}'s already; each has its own"
             )
+    return MOST_BYTES - room
 
 
 def _one(organisation: str, batch: str) -> Select[Any]:

@@ -175,6 +175,8 @@ def check_organisation(connection: Connection, organisation: str) -> None:
 def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:
     """Shuts all keys of an organisation out, or lets them in again. Raises NotFound."""
     changed = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
+    if organisation == ANONYMOUS.organisation:
+        raise Refusal("whoever needs no key is of this organisation, which can't be shut out", 409)
     if not connection.execute(changed).rowcount:
         raise NotFound(f"there is no organisation {organisation}")
 
@@ -241,28 +243,45 @@ class Keyring:
         self._engine, self._clock = engine, clock
         self._lock = threading.Lock()
         self._held: OrderedDict[str, tuple[Key, float]] = OrderedDict()  # by digest, and when it was read
+        self._shut = set[str]()  # ids
         self._forgotten = 0  # how often `forget` was called: what was read before is not remembered after it
 
     def find_caller(self, secret: str) -> Caller:
         """Whose key a secret is. Raises KeyRefused."""
-        digest = digest_of(secret)
-        with self._lock:
-            now, times = self._clock(), self._forgotten
-            key, read = self._held.get(digest, (None, 0.0))
-            if key is not None and now - read < SECONDS:
-                self._held.move_to_end(digest)
-            else:
-                self._held.pop(digest, None)
-                key = None
-        if key is None:
-            key = self._read(secret, digest, now, times)
+        if (known := self.remembered(secret)) is not None:
+            return known
+        key = self._read(secret, digest_of(secret))
+        self.check(key.caller)
         return key.usable()
 
-    def _read(self, secret: str, digest: str, now: float, times: int) -> Key:
+    def remembered(self, secret: str) -> Caller | None:
+        """Whose key it is, where it was read a moment ago; without waiting for the database. Raises KeyRefused."""
+        digest = digest_of(secret)
+        with self._lock:
+            key, read = self._held.get(digest, (None, 0.0))
+            if key is None or self._clock() - read >= SECONDS:
+                self._held.pop(digest, None)
+                return None
+            self._held.move_to_end(digest)
+        return key.usable()
+
+    def shut(self, key: str) -> None:
+        """Lets a key, by its id, open nothing as long as this process lives, whatever the database says: a disk that is
+        full keeps nobody from being shut out."""
+        self._shut.add(key)
+        self.forget(key)
+
+    def check(self, caller: Caller) -> None:
+        """Raises KeyRefused for a key that was shut."""
+        if caller.key in self._shut:
+            raise KeyRefused("revoked")
+
+    def _read(self, secret: str, digest: str) -> Key:
+        now, times = self._clock(), self._forgotten
         with reading(self._engine) as connection:
             key = _look_up(connection, secret)
         with self._lock:
-            if times == self._forgotten and key.state() == "usable":
+            if times == self._forgotten and key.state() == "usable" and key.caller.key not in self._shut:
                 self._held[digest] = (key, now)
                 if len(self._held) > REMEMBERED:
                     self._held.popitem(last=False)
@@ -295,7 +314,9 @@ def list_keys(connection: Connection, organisation: str | None = None) -> list[K
 
 
 def revoke(connection: Connection, key: str) -> None:
-    """Ends a key for good; one that ended already stays as it is. Raises NotFound."""
+    """Ends a key for good; one that ended already stays as it is. Raises NotFound, and Refusal for who needs none."""
+    if key == ANONYMOUS.key:
+        raise Refusal("this stands for whoever needs no key, and can't be revoked", 409)
     find_key(connection, key)
     ended = update(KEYS).where(KEYS.c.id == key, KEYS.c.revoked.is_(None)).values(revoked=time.time())
     connection.execute(ended)

@@ -166,6 +166,7 @@ BATCHES = Table(
         "state", String(16), nullable=False
     ),  # in_progress, canceling, ended; arriving while it is written
     Column("size", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),  # of its requests, while they are kept
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False),
     Column("canceled", Double),  # when it was asked for

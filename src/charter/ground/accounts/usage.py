@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any
@@ -111,6 +112,11 @@ class Meter:
         """Counts what a key (its id) used of a model at a time, in seconds since 1970. Never waits for the database."""
         place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
         self._gather({place: counts}, {key: at})
+
+    def try_flush(self) -> None:
+        """Writes what was gathered, if that can be written now."""
+        with suppress(SQLAlchemyError, CharterError):
+            self.flush()
 
     def flush(self) -> None:
         """Writes what was gathered. Raises what the database raises; then nothing of it is lost."""

@@ -25,7 +25,7 @@ from charter.ground.accounts.batches import (
     make_batch,
     results,
 )
-from charter.ground.service.database import reading, writing
+from charter.ground.service.database import reading
 from charter.serve.asked import Call
 from charter.serve.batching import Batching
 from charter.serve.errors import invalid
@@ -66,11 +66,14 @@ class BatchBody(Strict):
 
 async def create_batch(request: Request) -> Response:
     """Takes a batch in; once this has answered, nothing of it is lost."""
-    call = await _call(request)
+    call, service = await _call(request), service_of(request)
+    await asyncio.to_thread(service.room.check)
     items = await read_body(request, _items, LARGEST_BATCH, parts=None)
 
-    service = service_of(request)
-    id = await service.aside(call.caller, lambda: make_batch(service.database, call.caller, items))
+    def made() -> str:
+        return make_batch(service.database, call.caller, items, quota=service.quota)
+
+    id = await service.aside(call.caller, made)
     batch = await _read(request, lambda connection: get_batch(connection, call.caller.organisation, id))
     batching_of(request).wake()
     return JSONResponse(form_of(batch, request))
@@ -207,11 +210,8 @@ async def _read(request: Request, work: Callable[[Connection], T]) -> T:
 async def _written(request: Request, work: Callable[[Connection], T]) -> T:
     """What changes a batch may change all of its requests, and wait for who writes before."""
 
-    def done() -> T:
-        with writing(service_of(request).database) as connection:
-            return work(connection)
-
-    return await service_of(request).aside(request.state.caller, done)
+    service = service_of(request)
+    return await service.aside(request.state.caller, lambda: service.room.write(work))
 
 
 TAG = "Message batches"

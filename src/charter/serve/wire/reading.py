@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -69,7 +68,7 @@ async def _caller(request: Request) -> Caller:
     if not (secret := secret_of(request)):
         raise ApiError(401, "no API key: send it as the header x-api-key, or as Authorization: Bearer")
     try:
-        return await asyncio.to_thread(service.keyring.find_caller, secret)
+        return await service.find_caller(secret)
     except Exception as error:
         raise api_error(error) from None
 

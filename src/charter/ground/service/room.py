@@ -1,0 +1,121 @@
+"""The disk below a database in a file: how much is free, and some of it held back for those who must write.
+
+A full disk must not shut out who could free it: a file beside the database is given up when a change that can't wait
+(revoking a key, say) finds the disk full, and is made again once there is room. Of a database on another machine
+nothing is known here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from charter.ground.service.database import SQLITE, writing
+from charter.ground.service.refusal import Refusal
+
+T = TypeVar("T")
+MIB = 2**20
+FLOOR = 256 * MIB  # free bytes below which nothing large is taken in
+RESERVE = 8 * MIB
+SHARE = 20  # neither is more than this part of a small disk
+ENDING = ".reserve"
+
+
+class Room:
+    """The room of one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        local = engine.url.get_backend_name() == SQLITE
+        self._file = Path(engine.url.database or "") if local else None
+        self._lock = threading.Lock()
+        self.hold()
+
+    @property
+    def free(self) -> int | None:
+        """Bytes that are free; None where that can't be known."""
+        found = self._disk()
+        return None if found is None else found.f_bavail * found.f_frsize
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the room that is left, "" for nothing."""
+        found, free = self._disk(), self.free
+        if found is None or free is None or free >= (floor := _part(FLOOR, found)):
+            return ""
+        name = self._file.name if self._file else ""
+        return f"the disk of {name} has {free // MIB} MiB free, less than {max(1, floor // MIB)}"
+
+    def check(self) -> None:
+        """Raises Refusal, 529, where the disk is nearly full."""
+        if self.problem:
+            raise Refusal("the disk of this service is nearly full; try again later", 529)
+
+    def hold(self) -> None:
+        """Holds the reserve back, where there is room for it and it isn't there."""
+        found, free, reserve = self._disk(), self.free, self._reserve
+        if found is None or free is None or reserve is None:
+            return
+        size = _part(RESERVE, found)
+        with self._lock, suppress(OSError):
+            if free > 2 * size and not reserve.exists():
+                descriptor = os.open(reserve, os.O_CREAT | os.O_WRONLY, 0o600)
+                try:
+                    os.posix_fallocate(descriptor, 0, max(1, size))
+                finally:
+                    os.close(descriptor)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` makes of a writing transaction that can't wait for somebody to free the disk: the reserve is
+        given up for it."""
+        try:
+            with writing(self._engine) as connection:
+                found = work(connection)
+        except DBAPIError as error:
+            if not is_full(error) or self._reserve is None:
+                raise
+            with writing(self._engine) as connection:  # nobody else writes before it has ended
+                self._reserve.unlink(missing_ok=True)
+                return work(connection)
+        self.hold()
+        return found
+
+    @property
+    def _reserve(self) -> Path | None:
+        return self._file and self._file.with_name(self._file.name + ENDING)
+
+    def _disk(self) -> os.statvfs_result | None:
+        if self._file is None:
+            return None
+        try:
+            return os.statvfs(self._file.parent)
+        except OSError:
+            return None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether SQLite had no room for what it was to write."""
+    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another one held SQLite's lock for too long."""
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _code(error: BaseException) -> int | None:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def _part(most: int, disk: os.statvfs_result) -> int:
+    return min(most, disk.f_blocks * disk.f_frsize // SHARE)
