@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.sampling import Sampling
+from charter.ground.service import driver as driver_module
 from charter.ground.service.driver import Driver, Following, Job
 from charter.ground.service.fair import MOST, Steps
 
@@ -152,22 +154,37 @@ def test_shared_work_of_many_accounts_goes_on_by_turns() -> None:
     driver.close()
 
 
-def test_replies_go_on_while_shared_work_waits_without_end() -> None:
-    driver, done, tokens = Driver(engine()), list[str](), list[int]()
-    work = [driver.share("a", slices(50, done, "a", 0.01)) for _ in range(20)]
-    long = Sampling(temperature=1.0, max_tokens=60)
-    prompt = toys.tokenizer().encode("two birds")
-    expected = Driver(engine()).ask(Job(prompt, long, 1, 7)).result(60)
-    began = len(done)
-    found = driver.follow(Job(prompt, long, 1, 7), lambda events: tokens.append(len(done)))
-    until(lambda: found.left == 0)
-    # each step of the work, once replies are under way, is paid back with as much time for them
-    steps = len(done) - began
-    assert steps < 20 and not all(answer.done() for answer in work)
-    assert driver.ask(Job(prompt, long, 1, 7)).result(60)[0].ids == expected[0].ids
-    for answer in work:
-        answer.cancel()
+def test_replies_have_the_engine_for_as_long_as_shared_work_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the work takes a second here, one of the engine a quarter."""
+    clock, done, ended = [0.0], list[str](), threading.Event()
+    monkeypatch.setattr(driver_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    served = engine()
+    step = served.step
+
+    def stepped() -> list[Event]:
+        clock[0] += 0.25
+        done.append("reply")
+        return step()
+
+    def work(engine: Engine) -> Steps[None]:
+        while not ended.is_set():
+            clock[0] += 1.0
+            done.append("work")
+            yield
+
+    monkeypatch.setattr(served, "step", stepped)
+    driver, held = Driver(served), threading.Event()
+    blocked = driver.call(lambda _: held.wait(60))
+    answers = [driver.share("a", work) for _ in range(3)]
+    reply = driver.ask(Job([5, 6], Sampling(temperature=1.0, max_tokens=40), 1, 7))
+    held.set()
+    assert blocked.result(60) and reply.result(60)
+    ended.set()
     driver.close()
+    assert all(answer.done() for answer in answers)
+    until = len(done) - done[::-1].index("reply")
+    runs = ["".join(run) for run in "".join(one[0] for one in done[:until]).split("w")]
+    assert len(runs) > 3 and all(len(run) >= 4 for run in runs[2:-1]) and max(map(len, runs)) <= 5
 
 
 def test_shared_work_has_bounds_errors_and_an_end() -> None:

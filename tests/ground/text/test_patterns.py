@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.patterns import matches
+from charter.ground.text.patterns import MATCH_SECONDS, matches
 from charter.ground.text.schema import Judge
 
 YEARS = "^(a|aa)+$"
@@ -33,6 +35,18 @@ def test_a_pattern_that_would_take_years_is_refused() -> None:
 def test_names_are_matched_in_bounded_time(schema: dict[str, Any]) -> None:
     with pytest.raises(CharterError, match="takes more than"):
         Judge(schema).accepts(json.dumps({TEXT: 1}))
+
+
+def test_patterns_share_the_time_of_a_document() -> None:
+    """Twelve that take under the bound each took seconds of everybody's together."""
+    slow = [{"if": {"pattern": f"^(a|aa){{9,}}{n}$"}, "then": {"maxLength": 3}} for n in range(12)]
+    judge, text = Judge({"allOf": slow}), json.dumps("a" * 24)
+    began = time.monotonic()
+    with suppress(CharterError):
+        judge.accepts(text)
+    assert time.monotonic() - began < 2 * MATCH_SECONDS + 0.2
+    with pytest.raises(CharterError, match="alone or with others"):
+        Judge({"allOf": [{"if": {"pattern": YEARS}, "then": {}}] * 2}).accepts(json.dumps(TEXT))
 
 
 def test_what_is_no_pattern_is_refused() -> None:

@@ -33,8 +33,10 @@ from charter.ground.generate.ending import (
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
 REFUSED_SECONDS = (
-    0.5  # of the processor, for tokens of one step that are refused: all others wait for this one
+    0.2  # of the processor, for tokens of one step that are refused: all others wait for this one
 )
+FIRST_SECONDS = 10.0  # of the processor, for what a judge is asked before anything is written
+JUDGE_SECONDS = 0.1  # of the processor, for what a judge is asked of one token; then no more is asked
 _NOTHING = Hints()
 
 
@@ -60,6 +62,7 @@ class Document:
         self._unread: list[int] = []  # bytes that the twin has yet to read
         self._text = bytearray()
         self._bits = alphabet.mask()
+        self._judging = FIRST_SECONDS  # that the judge has left
         self.plan: list[int] = []
         self.planned_only = False  # the grammar's engine gave up: what is known is followed to the end
 
@@ -148,6 +151,7 @@ class Document:
 
     def _fits(self, asked: Callable[[], bool]) -> bool:
         """An answer, or no where the judge can't say in its time: what it did accept is followed then."""
+        self._judging = JUDGE_SECONDS
         try:
             return asked()
         except CharterError:
@@ -182,7 +186,15 @@ class Document:
         # a matcher that has stopped for want of any way on takes no end token either
         if self._matcher.validate_tokens(asked) != len(asked) if plan else not self._matcher.is_accepting():
             return False
-        return self._judge is None or self._judge(bytes(self._text) + self._alphabet.spell(plan))
+        if self._judge is None:
+            return True
+        if self._judging < 0:
+            raise CharterError("the schema takes too long to judge documents by; simplify it")
+        began = time.thread_time()
+        try:
+            return self._judge(bytes(self._text) + self._alphabet.spell(plan))
+        finally:
+            self._judging -= time.thread_time() - began
 
     def _seek(self, most: int, steps: int) -> bool:
         """Seek an ending of `most` tokens, in so many steps; what is found becomes the plan."""

@@ -8,6 +8,7 @@ matches here, which reads the same patterns and more of ECMA-262.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -18,22 +19,30 @@ from jsonschema.exceptions import ValidationError
 
 from charter.ground.artifact.errors import CharterError
 
-MATCH_SECONDS = 0.5  # of one pattern on one text
-MOST_STEPS = 200_000  # keywords looked at for one document
+MATCH_SECONDS = 0.1  # of all patterns of one document: replies of everybody wait for it
+MOST_STEPS = 50_000  # keywords looked at for one document
 
 _CLASSES = {r"\d": "0-9", r"\w": "A-Za-z0-9_"}
 _Rule = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 
 class Steps:
-    """Counts what one validator does; set back before every document."""
+    """Counts what one validator does, and the time of its patterns; set back before every document."""
 
     def __init__(self) -> None:
-        self._left = MOST_STEPS
+        self.begin()
 
     def begin(self) -> None:
         """A new document."""
-        self._left = MOST_STEPS
+        self._left, self._seconds = MOST_STEPS, MATCH_SECONDS
+
+    def match(self, pattern: str, text: str) -> bool:
+        """As `matches`, within the time that is left of the document's."""
+        began = time.monotonic()
+        try:
+            return matches(pattern, text, self._seconds)
+        finally:
+            self._seconds = max(0.0, self._seconds - (time.monotonic() - began))
 
     def count(self, rule: _Rule) -> _Rule:
         """The rule, counted. Raises CharterError where a document takes too many steps."""
@@ -51,14 +60,14 @@ class Steps:
         return counted
 
 
-def matches(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str, seconds: float = MATCH_SECONDS) -> bool:
     """Whether a pattern is found in a text. Raises CharterError where that takes too long or it is no pattern."""
     try:
-        return _compiled(pattern).search(text, timeout=MATCH_SECONDS, concurrent=True) is not None
+        return _compiled(pattern).search(text, timeout=seconds, concurrent=True) is not None
     except TimeoutError:
         raise CharterError(
-            f"the pattern {pattern[:100]!r} takes more than {MATCH_SECONDS} seconds on a text of {len(text):,} "
-            "characters; write it without repetitions within repetitions"
+            f"the pattern {pattern[:100]!r} takes more than {MATCH_SECONDS} seconds, alone or with others, on a text "
+            f"of {len(text):,} characters; write it without repetitions within repetitions"
         ) from None
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:
         raise CharterError(f"the pattern {pattern[:100]!r} can't be read: {error}") from None
@@ -66,9 +75,9 @@ def matches(pattern: str, text: str) -> bool:
 
 def bounded(kind: Any, steps: Steps) -> Any:
     """A class of validators like `kind` whose work has an end."""
-    own: dict[str, _Rule] = {"pattern": _pattern, "patternProperties": _named}
-    if "additionalProperties" in kind.VALIDATORS:
-        own["additionalProperties"] = _others
+    own = _rules(steps.match)
+    if "additionalProperties" not in kind.VALIDATORS:
+        del own["additionalProperties"]
     rules = {name: steps.count(own.get(name, rule)) for name, rule in kind.VALIDATORS.items()}
     return validators.extend(kind, rules)
 
@@ -92,24 +101,29 @@ def _in_ascii(pattern: str) -> str:
     return "".join(found)
 
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "string") and not matches(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+def _rules(match: Callable[[str, str], bool]) -> dict[str, _Rule]:
+    """The keywords that hold texts or names against patterns."""
 
+    def pattern(validator: Any, wanted: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "string") and not match(wanted, instance):
+            yield ValidationError(f"{instance!r} does not match {wanted!r}")
 
-def _named(validator: Any, named: Mapping[str, Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(instance, "object"):
-        for pattern, part in named.items():
-            for key, value in instance.items():
-                if matches(pattern, key):
-                    yield from validator.descend(value, part, path=key, schema_path=pattern)
+    def named(
+        validator: Any, parts: Mapping[str, Any], instance: Any, schema: Any
+    ) -> Iterator[ValidationError]:
+        if validator.is_type(instance, "object"):
+            for wanted, part in parts.items():
+                for key, value in instance.items():
+                    if match(wanted, key):
+                        yield from validator.descend(value, part, path=key, schema_path=wanted)
 
+    def others(validator: Any, part: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        """What neither `properties` nor `patternProperties` names."""
+        if not validator.is_type(instance, "object"):
+            return
+        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        for key, value in instance.items():
+            if key not in known and not any(match(wanted, key) for wanted in patterns):
+                yield from validator.descend(value, part, path=key)
 
-def _others(validator: Any, part: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """additionalProperties: what neither `properties` nor `patternProperties` names."""
-    if not validator.is_type(instance, "object"):
-        return
-    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    for key, value in instance.items():
-        if key not in known and not any(matches(pattern, key) for pattern in patterns):
-            yield from validator.descend(value, part, path=key)
+    return {"pattern": pattern, "patternProperties": named, "additionalProperties": others}
