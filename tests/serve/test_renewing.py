@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -122,6 +123,13 @@ def test_other_shapes_tokenizers_and_places_are_refused_and_change_nothing(
 ) -> None:
     give(client, weights / "new")
     name(client, "kept")
+    linked = weights / "linked"
+    linked.mkdir()
+    for file in (weights / "new").iterdir():
+        if file.name != "model.safetensors":
+            shutil.copy(file, linked)
+    shutil.copy(weights / "new" / "model.safetensors", tmp_path / "outside.safetensors")
+    (linked / "model.safetensors").symlink_to(tmp_path / "outside.safetensors")
     before = asked(client)["choices"]
     for folder, status, words in (
         (weights / "words", 400, "tokenizer"),
@@ -129,6 +137,8 @@ def test_other_shapes_tokenizers_and_places_are_refused_and_change_nothing(
         (weights / "nothing", 400, "no config.json"),
         (weights / "../elsewhere", 403, "must lie below"),
         (tmp_path, 403, "must lie below"),
+        (linked, 403, "must lie below"),
+        (Path("a\0b"), 400, "null"),
     ):
         assert words in json.dumps(give(client, folder, status)), folder
     assert client.get("/weight_info").json() == {"weight_version": "kept"}

@@ -283,6 +283,16 @@ def test_what_goes_wrong_behind_is_told_in_our_words(double: Double, quick: None
         assert int(error.headers["retry-after"]) == (7 if case == "busy" else 5)
 
 
+def test_a_server_that_echoes_what_it_was_sent_tells_no_key(
+    double: Double, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-operators-own")
+    double.act = lambda h: h.say(400, {"error": {"message": f"bad: {dict(h.headers)}"}})
+    error = heard(double)
+    assert "bad: " in str(error) and "authorization" in str(error).lower()
+    assert "sk-operators-own" not in str(error)
+
+
 def test_a_server_that_recovers_is_asked_again(double: Double, quick: None) -> None:
     last = {
         "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],

@@ -17,6 +17,7 @@ from charter.ground.people.quality import quality_of_people
 from charter.ground.people.tables import CONVERSATIONS, TURNS
 from charter.ground.people.workers import ROLES, data_of, disable, forget, invite, note
 from charter.ground.service.database import reading, writing
+from charter.ground.service.listening import LOOPBACK
 from charter.ground.service.refusal import Refusal
 
 Number = Annotated[int, Path(ge=1, lt=2**31)]
@@ -74,9 +75,17 @@ def invite_people(request: Request, visit: Admin) -> RedirectResponse:
             )
             for _ in range(count)
         ]
-    start = visit.service.config.url or str(request.base_url).rstrip("/")
+    start = visit.service.config.url or _own_address(request)
     visit.service.links.put(visit.owner, [f"{start}/join/{token}" for token in tokens])
     return see("/admin/invited")
+
+
+def _own_address(request: Request) -> str:
+    """How this machine reaches the server. Raises Refusal for who comes from elsewhere: what he calls the server would
+    stand in the links, and lead where he likes."""
+    if request.url.hostname not in LOOPBACK:
+        raise Refusal("set `url`, the address by which people reach this server, to invite somebody", 409)
+    return str(request.base_url).rstrip("/")
 
 
 def invited(visit: Admin) -> Response:

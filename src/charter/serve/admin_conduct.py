@@ -160,11 +160,38 @@ def case_page(visit: Visit) -> Shown:
         standing = newest_of(connection, case.organisation)
     data = {
         "case": {**_case(case, names), "content": json.loads(case.content) if case.content else None},
+        "written": written(case.content),
         "decisions": [_decision(one, names) for one in said],
         "standing": standing.level if standing else LEVELS[0],
         "verdicts": list(VERDICTS),
     }
     return Shown("admin_case", f"Case: {case.kind}", data)
+
+
+def written(content: str) -> list[dict[str, str]]:
+    """What a case holds as texts with whose they are: a conversation and its reply, or whatever else somebody sent,
+    which may be any JSON, as JSON."""
+    try:
+        found = json.loads(content) if content else None
+    except ValueError:
+        return [{"whose": "the content", "text": content}]
+    if found is None:
+        return []
+    if not isinstance(found, dict) or not isinstance(turns := found.get("messages"), list):
+        return [{"whose": "the content", "text": _spelled(found)}]
+    texts = []
+    for turn in turns:
+        role = turn.get("role") if isinstance(turn, dict) else None
+        said = turn.get("content") if isinstance(turn, dict) else None
+        whose = f"what the {role if isinstance(role, str) and role else 'user'} wrote"
+        texts.append({"whose": whose, "text": said if isinstance(said, str) else _spelled(turn)})
+    if reply := found.get("reply"):
+        texts.append({"whose": "the reply", "text": reply if isinstance(reply, str) else _spelled(reply)})
+    return texts
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def close_case(visit: Visit) -> Done:

@@ -211,11 +211,11 @@ async def enter_page(request: Request) -> Response:
 async def enter(request: Request) -> Response:
     """Opens a session for the owner of a key. Raises ApiError for an address that tries too often."""
     check_site(request)
-    check_pace(request)
     form, service = await read_form(request), service_of(request)
     try:
         session = await asyncio.to_thread(_opened, service, form.text("key").strip())
     except Refusal as refusal:
+        check_pace(request)  # of wrong keys: a right one never waits behind somebody's guesses
         return page(request, "enter", "Enter", refusal.status, left=False, problem=str(refusal))
     answer = see(ADMIN)
     answer.set_cookie(COOKIE, session, max_age=HOURS * 3600, **_cookie(request))

@@ -14,7 +14,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, named_tensors
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer
-from charter.serve.errors import ApiError
+from charter.serve.errors import ApiError, invalid
 
 START = "default"  # the version of what the server started with, as vLLM calls it
 UNNAMED = "unnamed"  # of weights that nobody named yet
@@ -24,8 +24,12 @@ def allowed(name: str, root: Path | None) -> Path:
     """The folder of new weights. Raises ApiError where none are taken, and for one that does not lie below `root`."""
     if root is None:
         raise ApiError(403, "this model takes no new weights; charter serve --weights-from FOLDER lets it")
-    folder = Path(name).resolve()
-    if not folder.is_relative_to(root):
+    try:
+        folder = Path(name).resolve()
+        files = [path.resolve() for path in folder.iterdir()] if folder.is_dir() else []
+    except (ValueError, OSError) as error:
+        raise invalid(f"weights_path: {error}", "weights_path") from None
+    if not all(path.is_relative_to(root) for path in (folder, *files)):  # links lead where they like
         raise ApiError(403, f"weights_path: new weights must lie below {root}", param="weights_path")
     return folder
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx2
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.asking import one_line
 from charter.serve.errors import OVERLOADED_SECONDS, ApiError
 
 KEY = "OPENAI_API_KEY"  # goes nowhere but to the server that is named
@@ -131,7 +132,8 @@ class Link:
                 529, f"the server behind {self.name} is overloaded", retry_after=wait or OVERLOADED_SECONDS
             )
         if status in (400, 413, 422):
-            return ApiError(400, said or f"the server behind {self.name} refuses this request")
+            # a server that echoes what it was sent has our key in its words
+            return ApiError(400, one_line(said) or f"the server behind {self.name} refuses this request")
         reasons = {401: "refuses our key", 403: "refuses our key", 404: "doesn't serve that model any more"}
         return ApiError(500, f"the server behind {self.name} {reasons.get(status, f'failed ({status})')}")
 

@@ -14,7 +14,14 @@ from safetensors.numpy import save_file
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.model.checkpoint import load_policy, named_tensors, new_model
-from charter.ground.model.folder import check_folder, count_parameters, read_header, tensor_sizes
+from charter.ground.model.folder import (
+    INDEX,
+    check_folder,
+    count_parameters,
+    read_header,
+    tensor_sizes,
+    weight_files,
+)
 from charter.ground.model.shape import NAMED, Shape, to_config
 from charter.ground.model.source import random_weights
 
@@ -151,3 +158,12 @@ def test_a_plan_refuses_models_that_the_run_must_refuse(folder: Path) -> None:
 PREFERENCE = (
     "{name: pm, room: preference, from: {policy: 'random:tiny', comparisons: 'shipped:comparisons.train'}}"
 )
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/hostname", "below/model.safetensors", "..", ""]
+)
+def test_an_index_names_files_of_its_own_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(CharterError, match="is no file of this folder"):
+        weight_files(tmp_path)

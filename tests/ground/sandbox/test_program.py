@@ -38,6 +38,60 @@ def test_no_forgery_passes(forgery: str, any_box: Sandbox) -> None:
     assert outcome.verdict is Verdict.FAILED, outcome
 
 
+NAMED = "import builtins\ndef double(n):\n    raise getattr(builtins, n)\n"
+RENAMED = """
+def double(n):
+    raise type(n, (Exception,), {})
+"""
+# ways of writing a test which an error that ends a loop would let pass
+WAYS = """
+import builtins
+names = [n for n, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+def loop(n):
+    for found in map(double, [n]):
+        assert found == 42
+
+def comprehension(n):
+    assert [x for x in map(double, [n]) if x != 42] == []
+
+def generator(n):
+    assert all(x == 42 for x in map(double, [n]))
+
+ways = {
+    "all": lambda n: check(all(x == 42 for x in map(double, [n]))),
+    "any": lambda n: check(not any(map(double, [n]))),
+    "zip": lambda n: check(all(a == b for a, b in zip(map(double, [n]), [42]))),
+    "list": lambda n: check(list(map(double, [n])) == []),
+    "filter": lambda n: check(list(filter(double, [n])) == []),
+    "iter": lambda n: check(list(iter(lambda: double(n), 42)) == []),
+    "sum": lambda n: check(sum(map(double, [n])) == 0),
+    "loop": loop,
+    "comprehension": comprehension,
+    "generator": generator,
+}
+
+def check(right):
+    assert right
+
+forged = []
+for name in names:
+    for way, test in ways.items():
+        try:
+            test(name)
+        except Exception:
+            continue
+        forged.append((name, way))
+assert len(names) > 40 and forged == [], forged
+"""
+
+
+@pytest.mark.parametrize("solution", [NAMED, RENAMED])
+def test_no_error_that_a_program_raises_ends_a_test_quietly(solution: str, any_box: Sandbox) -> None:
+    outcome = check(any_box, solution, WAYS)
+    assert outcome.verdict is Verdict.PASSED, outcome.error
+
+
 @pytest.mark.parametrize(
     ("solution", "verdict", "error"),
     [

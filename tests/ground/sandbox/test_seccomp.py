@@ -50,6 +50,40 @@ def test_clone3_seems_not_to_exist(any_box: Sandbox, column: int) -> None:
     assert json.loads(run(any_box, command, {}, Limits()).stdout) == {"clone3": "ENOSYS"}
 
 
+REACHING = """
+import errno, fcntl, json, os, socket, struct
+shown, own = open("/etc/passwd") if os.path.exists("/etc/passwd") else open(os.__file__), open("own", "w")
+near, far = socket.socketpair()
+found = {}
+def tried(name, work):
+    try:
+        found[name] = str(work())[:0] or "done"
+    except OSError as error:
+        found[name] = errno.errorcode[error.errno]
+lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0)
+tried("flock", lambda: fcntl.flock(shown, fcntl.LOCK_SH))
+tried("lockf", lambda: fcntl.fcntl(shown, fcntl.F_SETLK, lock))
+tried("ofd", lambda: fcntl.fcntl(shown, 37, lock))
+tried("lease", lambda: fcntl.fcntl(own, 1024, 0))
+tried("notify", lambda: fcntl.fcntl(shown, 1026, 1))
+for name, option in {"send": 7, "receive": 8, "send force": 32, "receive force": 33}.items():
+    tried(name, lambda: near.setsockopt(socket.SOL_SOCKET, option, 1 << 22))
+tried("peer", lambda: near.getsockopt(socket.SOL_SOCKET, 77))
+tried("flags", lambda: fcntl.fcntl(shown, fcntl.F_GETFL))
+tried("reuse", lambda: near.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
+tried("type", lambda: near.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE))
+print(json.dumps(found))
+"""
+
+
+def test_locks_buffers_and_holds_on_others_fail_by_their_numbers(any_box: Sandbox) -> None:
+    ended = run(any_box, [any_box.view.python, "-I", "-S", "-c", REACHING], {}, Limits())
+    found = json.loads(ended.stdout)
+    allowed = {name: found.pop(name) for name in ("flags", "reuse", "type")}
+    assert allowed == dict.fromkeys(allowed, "done")
+    assert found == dict.fromkeys(found, "EPERM") and len(found) == 10
+
+
 def test_ordinary_programs_are_not_hindered(any_box: Sandbox) -> None:
     ended = run(any_box, [any_box.view.python, "-I", "-S", "-u", "-c", ORDINARY], {}, Limits())
     assert ended.stdout.split("\n")[:4] == ["thread", "process", "pair", "(16, 16)"], ended

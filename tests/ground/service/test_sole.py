@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,17 @@ def test_a_second_one_is_refused_until_the_first_ends(database: str) -> None:
     first.dispose()
     serve_alone(second)
     second.dispose()
+
+
+def test_a_link_to_a_database_that_is_served_is_refused(tmp_path: Path) -> None:
+    first = open_people("people.sqlite", tmp_path)
+    serve_alone(first)
+    (tmp_path / "link.sqlite").symlink_to(tmp_path / "people.sqlite")
+    second = open_people("link.sqlite", tmp_path)
+    with pytest.raises(CharterError, match="is served already"):
+        serve_alone(second)
+    second.dispose()
+    first.dispose()
 
 
 def test_a_killed_process_leaves_no_lock(database: str) -> None:

@@ -1,6 +1,7 @@
 """JSON Lines: compressed or not, and every problem with its file and line."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.text.jsonl import read_jsonl, read_text, write_jsonl
+from charter.ground.text import jsonl
+from charter.ground.text.jsonl import read_bytes, read_jsonl, read_text, write_jsonl
 
 texts = st.text(st.characters(codec="utf-8"))
 values = st.recursive(
@@ -95,3 +97,24 @@ def test_half_surrogates_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(CharterError, match="surrogate"):
         write_jsonl(path, [{"a": "\ud800"}])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_file_that_unpacks_to_gigabytes_is_refused_early(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "LARGEST", 50_000)
+    row = b'{"a": "' + b"x" * 1000 + b'"}\n'
+    pack = gzip.compress if ending == ".gz" else zstandard.ZstdCompressor().compress
+    for count, fits in ((49, True), (60, False), (300_000, False)):
+        path = tmp_path / f"rows{count}.jsonl{ending}"
+        path.write_bytes(pack(row * count))
+        if fits:
+            assert len(read_jsonl(path)) == count
+            continue
+        tracemalloc.start()
+        with pytest.raises(CharterError, match="unpacked it has over"):
+            read_bytes(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 80 * 2**20, "300 MB were not unpacked to be refused"

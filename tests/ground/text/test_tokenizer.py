@@ -133,3 +133,23 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def test_a_tokenizer_without_any_end_is_refused() -> None:
     with pytest.raises(CharterError, match="names no end token"):
         Tokenizer.from_json(Backend(models.BPE({"a": 0}, [])).to_str())
+
+
+def test_a_library_that_gives_up_is_an_error_of_the_model(tmp_path: Path) -> None:
+    """What it raises is no Exception: it would pass whatever catches those."""
+    definition = json.loads(json.dumps(OWN.definition))
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    definition["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [pattern, definition["pre_tokenizer"]],
+    }
+    broken = Tokenizer.from_json(json.dumps(definition))
+    text = "a" * 60 + "b"
+    for work in (
+        lambda: broken.encode(text),
+        lambda: broken.encode_batch([text]),
+        lambda: broken.encode(text * 50),
+    ):
+        with pytest.raises(CharterError, match="can't cut the text"):
+            work()
+    assert broken.decode(broken.encode("hello")) == "hello"

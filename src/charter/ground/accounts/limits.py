@@ -98,6 +98,9 @@ class _Bucket:
         return _Reading(self.limit, max(0.0, self.level), self.wait(self.limit), at)
 
 
+_STARTED = time.time() - time.monotonic()
+
+
 @dataclass(slots=True)
 class _Account:
     """A key's buckets, when they were refilled last, and its requests under way."""
@@ -119,10 +122,15 @@ class _Account:
         return {name: bucket.read(self.at) for name, bucket in self.buckets.items()}
 
 
+def _steady() -> float:
+    """Seconds since 1970 by a clock that nobody sets: a step forward would fill all buckets."""
+    return _STARTED + time.monotonic()
+
+
 class Admissions:
     """Admits requests, from any thread; `clock` gives seconds since 1970."""
 
-    def __init__(self, defaults: Limits | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, defaults: Limits | None = None, clock: Callable[[], float] = _steady) -> None:
         self.defaults, self._clock = defaults or Limits(), clock
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._lock = threading.Lock()

@@ -22,6 +22,7 @@ from charter.ground.artifact.errors import CharterError
 
 TIMEOUT_SECONDS = 600
 FAILED = {408, 409, 500, 502, 504}
+LARGEST = 256 * 2**20  # bytes of an answer
 TRIES = 5  # of a server that fails or can't be reached
 OVERLOADED = {429, 503, 529}
 PATIENCE_SECONDS = 120.0  # waited in all for a server that is overloaded
@@ -81,7 +82,9 @@ class Asking:
             problem: CharterError
             try:
                 with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                    found = answer.read()
+                    found = answer.read(LARGEST + 1)
+                    if len(found) > LARGEST:
+                        raise ValueError(f"its answer has over {LARGEST // 2**20} MiB")
                     self._missed = False
                     return read(found)
             except urllib.error.HTTPError as error:

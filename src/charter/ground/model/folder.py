@@ -95,6 +95,8 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX).exists():
         try:
             names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+            if elsewhere := [n for n in names if Path(n).name != n or n in ("", "..")]:
+                raise ValueError(f"{elsewhere[0][:200]!r} is no file of this folder")
             return [folder / name for name in sorted(names)]
         except _DAMAGE as error:
             raise CharterError(

@@ -54,6 +54,16 @@ _DENIED = {
     "msgget": (68, 186),
     "semget": (64, 190),
     "mq_open": (240, 180),
+    # what others on this machine do with files that are shown
+    "inotify_init": (253, -1),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "flock": (73, 32),
+    "statmount": (457, 457),
+    "listmount": (458, 458),
+    "cachestat": (451, 451),
+    "mincore": (27, 232),
+    "membarrier": (324, 283),
     # wide parts of the kernel
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -90,11 +100,16 @@ _CLONE = (56, 220)  # allowed, but not into namespaces
 _CLONE3 = (435, 435)  # its flags lie in memory; told "no such call", the C library falls back to clone
 _SOCKET = (41, 198)  # allowed for the families below
 _PRLIMIT = (302, 261)  # allowed on oneself
+_FCNTL = (72, 25)  # allowed, but for locks, leases and notices on files that others have open
+_LOCKS = (6, 7, 37, 38, 1024, 1026)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE, F_NOTIFY
+_SETSOCKOPT, _GETSOCKOPT = (54, 208), (55, 209)
+_BUFFERS = (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF and their FORCE: memory of the kernel, which no limit counts
+_PEERPIDFD = (77,)  # SO_PEERPIDFD: a hold on the process at the channel's other end
 _NAMESPACES = 0x7E020000  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
 _FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: a network namespace contains them
 _X32 = 0x40000000  # numbers of the x32 calls start here
 
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, little-endian
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data, little-endian
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF operations
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000  # SECCOMP_RET_*
 
@@ -122,6 +137,13 @@ def system_call_filter(machine: str | None = None) -> bytes:
     allowed = [step for number in _FAMILIES for step in _if(_EQUAL, number, _ALLOW)]
     steps += _when(_SOCKET[column], [*allowed, _step(_RETURN, family)])
     steps += _when(_PRLIMIT[column], [*_unless(_EQUAL, 0, refuse), _step(_RETURN, _ALLOW)])
+    for call, argument, values in (
+        (_FCNTL, 1, _LOCKS),
+        (_SETSOCKOPT, 2, _BUFFERS),
+        (_GETSOCKOPT, 2, _PEERPIDFD),
+    ):
+        refused = [step for value in values for step in _if(_EQUAL, value, refuse)]
+        steps += _when(call[column], [*refused, _step(_RETURN, _ALLOW)], argument)
     return b"".join([*steps, _step(_RETURN, _ALLOW)])
 
 
@@ -137,6 +159,6 @@ def _unless(test: int, operand: int, verdict: int) -> list[bytes]:
     return [_step(test, operand, 1, 0), _step(_RETURN, verdict)]
 
 
-def _when(number: int, rest: list[bytes]) -> list[bytes]:
-    """Steps that look at the first argument of one call; they must end in a verdict."""
-    return [_step(_EQUAL, number, 0, len(rest) + 1), _step(_LOAD, _FIRST_ARGUMENT), *rest]
+def _when(number: int, rest: list[bytes], argument: int = 0) -> list[bytes]:
+    """Steps that look at the low half of one argument of one call; they must end in a verdict."""
+    return [_step(_EQUAL, number, 0, len(rest) + 1), _step(_LOAD, _ARGUMENTS + 8 * argument), *rest]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 
@@ -62,8 +62,15 @@ async def read_form(request: Request) -> Form:
 
 
 def check_site(request: Request) -> None:
-    """Raises Refusal where the browser says that another site's page sent this."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    """Raises Refusal where the browser says that another site's page sent this: in its own header, or, over plain http
+    to another machine, by the page's origin."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    try:
+        whose = urlsplit(origin).netloc if origin is not None else request.headers.get("host")
+    except ValueError:
+        whose = ""
+    elsewhere = site is None and whose != request.headers.get("host")
+    if elsewhere or site not in (None, "same-origin", "none"):
         raise Refusal("this form was sent by another site; open the page here", 403)
 
 

@@ -31,7 +31,7 @@ def serve_alone(engine: Engine) -> None:
 
 def _on_file(engine: Engine) -> int:
     """A lock on a file beside the database; the file stays, and holds the number of the process."""
-    database = Path(engine.url.database or "")
+    database = Path(engine.url.database or "").resolve()  # by whatever link it is reached
     file = os.open(database.with_name(f"{database.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,13 +14,16 @@ import zstandard
 
 from charter.ground.artifact.errors import CharterError
 
+LARGEST = 2**30  # bytes of a file, unpacked
+FED = 1024  # bytes that are unpacked at once: of zstd at most some 30 MB then
+
 
 def read_bytes(path: Path) -> bytes:
     """The content of a plain, .gz or .zst file. Raises CharterError when it is missing or damaged."""
     try:
         raw = path.read_bytes()
         if path.suffix == ".gz":
-            return gzip.decompress(raw)
+            return _decompress_gzip(raw)
         if path.suffix == ".zst":
             return _decompress_zstd(raw)
         return raw
@@ -31,16 +35,32 @@ def read_bytes(path: Path) -> bytes:
         ) from None
 
 
+def _decompress_gzip(raw: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+        found = file.read(LARGEST + 1)
+    _check_size(len(found))
+    return found
+
+
 def _decompress_zstd(raw: bytes) -> bytes:
     """All frames of the data; unlike the library's reader, a frame cut short is an error."""
-    found = []
+    found, size = [], 0
     while raw:
         frame = zstandard.ZstdDecompressor().decompressobj()
-        found.append(frame.decompress(raw))
-        if not frame.eof:
+        for at in range(0, len(raw), FED):  # a few bytes may unpack to gigabytes
+            found.append(frame.decompress(raw[at : at + FED]))
+            _check_size(size := size + len(found[-1]))
+            if frame.eof:
+                raw = frame.unused_data + raw[at + FED :]
+                break
+        else:
             raise EOFError("compressed data ends before its frame does")
-        raw = frame.unused_data
     return b"".join(found)
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST:
+        raise OSError(f"unpacked it has over {LARGEST // 2**20:,} MiB, the most of one file; cut it up")
 
 
 def read_text(path: Path) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -46,6 +47,19 @@ _BYTES = {chr(byte): byte for byte in _PRINTED} | {
     chr(256 + n): byte for n, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
 }
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a byte in other vocabularies
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """Raises CharterError where the library gives up (a pattern in tokenizer.json, say, that takes too long): what it
+    raises then is no Exception, and would pass whatever is there to catch one."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise CharterError(f"the tokenizer of this model can't cut the text: {said}") from None
 
 
 class Tokenizer:
@@ -152,16 +166,18 @@ class Tokenizer:
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
         """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
         characters (start, end) that each covers."""
-        found = self._parsing.encode(text, add_special_tokens=False)
+        with _sound():
+            found = self._parsing.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
         backend = self._backend if first else self._read.following
-        if len(text) < _LONG:
-            found = backend.encode(text, add_special_tokens=False)
-        else:  # of many texts the library lets other threads go on meanwhile
-            (found,) = backend.encode_batch([text], add_special_tokens=False)
+        with _sound():
+            if len(text) < _LONG:
+                found = backend.encode(text, add_special_tokens=False)
+            else:  # of many texts the library lets other threads go on meanwhile
+                (found,) = backend.encode_batch([text], add_special_tokens=False)
         ids, spans = list(found.ids), list(found.offsets)
         for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):
             # a model whose vocabulary holds the special token may reach it without the table of added tokens
@@ -175,7 +191,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """The ids that `encode` gives for each text, faster for many."""
-        found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        with _sound():
+            found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         made = [np.array(one.ids, np.uint32) for one in found]
         forbidden = np.array(sorted(self._forbidden), np.uint32)
         return [
@@ -185,7 +202,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that are no UTF-8 become the replacement character."""
-        text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
+        with _sound():
+            text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
         return text
 
     def spelling(self, token: int, first: bool = False) -> bytes | None:
