@@ -150,8 +150,10 @@ class LocalBackend:
         if isinstance(prompt, Ids):
             return list(prompt.ids)
         length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
-        if length < 2000:
-            return self._ids(prompt)
+        if isinstance(prompt, str) and length < 2000:
+            return self._ids(
+                prompt
+            )  # a chat template, which may take long, is rendered beside the event loop
         if (least := length // self._longest) > self.context:  # millions of characters take long to encode
             raise CharterError(f"prompt is too long: over {least} tokens > {self.context - 1} maximum")
         return await asyncio.to_thread(self._ids, prompt)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,6 +21,8 @@ from charter.ground.service.stuck import Sweep
 
 GRACE_SECONDS = 5
 BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it
+STILL_LOOKS = 30  # a second apart, that an event loop may stand still
+ENDING_LOOKS = 10  # that a process may take to end
 LOOK_SECONDS = 0.5  # between two looks for connections that are stuck
 MOST_FILES = 65_536
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -63,18 +67,64 @@ def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy
         lifespan="on",
     )
     _open_files()
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes the signal on once it has ended in order
-        Server(config, ready).run([bound])
+    server = Server(config, ready)
+    ended = threading.Event()
+    threading.Thread(target=Watch(server, ended).run, name="charter-watch", daemon=True).start()
+    try:
+        with contextlib.suppress(
+            KeyboardInterrupt
+        ):  # uvicorn passes the signal on once it has ended in order
+            server.run([bound])
+    finally:
+        ended.set()
+
+
+class Watch:
+    """Ends a process whose event loop stands still, or that doesn't end when it was told to: what is on disk goes on
+    with the next one. Time is counted in looks, so that one that was suspended is not taken for one that hangs."""
+
+    def __init__(
+        self,
+        server: Server,
+        ended: threading.Event,
+        look: float = 1.0,
+        end: Callable[[str], None] = lambda words: _end(words),
+    ) -> None:
+        self._server, self._ended, self._look, self._end = server, ended, look, end
+        self._still = self._ending = 0
+
+    def run(self) -> None:
+        """Looks until the server has ended, or has to be."""
+        before = -1
+        while not self._ended.wait(self._look):
+            ticks = self._server.ticks
+            self._still = self._still + 1 if ticks == before and ticks else 0
+            self._ending += self._server.should_exit
+            before = ticks
+            if self._still >= STILL_LOOKS:
+                return self._end(f"the event loop has stood still for {STILL_LOOKS} seconds")
+            if self._ending >= ENDING_LOOKS:
+                return self._end(f"it did not end within {ENDING_LOOKS} seconds")
+
+
+def _end(words: str) -> None:
+    print(
+        f"charter: error: {words}; this process ends itself, and may be started again",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(70)  # EX_SOFTWARE: nothing that hangs is waited for
 
 
 class Server(uvicorn.Server):
-    """Says when it can be reached, and ends connections that are stuck."""
+    """Says when it can be reached, and ends connections that are stuck. `ticks` grow while its event loop lives."""
 
     def __init__(
         self, config: uvicorn.Config, ready: Callable[[], None] = lambda: None, sweep: Sweep | None = None
     ) -> None:
         super().__init__(config)
         self._ready, self._sweep, self._looked = ready, sweep or Sweep(), 0.0
+        self.ticks = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to listen."""
@@ -84,6 +134,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
+        self.ticks += 1
         if (now := time.monotonic()) - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._sweep.look(self.server_state.connections, now)

@@ -16,9 +16,9 @@ from jinja2 import Template as Compiled
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.text.bounded import BoundedEnvironment, budget
 
 TODAY = datetime(2024, 7, 26)  # what templates that ask for the date are told
 
@@ -39,7 +39,8 @@ def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mappin
     try:
         # copies, because a template may well change the messages it is given
         given = [dict(message) for message in messages]
-        return compiled.render(messages=given, tools=None, documents=None, **variables)
+        with budget():
+            return compiled.render(messages=given, tools=None, documents=None, **variables)
     except (
         TemplateError,
         TypeError,
@@ -48,16 +49,17 @@ def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mappin
         AttributeError,
         RecursionError,
         ArithmeticError,
+        MemoryError,
     ) as error:
         raise CharterError(f"the chat template refuses these messages: {error}") from None
 
 
 @lru_cache(maxsize=32)
 def _compile(source: str) -> Compiled:
-    environment = ImmutableSandboxedEnvironment(
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
-    environment.filters["tojson"] = _tojson
+    environment.add_filter("tojson", _tojson)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     try:
