@@ -104,7 +104,7 @@ class Said:
             self.under_way -= 1
             self.given_up += not ended
 
-    async def compile(self, form: Form) -> Compiled:
+    async def compile(self, form: Form, account: str, background: bool) -> Compiled:
         return compile_form(form, toys.tokenizer())
 
     def figures(self) -> dict[str, float]:

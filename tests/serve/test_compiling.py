@@ -12,8 +12,10 @@ import pytest
 from lobby import MODEL, open_hall, until
 from malformed import HELLO
 
+import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.forms import Form, compile_form, known_form
 from charter.serve import local
 from charter.serve.compiling import Compiling
 from charter.serve.errors import api_error
@@ -28,9 +30,9 @@ def test_what_is_known_waits_for_nobody() -> None:
 
     async def run() -> None:
         compiling = Compiling(at_once=1)
-        slow = asyncio.create_task(compiling.do(unknown, lambda: gate.wait() and "slow"))
+        slow = asyncio.create_task(compiling.do(unknown, lambda: gate.wait() and "slow", "a"))
         await asyncio.to_thread(until, lambda: compiling.waiting)
-        assert await compiling.do(lambda: "known", unknown) == "known"
+        assert await compiling.do(lambda: "known", unknown, "a") == "known"
         assert not slow.done()
         gate.set()
         assert await slow == "slow"
@@ -45,9 +47,9 @@ def test_a_slow_form_is_refused_and_others_go_on() -> None:
     async def run() -> None:
         compiling = Compiling(at_once=2, seconds=0.3)
         with pytest.raises(CharterError, match="seconds to compile; simplify it") as found:
-            await compiling.do(unknown, gate.wait)
+            await compiling.do(unknown, gate.wait, "a")
         assert api_error(found.value).status == 400
-        assert await compiling.do(unknown, lambda: "other") == "other"
+        assert await compiling.do(unknown, lambda: "other", "b") == "other"
         gate.set()
         await asyncio.to_thread(until, lambda: not compiling.waiting)
         compiling.close()
@@ -59,12 +61,14 @@ def test_who_finds_too_many_or_waits_too_long_tries_again() -> None:
     gate, ran = threading.Event(), list[int]()
 
     async def run() -> None:
-        compiling = Compiling(at_once=1, most=3, seconds=0.3)
+        compiling = Compiling(at_once=1, most=4, seconds=0.3)
         given: list[Callable[[], object]] = [gate.wait, lambda: ran.append(1), lambda: ran.append(2)]
-        asked = [asyncio.create_task(compiling.do(unknown, one)) for one in given]
+        asked = [asyncio.create_task(compiling.do(unknown, given[0], "a"))]
+        await asyncio.to_thread(until, lambda: compiling.waiting == 1)
+        asked += [asyncio.create_task(compiling.do(unknown, one, "a")) for one in given[1:]]
         await asyncio.to_thread(until, lambda: compiling.waiting == 3)
-        with pytest.raises(Overloaded, match="of 3 requests wait already"):
-            await compiling.do(unknown, gate.wait)
+        with pytest.raises(Overloaded, match="2 schemas, patterns and grammars of yours wait already"):
+            await compiling.do(unknown, gate.wait, "a")
         first, *others = await asyncio.gather(*asked, return_exceptions=True)
         assert isinstance(first, CharterError) and not isinstance(first, Overloaded)
         assert all(isinstance(one, Overloaded) and api_error(one).status == 529 for one in others)
@@ -115,3 +119,26 @@ def test_a_form_that_takes_long_stalls_no_other(tmp_path: Path, monkeypatch: pyt
         gate.set()
         thread.join()
     assert found == [200]
+
+
+def test_one_organisation_s_slow_forms_keep_no_other_waiting() -> None:
+    gate = threading.Event()
+
+    async def run() -> None:
+        compiling = Compiling(seconds=60)
+        slow = [asyncio.create_task(compiling.do(unknown, gate.wait, "a")) for _ in range(5)]
+        await asyncio.to_thread(until, lambda: compiling.waiting == 5)
+        assert await compiling.do(unknown, lambda: "quick", "b") == "quick"
+        gate.set()
+        assert await asyncio.gather(*slow) == [True] * 5
+        compiling.close()
+
+    asyncio.run(run())
+
+
+def test_a_form_is_known_to_who_had_it_made_alone() -> None:
+    """Else a shorter time would tell others that it was asked for."""
+    form, tokenizer = Form("regex", pattern="(yes|no)!"), toys.tokenizer()
+    made = compile_form(form, tokenizer, (), "a")
+    assert known_form(form, tokenizer, (), "a") is made
+    assert known_form(form, tokenizer, (), "b") is None is known_form(form, tokenizer)

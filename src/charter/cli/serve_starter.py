@@ -36,6 +36,8 @@ engine:
   memory_mib: 4096               # memory of replies under way
   waiting: 2000                  # requests that may wait; more are answered with 529
 batch_share: 0.5                 # of the slots, for batches while nobody else asks
+batch_requests: 100000           # of an organisation, in batches that have not ended
+batch_mib: 1024                  # of an organisation, in batches that are kept
 
 # Limits of a key that has none of its own (charter keys limits).
 limits:

@@ -43,8 +43,9 @@ class Backend(Protocol):
         """
         ...
 
-    async def compile(self, form: Form) -> Holder:
-        """A form made ready to hold this model's replies. Raises CharterError for what can't be held."""
+    async def compile(self, form: Form, account: str, background: bool) -> Holder:
+        """A form made ready to hold this model's replies. Raises CharterError for what can't be held, and `Overloaded`
+        where too much waits."""
         ...
 
     async def cut(self, prompt: Given, opening: bool) -> list[int]:

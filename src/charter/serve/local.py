@@ -99,10 +99,12 @@ class LocalBackend:
 
             await asyncio.wrap_future(self._driver.call(put))
 
-    async def compile(self, form: Form) -> Compiled:
+    async def compile(self, form: Form, account: str, background: bool) -> Compiled:
         """The form on this model's tokenizer."""
-        given = (form, self._tokenizer, self._assistant.engine.ends)
-        return await self._compiling.do(lambda: known_form(*given), lambda: compile_form(*given))
+        given = (form, self._tokenizer, self._assistant.engine.ends, account)
+        return await self._compiling.do(
+            lambda: known_form(*given), lambda: compile_form(*given), account, background
+        )
 
     async def cut(self, prompt: Given, opening: bool) -> list[int]:
         """The ids of a prompt."""

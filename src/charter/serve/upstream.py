@@ -115,7 +115,7 @@ class UpstreamBackend:
         finally:
             self._under_way -= 1
 
-    async def compile(self, form: Form) -> Passed:
+    async def compile(self, form: Form, account: str, background: bool) -> Passed:
         """A form for the server."""
         if form.kind not in ("json_schema", "json_object"):
             raise CharterError(

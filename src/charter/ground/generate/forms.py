@@ -111,29 +111,30 @@ class Compiled:
             return self._document.copy()
 
 
-_known: WeakKeyDictionary[Alphabet, OrderedDict[str, Compiled]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Alphabet, OrderedDict[tuple[str, str], Compiled]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def compile_form(form: Form, tokenizer: Any, ends: Collection[int] = ()) -> Compiled:
-    """Compile a form for a tokenizer; kept by its content. `ends`: tokens that end a reply beside the tokenizer's own.
+def compile_form(form: Form, tokenizer: Any, ends: Collection[int] = (), whose: str = "") -> Compiled:
+    """Compile a form for a tokenizer; kept by its content for `whose` it is: a shorter time would tell others
+    of it. `ends`: tokens that end a reply beside the tokenizer's own.
 
     Raises CharterError naming what is malformed or not supported, with the JSON pointer in schemas.
     """
-    if (found := known_form(form, tokenizer, ends)) is not None:
+    if (found := known_form(form, tokenizer, ends, whose)) is not None:
         return found
     alphabet = alphabet_of(tokenizer, ends)
     made = _compile(form, alphabet)
     with _lock:
         kept = _known[alphabet]
-        kept[form.key()] = made
+        kept[whose, form.key()] = made
         while len(kept) > KEPT:
             kept.popitem(last=False)
     return made
 
 
-def known_form(form: Form, tokenizer: Any, ends: Collection[int] = ()) -> Compiled | None:
-    """What was made of a form before. Raises CharterError for one that is no JSON or too large."""
+def known_form(form: Form, tokenizer: Any, ends: Collection[int] = (), whose: str = "") -> Compiled | None:
+    """What was made of a form before, for the same one. Raises CharterError for one that is no JSON or too large."""
     if len(key := form.key()) > LARGEST:
         raise CharterError(
             f"the form has {len(key):,} characters, of which a schema, pattern or grammar may have {LARGEST:,}; "
@@ -141,8 +142,8 @@ def known_form(form: Form, tokenizer: Any, ends: Collection[int] = ()) -> Compil
         )
     with _lock:
         kept = _known.setdefault(alphabet_of(tokenizer, ends), OrderedDict())
-        if (found := kept.get(key)) is not None:
-            kept.move_to_end(key)
+        if (found := kept.get((whose, key))) is not None:
+            kept.move_to_end((whose, key))
         return found
 
 

@@ -148,8 +148,8 @@ class FairThreads:
 
     @property
     def waiting(self) -> int:
-        """Pieces of work that have not begun, or wait between two steps."""
-        return self._queue.count
+        """Pieces of work that have not ended."""
+        return self._queue.count + sum(self._running.values())
 
     async def do(self, account: str, work: Callable[[], T | Steps[T]], background: bool = False) -> T:
         """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
@@ -167,12 +167,14 @@ class FairThreads:
                 self._queue.remove(task, account, background)
             raise
 
-    def close(self) -> None:
-        """Ends the threads once what waits is done."""
+    def close(self, wait: bool = True) -> None:
+        """Ends the threads once what waits is done; without `wait` it is dropped, and what is under way goes on."""
         with self._news:
             self._closed = True
+            while not wait and (taken := self._queue.take()) is not None:
+                taken[0].answer.cancel()
             self._news.notify_all()
-        for thread in self._threads:
+        for thread in self._threads if wait else ():
             thread.join()
 
     def _run(self) -> None:

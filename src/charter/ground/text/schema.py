@@ -30,7 +30,7 @@ _NESTED = ["items", "additionalItems", "additionalProperties", "contains", "not"
 _NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_DYNAMIC = ("$dynamicRef", "$recursiveRef")
 _DOCUMENTS = ("enum", "const", "default", "examples")  # what these hold is no schema
 _DATES = FormatChecker(formats=())
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
@@ -129,19 +129,19 @@ def check_schema(schema: object) -> None:
 
 
 def _check_references(schema: object) -> None:
-    """Raises CharterError for a reference that leaves the document. Whatever is no document is looked through, also
-    under names that no draft knows: a pointer may lead there."""
+    """Raises CharterError for a dynamic reference that leaves the document; what `$ref` names is looked for where it is
+    followed. Whatever is no document is looked through, also under names that no draft knows."""
     left = [("#", schema)]
     while left:
         at, part = left.pop()
         if isinstance(part, list):
             left += [(pointer(at, i), one) for i, one in enumerate(part)]
         elif isinstance(part, dict):
-            for key in _REFERENCES:
+            for key in _DYNAMIC:
                 if isinstance(to := part.get(key), str) and not to.startswith("#"):
                     raise CharterError(
                         f"the schema's {key} at {at} is {to[:LONGEST]!r}; expected a reference within the schema, "
-                        "such as #/$defs/name"
+                        "such as #name"
                     )
             left += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
 

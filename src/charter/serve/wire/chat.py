@@ -76,7 +76,7 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
     served = service_of(request).registry.find(body.model, call)
     tokens = body.max_completion_tokens or body.max_tokens or served.max_output
     try:
-        held = await _held(served, wanted, wanted.prompt, tokens)
+        held = await _held(served, wanted, wanted.prompt, tokens, call)
     except Exception as error:
         raise api_error(error) from error
     top = 0 if body.top is None else max(1, body.top)
@@ -86,12 +86,12 @@ async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
 
 
 async def _held(
-    served: Served, wanted: Wanted, prompt: list[Message], tokens: int
+    served: Served, wanted: Wanted, prompt: list[Message], tokens: int, call: Call
 ) -> Callable[[], Constraint] | None:
     """What holds the replies to their form. Raises CharterError, with numbers, where it can't fit."""
     if wanted.form is None:
         return None
-    compiled = await served.backend.compile(wanted.form)
+    compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)
     left = served.context - await served.backend.count(prompt)
     tokens = max(0, min(tokens, left))
     return wanted.offer.start(compiled, tokens) if wanted.offer else compiled.start(tokens)

@@ -65,7 +65,7 @@ async def open_message(service: Service, call: Call, body: MessagesBody) -> tupl
     wanted = await _wanted(service, call, body)
     served = service.registry.find(body.model, call)
     try:
-        asked = await asked_of(body, wanted, served)
+        asked = await asked_of(body, wanted, served, call)
     except Exception as error:
         raise api_error(error) from error
     exchange = await begin(service, call, asked)

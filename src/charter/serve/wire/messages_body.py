@@ -11,7 +11,7 @@ from charter.ground.generate.forms import Form
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import chosen
 from charter.ground.text.dialogue import Message
-from charter.serve.asked import Asked
+from charter.serve.asked import Asked, Call
 from charter.serve.errors import invalid
 from charter.serve.registry import Served
 from charter.serve.wire.content import Metadata, Parts, Strict, Turn, conversation
@@ -151,7 +151,7 @@ def wanted_of(body: CountBody) -> Wanted:
     return Wanted(prompt, offer, form, _marked(body))
 
 
-async def asked_of(body: MessagesBody, wanted: Wanted, served: Served) -> Asked:
+async def asked_of(body: MessagesBody, wanted: Wanted, served: Served, call: Call) -> Asked:
     """What the model is asked, with the constraint of its reply. Raises CharterError, with numbers, where what the
     reply must be can't fit."""
     own = served.backend.decoding
@@ -162,7 +162,7 @@ async def asked_of(body: MessagesBody, wanted: Wanted, served: Served) -> Asked:
     asked = Asked(body.model, wanted.prompt, sampling, own=decoding is own)
     if wanted.form is None:
         return asked
-    compiled = await served.backend.compile(wanted.form)
+    compiled = await served.backend.compile(wanted.form, call.caller.organisation, call.background)
     left = served.context - await served.backend.count(wanted.prompt)
     tokens = max(0, min(body.max_tokens, left))
     start = wanted.offer.start if wanted.offer else None
