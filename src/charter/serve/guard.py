@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from charter.ground.artifact.panics import is_panic
 from charter.ground.service.strict import with_headers
 from charter.ground.service.tokens import new_id
 from charter.serve.bodies import Bodies
@@ -50,7 +51,9 @@ class Guard:
 
         try:
             await self._app(scope, body.receive, guarded)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
             log_failure(error, request_id)
             if not answered[0]:
                 await _fail(scope, guarded, request_id)

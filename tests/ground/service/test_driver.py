@@ -58,18 +58,25 @@ def test_a_refused_prompt_spoils_no_other() -> None:
     driver.close()
 
 
-def test_a_failure_reaches_all_who_wait_and_the_next_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+class PanicException(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("out of memory"), PanicException("out of memory")])
+def test_a_failure_reaches_all_who_wait_and_the_next_is_served(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
     served = engine()
     step, failing = served.step, [True]
 
     def once(*_: Any) -> list[Event]:
         if failing.pop() if failing else False:
-            raise RuntimeError("out of memory")
+            raise failure
         return step()
 
     monkeypatch.setattr(served, "step", once)
     driver = Driver(served)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="out of memory|PanicException"):
         driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)
     assert driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)[0].ids
     driver.close()

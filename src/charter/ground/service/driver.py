@@ -145,9 +145,12 @@ class Driver:
                 self._share()
                 if self._under_way:
                     self._step()
-            except Exception as error:  # whoever waits must hear of it, whatever it is
+            except (
+                BaseException
+            ) as error:  # whoever waits must hear of it, whatever it is: a library's panic, too
+                said = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
                 for following in list(self._under_way.values()):
-                    self._end(following, error)
+                    self._end(following, said)
 
     def _take(self) -> bool:
         """Submits all that has come in, waiting for something where nothing runs; False once it is closed."""

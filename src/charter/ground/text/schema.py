@@ -21,6 +21,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.panics import sound
 from charter.ground.settings.problems import suggest
 from charter.ground.text.patterns import Steps, bounded
 
@@ -120,7 +121,8 @@ def check_schema(schema: object) -> None:
     _check_references(schema)
     kind = validator_for(schema, default=Draft202012Validator)
     try:
-        kind.check_schema(schema)
+        with sound("the JSON Schema can't be read"):
+            kind.check_schema(schema)
     except SchemaError as error:
         at = pointer("#", *error.absolute_path)
         raise CharterError(f"the JSON Schema is malformed at {at}: {_fault(error)}") from None
@@ -179,7 +181,7 @@ class Judge:
         self._steps.begin()
         try:
             value = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
-            with localcontext(prec=_DIGITS):
+            with localcontext(prec=_DIGITS), sound("the schema can't be held to"):
                 return bool(self._validator.is_valid(value))
         except (ValueError, ArithmeticError, RecursionError, re.error):
             return False

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -22,6 +21,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.artifact.panics import sound
 from charter.ground.text.definition import read_definition
 
 Spans = list[tuple[int, int]]
@@ -49,17 +49,7 @@ _BYTES = {chr(byte): byte for byte in _PRINTED} | {
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # a byte in other vocabularies
 
 
-@contextmanager
-def _sound() -> Iterator[None]:
-    """Raises CharterError where the library gives up (a pattern in tokenizer.json, say, that takes too long): what it
-    raises then is no Exception, and would pass whatever is there to catch one."""
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        said = " ".join(str(error).split())[:200]
-        raise CharterError(f"the tokenizer of this model can't cut the text: {said}") from None
+GAVE_UP = "the tokenizer of this model can't cut the text"
 
 
 class Tokenizer:
@@ -166,14 +156,14 @@ class Tokenizer:
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
         """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
         characters (start, end) that each covers."""
-        with _sound():
+        with sound(GAVE_UP):
             found = self._parsing.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
         backend = self._backend if first else self._read.following
-        with _sound():
+        with sound(GAVE_UP):
             if len(text) < _LONG:
                 found = backend.encode(text, add_special_tokens=False)
             else:  # of many texts the library lets other threads go on meanwhile
@@ -191,7 +181,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """The ids that `encode` gives for each text, faster for many."""
-        with _sound():
+        with sound(GAVE_UP):
             found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         made = [np.array(one.ids, np.uint32) for one in found]
         forbidden = np.array(sorted(self._forbidden), np.uint32)
@@ -202,7 +192,7 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that are no UTF-8 become the replacement character."""
-        with _sound():
+        with sound(GAVE_UP):
             text: str = self._parsing.decode(list(ids), skip_special_tokens=skip_special)
         return text
 
