@@ -76,7 +76,7 @@ def test_a_failure_reaches_all_who_wait_and_the_next_is_served(
 
     monkeypatch.setattr(served, "step", once)
     driver = Driver(served)
-    with pytest.raises(RuntimeError, match="out of memory|PanicException"):
+    with pytest.raises(RuntimeError, match=r"out of memory|PanicException"):
         driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)
     assert driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)[0].ids
     driver.close()
