@@ -164,8 +164,12 @@ COST: dict[Task, tuple[int, int]] = {
 }
 
 
+CACHE_GIB, CACHE_BYTES = 4.0, 45  # keys and values of an engine: at most, and bytes a parameter
+
+
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 300 sampled tokens/s and 900 read ones of a 135M model on two cores."""
+    """Time at 300 sampled tokens/s and 900 read ones of a 135M model on two cores. Memory: what such a run was seen to
+    take, weights and activations beside the keys and values of two engines (the model's and the helper's)."""
     parameters = sizes.parameters.get("policy", 134_500_000)
     seconds = 0.0
     for task in settings.tasks:
@@ -176,6 +180,9 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         seconds += (min(rows, limit) if limit else rows) * (
             read / 900 + (change.samples or 1) * written / 300
         )
+    cache = min(CACHE_GIB, CACHE_BYTES * parameters / 2**30)
     return Estimate(
-        minutes=seconds / 60 / sizes.speed(parameters), memory_gib=14 * parameters / 2**30, disk_gib=0.01
+        minutes=seconds / 60 / sizes.speed(parameters),
+        memory_gib=14 * parameters / 2**30 + 2 * cache,
+        disk_gib=0.01,
     )

