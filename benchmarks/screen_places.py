@@ -4,7 +4,8 @@ alone, as screens of single prompts read it, beside all places.
     python benchmarks/screen_places.py [--n 150] [--json FILE]
 
 Reads AdvBench, MaliciousInstruct and JailbreakBench (violating), OKTest (look-alikes) below CHARTER_DATA, and the
-package's held-out how-to questions (ordinary). The probe was not taught with any of them. Intervals are Wilson's, 95 %.
+package's held-out how-to questions (ordinary). The probe was not taught with any of them. Intervals are Wilson's, 95 %;
+milliseconds are of the processor, a conversation among many.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from charter.ground.measure.intervals import wilson
-
 from charter.ground.policy.classifiers.probe import Probe
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped_folder
@@ -93,10 +93,12 @@ def main() -> None:
     )
     print("|---|" + "---:|" * (len(found) + 1))
     for name, wrap in WRAPS.items():
-        cells, row = [], {"place": name}
-        began = time.perf_counter()
+        cells, row, took = [], {"place": name}, 0.0
         for kind, texts in found.items():
+            probe.states.forget()
+            began = time.process_time()
             whole = sum(s.violation >= at.standard.value for s in probe.prompts([wrap(t) for t in texts]))
+            took += time.process_time() - began
             alone = [last_turn(wrap(t)) for t in texts]
             windows = [probe.states.windows(m[0]["content"].strip()) for m in alone]
             before = sum(s.violation >= at.standard.value for s in probe._read("prompt", windows))
@@ -106,7 +108,7 @@ def main() -> None:
             cells.append(
                 f"{100 * before / len(texts):.0f} → {100 * whole / len(texts):.0f} % ({100 * low:.0f} to {100 * high:.0f})"
             )
-        row["milliseconds"] = 1000 * (time.perf_counter() - began) / sum(map(len, found.values())) / 2
+        row["milliseconds"] = 1000 * took / sum(map(len, found.values()))
         print(f"| {name} | " + " | ".join(cells) + f" | {row['milliseconds']:.0f} |", flush=True)
         rows.append(row)
     if options.json:

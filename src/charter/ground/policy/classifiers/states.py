@@ -95,6 +95,11 @@ class States:
                 self._known.popitem(last=False)
         return found
 
+    def forget(self) -> None:
+        """Forgets all windows."""
+        with self.lock:
+            self._known.clear()
+
     @torch.no_grad()
     def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
         sizes = [len(w.before) + len(w.ids) for w in windows]
