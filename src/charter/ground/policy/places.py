@@ -71,9 +71,9 @@ def decodings(text: str) -> Iterator[str]:
         yield from _readable(_from_base64(run))
     for run in _HEX.findall(text):
         yield from _readable(_from_hex(run))
-    if "%" in text and (unquoted := urllib.parse.unquote(text)) != text:
-        yield unquoted
     for part in dict.fromkeys(_SENTENCE.split(text)[-SENTENCES:]):
+        if "%" in part and (unquoted := urllib.parse.unquote(part)) != part:
+            yield unquoted
         if len(part) >= ENCODED:
             written = _common(part)
             for other in (codecs.encode(part, "rot13"), part[::-1]):
