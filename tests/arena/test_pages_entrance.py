@@ -138,7 +138,7 @@ def test_every_answer_is_strict_with_browsers(hall: Hall) -> None:
     for place in ("/", "/me", "/me/data.json", "/nothing", "/health", "/static/arena.css", "/static/app.py"):
         headers = client.get(place).headers
         assert headers["content-security-policy"] == POLICY and "unsafe" not in POLICY
-        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
         assert headers["cache-control"] == ("max-age=86400" if place == "/static/arena.css" else "no-store")
         assert "server" not in headers
 

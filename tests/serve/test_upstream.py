@@ -317,7 +317,7 @@ def test_what_a_server_lacks_is_said_when_it_is_asked_for(double: Double) -> Non
     with pytest.raises(CharterError, match="text alone, not token ids"):
         asyncio.run(backend.spell([1]))
     with pytest.raises(CharterError, match="JSON alone, not to a regex"):
-        asyncio.run(backend.compile(Form("regex", pattern="a+")))
+        asyncio.run(backend.compile(Form("regex", pattern="a+"), "org", False))
     with pytest.raises(CharterError, match="serves no model 'other'; it has toy-2"):
         UpstreamBackend(double.url, "other", NAME)
     with pytest.raises(CharterError, match=r"can't be reached .* is the server running"):

@@ -7,6 +7,7 @@ sample is written, then its end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +15,9 @@ from charter.ground.accounts.keys import Caller
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Prompt
+
+# the organisation whose request this is, for what is remembered
+WHOSE: ContextVar[str] = ContextVar("whose", default="")
 
 # the model ended its turn; a stop sequence; max_tokens; the context is full; the acceptable-use policy
 Stop = Literal["end", "stop", "length", "context", "refused"]

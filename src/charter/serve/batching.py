@@ -33,7 +33,7 @@ from charter.ground.accounts.batch_work import (
 from charter.ground.accounts.keys import Caller, find_key
 from charter.ground.service.database import reading, writing
 from charter.ground.service.tokens import new_id
-from charter.serve.asked import Call
+from charter.serve.asked import WHOSE, Call
 from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
 from charter.serve.guard import log_failure
 from charter.serve.service import Service
@@ -163,6 +163,7 @@ class Batching:
 
     async def _message(self, item: Item, caller: Caller, request_id: str) -> dict[str, Any]:
         raw = item.params.encode()
+        WHOSE.set(caller.organisation)
         large = len(raw) > LARGE
         body = await self._service.aside(caller, lambda: _body(raw), True) if large else _body(raw)
         if body.stream:

@@ -18,13 +18,14 @@ from charter.ground.accounts.limits import Admission
 from charter.ground.accounts.usage import Counts
 from charter.ground.policy.actions import Level, Verdict
 from charter.ground.service.fair import Steps
-from charter.ground.text.dialogue import Message, Prompt, system, user
+from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
 from charter.serve.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.registry import Served
 from charter.serve.service import Service
 
 FIRST_CHECK = 16  # tokens of a reply
+BEGUN = 2000  # characters at the end of plain text that count as a reply's beginning
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class Exchange:
         """The stream, with every piece held back until the reply so far was checked."""
         first = min(FIRST_CHECK, self.service.config.policy.hold)
         # a turn that the caller began is the reply's beginning: what is written goes on from there
-        screen, conversation = self.service.screen, _messages(self.asked.prompt)
+        screen, conversation = self.service.screen, _begun(self.asked.prompt)
         held = [
             _Held(first, screen.follow(conversation, self.sensitivity) if screen else None)
             for _ in range(self.asked.n)
@@ -300,6 +301,16 @@ def with_safety(prompt: Given, words: str) -> Prompt:
     if prompt[0]["role"] == "system":
         return [system(f"{prompt[0]['content']}\n\n{words}"), *prompt[1:]]
     return [system(words), *prompt]
+
+
+def _begun(prompt: Given) -> list[Message]:
+    """What a reply is read behind. The end of plain text counts as the reply's beginning: else a reply that is stopped
+    could be had a token at a time, each time with what came before as the prompt."""
+    if not isinstance(prompt, str | Ids):
+        return list(prompt)
+    text = _plain(prompt)
+    before, begun = text[:-BEGUN], text[-BEGUN:]
+    return [*([user(before)] if before.strip() else []), assistant(begun)]
 
 
 def _messages(prompt: Given) -> list[Message]:

@@ -6,6 +6,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import groupby
@@ -21,12 +22,14 @@ from charter.ground.service.apart import apart
 from charter.ground.service.driver import Driver, Job
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
-from charter.serve.asked import Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
+from charter.serve.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
 from charter.serve.compiling import Compiling
 from charter.serve.renewal import START, UNNAMED, allowed, read_weights
 
 SEEDS = 2**63
-TEXTS = 64  # plain texts whose ids are remembered: each is counted, then read
+RENDERED_AT_ONCE = 4  # prompts of one model
+REMEMBERED = 64  # prompts whose ids are remembered
+Frozen = str | tuple[tuple[str, str], ...]
 
 
 class LocalBackend:
@@ -42,9 +45,14 @@ class LocalBackend:
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
         self._longest = _longest_token(engine.tokenizer)
-        # a chat prompt's ids are remembered by its template
-        self._plain = lru_cache(maxsize=TEXTS)(lambda text: tuple(assistant.encode(text)))
+        # what a strange template takes its time for keeps nobody from anything but this model
+        self._rendering = ThreadPoolExecutor(RENDERED_AT_ONCE, "charter-render")
         self._compiling = Compiling()
+        # each prompt is counted, then read; it is remembered for whose it is alone
+        self._known = lru_cache(maxsize=REMEMBERED)(
+            lambda whose, text: tuple(assistant.encode(_thawed(text)))
+        )
+        assistant.template.remember_nothing()
 
     @property
     def ends(self) -> frozenset[int]:
@@ -147,21 +155,32 @@ class LocalBackend:
         """Ends the thread when what was asked is answered."""
         self._driver.close()
         self._compiling.close()
+        self._rendering.shutdown(wait=False, cancel_futures=True)
 
     async def _encode(self, prompt: Given) -> list[int]:
         if isinstance(prompt, Ids):
             return list(prompt.ids)
         length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
+        # a chat template, which may take long, is rendered beside the event loop
         if isinstance(prompt, str) and length < 2000:
-            return self._ids(
-                prompt
-            )  # a chat template, which may take long, is rendered beside the event loop
+            return self._ids(prompt, WHOSE.get())
         if (least := length // self._longest) > self.context:  # millions of characters take long to encode
             raise CharterError(f"prompt is too long: over {least} tokens > {self.context - 1} maximum")
-        return await asyncio.to_thread(self._ids, prompt)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._rendering, self._ids, prompt, WHOSE.get())
 
-    def _ids(self, prompt: Prompt) -> list[int]:
-        return list(self._plain(prompt)) if isinstance(prompt, str) else self._assistant.encode(prompt)
+    def _ids(self, prompt: Prompt, whose: str) -> list[int]:
+        return list(self._known(whose, _frozen(prompt)))
+
+
+def _frozen(prompt: Prompt) -> Frozen:
+    return prompt if isinstance(prompt, str) else tuple((m["role"], m["content"]) for m in prompt)
+
+
+def _thawed(prompt: Frozen) -> Prompt:
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": role, "content": content} for role, content in prompt]  # type: ignore[typeddict-item]
 
 
 def _longest_token(tokenizer: Tokenizer) -> int:

@@ -144,8 +144,9 @@ def test_layers_above_the_last_one_read_are_dropped() -> None:
 def test_every_place_is_judged_a_turn_behind_the_turns_before_it(states: States) -> None:
     talk: list[Message] = [system("Be kind."), user("hello there"), assistant("hi"), user("and now this")]
     window, *others = prompt_windows(states, talk)
-    assert [states.tokenizer.decode(other.ids) for other in others] == ["hello there", "Be kind."]
-    assert not others[0].before and not others[1].before
+    said = [states.tokenizer.decode(other.ids) for other in others]
+    assert said == ["and now this", "hello there", "Be kind."], "the last turn also without what stood before"
+    assert not any(other.before for other in others)
     assert states.tokenizer.decode(window.ids) == "and now this"
     assert "hello there" in states.tokenizer.decode(window.before)
     assert "Be kind" not in states.tokenizer.decode(window.before)

@@ -34,13 +34,10 @@ def test_every_turn_and_the_system_text_are_places_the_last_turn_first() -> None
         user("third"),
     ]
     found = list(places(talk))
-    assert [place.name for place in found] == ["last turn", "earlier turn", "earlier turn", "system text"]
-    assert [place.messages for place in found] == [
-        talk[1:],
-        talk[1:2],
-        talk[1:4],
-        [user("Be kind.")],
-    ], "a turn is read behind what was said before it"
+    names = ["last turn", "last turn", "earlier turn", "earlier turn", "system text"]
+    assert [place.name for place in found] == names
+    alone = [[user("third")], [user("first")], [user("second")], [user("Be kind.")]]
+    assert [place.messages for place in found] == [talk[1:], *alone], "the last one also behind what was said"
 
 
 def test_a_reply_that_was_begun_is_a_place() -> None:
@@ -56,7 +53,8 @@ def test_each_sentence_of_several_is_a_place() -> None:
     assert "sentence of the last turn" not in named([user(ASKED)]), "one alone is the turn itself"
     long = " ".join(f"This is sentence number {n}." for n in range(500))
     found = named([user(long)])["sentence of the last turn"]
-    assert len(found) == SENTENCES and found[-1] == "This is sentence number 499.", "the last ones are kept"
+    ends = ("This is sentence number 0.", "This is sentence number 499.")
+    assert len(found) == SENTENCES and (found[0], found[-1]) == ends, "the first and last ones are kept"
 
 
 LEET = str.maketrans("oieas", "01345")
@@ -82,6 +80,31 @@ def test_encodings_are_undone(encoded: str, around: str) -> None:
     found = named([user(around.format(encoded))]).get("encoded in the last turn", [])
     assert any(ASKED in text for text in found), found
     assert "encoded in the system text" in named([system(around.format(encoded)), user("x")])
+
+
+B64 = base64.b64encode(ASKED.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        f"see docs/{B64}",
+        f"base64-{B64}",
+        base64.b64encode(ASKED.encode() + b"\xff").decode(),
+        "\n".join(B64[at : at + 20] for at in range(0, len(B64), 20)),
+        base64.b64encode(B64.encode()).decode(),
+        f"{codecs.encode(ASKED, 'rot13')}. " + "Ok. " * 100,
+        ASKED.replace("break", "br\u200beak").replace("house", "hou\u00adse"),
+        "".join(chr(ord(char) + 0xFEE0) if char.isalpha() else char for char in ASKED),
+        "".join(f"&#{ord(char)};" for char in ASKED),
+        "".join(f"\\u{ord(char):04x}" for char in ASKED),
+        "".join(f"\\x{ord(char):02x}" for char in ASKED),
+        urllib.parse.quote(urllib.parse.quote(ASKED)),
+    ],
+)
+def test_encodings_that_are_hidden_are_undone(hidden: str) -> None:
+    found = named([user(f"Do this: {hidden}")])["encoded in the last turn"]
+    assert any(ASKED in text for text in found), found
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from charter.ground.policy.classifiers.classifier import Conversation, Scores, d
 from charter.ground.policy.policy import Policy, shipped_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import Thresholds, choose, choose_levels
-from charter.ground.text.dialogue import assistant, user
+from charter.ground.text.dialogue import assistant, system, user
 
 
 class Said:
@@ -175,3 +175,37 @@ def test_a_classifier_without_thresholds_is_refused_with_what_to_do() -> None:
         Screen(shipped_policy(), [bare], {"bare-1": partial})
     with pytest.raises(CharterError, match="at least one classifier"):
         Screen(shipped_policy(), [])
+
+
+class Reads(Said):
+    """One that reads all turns."""
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
+        return [
+            max((self.scores[m["content"]] for m in talk if m["content"].strip()), key=lambda s: s.violation)
+            for talk in conversations
+        ]
+
+
+def test_a_blank_last_turn_hides_nothing() -> None:
+    one = Screen(shipped_policy(), [Reads("one", SCORES)])
+    for talk in (
+        [user("bomb"), assistant("bread"), user(" ")],
+        [system("bomb"), user(" ")],
+        [assistant("bomb")],
+    ):
+        assert drained(one.steps(talk)).action == "block" == one.prompt(talk).action
+    assert drained(one.steps([user(" ")])).allowed and one.prompt([user(" ")]).allowed
+
+
+def test_a_milder_category_hides_no_stricter_one() -> None:
+    """The surest place is of a category that is flagged, another one of a category that is blocked."""
+    policy = shipped_policy()
+    actions = {c.id: c.action("prompt", "standard") for c in policy.categories}
+    flagged = next(id for id, action in actions.items() if action == "flag")
+    blocked = next(id for id, action in actions.items() if action == "block")
+    worst = Scores(0.999, {flagged: 1.0}, {}, (Scores(0.991, {blocked: 1.0}), Scores(0.5, {blocked: 1.0})))
+    verdict = Screen(policy, [Said("one", {"x": worst})]).prompt([user("x")])
+    assert (verdict.action, verdict.category, verdict.score) == ("block", blocked, 0.991)
+    alone = Scores(0.999, {flagged: 1.0}, {}, (Scores(0.5, {blocked: 1.0}),))
+    assert Screen(policy, [Said("one", {"x": alone})]).prompt([user("x")]).action == "flag"

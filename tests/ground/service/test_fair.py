@@ -72,8 +72,52 @@ def test_too_much_is_refused_and_a_share_is_left_to_others() -> None:
     queue.check("b", False, "prompts")
     queue.add("work", "b")
     with pytest.raises(Overloaded, match="6 prompts wait already") as all_of_them:
-        queue.check("d", False, "prompts")
+        queue.check("c", False, "prompts")
+    for account in "defghi":  # who has nothing waiting finds a place all the same
+        queue.check(account, False, "prompts")
+        queue.add("work", account)
+    with pytest.raises(Overloaded, match="12 prompts wait already"):
+        queue.check("j", False, "prompts")
     assert own.value.own and not all_of_them.value.own
+
+
+def test_what_waits_in_the_background_counts_as_one_s_own() -> None:
+    queue: FairQueue[str] = FairQueue(most=6, share=0.5)
+    for background in (True, True, False):
+        queue.check("a", background, "prompts")
+        queue.add("work", "a", background)
+    for background in (True, False):
+        with pytest.raises(Overloaded, match="of yours"):
+            queue.check("a", background, "prompts")
+
+
+def test_what_is_raised_at_a_close_or_after_the_end_loses_nobody() -> None:
+    threads = FairThreads(1, "pieces")
+
+    def stubborn() -> Generator[None, None, None]:
+        try:
+            while True:
+                time.sleep(0.01)
+                yield
+        finally:
+            raise ValueError("closed")
+
+    def ending() -> None:
+        raise StopIteration("ended")
+
+    async def all_of_them() -> None:
+        task = asyncio.ensure_future(threads.do("a", stubborn))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(RuntimeError, match="StopIteration: ended"):
+            await threads.do("a", ending)
+        assert await threads.do("b", lambda: 7) == 7
+        threads.close()
+        with pytest.raises(RuntimeError, match="have ended"):
+            await threads.do("b", lambda: 7)
+
+    asyncio.run(all_of_them())
 
 
 def run(threads: FairThreads, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

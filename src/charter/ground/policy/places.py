@@ -1,8 +1,9 @@
 """Where in a conversation something may be asked: each place is screened by itself, and the worst one counts.
 
-Places are every user turn behind what was said before it, the system text, a reply that the caller began, each sentence
-of these where there are several (a request within a document, or behind words that are to disarm the model), and what
-they say once the usual encodings are undone. Replies that the model gave are screened when they are written.
+Places are every user turn, the last one also behind what was said before it, the system text, a reply that the caller
+began, each sentence of these where there are several (a request within a document, or behind words that are to disarm
+the model), and what they say once the usual encodings are undone. Replies that the model gave are screened when they
+are written.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import html
 import re
+import unicodedata
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from charter.ground.text.dialogue import Message, user
 
-SENTENCES = 64  # of one text that are screened by themselves, the last ones: what is wanted mostly comes last
+SENTENCES = 64  # of one text that are screened by themselves
 WORDS = 4  # that a sentence has at least
+ROUND = 32  # runs that are decoded
 ENCODED = 16  # characters of the shortest run that is taken for encoded text
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
 _HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2},}}")
+_ESCAPE = re.compile(r"\\(?:u|x|u00)([0-9a-fA-F]{2,4})")
 _LEET = str.maketrans("013457@$", "oieastas")
 _COMMON = re.compile(
     r"\b(?:an?|and|are|as|for|from|how|in|is|it|of|on|that|the|this|to|what|with|your?)\b", re.IGNORECASE
@@ -44,7 +49,9 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     asked = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
     for n in sorted(asked, key=lambda n: n != last):
         name = "last turn" if n == last else "earlier turn"
-        yield Place(name, turns[: n + 1])
+        if n == last and n:
+            yield Place(name, turns[: n + 1])  # what it means may follow from what was said before
+        yield Place(name, [turns[n]])
         yield from _within(name, turns[n]["content"])
     for message in messages:
         if message["role"] == "system" and message["content"].strip():
@@ -59,28 +66,51 @@ def _within(name: str, text: str) -> Iterator[Place]:
     """What stands within a text."""
     parts = [part.strip() for part in _SENTENCE.split(text)]
     if len(parts) > 1:
-        for part in [part for part in parts if len(part.split()) >= WORDS][-SENTENCES:]:
+        for part in _ends([part for part in parts if len(part.split()) >= WORDS]):
             yield Place(f"sentence of the {name}", [user(part)])
-    for decoded in dict.fromkeys(decodings(text)):
-        yield Place(f"encoded in the {name}", [user(decoded)])
+    plain = plainly(text)
+    first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
+    again = [twice for once in first[:ROUND] for twice in decodings(once)]
+    for decoded in dict.fromkeys(first + again[:ROUND]):
+        if decoded.strip():
+            yield Place(f"encoded in the {name}", [user(decoded)])
+
+
+def plainly(text: str) -> str:
+    """A text without what is not seen: characters of no width, other forms of letters, entities of HTML, escapes."""
+    shown = "".join(
+        char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf"
+    )
+    if "&" in shown:
+        shown = html.unescape(shown)
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), shown) if "\\" in shown else shown
+
+
+def _ends(parts: list[str]) -> list[str]:
+    """The first and last ones: what is wanted mostly comes last, and filler may follow it."""
+    return (
+        parts if len(parts) <= SENTENCES else parts[: SENTENCES // 4] + parts[-(SENTENCES - SENTENCES // 4) :]
+    )
 
 
 def decodings(text: str) -> Iterator[str]:
     """What a text says once an encoding is undone, where that is something that people write."""
-    for run in _BASE64.findall(text):
-        yield from _readable(_from_base64(run))
-    for run in _HEX.findall(text):
+    for run in [*_BASE64.findall(text), *_BASE64.findall("".join(text.split()))][:ROUND]:
+        for piece in dict.fromkeys((run, *re.split("[/_-]", run))):
+            if len(piece) >= ENCODED:
+                yield from _readable(_from_base64(piece))
+    for run in _HEX.findall(text)[:ROUND]:
         yield from _readable(_from_hex(run))
-    for part in dict.fromkeys(_SENTENCE.split(text)[-SENTENCES:]):
+    parts = [part for part in dict.fromkeys(_SENTENCE.split(text)) if len(part) >= ENCODED]
+    for part in _ends(parts):
         if "%" in part and (unquoted := urllib.parse.unquote(part)) != part:
             yield unquoted
-        if len(part) >= ENCODED:
-            written = _common(part)
-            for other in (codecs.encode(part, "rot13"), part[::-1]):
-                if _common(other) > written:
-                    yield other
-            if _common(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is no word
-                yield spelled
+        written = _common(part)
+        for other in (codecs.encode(part, "rot13"), part[::-1]):
+            if _common(other) > written:
+                yield other
+        if _common(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is no word
+            yield spelled
 
 
 def _common(text: str) -> int:
@@ -95,9 +125,10 @@ def _readable(found: str) -> Iterator[str]:
 
 def _from_base64(run: str) -> str:
     raw = run.rstrip("=").replace("-", "+").replace("_", "/")
+    raw = raw[:-1] if len(raw) % 4 == 1 else raw
     try:
-        return base64.b64decode(raw + "=" * (-len(raw) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return base64.b64decode(raw + "=" * (-len(raw) % 4)).decode(errors="ignore")
+    except (binascii.Error, ValueError):
         return ""
 
 

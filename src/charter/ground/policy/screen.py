@@ -92,7 +92,7 @@ class Screen:
         """The verdict of `prompt`, read in steps between which others may have a turn: `milliseconds` is theirs, too.
         Nobody but `whose` it is can tell by the time that it was read before."""
         start, readings = time.perf_counter(), list[Reading]()
-        given = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages, "user") else []
+        given = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
         for classifier in given:
             scores = yield from read_prompt(classifier, messages, whose)
             readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
@@ -117,7 +117,7 @@ class Screen:
 
     def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
         """What every classifier says of each prompt: read once, judged at any level."""
-        said = [n for n, messages in enumerate(conversations) if _says(messages, "user")]
+        said = [n for n, messages in enumerate(conversations) if _says(messages)]
         given = [conversations[n] for n in said]
         asked = [c for c in self.classifiers if "prompt" in c.sides and given]
         return self._by_item([(c, c.prompts(given)) for c in asked], said, len(conversations))
@@ -130,7 +130,18 @@ class Screen:
         return self._by_item([(c, c.replies(given)) for c in asked], said, len(items))
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
-        """The verdict that readings come to at a sensitivity level."""
+        """The verdict that readings come to at a sensitivity level: the strictest action that any place of a text asks
+        for, and of these the surest. A milder category must not hide a stricter one that stands elsewhere."""
+        found = [self._judge(readings, side, level)]
+        for n, reading in enumerate(readings):
+            levels = reading.thresholds.of(side)
+            for scores in reading.scores.places if levels is not None else ():
+                if levels is not None and scores.violation >= levels.at(level):
+                    alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
+                    found.append(self._judge(alone, side, level))
+        return max(found, key=lambda verdict: (ORDER[verdict.action], verdict.score))
+
+    def _judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         readings = [r for r in readings if r.thresholds.of(side) is not None]
         if not readings:
             return Verdict(side, classifiers=self.versions)
@@ -210,10 +221,9 @@ class Screen:
         return [replace(v, milliseconds=share) for v in verdicts]
 
 
-def _says(messages: Conversation, role: str) -> bool:
-    """Whether the last turn of a role says something."""
-    last = next((m["content"] for m in reversed(messages) if m["role"] == role), "")
-    return bool(last.strip())
+def _says(messages: Conversation) -> bool:
+    """Whether anything is said in a conversation."""
+    return any(m["content"].strip() for m in messages)
 
 
 def _opens(messages: Conversation) -> bool:

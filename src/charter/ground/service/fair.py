@@ -40,8 +40,9 @@ class FairQueue(Generic[W]):
 
     def check(self, account: str, background: bool, what: str) -> None:
         """Raises Overloaded where nothing more may wait; `what` names such work."""
-        own = len(self._waiting[background].get(account, ()))
-        if own >= self._own or self.count >= self._most:
+        own = sum(len(waiting.get(account, ())) for waiting in self._waiting.values())
+        # who has nothing waiting finds a place even where others fill all of them
+        if own >= self._own or self.count >= (self._most if own else 2 * self._most):
             raise Overloaded(f"{own if own >= self._own else self.count} {what}", own=own >= self._own)
 
     def add(self, work: W, account: str, background: bool = False, again: bool = False) -> None:
@@ -103,12 +104,13 @@ class Task:
 
     def step(self, do: Callable[[Callable[[], Any]], Any]) -> bool:
         """Does a step in the way `do`; whether it was the last one, whose value or error the answer has."""
-        if self.answer.cancelled():
-            if self.steps is not None:
-                self.steps.close()
-            return True
-        found, error = None, None
+        found: Any = None
+        error: BaseException | None = None
         try:
+            if self.answer.cancelled():
+                if self.steps is not None:
+                    self.steps.close()
+                return True
             if self.steps is not None:
                 do(lambda: _next(self.steps))
                 return False
@@ -118,6 +120,8 @@ class Task:
                 return False
         except _Ended as ended:
             found = ended.value
+        except StopIteration as raised:  # no future can hold it
+            error = RuntimeError(f"StopIteration: {raised}")
         except BaseException as raised:
             error = raised
         if self.answer.set_running_or_notify_cancel():
@@ -155,6 +159,8 @@ class FairThreads:
         """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
         task = Task(work)
         with self._news:
+            if self._closed:
+                raise RuntimeError("these threads have ended")
             self._queue.check(account, background, self._what)
             self._queue.add(task, account, background)
             self._news.notify()

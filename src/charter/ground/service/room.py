@@ -35,7 +35,7 @@ class Room:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         local = engine.url.get_backend_name() == SQLITE
-        self._file = Path(engine.url.database or "") if local else None
+        self._file = Path(engine.url.database) if local and engine.url.database else None
         self._lock = threading.Lock()
         self.hold()
 

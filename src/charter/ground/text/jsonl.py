@@ -44,17 +44,16 @@ def _decompress_gzip(raw: bytes) -> bytes:
 
 def _decompress_zstd(raw: bytes) -> bytes:
     """All frames of the data; unlike the library's reader, a frame cut short is an error."""
-    found, size = [], 0
-    while raw:
+    found, size, at = [], 0, 0
+    while at < len(raw):
         frame = zstandard.ZstdDecompressor().decompressobj()
-        for at in range(0, len(raw), FED):  # a few bytes may unpack to gigabytes
-            found.append(frame.decompress(raw[at : at + FED]))
+        while not frame.eof:  # a few bytes may unpack to gigabytes
+            if at >= len(raw):
+                raise EOFError("compressed data ends before its frame does")
+            fed = raw[at : at + FED]
+            found.append(frame.decompress(fed))
             _check_size(size := size + len(found[-1]))
-            if frame.eof:
-                raw = frame.unused_data + raw[at + FED :]
-                break
-        else:
-            raise EOFError("compressed data ends before its frame does")
+            at += len(fed) - len(frame.unused_data)
     return b"".join(found)
 
 

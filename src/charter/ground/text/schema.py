@@ -119,6 +119,8 @@ def check_schema(schema: object) -> None:
     if not isinstance(schema, (dict, bool)):
         raise CharterError(f"a JSON Schema is an object or a boolean; got {type(schema).__name__}")
     _check_references(schema)
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        raise CharterError("$schema names a draft, as text")
     kind = validator_for(schema, default=Draft202012Validator)
     try:
         with sound("the JSON Schema can't be read"):

@@ -73,6 +73,11 @@ class Template:
         self._lead, self._gap, self.end = self._probe()
         self.end_id = tokenizer.special[self.end]
 
+    def remember_nothing(self) -> None:
+        """From now on: where strangers share a template, a shorter time would tell one what another asked."""
+        self._rendered = self._render  # type: ignore[assignment]
+        self._prompt_ids = lambda text, spelled: tuple(self._tokens(text, spelled)[0])  # type: ignore[assignment]
+
     def encode(self, messages: Sequence[Message], learn_from: int = 0) -> Encoded:
         """Ids and mask of a whole dialogue: 1 in the assistant's messages from number `learn_from` on.
 

@@ -16,7 +16,7 @@ from charter.ground.service.listening import LOOPBACK
 from charter.ground.service.strict import address_of
 from charter.ground.service.tokens import digest_of
 from charter.ground.settings.problems import UNKNOWN, misspelt_first, suggest_key
-from charter.serve.asked import Call
+from charter.serve.asked import WHOSE, Call
 from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.service import Service
 from charter.serve.wire.json_body import LARGE, MOST_PARTS, read_json
@@ -52,6 +52,7 @@ async def caller_of(request: Request) -> Caller:
     found = await _caller(request)
     request.state.caller = found
     request.state.body.claim(found.organisation)
+    WHOSE.set(found.organisation)
     return found
 
 

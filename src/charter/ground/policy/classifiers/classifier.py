@@ -17,11 +17,13 @@ Steps = Generator[None, None, T]  # work that others may have a turn between
 @dataclass(frozen=True, slots=True)
 class Scores:
     """`violation` in [0, 1]: higher is more surely against the policy. `categories`: which one, by id, as shares that
-    sum to 1, empty where the classifier can't tell. `high_risk`: a score in [0, 1] by rule, empty likewise."""
+    sum to 1, empty where the classifier can't tell. `high_risk`: a score in [0, 1] by rule, empty likewise. `places`:
+    those of the other parts of the text, where it has several; `violation` is the worst of all."""
 
     violation: float
     categories: Mapping[str, float] = field(default_factory=dict)
     high_risk: Mapping[str, float] = field(default_factory=dict)
+    places: tuple[Scores, ...] = ()
 
 
 class Classifier(Protocol):

