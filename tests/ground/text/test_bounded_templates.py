@@ -16,7 +16,9 @@ MESSAGES = [{"role": "user", "content": "hello there"}, {"role": "assistant", "c
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": True}
 X = "x" * 9000
 
-# what each does, and what is said of it
+DOUBLED = "{% set a = [1] %}{% set b = [1] %}" + "{% set a = [a, a] %}{% set b = [b, b] %}" * 40
+
+# what each does
 HOSTILE = {
     "loop in loop": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "loop over a long text": "{% for a in 'a' * 60000000 %}{% endfor %}",
@@ -48,12 +50,39 @@ HOSTILE = {
     "replaced by filter": "{{ ('a' * 99999) | replace('a', 'b' * 99999) }}",
     "joined": "{{ ('x' * 99999).join(range(99999) | map('string') | list) }}",
     "joined by filter": "{{ range(99999) | map('string') | list | join('x' * 99999) }}",
-    "wrapped": "{{ ('a' * 9000) | wordwrap(1) }}",
     "set block": f"{{% set b %}}{{% for i in range(90000) %}}{X}{{% endfor %}}{{% endset %}}",
     "output": f"{{% for i in range(90000) %}}{X}{{% endfor %}}",
     "output of a name": "{% set s = 'x' * 9999999 %}{% for i in range(90000) %}{{ s }}{% endfor %}",
     "output of a macro": f"{{% macro m() %}}{{% for i in range(90000) %}}{X}{{% endfor %}}{{% endmacro %}}{{{{ m() }}}}",
     "sliced": "{{ ('x' * 60000000) | upper | lower | upper | lower | upper | lower | upper | list | length }}",
+    "sum of lists": "{{ ([[1]] * 500000) | sum(start=[]) | length }}",
+    "lists in lists, compared": DOUBLED + "{{ a == b }}",
+    "lists in lists, looked in": DOUBLED + "{{ a in [b] }}",
+    "lists in lists, written": DOUBLED + "{{ a }}",
+    "lists in lists, joined": DOUBLED + "{{ a ~ b }}",
+    "lists in lists, as JSON": DOUBLED + "{{ a | tojson }}",
+    "lists in lists, sorted": DOUBLED + "{{ [a, b] | sort }}",
+    "lists in lists, as a text": DOUBLED + "{{ a | string }}",
+    "slices": "{% set t = 'a' * 30000000 %}{% for i in range(99999) %}{% set u = t[1:] %}{% endfor %}",
+    "comparisons": (
+        "{% set t = 'a' * 30000000 %}{% set u = 'a' * 30000000 %}"
+        "{% for i in range(99999) %}{% if t == u %}{% endif %}{% endfor %}"
+    ),
+    "tests": "{% set t = 'a' * 30000000 %}{% for i in range(99999) %}{% if t is lower %}{% endif %}{% endfor %}",
+    "groups": "{{ ([{'a': 1}] * 30000000) | groupby('a') | list }}",
+    "JSON that is deep in": "{{ ([1] * 1000000) | tojson(indent=10000) }}",
+    "a text as a list": "{{ ('a' * 30000000) | list }}",
+    "a text that is split": "{{ ('ab ' * 10000000).split() }}",
+    "dates": "{{ strftime_now('%9999d' * 300000) }}",
+    "joined by name": "{{ range(99999) | map('string') | list | join(d='x' * 99999) }}",
+    "replaced by name": "{{ ('a' * 99999) | replace(old='a', new='b' * 99999) }}",
+    "formatted by name": "{{ ('{x}' * 9999).format(x='b' * 99999) }}",
+    "what no codec is": "{{ 'a'.encode('nope') }}",
+    "a format without values": "{{ '{} {}'.format(1) }}",
+    "loops within loops": "{% for a in [1] %}" * 25 + "{% endfor %}" * 25 + "{{ raise_exception('x') }}",
+    "a long number": "{{ " + "9" * 5000 + " }}",
+    "many brackets": "{{ " + "(" * 10000 + "1" + ")" * 10000 + " }}",
+    "many words": "{{ " + "not " * 200000 + "1 }}",
     "batches": "{{ messages | batch(10000000000, 'x') | list }}",
 }
 
@@ -101,6 +130,12 @@ def test_the_clock_ends_what_the_count_lets_pass(monkeypatch: pytest.MonkeyPatch
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
         ("{{ 'x' if messages is defined and tools is none else 'y' }}{{ messages | length }}", "x2"),
         ("{% set s %}a{{ 1 }}{% endset %}{{ s }}{% filter upper %}b{% endfilter %}", "a1B"),
+        ("{{ 'Tool: {}'.format('a') }} {{ '{0}-{1:>3}'.format('a', 'b') }} {{ '{:,}'.format(20000) }}", "Tool: a a-  b 20,000"),
+        ("{{ '%s and %d' % ('x', 3) }} {{ '%s' | format('y') }} {{ x | default(32768) }}", "x and 3 y 32768"),
+        ("{% set n = namespace(x=100000) %}{{ n.x + 1 }} {{ 70000 | string }} {{ [3, 1, 2] | sort }}", "100001 70000 [1, 2, 3]"),
+        ("{{ [1, 2, 3] | sum }} {{ 'abc'[::-1] }} {{ 'a,b'.split(',')[-1] }} {{ {'a': [1]} | tojson(indent=2) | length }}", "6 cba b 22"),
+        ("{% if 'a' in ['a'] and 'b' not in 'abc' %}x{% endif %}{{ 1 < 2 < 3 }}{{ none is none }}{{ 3 is odd }}", "TrueTrueTrue"),
+        ("{% set j = joiner(', ') %}{% for m in messages %}{{ j() }}{{ m.role }}{% endfor %}", "user, assistant"),
         ("{% for i in range(3) %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "02"),
     ],
 )  # fmt: skip

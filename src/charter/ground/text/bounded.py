@@ -8,6 +8,7 @@ cost is known are there: what chat templates in use need.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -22,20 +23,46 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TURNS = 5_000_000
 SECONDS = 10.0
-LONGEST = 2**26  # characters of a text, entries of a list
+LONGEST = 2**25  # characters of a text
+ENTRIES = 2**20  # of a list, and of all that it holds
+CUT = 2**22  # characters of a text that is cut into a list
 WIDEST = 10_000  # a number that says how wide something is to be
+DEEPEST_INDENT = 16  # of JSON
 BITS = 4096  # of a whole number
 CHARACTERS = 64  # of a text that count as one turn
 
 # as in transformers' templates, and what is harmless beside them
-FILTERS = """abs attr batch capitalize center count d default dictsort e escape first float forceescape groupby indent
-int items join last length list lower map max min reject rejectattr replace reverse round safe select selectattr slice
-sort string striptags sum title tojson trim truncate unique upper wordcount"""
-METHODS = """capitalize casefold center copy count decode encode endswith find format format_map get index isalnum
-isalpha isdigit islower isnumeric isspace istitle isupper items join keys ljust lower lstrip partition removeprefix
-removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper
-values zfill"""
+FILTERS = """abs attr batch capitalize center count d default dictsort e escape first float forceescape format groupby
+indent int items join last length list lower map max min pprint reject rejectattr replace reverse round safe select
+selectattr slice sort string striptags sum title tojson trim truncate unique upper urlencode wordcount wordwrap"""
+METHODS = """capitalize casefold center copy count endswith expandtabs find format format_map get index isalnum isalpha
+isdigit islower isnumeric isspace istitle isupper items join keys ljust lower lstrip partition removeprefix removesuffix
+replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper values
+zfill"""
 _METHODS = frozenset(METHODS.split())
+_WIDE = frozenset(
+    ["batch", "center", "expandtabs", "indent", "ljust", "rjust", "slice", "truncate", "wordwrap", "zfill"]
+)
+_CUTTING = frozenset(
+    ["batch", "groupby", "list", "map", "rsplit", "slice", "split", "splitlines", "wordcount", "wordwrap"]
+)
+_DEEP = frozenset(
+    [
+        "dictsort",
+        "groupby",
+        "join",
+        "max",
+        "min",
+        "pprint",
+        "sort",
+        "string",
+        "sum",
+        "tojson",
+        "unique",
+        "urlencode",
+    ]
+)
+_WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)|%[^a-zA-Z%]*(?:\d{5}|\*)")
 
 
 class Budget:
@@ -70,7 +97,7 @@ def _concat(pieces: Iterable[str]) -> str:
     for piece in pieces:
         found.append(piece)
         if (size := size + len(piece)) > LONGEST:
-            _spend(size)
+            _spend(size, True)
     return "".join(found)
 
 
@@ -82,23 +109,41 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.filters = {name: _filter(self.filters[name]) for name in FILTERS.split()}
-        self.filters |= {"charter_counted": _counted, "charter_joined": _joined}
-        for name in ("lipsum", "cycler", "joiner"):
-            self.globals.pop(name, None)
+        self.filters = {name: _filter(name, self.filters[name]) for name in FILTERS.split()}
+        self.filters |= {
+            "charter_counted": _counted,
+            "charter_turn": _turn,
+            "charter_read": _read,
+            "charter_whole": _whole,
+            "charter_joined": _joined,
+        }
+        self.finalize = _whole
+        self.globals.pop("lipsum", None)
 
     def add_filter(self, name: str, work: Callable[..., Any]) -> None:
         """A filter of ours, counted as the others are."""
-        self.filters[name] = _filter(work)
+        self.filters[name] = _filter(name, work)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Has every loop and every joined text go through a filter that counts."""
+        """Has loops, joined texts, comparisons, tests and slices go through filters that count."""
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
             loop.iter = self._through("charter_counted", loop.iter)
+            turn = self._through("charter_turn", nodes.Const(0, lineno=loop.lineno, environment=self))
+            loop.body.insert(0, nodes.ExprStmt(turn, lineno=loop.lineno, environment=self))
         for joined in list(tree.find_all(nodes.Concat)):
             parts = nodes.List(list(joined.nodes), lineno=joined.lineno, environment=self)
             joined.nodes = [self._through("charter_joined", parts)]
+        for compared in list(tree.find_all(nodes.Compare)):
+            compared.expr = self._through("charter_whole", compared.expr)
+            for other in compared.ops:
+                other.expr = self._through("charter_whole", other.expr)
+        for tested in list(tree.find_all(nodes.Test)):
+            if tested.name not in ("defined", "undefined"):
+                tested.node = self._through("charter_read", tested.node)
+        for part in list(tree.find_all(nodes.Getitem)):
+            if isinstance(part.arg, nodes.Slice):
+                part.node = self._through("charter_read", part.node)
         return tree
 
     def _through(self, name: str, node: nodes.Node) -> nodes.Filter:
@@ -112,11 +157,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         if operator == "*":
             for one, times in ((left, right), (right, left)):
                 if isinstance(one, Sized) and isinstance(times, int):
-                    _spend(len(one) * max(0, times))
+                    _spend(len(one) * max(0, times), isinstance(one, str | bytes))
         elif operator == "+" and isinstance(left, Sized) and isinstance(right, Sized):
-            _spend(len(left) + len(right))
+            _spend(len(left) + len(right), isinstance(left, str | bytes))
         elif operator == "%" and isinstance(left, str | bytes):
-            raise SecurityError("a text before % is not allowed; use ~ or format")
+            _check_format(str(left))
+            _weigh(right)
         found = super().call_binop(context, operator, left, right)
         if isinstance(found, int) and found.bit_length() > BITS:
             raise SecurityError("a number gets too large")
@@ -124,47 +170,44 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call, unless it is of a method whose cost nobody bounds."""
-        __self._check_call(__obj, args)
+        __self._check_call(__obj, (*args, *kwargs.values()))
         found = super().call(__context, __obj, *args, **kwargs)
-        _spend(_size(found))
+        _shallow(found)
         return found
 
     def _check_call(self, work: Any, given: tuple[Any, ...]) -> None:
         _budget().take(1)
         if work is self.globals["range"]:
             return  # which has a bound of its own
-        _check_widths(given)
         work = getattr(work, "__wrapped__", work)  # the sandbox puts its own in front of format
         owner, name = getattr(work, "__self__", None), getattr(work, "__name__", "")
         if isinstance(owner, str | bytes | list | dict | tuple):
             if name not in _METHODS:
                 raise SecurityError(f"the method {name} is not allowed")
-            _spend(_size(owner) + _made(owner, name, given))
+            _check_given(name, owner, given)
         else:
-            _spend(sum(_size(one) for one in given))
+            for one in given:
+                _shallow(one)
 
 
-def _filter(work: Callable[..., Any]) -> Callable[..., Any]:
+def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that takes from the budget what it reads and makes."""
-    wants = getattr(work, "jinja_pass_arg", None)
-    wants_name = getattr(wants, "name", "")
+    wants = getattr(getattr(work, "jinja_pass_arg", None), "name", "")
 
     @pass_context
     def counted(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         _budget().take(1)
-        _check_widths((*args, *kwargs.values()))
-        _spend(_size(value))
-        if isinstance(value, str) and getattr(work, "__name__", "") == "do_replace":
-            _spend(_made(value, "replace", args))
-        if isinstance(value, str) and getattr(work, "__name__", "") == "do_indent":
-            width = args[0] if args else kwargs.get("width", 4)
-            _spend(len(width if isinstance(width, str) else " " * int(width)) * (value.count("\n") + 1))
-        if getattr(work, "__name__", "") == "sync_do_join" and args:
-            _spend(len(str(args[0])) * len(value) if isinstance(value, Sized) else 0)
+        given = (*args, *kwargs.values())
+        if name == "sum" and not all(isinstance(one, int | float | str) for one in given):
+            raise SecurityError("sum adds numbers alone")
+        if name == "tojson" and any(isinstance(one, int) and one > DEEPEST_INDENT for one in given):
+            raise SecurityError(f"JSON is indented by {DEEPEST_INDENT} at most")
+        (_weigh if name in _DEEP else _shallow)(value)
+        _check_given(name, value, given)
         first = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
-        given = (first[wants_name],) if wants_name in first else ()
-        found = work(*given, value, *args, **kwargs)
-        _spend(_size(found))
+        before = (first[wants],) if wants in first else ()
+        found = work(*before, value, *args, **kwargs)
+        _shallow(found)
         return found
 
     return counted
@@ -172,20 +215,44 @@ def _filter(work: Callable[..., Any]) -> Callable[..., Any]:
 
 @pass_context
 def _counted(context: Context, value: Any) -> Any:
-    """What a loop goes through; its turns are taken before the first."""
+    """What a loop goes through."""
     if isinstance(value, Sized):
         _budget().take(1 + len(value))
         return value
-    found = list(islice(iter(value), _budget().turns + 1))
-    _budget().take(1 + len(found))
+    found = list(islice(iter(value), ENTRIES + 1))
+    _spend(len(found), False)
     return found
+
+
+@pass_context
+def _turn(context: Context, value: Any) -> Any:
+    """One turn of a loop: the clock is looked at."""
+    _budget().take(1)
+    return value
+
+
+@pass_context
+def _read(context: Context, value: Any) -> Any:
+    """What is read once: its length is taken."""
+    _budget().take(1)
+    _shallow(value)
+    return value
+
+
+@pass_context
+def _whole(context: Context, value: Any) -> Any:
+    """What is read with all that it holds."""
+    _weigh(value)
+    return value
 
 
 @pass_context
 def _joined(context: Context, parts: list[Any]) -> str:
     """What stands between ~."""
+    for part in parts:
+        _weigh(part)
     texts = [str(part) for part in parts]
-    _spend(sum(map(len, texts)))
+    _spend(sum(map(len, texts)), True)
     return "".join(texts)
 
 
@@ -193,37 +260,71 @@ def _budget() -> Budget:
     return _BUDGET.get()
 
 
-def _spend(size: int) -> None:
+def _spend(size: int, text: bool) -> None:
     """Takes what so many characters or entries cost."""
-    if size > LONGEST:
+    if size > (LONGEST if text else ENTRIES):
         raise SecurityError("a text or list gets too long")
-    _budget().take(size // CHARACTERS)
+    _budget().take(size // CHARACTERS if text else size // 8)
 
 
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str | bytes | list | tuple | dict) else 0
+def _shallow(value: Any) -> None:
+    """Takes the length of a value."""
+    if isinstance(value, str | bytes | list | tuple | dict):
+        _spend(len(value), isinstance(value, str | bytes))
 
 
-def _made(owner: Any, name: str, given: tuple[Any, ...]) -> int:
-    """Characters that a method of a text may make at most, beside those of its owner."""
-    if name == "replace" and isinstance(owner, str) and len(given) >= 2:
-        old, new = str(given[0]), str(given[1])
-        return owner.count(old) * len(new)
-    if name == "join" and given and isinstance(given[0], Sized):
-        parts = list(given[0]) if isinstance(given[0], list | tuple | dict | str) else []
-        return len(owner) * len(parts) + sum(len(part) for part in parts if isinstance(part, str))
-    if name in ("format", "format_map") and isinstance(owner, str):
-        if any(len(run) > 4 for run in _numbers(owner)) or "{" in owner.replace("{{", "").partition(":")[2]:
-            raise SecurityError("a format that wide is not allowed")
-        return sum(len(part) for part in given if isinstance(part, str)) * (owner.count("{") + 1)
-    return 0
+def _weigh(value: Any) -> None:
+    """Takes what a value has with all that it holds, each as often as it is held: lists that hold one another twice
+    are small in memory and endless to read."""
+    if not isinstance(value, list | tuple | dict):
+        _budget().take(1)
+        _shallow(value)
+        return
+    left, entries, characters = [value], 0, 0
+    while left:
+        one = left.pop()
+        entries += 1
+        if entries > ENTRIES or characters > LONGEST:
+            raise SecurityError("a text or list gets too long")
+        if isinstance(one, str | bytes):
+            characters += len(one)
+        elif isinstance(one, list | tuple | dict):
+            if len(one) > ENTRIES:
+                raise SecurityError("a text or list gets too long")
+            left += [*one, *one.values()] if isinstance(one, dict) else one
+    _budget().take(entries // 8 + characters // CHARACTERS + 1)
 
 
-def _numbers(text: str) -> list[str]:
-    return "".join(char if char.isdigit() else " " for char in text).split()
+def _check_given(name: str, owner: Any, given: tuple[Any, ...]) -> None:
+    """What a method or filter reads, and what it may make at most, is taken beforehand."""
+    for one in (owner, *given):
+        _shallow(one)
+    if name in _WIDE and any(isinstance(one, int) and abs(one) > WIDEST for one in given):
+        raise SecurityError(f"{name} takes no number over {WIDEST:,}")
+    if name in _CUTTING and isinstance(owner, str | bytes) and len(owner) > CUT:
+        raise SecurityError("a text that long can't be cut into a list")
+    texts = [one for one in given if isinstance(one, str)]
+    if isinstance(owner, str):
+        if name == "replace":
+            _spend(sum(owner.count(old) for old in texts) * sum(map(len, texts)), True)
+        elif name in ("indent", "wordwrap", "expandtabs"):
+            lines = owner.count("\n") + owner.count("\t") + 1
+            most = sum(map(len, texts)) + sum(one for one in given if isinstance(one, int)) + 8
+            _spend(lines * most if name != "wordwrap" else 2 * len(owner), True)
+        elif name in ("format", "format_map"):
+            _check_format(owner)
+            for one in given:
+                _weigh(one)
+            _spend(sum(map(len, texts)) * (owner.count("{") + owner.count("%")), True)
+    if name == "join":
+        parts, between = (owner, texts) if not isinstance(owner, str) else (next(iter(given), ()), [owner])
+        _weigh(parts)
+        count = len(parts) if isinstance(parts, Sized) else 0
+        held = sum(len(part) for part in parts if isinstance(part, str)) if count else 0
+        _spend(held + count * sum(map(len, between)), True)
 
 
-def _check_widths(given: tuple[Any, ...]) -> None:
-    """Raises SecurityError for a number that would make something very wide."""
-    if any(isinstance(one, int) and not isinstance(one, bool) and abs(one) > WIDEST for one in given):
-        raise SecurityError(f"a number over {WIDEST:,} can't be given to a filter or function")
+def _check_format(text: str) -> None:
+    """Raises SecurityError for a format that says how wide something is to be, and says much."""
+    if _WIDE_FORMAT.search(text):
+        raise SecurityError("a format that wide is not allowed")

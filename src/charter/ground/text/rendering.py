@@ -20,6 +20,7 @@ from jinja2.parser import Parser
 from charter.ground.artifact.errors import CharterError
 from charter.ground.text.bounded import BoundedEnvironment, budget
 
+LONGEST_DATE = 100  # characters of its form
 TODAY = datetime(2024, 7, 26)  # what templates that ask for the date are told
 
 
@@ -41,16 +42,7 @@ def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mappin
         given = [dict(message) for message in messages]
         with budget():
             return compiled.render(messages=given, tools=None, documents=None, **variables)
-    except (
-        TemplateError,
-        TypeError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
+    except Exception as error:  # whatever a strange template comes upon
         raise CharterError(f"the chat template refuses these messages: {error}") from None
 
 
@@ -64,7 +56,7 @@ def _compile(source: str) -> Compiled:
     environment.globals["strftime_now"] = _strftime_now
     try:
         return environment.from_string(source)
-    except TemplateError as error:
+    except Exception as error:  # of Jinja, or of Python, which compiles what Jinja writes
         raise CharterError(f"the chat template is not valid Jinja: {error}") from None
 
 
@@ -87,4 +79,6 @@ def _raise_exception(message: str) -> NoReturn:
 
 def _strftime_now(form: str) -> str:
     """One date for all days: a run that is resumed or verified tomorrow must make the same prompts."""
+    if len(form) > LONGEST_DATE:
+        raise TemplateError("the form of a date is too long")
     return TODAY.strftime(form)
