@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 import torch
 
+from charter.ground.artifact.steps import drained
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.source import materialise
-from charter.ground.policy.classifiers.classifier import drained
 from charter.ground.policy.opening import open_screen
 from charter.ground.policy.screen import Screen
 from charter.ground.settings.sources import shipped

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from lobby import MODEL, Said, Watch, configuration, open_hall, until
 
-from charter.ground.policy.classifiers.classifier import Conversation, Scores, Steps
+from charter.ground.artifact.steps import Steps
+from charter.ground.policy.classifiers.classifier import Conversation, Scores
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
 

@@ -22,6 +22,7 @@ from charter.evaluate.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.steps import drained
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.fitness import FIXED_REPLY
@@ -29,7 +30,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.screening import ATTEMPT, LOOKALIKE, MEASURED, ORDINARY, PAIR, VIOLATING
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.actions import LEVELS, SIDES, Side
-from charter.ground.policy.classifiers.classifier import Classifier, Scores, drained, follow
+from charter.ground.policy.classifiers.classifier import Classifier, Scores, follow
 from charter.ground.policy.classifiers.grader import Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import Probe

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 
 from charter.ground.accounts.limits import Admission
 from charter.ground.accounts.usage import Counts
+from charter.ground.artifact.steps import Steps
 from charter.ground.policy.actions import Level, Verdict
-from charter.ground.service.fair import Steps
 from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
 from charter.serve.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
 from charter.serve.errors import ApiError, api_error, invalid

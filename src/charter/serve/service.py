@@ -17,10 +17,11 @@ from charter.ground.accounts.keys import Caller, Keyring, make_anonymous
 from charter.ground.accounts.limits import Admissions
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.usage import Meter
+from charter.ground.artifact.steps import Steps
 from charter.ground.policy.screen import Screen
 from charter.ground.service.apart import apart
 from charter.ground.service.database import writing
-from charter.ground.service.fair import FairThreads, Steps
+from charter.ground.service.fair import FairThreads
 from charter.ground.service.room import Room
 from charter.ground.service.sole import serve_alone
 from charter.serve.asked import Call

@@ -14,9 +14,9 @@ import torch
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.progress import SilentBar
+from charter.ground.artifact.steps import drained
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.policy.classifiers import probe as probing
-from charter.ground.policy.classifiers.classifier import drained
 from charter.ground.policy.classifiers.grader import NO, YES, Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import (

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import drained
 from charter.ground.measure.intervals import wilson
 from charter.ground.policy.actions import Side
-from charter.ground.policy.classifiers.classifier import Conversation, Scores, drained
+from charter.ground.policy.classifiers.classifier import Conversation, Scores
 from charter.ground.policy.policy import Policy, shipped_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import Thresholds, choose, choose_levels

@@ -14,12 +14,13 @@ from torch import Tensor
 
 import toys
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import Steps
 from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.engine import Engine, Event
 from charter.ground.generate.sampling import Sampling
 from charter.ground.service import driver as driver_module
 from charter.ground.service.driver import Driver, Following, Job
-from charter.ground.service.fair import MOST, Steps
+from charter.ground.service.fair import MOST
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 

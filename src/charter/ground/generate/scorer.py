@@ -10,12 +10,13 @@ Letters: T tokens of a row, R rows that predict, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import Steps, drained
 from charter.ground.generate.engine import PromptTooLong
 from charter.ground.generate.prefill import prefix_groups, read_prefixes
 from charter.ground.model.cache import Cache, Kept
@@ -75,18 +76,10 @@ Scored = tuple[
 def score_text(model: Transformer, ids: Sequence[int], top: int = 0, piece: int = PIECE) -> list[Scored]:
     """Of each token of a text behind its first: its log-probability, and the `top` likeliest tokens in its place with
     theirs. Raises PromptTooLong."""
-    steps = score_in_steps(model, ids, top, piece)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as ended:
-            found: list[Scored] = ended.value
-            return found
+    return drained(score_in_steps(model, ids, top, piece))
 
 
-def score_in_steps(
-    model: Transformer, ids: Sequence[int], top: int, piece: int
-) -> Generator[None, None, list[Scored]]:
+def score_in_steps(model: Transformer, ids: Sequence[int], top: int, piece: int) -> Steps[list[Scored]]:
     """As `score_text`, `piece` tokens a step."""
     if len(ids) > model.shape.context:
         raise PromptTooLong(len(ids), model.shape.context)

@@ -14,15 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import Steps
 from charter.ground.policy.actions import Level, Side, Verdict
-from charter.ground.policy.classifiers.classifier import (
-    Classifier,
-    Conversation,
-    Scores,
-    Steps,
-    follow,
-    read_prompt,
-)
+from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores, follow, read_prompt
 from charter.ground.policy.policy import ORDER, Category, Policy, by_level
 from charter.ground.policy.thresholds import Thresholds
 

@@ -15,11 +15,12 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import Steps
 from charter.ground.generate.bounds import Overloaded, Stats
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
-from charter.ground.service.fair import FairQueue, Steps, Task
+from charter.ground.service.fair import FairQueue, Task
 
 LOG = logging.getLogger("charter.engine")
 T = TypeVar("T")

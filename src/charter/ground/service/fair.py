@@ -17,11 +17,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from charter.ground.artifact.steps import Steps
 from charter.ground.generate.bounds import Overloaded
 
 T = TypeVar("T")
 W = TypeVar("W")
-Steps = Generator[None, None, T]
 
 MOST = 256  # pieces of work that wait
 SHARE = 0.5  # of these, for one account

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from charter.ground.artifact.steps import Steps
 from charter.ground.policy.actions import Side
 from charter.ground.text.dialogue import Message
 
-T = TypeVar("T")
 Conversation = Sequence[Message]
-Steps = Generator[None, None, T]  # work that others may have a turn between
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +73,3 @@ def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], St
         return classifier.replies([(messages, reply)])[0]
 
     return whole
-
-
-def drained(steps: Steps[T]) -> T:
-    """What steps come to, one after another."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found

@@ -23,11 +23,12 @@ from safetensors.numpy import save_file
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import Bar, Progress, SilentProgress
+from charter.ground.artifact.steps import Steps
 from charter.ground.constitution.wording import conversation_text
 from charter.ground.model.source import materialise
 from charter.ground.policy.actions import Side
 from charter.ground.policy.classifiers import examples
-from charter.ground.policy.classifiers.classifier import Conversation, Scores, Steps
+from charter.ground.policy.classifiers.classifier import Conversation, Scores
 from charter.ground.policy.classifiers.examples import HARMLESS, Example
 from charter.ground.policy.classifiers.regression import Floats, Regression, fit
 from charter.ground.policy.classifiers.states import Growing, States, Window

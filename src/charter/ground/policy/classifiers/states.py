@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charter.ground.artifact.steps import Steps, drained
 from charter.ground.model.attention import attend, attend_behind
 from charter.ground.model.cache import Cache
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
 from charter.ground.model.transformer import Transformer
-from charter.ground.policy.classifiers.classifier import Steps, drained
 from charter.ground.text.packing import microbatches
 from charter.ground.text.tokenizer import Tokenizer
 
