@@ -13,7 +13,7 @@ from card_world import SETTINGS
 
 from charter.card.verify import verify
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.screening import SCREENED
+from charter.ground.measure.screening import PLACED, SCREENED
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.thresholds import choose_levels
 
@@ -36,10 +36,21 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
+def placed() -> list[dict[str, Any]]:
+    """Every tenth row as it is and in the system text, where fewer are found."""
+    return [
+        {**row, "id": f"{row['id']}/{place}", "place": place, "half": "measured",
+         "standard": row["standard"] and (place == "as it is" or n % 2 == 0)}
+        for n, row in enumerate(rows()[::10])
+        for place in ("as it is", "system text")
+    ]  # fmt: skip
+
+
 def add_screen(run: Path) -> None:
     """A report on a screen alone, beside the stages."""
     folder = run / "screen"
     card_world.write_rows(folder / "samples" / SCREENED, rows())
+    card_world.write_rows(folder / "samples" / PLACED, placed())
     levels = choose_levels([i / 100 for i in range(100)]).model_dump(mode="json")
     policy = shipped_policy()
     told = {
@@ -87,6 +98,10 @@ def test_a_screen_has_its_tables_and_its_figure_and_every_number_a_source(screen
     by_set = numbers["screen/screen standard prompt/violating/advbench"]
     assert by_set["value"] == pytest.approx(recall["value"])
     assert "screen/threshold probe prompt standard" in numbers
+    there = [r for r in placed() if (r["kind"], r["place"]) == ("violating", "system text")]
+    by_place = numbers["screen/screen standard system text/violating"]
+    assert by_place["value"] == pytest.approx(sum(r["standard"] for r in there) / len(there))
+    assert "system text" in page and "system text" in words
     for number in numbers.values():
         assert {s["step"] for s in number["sources"]} == {"screen"}
 

@@ -14,13 +14,14 @@ from test_evaluate import SETS as BASE
 import toys
 from charter.evaluate import run as room
 from charter.evaluate.acceptable_use import CALIBRATION, THRESHOLDS, as_written, items
+from charter.evaluate.placing import AS_IT_IS, PLACES
 from charter.evaluate.settings import AcceptableUse, Settings, check
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.metrics import scores
-from charter.ground.measure.screening import MEASURED, SCREENED
+from charter.ground.measure.screening import MEASURED, PLACED, SCREENED
 from charter.ground.policy.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
 from toys import comparison, dialogue
@@ -135,6 +136,30 @@ def test_figures_are_of_the_measured_half_alone(report: Path) -> None:
     assert found["screen_auroc_lookalikes"].value == pytest.approx(sum(wins) / len(wins))
     pairs = [r for r in rows if r["kind"] == "pair" and r["half"] == MEASURED]
     assert found["screen_reply_pairs"].n == len(pairs)
+
+
+def test_prompts_of_each_kind_are_read_in_every_place(tmp_path: Path) -> None:
+    inputs, out = inputs_of(tmp_path / "in"), toys.workspace(tmp_path / "out")
+    settings = SETTINGS.model_copy(
+        update={"acceptable_use": AcceptableUse(placed=3, classifiers=("probe", "words"))}
+    )
+    room.run(settings, inputs, out)
+    rows = read_objects(out.path / "samples" / PLACED)
+    kinds = ("violating", "lookalike", "ordinary")
+    assert [(r["kind"], r["place"]) for r in rows] == [
+        (kind, place) for kind in kinds for _ in range(3) for place in PLACES
+    ]
+    assert len({r["id"] for r in rows}) == len(rows)
+    plain = {r["id"]: r for r in read_objects(out.path / "samples" / SCREENED)}
+    for row in rows:
+        source = plain[row["id"].rsplit("/", 1)[0]]
+        assert source["half"] == MEASURED
+        if row["place"] == AS_IT_IS:
+            assert row["score"] == pytest.approx(source["score"], abs=1e-6) and row["text"] == source["text"]
+    found = {s.name: s for s in scores(out.path)}
+    bad = [r["standard"] for r in rows if r["kind"] == "violating"]
+    assert found["screen_placed_violating_standard"].value == pytest.approx(sum(bad) / len(bad))
+    assert set(rows[0]["violation"]) == {"probe", "words"}
 
 
 def test_a_reply_is_scored_as_it_is_written() -> None:

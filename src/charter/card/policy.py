@@ -25,12 +25,13 @@ from charter.ground.measure.screening import (
     MEASURED,
     ORDINARY,
     PAIR,
+    PLACED,
     SCREENED,
     VIOLATING,
     chosen,
 )
 
-ROWS = f"samples/{SCREENED}"
+ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
 OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary")
 OF_REPLIES = ("screen_reply_recall", "screen_reply_lookalikes", "screen_reply_ordinary")
 APART = (
@@ -74,6 +75,7 @@ class Screened:
     overall: tuple[Tally, ...]
     sets: tuple[Tally, ...]
     topics: tuple[Tally, ...]
+    places: tuple[Tally, ...]
     apart: tuple[tuple[str, Number], ...]
     thresholds: tuple[tuple[str, Number, Number], ...]
 
@@ -109,6 +111,7 @@ def screened(run: Run) -> Screened | None:
         tuple(overall),
         tuple(_lines(made, rows, "set")),
         tuple(_lines(made, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
+        tuple(_places(made)),
         tuple((label(name), made.own[name]) for name in APART if name in made.own),
         tuple(_thresholds(made, told["thresholds"], list(told["classifiers"]))),
     )
@@ -130,6 +133,21 @@ def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
             for level in LEVELS
         )
         yield Tally(words, KINDS[name[0], name[1]], numbers)
+
+
+def _places(made: Artifact) -> Iterable[Tally]:
+    """A row for each place or encoding and each kind of prompt; none where no prompt was placed."""
+    if not made.own.get(f"screen_placed_{VIOLATING}_standard"):
+        return
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in made.rows(PLACED_ROWS):
+        groups.setdefault((row["place"], row["kind"]), []).append(row)
+    for (place, kind), found in groups.items():
+        numbers = tuple(
+            computed(made, f"screen {level} {place}/{kind}", _at_level(found, level), SHARE, PLACED_ROWS)
+            for level in LEVELS
+        )
+        yield Tally(place, KINDS["prompt", kind], numbers)
 
 
 def _at_level(rows: Sequence[Row], level: str) -> Table:

@@ -78,7 +78,7 @@ def try_text(
         typer.Option(
             "--classifier",
             metavar="KIND[:MODEL]",
-            help="probe, probe:MODEL, grader:MODEL or preference:MODEL; may be given many times.",
+            help="encoder, probe, probe:MODEL, words, grader:MODEL or preference:MODEL; may be given many times.",
         ),
     ] = None,
     thresholds: Annotated[
@@ -91,7 +91,7 @@ def try_text(
     levels = load_module(f"{FLOOR}.actions").LEVELS
     if sensitivity not in levels:
         raise CharterError(f"--sensitivity {sensitivity}; {suggest(sensitivity, levels)}")
-    screen = load_module(f"{FLOOR}.opening").open_screen(policy, classifiers or ("probe",), thresholds)
+    screen = load_module(f"{FLOOR}.opening").open_screen(policy, classifiers or (), thresholds)
     messages = [{"role": "user", "content": text}]
     verdict = (
         screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)

@@ -51,7 +51,7 @@ limits:
 policy:
   state: "on"                    # "off" checks nothing, and the index page says so
   file: ""                       # a policy of your own; charter policy show --yaml prints the one that comes along
-  classifiers: [probe]           # also probe:MODEL, grader:MODEL, preference:MODEL
+  classifiers: []                # the default; or of encoder, probe, probe:MODEL, words, grader:MODEL, preference:MODEL
   thresholds: ""                 # a thresholds.yaml of a report
   hold: 48                       # tokens of a reply that are checked together before they leave
   keep_content: false            # true keeps the text of flagged requests for the reviewers

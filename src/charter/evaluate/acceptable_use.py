@@ -5,7 +5,8 @@ look-alikes and ordinary texts of a side ask for; the other half gives every fig
 violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
 fixed and the good one don't. Of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't
 violate; what is asked on the harmless axis is an attempt to lead an assistant astray, without a label, and the rejected
-reply should score higher than the chosen one. A reply has the score of its worst moment while it is written.
+reply should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some
+prompts of the measured half are read in every place of a conversation as well (`placing.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
+from charter.evaluate.placing import PLACES
 from charter.evaluate.settings import Settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
@@ -27,7 +29,16 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.measure.screening import ATTEMPT, LOOKALIKE, MEASURED, ORDINARY, PAIR, VIOLATING
+from charter.ground.measure.screening import (
+    ATTEMPT,
+    LOOKALIKE,
+    MEASURED,
+    ORDINARY,
+    PAIR,
+    PLACED,
+    SCREENED,
+    VIOLATING,
+)
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.actions import LEVELS, SIDES, Side
 from charter.ground.policy.classifiers.classifier import Classifier, Scores, follow
@@ -35,6 +46,7 @@ from charter.ground.policy.classifiers.grader import Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import Probe
 from charter.ground.policy.classifiers.states import States
+from charter.ground.policy.opening import open_classifier
 from charter.ground.policy.policy import Policy, read_policy
 from charter.ground.policy.screen import Reading, Screen
 from charter.ground.policy.thresholds import Levels, Thresholds, choose_levels
@@ -68,6 +80,7 @@ class Item:
     messages: Sequence[Message]
     reply: str | None = None
     beside: str | None = None
+    place: str = ""  # of a prompt that is read in several
 
     @property
     def side(self) -> Side:
@@ -84,20 +97,27 @@ def evaluate(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, An
     """Writes samples/acceptable_use.jsonl and thresholds.yaml; returns what report.json says of the screen."""
     policy = read_policy(inputs.one("acceptable_use").folder)
     found = items(settings, inputs)
+    placed = in_places(settings, found)
     classifiers = open_classifiers(settings, inputs, out, policy)
 
     def produce(part: Sequence[Item], _: int) -> list[list[Any]]:
-        return [
-            [_spelled(c.prompts([i.messages]) if i.side == "prompt" else _replies(c, i)) for c in classifiers]
-            for i in part
-        ]
+        return [[_spelled(_scores(c, i)) if i.side in c.sides else [] for c in classifiers] for i in part]
 
     size = settings.chunk * 4
     scored = out.chunks("acceptable_use", found, size, produce, f"{settings.stage}: acceptable use")
     thresholds = [_choose(n, c, found, scored) for n, c in enumerate(classifiers)]
     screen = Screen(policy, classifiers, {t.classifier: t for t in thresholds})
     rows = [_row(screen, item, answers) for item, answers in zip(found, scored, strict=True)]
-    out.write_jsonl("samples/acceptable_use.jsonl", rows)
+    out.write_jsonl(f"samples/{SCREENED}", rows)
+    if placed:
+        read = out.chunks("acceptable_use_places", placed, size, produce, f"{settings.stage}: places")
+        out.write_jsonl(
+            f"samples/{PLACED}",
+            [
+                {**_row(screen, i, a), "place": i.place, "half": MEASURED}
+                for i, a in zip(placed, read, strict=True)
+            ],
+        )
     kept = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
     out.write_text(THRESHOLDS, yaml.safe_dump(kept, sort_keys=False))
     return {
@@ -127,11 +147,31 @@ def items(settings: Settings, inputs: Inputs) -> list[Item]:
     return found
 
 
+def in_places(settings: Settings, found: Sequence[Item]) -> list[Item]:
+    """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
+    placed: list[Item] = []
+    for kind in (VIOLATING, LOOKALIKE, ORDINARY):
+        there = [
+            i
+            for i in found
+            if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1
+        ]
+        most = min(settings.acceptable_use.placed, len(there))
+        rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use_places", kind))
+        for item in rng.sample(there, most):
+            for place, wrap in PLACES.items():
+                text = item.messages[0]["content"]
+                placed.append(replace(item, id=f"{item.id}/{place}", messages=wrap(text), place=place))
+    return placed
+
+
 def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
     """Those that the settings name, on the models of the roles."""
     found: list[Classifier] = []
     for name in settings.acceptable_use.classifiers:
-        if name == "probe":
+        if name in ("encoder", "words"):
+            found.append(open_classifier(name, policy, out.device))
+        elif name == "probe":
             source = inputs.optional("reader") or inputs.one("policy")
             found.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
         elif name == "grader":
@@ -182,9 +222,11 @@ def _drawn(settings: Settings, source: Input, found: list[Item]) -> list[Item]:
     return [found[i] for i in sorted(rng.sample(range(len(found)), limit))]
 
 
-def _replies(classifier: Classifier, item: Item) -> list[Scores]:
-    """Scores of a reply, and of the better one of a pair: of each the worst that it has while it is written, as a
-    stream is stopped by its worst moment."""
+def _scores(classifier: Classifier, item: Item) -> list[Scores]:
+    """Scores of a prompt; or of a reply, and of the better one of a pair: of each the worst that it has while it is
+    written, as a stream is stopped by its worst moment."""
+    if item.side == "prompt":
+        return classifier.prompts([item.messages])
     found = []
     for text in (item.reply, item.beside):
         if text is not None:
@@ -211,7 +253,7 @@ def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Seque
     harmless = [
         (item, answers[n][0])
         for item, answers in zip(found, scored, strict=True)
-        if item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY)
+        if answers[n] and item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY)
     ]
 
     def levels(side: Side) -> Levels | None:
@@ -276,4 +318,5 @@ def identity(settings: Settings, inputs: Inputs) -> Mapping[str, Any]:
         "sets": {role: [{"ref": i.name, "id": i.id} for i in inputs.many(role)] for role in roles},
         "acceptable_use": inputs.one("acceptable_use").id,
         "limit": settings.acceptable_use.limit,
+        "placed": settings.acceptable_use.placed,
     }

@@ -56,12 +56,18 @@ class Counts(Frozen):
 class AcceptableUse(Frozen):
     """The screen that is measured by the task acceptable_use."""
 
-    classifiers: tuple[Literal["probe", "grader", "preference"], ...] = Field(
+    classifiers: tuple[Literal["encoder", "probe", "words", "grader", "preference"], ...] = Field(
         ("probe",),
         min_length=1,
-        description="probe reads states of `reader`, else `policy`; grader asks `policy`; preference asks `grader`",
+        description="encoder and words need no model; probe reads states of `reader`, else `policy`; grader asks "
+        "`policy`; preference asks `grader`",
     )
     limit: int = Field(0, ge=0, description="texts of each set, drawn by seed; 0: all")
+    placed: int = Field(
+        0,
+        ge=0,
+        description="prompts of each kind that are also read in every place of a conversation and encoded",
+    )
 
 
 class Settings(Frozen):

@@ -74,7 +74,9 @@ class Policy(Frozen):
     state: Literal["on", "off"] = Field("on", description="whether requests and replies are checked")
     file: str = Field("", description="a policy of your own; empty: the one that comes along")
     classifiers: tuple[str, ...] = Field(
-        ("probe",), min_length=1, description="probe, probe:MODEL, grader:MODEL or preference:MODEL"
+        (),
+        description="encoder, probe, probe:MODEL, words, grader:MODEL or preference:MODEL; empty: encoder where it is "
+        "installed, else probe, and words",
     )
     thresholds: str = Field("", description="a file of thresholds; empty: those that come along")
     hold: int = Field(48, ge=1, description="tokens of a reply that are checked together before they leave")

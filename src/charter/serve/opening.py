@@ -15,7 +15,7 @@ from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Engine
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.policy.opening import open_screen
+from charter.ground.policy.opening import default_classifiers, open_screen
 from charter.ground.policy.policy import read_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import read_thresholds
@@ -116,8 +116,8 @@ def open_policy_screen(
         if thresholds is not None:
             read_thresholds(thresholds)
         return None
+    names = ", ".join(policy.classifiers or default_classifiers())
     progress.note(
-        f"opening the policy's classifiers ({', '.join(policy.classifiers)}); --no-policy starts at once, and checks "
-        "nothing"
+        f"opening the policy's classifiers ({names}); --no-policy starts at once, and checks nothing"
     )
     return apart(open_screen, file, policy.classifiers, thresholds, execution.device, progress)

@@ -18,15 +18,10 @@ from charter.ground.artifact.steps import drained
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.policy.classifiers import probe as probing
 from charter.ground.policy.classifiers.grader import NO, YES, Grader
+from charter.ground.policy.classifiers.heads import learn
 from charter.ground.policy.classifiers.preference import Preferred
-from charter.ground.policy.classifiers.probe import (
-    Probe,
-    learn,
-    prompt_windows,
-    reply_windows,
-    together,
-    version_of,
-)
+from charter.ground.policy.classifiers.probe import Probe, together, version_of
+from charter.ground.policy.classifiers.reader import Window
 from charter.ground.policy.classifiers.regression import fit, solve
 from charter.ground.policy.classifiers.states import (
     BEFORE,
@@ -35,9 +30,9 @@ from charter.ground.policy.classifiers.states import (
     WINDOW,
     Growing,
     States,
-    Window,
     layers_of,
 )
+from charter.ground.policy.classifiers.windows import prompt_windows, reply_windows
 from charter.ground.policy.opening import open_classifier
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
@@ -143,15 +138,19 @@ def test_layers_above_the_last_one_read_are_dropped() -> None:
 
 def test_every_place_is_judged_a_turn_behind_the_turns_before_it(states: States) -> None:
     talk: list[Message] = [system("Be kind."), user("hello there"), assistant("hi"), user("and now this")]
-    window, *others = prompt_windows(states, talk)
+    placed = prompt_windows(states, talk)
+    assert [one.turn for one in placed] == [1, 1, 0, None, None], "of the user's turns, the last one twice"
+    window, *others = (one.window for one in placed)
     said = [states.tokenizer.decode(other.ids) for other in others]
-    assert said == ["and now this", "hello there", "Be kind."], "the last turn also without what stood before"
+    assert said == ["and now this", "hello there", "Be kind.", "hi"], (
+        "the last turn also without what stood before"
+    )
     assert not any(other.before for other in others)
     assert states.tokenizer.decode(window.ids) == "and now this"
     assert "hello there" in states.tokenizer.decode(window.before)
     assert "Be kind" not in states.tokenizer.decode(window.before)
     begun = prompt_windows(states, [*talk, assistant("It is")])
-    assert begun[:-1] == [window, *others] and states.tokenizer.decode(begun[-1].ids) == "It is"
+    assert begun[:-1] == placed and states.tokenizer.decode(begun[-1].window.ids) == "It is"
     (opened,) = reply_windows(states, [user("q"), assistant("It is")], " Paris")
     assert states.tokenizer.decode(opened.ids) == "It is Paris"
 
@@ -227,7 +226,9 @@ def test_even_a_toy_learns_something_that_holds_out_of_sample(states: States) ->
     head = learn(states, found[::2], SilentBar())
     asked = found[1::2]
     vectors = (
-        states.vectors([prompt_windows(states, e.messages)[0] for e in asked]).numpy().astype(np.float64)
+        states.vectors([prompt_windows(states, e.messages)[0].window for e in asked])
+        .numpy()
+        .astype(np.float64)
     )
     scores = head.violation.probabilities(vectors)[:, 1]
     rules = {r.id for r in shipped_policy().high_risk}
@@ -320,7 +321,7 @@ def test_the_shipped_probe_is_what_learning_gives(tmp_path: Path, monkeypatch: p
 
 def test_a_prompt_read_in_steps_has_the_scores_of_one_read_at_once(probe: Probe) -> None:
     text = " ".join(f"word{n} goes" for n in range(900))
-    windows = prompt_windows(probe.states, [user(text)])
+    windows = [placed.window for placed in prompt_windows(probe.states, [user(text)])]
     steps = probe.steps([user(text)], "org_a")
     pauses = sum(1 for _ in iter(lambda: next(steps, "over"), "over"))
     sizes = [len(w.before) + len(w.ids) for w in windows]

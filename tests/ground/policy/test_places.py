@@ -34,9 +34,10 @@ def test_every_turn_and_the_system_text_are_places_the_last_turn_first() -> None
         user("third"),
     ]
     found = list(places(talk))
-    names = ["last turn", "last turn", "earlier turn", "earlier turn", "system text"]
+    names = ["last turn", "last turn", "earlier turn", "earlier turn", "system text"] + 2 * ["earlier reply"]
     assert [place.name for place in found] == names
-    alone = [[user("third")], [user("first")], [user("second")], [user("Be kind.")]]
+    said = ["third", "first", "second", "Be kind.", "yes", "no"]
+    alone = [[user(text)] for text in said]
     assert [place.messages for place in found] == [talk[1:], *alone], "the last one also behind what was said"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +17,7 @@ from charter.ground.policy.actions import Side
 from charter.ground.policy.classifiers.classifier import Conversation, Scores
 from charter.ground.policy.policy import Policy, shipped_policy
 from charter.ground.policy.screen import Screen
-from charter.ground.policy.thresholds import Thresholds, choose, choose_levels
+from charter.ground.policy.thresholds import RELIEF, Thresholds, choose, choose_levels
 from charter.ground.text.dialogue import assistant, system, user
 
 
@@ -210,3 +211,55 @@ def test_a_milder_category_hides_no_stricter_one() -> None:
     assert (verdict.action, verdict.category, verdict.score) == ("block", blocked, 0.991)
     alone = Scores(0.999, {flagged: 1.0}, {}, (Scores(0.5, {blocked: 1.0}),))
     assert Screen(policy, [Said("one", {"x": alone})]).prompt([user("x")]).action == "flag"
+
+
+def odds(score: float) -> float:
+    return math.log(score / (1 - score))
+
+
+def test_the_running_score_by_hand() -> None:
+    levels = choose_levels([i / 1000 for i in range(1000)])
+    at, reference = levels.standard.value, levels.enhanced.value
+    assert levels.running([0.97]) == pytest.approx(0.97), "a single turn keeps its score"
+    assert levels.running([0.1, 0.2]) == 0
+    two = levels.running([0.97, 0.98])
+    assert odds(two) == pytest.approx(odds(0.97) + odds(0.98) - odds(reference))
+    assert levels.running([0.97, 0.1, 0.98]) == pytest.approx(
+        1
+        / (
+            1
+            + math.exp(
+                -(
+                    odds(reference)
+                    + max(0, odds(0.97) - odds(reference) - RELIEF)
+                    + odds(0.98)
+                    - odds(reference)
+                )
+            )
+        )
+    ), "idle talk between takes back RELIEF at most"
+    assert levels.running([0.97] * 4) > at > levels.running([0.97])
+    assert 0 <= levels.running([0.0, 1.0, 1.0]) <= 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1))
+def test_a_conversation_scores_no_less_than_its_last_turn_where_that_counts(
+    turns: list[float], last: float
+) -> None:
+    levels = choose_levels([i / 1000 for i in range(1000)])
+    found = levels.running([*turns, last])
+    if last >= levels.enhanced.value:
+        assert found >= min(last, 1 - 1e-6) - 1e-9
+    assert found <= 1
+
+
+def test_turns_that_each_stay_below_the_threshold_are_stopped_together() -> None:
+    said = {
+        "once": Scores(0.97, {"weapons": 1.0}, turns=(0.97,)),
+        "often": Scores(0.97, {"weapons": 1.0}, turns=(0.97, 0.96, 0.97, 0.965)),
+        "idle": Scores(0.97, {"weapons": 1.0}, turns=(0.1, 0.2, 0.97)),
+    }
+    watch = Screen(shipped_policy(), [Said("one", said)])
+    assert watch.prompt([user("once")]).allowed and watch.prompt([user("idle")]).allowed
+    verdict = watch.prompt([user("often")])
+    assert (verdict.action, verdict.category) == ("block", "weapons") and verdict.score >= verdict.threshold

@@ -14,10 +14,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
 from charter.ground.measure.counts import Row, flag
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import Better, Metric
 from charter.ground.measure.score import Table, points, tabulate
 
 SCREENED = "acceptable_use.jsonl"
+PLACED = "acceptable_use_places.jsonl"  # the same with `place`: where in a conversation a prompt stood, or how encoded
 LEVELS = ("standard", "enhanced")
 VIOLATING, LOOKALIKE, ORDINARY, ATTEMPT, PAIR = "violating", "lookalike", "ordinary", "attempt", "pair"
 MEASURED = "measured"
@@ -122,8 +123,24 @@ def _by_level(level: str) -> tuple[Metric, ...]:
     )
 
 
+def _placed(kind: str, better: Better, meaning: str) -> tuple[Metric, ...]:
+    return tuple(
+        Metric(
+            f"screen_placed_{kind}_{level}",
+            PLACED,
+            flag(level, chosen("prompt", kind)),
+            better,
+            f"{meaning}, over all places and encodings, {level} sensitivity",
+        )
+        for level in LEVELS
+    )
+
+
 OF_SCREENS: tuple[Metric, ...] = (
     *(metric for level in LEVELS for metric in _by_level(level)),
+    *_placed(VIOLATING, "higher", "violating prompts found"),
+    *_placed(LOOKALIKE, "lower", "harmless look-alikes taken for violations"),
+    *_placed(ORDINARY, "lower", "ordinary prompts taken for violations"),
     Metric(
         "screen_auroc_lookalikes",
         SCREENED,

@@ -1,6 +1,8 @@
 """From names to a screen: which policy, which classifiers on which models, which thresholds.
 
+encoder, encoder:REF   a sentence encoder that was taught the policy, from its package, a folder or the hub
 probe, probe:REF       logistic regression on a checkpoint's states (the packaged model where none is named)
+words                  phrases that the policy names
 grader:REF             a model that is asked, category by category; any checkpoint or server
 preference:REF         a preference model, for replies
 """
@@ -17,32 +19,43 @@ from charter.ground.generate.assistant import open_assistant
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.classifiers.classifier import Classifier
+from charter.ground.policy.classifiers.encoder import is_installed
 from charter.ground.policy.classifiers.grader import Grader
 from charter.ground.policy.classifiers.preference import Preferred
 from charter.ground.policy.classifiers.probe import DEFAULT, Probe
+from charter.ground.policy.classifiers.words import Words
 from charter.ground.policy.policy import Policy, open_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import Thresholds, read_thresholds, shipped_thresholds
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.sources import resolve
 
-KINDS = ("probe", "grader", "preference")
+KINDS = ("encoder", "probe", "words", "grader", "preference")
+
+
+def default_classifiers() -> tuple[str, ...]:
+    """The encoder where its package is installed, else the probe; and the policy's words."""
+    return ("encoder" if is_installed() else "probe", "words")
 
 
 def open_screen(
     policy: str | Path | None = None,
-    classifiers: Sequence[str] = ("probe",),
+    classifiers: Sequence[str] = (),
     thresholds: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Screen:
-    """The screen of a policy (a path; None: the shipped one) and classifiers by name. A probe of another checkpoint
-    than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
+    """The screen of a policy (a path; None: the shipped one) and classifiers by name (none: the default). A probe of
+    another checkpoint than the packaged one learns at its first start, which takes minutes. Raises CharterError."""
     opened = open_policy(policy)
     known: dict[str, Thresholds] = dict(shipped_thresholds())
     if thresholds is not None:
         known |= read_thresholds(thresholds)
-    return Screen(opened, [open_classifier(name, opened, device, progress) for name in classifiers], known)
+    return Screen(
+        opened,
+        [open_classifier(name, opened, device, progress) for name in classifiers or default_classifiers()],
+        known,
+    )
 
 
 def open_classifier(
@@ -52,7 +65,11 @@ def open_classifier(
     kind, _, ref = name.partition(":")
     if kind == "probe":
         return Probe.open(ref or DEFAULT, device, progress=progress)
-    if kind in KINDS and not ref:
+    if kind == "encoder":
+        return Probe.on_encoder(ref, device)
+    if kind == "words" and not ref:
+        return Words(policy)
+    if kind in ("grader", "preference") and not ref:
         raise CharterError(f"{name} needs a model: write {name}:REF, such as {name}:runs/demo/pm_a")
     if kind == "grader":
         source = _source(ref)
@@ -60,6 +77,8 @@ def open_classifier(
     if kind == "preference":
         source = _source(ref)
         return Preferred(PreferenceModel.open(checkpoint_folder(source), device), policy, source.id)
+    if kind == "words":
+        raise CharterError(f"{name}: words needs no model; write words")
     raise CharterError(f"{name}: there is no such kind of classifier; {suggest(kind, KINDS)}")
 
 

@@ -2,8 +2,8 @@
 
 Places are every user turn, the last one also behind what was said before it, the system text, a reply that the caller
 began, each sentence of these where there are several (a request within a document, or behind words that are to disarm
-the model), and what they say once the usual encodings are undone. Replies that the model gave are screened when they
-are written.
+the model), earlier replies, which a caller may have made up, and what all these say once the usual encodings are
+undone.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ _COMMON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A text to be screened as what is asked last in `messages`, and where it stands."""
+    """A text to be screened as what is asked last in `messages`, and where it stands. `turn`: the number of the user
+    turn, from 0, where it is the whole turn."""
 
     name: str
     messages: Sequence[Message]
+    turn: int | None = None
 
 
 def places(messages: Sequence[Message]) -> Iterator[Place]:
@@ -47,16 +49,21 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     turns = [m for m in messages if m["role"] != "system"]
     last = max((n for n, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
     asked = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
-    for n in sorted(asked, key=lambda n: n != last):
+    for number, n in sorted(enumerate(asked), key=lambda turn: turn[1] != last):
         name = "last turn" if n == last else "earlier turn"
         if n == last and n:
-            yield Place(name, turns[: n + 1])  # what it means may follow from what was said before
-        yield Place(name, [turns[n]])
+            # what it means may follow from what was said before
+            yield Place(name, turns[: n + 1], number)
+        yield Place(name, [turns[n]], number)
         yield from _within(name, turns[n]["content"])
     for message in messages:
         if message["role"] == "system" and message["content"].strip():
             yield Place("system text", [user(message["content"])])
             yield from _within("system text", message["content"])
+    for turn in turns[:-1]:
+        if turn["role"] == "assistant" and turn["content"].strip():
+            yield Place("earlier reply", [user(turn["content"])])
+            yield from _decoded("earlier reply", turn["content"])
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"].strip():
         yield Place("begun reply", [user(turns[-1]["content"])])
         yield from _within("begun reply", turns[-1]["content"])
@@ -68,6 +75,11 @@ def _within(name: str, text: str) -> Iterator[Place]:
     if len(parts) > 1:
         for part in _ends([part for part in parts if len(part.split()) >= WORDS]):
             yield Place(f"sentence of the {name}", [user(part)])
+    yield from _decoded(name, text)
+
+
+def _decoded(name: str, text: str) -> Iterator[Place]:
+    """What a text says once encodings are undone."""
     plain = plainly(text)
     first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
     again = [twice for once in first[:ROUND] for twice in decodings(once)]

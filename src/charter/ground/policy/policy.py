@@ -67,6 +67,15 @@ class Headings(Frozen):
     june_2024: tuple[Line, ...] = Field((), description="of the policy of 2024")
 
 
+class Phrase(Frozen):
+    """A verb and what it is done to, in one sentence: found by the classifier `words`. A star at the end of a word
+    stands for any ending."""
+
+    verbs: tuple[Line, ...] = Field((), description="what is done; empty: the object alone counts")
+    objects: tuple[Line, ...] = Field(min_length=1, description="to what, a few words later")
+    excuses: tuple[Line, ...] = Field((), description="words of a sentence that show another meaning")
+
+
 class Category(Frozen):
     """Something that the policy does not permit."""
 
@@ -79,6 +88,7 @@ class Category(Frozen):
     actions: Actions = Field(description="what is done, by side and sensitivity level")
     safety_prompt: Line | None = Field(None, description="text added where an action is safety_prompt")
     headings: Headings = Field(Headings(), description="headings of published policies that it answers to")
+    phrases: tuple[Phrase, ...] = Field((), description="what is stopped by its words")
 
     @model_validator(mode="after")
     def _a_safety_prompt_has_a_text(self) -> Category:
@@ -116,6 +126,7 @@ class Policy(Frozen):
     appeal: Line = Field(description="how a user objects to a decision; ends every reason")
     categories: tuple[Category, ...] = Field(min_length=1, description="what is not permitted")
     high_risk: tuple[Rule, ...] = Field((), description="what is permitted with a disclosure")
+    excuses: tuple[Line, ...] = Field((), description="words of a sentence in which no phrase counts")
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Policy:

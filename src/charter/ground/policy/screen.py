@@ -18,7 +18,7 @@ from charter.ground.artifact.steps import Steps
 from charter.ground.policy.actions import Level, Side, Verdict
 from charter.ground.policy.classifiers.classifier import Classifier, Conversation, Scores, follow, read_prompt
 from charter.ground.policy.policy import ORDER, Category, Policy, by_level
-from charter.ground.policy.thresholds import Thresholds
+from charter.ground.policy.thresholds import Levels, Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,12 @@ class Screen:
 
     def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         """The verdict that readings come to at a sensitivity level: the strictest action that any place of a text asks
-        for, and of these the surest. A milder category must not hide a stricter one that stands elsewhere."""
+        for, and of these the surest. A milder category must not hide a stricter one that stands elsewhere. Turns of a
+        conversation that each stay below the threshold are also judged together (`Levels.running`)."""
         found = [self._judge(readings, side, level)]
         for n, reading in enumerate(readings):
             levels = reading.thresholds.of(side)
-            for scores in reading.scores.places if levels is not None else ():
+            for scores in _apart(reading.scores, levels) if levels is not None else ():
                 if levels is not None and scores.violation >= levels.at(level):
                     alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
                     found.append(self._judge(alone, side, level))
@@ -213,6 +214,13 @@ class Screen:
     def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
         share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
         return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _apart(scores: Scores, levels: Levels) -> list[Scores]:
+    """What is judged beside the worst place: the other places, and all turns of a conversation together."""
+    if len(scores.turns) < 2:
+        return list(scores.places)
+    return [*scores.places, replace(scores, violation=levels.running(scores.turns), places=(), turns=())]
 
 
 def _says(messages: Conversation) -> bool:

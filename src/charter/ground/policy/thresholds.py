@@ -28,6 +28,10 @@ SHIPPED = "acceptable_use_thresholds"
 TARGETS: Mapping[Level, float] = {"standard": 0.01, "enhanced": 0.05}  # of harmless look-alikes
 
 
+RELIEF = 0.5  # log odds
+CLOSEST = 1e-6  # that a score comes to 0 and to 1
+
+
 class Threshold(Frozen):
     """A score, and what it was chosen on."""
 
@@ -48,6 +52,16 @@ class Levels(Frozen):
     def at(self, level: Level) -> float:
         """The score that acts at a level."""
         return (self.standard if level == "standard" else self.enhanced).value
+
+    def running(self, turns: Sequence[float]) -> float:
+        """The score of a conversation, given those of its user turns in their order: a cumulative sum (Page 1954) of
+        how far each is above the enhanced threshold, on the scale of log odds. A single turn keeps its score. Turns
+        between the two thresholds add up; one below them takes back at most RELIEF, so that idle talk between two
+        attempts doesn't hide them."""
+        reference, total = _log_odds(self.enhanced.value), 0.0
+        for score in turns:
+            total = max(0.0, total + max(_log_odds(score) - reference, -RELIEF))
+        return 1 / (1 + math.exp(-(reference + total))) if total else 0.0
 
 
 class Thresholds(Frozen):
@@ -100,3 +114,8 @@ def by_version(entries: Iterable[Thresholds]) -> dict[str, Thresholds]:
 def shipped_thresholds() -> dict[str, Thresholds]:
     """Those that come with charter, measured on the default classifier."""
     return read_thresholds(shipped(SHIPPED))
+
+
+def _log_odds(score: float) -> float:
+    bounded = min(max(score, CLOSEST), 1 - CLOSEST)
+    return math.log(bounded / (1 - bounded))

@@ -17,12 +17,14 @@ Conversation = Sequence[Message]
 class Scores:
     """`violation` in [0, 1]: higher is more surely against the policy. `categories`: which one, by id, as shares that
     sum to 1, empty where the classifier can't tell. `high_risk`: a score in [0, 1] by rule, empty likewise. `places`:
-    those of the other parts of the text, where it has several; `violation` is the worst of all."""
+    those of the other parts of the text, where it has several; `violation` is the worst of all. `turns`: violation of
+    each user turn, in the order in which they were said, empty where the classifier doesn't read them apart."""
 
     violation: float
     categories: Mapping[str, float] = field(default_factory=dict)
     high_risk: Mapping[str, float] = field(default_factory=dict)
     places: tuple[Scores, ...] = ()
+    turns: tuple[float, ...] = ()
 
 
 class Classifier(Protocol):

@@ -11,10 +11,8 @@ width, F features.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakSet
@@ -30,37 +28,27 @@ from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
 from charter.ground.model.transformer import Transformer
+from charter.ground.policy.classifiers.reader import Reader, Window
 from charter.ground.text.packing import microbatches
 from charter.ground.text.tokenizer import Tokenizer
 
 WINDOW, STRIDE, BEFORE = 256, 192, 128
 ROW_TOKENS = 2048
-REMEMBERED = 4096
 # (a layer's number from 0, its rotated queries and keys, its values) -> what its tokens attend to
 LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
 HELD = 32  # texts in growth whose keys and values are kept: about 10 MiB each of a 135M model
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Ids of what stands before, and of the text that the vector is taken over, which is never empty."""
-
-    before: tuple[int, ...]
-    ids: tuple[int, ...]
-
-
-class States:
-    """A checkpoint's lower layers as a function from windows to vectors. One text is read at a time, whatever the
-    thread."""
+class States(Reader):
+    """A checkpoint's lower layers as a function from windows to vectors."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, device: str = "cpu") -> None:
+        super().__init__()
         self.model, self.tokenizer, self.device = model, tokenizer, device
         count = model.shape.num_layers
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self._known: OrderedDict[tuple[str, Window], Tensor] = OrderedDict()
-        self.lock = threading.Lock()
         self.held: WeakSet[Growing] = WeakSet()  # those that have keys and values
         self.turn = 0
 
@@ -82,23 +70,9 @@ class States:
             found.append(Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW])))
         return found
 
-    def vectors(self, windows: Sequence[Window], whose: str = "") -> Tensor:
-        """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Only `whose`
-        windows they were before gets them from memory: a shorter time would tell others what was read."""
-        with self.lock:
-            known = {w: self._known[whose, w] for w in windows if (whose, w) in self._known}
-            fresh = [w for w in dict.fromkeys(windows) if w not in known]
-            made = dict(zip(fresh, self._computed(fresh), strict=True))
-            found = torch.stack([made[w] if w in made else known[w] for w in windows])
-            self._known.update({(whose, w): vector for w, vector in made.items()})
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return found
-
-    def forget(self) -> None:
-        """Forgets all windows."""
-        with self.lock:
-            self._known.clear()
+    def growing(self) -> Growing:
+        """A text that grows, of which keys and values are kept."""
+        return Growing(self)
 
     @torch.no_grad()
     def _computed(self, windows: Sequence[Window]) -> list[Tensor]:

@@ -1,0 +1,49 @@
+"""Which windows of a conversation are read: those of each place where something may be asked, and those of a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from charter.ground.constitution.wording import conversation_text
+from charter.ground.policy.classifiers.classifier import Conversation
+from charter.ground.policy.classifiers.reader import Reader, Window
+from charter.ground.policy.places import places
+from charter.ground.text.dialogue import Message
+
+MOST_BEFORE = 4096  # characters of what stands before a text: more than any reader takes
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A window of a conversation. `turn`: the number of the user turn, from 0, of which it is a part as a whole; None
+    for windows of other places and of parts of a turn."""
+
+    window: Window
+    turn: int | None
+
+
+def prompt_windows(reader: Reader, messages: Conversation) -> list[Placed]:
+    """The windows of all places, those of the last user turn first, the last turn also behind the turns before it."""
+    found = [placed for group in windows_by_place(reader, messages) for placed in group]
+    return found or [Placed(window, None) for window in reader.windows("")]
+
+
+def windows_by_place(reader: Reader, messages: Conversation) -> Iterator[list[Placed]]:
+    """The windows of each place, one after another."""
+    for place in places(messages):
+        *before, last = place.messages
+        windows = reader.windows(last["content"].strip(), _context(before)[-MOST_BEFORE:])
+        yield [Placed(window, place.turn) for window in windows]
+
+
+def reply_windows(reader: Reader, messages: Conversation, reply: str) -> list[Window]:
+    """A reply behind the turn that it answers; an assistant's turn at the end is its beginning."""
+    turns = [m for m in messages if m["role"] != "system"]
+    if turns and turns[-1]["role"] == "assistant":
+        turns, reply = turns[:-1], turns[-1]["content"] + reply
+    return reader.windows(reply.strip(), _context(turns[-1:]))
+
+
+def _context(turns: Sequence[Message]) -> str:
+    return f"{conversation_text(turns)}\n\n" if turns else ""

@@ -1,0 +1,106 @@
+"""The words of a policy: what everybody tries first is stopped by name, whatever else a classifier makes of it.
+
+A phrase is a verb and what it is done to, at most GAP words later in the same sentence: "make" and "bomb" find "how do
+I make a small bomb". Words that show another meaning ("bath", "in the game") excuse a sentence. It reads every place of
+a prompt, encodings undone. It finds what is said outright and nothing else: a classifier that knows meanings stands
+beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.policy.actions import Side
+from charter.ground.policy.classifiers import examples
+from charter.ground.policy.classifiers.classifier import Conversation, Scores
+from charter.ground.policy.places import places
+from charter.ground.policy.policy import Policy
+from charter.ground.policy.thresholds import Thresholds, choose_levels
+
+GAP = 6  # words between the verb and its object
+MOST = 20_000  # characters of a place that are looked at, half of them at its end
+_SENTENCE = re.compile(r"[.!?\n]+")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+class Words:
+    """A classifier of prompts: 1 where a phrase of the policy stands in any place, else 0."""
+
+    name = "words"
+    sides: frozenset[Side] = frozenset({"prompt"})
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.version = digest_text(f"words {GAP} {policy.id}")[:16]
+        self._excuses = _either(policy.excuses)
+        self._phrases = [
+            (category.id, _either(phrase.verbs), _either(phrase.objects), _either(phrase.excuses))
+            for category in policy.categories
+            for phrase in category.phrases
+        ]
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """Chosen on the harmless training rows: above 0 as long as few of them have a phrase."""
+        harmless = [e.messages for e in examples.prompts() if e.label == examples.HARMLESS]
+        return Thresholds(
+            classifier=self.version, prompt=choose_levels([s.violation for s in self.prompts(harmless)])
+        )
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
+        """Scores of all places of each conversation."""
+        return [self._scores(messages) for messages in conversations]
+
+    def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
+        """None is read: that a word stands in a reply says little of it."""
+        raise NotImplementedError
+
+    def _scores(self, messages: Conversation) -> Scores:
+        texts = dict.fromkeys(place.messages[-1]["content"] for place in places(messages))
+        found = list(dict.fromkeys(id for text in texts for id in self._found(text)))
+        if not found:
+            return Scores(0.0)
+        return Scores(1.0, {found[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in found[1:]))
+
+    def _found(self, text: str) -> list[str]:
+        """Categories whose phrases stand in a text."""
+        text = text if len(text) <= MOST else f"{text[: MOST // 2]}\n{text[-MOST // 2 :]}"
+        found = []
+        for sentence in _SENTENCE.split(text.lower()):
+            if self._excuses and self._excuses.search(sentence):
+                continue
+            for id, verbs, objects, excuses in self._phrases:
+                if (
+                    id not in found
+                    and not (excuses and excuses.search(sentence))
+                    and _near(verbs, objects, sentence)
+                ):
+                    found.append(id)
+        return found
+
+
+def _near(verbs: re.Pattern[str] | None, objects: re.Pattern[str] | None, sentence: str) -> bool:
+    """Whether an object follows a verb, at most GAP words later. Without verbs the object alone counts."""
+    if objects is None:
+        return False
+    ends = [found.start() for found in objects.finditer(sentence)]
+    if not ends or verbs is None:
+        return bool(ends)
+    for verb in verbs.finditer(sentence):
+        after = next((at for at in ends if at >= verb.end()), None)
+        if after is not None and len(_WORD.findall(sentence[verb.end() : after])) <= GAP:
+            return True
+    return False
+
+
+def _either(words: Sequence[str]) -> re.Pattern[str] | None:
+    """Any of some words, as whole words; a star at the end stands for any ending."""
+    if not words:
+        return None
+    spelled = [
+        re.escape(word.lower().removesuffix("*")) + (r"\w*" if word.endswith("*") else "") for word in words
+    ]
+    return re.compile(rf"\b(?:{'|'.join(spelled)})\b")
