@@ -244,7 +244,7 @@ def as_written(reply: str) -> list[str]:
 
 
 def _spelled(scores: Sequence[Scores]) -> list[Any]:
-    return [[s.violation, dict(s.categories), dict(s.high_risk)] for s in scores]
+    return [[s.violation, dict(s.categories), dict(s.high_risk), [], list(s.turns)] for s in scores]
 
 
 def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
