@@ -1,9 +1,10 @@
-"""The filter of system calls: calls that widen what a process sees, or take memory that no limit counts, fail.
+"""The filter of system calls: those that a Python program needs are listed, and every other fails.
 
-Namespaces already make most of them harmless. The filter keeps the rest of the kernel out of reach: further
-namespaces and mounts, other processes' memory, keys, tracing, rings, memory without an address (memfd, System V),
-sockets of families that no network namespace contains (vsock reaches the host of a virtual machine), and process
-1's priority and limits. It is a deny list: seccomp(2), classic BPF over `struct seccomp_data`.
+A call that isn't listed answers "not permitted"; one that is newer than the list, or whose work the C library can
+do by an older one, answers "no such call", so that the caller falls back. Nothing is killed for a call, but for one
+of another architecture. Calls with many uses pass by their arguments: no new namespaces, sockets only of families
+that a network namespace contains (vsock reaches the host of a virtual machine), no buffers of the kernel beyond
+their defaults, no holds on processes or files that others use. seccomp(2): classic BPF over `struct seccomp_data`.
 """
 
 import errno
@@ -14,137 +15,147 @@ from charter.ground.artifact.errors import CharterError
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_* of linux/audit.h
 
-# name: number on x86_64, on aarch64 (-1: no such call there); numbers of arch/*/include/uapi/asm/unistd.h
-_DENIED = {
-    # namespaces, mounts, roots
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    "fspick": (433, 433),
-    "mount_setattr": (442, 442),
-    "open_tree_attr": (467, 467),
-    "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265),
-    "fanotify_init": (300, 262),
-    # other processes
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "process_madvise": (440, 440),
-    "kcmp": (312, 272),
-    "pidfd_getfd": (438, 438),
-    "setpriority": (141, 140),
-    "ioprio_set": (251, 30),
-    "sched_setparam": (142, 118),
-    "sched_setscheduler": (144, 119),
-    "sched_setattr": (314, 274),
-    "sched_setaffinity": (203, 122),
-    # memory that neither the address space nor the private file system counts
-    "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
-    "shmget": (29, 194),
-    "msgget": (68, 186),
-    "semget": (64, 190),
-    "mq_open": (240, 180),
-    # what others on this machine do with files that are shown
-    "inotify_init": (253, -1),
-    "inotify_init1": (294, 26),
-    "inotify_add_watch": (254, 27),
-    "flock": (73, 32),
-    "statmount": (457, 457),
-    "listmount": (458, 458),
-    "cachestat": (451, 451),
-    "mincore": (27, 232),
-    "membarrier": (324, 283),
-    # wide parts of the kernel
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "personality": (135, 92),
-    "modify_ldt": (154, -1),
-    # the machine
-    "init_module": (175, 105),
-    "finit_module": (313, 273),
-    "delete_module": (176, 106),
-    "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294),
-    "reboot": (169, 142),
-    "swapon": (167, 224),
-    "swapoff": (168, 225),
-    "acct": (163, 89),
-    "quotactl": (179, 60),
-    "quotactl_fd": (443, 443),
-    "syslog": (103, 116),
-    "settimeofday": (164, 170),
-    "clock_settime": (227, 112),
-    "adjtimex": (159, 171),
-    "clock_adjtime": (305, 266),
-    "iopl": (172, -1),
-    "ioperm": (173, -1),
+# purpose: name, number on x86_64, on aarch64 (-: no such call there); of arch/*/include/uapi/asm/unistd.h
+_ALLOWED = {
+    "reading and writing": """
+        read 0 63, write 1 64, pread64 17 67, pwrite64 18 68, readv 19 65, writev 20 66, preadv 295 69,
+        pwritev 296 70, lseek 8 62, sendfile 40 71, copy_file_range 326 285, fsync 74 82, fdatasync 75 83,
+        ftruncate 77 46, truncate 76 45, fallocate 285 47
+    """,
+    "descriptors": """
+        open 2 -, openat 257 56, openat2 437 437, creat 85 -, close 3 57, close_range 436 436, dup 32 23,
+        dup2 33 -, dup3 292 24, pipe 22 -, pipe2 293 59
+    """,
+    "what is known of files": """
+        stat 4 -, lstat 6 -, fstat 5 80, newfstatat 262 79, statx 332 291, statfs 137 43, fstatfs 138 44,
+        access 21 -, faccessat 269 48, faccessat2 439 439, readlink 89 -, readlinkat 267 78,
+        getdents 78 -, getdents64 217 61, getxattr 191 8, lgetxattr 192 9, fgetxattr 193 10,
+        listxattr 194 11, llistxattr 195 12, flistxattr 196 13
+    """,
+    "names, folders, modes": """
+        mkdir 83 -, mkdirat 258 34, rmdir 84 -, rename 82 -, renameat 264 38, renameat2 316 276,
+        link 86 -, linkat 265 37, unlink 87 -, unlinkat 263 35, symlink 88 -, symlinkat 266 36,
+        mknod 133 -, mknodat 259 33, chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452,
+        chown 92 -, fchown 93 55, lchown 94 -, fchownat 260 54, umask 95 166, utime 132 -, utimes 235 -,
+        futimesat 261 -, utimensat 280 88, getcwd 79 17, chdir 80 49, fchdir 81 50
+    """,
+    "memory": """
+        brk 12 214, mmap 9 222, munmap 11 215, mremap 25 216, mprotect 10 226, madvise 28 233, msync 26 227
+    """,
+    "processes and threads": """
+        fork 57 -, vfork 58 -, execve 59 221, exit 60 93, exit_group 231 94, wait4 61 260, waitid 247 95,
+        set_tid_address 218 96, futex 202 98, set_robust_list 273 99, get_robust_list 274 100,
+        rseq 334 293, arch_prctl 158 -, restart_syscall 219 128, sched_yield 24 124,
+        sched_getaffinity 204 123, sched_getparam 143 121, sched_getscheduler 145 120,
+        sched_get_priority_max 146 125, sched_get_priority_min 147 126, sched_rr_get_interval 148 127,
+        getpriority 140 141, getcpu 309 168
+    """,
+    "who one is, and one's limits": """
+        getpid 39 172, getppid 110 173, gettid 186 178, getpgid 121 155, getpgrp 111 -, setpgid 109 154,
+        getsid 124 156, setsid 112 157, getuid 102 174, geteuid 107 175, getgid 104 176, getegid 108 177,
+        getresuid 118 148, getresgid 120 150, getgroups 115 158, capget 125 90, uname 63 160,
+        getrusage 98 165, times 100 153, getrlimit 97 163, setrlimit 160 164
+    """,
+    "signals": """
+        kill 62 129, tkill 200 130, tgkill 234 131, rt_sigaction 13 134, rt_sigprocmask 14 135,
+        rt_sigreturn 15 139, rt_sigpending 127 136, rt_sigtimedwait 128 137, rt_sigsuspend 130 133,
+        rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, sigaltstack 131 132, pause 34 -, alarm 37 -,
+        getitimer 36 102, setitimer 38 103
+    """,
+    "time and chance": """
+        nanosleep 35 101, clock_nanosleep 230 115, clock_gettime 228 113, clock_getres 229 114,
+        gettimeofday 96 169, time 201 -, getrandom 318 278
+    """,
+    "waiting": """
+        select 23 -, pselect6 270 72, poll 7 -, ppoll 271 73, epoll_create 213 -, epoll_create1 291 20,
+        epoll_ctl 233 21, epoll_wait 232 -, epoll_pwait 281 22, epoll_pwait2 441 441, eventfd 284 -,
+        eventfd2 290 19, timerfd_create 283 85, timerfd_settime 286 86, timerfd_gettime 287 87
+    """,
+    "sockets": """
+        bind 49 200, listen 50 201, accept 43 202, accept4 288 242, connect 42 203, getsockname 51 204,
+        getpeername 52 205, sendto 44 206, recvfrom 45 207, sendmsg 46 211, recvmsg 47 212,
+        sendmmsg 307 269, recvmmsg 299 243, shutdown 48 210
+    """,
 }
-_CLONE = (56, 220)  # allowed, but not into namespaces
-_CLONE3 = (435, 435)  # its flags lie in memory; told "no such call", the C library falls back to clone
-_SOCKET = (41, 198)  # allowed for the families below
-_PRLIMIT = (302, 261)  # allowed on oneself
-_FCNTL = (72, 25)  # allowed, but for locks, leases and notices on files that others have open
-_LOCKS = (6, 7, 37, 38, 1024, 1026)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE, F_NOTIFY
-_SETSOCKOPT, _GETSOCKOPT = (54, 208), (55, 209)
-_BUFFERS = (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF and their FORCE: memory of the kernel, which no limit counts
-_PEERPIDFD = (77,)  # SO_PEERPIDFD: a hold on the process at the channel's other end
+# the C library does their work by others; clone3's flags and what preadv2 tells of caches can't be filtered
+_ABSENT = "clone3 435 435, preadv2 327 286, pwritev2 328 287"
+_NEWEST = 450  # calls above it that aren't listed seem not to exist
+
+# calls that pass by their arguments
+_BY_ARGUMENT = """
+    clone 56 220, socket 41 198, socketpair 53 199, prlimit64 302 261, fcntl 72 25, ioctl 16 29, prctl 157 167,
+    setsockopt 54 208, getsockopt 55 209
+"""
 _NAMESPACES = 0x7E020000  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
 _FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: a network namespace contains them
-_X32 = 0x40000000  # numbers of the x32 calls start here
+_FCNTL = (0, 1, 2, 3, 4, 1030, 1032)  # F_DUPFD, F_{GET,SET}FD, F_{GET,SET}FL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ
+_RECORD_LOCKS = (6, 7)  # F_SETLK, F_SETLKW: they seem granted and lock nothing; sqlite3 asks for one a file
+# TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2, FICLONE
+_IOCTL = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C542A, 0x40049409)
+# PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_{SET,GET}_NO_NEW_PRIVS
+_PRCTL = (1, 3, 15, 16, 23, 38, 39)
+_SOL_SOCKET = 1
+# SO_REUSEADDR, SO_BROADCAST, SO_KEEPALIVE, SO_LINGER, SO_REUSEPORT, SO_RCVTIMEO, SO_SNDTIMEO; no sizes of buffers
+_SETSOCKOPT = (2, 6, 9, 13, 15, 20, 21)
+# the same, and SO_TYPE, SO_ERROR, SO_{SND,RCV}BUF, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN; no credentials of peers
+_GETSOCKOPT = (*_SETSOCKOPT, 3, 4, 7, 8, 30, 38, 39)
 
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data, little-endian
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF operations
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000  # SECCOMP_RET_*
+_REFUSE, _NO_SUCH_CALL, _DONE = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS, _ERRNO
+
+
+def calls(machine: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """The numbers by name that a machine (as `uname -m` says it) is allowed, allowed by argument, and told
+    not to have. Raises CharterError for one whose calls are not listed here."""
+    if machine not in _ARCHITECTURES:
+        raise CharterError(f"no filter of system calls for {machine}: the sandbox runs on x86_64 and aarch64")
+    column = 1 + list(_ARCHITECTURES).index(machine)
+
+    def numbers(table: str) -> dict[str, int]:
+        rows = [row.split() for row in table.split(",")]
+        return {row[0]: int(row[column]) for row in rows if row[column] != "-"}
+
+    return numbers(",".join(_ALLOWED.values())), numbers(_BY_ARGUMENT), numbers(_ABSENT)
 
 
 def system_call_filter(machine: str | None = None) -> bytes:
     """The BPF program, as an array of `struct sock_filter`, for a machine's name as `uname -m` says it
     (None: this machine). Raises CharterError for one whose calls are not listed here."""
     name = machine or platform.machine()
-    if name not in _ARCHITECTURES:
-        raise CharterError(f"no filter of system calls for {name}: the sandbox runs on x86_64 and aarch64")
-    column = list(_ARCHITECTURES).index(name)
-    refuse, absent, family = (_ERRNO | e for e in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))
+    allowed, by_argument, absent = calls(name)
     steps = [
         _step(_LOAD, _ARCHITECTURE),
         *_unless(_EQUAL, _ARCHITECTURES[name], _KILL),
         _step(_LOAD, _NUMBER),
     ]
-    if name == "x86_64":
-        steps += _if(_AT_LEAST, _X32, absent)
-    for numbers in _DENIED.values():
-        if numbers[column] >= 0:
-            steps += _if(_EQUAL, numbers[column], refuse)
-    steps += _if(_EQUAL, _CLONE3[column], absent)
-    steps += _when(_CLONE[column], [*_if(_ANY_BIT, _NAMESPACES, refuse), _step(_RETURN, _ALLOW)])
-    allowed = [step for number in _FAMILIES for step in _if(_EQUAL, number, _ALLOW)]
-    steps += _when(_SOCKET[column], [*allowed, _step(_RETURN, family)])
-    steps += _when(_PRLIMIT[column], [*_unless(_EQUAL, 0, refuse), _step(_RETURN, _ALLOW)])
-    for call, argument, values in (
-        (_FCNTL, 1, _LOCKS),
-        (_SETSOCKOPT, 2, _BUFFERS),
-        (_GETSOCKOPT, 2, _PEERPIDFD),
-    ):
-        refused = [step for value in values for step in _if(_EQUAL, value, refuse)]
-        steps += _when(call[column], [*refused, _step(_RETURN, _ALLOW)], argument)
-    return b"".join([*steps, _step(_RETURN, _ALLOW)])
+    for number in allowed.values():
+        steps += _if(_EQUAL, number, _ALLOW)
+    for call, rest in _conditions().items():
+        steps += [_step(_EQUAL, by_argument[call], 0, len(rest)), *rest]
+    for number in absent.values():
+        steps += _if(_EQUAL, number, _NO_SUCH_CALL)
+    steps += _if(_AT_LEAST, _NEWEST + 1, _NO_SUCH_CALL)  # those of x32 too, which start far above
+    return b"".join([*steps, _step(_RETURN, _REFUSE)])
+
+
+def _conditions() -> dict[str, list[bytes]]:
+    """For each call that passes by its arguments, steps that end in a verdict."""
+    family = [*_argument(0), *_among(_FAMILIES), _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT)]
+    refuse = _step(_RETURN, _REFUSE)
+    of_sockets = [*_argument(1), *_unless(_EQUAL, _SOL_SOCKET, _REFUSE), *_argument(2)]
+    return {
+        "clone": [*_argument(0), *_if(_ANY_BIT, _NAMESPACES, _REFUSE), _step(_RETURN, _ALLOW)],
+        "socket": family,
+        "socketpair": family,
+        "prlimit64": [*_argument(0), *_among((0,)), refuse],  # on oneself
+        "fcntl": [*_argument(1), *_among(_FCNTL), *_among(_RECORD_LOCKS, _DONE), refuse],
+        "ioctl": [*_argument(1), *_among(_IOCTL), _step(_RETURN, _ERRNO | errno.ENOTTY)],
+        "prctl": [*_argument(0), *_among(_PRCTL), refuse],
+        "setsockopt": [*of_sockets, *_among(_SETSOCKOPT), refuse],
+        "getsockopt": [*of_sockets, *_among(_GETSOCKOPT), refuse],
+    }
 
 
 def _step(operation: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -159,6 +170,10 @@ def _unless(test: int, operand: int, verdict: int) -> list[bytes]:
     return [_step(test, operand, 1, 0), _step(_RETURN, verdict)]
 
 
-def _when(number: int, rest: list[bytes], argument: int = 0) -> list[bytes]:
-    """Steps that look at the low half of one argument of one call; they must end in a verdict."""
-    return [_step(_EQUAL, number, 0, len(rest) + 1), _step(_LOAD, _ARGUMENTS + 8 * argument), *rest]
+def _argument(place: int) -> list[bytes]:
+    """Load the low half of an argument; the kernel reads no more of those that are looked at."""
+    return [_step(_LOAD, _ARGUMENTS + 8 * place)]
+
+
+def _among(values: tuple[int, ...], verdict: int = _ALLOW) -> list[bytes]:
+    return [step for value in values for step in _if(_EQUAL, value, verdict)]
