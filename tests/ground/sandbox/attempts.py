@@ -8,6 +8,7 @@ table of docs/sandbox.md.
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -416,6 +417,128 @@ def starve_process_1(facts: Facts) -> None:
 def slow_process_1(facts: Facts) -> None:
     """give process 1 the lowest priority"""
     os.setpriority(os.PRIO_PROCESS, 1, 19)
+
+
+# events, locks and holds
+
+
+def watch_files(facts: Facts) -> None:
+    """be told when others open the files that are shown"""
+    watch = LIBC.inotify_init1(0)
+    if watch < 0 or LIBC.inotify_add_watch(watch, os.path.dirname(os.__file__).encode(), 0x20) < 0:
+        raise OSError(ctypes.get_errno(), "inotify")
+    os.close(watch)
+
+
+def watch_all_files(facts: Facts) -> None:
+    """be told when others open any file"""
+    call("fanotify_init", 0, os.O_RDONLY)
+
+
+def watch_a_folder(facts: Facts) -> None:
+    """be told by a signal when a folder that is shown changes"""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(os.open(os.path.dirname(os.__file__), os.O_RDONLY), 1026, 1)
+
+
+def lock_a_file(facts: Facts) -> None:
+    """lock a file that others use"""
+    with open(os.__file__) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lock_an_open_file(facts: Facts) -> None:
+    """lock a file that others use, as an open file"""
+    with open(os.__file__) as file:
+        fcntl.fcntl(file, 37, (b"\0" * 8 + (0).to_bytes(8, "little") * 3))
+
+
+def see_a_lock(facts: Facts) -> None:
+    """ask who locks a file"""
+    with open(os.__file__) as file:
+        fcntl.fcntl(file, fcntl.F_GETLK, b"\0" * 32)
+
+
+def lease_a_file(facts: Facts) -> None:
+    """be told when others open a file of one's own (lease)"""
+    with open("leased", "w"), open("leased") as file:
+        fcntl.fcntl(file, 1025)
+
+
+def hold_the_host(facts: Facts) -> None:
+    """hold a process of the host (pidfd)"""
+    os.close(os.pidfd_open(facts["pid"]))
+
+
+def hold_process_1(facts: Facts) -> None:
+    """hold process 1 (pidfd)"""
+    os.close(os.pidfd_open(1))
+
+
+def hold_the_peer(facts: Facts) -> None:
+    """hold the process at the other end of a socket"""
+    near, far = socket.socketpair()
+    with near, far:
+        os.close(near.getsockopt(socket.SOL_SOCKET, 77))
+
+
+def be_sent_the_peer(facts: Facts) -> None:
+    """be sent a hold on the process at the other end of a socket"""
+    near, far = socket.socketpair()
+    with near, far:
+        near.setsockopt(socket.SOL_SOCKET, 76, 1)
+
+
+def name_the_peer(facts: Facts) -> None:
+    """ask who is at the other end of a socket"""
+    near, far = socket.socketpair()
+    with near, far:
+        near.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+
+
+def trace_the_host(facts: Facts) -> None:
+    """trace a process of the host"""
+    call("ptrace", 0x4206, facts["victim"], None, None)
+    LIBC.ptrace(17, facts["victim"], None, None)
+
+
+def be_traced(facts: Facts) -> None:
+    """let the parent trace"""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if LIBC.ptrace(0, 0, None, None) == 0 else 1)
+    if os.waitpid(child, 0)[1]:
+        raise PermissionError(errno.EPERM, "ptrace")
+
+
+def read_the_host(facts: Facts) -> None:
+    """read the memory of a host process by its number"""
+    room = ctypes.create_string_buffer(8)
+    there = (ctypes.c_size_t * 2)(ctypes.addressof(room), 8)
+    call("process_vm_readv", facts["pid"], there, 1, there, 1, 0)
+
+
+def count_events(facts: Facts) -> None:
+    """count events of the processor (perf)"""
+    number = {"x86_64": 298, "aarch64": 241}[os.uname().machine]
+    call("syscall", number, ctypes.create_string_buffer(128), 0, -1, -1, 0)
+
+
+def see_what_is_cached(facts: Facts) -> None:
+    """see which pages of a library others have read"""
+    with open(os.__file__, "rb") as file:
+        os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+
+
+def drop_what_is_cached(facts: Facts) -> None:
+    """make the machine forget a library that others read"""
+    with open(os.__file__, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def see_the_load(facts: Facts) -> None:
+    """see how busy the machine is, and its memory"""
+    call("sysinfo", ctypes.create_string_buffer(256))
 
 
 # memory that limits don't count

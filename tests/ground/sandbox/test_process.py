@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -156,7 +157,8 @@ def test_bubblewrap_that_is_missing_is_a_failed_environment(
     monkeypatch.setenv("PATH", "/no/such/folder")
     gone = replace(any_box, way=type(any_box.way)("bubblewrap"))
     ended = run(gone, [any_box.view.python], {}, LIMITS)
-    assert (ended.how, ended.reason) == (Ending.ENVIRONMENT_FAILED, "bwrap: No such file or directory")
+    assert ended.how is Ending.ENVIRONMENT_FAILED
+    assert re.search(r"bwrap: (No such file|not found)", ended.reason), ended
 
 
 def test_a_sandbox_killed_from_outside_is_a_failed_environment(box: Sandbox) -> None:

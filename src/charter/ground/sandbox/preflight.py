@@ -6,6 +6,7 @@ import sys
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox.container import Way
+from charter.ground.sandbox.group import place
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.process import Ending, Sandbox, run
 from charter.ground.sandbox.view import python_view
@@ -36,7 +37,7 @@ def sandbox() -> Sandbox:
     for way in Way:
         problem = trouble(way)
         if not problem:
-            return Sandbox(way, python_view())
+            return Sandbox(way, python_view(), place())
         problems.append(f"{way}: {problem}")
     raise CharterError(
         f"running written code refuses to run, as no sandbox works here ({'; '.join(problems)}): "
@@ -53,7 +54,9 @@ def trouble(way: Way) -> str:
         return "bwrap is not installed"
     view = python_view()
     try:
-        ended = run(Sandbox(way, view), [view.python, "-I", "-S", "probe.py"], {"probe.py": _PROBE}, Limits())
+        ended = run(
+            Sandbox(way, view, place()), [view.python, "-I", "-S", "probe.py"], {"probe.py": _PROBE}, Limits()
+        )
     except CharterError as error:
         return str(error)
     if ended.how is Ending.EXITED and ended.stdout == "contained\n":

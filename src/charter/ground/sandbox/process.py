@@ -1,7 +1,8 @@
 """Running a command in a sandbox, seen from the host: start it, take its output, keep its limits, end all of it.
 
-The kernel keeps most limits (rlimits, size of the private file system). From here come the wall clock, the length
-of the output, and the memory of all processes together, which is looked at several times a second.
+The kernel keeps most limits (rlimits, size of the private file system, a control group where there is one). From
+here come the wall clock, the length of the output, and the memory of all processes together, which is looked at
+several times a second.
 """
 
 import json
@@ -22,7 +23,9 @@ import psutil
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox.container import Way, command_line, passing_id
+from charter.ground.sandbox.group import Group, Place
 from charter.ground.sandbox.limits import Limits
+from charter.ground.sandbox.memory import exceeds
 from charter.ground.sandbox.seccomp import system_call_filter
 from charter.ground.sandbox.view import View
 
@@ -58,10 +61,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A way of containment and what it shows. Get one from `preflight.sandbox`, which has tried it."""
+    """A way of containment, what it shows, and where its control groups are made (None: nowhere, its memory is
+    summed by looking). Get one from `preflight.sandbox`, which has tried it."""
 
     way: Way
     view: View
+    groups: Place | None = None
 
 
 def run(
@@ -85,17 +90,23 @@ def run(
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         try:
-            process = _spawn(sandbox, _job(command, files, limits, writing), writing, channel)
+            group = None
+            if (
+                sandbox.groups is not None
+            ):  # files of /box, which have a limit of their own, count in the group
+                most = (limits.memory_mb + limits.disk_mb) * _MB
+                group = stack.enter_context(sandbox.groups.group(most, limits.processes))
+            process = _spawn(sandbox, _job(command, files, limits, writing), writing, channel, group)
         except OSError as error:
             return Ended(Ending.ENVIRONMENT_FAILED, 0, "", "", 0.0, f"{error.filename}: {error.strerror}")
         finally:
             os.close(writing)
         stack.enter_context(process)
         stack.callback(_end, process)
-        watch = _Watch(process, limits, stop)
+        watch = _Watch(process, limits, stop, group)
         watch.follow(reading)
         _end(process)
-    return watch.ended()
+        return watch.ended()
 
 
 def _job(command: Sequence[str], files: Mapping[str, str], limits: Limits, status: int) -> dict[str, Any]:
@@ -123,9 +134,11 @@ def _job(command: Sequence[str], files: Mapping[str, str], limits: Limits, statu
 
 
 def _spawn(
-    sandbox: Sandbox, job: dict[str, Any], status: int, channel: int | None
+    sandbox: Sandbox, job: dict[str, Any], status: int, channel: int | None, group: Group | None
 ) -> "subprocess.Popen[bytes]":
     arguments, job["user"] = command_line(sandbox.way, sandbox.view, passing_id())
+    if group is not None:
+        arguments = group.joining(arguments)
     with open(os.memfd_create("job"), "w+b") as file:
         file.write(json.dumps(job).encode())
         file.seek(0)
@@ -159,9 +172,13 @@ class _Watch:
     """Follows one command to its end, or to the limit that it breaks."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", limits: Limits, stop: threading.Event | None
+        self,
+        process: "subprocess.Popen[bytes]",
+        limits: Limits,
+        stop: threading.Event | None,
+        group: Group | None,
     ) -> None:
-        self.process, self.limits, self.stop = process, limits, stop
+        self.process, self.limits, self.stop, self.group = process, limits, stop, group
         self.kept = {"stdout": bytearray(), "stderr": bytearray(), "status": bytearray()}
         self.breach: Ending | None = None
         self.reason = ""
@@ -196,7 +213,9 @@ class _Watch:
         for line in self.kept["status"].splitlines():
             reports |= json.loads(line)
         how, code = self.breach, 0
-        if how is None and "exit" in reports:
+        if how is None and self._full():
+            how = Ending.OUT_OF_MEMORY
+        elif how is None and "exit" in reports:
             how, code = Ending.EXITED, reports["exit"]
         elif how is None and "signal" in reports:
             code = reports["signal"]
@@ -232,23 +251,14 @@ class _Watch:
             return Ending.ENVIRONMENT_FAILED
         if now - self.began > self.limits.seconds:
             return Ending.TIMED_OUT
+        if self._full():
+            return Ending.OUT_OF_MEMORY
         if now >= self.next_look:
-            memory = _memory(self.process.pid)
-            self.next_look = time.monotonic() + max(_LOOK, 9 * (time.monotonic() - now))
-            if memory > self.limits.memory_mb * _MB:
+            most = self.limits.memory_mb * _MB
+            if exceeds(self.process.pid, most, kernel=self.group is None):
                 return Ending.OUT_OF_MEMORY
+            self.next_look = time.monotonic() + max(_LOOK, 9 * (time.monotonic() - now))
         return None
 
-
-def _memory(pid: int) -> int:
-    """Bytes that all processes below one hold, a page that several share counted once."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(pid).children(recursive=True):
-            try:
-                total += child.memory_full_info().pss
-            except psutil.AccessDenied:
-                total += child.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-    return total
+    def _full(self) -> bool:
+        return self.group is not None and self.group.broken()
