@@ -120,6 +120,10 @@ def _data() -> Check:
 
 def _sandbox() -> Check:
     try:
-        return "sandbox", True, f"{preflight.sandbox().way} contains code that a model writes"
+        box = preflight.sandbox()
+        counted = "is summed by looking (no control group can be made)"
+        if box.groups is not None:
+            counted = f"is counted by a control group (version {box.groups.version})"
+        return "sandbox", True, f"{box.way} contains code that a model writes; its memory {counted}"
     except CharterError as error:
         return "sandbox", True, f"none (optional): {error}"
