@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from charter.ground.accounts.conduct import Conduct
+from charter.ground.accounts.conduct import Conduct, RequestFacts
 from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
 from charter.ground.accounts.ladder import Ladder
 from charter.ground.accounts.store import open_accounts
@@ -45,8 +45,8 @@ def service(engine: Engine, caller: Caller) -> Iterator[Conduct]:
     verdict = Verdict("prompt", "weapons", 0.9, 0.5, "block", classifiers={"probe": "1"})
     talk = {"messages": [{"role": "user", "content": "a question"}], "reply": ""}
     for n in range(3):
-        conduct.record(caller, f"req_{n}", "small", digest_of("user 7"), [verdict], talk)
-    conduct.record(caller, "req_fine", "small", digest_of("user 7"), [])
+        conduct.record(RequestFacts(caller, f"req_{n}", "small", digest_of("user 7")), [verdict], talk)
+    conduct.record(RequestFacts(caller, "req_fine", "small", digest_of("user 7")), [])
     conduct.give_feedback(caller, "req_fine", "down", RUDE)
     yield conduct
     conduct.close()

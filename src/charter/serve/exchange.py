@@ -3,7 +3,7 @@ on the reply before it leaves, and what is written down of it.
 
 Whatever shape a request came in, it goes this way: `begin` refuses or admits, `parts` gives the answer. A reply is held
 back until its text so far has been checked, the first time after a few tokens and then every `hold` tokens; classifiers
-remember what they read of it before.
+remember what they read of it before. What people let pass is written down before it passes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from charter.ground.accounts.conduct import RequestFacts, conversation_mark
+from charter.ground.accounts.grants import EXEMPTED, RELEASED
 from charter.ground.accounts.limits import Admission
+from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.usage import Counts
-from charter.ground.artifact.steps import Steps
 from charter.ground.policy.actions import Level, Verdict
 from charter.ground.text.dialogue import Message, Prompt, assistant, system, user
 from charter.serve.asked import Asked, Call, End, Given, Ids, Part, Piece, Token, Usage, Whole
 from charter.serve.errors import ApiError, api_error, invalid
+from charter.serve.leniency import Watch, eased
 from charter.serve.registry import Served
 from charter.serve.service import Service
+from charter.serve.telling import standing_headers
 
 FIRST_CHECK = 16  # tokens of a reply
 BEGUN = 2000  # characters at the end of plain text that count as a reply's beginning
@@ -36,7 +41,8 @@ class Exchange:
     call: Call
     served: Served
     asked: Asked
-    admission: Admission
+    admissions: tuple[Admission, ...]  # the key's first
+    standing: Standing  # after what was decided so far
     sensitivity: Level
     usage: Usage = field(default_factory=Usage)
     recorded: bool = False  # whether a verdict was written down
@@ -44,10 +50,19 @@ class Exchange:
     noted: set[tuple[str, str]] = field(
         default_factory=set
     )  # what was written down of replies: category, action
+    passed: set[tuple[str, str, str]] = field(
+        default_factory=set
+    )  # what people let pass of this request: how, side, category
     refusal: str = ""  # why the prompt was blocked
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample
     settled: bool = False
+    given: Given = ""  # the prompt, without what the policy added
+
+    @property
+    def admission(self) -> Admission:
+        """The key's."""
+        return self.admissions[0]
 
     async def parts(self) -> AsyncGenerator[Part, None]:
         """The answer. What was used is written down when it ends, however it ends."""
@@ -85,7 +100,7 @@ class Exchange:
         read: list[tuple[list[Message], str]] = [([], whole)]
         read += [([user("\n".join(runs[:n]))] if n else [], run) for n, run in enumerate(runs)]
         for messages, reply in read:
-            verdict = await self._check_reply(screen.follow(messages, self.sensitivity), reply)
+            verdict = await self._check_reply(Watch(screen, messages, self.sensitivity), reply)
             if not verdict.allowed:
                 self.refusal = verdict.reason
                 return True
@@ -114,20 +129,20 @@ class Exchange:
         # a turn that the caller began is the reply's beginning: what is written goes on from there
         screen, conversation = self.service.screen, _begun(self.asked.prompt)
         held = [
-            _Held(first, screen.follow(conversation, self.sensitivity) if screen else None)
+            _Held(first, Watch(screen, conversation, self.sensitivity) if screen else None)
             for _ in range(self.asked.n)
         ]
         async with aclosing(stream):
             async for part in stream:
                 self._count(part)
                 sample = held[part.sample]
-                if sample.judge is None:
+                if sample.watch is None:
                     yield part
                     continue
                 sample.add(part)
                 if sample.refused or not sample.due:
                     continue
-                verdict = await self._check_reply(sample.judge, sample.text)
+                verdict = await self._check_reply(sample.watch, sample.text)
                 if verdict.allowed:
                     for piece in sample.release(self.service.config.policy.hold):
                         yield piece
@@ -137,11 +152,16 @@ class Exchange:
                 if all(one.refused or one.ended for one in held):
                     return
 
-    async def _check_reply(self, judge: Callable[[str], Steps[Verdict]], text: str) -> Verdict:
-        verdict = await self.service.judge(self.call, judge(text))
+    async def _check_reply(self, watch: Watch, text: str) -> Verdict:
+        verdict = await self.service.judge(self.call, watch.read(text))
+        if await self.exempted(verdict):
+            watch.ease(self.exemptions)
+            verdict = await self.service.judge(self.call, watch.read(text))
         found = (verdict.category, verdict.action)
         if verdict.action == "allow":
             self.allowed.append(verdict)
+        elif await self.released(verdict):
+            return replace(verdict, action="allow", reason="")
         elif found not in self.noted:  # on disk before the reader hears of it
             self.noted.add(found)
             await self.record(verdict, text)
@@ -150,19 +170,41 @@ class Exchange:
     async def record(self, verdict: Verdict, reply: str = "") -> None:
         """Writes down a verdict that has an effect; text only where the configuration keeps it."""
         self.recorded = True
-        call, messages = self.call, _conversation(self.asked.prompt)
-        content = {"messages": messages, "reply": reply}
+        content = {"messages": _conversation(self.asked.prompt), "reply": reply}
         record = self.service.conduct.record
-        await asyncio.to_thread(
-            record,
-            call.caller,
-            call.request_id,
-            self.served.id,
-            call.user,
-            [verdict],
-            content,
-            self.sensitivity,
-        )
+        self.standing = await asyncio.to_thread(lambda: record(self._facts(), [verdict], content))
+
+    @property
+    def exemptions(self) -> frozenset[str]:
+        """What the organisation is exempt from."""
+        return self.service.conduct.exempt_from(self._account)
+
+    async def exempted(self, verdict: Verdict) -> bool:
+        """Whether people exempted the organisation from what a verdict acts on; written down once."""
+        if verdict.action == "allow" or verdict.category not in self.exemptions:
+            return False
+        return await self._pass(EXEMPTED, verdict, self.service.conduct.use_exemption)
+
+    async def released(self, verdict: Verdict) -> bool:
+        """Whether a person released what a verdict would stop; the release is used up then."""
+        return not verdict.allowed and await self._pass(RELEASED, verdict, self.service.conduct.use_release)
+
+    async def _pass(
+        self, how: str, verdict: Verdict, use: Callable[[RequestFacts, Verdict], bool]
+    ) -> bool:
+        found = (how, verdict.side, verdict.category)
+        if found not in self.passed:
+            if not await asyncio.to_thread(lambda: use(self._facts(), verdict)):
+                return False
+            self.passed.add(found)
+            self.recorded = True
+        return True
+
+    def _facts(self) -> RequestFacts:
+        """Whose request this is, and what it asks."""
+        call, model = self.call, self.served.id
+        mark = conversation_mark(call.caller.organisation, model, _form(self.given))
+        return RequestFacts(call.caller, call.request_id, model, call.user, self.sensitivity, mark)
 
     def _count(self, part: Part) -> None:
         if isinstance(part, End):
@@ -179,7 +221,8 @@ class Exchange:
             return
         self.settled = True
         call, usage = self.call, self.usage
-        self.admission.settle(usage.output_tokens, usage.cached_tokens)
+        for admission in self.admissions:
+            admission.settle(usage.output_tokens, usage.cached_tokens)
         counts = Counts(
             requests=1,
             refused=int(bool(self.refusal)),
@@ -189,14 +232,8 @@ class Exchange:
         )
         self.service.meter.record(call.caller.key, self.served.id, counts, time.time())
         if not self.recorded:
-            self.service.conduct.record(
-                call.caller,
-                call.request_id,
-                self.served.id,
-                call.user,
-                self.allowed,
-                sensitivity=self.sensitivity,
-            )
+            facts = RequestFacts(call.caller, call.request_id, self.served.id, call.user, self.sensitivity)
+            self.service.conduct.record(facts, self.allowed)
         self.service.metrics.answered(self.served.id, call.surface, usage, time.monotonic() - self.began)
 
 
@@ -205,9 +242,7 @@ class _Held:
     """Pieces of one sample that were not checked yet."""
 
     next_check: int
-    judge: (
-        Callable[[str], Steps[Verdict]] | None
-    )  # None where the policy is off; what it read goes with the sample
+    watch: Watch | None  # None where the policy is off; what it read goes with the sample
     text: str = ""
     count: int = 0
     pieces: list[Part] = field(default_factory=list)
@@ -244,21 +279,19 @@ async def begin(service: Service, call: Call, asked: Asked) -> Exchange:
 
 async def _begin(service: Service, call: Call, asked: Asked) -> Exchange:
     served = service.registry.find(asked.model, call)
-    standing = service.conduct.standing(call.caller.organisation)
+    standing = await service.find_standing(call)
     if standing.blocked:
-        raise ApiError(403, standing.message)
+        raise ApiError(403, standing.message, headers=standing_headers(standing))
     tokens = await served.backend.count(asked.prompt)
     check_lengths(served, tokens, asked.sampling.max_tokens)
-    # what runs in the background has limits of its own, as large: it takes nothing from who waits for an answer
-    key = f"{call.caller.key}/background" if call.background else call.caller.key
-    whose = replace(call.caller, key=key)
-    admission = service.admissions.admit(whose, tokens, asked.n * asked.sampling.max_tokens, standing.factor)
-    exchange = Exchange(service, call, served, asked, admission, standing.sensitivity)
-    exchange.usage.input_tokens = tokens
+    admissions = service.admit(call, standing, tokens, asked.n * asked.sampling.max_tokens)
+    exchange = Exchange(service, call, served, asked, admissions, standing, standing.sensitivity)
+    exchange.usage.input_tokens, exchange.given = tokens, asked.prompt
     try:
         await _check_prompt(exchange)
     except BaseException:
-        admission.settle(0)
+        for admission in admissions:
+            admission.settle(0)
         raise
     return exchange
 
@@ -280,12 +313,16 @@ async def _check_prompt(exchange: Exchange) -> None:
     screen = exchange.service.screen
     if screen is None:
         return
-    asked = exchange.asked
-    call, messages = exchange.call, _messages(asked.prompt)
-    steps = screen.steps(messages, exchange.sensitivity, call.caller.organisation)
-    verdict = await exchange.service.judge(call, steps)
+    asked, service, call = exchange.asked, exchange.service, exchange.call
+    messages, whose = _messages(asked.prompt), call.caller.organisation
+    verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
+    if await exchange.exempted(verdict):
+        screen = eased(screen, exchange.exemptions)
+        verdict = await service.judge(call, screen.steps(messages, exchange.sensitivity, whose))
     if verdict.action == "allow":
         exchange.allowed.append(verdict)
+        return
+    if await exchange.released(verdict):
         return
     await exchange.record(verdict)
     if not verdict.allowed:
@@ -326,3 +363,10 @@ def _conversation(prompt: Given) -> list[Message]:
 
 def _plain(prompt: str | Ids) -> str:
     return prompt if isinstance(prompt, str) else prompt.text
+
+
+def _form(prompt: Given) -> Any:
+    """A prompt as JSON, by which it is known again."""
+    if isinstance(prompt, Ids):
+        return {"ids": list(prompt.ids)}
+    return {"text": prompt} if isinstance(prompt, str) else {"messages": [dict(m) for m in prompt]}

@@ -8,6 +8,7 @@ can try until a text passes.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import Request
@@ -20,15 +21,16 @@ from charter.ground.accounts.feedback import thumbs_of
 from charter.ground.accounts.keys import Caller
 from charter.ground.policy.screen import Screen
 from charter.ground.service.database import reading
-from charter.serve.errors import ApiError
+from charter.serve.errors import ApiError, invalid
 from charter.serve.service import Service
 from charter.serve.wire.content import Strict
-from charter.serve.wire.reading import body_of, call_of, service_of
-from charter.serve.wire.route import Route
+from charter.serve.wire.reading import body_of, call_of, service_of, user_digest
+from charter.serve.wire.route import Parameter, Route
 from charter.serve.wire.times import rfc3339
 
 SCOPE = "feedback"
 LARGEST = 2**20  # bytes of a body
+LONGEST_USER = 1024  # characters of what a caller calls its user, as in OpenAI's shape
 
 
 class FeedbackBody(Strict):
@@ -57,6 +59,7 @@ class DecisionAnswer(BaseModel):
     side: str
     action: str
     category: str
+    severity: str
     title: str
     policy: str
     decided_at: str
@@ -76,18 +79,21 @@ class RequestAnswer(BaseModel):
 
 
 class StandingAnswer(BaseModel):
-    """Where an account stands under the acceptable-use policy, and how to appeal."""
+    """Where an account stands under the acceptable-use policy, and how to appeal; with `user_id` where requests of this
+    end user do, which is the worse of both."""
 
     type: Literal["standing"] = "standing"
     level: Literal["good", "warned", "enhanced", "throttled", "suspended"]
+    of: Literal["account", "user"]
     message: str
     appeal: str
 
 
 class AppealBody(Strict):
-    """An appeal of where the account stands."""
+    """An appeal of where the account stands, or one of its end users."""
 
     words: str = Field(min_length=1, max_length=MOST_WORDS, description="why it should be restored")
+    user_id: str | None = Field(None, min_length=1, max_length=1024, description="for this end user alone")
 
 
 class AppealAnswer(BaseModel):
@@ -148,6 +154,7 @@ def _answer(one: Decision, screen: Screen | None, scores: bool) -> DecisionAnswe
         side=entry.side,
         action=entry.action,
         category=entry.category,
+        severity=entry.severity,
         title=titles_of(screen).get(entry.category, ""),
         policy=entry.policy,
         decided_at=rfc3339(entry.at) or "",
@@ -165,24 +172,31 @@ def titles_of(screen: Screen | None) -> dict[str, str]:
 
 
 async def find_standing(request: Request) -> Response:
-    """Where the caller's account stands."""
+    """Where the caller's account stands, or requests of one of its end users."""
     service, call = service_of(request), await call_of(request, SCOPE)
-    found = service.conduct.standing(call.caller.organisation)
+    user = request.query_params.get("user_id", "")
+    if len(user) > LONGEST_USER:
+        raise invalid(f"user_id: expected at most {LONGEST_USER} characters", "user_id")
+    found = await service.find_standing(replace(call, user=user_digest(user)))
     answer = StandingAnswer(
-        level=found.level, message=found.message, appeal=found.appeal or service.conduct.appeal_hint
+        level=found.level,
+        of=found.of,
+        message=found.message,
+        appeal=found.appeal or service.conduct.appeal_hint,
     )
     return JSONResponse(answer.model_dump())
 
 
 async def appeal(request: Request) -> Response:
-    """Has a person look at where the caller's account stands."""
+    """Has a person look at where the caller's account, or one of its end users, stands."""
     service, call = service_of(request), await call_of(request, SCOPE)
     body = await body_of(request, AppealBody, LARGEST)
-    whose = call.caller.organisation
-    id = await service.write(call.caller, lambda: service.conduct.appeal(whose, body.words))
+    whose, user = call.caller.organisation, user_digest(body.user_id)
+    id = await service.write(call.caller, lambda: service.conduct.appeal(whose, body.words, user))
     return JSONResponse(AppealAnswer(id=id).model_dump())
 
 
+USER = Parameter("user_id", "query", "an end user, as metadata.user_id or user named it")
 TAG = "Acceptable use"
 ROUTES = (
     Route(
@@ -203,6 +217,8 @@ ROUTES = (
         None,
         RequestAnswer,
     ),
-    Route("GET", "/v1/standing", find_standing, "Where the account stands", TAG, None, StandingAnswer),
+    Route(
+        "GET", "/v1/standing", find_standing, "Where the account stands", TAG, None, StandingAnswer, (USER,)
+    ),
     Route("POST", "/v1/appeals", appeal, "Appeal where the account stands", TAG, AppealBody, AppealAnswer),
 )

@@ -21,9 +21,11 @@ from charter.ground.service.tokens import new_id
 from charter.serve.bodies import Bodies
 from charter.serve.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
 from charter.serve.metrics import Metrics
+from charter.serve.telling import GOOD, HEADER
 
 LOG = logging.getLogger("charter.serve")
 STATIC = "/static/"
+STANDING = HEADER.encode()
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
 MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # what its programs ask for in vain
 
@@ -89,11 +91,14 @@ def log_failure(error: BaseException, request_id: str) -> None:
 
 
 def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with the request's id, and with those that keep browsers strict; only style and icon may be
+    """An answer's headers with the request's id, where its account stands if that isn't good, and with those that keep browsers strict; only style and icon may be
     kept by browsers."""
     kept = message["status"] == 200 and scope["path"].startswith(STATIC)
     named = [(name, request_id.encode()) for name in (b"request-id", b"x-request-id")]
-    return with_headers([*message.get("headers", []), *named], kept)
+    own, level = message.get("headers", []), scope["state"].get("standing", GOOD)
+    if level != GOOD and not any(name.lower() == STANDING for name, _ in own):
+        named.append((STANDING, level.encode()))
+    return with_headers([*own, *named], kept)
 
 
 def _log(level: int = logging.INFO, **facts: Any) -> None:

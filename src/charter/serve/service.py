@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,8 @@ from sqlalchemy import Engine as Database
 from charter.ground.accounts.batches import Quota
 from charter.ground.accounts.conduct import Conduct
 from charter.ground.accounts.keys import Caller, Keyring, make_anonymous
-from charter.ground.accounts.limits import Admissions
+from charter.ground.accounts.limits import Admission, Admissions
+from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.usage import Meter
 from charter.ground.artifact.steps import Steps
@@ -51,6 +52,7 @@ class Service:
         self.keyring, self.room = Keyring(self.database), Room(self.database)
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
+        self._user_admissions = Admissions(self.config.limits, whose="end user")
         self.meter = Meter(self.database)
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
@@ -80,6 +82,33 @@ class Service:
         if (known := self.keyring.remembered(secret)) is not None:
             return known
         return await asyncio.get_running_loop().run_in_executor(self._lane, self.keyring.find_caller, secret)
+
+    async def find_standing(self, call: Call) -> Standing:
+        """Where the caller stands, and the end user whom the request names: who isn't remembered is looked up in the
+        lane of the keys."""
+        organisation, user = call.caller.organisation, call.user
+        if self.conduct.remembers(organisation, user):
+            return self.conduct.standing(organisation, user)
+        lane = asyncio.get_running_loop()
+        return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
+
+    def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> tuple[Admission, ...]:
+        """Takes a request in by the limits of its key, and of the end user whom it names where one may take less than
+        the key; the key's admission is the first. `most`: output tokens. Raises TooMany."""
+        caller, share = call.caller, min(self.config.limits.user_share, standing.user_factor)
+        # what runs in the background has limits of its own, as large: it takes nothing from who waits for an answer
+        behind = "/background" if call.background else ""
+        key = replace(caller, key=f"{caller.key}{behind}")
+        if not call.user or share >= 1:
+            return (self.admissions.admit(key, tokens, most, standing.factor),)
+        # whichever of its organisation's keys it comes by
+        user = replace(caller, key=f"{caller.organisation}/{call.user}{behind}")
+        own = self._user_admissions.admit(user, tokens, most, standing.factor * share)
+        try:
+            return self.admissions.admit(key, tokens, most, standing.factor), own
+        except BaseException:
+            own.settle(0)
+            raise
 
     def close(self) -> None:
         """Ends models and writers; all that was noted is on disk afterwards."""

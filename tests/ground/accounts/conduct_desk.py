@@ -47,7 +47,7 @@ def found(action: str = "block", category: str = "weapons", side: str = "prompt"
 
 def entry(request: str = "req_1", organisation: str = "org_1", at: float = 1.5, **more: object) -> Entry:
     """A row of the log."""
-    words = dict.fromkeys(("key", "user", "model", "category", "policy", "classifiers"), "x")
+    words = dict.fromkeys(("key", "model", "category", "policy", "classifiers"), "x") | {"user": ""}
     plain = {"side": "prompt", "action": "flag", "score": 0.25, "threshold": 0.5, "sensitivity": "standard"}
     return Entry(**{"request": request, "organisation": organisation, "at": at, **words, **plain, **more})  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from charter.ground.accounts import decisions
 from charter.ground.accounts.decisions import (
     BEGINNING,
+    LATER,
     Entry,
     Log,
     append,
@@ -55,9 +56,17 @@ def broken(engine: Engine) -> int | None:
 
 
 def test_a_link_is_the_digest_of_what_was_before_and_of_the_row() -> None:
-    made = entry()
+    made = entry(severity="high", added="a" * 64, grant_id="release_1")
     content = json.dumps(asdict(made), sort_keys=True, separators=(",", ":"))
     assert link(BEGINNING, made) == hashlib.sha256((BEGINNING + content).encode()).hexdigest()
+
+
+def test_a_row_from_before_the_later_columns_keeps_its_link() -> None:
+    old = {name: value for name, value in asdict(entry()).items() if name not in LATER}
+    content = json.dumps(old, sort_keys=True, separators=(",", ":"))
+    assert link(BEGINNING, entry()) == hashlib.sha256((BEGINNING + content).encode()).hexdigest()
+    for name in LATER:
+        assert link(BEGINNING, entry(**{name: "x"})) != link(BEGINNING, entry())
 
 
 def test_rows_come_back_as_they_were_noted(engine: Engine) -> None:

@@ -15,7 +15,8 @@ from conduct_desk import ALLOWED, SHORT, Clock, at_once, counted, found, joined
 from sqlalchemy import Engine, event, select
 
 from charter.ground.accounts.cases import Case, queue
-from charter.ground.accounts.conduct import Conduct, Standing
+from charter.ground.accounts.conduct import Conduct, RequestFacts
+from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.decisions import decisions_of, user_mark, verify_chain
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.ladder import Ladder
@@ -51,7 +52,7 @@ def make(engine: Engine, clock: Clock) -> Iterator[Make]:
 
 def sin(conduct: Conduct, caller: Caller, *requests: str, **more: object) -> Standing:
     for request in requests:
-        conduct.record(caller, request, "small", "", [found()], **more)  # type: ignore[arg-type]
+        conduct.record(RequestFacts(caller, request, "small", ""), [found()], **more)  # type: ignore[arg-type]
     return conduct.standing(caller.organisation)
 
 
@@ -66,8 +67,8 @@ def until(true: Callable[[], bool]) -> None:
 def test_what_is_allowed_is_one_row_a_request(engine: Engine, make: Make) -> None:
     conduct, caller = make(policy=shipped_policy()), joined(engine)
     nearer = replace(ALLOWED, side="reply", score=0.4)
-    conduct.record(caller, "req_1", "small", "d" * 64, [ALLOWED, nearer])
-    conduct.record(caller, "req_2", "small", "", [])
+    conduct.record(RequestFacts(caller, "req_1", "small", "d" * 64), [ALLOWED, nearer])
+    conduct.record(RequestFacts(caller, "req_2", "small", ""), [])
     conduct.log.flush()
     with reading(engine) as c:
         (kept,), (bare,) = decisions_of(c, "req_1"), decisions_of(c, "req_2")
@@ -89,7 +90,7 @@ def test_what_is_allowed_is_one_row_a_request(engine: Engine, make: Make) -> Non
 def test_what_has_an_effect_is_on_disk_when_record_returns(engine: Engine, make: Make) -> None:
     conduct, caller = make(), joined(engine)
     verdicts = [found("safety_prompt", "school"), ALLOWED, found("flag", "spam", "reply")]
-    conduct.record(caller, "req_1", "small", "", verdicts, CONTENT, "enhanced")
+    conduct.record(RequestFacts(caller, "req_1", "small", "", "enhanced"), verdicts, CONTENT)
     with reading(engine) as c:
         rows = [d.entry for d in decisions_of(c, "req_1")]
         (case,) = queue(c).cases
@@ -112,7 +113,7 @@ def test_content_is_kept_only_where_the_service_says_so(engine: Engine, make: Ma
 def test_a_safety_prompt_is_no_violation(engine: Engine, make: Make) -> None:
     conduct, caller = make(), joined(engine)
     for n in range(20):
-        conduct.record(caller, f"req_{n}", "small", "", [found("safety_prompt")])
+        conduct.record(RequestFacts(caller, f"req_{n}", "small", ""), [found("safety_prompt")])
     assert conduct.standing(caller.organisation) == Standing()
     assert counted(engine, CASES) == 0 and counted(engine, DECISIONS) == 20
 
@@ -161,11 +162,11 @@ def test_severity_of_the_policy_weighs(engine: Engine, make: Make) -> None:
     conduct, caller = make(Ladder(), policy=shipped_policy()), joined(engine)
     severe = next(c.id for c in shipped_policy().categories if c.severity == "severe")
     for n in range(2):
-        conduct.record(caller, f"req_{n}", "small", "", [found(category=severe)])
+        conduct.record(RequestFacts(caller, f"req_{n}", "small", ""), [found(category=severe)])
     assert conduct.standing(caller.organisation).level == "warned"  # 2 of weight 4
     rule = joined(engine, "other")
     for n in range(99):
-        conduct.record(rule, f"r{n}", "small", "", [found("flag", shipped_policy().high_risk[0].id)])
+        conduct.record(RequestFacts(rule, f"r{n}", "small", ""), [found("flag", shipped_policy().high_risk[0].id)])
     assert conduct.standing(rule.organisation) == Standing()
 
 
@@ -190,7 +191,7 @@ def test_a_dismissed_flag_restores_and_an_appeal_too(engine: Engine, make: Make)
 
 def test_feedback_knows_a_request_that_was_just_answered(engine: Engine, make: Make) -> None:
     conduct, caller = make(policy=shipped_policy()), joined(engine)
-    conduct.record(caller, "req_1", "small", "", [ALLOWED])
+    conduct.record(RequestFacts(caller, "req_1", "small", ""), [ALLOWED])
     assert conduct.give_feedback(caller, "req_1", "down", "rude", category="hate").startswith("feedback_")
     with pytest.raises(NotFound):
         conduct.give_feedback(joined(engine, "other"), "req_1", "up")
@@ -209,7 +210,7 @@ def test_what_cannot_be_written_has_no_effect(engine: Engine, make: Make) -> Non
             raise OSError("disk full")
 
     sin(conduct, caller, "a")
-    conduct.record(caller, "plain", "small", "", [ALLOWED])
+    conduct.record(RequestFacts(caller, "plain", "small", ""), [ALLOWED])
     failing = True
     with pytest.raises(OSError, match="disk full"):
         sin(conduct, caller, "b")
@@ -224,7 +225,7 @@ def test_what_cannot_be_written_has_no_effect(engine: Engine, make: Make) -> Non
 
 def test_the_thread_writes_and_reads_by_itself(engine: Engine, make: Make) -> None:
     first, second, caller = make(), make(), joined(engine)
-    first.record(caller, "plain", "small", "", [ALLOWED])
+    first.record(RequestFacts(caller, "plain", "small", ""), [ALLOWED])
     until(lambda: counted(engine, DECISIONS) == 1)
     sin(first, caller, "a", "b")
     until(lambda: second.standing(caller.organisation).level == "warned")
@@ -233,14 +234,14 @@ def test_the_thread_writes_and_reads_by_itself(engine: Engine, make: Make) -> No
 def test_a_closed_one_has_written_all_and_ended_its_thread(engine: Engine) -> None:
     conduct, caller = Conduct(engine, SHORT), joined(engine)
     for n in range(50):
-        conduct.record(caller, f"req_{n}", "small", "", [ALLOWED])
+        conduct.record(RequestFacts(caller, f"req_{n}", "small", ""), [ALLOWED])
     conduct.close()
     assert counted(engine, DECISIONS) == 50 and not conduct._thread.is_alive()
 
 
 def test_words_expire_by_themselves(engine: Engine, make: Make, clock: Clock) -> None:
     conduct, caller = make(), joined(engine)
-    conduct.record(caller, "req_1", "small", "", [ALLOWED])
+    conduct.record(RequestFacts(caller, "req_1", "small", ""), [ALLOWED])
     conduct.give_feedback(caller, "req_1", "down", "rude")
     with reading(engine) as c:
         (case,) = queue(c).cases
@@ -271,7 +272,7 @@ def test_many_threads_of_two_servers_make_one_history(engine: Engine, make: Make
     def work(n: int) -> None:
         server, caller = servers[n % 2], callers[n // 2 % 2]
         for k in range(3):
-            server.record(caller, f"p_{n}_{k}", "small", "", [ALLOWED])
+            server.record(RequestFacts(caller, f"p_{n}_{k}", "small", ""), [ALLOWED])
             sin(server, caller, f"req_{n}_{k}")
 
     assert at_once([lambda n=n: work(n) for n in range(8)]) == [None] * 8
@@ -290,7 +291,7 @@ def test_many_threads_of_two_servers_make_one_history(engine: Engine, make: Make
 
 KILLED = """
 import os, sys
-from charter.ground.accounts.conduct import Conduct
+from charter.ground.accounts.conduct import Conduct, RequestFacts
 from charter.ground.accounts.keys import make_anonymous
 from charter.ground.accounts.store import open_accounts
 from charter.ground.policy.actions import Verdict
@@ -299,7 +300,7 @@ engine = open_accounts(sys.argv[1])
 with writing(engine) as c:
     caller = make_anonymous(c)
 conduct = Conduct(engine)
-conduct.record(caller, "req_1", "small", "", [Verdict("prompt", "weapons", 0.9, 0.5, "block")])
+conduct.record(RequestFacts(caller, "req_1", "small", ""), [Verdict("prompt", "weapons", 0.9, 0.5, "block")])
 os._exit(9)
 """
 

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, tuple_
+from sqlalchemy import Connection, Row, and_, case, func, or_, select, tuple_
 
 from charter.ground.accounts.tables import CASES, DECISIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
+from charter.ground.policy.policy import Severity
 from charter.ground.service.database import alone
 from charter.ground.service.refusal import NotFound, Refusal, Stale
 from charter.ground.service.tokens import new_id
@@ -34,11 +35,20 @@ ACTED = ("flag", "block")
 MOST_OPEN = 200  # cases of one kind and organisation: more than people would read
 MOST_WORDS, MOST_CONTENT = 10_000, 200_000  # characters
 LONGEST_NAME = 200
+SEVERITIES: tuple[Severity, ...] = ("severe", "high", "medium", "low")  # in the order in which people look
+NO_SEVERITY: Severity = "medium"  # where what has none stands
+_RANK = case(
+    {one: place for place, one in enumerate(SEVERITIES)},
+    value=CASES.c.severity,
+    else_=SEVERITIES.index(NO_SEVERITY),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case. `category` of a case of kind standing is the level that the rule asks for."""
+    """One case. `category` of a case of kind standing is the level that the rule asks for. `severity`: what the
+    category's was when the case was opened, "" where it has none. `user`: the mark of an end user. `conversation`: the
+    digest of what was asked."""
 
     id: str
     kind: str
@@ -52,6 +62,9 @@ class Case:
     verdict: str | None
     by: str | None
     note: str | None
+    severity: str = ""
+    user: str = ""
+    conversation: str = ""
 
     def row(self) -> dict[str, Any]:
         """As JSON; the content as what it spells."""
@@ -61,7 +74,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some cases, the oldest first, and the id to go on after; "" at the end."""
+    """Some cases, the severest first, of these the oldest, and the id to go on after; "" at the end."""
 
     cases: tuple[Case, ...]
     after: str
@@ -77,6 +90,9 @@ class NewCase:
     category: str = ""
     words: str = ""
     content: Mapping[str, Any] | None = None
+    severity: str = ""
+    user: str = ""
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +140,9 @@ def open_case(connection: Connection, new: NewCase, now: float) -> str | None:
             words=words,
             content=content,
             created=now,
+            severity=new.severity,
+            user=new.user,
+            conversation=new.conversation,
         )
     )
     return id
@@ -150,9 +169,12 @@ def fitting(new: NewCase) -> tuple[str, str]:
     return words, content
 
 
-def waiting_of(connection: Connection, organisation: str, kind: Kind) -> int:
-    """How many cases of a kind are open for an organisation."""
+def waiting_of(connection: Connection, organisation: str, kind: Kind, user: str | None = None) -> int:
+    """How many cases of a kind are open for an organisation; for one end user, or with "" for the organisation itself,
+    where that is said."""
     mine = and_(CASES.c.organisation == organisation, CASES.c.kind == kind, CASES.c.closed.is_(None))
+    if user is not None:
+        mine = and_(mine, CASES.c.user == user)
     return connection.execute(select(func.count()).select_from(CASES).where(mine)).scalar_one()
 
 
@@ -171,21 +193,28 @@ def queue(
     organisation: str = "",
     after: str = "",
     limit: int = 50,
+    severity: str = "",
 ) -> Page:
-    """Cases of a kind, a state and an organisation, or of all, the oldest first; those that follow the case `after`.
+    """Cases of a kind, a state, an organisation and a severity, or of all, by severity and then by age; those that
+    follow the case `after`. What has no severity (appeals, rises, reports without a category, high-risk uses) stands
+    among the medium ones, unless one severity alone is asked for.
 
-    Raises NotFound where that one doesn't exist.
+    Raises NotFound where `after` doesn't exist.
     """
-    wanted = select(CASES).order_by(CASES.c.created, CASES.c.id).limit(limit + 1)
+    place = (_RANK, CASES.c.created, CASES.c.id)
+    wanted = select(CASES).order_by(*place).limit(limit + 1)
     if kind is not None:
         wanted = wanted.where(CASES.c.kind == kind)
     if state != "all":
         wanted = wanted.where(CASES.c.closed.is_(None) if state == "open" else CASES.c.closed.is_not(None))
     if organisation:
         wanted = wanted.where(CASES.c.organisation == organisation)
+    if severity:
+        wanted = wanted.where(CASES.c.severity == severity)
     if after:
         last = find_case(connection, after)
-        wanted = wanted.where(tuple_(CASES.c.created, CASES.c.id) > tuple_(last.created, last.id))
+        behind = (SEVERITIES.index(last.severity or NO_SEVERITY), last.created, last.id)
+        wanted = wanted.where(tuple_(*place) > tuple_(*behind))
     found = [_case(row) for row in connection.execute(wanted)]
     return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else "")
 
@@ -210,10 +239,10 @@ def close_case(
     done = connection.execute(
         CASES.update().where(CASES.c.id == id, CASES.c.closed.is_(None)).values(**closing)
     )
-    case = find_case(connection, id)
+    found = find_case(connection, id)
     if not done.rowcount:
-        raise Stale(f"{id} was {case.verdict} by {case.by} already; a case is decided once")
-    return case
+        raise Stale(f"{id} was {found.verdict} by {found.by} already; a case is decided once")
+    return found
 
 
 def who(by: str) -> str:
@@ -224,16 +253,17 @@ def who(by: str) -> str:
     return name
 
 
-def appeal(connection: Connection, organisation: str, words: str, now: float) -> str:
-    """The id of a new appeal of an organisation's standing. Raises Refusal for one without words, and while another
-    waits."""
+def appeal(connection: Connection, organisation: str, words: str, now: float, user: str = "") -> str:
+    """The id of a new appeal of where an organisation, or one of its end users, stands. Raises Refusal for one without
+    words, while another waits, and where too many of the organisation wait."""
     if not words.strip():
         raise Refusal("an appeal needs words: say why the account should be restored")
     alone(connection)
-    if waiting_of(connection, organisation, "appeal"):
+    if waiting_of(connection, organisation, "appeal", user):
         raise Refusal("an appeal waits for a decision already; there can be one at a time", 409)
-    made = open_case(connection, NewCase("appeal", organisation, words=words), now)
-    assert made is not None  # there was no other
+    made = open_case(connection, NewCase("appeal", organisation, words=words, user=user), now)
+    if made is None:
+        raise Refusal(f"{MOST_OPEN} appeals of yours wait for people already; send this one later", 429)
     return made
 
 
@@ -278,9 +308,12 @@ def _missed(connection: Connection) -> Counter[str]:
 
 
 def expire_content(connection: Connection, days: float, now: float) -> int:
-    """Empties words and content of cases closed more than `days` ago; how many there were."""
-    old = and_(CASES.c.closed < now - days * 86_400, or_(CASES.c.words != "", CASES.c.content != ""))
-    return connection.execute(CASES.update().where(old).values(words="", content="")).rowcount
+    """Empties words, content and digest of cases closed more than `days` ago; how many there were."""
+    kept = or_(CASES.c.words != "", CASES.c.content != "", CASES.c.conversation != "")
+    old = and_(CASES.c.closed < now - days * 86_400, kept)
+    return connection.execute(
+        CASES.update().where(old).values(words="", content="", conversation="")
+    ).rowcount
 
 
 def _case(row: Row[Any]) -> Case:
@@ -289,4 +322,4 @@ def _case(row: Row[Any]) -> Case:
 
 def rows_of(cases: Iterable[Case]) -> list[dict[str, Any]]:
     """Cases as JSON."""
-    return [case.row() for case in cases]
+    return [one.row() for one in cases]

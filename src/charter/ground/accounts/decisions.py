@@ -24,6 +24,8 @@ from charter.ground.service.tokens import proof_of
 
 BEGINNING = "0" * 64  # the chain before the first row
 WHOLE = "request"  # the side of a row that stands for several verdicts, all of which allow
+PERSON = "person"  # the side of a row of somebody who let something pass, or took that back
+LATER = ("severity", "added", "grant_id")  # columns that older rows don't have
 ASKED_NONE = canonical_json({})  # the classifiers of a row that none was asked for
 BACKLOG = 10_000  # rows waiting for the disk; whoever adds more writes them
 AT_A_TIME = 5_000
@@ -32,8 +34,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply or request.
-    `policy`: name, version and digest. `classifiers`: the version of each that was asked.
+    """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or person
+    where one let something pass. `policy`: name, version and digest. `classifiers`: the version of each that was asked.
+    `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
+    what the person wrote down. `grant_id`: the release or exemption that acted.
 
     Raises ValueError for what the database could not keep, so that it fails where it is noted and not later.
     """
@@ -52,6 +56,9 @@ class Entry:
     sensitivity: str
     policy: str
     classifiers: str
+    severity: str = ""
+    added: str = ""
+    grant_id: str = ""
 
     def __post_init__(self) -> None:
         for name, value in self.columns().items():
@@ -68,6 +75,11 @@ class Entry:
     def checked(self) -> bool:
         """Whether any classifier was asked; with the policy off none is, and score and threshold say nothing."""
         return self.classifiers != ASKED_NONE
+
+    @property
+    def said(self) -> str:
+        """What was done, for people."""
+        return self.action if self.checked or self.side == PERSON else "not checked"
 
     def columns(self) -> dict[str, Any]:
         """What is stored, by the name of its column."""
@@ -104,6 +116,7 @@ def link(before: str, entry: Entry) -> str:
     content = {
         name: value if isinstance(value, str) else float(value) + 0.0
         for name, value in entry.columns().items()
+        if value or name not in LATER
     }
     return digest_text(before + canonical_json(content))
 

@@ -24,6 +24,7 @@ from charter.ground.accounts.tables import (
     CASES,
     DECISIONS,
     FEEDBACK,
+    GRANTS,
     KEYS,
     ORGANISATIONS,
     STANDINGS,
@@ -169,7 +170,7 @@ def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     own = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
     found = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
-    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES):
+    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS):
         found.append((table, select(table).where(table.c.organisation == organisation)))
     found.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own))))
     found.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))
@@ -219,7 +220,7 @@ def _delete_feedback(connection: Connection, organisation: str, requests: Select
 def _empty_cases(connection: Connection, organisation: str, requests: Select[Any] | None = None) -> int:
     # what the rule wrote in its own cases is nobody's
     theirs = and_(CASES.c.organisation == organisation, CASES.c.kind != "standing")
-    emptied = CASES.update().where(theirs).values(words="", content="", note="")
+    emptied = CASES.update().where(theirs).values(words="", content="", note="", conversation="")
     return connection.execute(
         emptied if requests is None else emptied.where(CASES.c.request.in_(requests))
     ).rowcount

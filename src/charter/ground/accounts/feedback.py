@@ -29,13 +29,14 @@ _CATEGORY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a caller says of a reply. `category`: of the policy that the reply breaks; `content`: what was said, where
-    the caller wants people to see it."""
+    """What a caller says of a reply. `category`: of the policy that the reply breaks; `severity`: that category's;
+    `content`: what was said, where the caller wants people to see it."""
 
     thumb: Thumb
     words: str = ""
     category: str = ""
     content: Mapping[str, Any] | None = None
+    severity: str = ""
 
     @property
     def reports(self) -> bool:
@@ -75,7 +76,7 @@ def give_feedback(connection: Connection, caller: Caller, request: str, opinion:
         )
     )
     if opinion.reports:
-        shown = (opinion.category, opinion.words, opinion.content or None)
+        shown = (opinion.category, opinion.words, opinion.content or None, opinion.severity)
         _report(connection, NewCase("report", caller.organisation, request, *shown), before, now)
     return id
 
@@ -90,7 +91,8 @@ def _report(connection: Connection, new: NewCase, before: str | None, now: float
         CASES.c.closed.is_(None),
         CASES.c.words == before,
     )
-    changed = CASES.update().where(same).values(category=new.category, words=words, content=content)
+    told = {"category": new.category, "severity": new.severity, "words": words, "content": content}
+    changed = CASES.update().where(same).values(**told)
     if not connection.execute(changed).rowcount and open_case(connection, new, now) is None:
         raise Refusal(f"{MOST_OPEN} reports of yours wait for people already; send this one later", 429)
 

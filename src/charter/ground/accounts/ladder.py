@@ -6,6 +6,10 @@ without a violation lifts one level, and the next one another. A violation that 
 dismissed never was; off those that nobody has looked at comes what classifiers would find in as many harmless requests,
 or whoever asks much would be throttled by their errors alone.
 
+An end user whom requests name climbs by rules of its own, which act first: it is warned, filtered, throttled and
+suspended alone. To its organisation's sum it adds no more than a share, so that no one user of a platform can have all
+of it suspended; who calls itself another user in each request adds as many shares.
+
 What a person decided holds for one clean period: until then the rule only asks, as it does before it suspends anybody,
 and what had happened before the decision counts no more.
 """
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal, get_args
@@ -46,34 +50,26 @@ class Weights(Frozen):
     severe: float = Field(4.0, ge=0, description="of severe ones")
 
 
-class Ladder(Frozen):
-    """The rules by which an account goes up and down."""
+class Steps(Frozen):
+    """The rules by which whoever asks goes up and down: what violations weigh, and what their sum reaches."""
 
     window_days: float = Field(30.0, gt=0, description="days over which violations add up")
     clean_days: float = Field(
         30.0, gt=0, description="days without a violation after which one level is lifted"
     )
-    warned: float = Field(5.0, gt=0, description="sum of weights at which an account is warned")
+    warned: float = Field(5.0, gt=0, description="sum of weights at which there is a warning")
     enhanced: float = Field(10.0, gt=0, description="sum at which the stricter filters apply")
     throttled: float = Field(20.0, gt=0, description="sum at which limits shrink")
-    suspended: float = Field(40.0, gt=0, description="sum at which the account is to be suspended")
+    suspended: float = Field(40.0, gt=0, description="sum at which requests are to be refused")
     weights: Weights = Field(Weights(), description="what violations weigh")
-    severities: dict[str, Severity] = Field({}, description="severity by category; the service fills it in")
-    permitted: tuple[str, ...] = Field(
-        (), description="high-risk uses, which are no violations; filled in too"
-    )
-    reply: float = Field(0.5, ge=0, le=1, description="what a violation in a reply counts of one in a prompt")
-    upheld: float = Field(2.0, ge=1, description="how often a violation counts that a person upheld")
     forgiven: float = Field(
         0.01, ge=0, description="weight taken off for each request, for classifiers' errors"
     )
-    throttle: float = Field(
-        0.25, gt=0, le=1, description="share of its limits that a throttled account keeps"
-    )
+    throttle: float = Field(0.25, gt=0, le=1, description="share of the limits that is left when throttled")
     suspend_alone: bool = Field(False, description="suspend without asking a person")
 
     @model_validator(mode="after")
-    def _steps_rise(self) -> Ladder:
+    def _steps_rise(self) -> Steps:
         steps = (self.warned, self.enhanced, self.throttled, self.suspended)
         if list(steps) != sorted(steps):
             raise ValueError(
@@ -82,17 +78,53 @@ class Ladder(Frozen):
             )
         return self
 
+
+class UserSteps(Steps):
+    """The rules for one end user of an organisation, whom its requests name. They act before the organisation's do."""
+
+    warned: float = Field(3.0, gt=0, description="sum of weights at which an end user is warned")
+    enhanced: float = Field(6.0, gt=0, description="sum at which the stricter filters apply to the user")
+    throttled: float = Field(10.0, gt=0, description="sum at which the user's limits shrink")
+    suspended: float = Field(16.0, gt=0, description="sum at which the user's requests are refused")
+    throttle: float = Field(
+        0.05, gt=0, le=1, description="share of the key's limits that a throttled end user may take"
+    )
+    suspend_alone: bool = Field(True, description="suspend an end user without asking a person")
+    share: float = Field(
+        4.0, gt=0, description="the most that one end user adds to the sum of the organisation"
+    )
+
+
+class Ladder(Steps):
+    """The rules of a service, for organisations, and for their end users."""
+
+    users: UserSteps = Field(UserSteps(), description="of end users, by metadata.user_id or user")
+    severities: dict[str, Severity] = Field({}, description="severity by category; the service fills it in")
+    permitted: tuple[str, ...] = Field(
+        (), description="high-risk uses, which are no violations; filled in too"
+    )
+    reply: float = Field(0.5, ge=0, le=1, description="what a violation in a reply counts of one in a prompt")
+    upheld: float = Field(2.0, ge=1, description="how often a violation counts that a person upheld")
+
+    def for_users(self) -> Ladder:
+        """The same with the rules for one end user."""
+        return self.model_copy(update={name: getattr(self.users, name) for name in Steps.model_fields})
+
     def under(self, policy: Policy) -> Ladder:
         """The same ladder with the severities of a policy's categories."""
         severities = {category.id: category.severity for category in policy.categories}
         permitted = tuple(rule.id for rule in policy.high_risk)
         return self.model_copy(update={"severities": severities, "permitted": permitted})
 
-    def weight(self, category: str, side: str, upheld: bool = False) -> float:
-        """What one violation weighs."""
+    def severity(self, category: str) -> Severity | Literal[""]:
+        """The severity of a category of the policy in force; "" for what has none."""
+        return self.severities.get(category, "")
+
+    def weight(self, category: str, side: str, upheld: bool = False, severity: str = "") -> float:
+        """What one violation weighs. `severity`: the one that its category had then; else the present one."""
         if category in self.permitted:
             return 0.0
-        by_severity: float = getattr(self.weights, self.severities.get(category, "medium"))
+        by_severity: float = getattr(self.weights, severity or self.severity(category) or "medium")
         return by_severity * (self.reply if side == "reply" else 1.0) * (self.upheld if upheld else 1.0)
 
     def reached(self, total: float) -> int:
@@ -103,11 +135,13 @@ class Ladder(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that an account did at a time, what it weighs, and whether a person upheld it."""
+    """Something that an account did at a time, what it weighs, and whether a person upheld it. `user`: the end user who
+    did it, whose violations together weigh no more than a share; "" where none is named."""
 
     at: float
     weight: float
     upheld: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +184,7 @@ class _Climb:
         self.held: float | None = None
         self.recent: deque[Violation] = deque()
         self.sums = {True: 0.0, False: 0.0}  # of what people upheld, and of what they have not looked at
+        self.by_user: dict[str, dict[bool, float]] = {}  # the same of each end user, before its share is cut
         days = sorted(requests)
         self.days = [day for day, _ in days]
         self.counts = [0, *accumulate(count for _, count in days)]
@@ -162,7 +197,7 @@ class _Climb:
             self.held = None
         while self.recent and self.recent[0].at <= now - self.window:
             gone = self.recent.popleft()
-            self.sums[gone.upheld] -= gone.weight
+            self._add(gone, -gone.weight)
 
     def total(self, now: float) -> float:
         """The sum of the window that ends now; a day counts with it that began within it."""
@@ -176,7 +211,7 @@ class _Climb:
         if not violation.weight:
             return
         self.recent.append(violation)
-        self.sums[violation.upheld] += violation.weight
+        self._add(violation, violation.weight)
         self.since = violation.at
         wanted = self.ladder.reached(self.total(violation.at))
         may = wanted if self.ladder.suspend_alone else min(wanted, THROTTLED)
@@ -188,7 +223,24 @@ class _Climb:
         self.level, self.since, self.asks = LEVELS.index(ruling.level), ruling.at, 0
         self.held = ruling.at + self.clean
         self.recent.clear()
-        self.sums = {True: 0.0, False: 0.0}
+        self.sums, self.by_user = {True: 0.0, False: 0.0}, {}
+
+    def _add(self, violation: Violation, weight: float) -> None:
+        """Adds to the sums what a weight changes of its user's share."""
+        if not violation.user:
+            self.sums[violation.upheld] += weight
+            return
+        own = self.by_user.setdefault(violation.user, {True: 0.0, False: 0.0})
+        before = _cut(own, self.ladder.users.share)
+        own[violation.upheld] += weight
+        for kind, share in _cut(own, self.ladder.users.share).items():
+            self.sums[kind] += share - before[kind]
+
+
+def _cut(own: Mapping[bool, float], most: float) -> dict[bool, float]:
+    """What counts of one end user's sums: `most` together, of what people upheld first."""
+    upheld = min(most, own[True])
+    return {True: upheld, False: min(most - upheld, own[False])}
 
 
 def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:

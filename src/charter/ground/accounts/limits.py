@@ -49,6 +49,9 @@ class Limits(Frozen):
     output_tokens_per_minute: int = Field(400_000, ge=1, description="counted as they are written")
     concurrency: int = Field(64, ge=1, description="requests under way at a time")
     set_output_aside: bool = Field(False, description="hold max_tokens back while a request is under way")
+    user_share: float = Field(
+        1.0, gt=0, le=1, description="share of a key's limits that one end user, whom requests name, may take"
+    )
 
 
 class TooMany(Refusal):
@@ -128,10 +131,12 @@ def _steady() -> float:
 
 
 class Admissions:
-    """Admits requests, from any thread; `clock` gives seconds since 1970."""
+    """Admits requests, from any thread; `clock` gives seconds since 1970. `whose`: what errors call who is admitted."""
 
-    def __init__(self, defaults: Limits | None = None, clock: Callable[[], float] = _steady) -> None:
-        self.defaults, self._clock = defaults or Limits(), clock
+    def __init__(
+        self, defaults: Limits | None = None, clock: Callable[[], float] = _steady, whose: str = "key"
+    ) -> None:
+        self.defaults, self._clock, self._whose = defaults or Limits(), clock, whose
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -165,21 +170,21 @@ class Admissions:
         for name, cost in costs.items():
             if cost > (limit := account.buckets[name].limit):
                 raise TooMany(
-                    f"this request counts {cost:,} {_words(name)}, and this key may use {limit:,} a minute: it can "
-                    "never be admitted; send a smaller one, or ask for a higher limit",
+                    f"this request counts {cost:,} {_words(name)}, and this {self._whose} may use {limit:,} a "
+                    "minute: it can never be admitted; send a smaller one, or ask for a higher limit",
                     None,
                     account.state(),
                 )
         if waits[worst] > 0:
             raise TooMany(
                 f"this request would exceed the limit of {account.buckets[worst].limit:,} {_words(worst)} a minute of "
-                f"this key; try again in {math.ceil(waits[worst])} seconds, or ask for a higher limit",
+                f"this {self._whose}; try again in {math.ceil(waits[worst])} seconds, or ask for a higher limit",
                 waits[worst],
                 account.state(),
             )
         if account.under_way >= concurrency:
             raise TooMany(
-                f"this key has {account.under_way:,} requests under way, and may have {concurrency:,} at a time; "
+                f"this {self._whose} has {account.under_way:,} requests under way, and may have {concurrency:,} at a time; "
                 "wait for one to end, or ask for a higher limit",
                 BUSY_SECONDS,
                 account.state(),

@@ -1,6 +1,7 @@
 """Where each account stands: its history read from the log and the cases, and rows that say each change and by whom.
 
-The newest row of an organisation is its standing. Rows of people are rulings that the ladder keeps to; rows by the rule
+An account is an organisation, by its id, or one of its end users, by ORGANISATION/MARK, the mark as the log has it
+(`account_of`). The newest row of an account is its standing. Rows of people are rulings that the ladder keeps to; rows by the rule
 say what it made of the history, and are made again where the history changes: a dismissed flag restores at once.
 """
 
@@ -8,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from charter.ground.accounts.cases import (
-    ACTED,
-    DISMISSED,
     RULE,
     UPHELD,
     Case,
@@ -26,30 +24,31 @@ from charter.ground.accounts.cases import (
     waiting_of,
     who,
 )
+from charter.ground.accounts.history import history_of
 from charter.ground.accounts.keys import check_organisation
-from charter.ground.accounts.ladder import (
-    DAY,
-    LEVELS,
-    History,
-    Ladder,
-    Level,
-    Outcome,
-    Ruling,
-    Violation,
-    next_standing,
-)
-from charter.ground.accounts.tables import CASES, DECISIONS, FACTS, KEYS, STANDINGS, USAGE
+from charter.ground.accounts.ladder import LEVELS, Ladder, Level, Outcome, next_standing
+from charter.ground.accounts.tables import FACTS, STANDINGS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.database import alone
 from charter.ground.service.refusal import Stale
 
 LADDER = "ladder"  # the fact that holds the rules of the service, for whoever decides beside it
-MOST = 500  # decisions of an action that are weighed, the newest; with so many the sum says enough
+
+
+def account_of(organisation: str, user: str = "") -> str:
+    """An organisation, or one of its end users by the mark that the log has."""
+    return f"{organisation}/{user}" if user else organisation
+
+
+def parts_of(account: str) -> tuple[str, str]:
+    """The organisation of an account, and the mark of its end user, "" for the organisation itself."""
+    organisation, _, user = account.partition("/")
+    return organisation, user
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of standings: what an organisation's level became, when, why and by whom."""
+    """A row of standings: what an account's level became, when, why and by whom."""
 
     number: int
     organisation: str
@@ -57,138 +56,99 @@ class Change:
     level: Level
     reason: str
     by: str
+    user: str = ""
+
+    @property
+    def account(self) -> str:
+        """Whose it is."""
+        return account_of(self.organisation, self.user)
 
     def row(self) -> dict[str, Any]:
         """As JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def changes_of(connection: Connection, organisation: str) -> list[Change]:
-    """All changes of an organisation's standing, the oldest first."""
-    rows = select(STANDINGS).where(STANDINGS.c.organisation == organisation).order_by(STANDINGS.c.number)
+def changes_of(connection: Connection, account: str) -> list[Change]:
+    """All changes of an account's standing, the oldest first."""
+    rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number)
     return [Change(**row._mapping) for row in connection.execute(rows)]
 
 
-def newest_of(connection: Connection, organisation: str) -> Change | None:
-    """The row that is an organisation's standing; None where nothing ever changed it: it is good."""
-    rows = select(STANDINGS).where(STANDINGS.c.organisation == organisation)
-    found = connection.execute(rows.order_by(STANDINGS.c.number.desc()).limit(1)).one_or_none()
+def newest_of(connection: Connection, account: str) -> Change | None:
+    """The row that is an account's standing; None where nothing ever changed it: it is good."""
+    rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number.desc()).limit(1)
+    found = connection.execute(rows).one_or_none()
     return Change(**found._mapping) if found else None
 
 
 def changes_since(connection: Connection, number: int) -> list[Change]:
     """The newest row of each organisation that changed after a row, in the order of the rows; of all with 0."""
-    last = (
-        select(func.max(STANDINGS.c.number))
-        .where(STANDINGS.c.number > number)
-        .group_by(STANDINGS.c.organisation)
-    )
+    return _newest(connection, STANDINGS.c.number > number, STANDINGS.c.user == "")
+
+
+def user_changes_since(connection: Connection, number: int) -> list[Change]:
+    """The newest row of each end user that changed after a row, in the order of the rows."""
+    return _newest(connection, STANDINGS.c.number > number, STANDINGS.c.user != "")
+
+
+def newest_row(connection: Connection) -> int:
+    """The number of the newest row, 0 where there is none."""
+    return connection.execute(select(func.max(STANDINGS.c.number))).scalar() or 0
+
+
+def users_of(connection: Connection, organisation: str, limit: int = 100) -> list[Change]:
+    """The standings of an organisation's end users that aren't good, the newest first."""
+    found = _newest(connection, STANDINGS.c.organisation == organisation, STANDINGS.c.user != "")
+    return [change for change in reversed(found) if change.level != LEVELS[0]][:limit]
+
+
+def _newest(connection: Connection, *where: ColumnElement[bool]) -> list[Change]:
+    last = select(func.max(STANDINGS.c.number)).where(*where)
+    last = last.group_by(STANDINGS.c.organisation, STANDINGS.c.user)
     rows = select(STANDINGS).where(STANDINGS.c.number.in_(last)).order_by(STANDINGS.c.number)
     return [Change(**row._mapping) for row in connection.execute(rows)]
 
 
-def history_of(connection: Connection, organisation: str, ladder: Ladder) -> History:
-    """The last ruling of a person, the violations after it, since what was before it doesn't count, and the requests of
-    each day, as the meter has them.
-
-    A violation is a request with something flagged or blocked, and weighs what the heaviest part of it does that no
-    person dismissed.
-    """
-    ruled = (
-        select(STANDINGS.c.at, STANDINGS.c.level)
-        .where(STANDINGS.c.organisation == organisation, STANDINGS.c.by != RULE)
-        .order_by(STANDINGS.c.number.desc())
-        .limit(1)
-    )
-    ruling = connection.execute(ruled).one_or_none()
-    since = ruling.at if ruling else 0.0
-    # one action at a time, which an index has in order; both at once would pass by all that was allowed
-    found = [row for action in ACTED for row in _acted(connection, organisation, action, since, ladder)]
-    verdicts = _verdicts(connection, organisation, since) if found else {}
-    heaviest: dict[str, Violation] = {}
-    for request, category, side, at in found:
-        verdict = verdicts.get((request, category))
-        if verdict != DISMISSED:
-            made = Violation(at, ladder.weight(category, side, verdict == UPHELD), verdict == UPHELD)
-            heaviest[request] = max(
-                made, heaviest.get(request, made), key=lambda v: (v.weight, v.upheld, -v.at)
-            )
-    return History(
-        list(heaviest.values()),
-        [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else [],
-        _requests(connection, organisation, since - ladder.window_days * DAY) if found else [],
-    )
+def _its(account: str) -> ColumnElement[bool]:
+    organisation, user = parts_of(account)
+    return and_(STANDINGS.c.organisation == organisation, STANDINGS.c.user == user)
 
 
-def _acted(
-    connection: Connection, organisation: str, action: str, since: float, ladder: Ladder
-) -> list[tuple[str, str, str, float]]:
-    """The newest decisions with an action, but for high-risk uses, which are permitted: request, category, side and
-    time."""
-    d = DECISIONS.c
-    rows = select(d.request, d.category, d.side, d.at).where(
-        d.organisation == organisation, d.action == action, d.at > since
-    )
-    if ladder.permitted:
-        rows = rows.where(d.category.not_in(ladder.permitted))
-    found = connection.execute(rows.order_by(d.at.desc()).limit(MOST))
-    return [(request, category, side, at) for request, category, side, at in found]
-
-
-def _requests(connection: Connection, organisation: str, since: float) -> list[tuple[float, int]]:
-    """How many requests an organisation made on each day."""
-    first = datetime.fromtimestamp(max(0.0, since), UTC).date().isoformat()
-    rows = (
-        select(USAGE.c.day, func.sum(USAGE.c.requests))
-        .join(KEYS, KEYS.c.id == USAGE.c.key)
-        .where(KEYS.c.organisation == organisation, USAGE.c.day >= first)
-        .group_by(USAGE.c.day)
-    )
-    found = connection.execute(rows)
-    return [(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp(), int(count)) for day, count in found]
-
-
-def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:
-    """What people said of flagged requests, by request and category."""
-    mine = and_(
-        CASES.c.organisation == organisation,
-        CASES.c.kind == "flag",
-        CASES.c.closed.is_not(None),
-        CASES.c.created >= since,
-    )
-    rows = connection.execute(select(CASES.c.request, CASES.c.category, CASES.c.verdict).where(mine))
-    return {(request, category): verdict for request, category, verdict in rows}
-
-
-def outcome_of(connection: Connection, organisation: str, ladder: Ladder, now: float) -> Outcome:
-    """Where an organisation stands by its history, whatever was written down last."""
-    history = history_of(connection, organisation, ladder)
+def outcome_of(connection: Connection, account: str, ladder: Ladder, now: float) -> Outcome:
+    """Where an account stands by its history, whatever was written down last."""
+    ladder = _rules(ladder, account)
+    history = history_of(connection, *parts_of(account), ladder)
     # the clock of another machine may be ahead
     now = max([now, *(v.at for v in history.violations), *(r.at for r in history.rulings)])
     return next_standing(ladder, history, now)
 
 
 def evaluate(
-    connection: Connection, organisation: str, ladder: Ladder, now: float
+    connection: Connection, account: str, ladder: Ladder, now: float
 ) -> tuple[Change | None, Outcome]:
-    """Where an organisation stands now, written down where that is new; and a case for what the rule may not do
-    without a person. Whoever else evaluates waits for the end of the transaction."""
+    """Where an account stands now, written down where that is new; and a case for what the rule may not do without a
+    person. Whoever else evaluates waits for the end of the transaction."""
     alone(connection)
-    outcome = outcome_of(connection, organisation, ladder, now)
-    standing = newest_of(connection, organisation)
+    outcome, rules = outcome_of(connection, account, ladder, now), _rules(ladder, account)
+    standing = newest_of(connection, account)
     if outcome.level != (standing.level if standing else LEVELS[0]):
-        standing = _set(
-            connection, organisation, outcome.level, _reason(ladder, standing, outcome), RULE, now
-        )
-    if outcome.asks is not None and not waiting_of(connection, organisation, "standing"):
-        words = f"{_sum(ladder, outcome)}; the rule asks a person whether the account is to be {outcome.asks}"
-        open_case(connection, NewCase("standing", organisation, category=outcome.asks, words=words), now)
+        standing = _set(connection, account, outcome.level, _reason(rules, standing, outcome), RULE, now)
+    organisation, user = parts_of(account)
+    if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
+        whom = "the end user" if user else "the account"
+        words = f"{_sum(rules, outcome)}; the rule asks a person whether {whom} is to be {outcome.asks}"
+        asked = NewCase("standing", organisation, category=outcome.asks, words=words, user=user)
+        open_case(connection, asked, now)
     return standing, outcome
+
+
+def _rules(ladder: Ladder, account: str) -> Ladder:
+    return ladder.for_users() if parts_of(account)[1] else ladder
 
 
 def decide(
     connection: Connection,
-    organisation: str,
+    account: str,
     level: Level,
     by: str,
     reason: str,
@@ -206,13 +166,13 @@ def decide(
     if not reason.strip():
         raise CharterError("a decision needs a reason, for whoever appeals it")
     alone(connection)
-    check_organisation(connection, organisation)
-    standing = newest_of(connection, organisation)
+    check_organisation(connection, parts_of(account)[0])
+    standing = newest_of(connection, account)
     if seen is not None and seen != (standing.number if standing else 0):
         now_is = f"{standing.level}, by {standing.by}" if standing else "good"
         raise Stale(f"the standing was changed meanwhile: it is {now_is}; look at it again")
     return _set(
-        connection, organisation, level, reason.strip(), name, max(now, standing.at if standing else now)
+        connection, account, level, reason.strip(), name, max(now, standing.at if standing else now)
     )
 
 
@@ -221,20 +181,22 @@ def settle(
 ) -> Case:
     """Closes a case and draws what follows for the account, in one transaction.
 
-    A flag: the history is weighed again. An appeal: upheld it restores the account to good, dismissed nothing changes.
+    A flag: the history is weighed again, of the organisation and of its end user. An appeal: upheld it restores the account to good, dismissed nothing changes.
     A rise that the rule asked for: upheld it is made, dismissed the level stays by a person's decision. A report says
     something of the model, not of the account. Raises as `close_case`.
     """
     case = close_case(connection, id, verdict, by, note, now)
     why = note or f"{case.kind} {case.id} was {verdict}"
+    account = account_of(case.organisation, case.user)
     if case.kind == "flag":
-        evaluate(connection, case.organisation, ladder, now)
+        for whose in dict.fromkeys((case.organisation, account)):
+            evaluate(connection, whose, ladder, now)
     elif case.kind == "appeal" and verdict == UPHELD:
-        decide(connection, case.organisation, LEVELS[0], by, why, now)
+        decide(connection, account, LEVELS[0], by, why, now)
     elif case.kind == "standing":
-        present = outcome_of(connection, case.organisation, ladder, now).level
+        present = outcome_of(connection, account, ladder, now).level
         level = cast(Level, case.category) if verdict == UPHELD else present
-        decide(connection, case.organisation, level, by, why, now)
+        decide(connection, account, level, by, why, now)
     return case
 
 
@@ -251,11 +213,12 @@ def kept_ladder(connection: Connection) -> Ladder:
     return Ladder.model_validate_json(text) if text else Ladder()
 
 
-def _set(connection: Connection, organisation: str, level: Level, reason: str, by: str, at: float) -> Change:
-    row = {"organisation": organisation, "at": at, "level": level, "reason": reason, "by": by}
+def _set(connection: Connection, account: str, level: Level, reason: str, by: str, at: float) -> Change:
+    organisation, user = parts_of(account)
+    row = {"organisation": organisation, "at": at, "level": level, "reason": reason, "by": by, "user": user}
     made = connection.execute(STANDINGS.insert().values(**row))
     key: Sequence[Any] = made.inserted_primary_key or ()
-    return Change(int(key[0]), organisation, at, level, reason, by)
+    return Change(int(key[0]), organisation, at, level, reason, by, user)
 
 
 def _reason(ladder: Ladder, standing: Change | None, outcome: Outcome) -> str:

@@ -99,8 +99,9 @@ DECISIONS = Table(
     Column("key", ID, nullable=False),
     Column("user", DIGEST, nullable=False),  # digest of metadata.user_id, empty without one
     Column("model", String(200), nullable=False),
-    Column("side", String(8), nullable=False),  # prompt or reply
-    Column("action", String(16), nullable=False),  # allow, safety_prompt, block or flag
+    Column("side", String(8), nullable=False),  # prompt, reply, request or person
+    # allow, safety_prompt, block or flag; released or exempted; of people release, exempt or revoke
+    Column("action", String(16), nullable=False),
     Column("category", String(64), nullable=False),
     Column("score", Double, nullable=False),
     Column("threshold", Double, nullable=False),
@@ -108,13 +109,20 @@ DECISIONS = Table(
     Column("policy", String(200), nullable=False),  # name, version and digest
     Column("classifiers", Text, nullable=False),
     Column("chain", DIGEST, nullable=False),  # sha256 of the row before it and this one
+    # of the category as the policy had it then; empty for what has none
+    Column("severity", String(8), nullable=False, server_default=""),
+    # sha256 of the text that was added to the prompt, or, where a person acted, of what the person wrote down
+    Column("added", DIGEST, nullable=False, server_default=""),
+    Column("grant_id", ID, nullable=False, server_default=""),  # the release or exemption that acted
     Index(None, "organisation", "at"),
     Index(None, "organisation", "action", "at"),  # an account's violations, among many that are none
+    Index(None, "organisation", "user", "action", "at"),  # the same of an end user
+    Index(None, "grant_id"),
     sqlite_autoincrement=True,
 )
 
 STANDINGS = Table(
-    "standings",  # the newest row of an organisation is its standing
+    "standings",  # the newest row of an organisation, or of one of its end users, is its standing
     METADATA,
     Column("number", Integer, primary_key=True),
     Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
@@ -122,6 +130,8 @@ STANDINGS = Table(
     Column("level", String(16), nullable=False),  # good, warned, enhanced, throttled or suspended
     Column("reason", Text, nullable=False),
     Column("by", String(200), nullable=False),  # "rule", or who decided
+    Column("user", DIGEST, nullable=False, server_default=""),  # as in decisions; empty: the organisation's
+    Index(None, "organisation", "user", "number"),
     sqlite_autoincrement=True,
 )
 
@@ -140,7 +150,33 @@ CASES = Table(
     Column("verdict", String(16)),  # upheld or dismissed
     Column("by", String(200)),
     Column("note", Text),
+    Column("severity", String(8), nullable=False, server_default=""),  # of the category when it was opened
+    Column("user", DIGEST, nullable=False, server_default=""),  # whose request, or standing, it is about
+    # digest of organisation, model and what was asked, by which a person may let it pass
+    Column("conversation", DIGEST, nullable=False, server_default=""),
     Index(None, "closed", "created"),
+)
+
+GRANTS = Table(
+    "grants",  # what people let pass against the policy; each, its use and its end are rows of decisions, too
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("kind", String(16), nullable=False),  # release or exemption
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False),
+    Column("category", String(64), nullable=False),  # of an exemption empty: all that are not severe
+    Column("side", String(8), nullable=False),  # of a release: what was stopped, prompt or reply
+    Column("request", ID, nullable=False),  # of a release: the one that was stopped
+    Column("conversation", DIGEST, nullable=False),  # of a release: as in cases
+    Column("created", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("used", Double),  # of a release, which is used once
+    Column("revoked", Double),
+    Column("revoked_by", String(200)),
+    Column("revoked_reason", Text),
+    Index(None, "organisation", "conversation"),
+    Index(None, "kind", "until"),
 )
 
 FEEDBACK = Table(

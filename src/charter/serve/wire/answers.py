@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from charter.serve.telling import StandingNote
+
 
 class Error(BaseModel):
     """What went wrong: its kind, and one line that says what to do."""
@@ -86,6 +88,7 @@ class MessageAnswer(BaseModel):
     ]
     stop_sequence: str | None
     usage: UsageAnswer
+    standing: StandingNote | None = None
 
 
 class CountAnswer(BaseModel):
@@ -106,6 +109,7 @@ class CompletionAnswer(BaseModel):
     log_id: str
     truncated: bool = False
     exception: str | None = None
+    standing: StandingNote | None = None
 
 
 class CountsAnswer(BaseModel):
@@ -211,6 +215,7 @@ class ChoicesAnswer(BaseModel):
     choices: list[dict[str, Any]]
     usage: OpenAIUsageAnswer
     system_fingerprint: str | None = None
+    standing: StandingNote | None = None
 
 
 class ChatAnswer(ChoicesAnswer):

@@ -21,6 +21,7 @@ from charter.serve.asked import Asked, Call, Part
 from charter.serve.errors import api_error
 from charter.serve.exchange import Exchange, begin
 from charter.serve.registry import Served
+from charter.serve.telling import standing_field
 from charter.serve.wire.answers import ChatAnswer
 from charter.serve.wire.chat_body import ChatBody, Wanted, wanted_of
 from charter.serve.wire.chat_choice import Choice
@@ -28,6 +29,7 @@ from charter.serve.wire.openai import (
     Chunks,
     ended,
     head_of,
+    headers_of,
     sampling_of,
     seed_of,
     usage_form,
@@ -62,12 +64,12 @@ async def complete_chat(request: Request) -> Response:
     body = await body_of(request, ChatBody)
     call = replace(call, user=user_digest(body.user or body.safety_identifier))
     chat = await unless_gone(request, _open(request, call, body))
-    headers = chat.exchange.admission.openai_headers()
+    headers = headers_of(chat.exchange)
     if body.stream:
         parts = await started(request, chat.exchange.parts())
         return stream(ended(_events(chat, parts), call.request_id), headers)
     answer = await unless_gone(request, _answer(chat))
-    return JSONResponse(answer, headers=chat.exchange.admission.openai_headers())
+    return JSONResponse(answer, headers=headers_of(chat.exchange))
 
 
 async def _open(request: Request, call: Call, body: ChatBody) -> _Chat:
@@ -107,12 +109,14 @@ async def _answer(chat: _Chat) -> dict[str, Any]:
         **chat.head("chat.completion"),
         "choices": [choice.whole for choice in choices],
         "usage": usage_form(chat.exchange.usage),
+        **standing_field(chat.exchange.standing),
     }
 
 
 async def _events(chat: _Chat, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[ServerSentEvent, None]:
     """The chunks of all choices, as they are written."""
-    chunks, choices = Chunks(chat.head("chat.completion.chunk"), wants_usage(chat.body)), chat.choices()
+    note, choices = standing_field(chat.exchange.standing), chat.choices()
+    chunks = Chunks(chat.head("chat.completion.chunk"), wants_usage(chat.body), note)
     for choice in choices:
         yield chunks.chunk(choice.begin())
     async with aclosing(parts):

@@ -27,6 +27,7 @@ from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
 from charter.serve.exchange import Exchange, begin
 from charter.serve.guard import log_failure
 from charter.serve.registry import Served
+from charter.serve.telling import standing_field, standing_headers
 from charter.serve.wire.answers import CompletionAnswer
 from charter.serve.wire.complete_prompt import HUMAN, messages_of
 from charter.serve.wire.content import Metadata, Strict
@@ -69,7 +70,7 @@ async def complete(request: Request) -> Response:
     exchange = await unless_gone(request, _begin(request, call, asked))
     parts = await started(request, exchange.parts())
     reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
-    return stream(_events(reply, parts), exchange.admission.headers, PING)
+    return stream(_events(reply, parts), _headers(exchange), PING)
 
 
 def asked_of(body: CompleteBody, version: Version, served: Served) -> Asked:
@@ -103,11 +104,16 @@ class _Reply:
             "model": self.exchange.served.id,
             "stop": stop,
             "log_id": self.exchange.call.request_id,
+            **(standing_field(self.exchange.standing) if end else {}),
         }
         if self.old:
             said = f"{problem.kind}: {problem}" if problem else None
             return {**facts, "truncated": False, "exception": said}
         return {"type": "completion", "id": self.id, **facts}
+
+
+def _headers(exchange: Exchange) -> dict[str, str]:
+    return exchange.admission.headers | standing_headers(exchange.standing)
 
 
 async def _begin(request: Request, call: Call, asked: Asked) -> Exchange:
@@ -127,7 +133,7 @@ async def _whole(request: Request, call: Call, asked: Asked, version: Version) -
     assert sample.end is not None
     text = sample.text + _refusal(sample.end, bool(sample.text))
     reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
-    return JSONResponse(reply.body(text, sample.end), headers=exchange.admission.headers)
+    return JSONResponse(reply.body(text, sample.end), headers=_headers(exchange))
 
 
 async def _events(reply: _Reply, parts: AsyncGenerator[Part, None]) -> AsyncIterator[ServerSentEvent]:

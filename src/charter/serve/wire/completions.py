@@ -24,6 +24,7 @@ from charter.serve.exchange import Exchange, begin
 from charter.serve.local import LocalBackend
 from charter.serve.registry import Served
 from charter.serve.service import Service
+from charter.serve.telling import standing_field
 from charter.serve.wire.answers import CompletionsAnswer
 from charter.serve.wire.logprobs import Columns
 from charter.serve.wire.openai import (
@@ -32,6 +33,7 @@ from charter.serve.wire.openai import (
     ended,
     finish_of,
     head_of,
+    headers_of,
     sampling_of,
     seed_of,
     usage_form,
@@ -121,7 +123,7 @@ async def complete_text(request: Request) -> Response:
         return await unless_gone(request, _whole(work))
     first, given = await unless_gone(request, work.begin(body.prompt[0]))
     events = await started(request, _events(work, first, given))
-    return stream(ended(events, call.request_id), first.admission.openai_headers())
+    return stream(ended(events, call.request_id), headers_of(first))
 
 
 def check(body: CompletionsBody, served: Served) -> None:
@@ -171,8 +173,9 @@ async def _whole(work: _Work) -> Response:
         used.output_tokens += exchange.usage.output_tokens
     choices = [choice for _, some in found for choice in some]
     numbered = [{**choice, "index": number} for number, choice in enumerate(choices)]
-    answer = {**work.head, "choices": numbered, "usage": usage_form(used)}
-    return JSONResponse(answer, headers=found[-1][0].admission.openai_headers())
+    last = found[-1][0]
+    answer = {**work.head, "choices": numbered, "usage": usage_form(used), **standing_field(last.standing)}
+    return JSONResponse(answer, headers=headers_of(last))
 
 
 async def _choices(body: CompletionsBody, exchange: Exchange, given: str | Ids) -> list[dict[str, Any]]:
@@ -231,7 +234,8 @@ def _ids(body: CompletionsBody, sample: Whole, read: Sequence[int]) -> dict[str,
 
 async def _events(work: _Work, first: Exchange, given: str | Ids) -> AsyncGenerator[ServerSentEvent, None]:
     """The chunks of all prompts, one prompt after the other."""
-    chunks, used, exchange = Chunks(work.head, wants_usage(work.body)), Usage(), first
+    chunks = Chunks(work.head, wants_usage(work.body), standing_field(first.standing))
+    used, exchange = Usage(), first
     for number, prompt in enumerate(work.body.prompt):
         if number:
             exchange, given = await work.begin(prompt)

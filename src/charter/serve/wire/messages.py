@@ -14,6 +14,7 @@ from charter.serve.errors import anthropic_body, api_error
 from charter.serve.exchange import Exchange, begin
 from charter.serve.guard import log_failure
 from charter.serve.service import Service
+from charter.serve.telling import standing_field, standing_headers
 from charter.serve.wire.answers import CountAnswer, MessageAnswer
 from charter.serve.wire.messages_answer import Event, Writing
 from charter.serve.wire.messages_body import CountBody, MessagesBody, Wanted, asked_of, wanted_of
@@ -82,13 +83,15 @@ async def _wanted(service: Service, call: Call, body: CountBody) -> Wanted:
 
 def writing_of(exchange: Exchange, wanted: Wanted) -> Writing:
     """The message of an exchange, nothing of it written yet."""
-    return Writing(
+    writing = Writing(
         exchange.served.id,
         exchange.usage.input_tokens,
         reader=Reader() if wanted.offer else None,
         marked=wanted.marked,
         tier="batch" if exchange.call.background else "standard",
     )
+    writing.message |= standing_field(exchange.standing)
+    return writing
 
 
 async def message_of(exchange: Exchange, writing: Writing) -> Event:
@@ -96,13 +99,13 @@ async def message_of(exchange: Exchange, writing: Writing) -> Event:
     async with aclosing(exchange.parts()) as parts:
         async for part in parts:
             writing.add(part)
-    return writing.message
+    return writing.message | standing_field(exchange.standing)
 
 
 def answer_headers(exchange: Exchange) -> dict[str, str]:
-    """What is left of the key's limits, and whose key it is."""
+    """What is left of the key's limits, whose key it is, and where who asks stands if that isn't good."""
     owner = {"anthropic-organization-id": exchange.call.caller.organisation}
-    return {**exchange.admission.headers, **owner}
+    return {**exchange.admission.headers, **owner, **standing_headers(exchange.standing)}
 
 
 async def events(

@@ -21,8 +21,10 @@ from charter.ground.model.generation import Decoding, chosen
 from charter.ground.service.tokens import new_id
 from charter.serve.asked import End, Usage
 from charter.serve.errors import api_error, openai_body
+from charter.serve.exchange import Exchange
 from charter.serve.guard import log_failure
 from charter.serve.registry import Served
+from charter.serve.telling import standing_headers
 from charter.serve.wire.content import Strict
 from charter.serve.wire.streaming import event
 
@@ -131,15 +133,17 @@ def wants_usage(body: Sampled) -> bool:
 
 
 class Chunks:
-    """The events of one stream: each chunk is the head, which all share, and its choices."""
+    """The events of one stream: each chunk is the head, which all share, and its choices. `first`: what the first one
+    says besides."""
 
-    def __init__(self, head: Mapping[str, Any], with_usage: bool) -> None:
-        self._head, self._with_usage = dict(head), with_usage
+    def __init__(self, head: Mapping[str, Any], with_usage: bool, first: Mapping[str, Any]) -> None:
+        self._head, self._with_usage, self._first = dict(head), with_usage, first
 
     def chunk(self, choice: Mapping[str, Any]) -> ServerSentEvent:
         """A chunk with one choice."""
         more = {"usage": None} if self._with_usage else {}
-        return event({**self._head, "choices": [choice], **more})
+        first, self._first = self._first, {}
+        return event({**self._head, "choices": [choice], **more, **first})
 
     def usage(self, used: Usage) -> list[ServerSentEvent]:
         """The chunk with what was used, if it was asked for."""
@@ -160,6 +164,11 @@ async def ended(
             log_failure(error.__cause__ or error, request_id)
         yield event(openai_body(found))
     yield event("[DONE]")
+
+
+def headers_of(exchange: Exchange) -> dict[str, str]:
+    """What is left of the key's limits, and where who asks stands if that isn't good."""
+    return exchange.admission.openai_headers() | standing_headers(exchange.standing)
 
 
 def finish_of(end: End) -> str:

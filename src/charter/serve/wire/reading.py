@@ -52,6 +52,7 @@ async def caller_of(request: Request) -> Caller:
     found = await _caller(request)
     request.state.caller = found
     request.state.body.claim(found.organisation)
+    request.state.standing = service_of(request).conduct.standing(found.organisation).level
     WHOSE.set(found.organisation)
     return found
 
