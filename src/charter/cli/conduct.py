@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,8 @@ from charter.cli.options import ACCOUNTS, Database, Json, Yes
 from charter.ground.artifact.errors import CharterError
 from charter.runner.rooms import load_module
 
-VIEWS = "charter.cli.conduct_views"  # loaded when it is used: it needs the database
+VIEWS = "charter.cli.conduct_views"  # loaded when they are used: they need the database
+GRANTS = "charter.cli.conduct_grants"
 
 
 class CaseKind(StrEnum):
@@ -32,6 +34,15 @@ class CaseState(StrEnum):
     all = "all"
 
 
+class CaseSeverity(StrEnum):
+    """How much harm is at stake."""
+
+    severe = "severe"
+    high = "high"
+    medium = "medium"
+    low = "low"
+
+
 class Step(StrEnum):
     """A step of the ladder."""
 
@@ -44,6 +55,9 @@ class Step(StrEnum):
 
 Account = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Its name, or its id.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides.")]
+User = Annotated[
+    str, typer.Option("--user", metavar="ID", help="One end user of it, by metadata.user_id or user.")
+]
 
 
 def queue(
@@ -52,14 +66,24 @@ def queue(
     organisation: Annotated[
         str, typer.Option("--organisation", metavar="NAME", help="Of one organisation alone.")
     ] = "",
+    severity: Annotated[
+        CaseSeverity | None, typer.Option("--severity", help="Of one severity alone.")
+    ] = None,
     after: Annotated[str, typer.Option("--after", metavar="CASE", help="Those that follow a case.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")] = 50,
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """List cases that wait for a person, the oldest first."""
+    """List cases that wait for a person, the severest first, of these the oldest."""
     views = load_module(VIEWS)
-    wanted = views.Wanted(kind.value if kind else None, state.value, organisation, after, limit)
+    wanted = views.Wanted(
+        kind.value if kind else None,
+        state.value,
+        organisation,
+        after,
+        limit,
+        severity.value if severity else "",
+    )
     views.told_queue(database, wanted, as_json)
 
 
@@ -94,30 +118,104 @@ def decide(
     ],
     by: By,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the account is told.")],
+    user: User = "",
     database: Database = ACCOUNTS,
 ) -> None:
-    """Set where an account stands. It stays so for a clean period, whatever the rule would do."""
-    load_module(VIEWS).decided(database, organisation, level.value, by, reason)
+    """Set where an account, or one of its end users, stands.
+
+    It stays so for a clean period, whatever the rule would do.
+    """
+    load_module(VIEWS).decided(database, organisation, user, level.value, by, reason)
 
 
 def standing(
     organisation: Annotated[
         str, typer.Argument(metavar="[ORGANISATION]", help="Its name, or its id; else all that aren't good.")
     ] = "",
+    user: User = "",
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Show where an account stands, how it came there and when a level is lifted."""
-    load_module(VIEWS).told_standing(database, organisation, as_json)
+    """Show where an account, or one of its end users, stands, how it came there and when a level is lifted."""
+    if user and not organisation:
+        raise CharterError(
+            "an end user is one of an organisation's; name that first: standing ORGANISATION --user ID"
+        )
+    load_module(VIEWS).told_standing(database, organisation, user, as_json)
 
 
 def appeal(
     organisation: Account,
     words: Annotated[str, typer.Argument(metavar="WORDS", help="What the account says.")],
+    user: User = "",
     database: Database = ACCOUNTS,
 ) -> None:
     """Put an account's appeal into the queue, such as one that came by mail."""
-    load_module(VIEWS).appealed(database, organisation, words)
+    load_module(VIEWS).appealed(database, organisation, user, words)
+
+
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept.")]
+
+
+def release(
+    stopped: Annotated[
+        str, typer.Argument(metavar="CASE", help="A case of something that was stopped, or the request's id.")
+    ],
+    by: By,
+    reason: Why,
+    hours: Annotated[
+        float, typer.Option("--hours", help="How long it waits to be used; at most 720.")
+    ] = 72.0,
+    database: Database = ACCOUNTS,
+) -> None:
+    """Let what was stopped pass once: the same conversation, of the same organisation, to the same model."""
+    load_module(GRANTS).released(database, stopped, by, reason, hours)
+
+
+def exempt(
+    organisation: Account,
+    by: By,
+    reason: Why,
+    until: Annotated[
+        datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="The day (UTC) before which it ends.")
+    ],
+    category: Annotated[
+        list[str] | None,
+        typer.Option("--category", metavar="ID", help="From one category; may be given several times."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="From all categories that aren't severe, and all disclosures.")
+    ] = False,
+    database: Database = ACCOUNTS,
+) -> None:
+    """Exempt an organisation from a category until a day. Severe categories can't be lifted."""
+    if bool(category) == everything:
+        raise CharterError("say from what: give --category ID, or --all for all that aren't severe")
+    load_module(GRANTS).exempted(database, organisation, category or [""], until, by, reason)
+
+
+def revoke(
+    id: Annotated[str, typer.Argument(metavar="ID", help="A release_... or exempt_... of grants.")],
+    by: By,
+    reason: Why,
+    database: Database = ACCOUNTS,
+) -> None:
+    """Take a release or an exemption back. A running service knows within a second."""
+    load_module(GRANTS).revoked(database, id, by, reason)
+
+
+def grants(
+    organisation: Annotated[
+        str, typer.Argument(metavar="[ORGANISATION]", help="Its name, or its id; else those of all.")
+    ] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that are used, revoked or expired.")
+    ] = False,
+    database: Database = ACCOUNTS,
+    as_json: Json = False,
+) -> None:
+    """List releases and exemptions that are in force."""
+    load_module(GRANTS).told_grants(database, organisation, everything, as_json)
 
 
 def decisions(
@@ -141,7 +239,10 @@ def verify(
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
-    """Check that nobody changed the log of decisions; with a tip also that it holds what it held then."""
+    """Check that nobody changed the log of decisions, releases and exemptions.
+
+    With a tip it also checks that the log holds what it held then.
+    """
     load_module(VIEWS).verified(database, tip, as_json)
 
 
@@ -200,6 +301,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "decide": decide,
     "standing": standing,
     "appeal": appeal,
+    "release": release,
+    "exempt": exempt,
+    "revoke": revoke,
+    "grants": grants,
     "decisions": decisions,
     "audit": audit,
     "verify": verify,

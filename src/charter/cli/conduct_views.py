@@ -19,7 +19,15 @@ from charter.cli.rows import counted
 from charter.cli.tables import console, plain_table
 from charter.ground.accounts import cases, standings
 from charter.ground.accounts.cases import Case, CaseVerdict, Kind, State
-from charter.ground.accounts.decisions import Decision, decisions_of, holds, parse_tip, tip, verify_chain
+from charter.ground.accounts.decisions import (
+    Decision,
+    decisions_of,
+    holds,
+    parse_tip,
+    tip,
+    user_mark,
+    verify_chain,
+)
 from charter.ground.accounts.export import (
     Forgotten,
     expire,
@@ -29,6 +37,7 @@ from charter.ground.accounts.export import (
     organisation_data,
 )
 from charter.ground.accounts.feedback import thumbs_of
+from charter.ground.accounts.grants import verify_grants
 from charter.ground.accounts.keys import find_organisation, organisation_names
 from charter.ground.accounts.ladder import LEVELS, Level
 from charter.ground.accounts.standings import (
@@ -37,6 +46,7 @@ from charter.ground.accounts.standings import (
     changes_since,
     kept_ladder,
     outcome_of,
+    parts_of,
     settle,
 )
 from charter.ground.accounts.store import open_accounts
@@ -57,6 +67,7 @@ class Wanted:
     organisation: str = ""
     after: str = ""
     limit: int = 50
+    severity: str = ""
 
 
 @contextmanager
@@ -72,20 +83,23 @@ def opened(place: str) -> Iterator[Engine]:
 def told_queue(place: str, wanted: Wanted, as_json: bool) -> None:
     """Prints cases."""
     with opened(place) as engine, reading(engine) as c:
-        organisation = _organisation(c, wanted.organisation) if wanted.organisation else ""
-        page = cases.queue(c, wanted.kind, wanted.state, organisation, wanted.after, wanted.limit)
+        mine = organisation_of(c, wanted.organisation) if wanted.organisation else ""
+        page = cases.queue(c, wanted.kind, wanted.state, mine, wanted.after, wanted.limit, wanted.severity)
         names = organisation_names(c)
     if as_json:
-        _print_json({"cases": [case.row() for case in page.cases], "after": page.after})
+        print_json({"cases": [case.row() for case in page.cases], "after": page.after})
         return
     if not page.cases:
         print("no case waits" if wanted.state == "open" else "there is no such case")
         return
-    table = plain_table(("case", "kind", "organisation", "category", "opened", "verdict", "words"))
+    table = plain_table(
+        ("case", "kind", "severity", "organisation", "category", "opened", "verdict", "words")
+    )
     for case in page.cases:
         who = names.get(case.organisation, case.organisation)
         verdict = f"{case.verdict} by {case.by}" if case.verdict else ""
-        _add(table, case.id, case.kind, who, case.category, _when(case.created), verdict, _short(case.words))
+        facts = (case.id, case.kind, case.severity or "-", who, case.category, when(case.created))
+        add(table, *facts, verdict, _short(case.words))
     console().print(table)
     if page.after:
         print(f"more follow: --after {page.after}")
@@ -106,50 +120,57 @@ def told_case(place: str, id: str, as_json: bool) -> None:
         name = organisation_names(c).get(case.organisation, case.organisation)
     if as_json:
         level = standing.level if standing else LEVELS[0]
-        _print_json(
+        print_json(
             {"case": case.row(), "decisions": [decision.row() for decision in said], "standing": level}
         )
         return
     for line in _case_lines(case, name, standing):
-        print(_plain(line))
+        print(plain(line))
     if said:
         console().print(_decisions_table(said))
 
 
-def decided(place: str, organisation: str, level: Level, by: str, reason: str) -> None:
-    """Sets where an account stands."""
+def decided(place: str, organisation: str, user: str, level: Level, by: str, reason: str) -> None:
+    """Sets where an account, or one of its end users, stands."""
     with opened(place) as engine, writing(engine) as c:
-        made = standings.decide(c, _organisation(c, organisation), level, by, reason, time.time())
-    print(f"{organisation} is {made.level} by decision of {made.by}")
+        account = account_of(c, organisation, user)
+        made = standings.decide(c, account, level, by, reason, time.time())
+    print(f"{_whose(organisation, user)} is {made.level} by decision of {made.by}")
 
 
-def told_standing(place: str, organisation: str, as_json: bool) -> None:
-    """Prints the standing of one organisation, or of all that aren't good."""
+def told_standing(place: str, organisation: str, user: str, as_json: bool) -> None:
+    """Prints the standing of one organisation, or of one of its end users, or of all that aren't good."""
     with opened(place) as engine, reading(engine) as c:
-        names, now = organisation_names(c), time.time()
+        names, now, users = organisation_names(c), time.time(), list[Change]()
         if organisation:
-            id = _organisation(c, organisation)
-            changes, outcome = changes_of(c, id), outcome_of(c, id, kept_ladder(c), now)
+            account = account_of(c, organisation, user)
+            changes, outcome = changes_of(c, account), outcome_of(c, account, kept_ladder(c), now)
+            users = [] if user else standings.users_of(c, account)
         else:
             changes = [change for change in changes_since(c, 0) if change.level != LEVELS[0]]
     if as_json:
-        rows = [change.row() for change in changes]
-        _print_json({"changes": rows, **asdict(outcome)} if organisation else rows)
+        rows, of_users = [change.row() for change in changes], [change.row() for change in users]
+        print_json({"changes": rows, "users": of_users, **asdict(outcome)} if organisation else rows)
         return
     if organisation:
-        lifts = f"; one level is lifted on {_when(outcome.lifts)} if nothing happens" if outcome.lifts else ""
+        whose = _whose(organisation, user)
+        lifts = f"; one level is lifted on {when(outcome.lifts)} if nothing happens" if outcome.lifts else ""
         asks = f"; the rule asks people to make it {outcome.asks}" if outcome.asks else ""
-        print(f"{organisation} is {outcome.level}: violations weigh {outcome.total:g}{lifts}{asks}")
+        print(plain(f"{whose} is {outcome.level}: violations weigh {outcome.total:g}{lifts}{asks}"))
     if changes:
         console().print(_changes_table(changes, names))
     elif not organisation:
         print("all accounts are in good standing")
+    if users:
+        print("end users of it that aren't in good standing, by the mark that decisions have:")
+        console().print(_users_table(users))
 
 
-def appealed(place: str, organisation: str, words: str) -> None:
+def appealed(place: str, organisation: str, user: str, words: str) -> None:
     """Puts an appeal into the queue."""
     with opened(place) as engine, writing(engine) as c:
-        print(cases.appeal(c, _organisation(c, organisation), words, time.time()))
+        mine, mark = parts_of(account_of(c, organisation, user))
+        print(cases.appeal(c, mine, words, time.time(), mark))
 
 
 def told_decisions(place: str, request: str, as_json: bool) -> None:
@@ -159,13 +180,11 @@ def told_decisions(place: str, request: str, as_json: bool) -> None:
     if not found:
         raise NotFound(f"nothing was decided about {request}; expected the id of a request, req_...")
     if as_json:
-        _print_json({"decisions": [decision.row() for decision in found], "feedback": thumbs})
+        print_json({"decisions": [decision.row() for decision in found], "feedback": thumbs})
         return
     console().print(_decisions_table(found))
     for thumb in thumbs:
-        print(
-            _plain(f"thumb {thumb['thumb']} by {thumb['key']}{': ' * bool(thumb['words'])}{thumb['words']}")
-        )
+        print(plain(f"thumb {thumb['thumb']} by {thumb['key']}{': ' * bool(thumb['words'])}{thumb['words']}"))
 
 
 def told_audit(place: str, as_json: bool) -> None:
@@ -173,7 +192,7 @@ def told_audit(place: str, as_json: bool) -> None:
     with opened(place) as engine, reading(engine) as c:
         found = cases.audit(c)
     if as_json:
-        _print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in found])
         return
     if not found:
         print("nothing was flagged and no report upheld yet")
@@ -182,23 +201,27 @@ def told_audit(place: str, as_json: bool) -> None:
     for one in found:
         share = "-" if one.precision is None else f"{one.precision:.2f}"
         interval = "-" if one.precision is None else f"{one.low:.2f} to {one.high:.2f}"
-        _add(table, one.category, one.upheld, one.dismissed, one.waiting, share, interval, one.missed)
+        add(table, one.category, one.upheld, one.dismissed, one.waiting, share, interval, one.missed)
     console().print(table)
 
 
 def verified(place: str, known: str, as_json: bool) -> None:
     """Checks the chain of the log. Raises CharterError where it is broken."""
     with opened(place) as engine, reading(engine) as c:
-        broken, (number, chain) = verify_chain(c), tip(c)
+        broken, (number, chain), changed = verify_chain(c), tip(c), verify_grants(c)
         kept = not known or holds(c, *parse_tip(known))
     if broken is not None:
         raise CharterError(
             f"the log of decisions is broken at row {broken}: it was changed, or rows before it are gone"
         )
+    if changed is not None:
+        raise CharterError(
+            f"{changed} isn't as the log of decisions has it: a release or exemption was changed"
+        )
     if not kept:
         raise CharterError(f"the log no longer holds {known}: its end was cut off, or all of it made anew")
     if as_json:
-        _print_json({"whole": True, "rows_to": number, "tip": f"{number}:{chain}"})
+        print_json({"whole": True, "rows_to": number, "tip": f"{number}:{chain}"})
     else:
         print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {number}:{chain}")
 
@@ -216,7 +239,7 @@ def frozen(place: str, out: Path, content: bool) -> None:
 def handed_out(place: str, organisation: str, out: Path) -> None:
     """Writes all that is kept of an organisation, a row a line, to a new file that its owner alone can read."""
     with opened(place) as engine, reading(engine) as c:
-        id, count = _organisation(c, organisation), 0
+        id, count = organisation_of(c, organisation), 0
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = os.fdopen(os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8")
@@ -232,7 +255,7 @@ def handed_out(place: str, organisation: str, out: Path) -> None:
 def forgotten(place: str, organisation: str, user: str) -> None:
     """Deletes what an organisation, or a user of it, wrote."""
     with opened(place) as engine, writing(engine) as c:
-        id = _organisation(c, organisation)
+        id = organisation_of(c, organisation)
         gone = forget_user(c, id, digest_of(user)) if user else forget_organisation(c, id)
     print(f"deleted: {_told(gone)}; decisions stay, they hold no words")
 
@@ -250,16 +273,18 @@ def _told(gone: Forgotten) -> str:
 
 
 def _case_lines(case: Case, name: str, standing: Change | None) -> Iterator[str]:
-    yield f"{case.id}: {case.kind} of {name}, opened {_when(case.created)}"
+    yield f"{case.id}: {case.kind} of {name}, opened {when(case.created)}"
     yield f"  account   {standing.level if standing else LEVELS[0]}"
-    for what, value in (("request", case.request), ("category", case.category), ("words", case.words)):
+    category = f"{case.category} ({case.severity})" if case.severity else case.category
+    facts = (("request", case.request), ("category", category), ("user", case.user), ("words", case.words))
+    for what, value in facts:
         if value:
             yield f"  {what:9} {value}"
     if case.content:
         yield f"  content   {json.dumps(json.loads(case.content), ensure_ascii=False)}"
     if case.verdict and case.closed is not None:
         note = f": {case.note}" if case.note else ""
-        yield f"  {case.verdict} by {case.by}, {_when(case.closed)}{note}"
+        yield f"  {case.verdict} by {case.by}, {when(case.closed)}{note}"
 
 
 def _decisions_table(found: Sequence[Decision]) -> Table:
@@ -269,12 +294,12 @@ def _decisions_table(found: Sequence[Decision]) -> Table:
     for decision in found:
         e = decision.entry
         scores = (f"{e.score:.3f}", f"{e.threshold:.3f}", e.sensitivity) if e.checked else ("-", "-", "-")
-        _add(
+        add(
             table,
             decision.number,
-            _when(e.at),
+            when(e.at),
             e.side,
-            e.action if e.checked else "not checked",
+            e.said,
             e.category,
             *scores,
             e.model,
@@ -287,21 +312,38 @@ def _changes_table(changes: Sequence[Change], names: Mapping[str, str]) -> Table
     table = plain_table(("organisation", "level", "since", "by", "reason"))
     for change in changes:
         who = names.get(change.organisation, change.organisation)
-        _add(table, who, change.level, _when(change.at), change.by, change.reason)
+        add(table, who, change.level, when(change.at), change.by, change.reason)
     return table
 
 
-def _organisation(connection: Connection, name: str) -> str:
+def _users_table(changes: Sequence[Change]) -> Table:
+    table = plain_table(("user", "level", "since", "by", "reason"))
+    for change in changes:
+        add(table, change.user, change.level, when(change.at), change.by, change.reason)
+    return table
+
+
+def _whose(organisation: str, user: str) -> str:
+    return f"the user {user} of {organisation}" if user else organisation
+
+
+def account_of(connection: Connection, organisation: str, user: str) -> str:
+    """An organisation by its name or id, or one of its end users by what the organisation calls it. Raises NotFound."""
+    id = organisation_of(connection, organisation)
+    return standings.account_of(id, user_mark(id, digest_of(user)) if user else "")
+
+
+def organisation_of(connection: Connection, name: str) -> str:
     """The id of an organisation, by its name or its id. Raises NotFound."""
     return name if name in organisation_names(connection) else find_organisation(connection, name)
 
 
-def _add(table: Table, *cells: object) -> None:
+def add(table: Table, *cells: object) -> None:
     """A row of plain text: what users wrote is no markup."""
-    table.add_row(*(Text(_plain(str(cell))) for cell in cells))
+    table.add_row(*(Text(plain(str(cell))) for cell in cells))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without what a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
@@ -311,9 +353,11 @@ def _short(text: str) -> str:
     return line if len(line) <= LONG else line[: LONG - 1] + "…"
 
 
-def _when(at: float) -> str:
+def when(at: float) -> str:
+    """A time to the minute (UTC)."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """A line of JSON."""
     print(json.dumps(value, ensure_ascii=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charter.serve import admin_conduct, admin_entrance, admin_keys, admin_state
+from charter.serve import admin_conduct, admin_entrance, admin_keys, admin_standing, admin_state
 from charter.serve.wire.route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,4 +10,5 @@ ROUTES: tuple[Route, ...] = (
     *admin_state.ROUTES,
     *admin_keys.ROUTES,
     *admin_conduct.ROUTES,
+    *admin_standing.ROUTES,
 )

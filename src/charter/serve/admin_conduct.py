@@ -1,4 +1,4 @@
-"""What the acceptable-use policy is and decided, the queue of cases that people look at, and where accounts stand."""
+"""What the acceptable-use policy is and decided, and the queue of cases that people look at."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, cast, get_args
 from sqlalchemy import Connection
 
 from charter.ground.accounts import cases
-from charter.ground.accounts.cases import KINDS, VERDICTS, Case, CaseVerdict, State
+from charter.ground.accounts.cases import KINDS, SEVERITIES, VERDICTS, Case, CaseVerdict, State
 from charter.ground.accounts.decisions import Decision, Wanted, decisions_of, search, tip, verify_chain
 from charter.ground.accounts.feedback import thumbs_of
-from charter.ground.accounts.keys import list_organisations, organisation_names
+from charter.ground.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
+from charter.ground.accounts.keys import organisation_names
 from charter.ground.accounts.ladder import LEVELS
-from charter.ground.accounts.standings import changes_of, changes_since, kept_ladder, newest_of, outcome_of
+from charter.ground.accounts.standings import kept_ladder, newest_of
+from charter.ground.artifact.manifest import digest_text
 from charter.ground.policy.actions import ACTIONS
 from charter.ground.policy.screen import Screen
 from charter.ground.service.database import reading
@@ -28,6 +30,8 @@ from charter.serve.wire.times import rfc3339
 
 POLICY, DECISIONS = f"{ADMIN}/policy", f"{ADMIN}/decisions"
 QUEUE, STANDINGS = f"{ADMIN}/queue", f"{ADMIN}/standings"
+PEOPLE = (RELEASED, EXEMPTED, *ACTS.values(), REVOKE)  # actions of the log beside the policy's
+WANTED = ("request", "organisation", "user", "category", "action", "acted")
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -68,7 +72,7 @@ def decisions_page(visit: Visit) -> Shown:
     visit.service.conduct.log.flush()
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
-        owner = _organisation(names, asked("organisation"))
+        owner = organisation_in(names, asked("organisation"))
         wanted = Wanted(
             asked("request"),
             owner,
@@ -76,6 +80,7 @@ def decisions_page(visit: Visit) -> Shown:
             asked("action"),
             asked("acted") == "yes",
             int(before),
+            asked("user"),
         )
         found, after = search(connection, wanted)
         newest = tip(connection)
@@ -86,17 +91,18 @@ def decisions_page(visit: Visit) -> Shown:
         "before": after or None,
         "tip": {"number": newest[0], "chain": newest[1]},
         "checked": visit.desk.checked,
-        "actions": list(ACTIONS),
+        "actions": [*ACTIONS, *PEOPLE],
         "categories": titles_of(visit.service.screen),
-        "asked": {name: asked(name) for name in ("request", "organisation", "category", "action", "acted")},
+        "asked": {name: asked(name) for name in WANTED},
     }
     return Shown("admin_decisions", "Decisions", data)
 
 
 def _checked(connection: Connection, newest: tuple[int, str]) -> dict[str, Any]:
     """What reading the whole chain again finds."""
-    broken = verify_chain(connection)
-    return {"at": rfc3339(time.time()), "intact": broken is None, "broken_at": broken, "rows": newest[0]}
+    broken, changed = verify_chain(connection), verify_grants(connection)
+    found = {"intact": broken is None and changed is None, "broken_at": broken, "changed_grant": changed}
+    return {"at": rfc3339(time.time()), "rows": newest[0], **found}
 
 
 def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
@@ -117,28 +123,47 @@ def request_page(visit: Visit) -> Shown:
     data = {
         "id": id,
         "decisions": [_decision(one, names) for one in found],
+        "texts": added_texts(visit.service.screen),
         "feedback": [{**one, "created": rfc3339(one["created"])} for one in thumbs],
     }
     return Shown("admin_request", "One request", data)
 
 
+def added_texts(screen: Screen | None) -> dict[str, str]:
+    """The texts that the policy in force may add to a prompt, by their digests, as the log has them."""
+    if screen is None:
+        return {}
+    policy = screen.policy
+    texts = [one.safety_prompt for one in policy.categories] + [one.disclosure for one in policy.high_risk]
+    return {digest_text(text): text for text in texts if text}
+
+
 def queue_page(visit: Visit) -> Shown:
-    """Cases, the oldest first."""
-    kind, state = visit.asked("kind"), visit.asked("state", "open")
+    """Cases, the severest first, of these the oldest."""
+    kind, state, severity = visit.asked("kind"), visit.asked("state", "open"), visit.asked("severity")
+    if severity and severity not in SEVERITIES:
+        raise invalid(f"severity: expected {', '.join(SEVERITIES)}, or nothing for all", "severity")
     if kind and kind not in KINDS:
         raise invalid(f"kind: expected {', '.join(KINDS)}, or nothing for all", "kind")
     if state not in STATES:
         raise invalid(f"state: expected {', '.join(STATES)}", "state")
     with reading(visit.service.database) as connection:
         names = organisation_names(connection)
-        owner = _organisation(names, visit.asked("organisation"))
-        found = cases.queue(connection, kind or None, state, owner, visit.asked("after"))
+        owner = organisation_in(names, visit.asked("organisation"))
+        after = visit.asked("after")
+        found = cases.queue(connection, kind or None, state, owner, after, severity=severity)
     data = {
         "cases": [_case(one, names) for one in found.cases],
         "after": found.after or None,
         "kinds": list(KINDS),
         "states": list(STATES),
-        "asked": {"kind": kind, "state": state, "organisation": visit.asked("organisation")},
+        "severities": list(SEVERITIES),
+        "asked": {
+            "kind": kind,
+            "state": state,
+            "severity": severity,
+            "organisation": visit.asked("organisation"),
+        },
     }
     return Shown("admin_queue", "Queue", data)
 
@@ -158,7 +183,13 @@ def case_page(visit: Visit) -> Shown:
         case, names = cases.find_case(connection, visit.part("case")), organisation_names(connection)
         said = decisions_of(connection, case.request, case.organisation) if case.request else []
         standing = newest_of(connection, case.organisation)
+        let = [one for one in grants_of(connection, case.organisation) if one.request == case.request]
+    blocked = [one.entry.side for one in said if one.entry.action == "block"]
     data = {
+        "releasable": bool(case.kind == "flag" and blocked and case.conversation),
+        "stopped_side": blocked[0] if blocked else "",
+        "organisation_name": names.get(case.organisation, ""),
+        "grants": [grant_row(one) for one in let if case.request],
         "case": {**_case(case, names), "content": json.loads(case.content) if case.content else None},
         "written": written(case.content),
         "decisions": [_decision(one, names) for one in said],
@@ -194,6 +225,12 @@ def _spelled(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
+def grant_row(grant: Grant) -> dict[str, Any]:
+    """A release or an exemption as pages show it."""
+    times = {name: rfc3339(getattr(grant, name)) for name in ("created", "until", "used", "revoked")}
+    return {**grant.row(), **times, "state": grant.state(time.time())}
+
+
 def close_case(visit: Visit) -> Done:
     """Upholds or dismisses a case, and draws what follows for the account. Raises Stale where somebody did before."""
     verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
@@ -205,65 +242,7 @@ def close_case(visit: Visit) -> Done:
     return Done(f"{QUEUE}/{case.id}", _case(case, names))
 
 
-def standings_page(visit: Visit) -> Shown:
-    """Where each account stands."""
-    with reading(visit.service.database) as connection:
-        organisations = list_organisations(connection)
-        newest = {change.organisation: change for change in changes_since(connection, 0)}
-    rows = []
-    for one in organisations:
-        change = newest.get(one.id)
-        rows.append(
-            {
-                "organisation": one.id,
-                "name": one.name,
-                "disabled": one.disabled,
-                "level": change.level if change else LEVELS[0],
-                "since": rfc3339(change.at) if change else None,
-                "reason": change.reason if change else "",
-                "by": change.by if change else "",
-            }
-        )
-    rows.sort(key=lambda row: (-LEVELS.index(row["level"]), row["name"]))
-    return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
-
-
-def standing_page(visit: Visit) -> Shown:
-    """Where one account stands, how it came there, and when a level is lifted. Raises ApiError."""
-    id = visit.part("organisation")
-    with reading(visit.service.database) as connection:
-        names = organisation_names(connection)
-        if id not in names:
-            raise ApiError(404, f"there is no organisation {id}")
-        changes = changes_of(connection, id)
-        outcome = outcome_of(connection, id, kept_ladder(connection), time.time())
-    data = {
-        "organisation": id,
-        "organisation_name": names[id],
-        "level": changes[-1].level if changes else LEVELS[0],
-        "total": outcome.total,
-        "lifts": rfc3339(outcome.lifts),
-        "asks": outcome.asks,
-        "seen": changes[-1].number if changes else 0,
-        "changes": [{**one.row(), "at": rfc3339(one.at)} for one in reversed(changes)],
-        "levels": list(LEVELS),
-    }
-    return Shown("admin_standing", "Standing", data)
-
-
-def set_standing(visit: Visit) -> Done:
-    """Sets a level, with a reason. Raises Stale where it changed since the page was seen."""
-    id, level = visit.part("organisation"), visit.form.text("level")
-    if level not in LEVELS:
-        raise invalid(f"level: expected {', '.join(LEVELS)}", "level")
-    if not (reason := visit.form.text("reason").strip()):
-        raise invalid("reason: say why, for whoever appeals", "reason")
-    seen = visit.form.number("seen")
-    change = visit.service.conduct.decide(id, level, visit.by, reason, seen)
-    return Done(f"{STANDINGS}/{id}", {**change.row(), "at": rfc3339(change.at)})
-
-
-def _organisation(names: dict[str, str], wanted: str) -> str:
+def organisation_in(names: dict[str, str], wanted: str) -> str:
     """The id of an organisation by its id or name; "" where none is asked for. Raises ApiError."""
     if not wanted or wanted in names:
         return wanted
@@ -281,7 +260,4 @@ ROUTES = (
     Route("GET", QUEUE, admitted(queue_page), "Cases", TAG),
     Route("GET", f"{QUEUE}/{{case}}", admitted(case_page), "One case", TAG),
     Route("POST", f"{QUEUE}/{{case}}", admitted(close_case), "Close a case", TAG),
-    Route("GET", STANDINGS, admitted(standings_page), "Where accounts stand", TAG),
-    Route("GET", f"{STANDINGS}/{{organisation}}", admitted(standing_page), "Where one account stands", TAG),
-    Route("POST", f"{STANDINGS}/{{organisation}}", admitted(set_standing), "Set where it stands", TAG),
 )

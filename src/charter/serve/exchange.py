@@ -189,9 +189,7 @@ class Exchange:
         """Whether a person released what a verdict would stop; the release is used up then."""
         return not verdict.allowed and await self._pass(RELEASED, verdict, self.service.conduct.use_release)
 
-    async def _pass(
-        self, how: str, verdict: Verdict, use: Callable[[RequestFacts, Verdict], bool]
-    ) -> bool:
+    async def _pass(self, how: str, verdict: Verdict, use: Callable[[RequestFacts, Verdict], bool]) -> bool:
         found = (how, verdict.side, verdict.category)
         if found not in self.passed:
             if not await asyncio.to_thread(lambda: use(self._facts(), verdict)):

@@ -91,8 +91,8 @@ def log_failure(error: BaseException, request_id: str) -> None:
 
 
 def _headers(scope: Scope, message: Message, request_id: str) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with the request's id, where its account stands if that isn't good, and with those that keep browsers strict; only style and icon may be
-    kept by browsers."""
+    """An answer's headers with the request's id, where its account stands if that isn't good, and with those that keep
+    browsers strict; only style and icon may be kept by browsers."""
     kept = message["status"] == 200 and scope["path"].startswith(STATIC)
     named = [(name, request_id.encode()) for name in (b"request-id", b"x-request-id")]
     own, level = message.get("headers", []), scope["state"].get("standing", GOOD)

@@ -16,10 +16,10 @@ from sqlalchemy import Engine, event, select
 
 from charter.ground.accounts.cases import Case, queue
 from charter.ground.accounts.conduct import Conduct, RequestFacts
-from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.decisions import decisions_of, user_mark, verify_chain
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.ladder import Ladder
+from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.standings import changes_of, kept_ladder
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.tables import CASES, DECISIONS, STANDINGS
@@ -166,7 +166,9 @@ def test_severity_of_the_policy_weighs(engine: Engine, make: Make) -> None:
     assert conduct.standing(caller.organisation).level == "warned"  # 2 of weight 4
     rule = joined(engine, "other")
     for n in range(99):
-        conduct.record(RequestFacts(rule, f"r{n}", "small", ""), [found("flag", shipped_policy().high_risk[0].id)])
+        conduct.record(
+            RequestFacts(rule, f"r{n}", "small", ""), [found("flag", shipped_policy().high_risk[0].id)]
+        )
     assert conduct.standing(rule.organisation) == Standing()
 
 

@@ -215,8 +215,8 @@ class Conduct:
             return feedback.give_feedback(connection, caller, request_id, opinion, self._clock())
 
     def appeal(self, organisation: str, words: str, user: str = "") -> str:
-        """The id of a new appeal of an organisation, or for one of its end users. Waits for the disk. Raises Refusal for
-        an account in good standing, and as `cases.appeal`."""
+        """The id of a new appeal of an organisation, or for one of its end users. Waits for the disk. Raises Refusal
+        for an account in good standing, and as `cases.appeal`."""
         mark = user_mark(organisation, user)
         with writing(self._engine) as connection:
             change = newest_of(connection, account_of(organisation, mark))

@@ -34,8 +34,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or person
-    where one let something pass. `policy`: name, version and digest. `classifiers`: the version of each that was asked.
+    """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or
+    person where one let something pass. `policy`: name, version and digest. `classifiers`: the version of each that
+    was asked.
     `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
     what the person wrote down. `grant_id`: the release or exemption that acted.
 
@@ -183,12 +184,13 @@ class Wanted:
     action: str = ""
     acted: bool = False
     before: int = 0
+    user: str = ""
 
 
 def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
     """Decisions, the newest first, and the number to go on before; 0 at the end."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS)
-    for name in ("request", "organisation", "category", "action"):
+    for name in ("request", "organisation", "user", "category", "action"):
         if value := getattr(wanted, name):
             rows = rows.where(DECISIONS.c[name] == value)
     if wanted.acted:

@@ -152,9 +152,7 @@ def exempt(
     return _make(connection, grant)
 
 
-def exemption(
-    organisation: str, category: str, until: float, by: str, reason: str, now: float
-) -> Grant:
+def exemption(organisation: str, category: str, until: float, by: str, reason: str, now: float) -> Grant:
     """An exemption that is asked for; `exempt` makes it. Raises CharterError without a name or a reason."""
     return Grant(
         f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, who(by), _why(reason)
@@ -248,8 +246,8 @@ def verify_grants(connection: Connection) -> str | None:
     d = DECISIONS.c
     rows = select(d.grant_id, d.action, d.added).where(d.grant_id != "").order_by(d.number)
     for id, action, added in connection.execute(rows):
-        logged[id, action] = added
-    grants = {row.id: Grant(**row._mapping) for row in connection.execute(select(GRANTS))}
+        logged[str(id), str(action)] = str(added)
+    grants = {str(row.id): Grant(**row._mapping) for row in connection.execute(select(GRANTS))}
     for id, grant in grants.items():
         made = logged.get((id, ACTS[grant.kind])) == grant.digest
         taken_back = logged.get((id, REVOKE), grant.revoked_digest) == grant.revoked_digest
@@ -257,7 +255,8 @@ def verify_grants(connection: Connection) -> str | None:
         spent = grant.kind == EXEMPTION or (grant.used is None) == ((id, RELEASED) not in logged)
         if not (made and taken_back and as_said and spent):
             return id
-    return next((id for id, _ in logged if id not in grants), None)
+    gone = [id for id, _ in logged if id not in grants]
+    return gone[0] if gone else None
 
 
 def _make(connection: Connection, grant: Grant) -> Grant:
@@ -289,7 +288,8 @@ def _entry(grant: Grant, action: str, at: float, digest: str) -> Entry:
 
 
 def _in_force(now: float) -> Any:
-    return and_(GRANTS.c.used.is_(None), GRANTS.c.revoked.is_(None), GRANTS.c.created <= now, GRANTS.c.until > now)
+    open_ = and_(GRANTS.c.used.is_(None), GRANTS.c.revoked.is_(None))
+    return and_(open_, GRANTS.c.created <= now, GRANTS.c.until > now)
 
 
 def _why(reason: str) -> str:
@@ -303,11 +303,15 @@ def _case_of(connection: Connection, stopped: str) -> Case:
     """A case by its id, or the flag of a request that was stopped. Raises NotFound."""
     if stopped.startswith("case_"):
         return find_case(connection, stopped)
-    blocked = select(DECISIONS.c.category).where(DECISIONS.c.request == stopped, DECISIONS.c.action == "block")
+    blocked = select(DECISIONS.c.category).where(
+        DECISIONS.c.request == stopped, DECISIONS.c.action == "block"
+    )
     flags = and_(CASES.c.request == stopped, CASES.c.kind == "flag", CASES.c.category.in_(blocked))
     ids: Sequence[str] = connection.execute(select(CASES.c.id).where(flags)).scalars().all()
     if len(ids) > 1:
         raise Refusal(f"{stopped} has several cases, {', '.join(ids)}; name one of them")
     if not ids:
-        raise NotFound(f"there is no case of a request {stopped} that was stopped; charter conduct queue lists cases")
+        raise NotFound(
+            f"no case is about a request {stopped} that was stopped; charter conduct queue lists cases"
+        )
     return find_case(connection, ids[0])

@@ -184,8 +184,8 @@ class Admissions:
             )
         if account.under_way >= concurrency:
             raise TooMany(
-                f"this {self._whose} has {account.under_way:,} requests under way, and may have {concurrency:,} at a time; "
-                "wait for one to end, or ask for a higher limit",
+                f"this {self._whose} has {account.under_way:,} requests under way, and may have {concurrency:,} at a "
+                "time; wait for one to end, or ask for a higher limit",
                 BUSY_SECONDS,
                 account.state(),
             )

@@ -1,8 +1,9 @@
 """Where each account stands: its history read from the log and the cases, and rows that say each change and by whom.
 
 An account is an organisation, by its id, or one of its end users, by ORGANISATION/MARK, the mark as the log has it
-(`account_of`). The newest row of an account is its standing. Rows of people are rulings that the ladder keeps to; rows by the rule
-say what it made of the history, and are made again where the history changes: a dismissed flag restores at once.
+(`account_of`). The newest row of an account is its standing. Rows of people are rulings that the ladder keeps to; rows
+by the rule say what it made of the history, and are made again where the history changes: a dismissed flag restores at
+once.
 """
 
 from __future__ import annotations
@@ -171,9 +172,7 @@ def decide(
     if seen is not None and seen != (standing.number if standing else 0):
         now_is = f"{standing.level}, by {standing.by}" if standing else "good"
         raise Stale(f"the standing was changed meanwhile: it is {now_is}; look at it again")
-    return _set(
-        connection, account, level, reason.strip(), name, max(now, standing.at if standing else now)
-    )
+    return _set(connection, account, level, reason.strip(), name, max(now, standing.at if standing else now))
 
 
 def settle(
@@ -181,7 +180,8 @@ def settle(
 ) -> Case:
     """Closes a case and draws what follows for the account, in one transaction.
 
-    A flag: the history is weighed again, of the organisation and of its end user. An appeal: upheld it restores the account to good, dismissed nothing changes.
+    A flag: the history is weighed again, of the organisation and of its end user. An appeal: upheld it restores the
+    account to good, dismissed nothing changes.
     A rise that the rule asked for: upheld it is made, dismissed the level stays by a person's decision. A report says
     something of the model, not of the account. Raises as `close_case`.
     """

@@ -1,0 +1,68 @@
+"""What `charter conduct` does about what people let pass: releases and exemptions."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from charter.cli.conduct_views import add, opened, organisation_of, print_json, when
+from charter.cli.tables import console, plain_table
+from charter.ground.accounts import grants
+from charter.ground.accounts.grants import Grant
+from charter.ground.accounts.keys import organisation_names
+from charter.ground.accounts.standings import kept_ladder
+from charter.ground.service.database import reading, writing
+
+
+def released(place: str, stopped: str, by: str, reason: str, hours: float) -> None:
+    """Lets what was stopped pass once."""
+    with opened(place) as engine, writing(engine) as c:
+        made = grants.release(c, stopped, by, reason, time.time(), hours)
+    print(
+        f"{made.id}: the same {made.side} passes once until {when(made.until)} (UTC), by decision of {made.by}"
+    )
+
+
+def exempted(
+    place: str, organisation: str, categories: Sequence[str], until: datetime, by: str, reason: str
+) -> None:
+    """Exempts an organisation, from all of the categories or from none."""
+    end = until.replace(tzinfo=UTC).timestamp()
+    with opened(place) as engine, writing(engine) as c:
+        mine, ladder, now = organisation_of(c, organisation), kept_ladder(c), time.time()
+        asked = [grants.exemption(mine, category, end, by, reason, now) for category in categories]
+        made = [grants.exempt(c, one, ladder) for one in asked]
+    for one in made:
+        what = one.category or "all that isn't severe"
+        print(f"{one.id}: {organisation} is exempt from {what} until {when(one.until)} (UTC)")
+
+
+def revoked(place: str, id: str, by: str, reason: str) -> None:
+    """Takes a grant back."""
+    with opened(place) as engine, writing(engine) as c:
+        ended = grants.revoke(c, id, by, reason, time.time())
+    print(f"{ended.id} was revoked by {ended.revoked_by}")
+
+
+def told_grants(place: str, organisation: str, everything: bool, as_json: bool) -> None:
+    """Prints releases and exemptions."""
+    now = time.time()
+    with opened(place) as engine, reading(engine) as c:
+        mine = organisation_of(c, organisation) if organisation else ""
+        found, names = grants.grants_of(c, mine, None if everything else now), organisation_names(c)
+    if as_json:
+        print_json([one.row() | {"state": one.state(now)} for one in found])
+        return
+    if not found:
+        print("nothing was let pass" if everything else "no release or exemption is in force")
+        return
+    table = plain_table(("id", "organisation", "lets pass", "state", "until", "by", "reason"))
+    for one in found:
+        who = names.get(one.organisation, one.organisation)
+        add(table, one.id, who, _what(one), one.state(now), when(one.until), one.by, one.reason)
+    console().print(table)
+
+
+def _what(grant: Grant) -> str:
+    if grant.kind == grants.RELEASE:
+        return f"{grant.side} of {grant.request} ({grant.category})"
+    return grant.category or "all that isn't severe"
