@@ -15,6 +15,7 @@ from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, open_assistant, own_decoding
 from charter.ground.generate.bounds import CACHE_BYTES, Bounds
 from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import Decoding, chosen
 from charter.ground.settings.execution import Execution
@@ -114,6 +115,15 @@ def _answer(talk: Talk, line: str) -> None:
     else:
         print(flush=True)
     talk.messages = [*asked, Message(role="assistant", content=reply)]
+    _tell_standing(talk)
+
+
+def _tell_standing(talk: Talk) -> None:
+    """Says where the account of a server stands, once for each change."""
+    said = talk.assistant.notice if isinstance(talk.assistant, RemoteAssistant) else ""
+    if said != talk.notice:
+        talk.notice = said
+        print(f"({said or 'the account is in good standing again'})", file=sys.stderr)
 
 
 def _facts(talk: Talk, asked: Sequence[Message], completion: Completion, reply: str) -> dict[str, object]:

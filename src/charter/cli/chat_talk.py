@@ -20,6 +20,7 @@ class Talk:
     files: Sequence[File] = ()
     decoding: Decoding = UNKNOWN
     messages: list[Message] = field(default_factory=list)
+    notice: str = ""  # what was said last of where the account stands
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """What the model reads: dialogue, or one running text where there is no chat template."""

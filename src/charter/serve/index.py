@@ -105,19 +105,21 @@ def _carried_out(service: Service, form: Form) -> dict[str, Any]:
         form.text("do"),
         form.text("request").strip(),
     )
+    standing = service.conduct.standing(caller.organisation).message
     if what == "appeal":
         words = form.text("appeal")
         return {
-            "kept": f"Your appeal {service.conduct.appeal(caller.organisation, words)} waits for a person."
+            "standing": standing,
+            "kept": f"Your appeal {service.conduct.appeal(caller.organisation, words)} waits for a person.",
         }
     if not id:
         raise ApiError(400, "give the id of the request, which its answer had in the header request-id")
     if what == "look":
-        return {"found": told(service, caller, id)}
+        return {"standing": standing, "found": told(service, caller, id)}
     given = {"request_id": id, "thumb": form.text("thumb") or "down", "category": form.text("category")}
     answer = keep(service, caller, checked({**given, "words": form.text("words")}, FeedbackBody))
     seen = " A person will look at it." if answer["reported"] else ""
-    return {"kept": f"Thank you. What you said of {id} is kept.{seen}"}
+    return {"standing": standing, "kept": f"Thank you. What you said of {id} is kept.{seen}"}
 
 
 def _caller(service: Service, secret: str) -> Caller:
@@ -138,6 +140,7 @@ def _report(
     refusal: ApiError | None = None,
     kept: str = "",
     found: dict[str, Any] | None = None,
+    standing: str = "",
 ) -> Response:
     service = service_of(request)
     shown = {name: given.get(name, "") for name in KEPT}
@@ -150,6 +153,7 @@ def _report(
         problem=str(refusal or ""),
         kept=kept,
         found=found,
+        standing=standing,
         categories=service.screen.policy.categories if service.screen else (),
         contact=service.config.contact,
         keyed=service.config.authenticate,

@@ -15,6 +15,7 @@ from charter.ground.accounts.ladder import (
     History,
     Ladder,
     Ruling,
+    UserSteps,
     Violation,
     next_standing,
 )
@@ -170,13 +171,53 @@ def test_errors_of_classifiers_are_forgiven_by_the_number_of_requests() -> None:
     assert total([(1, 9_999)], [*sins, *sinned((31.4, 1))], 31.4) == ("warned", 7.0)
 
 
+def test_an_end_user_adds_no_more_than_a_share() -> None:
+    def total(*sins: Violation, requests: int = 0) -> float:
+        ladder = LADDER.model_copy(update={"forgiven": 0.01})
+        made = History(sins, (), [(0.0, requests)])
+        return next_standing(ladder, made, DAY).total
+
+    def of(user: str, weight: float, upheld: bool = False, at: float = 1.0) -> Violation:
+        return Violation(at * DAY, weight, upheld, user)
+
+    assert LADDER.users.share == 4.0
+    assert total(of("ann", 3)) == 3 and total(of("ann", 3), of("ann", 3)) == 4
+    assert total(of("ann", 99), of("bob", 99), of("", 5)) == 13, "who isn't named counts in full"
+    assert total(*(of(f"name {n}", 1) for n in range(50))) == 50
+    # what people upheld comes first, so that requests forgive no part of it
+    assert total(of("ann", 6), of("ann", 3, True), requests=999) == 3
+    assert total(of("ann", 6, True), requests=999) == 4
+    # what leaves the window makes room
+    late = [of("ann", 4, at=0), of("ann", 3, at=29.5)]
+    assert next_standing(LADDER, History(late), 29.9 * DAY).total == 4
+    assert next_standing(LADDER, History(late), 30.5 * DAY).total == 3
+
+
+def test_a_users_rules_act_before_the_organisations_do() -> None:
+    one, own = LADDER, LADDER.for_users()
+    assert (own.warned, own.suspended, own.suspend_alone) == (3.0, 16.0, True)
+    assert own.severities == one.severities and own.reply == one.reply and own.upheld == one.upheld
+    for step in ("warned", "enhanced", "throttled", "suspended"):
+        assert getattr(own, step) < getattr(one, step)
+    # all that one user can do doesn't even have a whole organisation warned
+    assert one.users.share < one.warned
+    with pytest.raises(ValidationError, match="must not fall"):
+        UserSteps(warned=10, enhanced=5)
+
+
 def test_sums_that_fall_are_refused() -> None:
     with pytest.raises(ValidationError, match="must not fall"):
         Ladder(warned=10, enhanced=5)
 
 
 DAYS = st.integers(0, 200).map(lambda quarter: quarter / 4 * DAY)
-SINS = st.builds(Violation, DAYS, st.sampled_from([0.0, 0.5, 1.0, 4.0, 8.0, 25.0]), st.booleans())
+SINS = st.builds(
+    Violation,
+    DAYS,
+    st.sampled_from([0.0, 0.5, 1.0, 4.0, 8.0, 25.0]),
+    st.booleans(),
+    st.sampled_from(["", "", "ann", "bob"]),
+)
 ASKED = st.lists(st.tuples(st.integers(0, 50).map(lambda day: day * DAY), st.integers(0, 2000)), max_size=4)
 RULED = st.builds(Ruling, DAYS, st.sampled_from(LEVELS))
 HISTORIES = st.builds(History, st.lists(SINS, max_size=12), st.lists(RULED, max_size=3), ASKED)

@@ -46,6 +46,7 @@ class RemoteAssistant:
             raise CharterError(f"{ref} is not a remote engine; write openai:URL#MODEL or anthropic:URL#MODEL")
         self.dialect, self.url, self.model = dialect, url.rstrip("/"), model
         self.capabilities = frozenset({"sample", "text"} if dialect == "openai" else {"sample"})
+        self.notice = ""  # what the newest answer said of where the account stands, "" in good standing
         self._asking = Asking(self.url)
 
     def reply(
@@ -146,9 +147,17 @@ class RemoteAssistant:
         try:
             found = read(answer)
             found.text = mend_text(found.text)
+            self.notice = _notice(answer)
         except (LookupError, TypeError, AttributeError) as error:
             said = one_line(json.dumps(answer))
             raise CharterError(
                 f"{self.url}{path} answered in another shape than {self.dialect} servers do: {said}"
             ) from error
         return found
+
+
+def _notice(answer: Any) -> str:
+    """What a server of ours says where the account isn't in good standing; one line that a terminal may show."""
+    standing = answer.get("standing")
+    said = standing.get("message") if isinstance(standing, dict) else None
+    return one_line("".join(c for c in said if c.isprintable())) if isinstance(said, str) else ""
