@@ -14,6 +14,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Completion, Event
+from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.generation import UNKNOWN, Decoding
 from charter.ground.settings.execution import Execution
@@ -218,3 +219,25 @@ def test_replies_are_drawn_as_the_model_says_unless_flags_do_and_the_header_says
     converse(Input("policy", "model", "checkpoint", "policy", None, "random:tiny", "0"), Execution(), style)
     assert [(s.temperature, s.top_p, s.top_k) for s in asked] == [sampled]
     assert capsys.readouterr().err.startswith(f"model: {header}")
+
+
+def test_where_the_account_stands_is_said_once_for_each_change(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote = RemoteAssistant("openai:http://127.0.0.1:9#small")
+    notices = iter(["", "this account is warned", "this account is warned", "it is throttled", "", ""])
+
+    def reply(*_: object, **__: object) -> list[list[Completion]]:
+        remote.notice = next(notices)
+        return [[Completion(text="Hello.")]]
+
+    monkeypatch.setattr(remote, "reply", reply)
+    monkeypatch.setattr(chat_session, "open_assistant", lambda *_: remote)
+    converse(cast(Input, None), Execution(), Style("", 0.0, 99, False, False), (), ["Hi"] * 6)
+    out, err = capsys.readouterr()
+    assert out == "Hello.\n" * 6
+    assert err.splitlines() == [
+        "(this account is warned)",
+        "(it is throttled)",
+        "(the account is in good standing again)",
+    ]

@@ -6,6 +6,7 @@ import json
 import re
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from charter.ground.accounts.keys import Caller, find_caller, make_key, make_org
 from charter.ground.accounts.ladder import Ladder
 from charter.ground.accounts.store import open_accounts
 from charter.ground.policy.actions import Verdict
+from charter.ground.policy.policy import shipped_policy
 from charter.ground.service.database import reading, writing
 from charter.ground.service.tokens import digest_of
 
@@ -190,6 +192,97 @@ def test_exports_and_what_is_forgotten(charter: Charter, service: Conduct, tmp_p
     assert len(told(charter, "decisions", "req_0")["decisions"]) == 1
 
 
+@pytest.fixture
+def policed(engine: Engine, caller: Caller) -> Iterator[Conduct]:
+    """A service with the shipped policy, in which acme's user 7 had requests of three severities blocked."""
+    conduct = Conduct(engine, Ladder(), shipped_policy())
+    by_severity = {one.severity: one.id for one in shipped_policy().categories}
+    for n, severity in enumerate(("high", "low", "severe")):
+        if severity in by_severity:
+            facts = RequestFacts(caller, f"req_{n}", "small", digest_of("user 7"), None, f"{n:064}")
+            conduct.record(facts, [Verdict("prompt", by_severity[severity], 0.9, 0.5, "block")])
+    yield conduct
+    conduct.close()
+
+
+def test_the_queue_by_severity(charter: Charter, policed: Conduct) -> None:
+    cases = told(charter, "queue")["cases"]
+    assert [case["severity"] for case in cases] == ["severe", "high", "low"]
+    assert [case["severity"] for case in told(charter, "queue", "--severity", "high")["cases"]] == ["high"]
+    out = done(charter, "queue")
+    assert out.index("severe ") < out.index("high ") < out.index("low ")
+    code, _, err = charter("conduct", "queue", "--severity", "odd")
+    assert code == 2 and "odd" in err
+
+
+def test_end_users(charter: Charter, policed: Conduct, caller: Caller) -> None:
+    found = told(charter, "standing", "acme")
+    (of_user,) = found["users"]
+    assert (found["level"], of_user["level"]) == ("good", "enhanced")
+    assert of_user["user"] in done(charter, "standing", "acme")
+    out = done(charter, "standing", "acme", "--user", "user 7")
+    assert "the user user 7 of acme is enhanced: violations weigh 6.5" in out
+    assert told(charter, "standing", "acme", "--user", "user 8")["level"] == "good"
+    assert "one of an organisation's" in refused(charter, "standing", "--user", "user 7")
+    done(
+        charter, "decide", "acme", "suspended", "--user", "user 7", "--by", "ann", "--reason", "they sell it"
+    )
+    policed.refresh()
+    assert policed.standing(caller.organisation, digest_of("user 7")).blocked
+    assert not policed.standing(caller.organisation).blocked
+    id = done(charter, "appeal", "acme", "it was a test", "--user", "user 7").strip()
+    done(charter, "case", id, "--uphold", "--by", "bob")
+    policed.refresh()
+    assert policed.standing(caller.organisation, digest_of("user 7")).level == "good"
+
+
+def test_what_people_let_pass(charter: Charter, policed: Conduct, caller: Caller, engine: Engine) -> None:
+    people = ("--by", "ann", "--reason", "a play")
+    assert "no release or exemption is in force" in done(charter, "grants")
+    assert "passes once until" in done(charter, "release", "req_0", *people, "--hours", "5")
+    soon = (datetime.now(UTC) + timedelta(days=9)).strftime("%Y-%m-%d")
+    low = next(one.id for one in shipped_policy().categories if one.severity == "low")
+    severe = next(one.id for one in shipped_policy().categories if one.severity == "severe")
+    out = done(charter, "exempt", "acme", *people, "--until", soon, "--category", low)
+    assert f"acme is exempt from {low} until {soon} 00:00" in out
+    policed.refresh()
+    assert policed.exempt_from(caller.organisation) == {low}
+    for words, why in (
+        (("exempt", "acme", *people, "--until", soon, "--category", severe), "nobody is exempt"),
+        (("exempt", "acme", *people, "--until", soon, "--category", low, "--category", severe), "nobody is"),
+        (("exempt", "acme", *people, "--until", soon), "give --category ID, or --all"),
+        (("exempt", "acme", *people, "--until", soon, "--all", "--category", low), "give --category ID"),
+        (("exempt", "acme", *people, "--until", "2001-01-01", "--all"), "ends after now"),
+        (("release", "req_9", *people), "no case is about a request req_9"),
+        (("release", "req_0", *people, "--hours", "9999"), "at most 720 hours"),
+        (("revoke", "exempt_none", *people), "there is no release or exemption"),
+    ):
+        assert why in refused(charter, *words), words
+    rows = told(charter, "grants", "acme")
+    assert {(row["kind"], row["state"], row["by"], row["reason"]) for row in rows} == {
+        ("release", "in force", "ann", "a play"),
+        ("exemption", "in force", "ann", "a play"),
+    }
+    out = done(charter, "grants")
+    assert low in out and "req_0" in out
+    for row in rows:
+        assert f"{row['id']} was revoked by bob" in done(
+            charter, "revoke", row["id"], "--by", "bob", "--reason", "enough"
+        )
+    assert told(charter, "grants") == []
+    assert {row["state"] for row in told(charter, "grants", "--all")} == {"revoked"}
+    assert [d["action"] for d in told(charter, "decisions", "req_0")["decisions"]] == [
+        "block",
+        "release",
+        "revoke",
+    ]
+    assert "not checked" not in done(charter, "decisions", "req_0").split("release")[1]
+    assert "the log is whole" in done(charter, "verify")
+    with writing(engine) as c:
+        c.exec_driver_sql("UPDATE grants SET reason = 'another' WHERE kind = 'release'")
+    assert "isn't as the log of decisions has it" in refused(charter, "verify")
+
+
 def test_what_is_old_expires(charter: Charter, service: Conduct) -> None:
     (report,) = told(charter, "queue", "--kind", "report")["cases"]
     done(charter, "case", report["id"], "--dismiss", "--by", "ann")
@@ -206,6 +299,10 @@ def test_what_is_old_expires(charter: Charter, service: Conduct) -> None:
         ("decide", "acme", "good", "--by", "ann", "--reason", "x"),
         ("standing",),
         ("appeal", "acme", "please"),
+        ("release", "req_1", "--by", "ann", "--reason", "x"),
+        ("exempt", "acme", "--by", "ann", "--reason", "x", "--until", "2030-01-01", "--all"),
+        ("revoke", "exempt_1", "--by", "ann", "--reason", "x"),
+        ("grants",),
         ("decisions", "req_1"),
         ("audit",),
         ("verify",),

@@ -17,7 +17,7 @@ from typing import Any
 
 from charter.ground.accounts.conduct import RequestFacts, conversation_mark
 from charter.ground.accounts.grants import EXEMPTED, RELEASED
-from charter.ground.accounts.limits import Admission
+from charter.ground.accounts.limits import Admission, TooMany
 from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.usage import Counts
 from charter.ground.policy.actions import Level, Verdict
@@ -282,7 +282,11 @@ async def _begin(service: Service, call: Call, asked: Asked) -> Exchange:
         raise ApiError(403, standing.message, headers=standing_headers(standing))
     tokens = await served.backend.count(asked.prompt)
     check_lengths(served, tokens, asked.sampling.max_tokens)
-    admissions = service.admit(call, standing, tokens, asked.n * asked.sampling.max_tokens)
+    try:
+        admissions = service.admit(call, standing, tokens, asked.n * asked.sampling.max_tokens)
+    except TooMany as error:
+        error.add(standing_headers(standing))
+        raise
     exchange = Exchange(service, call, served, asked, admissions, standing, standing.sensitivity)
     exchange.usage.input_tokens, exchange.given = tokens, asked.prompt
     try:

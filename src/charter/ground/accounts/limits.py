@@ -66,6 +66,11 @@ class TooMany(Refusal):
         self.headers = _headers(state) | hint
         self._openai = _openai_headers(state) | hint
 
+    def add(self, headers: Mapping[str, str]) -> None:
+        """Headers that the answer has as well."""
+        self.headers |= headers
+        self._openai |= headers
+
     def openai_headers(self) -> dict[str, str]:
         """The headers of the answer in OpenAI's names."""
         return dict(self._openai)
