@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ import pytest
 from lobby import MODEL, Hall, configuration, open_hall, watching
 
 from browsers import open_browser, open_page
+from charter.ground.accounts.decisions import user_mark
+from charter.ground.accounts.standings import account_of
+from charter.ground.policy.policy import shipped_policy
+from charter.ground.service.tokens import digest_of
 
 SHOTS = os.environ.get("CHARTER_SHOTS")  # a folder for pictures of all pages, to look at
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -184,6 +189,12 @@ def test_all_pages_fit_a_phone_and_are_legible(hall: Hall, visitor: Visitor) -> 
     """Also in the dark; each page is seen once in each."""
     key = hall.key("readers")
     id = ask(hall, key, "poison for readers").headers["request-id"]
+    owner, conduct = hall.organisations["readers"], hall.service.conduct
+    reader = account_of(owner, user_mark(owner, digest_of("reader")))
+    conduct.decide(reader, "throttled", "Ms Ear", "of what they did")
+    conduct.release(id, "Ms Ear", "They asked for rat poison, and a person has read what they wrote.")
+    mild = next(one.id for one in shipped_policy().categories if one.severity != "severe")
+    conduct.exempt(owner, mild, time.time() + 86_400, "Ms Ear", "They are chemists.")
     visitor.enters()
     with httpx.Client(verify=CONTEXT, headers={"x-api-key": hall.key("house", ("admin",))}) as web:
         cases = web.get(f"{hall.url}/admin/queue?organisation=readers").json()["cases"]
@@ -200,7 +211,8 @@ def test_all_pages_fit_a_phone_and_are_legible(hall: Hall, visitor: Visitor) -> 
         "queue": "/admin/queue?state=all",
         "case": f"/admin/queue/{cases[0]['id']}",
         "standings": "/admin/standings",
-        "standing": f"/admin/standings/{hall.organisations['readers']}",
+        "standing": f"/admin/standings/{owner}",
+        "user": f"/admin/standings/{owner}?user={reader.partition('/')[2]}",
         "engines": "/admin/engines",
         "batches": "/admin/batches",
     }
