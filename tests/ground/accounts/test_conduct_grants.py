@@ -13,6 +13,7 @@ from charter.ground.accounts.cases import queue
 from charter.ground.accounts.conduct import Conduct, RequestFacts, conversation_mark
 from charter.ground.accounts.decisions import Wanted, decisions_of, search, verify_chain
 from charter.ground.accounts.export import forget_organisation, organisation_data
+from charter.ground.accounts.feedback import thumbs_of
 from charter.ground.accounts.grants import MOST_DAYS, Grant, grants_of, verify_grants
 from charter.ground.accounts.keys import Caller
 from charter.ground.accounts.tables import GRANTS
@@ -74,6 +75,9 @@ def test_a_release_lets_the_same_pass_once(conduct: Conduct, engine: Engine) -> 
     assert conduct.use_release(facts(caller, "req_2"), found(category=MILD))
     assert not conduct.use_release(facts(caller, "req_3"), found(category=MILD))
     assert told(engine, "req_1") == [("prompt", "block"), ("person", "release")]
+    conduct.give_feedback(caller, "req_1", "down")
+    with reading(engine) as c:
+        assert [thumb["model"] for thumb in thumbs_of(c, "req_1")] == ["small"], "not that of a person's row"
     assert told(engine, "req_2") == [("prompt", "released")] and told(engine, "req_3") == []
     with reading(engine) as c:
         (kept,) = grants_of(c)

@@ -57,7 +57,8 @@ def give_feedback(connection: Connection, caller: Caller, request: str, opinion:
     words = plain_text(opinion.words, MOST_WORDS, "what was written")
     alone(connection)
     mine = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
-    model: str | None = connection.execute(select(DECISIONS.c.model).where(mine).limit(1)).scalar()
+    first = select(DECISIONS.c.model).where(mine).order_by(DECISIONS.c.number).limit(1)
+    model: str | None = connection.execute(first).scalar()
     if model is None:
         raise NotFound(f"there is no request {request}, or it isn't yours")
     id = f"feedback_{digest_text(canonical_json([caller.key, request]))[:32]}"
