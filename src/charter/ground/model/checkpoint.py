@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import DAMAGE
 from charter.ground.model.folder import SCORE, check_folder, damaged, is_ignored, read_config, weight_files
 from charter.ground.model.generation import read_generation, write_generation
 from charter.ground.model.heads import ScoreHead
@@ -164,7 +165,7 @@ def _fill(targets: Mapping[str, Tensor], folder: Path, tied: bool) -> None:
                 for name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
                     if not is_ignored(name, tied):
                         targets[name].copy_(file.get_tensor(name))
-        except (OSError, SafetensorError) as error:
+        except (*DAMAGE, RuntimeError, SafetensorError) as error:
             raise damaged(path, error) from None
 
 
@@ -179,9 +180,9 @@ def _tokenizer(folder: Path, shape: Shape) -> Tokenizer:
         )
     named = read_config(folder).get("eos_token_id")
     ends = named if isinstance(named, list) else [] if named is None else [named]
-    if ends and not set(ends) & set(tokenizer.special.values()):
+    if ends and not any(end in ends for end in tokenizer.special.values()):
         raise CharterError(
-            f"by {folder / 'config.json'} a text ends with token {', '.join(map(str, ends))}, which is no special "
+            f"by {folder / 'config.json'} a text ends with token {', '.join(map(str, ends))[:80]}, which is no special "
             "token of the tokenizer beside it; use the tokenizer that belongs to this model"
         )
     return tokenizer

@@ -3,14 +3,15 @@
 What a plan refuses here is what the loader refuses, in the same words, because the loader asks here first.
 """
 
-import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import DAMAGE, LONGEST_JSON, inside, line_of, parsed, parsed_file
 from charter.ground.model.generation import read_generation
 from charter.ground.model.shape import Shape, from_config
 from charter.ground.model.shards import INDEX, SINGLE
@@ -30,16 +31,16 @@ _NAMES = {
     ),
 }
 _HEAD = "lm_head.weight"
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
+# bits of a number, by the name of its type
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
+_MOST_EXTENTS, _LARGEST = 8, 2**48
 Sizes = dict[str, tuple[int, ...]]
 
 
@@ -56,9 +57,9 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
     classifier = found != "policy"
     try:
         shape = from_config(config)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise CharterError(
-            f"{folder / 'config.json'} holds a value that is no size ({_line(error)}); restore the file"
+            f"{folder / 'config.json'} holds a value that is no size ({line_of(error)}); restore the file"
         ) from None
     # a classifier's file has no language-model head
     shape = replace(shape, tied=True) if classifier else shape
@@ -66,24 +67,30 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
     _compare(wanted, folder, shape.tied)
     if not classifier:
         read_generation(folder)
-    if not (folder / "tokenizer.json").is_file():
+    try:
+        inside(folder, "tokenizer.json")
+    except FileNotFoundError:
         raise CharterError(
             f"{folder} has no tokenizer.json; expected the tokenizer that belongs to this model"
-        )
+        ) from None
+    except OSError as error:
+        raise CharterError(
+            f"{folder / 'tokenizer.json'} cannot be read ({line_of(error)}); restore the file"
+        ) from None
     return shape
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The parsed `config.json` of a checkpoint folder. Raises CharterError when it is missing or damaged."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parsed_file(inside(folder, "config.json"))
     except FileNotFoundError:
         raise CharterError(
             f"{folder} has no config.json; expected a checkpoint folder in Hugging Face layout"
         ) from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise CharterError(
-            f"{folder / 'config.json'} cannot be read ({_line(error)}); restore the file"
+            f"{folder / 'config.json'} cannot be read ({line_of(error)}); restore the file"
         ) from None
     if not isinstance(config, dict):
         raise CharterError(f"{folder / 'config.json'} is not a JSON object; restore the file")
@@ -92,48 +99,70 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder, by its index if it has one. Raises CharterError when there are none."""
-    if (folder / INDEX).exists():
+    if os.path.lexists(folder / INDEX):
         try:
-            names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+            names = set(parsed_file(inside(folder, INDEX))["weight_map"].values())
             if elsewhere := [n for n in names if Path(n).name != n or n in ("", "..")]:
                 raise ValueError(f"{elsewhere[0][:200]!r} is no file of this folder")
-            return [folder / name for name in sorted(names)]
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise CharterError(
-                f"{folder / INDEX} cannot be read ({_line(error)}); restore the file"
+                f"{folder / INDEX} cannot be read ({line_of(error)}); restore the file"
             ) from None
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
+        return [_weights(folder, name) for name in sorted(names)]
+    if os.path.lexists(folder / SINGLE):
+        return [_weights(folder, SINGLE)]
     pickles = sorted(path.name for path in folder.glob("*.bin"))
     hint = f" ({pickles[0]} is a pickle, which is never loaded)" if pickles else ""
     raise CharterError(f"{folder} has no {SINGLE}{hint}; expected weights as safetensors")
 
 
+def _weights(folder: Path, name: str) -> Path:
+    try:
+        return inside(folder, name)
+    except (OSError, ValueError) as error:
+        raise damaged(folder / name, error) from None
+
+
 def read_header(path: Path) -> Sizes:
-    """Tensor name -> extents, of a safetensors file.
+    """Tensor name -> extents, of a safetensors file that is no pipe or device.
 
     The file starts with the length of its header (8 bytes, little endian), then the header as JSON, then the
-    tensors; the header says where each begins and ends. Raises CharterError for a file that isn't whole.
+    tensors, side by side; the header says where each begins and ends. Raises CharterError for a file that isn't whole,
+    and for a tensor whose extents don't fit its bytes.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > size - 8:
-                raise ValueError("its header would be longer than the file")
-            entries = json.loads(file.read(length))
+            if length > min(size - 8, LONGEST_JSON):
+                raise ValueError("its header would be longer than the file, or than any in use")
+            entries = parsed(file.read(length))
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         if end != size:
             raise ValueError(f"it has {size} bytes and its header asks for {end}")
-        return {name: tuple(int(extent) for extent in entry["shape"]) for name, entry in tensors.items()}
-    except _DAMAGE as error:
+        _check_spans(tensors)
+        return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
+    except DAMAGE as error:
         raise damaged(path, error) from None
+
+
+def _check_spans(tensors: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the tensors lie side by side and each has the bytes that its extents take."""
+    at = 0
+    for name, entry in sorted(tensors.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+        (start, end), extents = entry["data_offsets"], entry["shape"]
+        numbers = [start, end, *extents]
+        if len(extents) > _MOST_EXTENTS or not all(type(n) is int and 0 <= n < _LARGEST for n in numbers):
+            raise ValueError(f"{name[:200]} has extents that are no sizes")
+        if start != at or 8 * (end - start) != math.prod(extents) * _BITS[entry["dtype"]]:
+            raise ValueError(f"{name[:200]} does not have the bytes that its extents take")
+        at = end
 
 
 def damaged(path: Path, error: Exception) -> CharterError:
     """The refusal of a file of weights that can't be read."""
-    return CharterError(f"{path} is missing, truncated or corrupt ({_line(error)}); restore it")
+    return CharterError(f"{path} is missing, truncated or corrupt ({line_of(error)}); restore it")
 
 
 def count_parameters(folder: Path) -> int | None:
@@ -193,7 +222,3 @@ def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) ->
     if missing:
         some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
         raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import DAMAGE, inside, line_of, parsed_file
 
 GENERATION = "generation_config.json"
+_LARGEST = 2**63
 # fields that change what is drawn, with the values at which they don't
 SHAPING: Mapping[str, tuple[object, ...]] = {
     "num_beams": (1,),
@@ -106,12 +108,13 @@ def read_generation(folder: Path) -> dict[str, Any]:
     damaged or holds a value that can't be one."""
     path = folder / GENERATION
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parsed_file(inside(folder, GENERATION))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CharterError(f"{path} cannot be read ({reason}); restore the file or remove it") from None
+    except DAMAGE as error:
+        raise CharterError(
+            f"{path} cannot be read ({line_of(error)}); restore the file or remove it"
+        ) from None
     if not isinstance(fields, dict):
         raise CharterError(f"{path} is not a JSON object; restore the file or remove it")
     _check(path, fields)
@@ -153,11 +156,15 @@ def _check(path: Path, fields: Mapping[str, Any]) -> None:
     for key, (words, holds) in wanted.items():
         value = fields.get(key)
         if value is not None and not holds(value):
-            raise CharterError(f"{path}: {key} is {json.dumps(value)}; expected {words}; correct the file")
+            raise CharterError(
+                f"{path}: {key} is {json.dumps(value)[:80]}; expected {words}; correct the file"
+            )
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < _LARGEST
 
 
 def _given(value: float | None, otherwise: float) -> float:

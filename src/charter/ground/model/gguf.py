@@ -7,18 +7,21 @@ here.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFReader, ReaderTensor
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import DAMAGE, line_of
+from charter.ground.artifact.panics import sound
 from charter.ground.model.generation import write_generation
+from charter.ground.model.gguf_file import GgufFile, GgufTensor
 from charter.ground.model.gguf_tokenizer import special_ids, write_tokenizer
 from charter.ground.model.shape import Shape, from_config, to_config
 from charter.ground.model.shards import SHARD_BYTES, shard_plan, write_index
@@ -55,35 +58,35 @@ def convert(
     """
     path, folder = Path(path), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    reader = _open(path)
-    metadata = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    file = _open(path)
+    values, tensors = file.values, file.tensors
     try:
-        values = {name: field.contents() for name, field in metadata.items()}
-        shape = from_config(_config(values, tensors))
-        write_tokenizer(values, folder)
-        _write_weights(tensors, shape, folder, shard_bytes)
-    except (KeyError, IndexError, ValueError, NotImplementedError) as error:
-        raise CharterError(
-            f"{path} cannot be converted: {type(error).__name__} {' '.join(str(error).split())}"
-        ) from None
+        with sound(f"{path} cannot be converted"):
+            shape = from_config(_config(values, tensors))
+            write_tokenizer(values, folder)
+            _write_weights(tensors, shape, folder, shard_bytes)
+    except (CharterError, OSError):  # of this disk
+        raise
+    except Exception as error:  # of numbers that don't fit; the tokenizers library raises bare Exception
+        raise CharterError(f"{path} cannot be converted: {type(error).__name__} {line_of(error)}") from None
     ids = special_ids(values)
     _write_json(folder / "config.json", to_config(shape, ids["eos"], ids["bos"], ids["pad"]))
     named = {f"{name}_token_id": ids[name] for name in ("bos", "eos", "pad")}
     write_generation(folder, generation or {}, named)
 
 
-def _open(path: Path) -> GGUFReader:
+def _open(path: Path) -> GgufFile:
     try:
-        return GGUFReader(path)
+        return GgufFile.open(path)
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; expected a GGUF file") from None
-    except (ValueError, IndexError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CharterError(f"{path} is not an intact GGUF file ({reason}); download it again") from None
+    except DAMAGE as error:
+        raise CharterError(
+            f"{path} is not an intact GGUF file ({line_of(error)}); download it again"
+        ) from None
 
 
-def _config(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor]) -> dict[str, Any]:
+def _config(values: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) -> dict[str, Any]:
     arch = str(values["general.architecture"])
     if arch not in _FAMILIES:
         raise CharterError(f"GGUF architecture {arch!r} is not supported; supported: {', '.join(_FAMILIES)}")
@@ -106,7 +109,7 @@ def _config(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor]) -> d
     biased = "blk.0.attn_output.bias" in tensors
     return {
         "model_type": _FAMILIES[arch],
-        "vocab_size": int(tensors["token_embd.weight"].shape[1]),
+        "vocab_size": int(tensors["token_embd.weight"].extents[1]),
         "hidden_size": width,
         "intermediate_size": int(key("feed_forward_length")),
         "num_hidden_layers": int(key("block_count")),
@@ -126,7 +129,7 @@ def _config(values: Mapping[str, Any], tensors: Mapping[str, ReaderTensor]) -> d
 
 
 def _rope_scaling(
-    values: Mapping[str, Any], arch: str, tensors: Mapping[str, ReaderTensor], head_dim: int
+    values: Mapping[str, Any], arch: str, tensors: Mapping[str, GgufTensor], head_dim: int
 ) -> dict[str, Any] | None:
     kind = values.get(f"{arch}.rope.scaling.type", "none")
     factor = values.get(f"{arch}.rope.scaling.factor")
@@ -182,9 +185,9 @@ def _undo_interleave(weight: Floats, heads: int) -> Floats:
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(weight.shape)
 
 
-def _array(tensor: ReaderTensor, shape: Shape) -> Floats:
-    values: Floats = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-    values = values.reshape(tuple(int(n) for n in reversed(tensor.shape)))
+def _array(tensor: GgufTensor, shape: Shape) -> Floats:
+    values: Floats = np.ascontiguousarray(dequantize(tensor.data, tensor.kind), dtype=np.float32)
+    values = values.reshape(tuple(reversed(tensor.extents)))
     if shape.family in ("llama", "mistral") and ".attn_q." in tensor.name:
         return _undo_interleave(values, shape.num_heads)
     if shape.family in ("llama", "mistral") and ".attn_k." in tensor.name:
@@ -192,10 +195,10 @@ def _array(tensor: ReaderTensor, shape: Shape) -> Floats:
     return values
 
 
-def _write_weights(tensors: Mapping[str, ReaderTensor], shape: Shape, folder: Path, shard_bytes: int) -> None:
+def _write_weights(tensors: Mapping[str, GgufTensor], shape: Shape, folder: Path, shard_bytes: int) -> None:
     """Shard by shard, so that a large model is never whole in memory."""
     wanted = {_hf_name(name): tensor for name, tensor in tensors.items() if name != _ROPE_FACTORS}
-    sizes = {name: 4 * int(np.prod(tensor.shape)) for name, tensor in wanted.items()}
+    sizes = {name: 4 * math.prod(tensor.extents) for name, tensor in wanted.items()}
     plan = shard_plan(sizes, shard_bytes)
     for file, names in plan.items():
         save_file(dict(_converted(wanted, names, shape)), folder / file, metadata={"format": "pt"})
@@ -203,7 +206,7 @@ def _write_weights(tensors: Mapping[str, ReaderTensor], shape: Shape, folder: Pa
 
 
 def _converted(
-    wanted: Mapping[str, ReaderTensor], names: list[str], shape: Shape
+    wanted: Mapping[str, GgufTensor], names: list[str], shape: Shape
 ) -> Iterator[tuple[str, Floats]]:
     for name in names:
         yield name, _array(wanted[name], shape)

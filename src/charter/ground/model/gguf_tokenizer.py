@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import BPE
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.text.definition import MOST_ADDED, MOST_TOKENS
 
 _CONTROL, _USER_DEFINED = 3, 4
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -52,7 +53,11 @@ def write_tokenizer(values: Mapping[str, Any], folder: Path) -> None:
         raise CharterError(f"GGUF pre-tokenizer {pre!r} is not supported; supported: {', '.join(_PATTERNS)}")
     tokens: list[str] = values["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ", 1)) for merge in values["tokenizer.ggml.merges"]]
-    kinds = values.get("tokenizer.ggml.token_type") or [1] * len(tokens)
+    if max(len(tokens), len(merges)) > MOST_TOKENS:
+        raise CharterError(f"the GGUF file has {len(tokens):,} tokens; at most {MOST_TOKENS:,} are read")
+    kinds = list(values.get("tokenizer.ggml.token_type", [1] * len(tokens)))
+    if sum(kind in (_CONTROL, _USER_DEFINED) for kind in kinds) > MOST_ADDED:
+        raise CharterError(f"the GGUF file has over {MOST_ADDED:,} tokens beside its words; fewer are read")
     ids = special_ids(values)
     names = {short: None if id is None else tokens[id] for short, id in ids.items()}
     tokenizer = Tokenizer(

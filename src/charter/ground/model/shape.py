@@ -20,6 +20,16 @@ ARCHITECTURES = {
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 _THETA = {"llama": 10_000.0, "mistral": 10_000.0, "qwen2": 10_000.0, "qwen3": 10_000.0}
 _NORM_EPS = 1e-6
+MOST_LAYERS = 1000  # every one takes memory before a weight of it is read
+_LARGEST = 2**31 - 1  # of all sizes
+_SCALES = (
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+    "attention_factor",
+)
+_YARN = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # where 0 is none
 
 
 @dataclass(frozen=True)
@@ -63,15 +73,39 @@ class Shape:
         return self.num_layers * layer + d + self.vocab_size * d * (1 if self.tied else 2)
 
 
+def _size(name: str, value: Any, least: int = 1, most: int = _LARGEST) -> int:
+    """A size of config.json. Raises CharterError for what is none."""
+    if type(value) is not int or not least <= value <= most:
+        raise CharterError(
+            f"config.json holds a value that is no size: {name} is {str(value)[:40]}; expected a whole number from "
+            f"{least} to {most:,}"
+        )
+    return value
+
+
+def _real(name: str, value: Any, above: float = 0.0, most: float = 1e15) -> float:
+    """A number of config.json. Raises CharterError for what is none, or lies outside of these bounds."""
+    if type(value) not in (int, float) or not above < value <= most:
+        raise CharterError(
+            f"config.json holds a value that can't be: {name} is {str(value)[:40]}; expected a number above {above:g}, "
+            f"at most {most:g}"
+        )
+    return float(value)
+
+
 def _rope(config: Mapping[str, Any], family: str) -> tuple[float, dict[str, Any] | None]:
     """(base, scaling) from either spelling: `rope_theta` + `rope_scaling`, or `rope_parameters`."""
     found = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
-    theta = float(found.pop("rope_theta", None) or config.get("rope_theta") or _THETA[family])
+    base = found.pop("rope_theta", None) or config.get("rope_theta")
+    theta = _real("rope_theta", _THETA[family] if base is None else base, above=1.0)
     rope_type = found.pop("rope_type", None) or found.pop("type", None) or "default"
     found.pop("type", None)
     if rope_type not in ROPE_TYPES:
-        raise CharterError(f"RoPE type {rope_type!r} is not supported; supported: {', '.join(ROPE_TYPES)}")
-    if float(found.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or 1.0) != 1.0:
+        raise CharterError(
+            f"RoPE type {str(rope_type)[:80]!r} is not supported; supported: {', '.join(ROPE_TYPES)}"
+        )
+    part = found.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or 1.0
+    if _real("partial_rotary_factor", part) != 1.0:
         raise CharterError("partial rotary embeddings are not supported; expected partial_rotary_factor 1.0")
     if rope_type == "default":
         return theta, None
@@ -83,6 +117,11 @@ def _rope(config: Mapping[str, Any], family: str) -> tuple[float, dict[str, Any]
     if rope_type in ("llama3", "yarn"):
         original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
         found.setdefault("original_max_position_embeddings", original)
+    for key in (*_SCALES, *_YARN):
+        if found.get(key) is not None and not (key in _YARN and found[key] == 0):
+            _real(f"{key} of RoPE", found[key])
+    if rope_type == "llama3" and not found["low_freq_factor"] < found["high_freq_factor"]:
+        raise CharterError("config.json: low_freq_factor of RoPE is not below high_freq_factor; correct it")
     return theta, {"rope_type": rope_type, **found}
 
 
@@ -91,10 +130,11 @@ def _window(config: Mapping[str, Any], family: str, layers: int) -> tuple[int | 
     window = config.get("sliding_window")
     if window is None or family == "llama":
         return None, 0
-    if family == "mistral":
-        return int(window), 0
-    if not config.get("use_sliding_window", False):
+    if family != "mistral" and not config.get("use_sliding_window", False):
         return None, 0
+    window = _size("sliding_window", window)
+    if family == "mistral":
+        return window, 0
     kinds = config.get("layer_types")
     if kinds is not None:
         start = next((i for i, kind in enumerate(kinds) if kind == "sliding_attention"), layers)
@@ -103,8 +143,8 @@ def _window(config: Mapping[str, Any], family: str, layers: int) -> tuple[int | 
                 "layer_types mixes windowed and full layers; expected the window from some layer on"
             )
     else:
-        start = int(config.get("max_window_layers", 28))
-    return (int(window), start) if start < layers else (None, 0)
+        start = _size("max_window_layers", config.get("max_window_layers", 28), least=0)
+    return (window, start) if start < layers else (None, 0)
 
 
 def from_config(config: Mapping[str, Any]) -> Shape:
@@ -116,20 +156,26 @@ def from_config(config: Mapping[str, Any]) -> Shape:
     family = str(config.get("model_type", "?"))
     if family not in ARCHITECTURES:
         raise CharterError(
-            f"architecture {family!r} is not supported; supported model types: {', '.join(ARCHITECTURES)} "
+            f"architecture {family[:80]!r} is not supported; supported model types: {', '.join(ARCHITECTURES)} "
             "(SmolLM and SmolLM2 are 'llama')"
         )
     if config.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise CharterError(f"activation {config['hidden_act']!r} is not supported; expected 'silu'")
+        raise CharterError(f"activation {str(config['hidden_act'])[:80]!r} is not supported; expected 'silu'")
     if config.get("mlp_bias"):
         raise CharterError("mlp_bias is not supported; expected a feed-forward without bias")
     needed = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     lacking = [key for key in (*needed, "max_position_embeddings") if not isinstance(config.get(key), int)]
     if lacking:
         raise CharterError(f"config.json lacks {', '.join(lacking)}; expected a complete {family} config")
-    vocab_size, hidden_size, intermediate_size, num_layers, num_heads = (int(config[key]) for key in needed)
-    num_kv_heads = int(config.get("num_key_value_heads") or num_heads)
-    head_dim = int(config.get("head_dim") or (128 if family == "qwen3" else hidden_size // num_heads))
+    vocab_size, hidden_size, intermediate_size, num_layers, num_heads = (
+        _size(key, config[key], most=MOST_LAYERS if key == "num_hidden_layers" else _LARGEST)
+        for key in needed
+    )
+    num_kv_heads = _size("num_key_value_heads", config.get("num_key_value_heads") or num_heads)
+    width = config.get("head_dim") or (128 if family == "qwen3" else hidden_size // num_heads)
+    head_dim = _size("head_dim", width)
+    if head_dim % 2:
+        raise CharterError(f"heads of {head_dim} can't be rotated by halves; expected an even head_dim")
     if num_heads % num_kv_heads:
         raise CharterError(
             f"{num_heads} query heads cannot share {num_kv_heads} key heads; expected a divisor"
@@ -145,10 +191,10 @@ def from_config(config: Mapping[str, Any]) -> Shape:
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
-        max_positions=int(config["max_position_embeddings"]),
+        max_positions=_size("max_position_embeddings", config["max_position_embeddings"]),
         rope_theta=theta,
         rope_scaling=scaling,
-        norm_eps=float(config.get("rms_norm_eps", _NORM_EPS)),
+        norm_eps=_real("rms_norm_eps", config.get("rms_norm_eps", _NORM_EPS), most=1.0),
         qkv_bias=bias or family == "qwen2",
         o_bias=bias,
         qk_norm=family == "qwen3",

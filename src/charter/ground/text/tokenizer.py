@@ -7,6 +7,7 @@ the end, start and padding tokens, and the chat template.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -20,6 +21,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import LONGEST_JSON, inside, parsed
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.artifact.panics import sound
 from charter.ground.text.definition import read_definition
@@ -38,6 +40,7 @@ TRAINED_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 _ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<|end|>")
 _NAMES = ("eos", "bos", "pad", "unk")
 _LONG = 2000  # characters
+_TEMPLATE = "chat_template.jinja"
 # Settings of a checkpoint's tokenizer that change nothing here and are handed on when it is saved.
 _HANDED_ON = ("model_max_length", "add_bos_token", "add_eos_token", "add_prefix_space", "padding_side")
 
@@ -109,12 +112,12 @@ class Tokenizer:
     def from_folder(cls, folder: Path) -> Tokenizer:
         """From a checkpoint folder: tokenizer.json, tokenizer_config.json, and chat_template.jinja if any."""
         folder = Path(folder)
-        definition = _read(folder / "tokenizer.json")
-        config = _read_object(folder / "tokenizer_config.json")
-        config = {**_read_object(folder / "special_tokens_map.json"), **config}
+        definition = _read(folder, "tokenizer.json")
+        config = _read_object(folder, "tokenizer_config.json")
+        config = {**_read_object(folder, "special_tokens_map.json"), **config}
         names = {name: _token_name(config.get(f"{name}_token")) for name in _NAMES}
-        beside = folder / "chat_template.jinja"
-        template = _read(beside) if beside.is_file() else _template_of(config.get("chat_template"))
+        named = _template_of(config.get("chat_template"))
+        template = _read(folder, _TEMPLATE) if os.path.lexists(folder / _TEMPLATE) else named
         tokenizer = cls(definition, names, template)
         tokenizer._handed_on = {key: config[key] for key in _HANDED_ON if key in config}
         return tokenizer
@@ -257,7 +260,7 @@ class Tokenizer:
         _write(folder / "tokenizer.json", json.dumps(self._definition, ensure_ascii=False, indent=1))
         _write(folder / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=1))
         # an older template beside the configuration would win over it
-        (folder / "chat_template.jinja").unlink(missing_ok=True)
+        (folder / _TEMPLATE).unlink(missing_ok=True)
 
     def _id(self, token: str) -> int:
         found: int | None = self._backend.token_to_id(token)
@@ -324,24 +327,28 @@ def _template_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _read(path: Path) -> str:
+def _read(folder: Path, name: str) -> str:
+    path = folder / name
     try:
-        return path.read_text("utf-8")
+        found = inside(folder, name)
+        if found.stat().st_size > LONGEST_JSON:
+            raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB")
+        return found.read_text("utf-8")
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; the folder must hold a tokenizer.json") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CharterError(f"{path} cannot be read: {error}") from None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+def _read_object(folder: Path, name: str) -> dict[str, Any]:
+    if not os.path.lexists(folder / name):
         return {}
     try:
-        value = json.loads(_read(path))
+        value = parsed(_read(folder, name).encode())
     except ValueError as error:
-        raise CharterError(f"{path} is not JSON: {error}") from None
+        raise CharterError(f"{folder / name} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise CharterError(f"{path} must hold a JSON object")
+        raise CharterError(f"{folder / name} must hold a JSON object")
     return value
 
 

@@ -1,0 +1,72 @@
+"""Files that strangers made: checkpoints, tokenizers and data come from elsewhere, and reading them has an end.
+
+What is no regular file is refused, since a pipe is waited for and a device read for good. What a folder holds may not
+lead out of it. JSON is bounded before it is parsed: three bytes of it may take seventy in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+LONGEST_JSON = 40 * 2**20  # bytes; the largest tokenizer.json in use has some 34 million
+MOST_VALUES = 2**22  # of one JSON text, at least as many as its commas and brackets say
+# what parsers and numbers out of such a file raise, beside CharterError
+DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+
+
+def regular(path: Path) -> Path:
+    """The path itself. Raises OSError where no regular file is: FileNotFoundError where nothing is."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is no regular file; put a file there")
+    return path
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The regular file of that name in a folder. Raises OSError, also for a link that leads out of the folder.
+
+    In the cache of the hub's client a snapshot is a folder of links to the folder `blobs` beside it, and they may be.
+    """
+    path, home = folder / name, Path(os.path.realpath(folder))
+    homes = [home]
+    if home.parent.name == "snapshots":
+        homes.append(home.parent.parent / "blobs")
+    if not any(Path(os.path.realpath(path)).is_relative_to(one) for one in homes):
+        raise OSError(f"{name} is a link out of its folder; put the file itself there")
+    return regular(path)
+
+
+def parsed(data: bytes) -> Any:
+    """What a JSON text says. Raises ValueError where it is none, or larger or deeper than any in use."""
+    if len(data) > LONGEST_JSON:
+        raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON file here")
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise ValueError(f"it has over {MOST_VALUES:,} values, the most of a JSON file here")
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("its brackets stand too deep") from None
+
+
+def parsed_file(path: Path) -> Any:
+    """What a JSON file says, which `regular` or `inside` let pass. Raises OSError, and ValueError as `parsed` does."""
+    if path.stat().st_size > LONGEST_JSON:
+        raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON file here")
+    return parsed(path.read_bytes())
+
+
+def line_of(error: BaseException, longest: int = 200) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
