@@ -6,24 +6,18 @@ it. Every file gives at least one record, so that nothing is lost between the fi
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO
-
-import zstandard
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.texts import DateField, Form, TextFile, TextSource, form_of
 from charter.ground.text.parquet import short_rows
+from charter.ground.text.unpacking import BROKEN, blocks_of
 
-BLOCK = 1 << 20
 SNIFF = 1 << 13  # bytes at the start of a file that say whether it is text
-_ZSTD_INPUT, _ZSTD_OUTPUT = 1 << 10, 1 << 15  # a KiB of zstandard holds at most 32 MiB
 _ROWS = 64  # of a parquet file, decoded at once
 # Characters below the blank that no text has; form feeds, escapes and the like occur in old ones.
 _BINARY = bytes(byte for byte in range(32) if byte not in b"\a\b\t\n\v\f\r\x1a\x1b")
@@ -182,7 +176,7 @@ def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
                 first = False
             if block:
                 yield block
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+    except BROKEN as error:
         raise _Fault("damaged", f"it can't be unpacked to its end ({error}); get the file again") from None
     except OSError as error:
         raise _Fault("unreadable", f"it can't be read ({error.strerror or error})") from None
@@ -191,33 +185,9 @@ def _checked(path: Path, meter: Meter) -> Iterator[bytes]:
 def _blocks(path: Path, meter: Meter) -> Iterator[bytes]:
     before = meter.bytes
     with path.open("rb") as packed:
-        if path.suffix.lower() == ".zst":
-            blocks = _zstd_blocks(packed)
-        else:
-            file = gzip.GzipFile(fileobj=packed) if path.suffix.lower() == ".gz" else packed
-            blocks = iter(lambda: file.read1(BLOCK), b"")  # what is there, before a fault behind it
-        for block in blocks:
+        for block in blocks_of(packed, path.suffix.lower()):
             meter.bytes = before + packed.tell()
             yield block
-
-
-def _zstd_blocks(file: BinaryIO) -> Iterator[bytes]:
-    """All frames; one that is cut short is an error, which the library's own reader doesn't see."""
-    frame, held, size = None, list[bytes](), 0
-    while data := file.read(_ZSTD_INPUT):
-        while data:
-            frame = frame or zstandard.ZstdDecompressor().decompressobj(write_size=_ZSTD_OUTPUT)
-            held.append(frame.decompress(data))
-            size += len(held[-1])
-            data = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-            if size >= BLOCK:
-                yield b"".join(held)
-                held, size = [], 0
-    if size:
-        yield b"".join(held)
-    if frame is not None:
-        raise EOFError("compressed data ends before its frame does")
 
 
 def _tables(source: TextSource, file: TextFile, largest: int) -> Iterator[Record]:

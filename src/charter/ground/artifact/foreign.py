@@ -48,16 +48,26 @@ def inside(folder: Path, name: str) -> Path:
     return regular(path)
 
 
-def parsed(data: bytes) -> Any:
-    """What a JSON text says. Raises ValueError where it is none, or larger or deeper than any in use."""
+def parsed(data: bytes, constants: bool = True) -> Any:
+    """What a JSON text says; without `constants` NaN and Infinity are no numbers. Raises ValueError where it is none,
+    or larger or deeper than any in use."""
     if len(data) > LONGEST_JSON:
-        raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON file here")
-    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
-        raise ValueError(f"it has over {MOST_VALUES:,} values, the most of a JSON file here")
+        raise ValueError(f"it has over {LONGEST_JSON // 2**20} MiB, the most of a JSON text here")
+    check_values(data, MOST_VALUES)
     try:
-        return json.loads(data)
+        return json.loads(data, parse_constant=None if constants else _refuse)
     except RecursionError:
         raise ValueError("its brackets stand too deep") from None
+
+
+def check_values(data: bytes, most: int) -> None:
+    """Raises ValueError for a JSON text that may have more than so many values."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > most:
+        raise ValueError(f"it has over {most:,} values, the most of a JSON text here")
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def parsed_file(path: Path) -> Any:

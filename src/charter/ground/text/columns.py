@@ -17,6 +17,7 @@ from typing import Any
 import zstandard
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import MOST_VALUES, check_values
 from charter.ground.settings.recognise import OWN_COLUMNS, open_text
 from charter.ground.text.jsonl import numbered_rows, read_text
 from charter.ground.text.parquet import parquet_rows
@@ -25,6 +26,8 @@ _PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
 _OWN = {column for own in OWN_COLUMNS.values() for column in own}
 _LONGEST_CELL = 2**31 - 1
+_MOST_COLUMNS = 10_000
+_BYTES_A_VALUE = 16  # of a large JSON file, at least
 _SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -106,7 +109,10 @@ def _is_array(path: Path) -> bool:
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        value = json.loads(read_text(path))
+        text = read_text(path)
+        data = text.encode()
+        check_values(data, max(MOST_VALUES, len(data) // _BYTES_A_VALUE))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CharterError(f"{path} is not JSON ({error})") from None
     rows = value.get("examples") if isinstance(value, dict) else value
@@ -122,6 +128,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
+        if len(reader.fieldnames or ()) > _MOST_COLUMNS:
+            raise csv.Error(f"over {_MOST_COLUMNS:,} columns")
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:

@@ -122,9 +122,10 @@ def _check_put(part: Mapping[str, Any], name: str) -> str:
     return put
 
 
-def _parts(part: Any) -> list[Mapping[str, Any]]:
+def _parts(part: Any) -> list[dict[str, Any]]:
     """What a normalizer, pre-tokenizer, decoder or post-processor consists of, in order."""
-    found, left = [], [part]
+    found: list[dict[str, Any]] = []
+    left = [part]
     while left:
         one = left.pop()
         if not isinstance(one, dict):

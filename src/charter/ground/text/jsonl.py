@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -13,53 +14,40 @@ from typing import Any
 import zstandard
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import LONGEST_JSON, parsed, regular
+from charter.ground.text.unpacking import BROKEN, blocks_of
 
 LARGEST = 2**30  # bytes of a file, unpacked
-FED = 1024  # bytes that are unpacked at once: of zstd at most some 30 MB then
+MOST_TIMES, SMALL = 100, 2**26  # it may be as many times as large as it was, or as many bytes
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a plain, .gz or .zst file. Raises CharterError when it is missing or damaged."""
+    """The content of a plain, .gz or .zst file. Raises CharterError when it is missing or damaged, or no file."""
+    found = io.BytesIO()
+    for block in _blocks(path):
+        found.write(block)
+    return found.getvalue()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The content by blocks; errors are those of `read_bytes`."""
     try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            return _decompress_gzip(raw)
-        if path.suffix == ".zst":
-            return _decompress_zstd(raw)
-        return raw
+        with regular(path).open("rb") as file:
+            most = path.stat().st_size
+            most = min(LARGEST, max(SMALL, MOST_TIMES * most)) if path.suffix in (".gz", ".zst") else most
+            size = 0
+            for block in blocks_of(file, path.suffix):
+                if (size := size + len(block)) > most:
+                    raise OSError(
+                        f"unpacked it has over {most // 2**20:,} MiB, the most of one like it; cut it up"
+                    )
+                yield block
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; check the path") from None
-    except (OSError, EOFError, zstandard.ZstdError) as error:
+    except (OSError, *BROKEN) as error:
         raise CharterError(
             f"{path} cannot be read: {error or type(error).__name__}; get the file again"
         ) from None
-
-
-def _decompress_gzip(raw: bytes) -> bytes:
-    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
-        found = file.read(LARGEST + 1)
-    _check_size(len(found))
-    return found
-
-
-def _decompress_zstd(raw: bytes) -> bytes:
-    """All frames of the data; unlike the library's reader, a frame cut short is an error."""
-    found, size, at = [], 0, 0
-    while at < len(raw):
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        while not frame.eof:  # a few bytes may unpack to gigabytes
-            if at >= len(raw):
-                raise EOFError("compressed data ends before its frame does")
-            fed = raw[at : at + FED]
-            found.append(frame.decompress(fed))
-            _check_size(size := size + len(found[-1]))
-            at += len(fed) - len(frame.unused_data)
-    return b"".join(found)
-
-
-def _check_size(size: int) -> None:
-    if size > LARGEST:
-        raise OSError(f"unpacked it has over {LARGEST // 2**20:,} MiB, the most of one file; cut it up")
 
 
 def read_text(path: Path) -> str:
@@ -73,15 +61,15 @@ def read_text(path: Path) -> str:
 def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, object) of each line that isn't blank. Raises CharterError naming file:line."""
     empty = True
-    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
+    for number, line in _lines(path):
         if not line.strip():
             continue
         empty = False
         try:
-            row = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+            row = parsed(line.removeprefix(codecs.BOM_UTF8).decode().encode(), constants=False)
         except UnicodeDecodeError:
             raise CharterError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise CharterError(
                 f"{path}:{number}: not JSON ({error}); expected one JSON object a line"
             ) from None
@@ -94,8 +82,22 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise CharterError(f"{path} is empty; expected one JSON object a line")
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line without its end); no more than a line and a block are held."""
+    number, held = 1, bytearray()
+    for block in _blocks(path):
+        for place, part in enumerate(block.split(b"\n")):
+            if place:
+                yield number, bytes(held)
+                number += 1
+                held.clear()
+            held += part
+            if len(held) > LONGEST_JSON:
+                raise CharterError(
+                    f"{path}:{number}: not JSON (a line of over {LONGEST_JSON // 2**20} MiB); expected one JSON object "
+                    "a line"
+                )
+    yield number, bytes(held)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import DAMAGE, line_of, regular
 
 try:
-    from pyarrow import ArrowException, compute, parquet
+    from pyarrow import ArrowException, compute, parquet, types
 except ImportError:  # the extra `parquet` isn't installed
     parquet = None
 
-_TEXTS = frozenset({"string", "large_string", "binary", "large_binary"})
+LARGEST_GROUP = 2**30  # bytes of a column in a group of rows, unpacked, by what the file says
+LARGEST_ROW = 2**26  # bytes of its texts
+_AT_ONCE = 2**26  # bytes of texts that are decoded together
 
 
-def parquet_rows(path: Path, at_once: int = 1 << 16) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number from 1, row) of each row; `at_once` are decoded together.
+def parquet_rows(path: Path, at_once: int = 1 << 12) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, row) of each row; at most `at_once` are decoded together.
 
-    Raises CharterError where the file is damaged, or the library is missing.
+    Raises CharterError where the file is damaged, has a row of over `LARGEST_ROW` bytes, or the library is missing.
     """
-    for number, row in short_rows(path, at_once):
-        assert isinstance(row, dict)
+    for number, row in short_rows(path, at_once, longest=LARGEST_ROW):
+        if isinstance(row, int):
+            raise CharterError(f"{path}: row {number} has {row:,} bytes; at most {LARGEST_ROW:,} are read")
         yield number, row
 
 
 def short_rows(
-    path: Path, at_once: int, wanted: Collection[str] | None = None, longest: int | None = None
+    path: Path, at_once: int, wanted: Collection[str] | None = None, longest: int = LARGEST_ROW
 ) -> Iterator[tuple[int, dict[str, Any] | int]]:
     """(number from 1, row) of each row, or the bytes of its texts where they are over `longest`. Columns that aren't
     wanted are not decoded: they are None. Raises CharterError like `parquet_rows`."""
@@ -35,26 +39,58 @@ def short_rows(
         raise CharterError(f"{path} is a parquet file, which needs pyarrow: pip install pyarrow")
     number = 0
     try:
-        with parquet.ParquetFile(path) as file:
-            bare = dict.fromkeys(file.schema_arrow.names)
-            chosen = None if wanted is None else [name for name in bare if name in wanted]
+        with parquet.ParquetFile(regular(path)) as plain:
+            bare = dict.fromkeys(plain.schema_arrow.names)
+            leaves = map(plain.schema.column, range(len(plain.schema)))
+            texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+            _check_groups(plain.metadata)
+        chosen = None if wanted is None else [name for name in bare if name in wanted]
+        # a text that stands in many rows stays one: written once, it may be meant a million times
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(batch_size=at_once, columns=chosen):
                 for row in _rows(batch, longest):
                     number += 1
                     yield number, row if isinstance(row, int) else bare | row
     except FileNotFoundError:
         raise CharterError(f"{path} does not exist; check the path") from None
-    except (ArrowException, OSError, ValueError) as error:  # the last of times that Python can't tell
-        reason = " ".join(str(error).split())
+    except (ArrowException, *DAMAGE) as error:  # ValueError of times that Python can't tell, too
+        reason = line_of(error)
         raise CharterError(f"{path} cannot be read as parquet ({reason}); get the file again") from None
 
 
-def _rows(batch: Any, longest: int | None) -> Iterator[dict[str, Any] | int]:
-    texts = [column for column in batch.columns if str(column.type) in _TEXTS]
-    lengths = [compute.binary_length(column).fill_null(0).to_pylist() for column in texts]
-    sizes = [sum(cells) for cells in zip(*lengths, strict=True)]
-    if longest is None or max(sizes, default=0) <= longest:
+def _check_groups(metadata: Any) -> None:
+    """Raises ValueError for a column that would unpack to more than is read at once."""
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            size = metadata.row_group(group).column(number).total_uncompressed_size
+            if not 0 <= size <= LARGEST_GROUP:
+                raise ValueError(
+                    f"a group of rows has a column of {size:,} bytes; write it with smaller groups"
+                )
+
+
+def _rows(batch: Any, longest: int) -> Iterator[dict[str, Any] | int]:
+    if _size(batch.columns) <= min(_AT_ONCE, longest):
         yield from batch.to_pylist()
         return
-    for place, size in enumerate(sizes):
-        yield size if size > longest else batch.slice(place, 1).to_pylist()[0]
+    for place in range(batch.num_rows):
+        row = batch.slice(place, 1)
+        size = _size(row.columns)
+        yield size if size > longest else row.to_pylist()[0]
+
+
+def _size(columns: Iterable[Any]) -> int:
+    """Bytes of the texts in columns of any depth, each as often as it occurs."""
+    total, left = 0, list(columns)
+    while left:
+        column = left.pop()
+        if types.is_dictionary(column.type):
+            lengths = compute.binary_length(column.dictionary)
+            total += compute.sum(compute.take(lengths, column.indices)).as_py() or 0
+        elif types.is_struct(column.type):
+            left += column.flatten()
+        elif types.is_map(column.type):
+            left += [column.keys, column.items]
+        elif types.is_list(column.type) or types.is_large_list(column.type):
+            left.append(column.flatten())
+    return total

@@ -1,0 +1,43 @@
+"""Files as blocks, unpacked where they end in .gz or .zst: some bytes may unpack to gigabytes, and no more of them than
+a block or so is held."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+
+import zstandard
+
+BLOCK = 1 << 20
+# what damaged files raise, beside OSError
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+_ZSTD_INPUT, _ZSTD_OUTPUT = 1 << 10, 1 << 15  # a KiB of zstandard holds at most 32 MiB
+
+
+def blocks_of(file: BufferedReader, ending: str) -> Iterator[bytes]:
+    """The content of a file by blocks of about `BLOCK` bytes. Raises OSError, and `BROKEN` for damaged ones."""
+    if ending == ".zst":
+        return _zstd_blocks(file)
+    whole = gzip.GzipFile(fileobj=file) if ending == ".gz" else file
+    return iter(lambda: whole.read1(BLOCK), b"")  # what is there, before a fault behind it
+
+
+def _zstd_blocks(file: BufferedReader) -> Iterator[bytes]:
+    """All frames; one that is cut short is an error, which the library's own reader doesn't see."""
+    frame, held, size = None, list[bytes](), 0
+    while data := file.read(_ZSTD_INPUT):
+        while data:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj(write_size=_ZSTD_OUTPUT)
+            held.append(frame.decompress(data))
+            size += len(held[-1])
+            data = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+            if size >= BLOCK:
+                yield b"".join(held)
+                held, size = [], 0
+    if size:
+        yield b"".join(held)
+    if frame is not None:
+        raise EOFError("compressed data ends before its frame does")
