@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
+from types import GeneratorType
 from typing import Any
 
 from jinja2 import nodes, pass_context
@@ -170,6 +171,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call, unless it is of a method whose cost nobody bounds."""
+        args = tuple(map(_listed, args))
         __self._check_call(__obj, (*args, *kwargs.values()))
         found = super().call(__context, __obj, *args, **kwargs)
         _shallow(found)
@@ -197,6 +199,7 @@ def _filter(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
     @pass_context
     def counted(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         _budget().take(1)
+        value = _listed(value) if name in _DEEP else value
         given = (*args, *kwargs.values())
         if name == "sum" and not all(isinstance(one, int | float | str) for one in given):
             raise SecurityError("sum adds numbers alone")
@@ -254,6 +257,15 @@ def _joined(context: Context, parts: list[Any]) -> str:
     texts = [str(part) for part in parts]
     _spend(sum(map(len, texts)), True)
     return "".join(texts)
+
+
+def _listed(value: Any) -> Any:
+    """What map, select and the like give as they go along, as a list that can be weighed."""
+    if not isinstance(value, GeneratorType):
+        return value
+    found = list(islice(value, ENTRIES + 1))
+    _spend(len(found), False)
+    return found
 
 
 def _budget() -> Budget:

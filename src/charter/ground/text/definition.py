@@ -20,7 +20,7 @@ from charter.ground.artifact.panics import sound
 # too.
 _MARKUP = re.compile(r"[<\[{(|｜].*[>\]})|｜]", re.DOTALL)
 MOST_TOKENS = 2**20  # of a vocabulary, and as many merges; the largest in use has a quarter of that
-MOST_ADDED = 2**17
+MOST_ADDED = 2**14  # whose time grows with their square
 MOST_PARTS = 200  # of normalizers and pre-tokenizers
 MOST_GROWTH = 256  # times that a text may get longer before it is cut, in UTF-8
 _CHAINS = ("normalizers", "pretokenizers", "decoders", "processors")

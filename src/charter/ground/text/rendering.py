@@ -18,9 +18,11 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.foreign import line_of
 from charter.ground.text.bounded import BoundedEnvironment, budget
 
 LONGEST_DATE = 100  # characters of its form
+LONGEST_TEMPLATE = 2**15  # characters; the longest in use have some 20,000
 TODAY = datetime(2024, 7, 26)  # what templates that ask for the date are told
 
 
@@ -43,11 +45,15 @@ def render(source: str, messages: Sequence[Mapping[str, str]], variables: Mappin
         with budget():
             return compiled.render(messages=given, tools=None, documents=None, **variables)
     except Exception as error:  # whatever a strange template comes upon
-        raise CharterError(f"the chat template refuses these messages: {error}") from None
+        raise CharterError(f"the chat template refuses these messages: {line_of(error)}") from None
 
 
 @lru_cache(maxsize=32)
 def _compile(source: str) -> Compiled:
+    if len(source) > LONGEST_TEMPLATE:
+        raise CharterError(
+            f"the chat template has {len(source):,} characters; at most {LONGEST_TEMPLATE:,} are read"
+        )
     environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
@@ -57,7 +63,7 @@ def _compile(source: str) -> Compiled:
     try:
         return environment.from_string(source)
     except Exception as error:  # of Jinja, or of Python, which compiles what Jinja writes
-        raise CharterError(f"the chat template is not valid Jinja: {error}") from None
+        raise CharterError(f"the chat template is not valid Jinja: {line_of(error)}") from None
 
 
 def _tojson(
