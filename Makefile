@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check fast whole slow clean
+.PHONY: demo test check fast whole slow audit clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/structure
+
+# Known vulnerabilities of what is installed; skipped with a line where no registry tells them.
+audit: $(READY)
+	$(BIN)/python .ci/audit.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -325,12 +325,13 @@ def _folders() -> Iterator[Case]:
         "num_key_value_heads": (-1, 10**9, [1]),
         "head_dim": (7, -8, 10**9, "wide"),
         "model_type": ("x" * 10**6, ["llama"], None),
-        "rope_scaling": ([], "x", {"rope_type": "yarn", "factor": 0}, {"rope_type": "linear", "factor": "2"}),
+        "rope_scaling": ("x", {"rope_type": "yarn", "factor": 0}, {"rope_type": "linear", "factor": "2"}),
         "eos_token_id": ([{}], 10**9),
     }
-    sizes["rope_scaling"] = sizes["rope_scaling"][2:] + (
-        {"rope_type": "llama3", "factor": 8, "low_freq_factor": 0, "high_freq_factor": 4},
-        {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4},
+    llama3 = {"rope_type": "llama3", "factor": 8, "high_freq_factor": 4}
+    sizes["rope_scaling"] += (
+        {**llama3, "low_freq_factor": 0},
+        {**llama3, "low_freq_factor": 4},
         {"rope_type": "yarn", "factor": float("nan")},
         {"rope_type": ["yarn"]},
         {"rope_type": "dynamic", "factor": 10**400},

@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.foreign import MOST_VALUES, check_values
 from charter.ground.settings.recognise import OWN_COLUMNS, open_text
 from charter.ground.text.jsonl import numbered_rows, read_text
 from charter.ground.text.parquet import parquet_rows
+from charter.ground.text.unpacking import BROKEN
 
 _PROMPTS = ("prompts_final", "goal", "Goal", "question")
 _TOPICS = ("topic", "category", "Category", "harm_area", "risk_area")
@@ -103,7 +102,7 @@ def _is_array(path: Path) -> bool:
     try:
         with open_text(path) as file:
             return bool(re.match(r"\ufeff?\s*\[\s*\{", file.read(64)))
-    except (OSError, ValueError, EOFError, zstandard.ZstdError):
+    except (OSError, ValueError, *BROKEN):
         return False  # reading it as rows says what is wrong
 
 
