@@ -40,8 +40,9 @@ def judged(said: str | None) -> tuple[int, list[str]]:
         for found in package["vulns"]
     ]
     vulnerable = len(lines)
+    silent = len(packages) - len(asked)
     lines.append(
-        f"audit: {vulnerable} known vulnerabilities in {len(asked)} packages, {len(packages) - len(asked)} not asked about"
+        f"audit: {vulnerable} known vulnerabilities in {len(asked)} packages, {silent} not asked about"
     )
     return int(vulnerable > 0), lines
 

@@ -14,7 +14,7 @@ try:
 except ImportError:  # the extra `parquet` isn't installed
     parquet = None
 
-LARGEST_GROUP = 2**30  # bytes of a column in a group of rows, unpacked, by what the file says
+SMALL_GROUP, MOST_TIMES = 2**28, 100  # bytes of a group of rows, by what the file says, or times its own
 LARGEST_ROW = 2**26  # bytes of its texts
 _AT_ONCE = 2**26  # bytes of texts that are decoded together
 
@@ -43,7 +43,7 @@ def short_rows(
             bare = dict.fromkeys(plain.schema_arrow.names)
             leaves = map(plain.schema.column, range(len(plain.schema)))
             texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-            _check_groups(plain.metadata)
+            _check_groups(plain.metadata, path.stat().st_size)
         chosen = None if wanted is None else [name for name in bare if name in wanted]
         # a text that stands in many rows stays one: written once, it may be meant a million times
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
@@ -58,15 +58,15 @@ def short_rows(
         raise CharterError(f"{path} cannot be read as parquet ({reason}); get the file again") from None
 
 
-def _check_groups(metadata: Any) -> None:
-    """Raises ValueError for a column that would unpack to more than is read at once."""
+def _check_groups(metadata: Any, size: int) -> None:
+    """Raises ValueError for a group of rows that would unpack to far more than the file has. Columns aren't asked: the
+    library ends the process where one is damaged."""
     for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            size = metadata.row_group(group).column(number).total_uncompressed_size
-            if not 0 <= size <= LARGEST_GROUP:
-                raise ValueError(
-                    f"a group of rows has a column of {size:,} bytes; write it with smaller groups"
-                )
+        unpacked = metadata.row_group(group).total_byte_size
+        if not 0 <= unpacked <= max(SMALL_GROUP, MOST_TIMES * size):
+            raise ValueError(
+                f"a group of rows has {unpacked:,} bytes, unpacked; write it with smaller groups"
+            )
 
 
 def _rows(batch: Any, longest: int) -> Iterator[dict[str, Any] | int]:
