@@ -66,6 +66,8 @@ class Said:
     capabilities = frozenset({"text", "count"})
     version = ""
     decoding = Decoding()
+    slow_steps = 0
+    waits: dict[str, float] = {}
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.ground.service.forms import LARGEST_FORM
 from charter.ground.service.limits import Limiter
-from charter.ground.service.strict import address_of, with_headers
+from charter.ground.service.strict import address_of, framed_twice, with_headers
 
 LOG = logging.getLogger("charter.arena")
 STATIC = "/static/"
@@ -61,6 +61,9 @@ class Guard:
             LOG.info("%s %s %s %.0f ms", scope["method"], path, answered[0] or "-", milliseconds)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
+        if framed_twice(scope):
+            words = "the request has both a content-length and a transfer-encoding; send one of them"
+            return 400, words, {"connection": "close"}
         wait = self._by_address.wait(address_of(scope))
         if wait > 0:
             seconds = str(math.ceil(wait))

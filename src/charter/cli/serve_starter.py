@@ -46,6 +46,7 @@ limits:
   output_tokens_per_minute: 400000
   concurrency: 64                # requests under way at a time
   set_output_aside: false        # true: max_tokens is held back while a request is under way
+  counts_per_request: 8          # times as many calls that count, cut or join tokens as requests
 
 # Acceptable use; docs/policy.md.
 policy:

@@ -33,7 +33,7 @@ from charter.ground.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_da
 from charter.ground.service.database import reading, writing
 from charter.ground.service.forms import Form
 from charter.serve.admin_entrance import Done, Shown, Visit, admitted
-from charter.serve.errors import ApiError, invalid
+from charter.serve.errors import ApiError, api_error, invalid
 from charter.serve.rendering import ADMIN, wants_json
 from charter.serve.wire.route import Route
 from charter.serve.wire.times import rfc3339
@@ -147,12 +147,13 @@ def revoke_key(visit: Visit) -> Done:
         )
     try:
         return _changed(visit, id, revoke)
-    except DBAPIError:
+    except DBAPIError as error:
         visit.service.keyring.shut(id)
         raise ApiError(
             503,
             "the database can't be written, so that the key opens nothing only as long as this server runs; revoke it "
             "again when there is room",
+            reason=api_error(error).reason,
         ) from None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -11,6 +14,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.serve import admin, feedback, index, operation
 from charter.serve.addresses import meant
 from charter.serve.admin_entrance import ENTER, Desk, NotEntered, see
+from charter.serve.alarms import Alarms, watching_loop
 from charter.serve.batching import Batching
 from charter.serve.documents import document
 from charter.serve.errors import ApiError, api_error
@@ -45,8 +49,15 @@ What these models can't do, and should not be used for:
 def make_app(service: Service) -> Guard:
     """The application of a service, with what stands around it."""
     batching = Batching(service)
+    service.metrics.registry.register(Alarms(service))
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        async with batching.running(), watching_loop(service.metrics):
+            yield
+
     app = FastAPI(
-        lifespan=lambda _: batching.running(),
+        lifespan=running,
         title=service.config.name,
         description=DESCRIPTION,
         docs_url=None,
@@ -79,6 +90,8 @@ async def refused(request: Request, error: Exception) -> Response:
     found, request_id = api_error(error), request.state.request_id
     if found.status == 500:
         log_failure(error.__cause__ or error, request_id)
+    if found.status in (503, 529):
+        request.app.state.service.metrics.refused(found.status, found.reason)
     headers = found.openai_headers if speaks_openai(request.scope) else found.headers
     if wants_page(request):
         if isinstance(error, NotEntered) and request.method == "GET":

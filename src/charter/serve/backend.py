@@ -65,6 +65,16 @@ class Backend(Protocol):
         """What it is doing, for metrics: queue, slots, cache."""
         ...
 
+    @property
+    def waits(self) -> dict[str, float]:
+        """Seconds for which the first in line has waited, by the name of its queue; the background is left out."""
+        ...
+
+    @property
+    def slow_steps(self) -> int:
+        """Steps so far that took so long that everybody else noticed."""
+        ...
+
     def close(self) -> None:
         """Ends it."""
         ...

@@ -104,7 +104,8 @@ class Body:
 
 
 def _ended(status: int, words: str, retry_after: float | None = None) -> ApiError:
-    return ApiError(status, words, retry_after=retry_after, headers={"connection": "close"})
+    headers = {"connection": "close"}
+    return ApiError(status, words, retry_after=retry_after, headers=headers, reason="bodies")
 
 
 def _late() -> ApiError:

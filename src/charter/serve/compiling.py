@@ -20,19 +20,24 @@ T = TypeVar("T")
 AT_ONCE = 3  # two at most of one organisation
 MOST = 64  # forms that wait
 SECONDS = 30.0  # for one form, and for its turn
-WHAT = "schemas, patterns and grammars"
+WHAT, NAME = "schemas, patterns and grammars", "compiling"
 
 
 class Compiling:
     """Threads that compile."""
 
     def __init__(self, at_once: int = AT_ONCE, most: int = MOST, seconds: float = SECONDS) -> None:
-        self._threads, self._seconds = FairThreads(at_once, WHAT, most), seconds
+        self._threads, self._seconds = FairThreads(at_once, WHAT, most, name=NAME), seconds
 
     @property
     def waiting(self) -> int:
         """Forms that are compiled or wait for it."""
         return self._threads.waiting
+
+    @property
+    def oldest(self) -> float:
+        """Seconds for which the first in line has waited."""
+        return self._threads.oldest
 
     async def do(
         self, known: Callable[[], T | None], compile: Callable[[], T], account: str, background: bool = False
@@ -52,7 +57,7 @@ class Compiling:
         try:
             await asyncio.wait((made, turn), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
             if not (made.done() or turn.done()):
-                raise Overloaded(f"{WHAT} of others", own=False)
+                raise Overloaded(f"{WHAT} of others", False, NAME)
             await asyncio.wait((made,), timeout=self._seconds)
             if made.done():
                 return made.result()

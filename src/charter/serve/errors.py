@@ -14,7 +14,7 @@ from charter.ground.accounts.limits import TooMany
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.bounds import Overloaded
 from charter.ground.service.refusal import Refusal
-from charter.ground.service.room import is_busy, is_full
+from charter.ground.service.room import NoRoom, is_broken, is_busy, is_full
 
 KINDS = {
     400: "invalid_request_error",
@@ -31,11 +31,17 @@ KINDS = {
 OUT_OF_ORDER = "something failed on our side; the request changed nothing and may be sent again"
 OVERLOADED_SECONDS = 5.0
 BUSY_SECONDS = 5.0
+UNWRITTEN = (
+    (is_busy, "the database is locked by another program", "database_locked"),
+    (is_full, "the database's disk is full", "database_full"),
+    (is_broken, "the database's disk fails", "database_disk"),
+)
 
 
 class ApiError(Refusal):
     """A refused request; `param` names the part of it that is wrong, `retry_after` the seconds after which it may
-    succeed. Its message is given as it is: Anthropic's words have line breaks in one place."""
+    succeed, `reason` why it was refused, in a word for figures. Its message is given as it is: Anthropic's words have
+    line breaks in one place."""
 
     def __init__(
         self,
@@ -46,10 +52,11 @@ class ApiError(Refusal):
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
         openai_headers: Mapping[str, str] | None = None,
+        reason: str = "other",
     ) -> None:
         super().__init__(message, status)
         self.args = (message,)
-        self.param, self.retry_after = param, retry_after
+        self.param, self.retry_after, self.reason = param, retry_after, reason
         self._headers = dict(headers or {})
         self._openai = self._headers if openai_headers is None else dict(openai_headers)
 
@@ -92,16 +99,16 @@ def api_error(error: BaseException) -> ApiError:
                 headers=error.headers,
                 openai_headers=error.openai_headers(),
             )
-        return ApiError(error.status, str(error))
+        return ApiError(error.status, str(error), reason="disk" if isinstance(error, NoRoom) else "other")
     if isinstance(error, Overloaded):
-        return ApiError(429 if error.own else 529, str(error), retry_after=OVERLOADED_SECONDS)
+        status = 429 if error.own else 529
+        return ApiError(status, str(error), retry_after=OVERLOADED_SECONDS, reason=error.queue)
     if isinstance(error, CharterError):
         return ApiError(400, str(error))
-    if is_busy(error) or is_full(error):
-        words = (
-            "the database's disk is full" if is_full(error) else "the database is locked by another program"
-        )
-        return ApiError(503, f"{words}; nothing was changed, try again later", retry_after=BUSY_SECONDS)
+    for is_so, words, reason in UNWRITTEN:
+        if is_so(error):
+            words = f"{words}; nothing was changed, try again later"
+            return ApiError(503, words, retry_after=BUSY_SECONDS, reason=reason)
     return ApiError(500, OUT_OF_ORDER)
 
 

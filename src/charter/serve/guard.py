@@ -16,7 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.ground.artifact.panics import is_panic
-from charter.ground.service.strict import with_headers
+from charter.ground.service.strict import framed_twice, with_headers
 from charter.ground.service.tokens import new_id
 from charter.serve.bodies import Bodies
 from charter.serve.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
@@ -27,6 +27,11 @@ LOG = logging.getLogger("charter.serve")
 STATIC = "/static/"
 STANDING = HEADER.encode()
 OPENAI = ("/v1/chat/", "/v1/completions", "/v1/models")
+FRAMED_TWICE = ApiError(
+    400,
+    "the request has both a content-length and a transfer-encoding; send one of them",
+    headers={"connection": "close"},
+)
 MISSED = ("/chat/", "/completions", "/v1/responses", "/v1/embeddings")  # what its programs ask for in vain
 
 
@@ -52,13 +57,16 @@ class Guard:
             await send(message)
 
         try:
+            if framed_twice(scope):
+                await _say(scope, guarded, request_id, FRAMED_TWICE)
+                return
             await self._app(scope, body.receive, guarded)
         except BaseException as error:
             if not isinstance(error, Exception) and not is_panic(error):
                 raise
             log_failure(error, request_id)
             if not answered[0]:
-                await _fail(scope, guarded, request_id)
+                await _say(scope, guarded, request_id, ApiError(500, OUT_OF_ORDER))
         finally:
             body.close()
             route = getattr(scope.get("route"), "path", "other")
@@ -107,8 +115,9 @@ def _log(level: int = logging.INFO, **facts: Any) -> None:
         LOG.log(level, json.dumps({"at": at, **facts}))
 
 
-async def _fail(scope: Scope, send: Send, request_id: str) -> None:
-    body = json.dumps(body_for(scope, ApiError(500, OUT_OF_ORDER), request_id)).encode()
-    pairs = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": pairs})
+async def _say(scope: Scope, send: Send, request_id: str, error: ApiError) -> None:
+    body = json.dumps(body_for(scope, error, request_id)).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -23,7 +23,7 @@ from charter.ground.service.driver import Driver, Job
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
 from charter.serve.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
-from charter.serve.compiling import Compiling
+from charter.serve.compiling import NAME, Compiling
 from charter.serve.renewal import START, UNNAMED, allowed, read_weights
 
 SEEDS = 2**63
@@ -150,6 +150,16 @@ class LocalBackend:
     def figures(self) -> dict[str, float]:
         """The engine's own."""
         return {name: float(value) for name, value in asdict(self._driver.stats).items()}
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """The engine's queues, and that of forms."""
+        return {**self._driver.waits, NAME: self._compiling.oldest}
+
+    @property
+    def slow_steps(self) -> int:
+        """Of the engine's thread."""
+        return self._driver.slow_steps
 
     def close(self) -> None:
         """Ends the thread when what was asked is answered."""

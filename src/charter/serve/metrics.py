@@ -24,6 +24,12 @@ class Metrics:
             "charter_answer_seconds", "Time of an answer", by_model, registry=registry, buckets=SECONDS
         )
         self._responses = Counter("charter_responses", "HTTP answers", ("path", "status"), registry=registry)
+        self._refused = Counter(
+            "charter_refused", "Answers 503 and 529", ("status", "reason"), registry=registry
+        )
+        self._stalls = Counter(
+            "charter_loop_stalls", "Stalls of the event loop over 250 ms", registry=registry
+        )
         self._engine = Gauge("charter_engine", "What engines are doing", ("model", "what"), registry=registry)
 
     def answered(self, model: str, surface: str, usage: Usage, seconds: float) -> None:
@@ -36,6 +42,14 @@ class Metrics:
     def responded(self, path: str, status: int) -> None:
         """Counts an HTTP answer; `path` is a route's pattern, or "other"."""
         self._responses.labels(path, str(status)).inc()
+
+    def refused(self, status: int, reason: str) -> None:
+        """Counts what could not be done for now."""
+        self._refused.labels(str(status), reason).inc()
+
+    def stalled(self) -> None:
+        """Counts a time in which the event loop stood still."""
+        self._stalls.inc()
 
     def show(self, model: str, figures: dict[str, float]) -> None:
         """Notes what an engine is doing."""

@@ -58,10 +58,12 @@ class Service:
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
         # one at a time: two classifiers at once take longer together than one after the other
-        self._judging = FairThreads(1, "texts that the policy is to be held against", do=apart)
+        self._judging = FairThreads(
+            1, "texts that the policy is to be held against", do=apart, name="classifiers"
+        )
         # a few at a time: everybody else's short work has threads of its own
-        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches")
-        self._writing = FairThreads(WRITERS, "changes that are to be written")
+        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches", name="bodies")
+        self._writing = FairThreads(WRITERS, "changes that are to be written", name="writes")
         # nobody who waits for the database's lock keeps others from being let in
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
 
@@ -109,6 +111,17 @@ class Service:
         except BaseException:
             own.settle(0)
             raise
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """Seconds for which the first in line has waited, by the name of its queue, the longest of all models; what
+        runs in the background is left out."""
+        aside = (("classifiers", self._judging), ("bodies", self._aside), ("writes", self._writing))
+        found = {name: threads.oldest for name, threads in aside}
+        for served in self.registry.served:
+            for name, seconds in served.backend.waits.items():
+                found[name] = max(found.get(name, 0.0), seconds)
+        return found
 
     def close(self) -> None:
         """Ends models and writers; all that was noted is on disk afterwards."""

@@ -149,6 +149,16 @@ class UpstreamBackend:
         """What is known here of the server."""
         return {"under_way": float(self._under_way)}
 
+    @property
+    def waits(self) -> dict[str, float]:
+        """Its queues are that server's own."""
+        return {}
+
+    @property
+    def slow_steps(self) -> int:
+        """Its steps are that server's own."""
+        return 0
+
     def close(self) -> None:
         """Nothing is kept open."""
 

@@ -102,6 +102,7 @@ class Link:
                     529,
                     f"the server behind {self.name} can't be reached ({_said(error)})",
                     retry_after=OVERLOADED_SECONDS,
+                    reason="upstream",
                 )
             else:
                 try:
@@ -128,9 +129,8 @@ class Link:
     def problem_of(self, status: int, said: str, wait: float = 0.0) -> ApiError:
         """What our caller hears of the server's refusal: its own words where the caller's request is what is wrong."""
         if status in BUSY:
-            return ApiError(
-                529, f"the server behind {self.name} is overloaded", retry_after=wait or OVERLOADED_SECONDS
-            )
+            words = f"the server behind {self.name} is overloaded"
+            return ApiError(529, words, retry_after=wait or OVERLOADED_SECONDS, reason="upstream")
         if status in (400, 413, 422):
             # a server that echoes what it was sent has our key in its words
             return ApiError(400, one_line(said) or f"the server behind {self.name} refuses this request")

@@ -11,6 +11,9 @@ limits (platform.claude.com/docs/en/api/rate-limits, read in November 2026):
   request came, and what was left of it given back at the end; `Limits.set_output_aside` has that stricter rule;
 - requests under way at a time (Anthropic's only limit in 2023).
 
+Calls that count, cut or join tokens have a bucket of their own: they take nothing from the requests, and their answers
+say what is left of theirs.
+
 `anthropic-ratelimit-tokens-*` is the sum of input and output; remaining tokens are rounded to the nearest thousand, and
 a reset is the time, RFC 3339, at which the bucket would be full again. A refusal says in `retry-after` the whole
 seconds before which another try fails for certain. What can never be admitted has `x-should-retry: false` instead,
@@ -51,6 +54,9 @@ class Limits(Frozen):
     set_output_aside: bool = Field(False, description="hold max_tokens back while a request is under way")
     user_share: float = Field(
         1.0, gt=0, le=1, description="share of a key's limits that one end user, whom requests name, may take"
+    )
+    counts_per_request: int = Field(
+        8, ge=1, description="times as many calls that count, cut or join tokens a minute as requests"
     )
 
 
@@ -163,6 +169,15 @@ class Admissions:
             account.under_way += 1
         return Admission(self, account, input_tokens, aside)
 
+    def count(self, caller: Caller, factor: float = 1.0) -> dict[str, str]:
+        """Takes in a call that counts tokens, or raises TooMany. The headers of its answer."""
+        with self._lock:
+            limit = self.defaults.counts_per_request * self._requests(caller)
+            account = self._filled(f"{caller.key}/counting", {REQUESTS: _lowered(limit, factor)})
+            self._check(account, {REQUESTS: 1}, 1)
+            account.buckets[REQUESTS].level -= 1
+            return _headers(account.state())
+
     def under_way(self, key: str) -> int:
         """Requests of a key that are under way."""
         with self._lock:
@@ -197,20 +212,27 @@ class Admissions:
 
     def _account(self, caller: Caller, factor: float) -> tuple[_Account, int]:
         """A key's account with its buckets filled up to now, and how many requests it may have under way."""
-        own, base, now = caller.limits, self.defaults, self._clock()
+        own, base = caller.limits, self.defaults
         limits = {
-            REQUESTS: own.requests_per_minute or base.requests_per_minute,
+            REQUESTS: self._requests(caller),
             INPUT: own.input_tokens_per_minute or base.input_tokens_per_minute,
             OUTPUT: own.output_tokens_per_minute or base.output_tokens_per_minute,
         }
         limits = {name: _lowered(limit, factor) for name, limit in limits.items()}
-        account = self._accounts.pop(caller.key, None)
+        return self._filled(caller.key, limits), _lowered(own.concurrency or base.concurrency, factor)
+
+    def _requests(self, caller: Caller) -> int:
+        return caller.limits.requests_per_minute or self.defaults.requests_per_minute
+
+    def _filled(self, key: str, limits: dict[str, int]) -> _Account:
+        """An account with its buckets filled up to now."""
+        account, now = self._accounts.pop(key, None), self._clock()
         if account is None:
             self._make_room()
             account = _Account({name: _Bucket(float(limit), limit) for name, limit in limits.items()}, now)
-        self._accounts[caller.key], account.limits = account, limits
+        self._accounts[key], account.limits = account, limits
         account.refill(now)
-        return account, _lowered(own.concurrency or base.concurrency, factor)
+        return account
 
     def _make_room(self) -> None:
         """Forgets the key that was quiet longest and has nothing under way, where there are many."""
@@ -286,10 +308,13 @@ def _words(name: str) -> str:
     return name.replace("-", " ")
 
 
-def _total(state: Mapping[str, _Reading]) -> _Reading:
-    """Input and output tokens together."""
+def _total(state: Mapping[str, _Reading]) -> dict[str, _Reading]:
+    """Input and output tokens together, as "tokens"; nothing where there are no limits of them."""
+    if INPUT not in state:
+        return {}
     a, b = state[INPUT], state[OUTPUT]
-    return _Reading(a.limit + b.limit, a.remaining + b.remaining, max(a.full_in, b.full_in), a.at)
+    together = _Reading(a.limit + b.limit, a.remaining + b.remaining, max(a.full_in, b.full_in), a.at)
+    return {"tokens": together}
 
 
 def _thousands(reading: _Reading) -> int:
@@ -299,7 +324,7 @@ def _thousands(reading: _Reading) -> int:
 
 def _headers(state: Mapping[str, _Reading]) -> dict[str, str]:
     found = {}
-    for name, reading in {**state, "tokens": _total(state)}.items():
+    for name, reading in {**state, **_total(state)}.items():
         left = int(reading.remaining) if name == REQUESTS else _thousands(reading)
         reset = datetime.fromtimestamp(math.ceil(reading.at + reading.full_in), UTC)
         found[f"anthropic-ratelimit-{name}-limit"] = str(reading.limit)
@@ -312,7 +337,7 @@ def _openai_headers(state: Mapping[str, _Reading]) -> dict[str, str]:
     """OpenAI's names (platform.openai.com/docs/guides/rate-limits): exact numbers, and the time until a bucket is full
     as a duration."""
     found = {}
-    for name, reading in (("requests", state[REQUESTS]), ("tokens", _total(state))):
+    for name, reading in {REQUESTS: state[REQUESTS], **_total(state)}.items():
         found[f"x-ratelimit-limit-{name}"] = str(reading.limit)
         found[f"x-ratelimit-remaining-{name}"] = str(int(reading.remaining))
         found[f"x-ratelimit-reset-{name}"] = _duration(reading.full_in)

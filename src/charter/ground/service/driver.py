@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -20,11 +21,13 @@ from charter.ground.generate.bounds import Overloaded, Stats
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
-from charter.ground.service.fair import FairQueue, Task
+from charter.ground.service.fair import FairQueue, Task, oldest
 
 LOG = logging.getLogger("charter.engine")
 T = TypeVar("T")
 SHARED_AT_ONCE = 4  # accounts whose texts are under way
+SLOW_SECONDS = 0.25  # of a step, in which nobody else gets anything
+REPLIES, SCORING = "replies", "scoring"  # names of what is waited for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +73,20 @@ class _Shared:
 
 
 class Driver:
-    """Steps an engine in a thread of its own for as long as something is asked."""
+    """Steps an engine in a thread of its own for as long as something is asked. `slow_steps`: those that took longer
+    than `SLOW_SECONDS` since it was made."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._inbox: SimpleQueue[Following | _Call | _Shared | None] = SimpleQueue()
-        self._shared: FairQueue[Task] = FairQueue()
+        self._shared: FairQueue[Task] = FairQueue(name=SCORING)
         self._begun: set[str] = set()  # accounts with work that holds memory
         self._next_share = 0.0  # when replies have had the engine for as long as such work
         self._under_way: dict[int, Following] = {}
+        self._unheard: dict[
+            Following | Task, float
+        ] = {}  # since when nothing came of what somebody waits for
+        self.slow_steps = 0
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
         self._thread.start()
 
@@ -107,6 +115,8 @@ class Driver:
     def follow(self, job: Job, hear: Heard) -> Following:
         """Begins a job; `hear` must be quick. One that raises something drops the job."""
         following = Following(job, hear, job.n)
+        if not job.background:
+            self._unheard[following] = time.monotonic()
         self._inbox.put(following)
         return following
 
@@ -120,6 +130,8 @@ class Driver:
         have the engine between two of them for as long as the last one took. The future raises Overloaded where too
         much waits; cancelling it drops the work."""
         shared = _Shared(Task(lambda: work(self._engine)), account, background)
+        if not background:
+            self._unheard[shared.task] = shared.task.since
         self._inbox.put(shared)
         return shared.task.answer
 
@@ -128,6 +140,16 @@ class Driver:
         call = _Call(work)
         self._inbox.put(call)
         return call.answer
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """Seconds for which the first in line has waited, 0 where nobody does: for the first token of a reply, and for
+        a turn of a text that is scored. The background is left out."""
+        unheard = list(self._unheard.items())
+        return {
+            REPLIES: oldest(since for asked, since in unheard if isinstance(asked, Following)),
+            SCORING: oldest(since for asked, since in unheard if isinstance(asked, Task)),
+        }
 
     @property
     def stats(self) -> Stats:
@@ -143,9 +165,11 @@ class Driver:
     def _run(self) -> None:
         while self._take() or self._under_way or self._shared.count:
             try:
-                self._share()
+                with self._timed():
+                    self._share()
                 if self._under_way:
-                    self._step()
+                    with self._timed():
+                        self._step()
             except (
                 BaseException
             ) as error:  # whoever waits must hear of it, whatever it is: a library's panic, too
@@ -160,15 +184,28 @@ class Driver:
             if asked is None:
                 self._inbox.put(None)  # stays at the end, for the next look
                 return False
-            if isinstance(asked, _Call):
-                self._do(asked)
-            elif isinstance(asked, _Shared):
-                self._line_up(asked)
-            elif asked.dropped:
-                self._forget(asked)
-            else:
-                self._submit(asked)
+            with self._timed():
+                self._accept(asked)
         return True
+
+    def _accept(self, asked: Following | _Call | _Shared) -> None:
+        if isinstance(asked, _Call):
+            self._do(asked)
+        elif isinstance(asked, _Shared):
+            self._line_up(asked)
+        elif asked.dropped:
+            self._forget(asked)
+        else:
+            self._submit(asked)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Counts what takes long."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.slow_steps += time.monotonic() - began > SLOW_SECONDS
 
     def _submit(self, following: Following) -> None:
         job = following.job
@@ -199,6 +236,7 @@ class Driver:
         try:
             self._shared.check(shared.account, shared.background, "texts that are to be scored")
         except Overloaded as error:
+            self._unheard.pop(shared.task, None)
             if shared.task.answer.set_running_or_notify_cancel():
                 shared.task.answer.set_exception(error)
         else:
@@ -218,8 +256,11 @@ class Driver:
         self._shared.charge(account, background, took)
         self._next_share = began + 2 * took
         if over:
+            self._unheard.pop(task, None)
             self._begun.discard(account)
         else:
+            if not background:
+                self._unheard[task] = time.monotonic()
             self._begun.add(account)
             self._shared.add(task, account, background, again=True)
 
@@ -246,11 +287,13 @@ class Driver:
         self._tell(following, error)
 
     def _forget(self, following: Following) -> None:
+        self._unheard.pop(following, None)
         self._engine.cancel(following.number)
         self._under_way.pop(following.number, None)
 
     def _tell(self, following: Following, heard: Sequence[Event] | Exception) -> None:
         """Nothing to one who was dropped; one who can't hear any more, since his loop is closed, say, is dropped."""
+        self._unheard.pop(following, None)
         if following.dropped:
             return
         try:

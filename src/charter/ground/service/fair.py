@@ -9,12 +9,14 @@ share, and work that nobody waits for any more is dropped, at the latest after t
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from charter.ground.artifact.steps import Steps
@@ -31,8 +33,8 @@ REMEMBERED = 1000  # accounts without work whose seconds are remembered
 class FairQueue(Generic[W]):
     """Pieces of work by account. Not safe to be used by several threads at once."""
 
-    def __init__(self, most: int = MOST, share: float = SHARE) -> None:
-        self._most, self._own = most, max(1, int(share * most))
+    def __init__(self, most: int = MOST, share: float = SHARE, name: str = "") -> None:
+        self._most, self._own, self._name = most, max(1, int(share * most)), name
         self._waiting: dict[bool, dict[str, deque[W]]] = {False: {}, True: {}}
         self._served: dict[tuple[bool, str], float] = {}  # seconds
         self._level = {False: 0.0, True: 0.0}  # of the account that last had its turn
@@ -43,7 +45,13 @@ class FairQueue(Generic[W]):
         own = sum(len(waiting.get(account, ())) for waiting in self._waiting.values())
         # who has nothing waiting finds a place even where others fill all of them
         if own >= self._own or self.count >= (self._most if own else 2 * self._most):
-            raise Overloaded(f"{own if own >= self._own else self.count} {what}", own=own >= self._own)
+            raise Overloaded(
+                f"{own if own >= self._own else self.count} {what}", own >= self._own, self._name
+            )
+
+    def each(self) -> Iterator[W]:
+        """What waits, but in the background."""
+        return chain.from_iterable(self._waiting[False].values())
 
     def add(self, work: W, account: str, background: bool = False, again: bool = False) -> None:
         """Puts work behind the account's other work; in front of it if it was begun already."""
@@ -96,11 +104,13 @@ class FairQueue(Generic[W]):
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """Work that somebody waits for; `steps` once it has begun, if it comes in steps."""
+    """Work that somebody waits for; `steps` once it has begun, if it comes in steps. `since`: when it last had a turn,
+    or was asked for."""
 
     work: Callable[[], Any]
     answer: Future[Any] = field(default_factory=Future)
     steps: Steps[Any] | None = None
+    since: float = field(default_factory=time.monotonic)
 
     def step(self, do: Callable[[Callable[[], Any]], Any]) -> bool:
         """Does a step in the way `do`; whether it was the last one, whose value or error the answer has."""
@@ -138,10 +148,11 @@ class FairThreads:
         what: str,
         most: int = MOST,
         do: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+        name: str = "",
     ) -> None:
-        """`what`: names such work in a refusal; `do`: how a thread does each step."""
+        """`what`: names such work in a refusal; `do`: how a thread does each step; `name`: of its queue in figures."""
         self._what, self._do, self._each = what, do, max(1, threads - 1)
-        self._queue: FairQueue[Task] = FairQueue(most)
+        self._queue: FairQueue[Task] = FairQueue(most, name=name)
         self._running: dict[str, int] = {}
         self._news, self._closed = threading.Condition(), False
         self._threads = [
@@ -154,6 +165,12 @@ class FairThreads:
     def waiting(self) -> int:
         """Pieces of work that have not ended."""
         return self._queue.count + sum(self._running.values())
+
+    @property
+    def oldest(self) -> float:
+        """Seconds for which the first in line has had no turn; 0 where nobody waits. The background is left out."""
+        with self._news:
+            return oldest(task.since for task in self._queue.each())
 
     async def do(self, account: str, work: Callable[[], T | Steps[T]], background: bool = False) -> T:
         """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
@@ -199,6 +216,7 @@ class FairThreads:
                 del self._running[account]
             self._queue.charge(account, background, time.monotonic() - began)
             if not over:
+                task.since = time.monotonic()
                 self._queue.add(task, account, background, again=True)
             self._news.notify_all()
         return True
@@ -213,6 +231,11 @@ class FairThreads:
                 self._news.wait()
             self._running[found[1]] = self._running.get(found[1], 0) + 1
             return found
+
+
+def oldest(since: Iterable[float]) -> float:
+    """Seconds since the earliest of some moments (of `time.monotonic`); 0 for none."""
+    return max(0.0, time.monotonic() - min(since, default=math.inf))
 
 
 class _Ended(Exception):

@@ -29,6 +29,10 @@ SHARE = 20  # neither is more than this part of a small disk
 ENDING = ".reserve"
 
 
+class NoRoom(Refusal):
+    """Something large that finds the disk nearly full."""
+
+
 class Room:
     """The room of one database."""
 
@@ -46,10 +50,16 @@ class Room:
         return None if found is None else found.f_bavail * found.f_frsize
 
     @property
+    def floor(self) -> int | None:
+        """Free bytes below which nothing large is taken in; None where what is free can't be known."""
+        found = self._disk()
+        return None if found is None else _part(FLOOR, found)
+
+    @property
     def problem(self) -> str:
         """What is wrong with the room that is left, "" for nothing."""
-        found, free = self._disk(), self.free
-        if found is None or free is None or free >= (floor := _part(FLOOR, found)):
+        free, floor = self.free, self.floor
+        if free is None or floor is None or free >= floor:
             return ""
         name = self._file.name if self._file else ""
         return f"the disk of {name} has {free // MIB} MiB free, less than {max(1, floor // MIB)}"
@@ -57,7 +67,7 @@ class Room:
     def check(self) -> None:
         """Raises Refusal, 529, where the disk is nearly full."""
         if self.problem:
-            raise Refusal("the disk of this service is nearly full; try again later", 529)
+            raise NoRoom("the disk of this service is nearly full; try again later", 529)
 
     def hold(self) -> None:
         """Holds the reserve back, where there is room for it and it isn't there."""
@@ -80,7 +90,7 @@ class Room:
             with writing(self._engine) as connection:
                 found = work(connection)
         except DBAPIError as error:
-            if not is_full(error) or self._reserve is None:
+            if not (is_full(error) or is_broken(error)) or self._reserve is None:
                 raise
             with writing(self._engine) as connection:  # nobody else writes before it has ended
                 self._reserve.unlink(missing_ok=True)
@@ -102,19 +112,28 @@ class Room:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether SQLite had no room for what it was to write."""
-    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    """Whether the database had no room for what it was to write."""
+    return _code(error) in (sqlite3.SQLITE_FULL, "53100")
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the database's disk failed at reading or writing, which a full one does as well."""
+    return _code(error) in (sqlite3.SQLITE_IOERR, "58030")
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether another one held SQLite's lock for too long."""
-    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    """Whether another one held the database's lock for too long."""
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, "55P03")
 
 
-def _code(error: BaseException) -> int | None:
+def _code(error: BaseException) -> int | str | None:
+    """SQLite's code of an error, or PostgreSQL's, which has five characters (its appendix A)."""
     original = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(original, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else None
+    if isinstance(code, int):
+        return code & 0xFF
+    state = getattr(original, "sqlstate", None)
+    return state if isinstance(state, str) else None
 
 
 def _part(most: int, disk: os.statvfs_result) -> int:

@@ -37,6 +37,13 @@ def with_headers(given: list[tuple[bytes, bytes]], kept: bool) -> list[tuple[byt
     return [*given, *more]
 
 
+def framed_twice(scope: Scope) -> bool:
+    """Whether a request says in two ways where its body ends: by its length, and by pieces. A proxy that believes the
+    other one of them takes what follows for a request of somebody else's (RFC 9112, 6.1)."""
+    names = {name for name, _ in scope["headers"]}
+    return b"content-length" in names and b"transfer-encoding" in names
+
+
 def address_of(scope: Scope) -> str:
     """The network address that a request came from."""
     client = scope.get("client")

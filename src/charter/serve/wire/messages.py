@@ -18,7 +18,14 @@ from charter.serve.telling import standing_field, standing_headers
 from charter.serve.wire.answers import CountAnswer, MessageAnswer
 from charter.serve.wire.messages_answer import Event, Writing
 from charter.serve.wire.messages_body import CountBody, MessagesBody, Wanted, asked_of, wanted_of
-from charter.serve.wire.reading import LARGEST_BODY, body_of, call_of, service_of, user_digest
+from charter.serve.wire.reading import (
+    LARGEST_BODY,
+    body_of,
+    call_of,
+    counting_headers,
+    service_of,
+    user_digest,
+)
 from charter.serve.wire.route import VERSION, Route
 from charter.serve.wire.streaming import event, started, stream, unless_gone
 from charter.serve.wire.tool_reading import Reader
@@ -48,11 +55,12 @@ async def count_tokens(request: Request) -> Response:
     version_of(request)
     body = await body_of(request, CountBody, LARGEST_BODY)
     served = service.registry.find(body.model, call)
+    left = counting_headers(service, call)
     try:
         tokens = await served.backend.count((await _wanted(service, call, body)).prompt)
     except Exception as error:
         raise api_error(error) from error
-    return JSONResponse({"input_tokens": tokens})
+    return JSONResponse({"input_tokens": tokens}, headers=left)
 
 
 def with_user(call: Call, body: MessagesBody) -> Call:

@@ -75,6 +75,16 @@ async def _caller(request: Request) -> Caller:
         raise api_error(error) from None
 
 
+def counting_headers(service: Service, call: Call) -> dict[str, str]:
+    """Takes in a call that counts, cuts or joins tokens; the headers of its answer. Raises ApiError, 429, beyond the
+    key's limit of such calls."""
+    factor = service.conduct.standing(call.caller.organisation).factor
+    try:
+        return service.admissions.count(call.caller, factor)
+    except Exception as error:
+        raise api_error(error) from None
+
+
 def secret_of(request: Request) -> str:
     """The key that a request carries, "" for none."""
     if secret := request.headers.get("x-api-key", ""):

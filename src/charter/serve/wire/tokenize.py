@@ -16,7 +16,7 @@ from charter.serve.registry import Served
 from charter.serve.wire.answers import PromptAnswer, TokensAnswer
 from charter.serve.wire.chat_messages import Turn, conversation
 from charter.serve.wire.content import Strict
-from charter.serve.wire.reading import body_of, call_of, service_of
+from charter.serve.wire.reading import body_of, call_of, counting_headers, service_of
 from charter.serve.wire.route import Route
 
 MOST_IDS = 1_000_000
@@ -46,7 +46,7 @@ async def tokenize(request: Request) -> Response:
     """The ids of a text."""
     call = await call_of(request)
     body = await body_of(request, TokenizeBody)
-    served = _served(request, body.model, call)
+    served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
     given: Any = body.prompt if body.messages is None else conversation(body.messages)
@@ -54,19 +54,19 @@ async def tokenize(request: Request) -> Response:
         ids = await served.backend.cut(given, body.add_special_tokens is not False)
     except Exception as error:
         raise api_error(error) from error
-    return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids})
+    return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=left)
 
 
 async def detokenize(request: Request) -> Response:
     """The text of ids."""
     call = await call_of(request)
     body = await body_of(request, DetokenizeBody)
-    served = _served(request, body.model, call)
+    served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     try:
         found = await served.backend.spell(body.tokens)
     except Exception as error:
         raise api_error(error) from error
-    return JSONResponse({"prompt": found.text})
+    return JSONResponse({"prompt": found.text}, headers=left)
 
 
 def _served(request: Request, name: str | None, call: Call) -> Served:
