@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from sqlalchemy import select
@@ -67,7 +67,7 @@ class Said:
     version = ""
     decoding = Decoding()
     slow_steps = 0
-    waits: dict[str, float] = {}
+    waits: ClassVar[dict[str, float]] = {}
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from charter.ground.accounts import cases, standings
 from charter.ground.accounts.cases import Case, CaseVerdict, Kind, State
 from charter.ground.accounts.decisions import (
     Decision,
+    anchor,
     decisions_of,
     holds,
     parse_tip,
@@ -208,8 +209,9 @@ def told_audit(place: str, as_json: bool) -> None:
 def verified(place: str, known: str, as_json: bool) -> None:
     """Checks the chain of the log. Raises CharterError where it is broken."""
     with opened(place) as engine, reading(engine) as c:
-        broken, (number, chain), changed = verify_chain(c), tip(c), verify_grants(c)
-        kept = not known or holds(c, *parse_tip(known))
+        broken, (number, chain), (removed, _) = verify_chain(c), tip(c), anchor(c)
+        changed = verify_grants(c)
+        kept = holds(c, *parse_tip(known)) if known else True
     if broken is not None:
         raise CharterError(
             f"the log of decisions is broken at row {broken}: it was changed, or rows before it are gone"
@@ -218,11 +220,16 @@ def verified(place: str, known: str, as_json: bool) -> None:
         raise CharterError(
             f"{changed} isn't as the log of decisions has it: a release or exemption was changed"
         )
-    if not kept:
+    if kept is False:
         raise CharterError(f"the log no longer holds {known}: its end was cut off, or all of it made anew")
     if as_json:
-        print_json({"whole": True, "rows_to": number, "tip": f"{number}:{chain}"})
+        told = {"whole": True, "rows_to": number, "removed_to": removed, "tip": f"{number}:{chain}"}
+        print_json({**told, "tip_held": kept} if known else told)
     else:
+        if removed:
+            print(f"rows up to {removed} were removed for their age; their digest stands for them")
+        if kept is None:
+            print(f"{known} is among them: whether the log held it can't be told any more; keep a newer tip")
         print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {number}:{chain}")
 
 

@@ -58,6 +58,13 @@ policy:
   keep_content: false            # true keeps the text of flagged requests for the reviewers
   keep_days: 30                  # days after which text of closed cases is removed
 
+# Days for which what grows by itself is kept.
+keep:
+  decisions_days: 183            # the log of what the policy decided
+  usage_days: 400                # requests and tokens by day, key and model
+  results_days: 29               # requests and results of batches that have ended
+  batches_days: 90               # that there was a batch, with its counts
+
 # What follows from violations.
 ladder:
   window_days: 30                # over which their weights add up

@@ -1,4 +1,4 @@
-"""What whoever runs the server is to be woken by: a disk that fills, queues that don't move, threads that stand still."""
+"""What whoever runs the server is to be woken by: a full disk, queues that don't move, threads that stand still."""
 
 from __future__ import annotations
 

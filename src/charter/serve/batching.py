@@ -2,7 +2,8 @@
 
 What it works on is known to it alone; what it finished is in the database. Killed, it begins again with what waits
 there, so that every request that was accepted ends exactly once. A request that must wait, for its key's limits or for
-a server that is busy, is tried again until its batch's day is over.
+a server that is busy, is tried again until its batch's day is over. One that fails on our side is tried a few times,
+which the database counts, and ends as errored. Between two tries it is not under way, and may be cancelled.
 
 Requests are done in the name of the key that handed them in. Once it opens nothing any more, or its organisation is
 suspended, all that waits of the batch ends with that error; what is under way may finish.
@@ -17,24 +18,29 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from charter.ground.accounts.batch_work import (
     Item,
     expire,
     finish,
+    note_try,
     refuse_rest,
-    remove_results,
     resume,
     take,
+    waits,
 )
 from charter.ground.accounts.keys import Caller, find_key
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.panics import is_panic
 from charter.ground.service.database import reading, writing
 from charter.ground.service.tokens import new_id
 from charter.serve.asked import WHOSE, Call
-from charter.serve.errors import ApiError, anthropic_body, api_error, invalid
+from charter.serve.errors import OUT_OF_ORDER, ApiError, anthropic_body, api_error, invalid
 from charter.serve.guard import log_failure
 from charter.serve.service import Service
 from charter.serve.wire.json_body import LARGE, read_json
@@ -47,6 +53,8 @@ T = TypeVar("T")
 SURFACE = "messages/batches"
 LOOK_SECONDS = 30.0  # between two looks for what is late, where nothing else happens
 TRIES = 3  # of a request that failed on our side
+FIRST_PAUSE = 1.0  # seconds after the first of them, then twice as long each time
+LATER = (429, 503, 529)  # what only has to wait
 LONGEST_PAUSE = 30.0  # seconds between two tries
 AFTER_FAILURE = 5.0
 
@@ -68,6 +76,7 @@ class Batching:
         self._service = service
         self._most = max(1, int(service.config.engine.slots * service.config.batch_share))
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._pausing = set[tuple[str, int]]()  # of these, those between two tries
         self._news = asyncio.Event()
         self._next_look = 0.0  # for what is late
         # one write at a time: those that wait for the database take no thread from who waits for an answer
@@ -76,7 +85,7 @@ class Batching:
     @property
     def under_way(self) -> frozenset[tuple[str, int]]:
         """Read in the event loop's thread."""
-        return frozenset(self._tasks)
+        return frozenset(self._tasks) - self._pausing
 
     def wake(self) -> None:
         """Says that there is a new batch; called in the event loop's thread."""
@@ -105,9 +114,9 @@ class Batching:
     async def _look(self) -> None:
         """Ends what is late, and takes up what there is room for."""
         if (now := time.time()) >= self._next_look:
-            await self._write(lambda connection: (expire(connection, now), remove_results(connection, now)))
+            await self._write(lambda connection: expire(connection, now))
             self._next_look = now + LOOK_SECONDS
-        busy = self.under_way
+        busy = frozenset(self._tasks)
         if (room := self._most - len(busy)) > 0:
             for item in await self._read(lambda connection: take(connection, room, busy)):
                 task = asyncio.create_task(self._work(item), name=f"{item.batch} {item.number}")
@@ -126,31 +135,70 @@ class Batching:
         """Answers a request and keeps the answer."""
         try:
             ended = await self._answer(item)
-            body = json.dumps(ended.body, ensure_ascii=False)
-            busy = self.under_way
-            await self._write(lambda connection: _keep(connection, item, ended, body, busy))
-        except Exception as error:  # the database failed: the request still waits there
+            if ended is not None and not await self._kept(item, ended):
+                failed = anthropic_body(ApiError(500, OUT_OF_ORDER), item.batch)
+                await self._kept(item, _Ended("errored", failed))
+        except BaseException as error:
+            _must_go_on(error)
             log_failure(error, item.batch)
             await asyncio.sleep(AFTER_FAILURE)
         finally:
             del self._tasks[item.batch, item.number]
 
-    async def _answer(self, item: Item) -> _Ended:
-        request_id, tries = f"req_{new_id()}", 0
+    async def _kept(self, item: Item, ended: _Ended) -> bool:
+        """Writes down what became of a request, again and again while the database is away; False where it can't be
+        written at all."""
+        failures = 0
+        while True:
+            try:
+                await self._write(partial(_keep, item=item, ended=ended, under_way=self.under_way))
+                return True
+            except (OperationalError, CharterError) as error:
+                log_failure(error, item.batch)
+                failures += 1
+                await asyncio.sleep(min(LONGEST_PAUSE, failures * AFTER_FAILURE))
+            except Exception as error:
+                log_failure(error, item.batch)
+                return False
+
+    async def _answer(self, item: Item) -> _Ended | None:
+        """What became of a request; None where it waits no more."""
+        request_id, tries = f"req_{new_id()}", item.tries
         while True:
             caller = None
             try:
+                if not await self._read(lambda connection: waits(connection, item)):
+                    return None
                 caller = await self._caller(item)
                 return _Ended("succeeded", await self._message(item, caller, request_id))
-            except Exception as error:
-                found, tries = api_error(error), tries + 1
-                if found.status >= 500 and found.status != 529:
+            except BaseException as error:
+                _must_go_on(error)
+                found = api_error(error)
+                if found.status >= 500 and found.status not in LATER:
                     log_failure(error, request_id)
+                    tries += 1
+                    await self._note(item, tries)
                 pause = _pause(found, tries)
                 if pause is None:
                     shut_out = caller is None and found.status in (401, 403)
                     return _Ended("errored", anthropic_body(found, request_id), shut_out)
-                await asyncio.sleep(pause)
+            await self._pause(item, pause)
+
+    async def _note(self, item: Item, tries: int) -> None:
+        """Keeps the number of tries, where that can be written."""
+        try:
+            await self._write(lambda connection: note_try(connection, item, tries))
+        except Exception as error:
+            log_failure(error, item.batch)
+
+    async def _pause(self, item: Item, seconds: float) -> None:
+        """Waits for the next try; meanwhile the request may be cancelled."""
+        place = (item.batch, item.number)
+        self._pausing.add(place)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._pausing.discard(place)
 
     async def _caller(self, item: Item) -> Caller:
         """Whose request it is. Raises Refusal: 401 for a key that opens nothing now, 403 for a suspended account."""
@@ -199,17 +247,22 @@ def _body(raw: bytes) -> MessagesBody:
     return checked(read_json(raw), MessagesBody)
 
 
-def _keep(
-    connection: Connection, item: Item, ended: _Ended, body: str, under_way: frozenset[tuple[str, int]]
-) -> None:
+def _keep(connection: Connection, item: Item, ended: _Ended, under_way: frozenset[tuple[str, int]]) -> None:
+    body = json.dumps(ended.body, ensure_ascii=False)
     finish(connection, item.batch, item.number, ended.state, body)
     if ended.rest:
         refuse_rest(connection, item.batch, body, under_way)
 
 
+def _must_go_on(error: BaseException) -> None:
+    """Passes on what ends the worker itself: no error of a request."""
+    if not isinstance(error, Exception) and not is_panic(error):
+        raise error
+
+
 def _pause(error: ApiError, tries: int) -> float | None:
     """Seconds until another try; None where none would help."""
-    if error.status in (429, 529):
+    if error.status in LATER:
         wait = error.retry_after
         return None if wait is None else min(LONGEST_PAUSE, max(0.1, wait))
-    return float(tries) if error.status >= 500 and tries < TRIES else None
+    return FIRST_PAUSE * 2 ** (tries - 1) if error.status >= 500 and tries < TRIES else None

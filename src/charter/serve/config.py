@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from charter.ground.accounts.ladder import Ladder
 from charter.ground.accounts.limits import Limits
+from charter.ground.accounts.retention import Keep
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.ground.settings.problems import checked
@@ -99,6 +100,7 @@ class Config(Frozen):
     limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
     ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
     policy: Policy = Field(default_factory=Policy, description="acceptable use")
+    keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
     engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
     contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
     authenticate: bool = Field(True, description="whether a key is needed")
@@ -118,6 +120,11 @@ class Config(Frozen):
             raise ValueError(f"{twice[0]!r} names two models")
         if self.proxy and not self.authenticate:
             raise ValueError("a proxy needs keys: behind it whoever asks comes from this machine")
+        longest = max(self.ladder.window_days, self.ladder.clean_days)
+        if min(self.keep.decisions_days, self.keep.usage_days) < longest:
+            raise ValueError(
+                f"keep.decisions_days and keep.usage_days: the ladder looks back {longest:g} days; keep as many"
+            )
         taking = [model for model in self.models if model.weights_from]
         if len(taking) > 1 or any(model.backend for model in taking):
             raise ValueError(

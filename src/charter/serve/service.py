@@ -16,6 +16,7 @@ from charter.ground.accounts.conduct import Conduct
 from charter.ground.accounts.keys import Caller, Keyring, make_anonymous
 from charter.ground.accounts.limits import Admission, Admissions
 from charter.ground.accounts.remembered import Standing
+from charter.ground.accounts.retention import Sweeping
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.usage import Meter
 from charter.ground.artifact.steps import Steps
@@ -49,6 +50,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
+        self.sweeping = Sweeping(self.database, self.config.keep)
         self.keyring, self.room = Keyring(self.database), Room(self.database)
         self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
         self.admissions = Admissions(self.config.limits)
@@ -130,6 +132,7 @@ class Service:
         self._aside.close()
         self._writing.close()
         self._lane.shutdown()
+        self.sweeping.close()
         self.meter.close()
         self.conduct.close()
         self.database.dispose()

@@ -19,6 +19,7 @@ from charter.ground.accounts import batch_work, batches
 from charter.ground.accounts.batch_work import Item
 from charter.ground.accounts.batches import EXPIRY, KEPT, Batch
 from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.ground.accounts.retention import Keep, sweep
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES
 from charter.ground.service.database import reading, writing
@@ -296,20 +297,18 @@ def test_results_go_after_29_days_and_the_batch_stays(engine: Engine, caller: Ca
         finish(engine, id, 0)
         cancel(engine, caller, id)
     age(engine, old, KEPT - 60)
-    with writing(engine) as c:
-        assert batch_work.remove_results(c, time.time()) == 0
+    assert sweep(engine, Keep(), time.time())["results"] == 0
     assert len(lines(engine, caller, old)) == 3
     age(engine, old, KEPT + 1)
-    with pytest.raises(NotFound, match="kept for 29 days"):
+    with pytest.raises(NotFound, match="are gone"):
         lines(engine, caller, old)
-    with writing(engine) as c:
-        assert (
-            batch_work.remove_results(c, time.time()) == 1 and batch_work.remove_results(c, time.time()) == 0
-        )
+    now = time.time()
+    assert [sweep(engine, Keep(), now)["results"] for _ in range(2)] == [1, 0]
+    with reading(engine) as c:
         rows = c.execute(BATCH_ITEMS.select().where(BATCH_ITEMS.c.batch == old)).all()
     assert {(row.params, row.result) for row in rows} == {("", None)}
     found = get(engine, caller, old)
-    assert found.archived() == found.created + KEPT and found.counts["succeeded"] == 1
+    assert found.archived() == now and found.counts["succeeded"] == 1
     assert len(lines(engine, caller, young)) == 3
 
 

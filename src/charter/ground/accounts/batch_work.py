@@ -13,19 +13,18 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, exists, select, update
+from sqlalchemy import Connection, Row, Select, delete, select, update
 
 from charter.ground.accounts.batches import (
     ARRIVING,
     CANCELING,
-    ENDED,
     ENDS,
     IN_PROGRESS,
-    KEPT,
     WAITING,
     close_waiting,
     end_if_done,
 )
+from charter.ground.accounts.made_once import release
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES
 
 _B, _I = BATCHES.c, BATCH_ITEMS.c
@@ -43,6 +42,7 @@ class Item:
     organisation: str
     key: str
     expires: float
+    tries: int  # that failed on our side
 
 
 def take(connection: Connection, n: int, under_way: Collection[tuple[str, int]] = ()) -> list[Item]:
@@ -111,24 +111,23 @@ def refuse_rest(
 def resume(connection: Connection) -> int:
     """What the server before this one left: batches that were being cancelled end, since nothing of them is under way
     now; those that had not wholly arrived are removed, since nobody was told of them. Returns how many ended."""
+    arriving = connection.execute(select(_B.id).where(_B.state == ARRIVING)).scalars().all()
+    release(connection, arriving)
     connection.execute(delete(BATCHES).where(_B.state == ARRIVING))  # their items with them
     left = select(_B.id).where(_B.state == CANCELING).order_by(_B.id).with_for_update()
     return _end_all(connection, left, "canceled", time.time())
 
 
-def remove_results(connection: Connection, now: float) -> int:
-    """Removes requests and results of batches that were made 29 days ago; the batches stay, with their counts. Returns
-    how many batches."""
-    here = exists().where(_I.batch == _B.id, _I.number == 0, _I.params != "")
-    old = (
-        connection.execute(select(_B.id).where(_B.state == ENDED, _B.created + KEPT <= now, here))
-        .scalars()
-        .all()
-    )
-    for batch in old:
-        connection.execute(update(BATCH_ITEMS).where(_I.batch == batch).values(params="", result=None))
-        connection.execute(update(BATCHES).where(_B.id == batch).values(bytes=0))
-    return len(old)
+def waits(connection: Connection, item: Item) -> bool:
+    """Whether a request still waits: its batch may have been cancelled meanwhile."""
+    mine = (_I.batch == item.batch, _I.number == item.number)
+    return connection.execute(select(_I.state).where(*mine)).scalar() == WAITING
+
+
+def note_try(connection: Connection, item: Item, tries: int) -> None:
+    """Keeps how many tries of a request have failed."""
+    mine = (_I.batch == item.batch, _I.number == item.number)
+    connection.execute(update(BATCH_ITEMS).where(*mine).values(tries=tries))
 
 
 def _waiting(
@@ -136,16 +135,16 @@ def _waiting(
 ) -> Iterator[Item]:
     """What waits of batches, in order, read a little at a time."""
     for batch in batches:
-        last, columns = -1, (_I.number, _I.custom_id, _I.params)
+        last, columns = -1, (_I.number, _I.custom_id, _I.params, _I.tries)
         while True:
             mine = (_I.state == WAITING, _I.batch == batch.id, _I.number > last)
             rows = connection.execute(select(*columns).where(*mine).order_by(_I.number).limit(size)).all()
             if not rows:
                 break
-            for number, custom_id, params in rows:
+            for number, custom_id, params, tries in rows:
                 if (batch.id, number) not in under_way:
                     owner = (batch.organisation, batch.key, batch.expires)
-                    yield Item(batch.id, number, custom_id, params, *owner)
+                    yield Item(batch.id, number, custom_id, params, *owner, tries)
             last = rows[-1].number
 
 

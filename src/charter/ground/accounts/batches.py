@@ -4,8 +4,9 @@ The life cycle is that of Anthropic's Message Batches (platform.claude.com/docs/
 and the types of their client): a batch is `in_progress`, then `ended`; one that was cancelled is `canceling` in
 between, while requests under way may still finish. Each request ends as succeeded, errored, canceled or expired, and
 the batch ends when none waits. A day after it was made, what still waits expires. Results can be read for 29 days after
-it was made; then the batch is still shown, without them. Until a batch has ended, Anthropic counts all of its requests
-as processing: so does `request_counts`; `counts` says how far it is.
+it was made, or as long as the service keeps them (`retention`); then the batch is still shown, without them. Until a
+batch has ended, Anthropic counts all of its requests as processing: so does `request_counts`; `counts` says how far it
+is.
 
 A large batch is written some requests at a time, so that others can write in between; until its last one is there it is
 `arriving`, and nobody sees it. One that a kill left so is removed at the next start (`batch_work.resume`).
@@ -25,6 +26,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, case, delete, exists, func, select, tuple_, update
 
 from charter.ground.accounts.keys import Caller
+from charter.ground.accounts.made_once import Once, claim, release
 from charter.ground.accounts.tables import BATCH_ITEMS, BATCHES
 from charter.ground.service.database import alone, reading, writing
 from charter.ground.service.refusal import NotFound, Refusal
@@ -58,6 +60,7 @@ class Batch:
     expires: float
     canceled: float | None  # when it was asked for
     ended: float | None
+    removed: float | None  # when its results were
     counts: dict[str, int]  # processing, succeeded, errored, canceled, expired: as it is now
 
     @property
@@ -67,6 +70,8 @@ class Batch:
 
     def archived(self, now: float | None = None) -> float | None:
         """When its results went away; None while they are here."""
+        if self.removed is not None:
+            return self.removed
         gone = self.created + KEPT
         return gone if self.state == ENDED and gone <= (time.time() if now is None else now) else None
 
@@ -119,6 +124,7 @@ def make_batch(
     items: Iterable[tuple[str, str]],
     rest: Callable[[float], None] = time.sleep,
     quota: Quota | None = None,
+    wanted: Once | None = None,
 ) -> str:
     """A new batch's id; `items` are custom ids, and params as JSON. Once this returns nothing of it is lost; where it
     raises, nothing of it is there.
@@ -127,7 +133,7 @@ def make_batch(
     whoever waits for SQLite's one write lock looks for it only now and then.
 
     Raises Refusal for no items or too many, for custom ids that are none or that come twice, and, 429, where the
-    organisation's `quota` would be passed.
+    organisation's `quota` would be passed. Where it is `wanted` once, raises as `made_once.claim`.
     """
     taken = list(islice(items, MOST_REQUESTS + 1))
     size = _check(taken)
@@ -140,6 +146,9 @@ def make_batch(
             began = time.monotonic()
             with writing(engine) as connection:
                 if rows[0]["number"] == 0:
+                    if wanted is not None:
+                        alone(connection)  # of two at once the second finds what the first made
+                        claim(connection, caller.organisation, wanted, id, now)
                     if quota is not None:
                         _check_quota(connection, caller.organisation, quota, len(taken), size)
                     connection.execute(batch)
@@ -151,6 +160,7 @@ def make_batch(
     except BaseException:
         with suppress(Exception), writing(engine) as connection:
             connection.execute(delete(BATCHES).where(_B.id == id))  # its items with it
+            release(connection, [id])
         raise
     return id
 
@@ -234,7 +244,9 @@ def results(engine: Engine, organisation: str, batch: str, size: int = 200) -> I
     if found.state != ENDED:
         raise NotFound(f"the batch {batch} has not ended; its results come then")
     if found.archived() is not None:
-        raise NotFound(f"the results of the batch {batch} were kept for 29 days, and are gone")
+        raise NotFound(
+            f"the results of the batch {batch} were kept for some days, as this service does, and are gone"
+        )
     return _results(engine, found, size)
 
 

@@ -4,6 +4,9 @@ Each row's chain is the sha256 of the chain before it and of the row's own conte
 changed, taken out or put in between breaks the chain at that place. The digests have no key: whoever can rewrite all
 of the database can make a new chain. The tip of the log, kept elsewhere, shows that as well, and rows cut off its end.
 No row holds what anybody wrote.
+
+The oldest rows may be removed once they are old enough (`prune`). An anchor stays: the number and the chain of the last
+of them, from which the rest of the log follows.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, delete, select
 
-from charter.ground.accounts.tables import DECISIONS
+from charter.ground.accounts.tables import ANCHORS, DECISIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.service.database import alone, writing
@@ -139,13 +143,34 @@ def tip(connection: Connection) -> tuple[int, str]:
     shows later whether the log still holds what it held."""
     newest = select(DECISIONS.c.number, DECISIONS.c.chain).order_by(DECISIONS.c.number.desc()).limit(1)
     found = connection.execute(newest).one_or_none()
+    return (found.number, found.chain) if found else anchor(connection)
+
+
+def anchor(connection: Connection) -> tuple[int, str]:
+    """The number and the chain of the last row that was removed; 0 and the beginning where none was."""
+    newest = select(ANCHORS.c.number, ANCHORS.c.chain).order_by(ANCHORS.c.number.desc()).limit(1)
+    found = connection.execute(newest).one_or_none()
     return (found.number, found.chain) if found else (0, BEGINNING)
 
 
+def prune(connection: Connection, before: float, now: float, most: int) -> bool:
+    """Removes up to `most` of the oldest rows, as far as they were noted `before`, and leaves an anchor. Whether there
+    were any."""
+    alone(connection)
+    oldest = select(DECISIONS.c.number, DECISIONS.c.chain, DECISIONS.c.at).order_by(DECISIONS.c.number)
+    old = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
+    if not old:
+        return False
+    connection.execute(ANCHORS.insert().values(number=old[-1].number, chain=old[-1].chain, at=now))
+    connection.execute(delete(DECISIONS).where(DECISIONS.c.number <= old[-1].number))
+    return True
+
+
 def verify_chain(connection: Connection) -> int | None:
-    """The number of the first row that doesn't follow from the one before it; None where all do."""
+    """The number of the first row that doesn't follow from the one before it, or from the anchor; None where all
+    do."""
     rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).order_by(DECISIONS.c.number)
-    chain = BEGINNING
+    _, chain = anchor(connection)
     streamed = connection.execute(rows.execution_options(yield_per=AT_A_TIME))
     for number, claimed, *content in streamed:
         try:
@@ -158,9 +183,13 @@ def verify_chain(connection: Connection) -> int | None:
     return None
 
 
-def holds(connection: Connection, number: int, chain: str) -> bool:
-    """Whether the log has the row that was its tip once."""
+def holds(connection: Connection, number: int, chain: str) -> bool | None:
+    """Whether the log has the row that was its tip once; None where that can't be told, since the row was removed for
+    its age, and rows behind it as well."""
     found = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
+    found = found or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
+    if found is None and 0 < number < anchor(connection)[0]:
+        return None
     return (found or (BEGINNING if number == 0 else None)) == chain
 
 

@@ -26,6 +26,7 @@ from charter.ground.accounts.tables import (
     FEEDBACK,
     GRANTS,
     KEYS,
+    MADE_ONCE,
     ORGANISATIONS,
     STANDINGS,
     USAGE,
@@ -170,7 +171,7 @@ def _rows_of(organisation: str) -> list[tuple[Table, Select[Any]]]:
     own = select(KEYS.c.id).where(KEYS.c.organisation == organisation)
     batches = select(BATCHES.c.id).where(BATCHES.c.organisation == organisation)
     found = [(ORGANISATIONS, select(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation))]
-    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS):
+    for table in (KEYS, DECISIONS, STANDINGS, CASES, FEEDBACK, BATCHES, GRANTS, MADE_ONCE):
         found.append((table, select(table).where(table.c.organisation == organisation)))
     found.append((USAGE, select(USAGE).where(USAGE.c.key.in_(own))))
     found.append((BATCH_ITEMS, select(BATCH_ITEMS).where(BATCH_ITEMS.c.batch.in_(batches))))

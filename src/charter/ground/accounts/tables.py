@@ -2,9 +2,9 @@
 batches that they handed in.
 
 Times are seconds since 1970 (UTC). Keys are stored as digests, users' ids as digests. The text of requests and replies
-is stored only in batches (which are work handed in) and in cases that somebody sent in with it. `decisions` and
-`standings` are only ever added to: triggers refuse anything else. `migrations` makes the schema; a test compares it
-with these tables.
+is stored only in batches (which are work handed in) and in cases that somebody sent in with it. `decisions`,
+`anchors` and `standings` are only ever added to: triggers refuse anything else, but that decisions up to an anchor are
+deleted. `migrations` makes the schema; a test compares it with these tables.
 """
 
 from __future__ import annotations
@@ -121,6 +121,14 @@ DECISIONS = Table(
     sqlite_autoincrement=True,
 )
 
+ANCHORS = Table(
+    "anchors",  # where the log of decisions begins, once the rows up to that one were removed
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the last row that was removed
+    Column("chain", DIGEST, nullable=False),  # its chain, a digest of all rows up to it
+    Column("at", Double, nullable=False),  # when it was removed
+)
+
 STANDINGS = Table(
     "standings",  # the newest row of an organisation, or of one of its end users, is its standing
     METADATA,
@@ -207,6 +215,17 @@ BATCHES = Table(
     Column("expires", Double, nullable=False),
     Column("canceled", Double),  # when it was asked for
     Column("ended", Double),
+    Column("removed", Double),  # when its results were
+)
+
+MADE_ONCE = Table(
+    "made_once",  # keys by which a batch is made once
+    METADATA,
+    Column("organisation", ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("name", DIGEST, primary_key=True),  # of the key
+    Column("body", DIGEST, nullable=False),  # of what was handed in with it
+    Column("batch", ID, nullable=False, index=True),  # which may be gone
+    Column("created", Double, nullable=False),
 )
 
 BATCH_ITEMS = Table(
@@ -218,6 +237,7 @@ BATCH_ITEMS = Table(
     Column("params", Text, nullable=False),  # JSON
     Column("state", String(16), nullable=False),  # waiting, succeeded, errored, canceled or expired
     Column("result", Text),  # JSON of a message or an error
+    Column("tries", Integer, nullable=False),  # that failed on our side
     UniqueConstraint("batch", "custom_id"),
     Index(None, "state", "batch", "number"),  # what waits, in its order, and how many are in each state
 )

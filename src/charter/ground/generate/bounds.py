@@ -42,8 +42,8 @@ class Stats:
 
 
 class Overloaded(CharterError):
-    """A request that finds too many waiting; `own`: those of its own account, which has had its share. `queue`: the name
-    of what it would have waited in."""
+    """A request that finds too many waiting; `own`: those of its own account, which has had its share; `queue`: what it
+    would have waited in."""
 
     def __init__(self, what: str, own: bool, queue: str = "replies") -> None:
         whose = "of yours wait already, your share" if own else "wait already, as many as there may be"

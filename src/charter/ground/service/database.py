@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,10 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from charter.ground.artifact.errors import CharterError
 
 BUSY_SECONDS = 30
+WAL_LEFT = (
+    f"journal_size_limit={64 * 2**20}"  # bytes of the write-ahead log that are kept for the next changes
+)
+SPARE, PAGES = 256, 256  # free pages that a file keeps, and those that it gives back at a time
 LOCK = 0x636861727465  # PostgreSQL's advisory locks are numbers; this one says "charte"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 VERSIONS = "alembic_version"  # the table that names the newest migration
@@ -71,11 +75,18 @@ def open_database(
     if url.get_backend_name() == SQLITE:
         return _sqlite(url, new, holds)
     try:
-        return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise CharterError(
             f"{shown(url)} needs the driver {error.name}: pip install 'charter[postgresql]'"
         ) from None
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: Any) -> None:
+        connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")  # as long as SQLite waits
+        connection.commit()
+
+    return engine
 
 
 def shown(url: URL) -> str:
@@ -123,10 +134,12 @@ def _sqlite(url: URL, new: bool, holds: Holding) -> Engine:
         tables = {
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
+        if not tables:  # later it would take a copy of all that is there
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         if not tables or VERSIONS in tables:  # the file of something else stays as it is
             _write_ahead(connection)
         # what is deleted is overwritten, so that it can't be found in the file any more
-        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", WAL_LEFT):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -149,6 +162,30 @@ def _write_ahead(connection: Any) -> None:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
                 raise
         time.sleep(0.01)
+
+
+def shrink(engine: Engine, rest: Callable[[float], object] = time.sleep) -> int:
+    """Gives pages that are free back to the disk, a few at a time, with a `rest` as long as that took; their number.
+    Files that were begun before Charter did so keep them for new rows, and PostgreSQL has its own ways: 0."""
+    given = 0
+    while engine.url.get_backend_name() == SQLITE:
+        began = time.monotonic()
+        with writing(engine) as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            (free,) = driver.execute("PRAGMA freelist_count").fetchone()
+            (kind,) = driver.execute("PRAGMA auto_vacuum").fetchone()
+            if kind != 2 or free <= SPARE:
+                break
+            driver.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        given += min(PAGES, free)
+        rest(time.monotonic() - began)
+    if given:
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return given
 
 
 @contextmanager

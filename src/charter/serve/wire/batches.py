@@ -25,6 +25,7 @@ from charter.ground.accounts.batches import (
     make_batch,
     results,
 )
+from charter.ground.accounts.made_once import MadeBefore, is_known, once
 from charter.ground.service.database import reading
 from charter.serve.asked import Call
 from charter.serve.batching import Batching
@@ -42,13 +43,17 @@ from charter.serve.wire.reading import (
     read_body,
     service_of,
 )
-from charter.serve.wire.route import PAGING, VERSION, Route
+from charter.serve.wire.route import PAGING, VERSION, Parameter, Route
 from charter.serve.wire.version import version_of
 
 T = TypeVar("T")
 
 SCOPE = "batches"
 PATH = "/v1/messages/batches"
+ONCE, AGAIN = "idempotency-key", "idempotent-replayed"  # headers, as Stripe's API calls them
+KEY = Parameter(
+    ONCE, "header", "the same batch is made once, however often it is sent with the same key in a day"
+)
 
 
 class BatchRequest(Strict):
@@ -67,16 +72,22 @@ class BatchBody(Strict):
 async def create_batch(request: Request) -> Response:
     """Takes a batch in; once this has answered, nothing of it is lost."""
     call, service = await _call(request), service_of(request)
-    await asyncio.to_thread(service.room.check)
+    owner, key = call.caller.organisation, request.headers.get(ONCE)
+    if key is None or not await _read(request, lambda connection: is_known(connection, owner, key)):
+        await asyncio.to_thread(service.room.check)
     items = await read_body(request, _items, LARGEST_BATCH, parts=None)
 
-    def made() -> str:
-        return make_batch(service.database, call.caller, items, quota=service.quota)
+    def made() -> tuple[str, bool]:
+        wanted = None if key is None else once(key, items)
+        try:
+            return make_batch(service.database, call.caller, items, quota=service.quota, wanted=wanted), True
+        except MadeBefore as before:
+            return before.batch, False
 
-    id = await service.aside(call.caller, made)
-    batch = await _read(request, lambda connection: get_batch(connection, call.caller.organisation, id))
+    id, new = await service.aside(call.caller, made)
+    batch = await _read(request, lambda connection: get_batch(connection, owner, id))
     batching_of(request).wake()
-    return JSONResponse(form_of(batch, request))
+    return JSONResponse(form_of(batch, request), headers={} if new else {AGAIN: "true"})
 
 
 def _items(found: Any) -> list[tuple[str, str]]:
@@ -216,7 +227,7 @@ async def _written(request: Request, work: Callable[[Connection], T]) -> T:
 
 TAG = "Message batches"
 ROUTES = (
-    Route("POST", PATH, create_batch, "Create a batch", TAG, BatchBody, BatchAnswer, (VERSION,)),
+    Route("POST", PATH, create_batch, "Create a batch", TAG, BatchBody, BatchAnswer, (VERSION, KEY)),
     Route("GET", PATH, find_batches, "List batches", TAG, None, BatchesAnswer, (VERSION, *PAGING)),
     Route("GET", f"{PATH}/{{batch}}", find_batch, "Get a batch", TAG, None, BatchAnswer, (VERSION,)),
     Route(
