@@ -170,3 +170,31 @@ def test_the_reserve_is_held_back_and_made_again(tmp_path: Path) -> None:
     assert room.write(lambda connection: make_organisation(connection, "acme")).startswith("org_")
     assert reserve.exists()
     engine.dispose()
+
+
+def test_a_server_ends_and_begins_on_a_full_disk(disk: Path) -> None:
+    said = Said("One ", "two")
+    with open_hall(disk, said=said) as hall:
+        secret = hall.key()
+        filler = fill(disk)
+        assert asked(hall, secret, "/v1/messages", BODY).status_code == 200
+    assert not (disk / "serve.sqlite.reserve").exists(), "given up for what was to be written at the end"
+    more = disk / "more"
+    with more.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while file.write(b"x" * 4096) == 4096:
+            pass
+        raise OSError("No space left")
+    with filler.open("r+b") as file:
+        file.truncate(filler.stat().st_size - 64 * 1024)  # as much as SQLite's index of its log takes
+    with open_hall(disk, said=said) as hall:
+        assert asked(hall, secret, "/v1/messages", BODY).status_code == 200
+        assert asked(hall, "", "/ready").status_code == 503
+
+
+def test_a_server_that_was_killed_begins_on_a_full_disk(disk: Path) -> None:
+    with open_hall(disk, said=Said("One")) as hall:
+        secret = hall.key()
+    assert (disk / "serve.sqlite.reserve").exists()
+    fill(disk)
+    with open_hall(disk, said=Said("One")) as hall:
+        assert asked(hall, secret, "/v1/messages", BODY).status_code == 200

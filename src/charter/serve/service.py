@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine as Database
+from sqlalchemy.exc import SQLAlchemyError
 
 from charter.ground.accounts.batches import Quota
 from charter.ground.accounts.conduct import Conduct
@@ -19,6 +21,7 @@ from charter.ground.accounts.remembered import Standing
 from charter.ground.accounts.retention import Sweeping
 from charter.ground.accounts.store import open_accounts
 from charter.ground.accounts.usage import Meter
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
 from charter.ground.policy.screen import Screen
 from charter.ground.service.apart import apart
@@ -32,6 +35,7 @@ from charter.serve.metrics import Metrics
 from charter.serve.registry import Registry
 
 T = TypeVar("T")
+LOG = logging.getLogger("charter.serve")
 
 LONG_AT_ONCE = 4  # large bodies that are read, and batches that are written
 WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
@@ -126,21 +130,26 @@ class Service:
         return found
 
     def close(self) -> None:
-        """Ends models and writers; all that was noted is on disk afterwards."""
+        """Ends models and writers; all that was noted is on disk afterwards, or the log says what isn't."""
         self.registry.close()
         self._judging.close()
         self._aside.close()
         self._writing.close()
         self._lane.shutdown()
         self.sweeping.close()
-        self.meter.close()
-        self.conduct.close()
+        self.room.make_way()
+        for what, end in (("usage", self.meter.close), ("decisions", self.conduct.close)):
+            try:
+                end()
+            except (SQLAlchemyError, CharterError) as error:
+                said = " ".join(str(getattr(error, "orig", error)).split())
+                LOG.error("the last %s could not be written: %s", what, said)
         self.database.dispose()
 
 
 def open_database(config: Config, folder: Path) -> Database:
     """The accounts' database, for this process alone. Raises CharterError where another one serves it."""
-    database = open_accounts(config.database, folder)
+    database = open_accounts(config.database, folder, serving=True)
     try:
         serve_alone(database)
         with writing(database) as connection:

@@ -203,8 +203,11 @@ def settle(
 def keep_ladder(connection: Connection, ladder: Ladder) -> None:
     """Writes down the rules of the service, so that who decides beside it goes by the same."""
     alone(connection)
+    wanted = ladder.model_dump_json()
+    if connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar() == wanted:
+        return  # nothing is written that needn't be: the disk may be full
     connection.execute(FACTS.delete().where(FACTS.c.name == LADDER))
-    connection.execute(FACTS.insert().values(name=LADDER, value=ladder.model_dump_json()))
+    connection.execute(FACTS.insert().values(name=LADDER, value=wanted))
 
 
 def kept_ladder(connection: Connection) -> Ladder:

@@ -36,12 +36,14 @@ class NoRoom(Refusal):
 class Room:
     """The room of one database."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, held: bool = True) -> None:
+        """`held`: whether the reserve is held back from now on, else later."""
         self._engine = engine
         local = engine.url.get_backend_name() == SQLITE
         self._file = Path(engine.url.database) if local and engine.url.database else None
         self._lock = threading.Lock()
-        self.hold()
+        if held:
+            self.hold()
 
     @property
     def free(self) -> int | None:
@@ -68,6 +70,12 @@ class Room:
         """Raises Refusal, 529, where the disk is nearly full."""
         if self.problem:
             raise NoRoom("the disk of this service is nearly full; try again later", 529)
+
+    def make_way(self) -> None:
+        """Gives the reserve up where the disk is full: what a service writes when it ends and begins can't wait."""
+        found, free, reserve = self._disk(), self.free, self._reserve
+        if found is not None and free is not None and reserve is not None and free < _part(RESERVE, found):
+            reserve.unlink(missing_ok=True)
 
     def hold(self) -> None:
         """Holds the reserve back, where there is room for it and it isn't there."""
