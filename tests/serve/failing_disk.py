@@ -102,18 +102,25 @@ def missing(folder: Path, caller: Caller, done: Done) -> list[str]:
             found.append(f"integrity: {said}")
         if verify_chain(c) is not None:
             found.append("chain")
-        if "key" in done and find_key(c, done["key"]).state() != ("revoked" if "revoked" in done else "usable"):
+        if "key" in done and find_key(c, done["key"]).state() != (
+            "revoked" if "revoked" in done else "usable"
+        ):
             # a change that was refused may still have come to be, never the other way round
             if "revoked" in done or find_key(c, done["key"]).state() != "revoked":
                 found.append("key")
         if "batch" in done:
             mine = select(BATCH_ITEMS.c.state).where(BATCH_ITEMS.c.batch == done["batch"])
             states = c.execute(mine).scalars().all()
-            if len(states) != len(ITEMS) or get_batch(c, caller.organisation, done["batch"]).size != len(ITEMS):
+            if len(states) != len(ITEMS) or get_batch(c, caller.organisation, done["batch"]).size != len(
+                ITEMS
+            ):
                 found.append("batch")
             if "finished" in done and states.count("succeeded") != 3:
                 found.append("finished")
-        if "decision" in done and not c.execute(select(DECISIONS).where(DECISIONS.c.request == "req_new")).all():
+        if (
+            "decision" in done
+            and not c.execute(select(DECISIONS).where(DECISIONS.c.request == "req_new")).all()
+        ):
             found.append("decision")
         if "usage" in done and c.execute(select(USAGE.c.requests)).scalars().all() != [1]:
             found.append("usage")
@@ -147,7 +154,14 @@ def main() -> None:
     folder = Path(sys.argv[1])
     (folder / "base").mkdir()
     caller = prepared(folder / "base")
-    print(json.dumps({name: run(folder / "base", folder / "work", caller, name == "lasting") for name in ("once", "lasting")}))
+    print(
+        json.dumps(
+            {
+                name: run(folder / "base", folder / "work", caller, name == "lasting")
+                for name in ("once", "lasting")
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

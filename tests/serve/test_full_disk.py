@@ -178,7 +178,8 @@ def test_a_server_ends_and_begins_on_a_full_disk(disk: Path) -> None:
         secret = hall.key()
         filler = fill(disk)
         assert asked(hall, secret, "/v1/messages", BODY).status_code == 200
-    assert not (disk / "serve.sqlite.reserve").exists(), "given up for what was to be written at the end"
+    reserve = disk / "serve.sqlite.reserve"
+    assert 0 < reserve.stat().st_size < MIB, "a part was given up for what was to be written at the end"
     more = disk / "more"
     with more.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while file.write(b"x" * 4096) == 4096:
@@ -189,6 +190,21 @@ def test_a_server_ends_and_begins_on_a_full_disk(disk: Path) -> None:
     with open_hall(disk, said=said) as hall:
         assert asked(hall, secret, "/v1/messages", BODY).status_code == 200
         assert asked(hall, "", "/ready").status_code == 503
+
+
+def test_many_keys_can_be_revoked_on_a_full_disk_and_stay_so(disk: Path) -> None:
+    """Whoever writes meanwhile takes no more of the reserve than the change before left."""
+    with open_hall(disk, said=Said("One ", "two")) as hall:
+        secrets, admin = [hall.key("greedy") for _ in range(8)], hall.key("ours", (*USUAL, "admin"))
+        ids = [row.id for row in hall.rows(KEYS) if row.organisation == hall.organisations["greedy"]]
+        fill(disk)
+        for id in ids:
+            for _ in range(3):
+                assert asked(hall, admin, "/v1/messages", BODY).status_code == 200
+            time.sleep(0.6)  # until usage and decisions are written, or can't be
+            assert asked(hall, admin, f"/admin/keys/{id}/revoke", {}).status_code == 200
+    with open_hall(disk, said=Said("One")) as hall:
+        assert {asked(hall, one, "/v1/messages", BODY).status_code for one in secrets} == {401}
 
 
 def test_a_server_that_was_killed_begins_on_a_full_disk(disk: Path) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from charter.ground.accounts.cases import MOST_WORDS, Case, find_case, plain_text, who
-from charter.ground.accounts.decisions import ASKED_NONE, PERSON, Entry, append
+from charter.ground.accounts.decisions import ASKED_NONE, PERSON, Entry, anchor, append
 from charter.ground.accounts.keys import check_organisation
 from charter.ground.accounts.ladder import Ladder
 from charter.ground.accounts.tables import CASES, DECISIONS, GRANTS
@@ -241,18 +241,26 @@ def use_exemption(connection: Connection, entry: Entry) -> bool:
 
 def verify_grants(connection: Connection) -> str | None:
     """The id of the first grant that isn't as the log has it, or that the log has and that is gone; None where all
-    are. The log itself is `verify_chain`'s."""
+    are. What was done before the oldest row that the log still has can't be told. The log itself is `verify_chain`'s."""
     logged: dict[tuple[str, str], str] = {}
     d = DECISIONS.c
     rows = select(d.grant_id, d.action, d.added).where(d.grant_id != "").order_by(d.number)
     for id, action, added in connection.execute(rows):
         logged[str(id), str(action)] = str(added)
+    removed, _ = anchor(connection)
+    oldest = connection.execute(select(func.min(d.at))).scalar() if removed else None
+    since = float("inf") if removed and oldest is None else float(oldest or 0)
+
+    def gone_by(at: float | None) -> bool:
+        return at is not None and at < since
+
     grants = {str(row.id): Grant(**row._mapping) for row in connection.execute(select(GRANTS))}
     for id, grant in grants.items():
-        made = logged.get((id, ACTS[grant.kind])) == grant.digest
+        made = gone_by(grant.created) or logged.get((id, ACTS[grant.kind])) == grant.digest
         taken_back = logged.get((id, REVOKE), grant.revoked_digest) == grant.revoked_digest
-        as_said = (grant.revoked is None) == ((id, REVOKE) not in logged)
-        spent = grant.kind == EXEMPTION or (grant.used is None) == ((id, RELEASED) not in logged)
+        as_said = gone_by(grant.revoked) or (grant.revoked is None) == ((id, REVOKE) not in logged)
+        used = gone_by(grant.used) or (grant.used is None) == ((id, RELEASED) not in logged)
+        spent = grant.kind == EXEMPTION or used
         if not (made and taken_back and as_said and spent):
             return id
     gone = [id for id, _ in logged if id not in grants]

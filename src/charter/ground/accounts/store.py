@@ -14,9 +14,7 @@ from charter.ground.service.room import Room
 ACCOUNTS = Holding("service", "charter serve or charter keys create", "serve.sqlite", "organisations")
 
 
-def open_accounts(
-    place: str, folder: Path | None = None, new: bool = True, serving: bool = False
-) -> Engine:
+def open_accounts(place: str, folder: Path | None = None, new: bool = True, serving: bool = False) -> Engine:
     """The database of a service's accounts; with `new` one is begun where there is none. A service that is
     `serving` begins even on a disk that is full.
 

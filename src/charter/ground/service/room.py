@@ -1,7 +1,7 @@
 """The disk below a database in a file: how much is free, and some of it held back for those who must write.
 
 A full disk must not shut out who could free it: a file beside the database is given up when a change that can't wait
-(revoking a key, say) finds the disk full, and is made again once there is room. Of a database on another machine
+(revoking a key, say) finds the disk full, a part at a time, and is made again once there is room. Of a database on another machine
 nothing is known here.
 """
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 MIB = 2**20
 FLOOR = 256 * MIB  # free bytes below which nothing large is taken in
 RESERVE = 8 * MIB
+PARTS = 16  # of the reserve, of which one is given up at a time
 SHARE = 20  # neither is more than this part of a small disk
 ENDING = ".reserve"
 
@@ -72,10 +73,10 @@ class Room:
             raise NoRoom("the disk of this service is nearly full; try again later", 529)
 
     def make_way(self) -> None:
-        """Gives the reserve up where the disk is full: what a service writes when it ends and begins can't wait."""
+        """Gives a part of the reserve up where the disk is full: what a service writes when it ends and begins can't wait."""
         found, free, reserve = self._disk(), self.free, self._reserve
         if found is not None and free is not None and reserve is not None and free < _part(RESERVE, found):
-            reserve.unlink(missing_ok=True)
+            self._give(_part(RESERVE, found) // PARTS)
 
     def hold(self) -> None:
         """Holds the reserve back, where there is room for it and it isn't there."""
@@ -84,7 +85,7 @@ class Room:
             return
         size = _part(RESERVE, found)
         with self._lock, suppress(OSError):
-            if free > 2 * size and not reserve.exists():
+            if free > 2 * size and self._left < size:
                 descriptor = os.open(reserve, os.O_CREAT | os.O_WRONLY, 0o600)
                 try:
                     os.posix_fallocate(descriptor, 0, max(1, size))
@@ -98,13 +99,40 @@ class Room:
             with writing(self._engine) as connection:
                 found = work(connection)
         except DBAPIError as error:
-            if not (is_full(error) or is_broken(error)) or self._reserve is None:
+            if not (is_full(error) or is_broken(error)) or not self._left:
                 raise
-            with writing(self._engine) as connection:  # nobody else writes before it has ended
-                self._reserve.unlink(missing_ok=True)
-                return work(connection)
+            return self._write_anyway(work)
         self.hold()
         return found
+
+    def _write_anyway(self, work: Callable[[Connection], T]) -> T:
+        """Gives up as much of the reserve as `work` needs: what others take of it is lost for the next one."""
+        part = self._left // PARTS or 1
+        while True:
+            try:
+                with writing(self._engine) as connection:  # nobody else writes before it has ended
+                    self._give(part)
+                    return work(connection)
+            except DBAPIError as error:
+                part *= 2
+                if not (is_full(error) or is_broken(error)) or not self._left:
+                    raise
+
+    @property
+    def _left(self) -> int:
+        """Bytes of the reserve."""
+        try:
+            return self._reserve.stat().st_size if self._reserve else 0
+        except OSError:
+            return 0
+
+    def _give(self, size: int) -> None:
+        """Gives bytes of the reserve up."""
+        if self._reserve is not None and (left := self._left):
+            if left > size:
+                os.truncate(self._reserve, left - size)
+            else:
+                self._reserve.unlink(missing_ok=True)
 
     @property
     def _reserve(self) -> Path | None:
