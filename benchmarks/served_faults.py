@@ -26,12 +26,12 @@ import httpx
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "tests" / "serve"), str(HERE)]
 
-from lobby import MODEL, Hall, Said, configuration, open_hall
-from malformed import HELLO
-from private_postgres import private_postgres
+from lobby import MODEL, Hall, Said, configuration, open_hall  # noqa: E402
+from malformed import HELLO  # noqa: E402
+from private_postgres import private_postgres  # noqa: E402
 
-from charter.ground.accounts.keys import USUAL
-from charter.ground.accounts.tables import KEYS, METADATA
+from charter.ground.accounts.keys import USUAL  # noqa: E402
+from charter.ground.accounts.tables import KEYS, METADATA  # noqa: E402
 
 MIB = 2**20
 BODY = {"model": MODEL, "max_tokens": 50, "messages": HELLO}

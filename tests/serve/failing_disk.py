@@ -102,12 +102,10 @@ def missing(folder: Path, caller: Caller, done: Done) -> list[str]:
             found.append(f"integrity: {said}")
         if verify_chain(c) is not None:
             found.append("chain")
-        if "key" in done and find_key(c, done["key"]).state() != (
-            "revoked" if "revoked" in done else "usable"
-        ):
-            # a change that was refused may still have come to be, never the other way round
-            if "revoked" in done or find_key(c, done["key"]).state() != "revoked":
-                found.append("key")
+        if "key" in done and "revoked" in done and find_key(c, done["key"]).state() != "revoked":
+            found.append("key")
+        elif "key" in done:
+            find_key(c, done["key"])  # a change that was refused may still have come to be
         if "batch" in done:
             mine = select(BATCH_ITEMS.c.state).where(BATCH_ITEMS.c.batch == done["batch"])
             states = c.execute(mine).scalars().all()

@@ -1,8 +1,8 @@
 """The disk below a database in a file: how much is free, and some of it held back for those who must write.
 
-A full disk must not shut out who could free it: a file beside the database is given up when a change that can't wait
-(revoking a key, say) finds the disk full, a part at a time, and is made again once there is room. Of a database on another machine
-nothing is known here.
+A full disk must not shut out who could free it: a file beside the database is given up, a part at a time, when a change
+that can't wait (revoking a key, say) finds the disk full, and is made again once there is room. Of a database on
+another machine nothing is known here.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Room:
             raise NoRoom("the disk of this service is nearly full; try again later", 529)
 
     def make_way(self) -> None:
-        """Gives a part of the reserve up where the disk is full: what a service writes when it ends and begins can't wait."""
+        """Gives a part of the reserve up where the disk is full, for what a service writes when it ends and begins."""
         found, free, reserve = self._disk(), self.free, self._reserve
         if found is not None and free is not None and reserve is not None and free < _part(RESERVE, found):
             self._give(_part(RESERVE, found) // PARTS)
