@@ -11,11 +11,12 @@ from sqlalchemy import Engine, text
 
 from charter.ground.accounts.cases import queue
 from charter.ground.accounts.conduct import Conduct, RequestFacts, conversation_mark
-from charter.ground.accounts.decisions import Wanted, decisions_of, search, verify_chain
+from charter.ground.accounts.decisions import Wanted, anchor, decisions_of, search, verify_chain
 from charter.ground.accounts.export import forget_organisation, organisation_data
 from charter.ground.accounts.feedback import thumbs_of
 from charter.ground.accounts.grants import MOST_DAYS, Grant, grants_of, verify_grants
 from charter.ground.accounts.keys import Caller
+from charter.ground.accounts.retention import Keep, sweep
 from charter.ground.accounts.tables import GRANTS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.policy.policy import shipped_policy
@@ -312,3 +313,25 @@ def test_an_organisation_is_handed_what_was_let_pass(conduct: Conduct, engine: E
     made = conduct.exempt(org, MILD, clock.now + DAY, "Ms Ear", "x")
     with reading(engine) as c:
         assert made.id in [row.get("id") for table, row in organisation_data(c, org) if table == "grants"]
+
+
+def test_grants_stand_when_their_rows_of_the_log_were_removed_for_their_age(
+    conduct: Conduct, engine: Engine, clock: Clock
+) -> None:
+    caller = joined(engine)
+    stopped(conduct, caller)
+    conduct.release("req_1", "Ms Ear", "a play")
+    assert conduct.use_release(facts(caller, "req_2"), found(category=MILD))
+    old = conduct.exempt(caller.organisation, MILD, clock.now + 300 * DAY, "Ms Ear", "testers")
+    conduct.log.flush()
+    clock.days(200)
+    young = conduct.exempt(caller.organisation, OTHER, clock.now + 9 * DAY, "Ms Ear", "testers")
+    sweep(engine, Keep(decisions_days=183), clock.now)
+    with reading(engine) as c:
+        assert anchor(c)[0] >= 4
+    sound(engine)
+    assert conduct.use_exemption(facts(caller, "req_4"), found(category=MILD)), "it is in force as before"
+    with writing(engine) as c:
+        c.execute(GRANTS.update().where(GRANTS.c.id == young.id).values(by="Mx Else"))
+    with reading(engine) as c:
+        assert verify_grants(c) == young.id != old.id, "what the log still has is still held against it"
