@@ -241,7 +241,8 @@ def use_exemption(connection: Connection, entry: Entry) -> bool:
 
 def verify_grants(connection: Connection) -> str | None:
     """The id of the first grant that isn't as the log has it, or that the log has and that is gone; None where all
-    are. What was done before the oldest row that the log still has can't be told. The log itself is `verify_chain`'s."""
+    are. What was done before the oldest row that the log still has can't be told. The log itself is checked by
+    `verify_chain`."""
     logged: dict[tuple[str, str], str] = {}
     d = DECISIONS.c
     rows = select(d.grant_id, d.action, d.added).where(d.grant_id != "").order_by(d.number)
