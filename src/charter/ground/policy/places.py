@@ -15,7 +15,7 @@ import html
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from charter.ground.text.dialogue import Message, user
@@ -23,10 +23,12 @@ from charter.ground.text.dialogue import Message, user
 SENTENCES = 64  # of one text that are screened by themselves
 WORDS = 4  # that a sentence has at least
 ROUND = 32  # runs that are decoded
+SKIPPED = 5  # digits that may stand before a hexadecimal run
 ENCODED = 16  # characters of the shortest run that is taken for encoded text
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
-_HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2},}}")
+_HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2 - 1},}}[0-9a-fA-F]{{2}}")
+_HEX_ALONE = re.compile(rf"(?<!\w){_HEX.pattern}")  # not the "de" of "Decode"
 _ESCAPE = re.compile(r"\\(?:u|x|u00)([0-9a-fA-F]{2,4})")
 _LEET = str.maketrans("013457@$", "oieastas")
 _COMMON = re.compile(
@@ -51,21 +53,22 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     asked = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
     for number, n in sorted(enumerate(asked), key=lambda turn: turn[1] != last):
         name = "last turn" if n == last else "earlier turn"
+        said = user(undone(turns[n]["content"]))
         if n == last and n:
             # what it means may follow from what was said before
-            yield Place(name, turns[: n + 1], number)
-        yield Place(name, [turns[n]], number)
+            yield Place(name, [*turns[:n], said], number)
+        yield Place(name, [said], number)
         yield from _within(name, turns[n]["content"])
     for message in messages:
         if message["role"] == "system" and message["content"].strip():
-            yield Place("system text", [user(message["content"])])
+            yield Place("system text", [user(undone(message["content"]))])
             yield from _within("system text", message["content"])
     for turn in turns[:-1]:
         if turn["role"] == "assistant" and turn["content"].strip():
-            yield Place("earlier reply", [user(turn["content"])])
+            yield Place("earlier reply", [user(undone(turn["content"]))])
             yield from _decoded("earlier reply", turn["content"])
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"].strip():
-        yield Place("begun reply", [user(turns[-1]["content"])])
+        yield Place("begun reply", [user(undone(turns[-1]["content"]))])
         yield from _within("begun reply", turns[-1]["content"])
 
 
@@ -86,6 +89,18 @@ def _decoded(name: str, text: str) -> Iterator[Place]:
     for decoded in dict.fromkeys(first + again[:ROUND]):
         if decoded.strip():
             yield Place(f"encoded in the {name}", [user(decoded)])
+
+
+def undone(text: str) -> str:
+    """A text with what base64 and hexadecimal runs say in their place, where that can be read: classifiers make no
+    sense of the runs, and the words around them say what is wanted of it."""
+
+    def said(run: re.Match[str], decode: Callable[[str], str]) -> str:
+        return next(_readable(decode(run[0])), run[0])
+
+    for form, decode in ((_BASE64, _from_base64), (_HEX_ALONE, _from_hex)):
+        text = form.sub(lambda run, decode=decode: said(run, decode), text)  # type: ignore[misc]
+    return text
 
 
 def plainly(text: str) -> str:
@@ -145,7 +160,12 @@ def _from_base64(run: str) -> str:
 
 
 def _from_hex(run: str) -> str:
-    try:
-        return bytes.fromhex(re.sub(r"[\s:]", "", run)).decode()
-    except (ValueError, UnicodeDecodeError):
-        return ""
+    """What a run says, from its first digit on or, where letters before it look like digits, from a later one."""
+    digits = re.sub(r"[\s:]", "", run)
+    for start in range(SKIPPED):
+        rest = digits[start:]
+        try:
+            return bytes.fromhex(rest[: len(rest) // 2 * 2]).decode()
+        except (ValueError, UnicodeDecodeError):
+            continue
+    return ""
