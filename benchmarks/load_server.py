@@ -97,11 +97,15 @@ def key_of(database: str, folder: Path, limits: KeyLimits = GENEROUS) -> str:
 
 
 @contextmanager
-def served(database: str, reference: str) -> Iterator[Server]:
-    """`charter serve` in a process of its own, keys required."""
-    words = [f"load={reference}", "--no-policy", "--port", "0", "--json", "--device", "cpu"]
+def served(
+    database: str, reference: str, policy: bool = False, set_threads: bool = False
+) -> Iterator[Server]:
+    """`charter serve` in a process of its own, keys required; with `set_threads` it chooses its threads and allocator
+    itself, as it does for people."""
+    words = [f"load={reference}", "--port", "0", "--json", "--device", "cpu"]
+    words += [] if policy else ["--no-policy"]
     command = [sys.executable, "-m", "charter", "serve", *words, "--database", database]
-    environment = {**os.environ, "CHARTER_LAUNCHED": "1"}
+    environment = {**os.environ, "CHARTER_LAUNCHED": "0" if set_threads else "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as process:
