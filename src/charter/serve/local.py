@@ -136,7 +136,7 @@ class LocalBackend:
             raise PromptTooLong(len(ids), self.context)
         if not ids:
             raise CharterError("an empty text has no log-probabilities; give at least one character")
-        piece = self._assistant.engine.bounds.chunk or len(ids)
+        piece = self._assistant.engine.piece or len(ids)
         found = await asyncio.wrap_future(
             self._driver.share(
                 account, lambda engine: score_in_steps(engine.model, ids, top, piece), background

@@ -8,6 +8,7 @@ lies in a buffer of its own until it is read, and is then copied.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -67,12 +68,18 @@ class Chunks:
         self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
+        self._each, self._had = 0, Counter[str]()  # tokens of one account in this step: most, and taken
         self.tokens, self.reused = 0, 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of what is kept."""
         return self._kept.nbytes if self._kept else 0
+
+    @property
+    def piece(self) -> int:
+        """Tokens of the shortest piece, where prompts are read in chunks."""
+        return self._borders.least if self._chunk else 0
 
     @property
     def full(self) -> bool:
@@ -93,19 +100,26 @@ class Chunks:
         if self._kept:
             self._kept.forget()
 
-    def begin(self) -> None:
-        """A step begins."""
+    def begin(self, several: bool) -> None:
+        """A step begins; where `several` accounts ask, none of them has more than the shortest piece."""
         self._parts, self._left, self._passed = [], self._chunk or ROW_TOKENS, 0
+        self._each = self._borders.least if several and self._chunk else 0
+        self._had = Counter[str]()
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
         """Whether there are tokens left in this step for a prompt, and a buffer if it takes more than those."""
         if self.full:
             return False
         length, kept = len(request.prompt), self._match(request)
-        begin = length - request.unread + BLOCK * len(kept)
-        end = length
-        if self._chunk and length - begin > self._left:
-            end = self._borders.before(begin + self._left)
+        begin, had = length - request.unread + BLOCK * len(kept), self._had[request.account]
+        end, left = length, min(self._left, self._each or self._left)
+        if self._each and had and length - begin > self._each - had:
+            self._passed += 1
+            return False
+        if self._chunk and length - begin > left:
+            end = self._borders.before(begin + left)
+            if end <= begin and not self._parts:  # its place has longer pieces
+                end = min(length, self._borders.after(begin))
         if end <= begin or (self._parts and end - begin > self._left):
             self._left = 0
             return False
@@ -121,6 +135,7 @@ class Chunks:
                 self._partly += 1
         self._parts.append(_Part(request, kept, end, 0 if request.partly else slot))
         self._left = self._left - (end - begin) if end == length else 0
+        self._had[request.account] += end - begin
         self.tokens += end - begin
         queue.charge(request, end - begin)
         return True

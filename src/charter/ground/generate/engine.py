@@ -10,6 +10,7 @@ Letters: S busy slots, T tokens of a prefill row, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,14 +32,13 @@ from charter.ground.generate.requests import Request
 from charter.ground.generate.requests import Stop as Stop
 from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
+from charter.ground.generate.shares import PASSED, Shares, most_slots, reserved
 from charter.ground.generate.turns import WRITTEN, Turns
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
-
-RESERVED = 8  # one slot in so many is never given to what runs in the background
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +90,7 @@ class Engine:
         self._ready: list[Request] = []  # read, and not all of their samples begun
         self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count, self._written = 0, 0
+        self._shares = Shares()
 
     def submit(
         self,
@@ -115,7 +116,7 @@ class Engine:
         request = Request(
             self._count + 1, list(prompt), sampling, seeds, longest, account, constraint, background
         )
-        self._queue.add(request, self.slots - len(self._busy))
+        self._queue.add(request, max(0, self.slots - len(self._busy)))
         self._count += 1
         return request.number
 
@@ -130,6 +131,11 @@ class Engine:
     def idle(self) -> bool:
         """Nothing queued, nothing running."""
         return not (self._queue or self._ready or self._busy)
+
+    @property
+    def piece(self) -> int:
+        """Tokens of a text that somebody reads while others wait; 0: all."""
+        return self._reader.piece
 
     @property
     def stats(self) -> Stats:
@@ -149,15 +155,26 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Advance every busy slot by one token, then admit waiting requests into the slots that are free."""
+        """Advance busy slots by one token, then admit waiting requests into the slots that are free. The background
+        mostly rests while anybody else asks."""
         events: list[Event] = []
-        if self._busy:
-            tokens = torch.tensor([s.completion.ids[-1] for s in self._busy], device=self.model.device)
-            hidden_SD = self.model.decode(tokens, self.cache, range(len(self._busy)))
-            events += self._sample(list(self._busy), hidden_SD)
-        if (self._ready or self._queue) and len(self._busy) < self.slots:
-            events += self._admit()
+        background = self._shares.goes_on(self._asked)
+        written = [n for n, s in enumerate(self._busy) if background or not s.request.background]
+        if written:
+            samples = [self._busy[n] for n in written]
+            tokens = torch.tensor([s.completion.ids[-1] for s in samples], device=self.model.device)
+            hidden_SD = self.model.decode(tokens, self.cache, written)
+            events += self._sample(samples, hidden_SD)
+        if self._ready or self._queue:
+            events += self._admit(background)
         return events
+
+    @property
+    def _asked(self) -> bool:
+        """Whether anything but the background is served or waits."""
+        return bool(self._queue.accounts) or any(
+            not one.background for one in (*self._ready, *(s.request for s in self._busy))
+        )
 
     @torch.inference_mode()
     def cancel(self, request: int) -> None:
@@ -175,7 +192,7 @@ class Engine:
             tensor.copy_(weights[name])
         self.model.unfuse()
         self.model.fuse()
-        self._reader.renew(self._order())
+        self._reader.renew(self._order(True))
 
     def generate(
         self,
@@ -215,59 +232,72 @@ class Engine:
         kept = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
         return Chunks(self.model, bounds.chunk, kept, lambda tokens: self.told(tokens))
 
-    def _fit(self, tokens: int, background: bool = False) -> int:
-        """Slots for texts of this many tokens: as many as the memory holds, one at least."""
-        fit = max(1, min(self.slots, self.bounds.memory // (blocks(tokens) * self.cache.token_bytes)))
-        return max(1, fit - -(-fit // RESERVED)) if background else fit
+    def _fit(self, tokens: int) -> int:
+        """Slots for texts of this many tokens, as many as the memory holds; one at least."""
+        return max(1, self.bounds.memory // (blocks(tokens) * self.cache.token_bytes))
 
-    def _admit(self) -> list[Event]:
+    def _admit(self, background: bool) -> list[Event]:
         """Read the prompts whose first sample finds a slot, then start samples while slots last."""
-        wanted, longest = len(self._busy), max((s.request.longest for s in self._busy), default=0)
-        plan: list[Request] = []
-        self._reader.begin()
-        for request in self._order():
+        longest, passed = max((s.request.longest for s in self._busy), default=0), 0
+        held = Counter(s.request.account for s in self._busy)
+        written = {s.request.account for s in self._busy if not s.request.background}
+        plan: list[tuple[Request, int]] = []  # with how many samples it may begin
+        self._reader.begin(len(written | self._queue.accounts) > 1)
+        for request in self._order(background):
             together = max(longest, request.longest)
-            if wanted >= self._fit(together, request.background):
-                break
-            if request.read is None and not self._reader.takes(request, self._queue, wanted):
+            own, fit, shared = held[request.account], self._fit(together), bool(request.account)
+            room = most_slots(self.slots, fit, own, request.background, shared) - held.total()
+            read = request.read is not None
+            if room <= 0 or not (read or self._shares.may_read(request.account, written)):
+                passed += 1  # there may be room for who has fewer
+                if not shared or passed == PASSED:
+                    break
+                continue
+            if not (read or self._reader.takes(request, self._queue, held.total())):
                 if self._reader.full:
                     break
                 continue
-            plan.append(request)
+            begins = min(room, len(request.seeds) - request.started)
+            plan.append((request, begins))
             longest = together
-            wanted += len(request.seeds) - request.started
-        if not plan:
-            return []
-        fit = self._fit(longest)
-        slots = min(fit, wanted)
+            held[request.account] += begins
+        return self._read(plan, longest, held.total()) if plan else []
+
+    def _read(self, plan: list[tuple[Request, int]], longest: int, slots: int) -> list[Event]:
+        """Read what is planned, and begin samples in so many slots."""
         if longest > self.cache.capacity or slots > self.cache.slots:
             # Twice as many each time: buffers for all slots would be long for all because of one long text.
-            self.cache.resize(min(fit, 1 << (slots - 1).bit_length()), longest)
+            most = self.slots if slots <= self.slots else self.slots + reserved(self.slots)
+            self.cache.resize(min(self._fit(longest), most, 1 << (slots - 1).bit_length()), longest)
+        began = self._shares.now()
+        unread = {request.account for request, _ in plan if request.read is None}
         for request in self._reader.read(self.cache):
             self._queue.take(request)
             self._ready.append(request)
-        return self._start(plan, min(fit, self.cache.slots))
+        self._shares.read(unread, began)
+        return self._start(plan)
 
-    def _order(self) -> Iterator[Request]:
+    def _order(self, background: bool) -> Iterator[Request]:
         """Requests with samples to begin: what was read first, and what waits nowhere before the background."""
-        for background in (False, True):
-            yield from [request for request in self._ready if request.background is background]
-            yield from self._queue.line(background)
+        for behind in (False, True) if background else (False,):
+            yield from [request for request in self._ready if request.background is behind]
+            yield from self._queue.line(behind)
 
-    def _start(self, plan: list[Request], slots: int) -> list[Event]:
-        """Begin samples of the prompts that are read, while there are slots."""
+    def _start(self, plan: list[tuple[Request, int]]) -> list[Event]:
+        """Begin as many samples as are planned of the prompts that are read."""
         begun: list[_Sample] = []
         states: list[Tensor] = []
-        for request in plan:
-            while request.read is not None and len(self._busy) < slots:
+        for request, count in plan:
+            for _ in range(count if request.read is not None else 0):
+                assert request.read is not None
                 request.read.write(self.cache, len(self._busy))
                 states.append(request.read.last_hidden)
                 begun.append(self._begin(request))
                 self._busy.append(begun[-1])
                 request.started += 1
-                if request.started == len(request.seeds):
-                    request.read = None
-                    self._ready.remove(request)
+            if request.started == len(request.seeds):
+                request.read = None
+                self._ready.remove(request)
         return self._sample(begun, torch.stack(states)) if begun else []
 
     def _begin(self, request: Request) -> _Sample:

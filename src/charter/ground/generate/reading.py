@@ -23,6 +23,11 @@ class Reader(Protocol):
     reused: int  # found kept
 
     @property
+    def piece(self) -> int:
+        """Tokens that are read at a time while others wait; 0: all."""
+        ...
+
+    @property
     def full(self) -> bool:
         """It declined one, and would decline any other in this step."""
         ...
@@ -41,8 +46,8 @@ class Reader(Protocol):
         requests that wait is read again."""
         ...
 
-    def begin(self) -> None:
-        """A step begins."""
+    def begin(self, several: bool) -> None:
+        """A step begins; `several` accounts ask."""
         ...
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
@@ -69,7 +74,7 @@ class Together:
         self._taken: list[Request] = []
         self._row = 0
         self.full = False
-        self.tokens, self.reused, self.nbytes = 0, 0, 0  # nothing is kept for later
+        self.tokens, self.reused, self.nbytes, self.piece = 0, 0, 0, 0  # nothing is kept for later
 
     def rest(self) -> None:
         """Forgets the prefix."""
@@ -79,8 +84,8 @@ class Together:
         """Forgets the prefix."""
         self._prefix = None
 
-    def begin(self) -> None:
-        """A step begins."""
+    def begin(self, several: bool) -> None:
+        """A step begins; `several` accounts ask."""
         self._taken, self._row, self._opening, self.full = [], 0, None, False
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:

@@ -46,7 +46,8 @@ class _Line:
         account = request.account
         if account not in self.waiting:
             level = min((self.served[other] for other in self.waiting), default=self._level)
-            self.served[account] = max(self.served.get(account, 0), level)
+            # a little before them: who came first among those who are level has been served already
+            self.served[account] = max(self.served.get(account, 0), level - 1)
             self.waiting[account] = deque()
         self.waiting[account].append(request)
         self.count += 1
@@ -93,6 +94,11 @@ class Turns:
     def line(self, background: bool) -> Iterator[Request]:
         """The order of one of the two lines."""
         return iter(self._lines[background])
+
+    @property
+    def accounts(self) -> set[str]:
+        """Whose prompts wait, those of the background left out."""
+        return set(self._lines[False].waiting)
 
     @property
     def tokens(self) -> int:
