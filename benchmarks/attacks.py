@@ -57,6 +57,12 @@ def long_prompts(draw: random.Random) -> Bodies:
         yield MESSAGES, _message(words(draw, 8000))
 
 
+def long_replies(draw: random.Random) -> Bodies:
+    """Replies of 4,000 tokens, more at once than there are slots."""
+    while True:
+        yield MESSAGES, _message(f"Count from {draw.randrange(1000)} to ten thousand in words.", 4000)
+
+
 def classifier(draw: random.Random) -> Bodies:
     """Prompts of 434 tokens, 24 at once."""
     while True:
@@ -147,7 +153,8 @@ class Attack:
 
 ASKING = {
     "scoring": Attack(scoring, 8),
-    "prompts of 8,000 tokens": Attack(long_prompts, 24),
+    "long prompts": Attack(long_prompts, 24),
+    "long replies": Attack(long_replies, 64),
     "classifier": Attack(classifier, 24),
     "many pieces": Attack(pieces, 24),
     "encoded text": Attack(encoded, 24),
@@ -324,7 +331,6 @@ class Thumbs(Attacker):
             self.statuses[self.send(raw_request("/v1/feedback", self.key, self._body))] += 1
 
 
-SLOW_TO_BEGIN = ("batch",)
 NAMES = (*ASKING, "bodies that trickle", "bodies without a key", "batch", "thumbs")
 
 

@@ -86,6 +86,8 @@ class Exchange:
         try:
             if await self._stops(text):
                 return []
+            if self.service.screen is not None and not _plain(text).strip():
+                top = 0  # what is blank is read by nobody: what may follow it would be a reply's first token
             return await self.served.backend.score(text, top, self._account, self.call.background)
         except Exception as error:
             raise api_error(error) from error

@@ -6,7 +6,6 @@ import asyncio
 import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import groupby
@@ -20,6 +19,7 @@ from charter.ground.generate.pieces import TextPieces
 from charter.ground.generate.scorer import score_in_steps
 from charter.ground.service.apart import apart
 from charter.ground.service.driver import Driver, Job
+from charter.ground.service.fair import FairThreads
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
 from charter.serve.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
@@ -27,7 +27,10 @@ from charter.serve.compiling import NAME, Compiling
 from charter.serve.renewal import START, UNNAMED, allowed, read_weights
 
 SEEDS = 2**63
-RENDERED_AT_ONCE = 4  # prompts of one model
+RENDERED_AT_ONCE = 3  # texts that are cut, two at most of one organisation
+RENDERED = 8192  # such texts that wait
+LONGEST_TEXT = 2**20  # characters that are cut where no context bounds them
+SPELLED = 2000  # ids that are spelled at once
 REMEMBERED = 64  # prompts whose ids are remembered
 Frozen = str | tuple[tuple[str, str], ...]
 
@@ -46,7 +49,7 @@ class LocalBackend:
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
         self._longest = _longest_token(engine.tokenizer)
         # what a strange template takes its time for keeps nobody from anything but this model
-        self._rendering = ThreadPoolExecutor(RENDERED_AT_ONCE, "charter-render")
+        self._rendering = FairThreads(RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED)
         self._compiling = Compiling()
         # each prompt is counted, then read; it is remembered for whose it is alone
         self._known = lru_cache(maxsize=REMEMBERED)(
@@ -116,18 +119,23 @@ class LocalBackend:
 
     async def cut(self, prompt: Given, opening: bool) -> list[int]:
         """The ids of a prompt."""
-        if isinstance(prompt, str) and not opening:
-            return await asyncio.to_thread(self._tokenizer.encode, prompt)
-        return await self._encode(prompt)
+        if not isinstance(prompt, str) or opening:
+            return await self._encode(prompt)
+        if len(prompt) > LONGEST_TEXT:
+            raise CharterError(
+                f"the text has {len(prompt):,} characters, of which {LONGEST_TEXT:,} may be cut into tokens at once; "
+                "send it in parts"
+            )
+        return await self._rendering.do(WHOSE.get(), lambda: self._tokenizer.encode(prompt))
 
     async def spell(self, ids: Sequence[int]) -> Ids:
         """Token ids with their text, special tokens as they are spelled."""
         size = self._tokenizer.vocab_size
         if wrong := [token for token in ids if not 0 <= token < size]:
             raise CharterError(f"there is no token {wrong[0]}; this model has tokens 0 to {size - 1}")
-        spelled, special = self._tokenizer.decode, frozenset(self._tokenizer.special.values())
-        runs = [list(run) for marks, run in groupby(ids, lambda token: token in special) if not marks]
-        return Ids(tuple(ids), spelled(ids, skip_special=False), tuple(spelled(run) for run in runs))
+        if len(ids) < SPELLED:
+            return self._spelled(ids)
+        return await self._rendering.do(WHOSE.get(), lambda: self._spelled(ids))
 
     async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
         """Tokens of a text, read piece by piece between the engine's steps."""
@@ -165,7 +173,7 @@ class LocalBackend:
         """Ends the thread when what was asked is answered."""
         self._driver.close()
         self._compiling.close()
-        self._rendering.shutdown(wait=False, cancel_futures=True)
+        self._rendering.close(wait=False)
 
     async def _encode(self, prompt: Given) -> list[int]:
         if isinstance(prompt, Ids):
@@ -176,11 +184,16 @@ class LocalBackend:
             return self._ids(prompt, WHOSE.get())
         if (least := length // self._longest) > self.context:  # millions of characters take long to encode
             raise CharterError(f"prompt is too long: over {least} tokens > {self.context - 1} maximum")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._rendering, self._ids, prompt, WHOSE.get())
+        whose = WHOSE.get()
+        return await self._rendering.do(whose, lambda: self._ids(prompt, whose))
 
     def _ids(self, prompt: Prompt, whose: str) -> list[int]:
         return list(self._known(whose, _frozen(prompt)))
+
+    def _spelled(self, ids: Sequence[int]) -> Ids:
+        spelled, special = self._tokenizer.decode, frozenset(self._tokenizer.special.values())
+        runs = [list(run) for marks, run in groupby(ids, lambda token: token in special) if not marks]
+        return Ids(tuple(ids), spelled(ids, skip_special=False), tuple(spelled(run) for run in runs))
 
 
 def _frozen(prompt: Prompt) -> Frozen:

@@ -18,6 +18,7 @@ from charter.ground.generate.chunks import PARTLY, Chunks
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.kept import BLOCK
 from charter.ground.generate.sampling import Sampling
+from charter.ground.generate.shares import SPARED, Shares
 from charter.ground.model.transformer import Transformer
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
@@ -146,9 +147,9 @@ def test_pieces_end_where_their_place_says(model: Transformer, rows: list[int]) 
         ends[chunk] = list(accumulate(rows))
     assert ends[0] == ends[300] == ends[150] == ends[64] == [*range(64, 1000, 64), 1000]
     long = borders(0, BLOCK, same=True)
-    places = (0, 4032, 4096, 8064, 8192, 30720, 65536)
-    assert [long.after(at) - at for at in places] == [64, 64, 128, 128, 256, 512, 1024]
-    assert [long.before(at) for at in (63, 64, 4223, 4224, 8447, 8448)] == [0, 64, 4096, 4224, 8192, 8448]
+    places = (0, 8192, 16320, 16384, 32256, 32768, 65536, 131072)
+    assert [long.after(at) - at for at in places] == [64, 64, 64, 128, 128, 256, 512, 1024]
+    assert [long.before(at) for at in (63, 64, 4223, 4224, 16511, 16512)] == [0, 64, 4160, 4224, 16384, 16512]
     for at in range(0, 10000, 7):
         assert long.before(at) <= at < long.after(at) == long.before(long.after(at))
     short, least = borders(40, BLOCK, same=True), borders(7, BLOCK, same=True)
@@ -293,3 +294,91 @@ def test_waiting_requests_hold_only_their_ids(model: Transformer) -> None:
     held = [one for one in made._queue if one.partly or one.read]
     assert len(held) <= PARTLY and made.stats.waiting >= 298
     assert made.stats.waiting_tokens == 500 * len(made._queue)
+
+
+def test_an_account_reads_one_piece_a_step_while_another_asks(model: Transformer, rows: list[int]) -> None:
+    made = engine(model, 4, chunk=256)
+    made.submit(prompt(600), GREEDY, account="long")
+    made.step()
+    assert rows == [64] * 4, "alone it has the whole chunk"
+    made.submit(prompt(9, 1), Sampling(temperature=0, max_tokens=200), account="short")
+    made.step()
+    assert rows[4:] == [9], "a short prompt waits for no part of a long one"
+    while len(made._queue):
+        before = len(rows)
+        made.step()
+        assert rows[before:] in ([], [64], [24])
+    assert made.stats.read == 609
+
+
+def test_who_reads_rests_as_long_as_it_read_where_another_is_written_to(model: Transformer) -> None:
+    now = [0.0]
+    made = engine(model, 4, chunk=64)
+    made._shares = Shares(lambda: now[0])
+    written, real = made.submit(prompt(9), Sampling(temperature=0, max_tokens=300), account="b"), made.model.extend
+    made.step()
+
+    def slow(*given: Any) -> Any:
+        now[0] += 10.0
+        return real(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made.model, "extend", slow)
+        made.submit(prompt(200, 1), GREEDY, account="a")
+        read = []
+        for _ in range(40):
+            before = made.stats.read
+            assert written in {event.request for event in made.step()}
+            read.append(made.stats.read - before)
+            now[0] += 1.0
+    assert [n for n, tokens in enumerate(read) if tokens] == [0, 10, 20, 30]
+
+
+def test_long_replies_leave_slots_to_who_holds_few(model: Transformer) -> None:
+    made = engine(model, 8, chunk=64)
+    for seed in range(20):
+        made.submit(prompt(9, seed), Sampling(temperature=0, max_tokens=300), account="many")
+    for _ in range(5):
+        made.step()
+    assert made.stats.busy == 8
+    few = made.submit(prompt(9, 99), GREEDY, account="few")
+    assert few in begun(made, 2)
+    more = made.submit(prompt(9, 98), GREEDY, account="few")
+    assert more not in begun(made, 2), "who holds one of them waits for a slot as others do"
+    drain(made)
+
+
+def test_memory_leaves_a_slot_to_who_holds_none(model: Transformer) -> None:
+    made = engine(model, 8, chunk=64, memory=4 * 320 * engine(model).cache.token_bytes)
+    for seed in range(9):
+        made.submit(prompt(9, seed), Sampling(temperature=0, max_tokens=300), account="many")
+    for _ in range(5):
+        made.step()
+    assert made.stats.busy == 3
+    few = made.submit(prompt(9, 99), GREEDY, account="few")
+    assert few in begun(made, 2)
+
+
+def test_the_background_mostly_rests_while_others_are_written_to(model: Transformer) -> None:
+    made = engine(model, 8, chunk=64)
+    behind = {made.submit(prompt(9, n), Sampling(temperature=0, max_tokens=200), background=True) for n in range(4)}
+    for _ in range(3):
+        made.step()
+    front = made.submit(prompt(9, 9), Sampling(temperature=0, max_tokens=80))
+    seen = [{event.request for event in made.step()} for _ in range(64)]
+    assert all(front in one for one in seen)
+    assert sum(bool(one & behind) for one in seen) == 64 // SPARED
+    found = {number: one.ids for (number, _), one in drain(made).items()}
+    how = Sampling(temperature=0, max_tokens=200)
+    assert [[found[n]] for n in sorted(behind)] == [alone(model, prompt(9, n), how) for n in range(4)]
+
+
+def test_a_long_prompt_is_broken_off_where_somebody_new_waits(model: Transformer, rows: list[int]) -> None:
+    made = engine(model, 4, chunk=256)
+    number = made.submit(prompt(600), GREEDY, account="long")
+    made.hurry = lambda: len(rows) == 2
+    made.step()
+    assert rows == [64, 64] and made.stats.read == 128
+    made.hurry = bool
+    assert drain(made)[number, 0].ids == alone(model, prompt(600))[0]
+    assert made.stats.read == 600

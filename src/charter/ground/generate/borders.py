@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 # Tokens of a piece. On a CPU fewer than 768 queries at once go through a kernel that takes three times as long.
 SHORTEST, LONGEST = 64, 1024
-_SHARE = 32
+_SHARE = 128
 
 
 @dataclass(frozen=True, slots=True)

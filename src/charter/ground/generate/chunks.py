@@ -58,16 +58,23 @@ class _Places:
 
 class Chunks:
     """Reads at most `chunk` tokens a step (0: whole prompts); `kept`: where to look for what need not be read; `told`
-    is called with the tokens of each piece that is read or was kept."""
+    is called with the tokens of each piece that is read or was kept; where somebody new waits, which `hurry` says, a
+    long prompt is read no further than its piece in this step."""
 
     def __init__(
-        self, model: Transformer, chunk: int, kept: KeptTexts | None, told: Callable[[int], object] = bool
+        self,
+        model: Transformer,
+        chunk: int,
+        kept: KeptTexts | None,
+        told: Callable[[int], object] = bool,
+        hurry: Callable[[], bool] = bool,
     ) -> None:
-        self._model, self._kept, self._told = model, kept, told
+        self._model, self._kept, self._told, self._hurry = model, kept, told, hurry
         self._borders = borders(chunk, BLOCK, same=model.device.type == "cpu")
         self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
+        self._turns: Turns | None = None
         self._each, self._had = 0, Counter[str]()  # tokens of one account in this step: most, and taken
         self.tokens, self.reused = 0, 0
 
@@ -120,7 +127,8 @@ class Chunks:
             end = self._borders.before(begin + left)
             if end <= begin and not self._parts:  # its place has longer pieces
                 end = min(length, self._borders.after(begin))
-        if end <= begin or (self._parts and end - begin > self._left):
+        alone = self._each and end < length  # others' short prompts don't wait for a part of a long one
+        if end <= begin or (self._parts and (alone or end - begin > self._left)):
             self._left = 0
             return False
         begins = end < length and request.partly is None
@@ -136,6 +144,7 @@ class Chunks:
         self._parts.append(_Part(request, kept, end, 0 if request.partly else slot))
         self._left = self._left - (end - begin) if end == length else 0
         self._had[request.account] += end - begin
+        self._turns = queue
         self.tokens += end - begin
         queue.charge(request, end - begin)
         return True
@@ -154,7 +163,18 @@ class Chunks:
         while unread:
             self._read_pieces(unread)
             unread = [(part, (held, slot)) for part, (held, slot) in unread if held.lengths[slot] < part.end]
+            if len(unread) == 1 and unread[0][0] is self._parts[-1] and self._hurry():
+                unread = self._break_off(*unread[0])
         return [part.request for part in self._parts if part.end == len(part.request.prompt)]
+
+    def _break_off(self, part: _Part, place: tuple[Cache, int]) -> list[tuple[_Part, tuple[Cache, int]]]:
+        """Leaves the rest of a prompt with a buffer of its own to a later step; what is still to be read in this one."""
+        if part.request.partly is None or self._turns is None:
+            return [(part, place)]
+        left, part.end = part.end - place[0].lengths[place[1]], place[0].lengths[place[1]]
+        self.tokens -= left
+        self._turns.charge(part.request, -left)
+        return []
 
     def drop(self, request: Request) -> None:
         """Keeps what was read of a prompt that is wanted no more."""

@@ -85,6 +85,7 @@ class Engine:
         self.told: Callable[[int], object] = (
             bool  # called with the tokens of a piece of a prompt when it is read
         )
+        self.hurry: Callable[[], bool] = bool  # whether somebody waits who is not submitted yet
         self._queue = Turns(self.bounds)
         self._reader = self._make_reader()
         self._ready: list[Request] = []  # read, and not all of their samples begun
@@ -230,7 +231,9 @@ class Engine:
         if not (bounds.chunk or bounds.kept):
             return Together(self.model)
         kept = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
-        return Chunks(self.model, bounds.chunk, kept, lambda tokens: self.told(tokens))
+        return Chunks(
+            self.model, bounds.chunk, kept, lambda tokens: self.told(tokens), lambda: self.hurry()
+        )
 
     def _fit(self, tokens: int) -> int:
         """Slots for texts of this many tokens, as many as the memory holds; one at least."""

@@ -87,6 +87,7 @@ class Driver:
             Following | Task, float
         ] = {}  # since when nothing came of what somebody waits for
         self.slow_steps = 0
+        engine.hurry = lambda: not self._inbox.empty()
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
         self._thread.start()
 

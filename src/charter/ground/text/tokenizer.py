@@ -141,7 +141,10 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token whatever the text spells."""
-        return self.encode_spans(text)[0]
+        if len(text) < _LONG:
+            return self.encode_spans(text)[0]
+        ids: list[int] = self.encode_batch([text])[0].tolist()  # without spans in half the time
+        return ids
 
     @cached_property
     def opening(self) -> list[int]:
@@ -189,7 +192,7 @@ class Tokenizer:
         made = [np.array(one.ids, np.uint32) for one in found]
         forbidden = np.array(sorted(self._forbidden), np.uint32)
         return [
-            np.array(self.encode(text), np.uint32) if np.isin(ids, forbidden).any() else ids
+            np.array(self.encode_spans(text)[0], np.uint32) if np.isin(ids, forbidden).any() else ids
             for text, ids in zip(texts, made, strict=True)
         ]
 

@@ -19,7 +19,7 @@ from charter.serve.wire.content import Strict
 from charter.serve.wire.reading import body_of, call_of, counting_headers, service_of
 from charter.serve.wire.route import Route
 
-MOST_IDS = 1_000_000
+MOST_IDS = 100_000
 
 
 class TokenizeBody(Strict):
