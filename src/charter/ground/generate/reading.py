@@ -115,7 +115,8 @@ class Together:
 
     def _shared(self, head: Request, queue: Turns) -> Prefix | None:
         """What the next prompt that is to be read shares with the one after it, kept while it serves half as well."""
-        shared = common_prefix([request.prompt for request in islice(queue, 2)])
+        other = [one.prompt for one in islice((one for one in queue if one is not head), 1)]
+        shared = common_prefix([head.prompt, *other])
         kept = self._prefix
         if kept is None or not kept.opens(head.prompt) or 2 * len(kept.ids) < shared:
             ids = head.prompt[:shared]
