@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 import toys
+from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.engine import Engine
 from charter.ground.generate.sampling import Sampling
+from charter.ground.text.dialogue import user
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
-from charter.serve.asked import Asked, End
-from charter.serve.local import LocalBackend
+from charter.serve.asked import WHOSE, Asked, End
+from charter.serve.local import LONGEST_TEXT, LocalBackend
 
 
 @pytest.mark.parametrize("words", [3, 900])
@@ -48,3 +53,57 @@ def test_a_plain_text_is_cut_once_whether_counted_read_or_scored(
         backend.close()
     assert counted == again == len(encode(tokenizer, text))
     assert cut == [text]
+
+
+def test_one_organisation_s_texts_keep_no_other_s_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, cut and spelled, in numbers that fill all threads."""
+    tokenizer = toys.tokenizer()
+    assistant = LocalAssistant(Engine(toys.model(), tokenizer), Template(tokenizer, tokenizer.template))
+    backend, gate, encode = LocalBackend(assistant, 10**6), threading.Event(), Tokenizer.encode
+    decode = Tokenizer.decode
+
+    def slow(self: Tokenizer, text: str) -> list[int]:
+        assert not text.startswith("slow") or gate.wait(60)
+        return encode(self, text)
+
+    def slow_too(self: Tokenizer, ids: Any, skip_special: bool = True) -> str:
+        assert list(ids)[:1] != [33] or gate.wait(60)
+        return decode(self, ids, skip_special)
+
+    async def asked(whose: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        WHOSE.set(whose)
+        return await work()
+
+    async def ask() -> None:
+        large: list[Callable[[], Awaitable[Any]]] = [
+            *(lambda n=n: backend.cut(f"slow {n}" + " a" * 2000, False) for n in range(20)),  # type: ignore[misc]
+            *(lambda n=n: backend.count(f"slow {n}" + " b" * 2000) for n in range(20)),  # type: ignore[misc]
+            *(lambda: backend.spell([33] * 5000) for _ in range(20)),
+        ]
+        waiting = [asyncio.create_task(asked("many", work)) for work in large]
+        await asyncio.sleep(0.1)
+        assert await asked("few", lambda: backend.count([user("Hello")])) > 1
+        assert await asked("few", lambda: backend.cut("Hello", False)) == encode(tokenizer, "Hello")
+        assert (await asked("few", lambda: backend.spell([40] * 3000))).ids == (40,) * 3000
+        assert not any(task.done() for task in waiting)
+        gate.set()
+        await asyncio.gather(*waiting)
+
+    monkeypatch.setattr(Tokenizer, "encode", slow)
+    monkeypatch.setattr(Tokenizer, "decode", slow_too)
+    try:
+        asyncio.run(asyncio.wait_for(ask(), 60))
+    finally:
+        gate.set()
+        backend.close()
+
+
+def test_a_text_that_no_context_bounds_has_a_bound() -> None:
+    tokenizer = toys.tokenizer()
+    assistant = LocalAssistant(Engine(toys.model(), tokenizer), Template(tokenizer, tokenizer.template))
+    backend = LocalBackend(assistant, 1000)
+    try:
+        with pytest.raises(CharterError, match=r"1,048,577 characters, of which 1,048,576 may be cut"):
+            asyncio.run(backend.cut("a" * (LONGEST_TEXT + 1), False))
+    finally:
+        backend.close()

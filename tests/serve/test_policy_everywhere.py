@@ -18,12 +18,11 @@ import httpx
 import pytest
 from lobby import MODEL, Hall, Watch, configuration, open_hall, until
 
-import toys
 from charter.ground.policy.classifiers.classifier import Scores
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
 from charter.serve.app import ROUTES
-from charter.serve.asked import Asked, End, Part, Piece, Token
+from charter.serve.asked import Asked, Part, Piece, Token
 from charter.serve.local import LocalBackend
 
 MARK, MARKED_ID = "ZQX", 399
@@ -35,9 +34,20 @@ CHATS = [
     HELLO,
     [{"role": "system", "content": "Be brief."}, *HELLO],
     [*HELLO, {"role": "assistant", "content": "Well"}],
-    [*HELLO, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": [{"type": "text", "text": "Go on"}]}],
+    [
+        *HELLO,
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": [{"type": "text", "text": "Go on"}]},
+    ],
 ]
-PLAIN = ["Hello", "Hello there, how", " ", "\n", "\n\n  ", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"]
+PLAIN = [
+    "Hello",
+    "Hello there, how",
+    " ",
+    "\n",
+    "\n\n  ",
+    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+]
 FUNCTION = {"name": "f", "description": "does it", "parameters": ITEM}
 # fields of each body that lead to a reply, and what they may be; none of them is left out of any draw but by chance
 DRAWN: dict[str, dict[str, Sequence[Any]]] = {
@@ -111,14 +121,46 @@ DRAWN[BATCHES] = DRAWN["/v1/messages"]
 NEEDED = {"messages", "max_tokens", "prompt", "max_tokens_to_sample"}
 # fields that change nothing of what is told, or take one value alone
 SAME = {
-    *("model", "metadata", "user", "cache_control", "container", "context_management", "inference_geo", "mcp_servers"),
-    *("speed", "user_profile_id", "thinking", "billing_policy", "diagnostics", "fallbacks", "service_tier", "suffix"),
-    *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_p", "logit_bias", "stop_token_ids", "store"),
+    *(
+        "model",
+        "metadata",
+        "user",
+        "cache_control",
+        "container",
+        "context_management",
+        "inference_geo",
+        "mcp_servers",
+    ),
+    *(
+        "speed",
+        "user_profile_id",
+        "thinking",
+        "billing_policy",
+        "diagnostics",
+        "fallbacks",
+        "service_tier",
+        "suffix",
+    ),
+    *(
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "min_p",
+        "logit_bias",
+        "stop_token_ids",
+        "store",
+    ),
     *("modalities", "safety_identifier", "reasoning_effort", "verbosity", "prompt_cache_key", "requests"),
     *("prompt_cache_retention",),
 }
 SILENT = {  # routes that take something in, and tell nothing of a reply
-    *("/v1/messages/count_tokens", f"{BATCHES}/{{batch}}", f"{BATCHES}/{{batch}}/cancel", "/tokenize", "/detokenize"),
+    *(
+        "/v1/messages/count_tokens",
+        f"{BATCHES}/{{batch}}",
+        f"{BATCHES}/{{batch}}/cancel",
+        "/tokenize",
+        "/detokenize",
+    ),
     *("/v1/feedback", "/v1/appeals", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version"),
 }
 
@@ -142,7 +184,9 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Marks what the model says."""
     stream, score = LocalBackend.stream, LocalBackend.score
 
-    async def marking(self: LocalBackend, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+    async def marking(
+        self: LocalBackend, asked: Asked, account: str, background: bool
+    ) -> AsyncGenerator[Part, None]:
         async for part in stream(self, asked, account, background):
             if isinstance(part, Piece):
                 yield replace(part, text=MARK, tokens=tuple(map(marked, part.tokens)))
@@ -191,7 +235,10 @@ def asked(dice: random.Random, path: str) -> dict[str, Any]:
 
 def answers(hall: Hall, seed: int, count: int) -> Iterator[tuple[str, dict[str, Any], int, str]]:
     """Requests of all routes in turn, and what they were answered: path, body, status, text."""
-    dice, key = random.Random(seed), hall.key(limits={"requests_per_minute": 10**6, "output_tokens_per_minute": 10**8})
+    dice, key = (
+        random.Random(seed),
+        hall.key(limits={"requests_per_minute": 10**6, "output_tokens_per_minute": 10**8}),
+    )
     versions = ("2023-01-01", "2023-06-01")
     with httpx.Client(base_url=hall.url, timeout=120, headers={"x-api-key": key}) as web:
         for number in range(count):
@@ -204,7 +251,11 @@ def answers(hall: Hall, seed: int, count: int) -> Iterator[tuple[str, dict[str, 
                 body.pop("stream", None)
                 found = web.post(path, json={"requests": [{"custom_id": "a", "params": body}]}, headers=given)
                 place = f"{path}/{found.json()['id']}"
-                until(lambda place=place, given=given: web.get(place, headers=given).json()["processing_status"] == "ended")  # type: ignore[misc]
+                until(
+                    lambda place=place, given=given: (
+                        web.get(place, headers=given).json()["processing_status"] == "ended"
+                    )
+                )  # type: ignore[misc]
                 found = web.get(f"{place}/results", headers=given)
             yield path, body, found.status_code, found.text
 

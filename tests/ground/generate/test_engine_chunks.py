@@ -315,7 +315,10 @@ def test_who_reads_rests_as_long_as_it_read_where_another_is_written_to(model: T
     now = [0.0]
     made = engine(model, 4, chunk=64)
     made._shares = Shares(lambda: now[0])
-    written, real = made.submit(prompt(9), Sampling(temperature=0, max_tokens=300), account="b"), made.model.extend
+    written, real = (
+        made.submit(prompt(9), Sampling(temperature=0, max_tokens=300), account="b"),
+        made.model.extend,
+    )
     made.step()
 
     def slow(*given: Any) -> Any:
@@ -361,7 +364,9 @@ def test_memory_leaves_a_slot_to_who_holds_none(model: Transformer) -> None:
 
 def test_the_background_mostly_rests_while_others_are_written_to(model: Transformer) -> None:
     made = engine(model, 8, chunk=64)
-    behind = {made.submit(prompt(9, n), Sampling(temperature=0, max_tokens=200), background=True) for n in range(4)}
+    behind = {
+        made.submit(prompt(9, n), Sampling(temperature=0, max_tokens=200), background=True) for n in range(4)
+    }
     for _ in range(3):
         made.step()
     front = made.submit(prompt(9, 9), Sampling(temperature=0, max_tokens=80))

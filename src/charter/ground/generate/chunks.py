@@ -168,7 +168,7 @@ class Chunks:
         return [part.request for part in self._parts if part.end == len(part.request.prompt)]
 
     def _break_off(self, part: _Part, place: tuple[Cache, int]) -> list[tuple[_Part, tuple[Cache, int]]]:
-        """Leaves the rest of a prompt with a buffer of its own to a later step; what is still to be read in this one."""
+        """Leaves the rest of a prompt that has its own buffer to a later step; what is still to be read in this one."""
         if part.request.partly is None or self._turns is None:
             return [(part, place)]
         left, part.end = part.end - place[0].lengths[place[1]], place[0].lengths[place[1]]

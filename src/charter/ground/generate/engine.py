@@ -231,9 +231,7 @@ class Engine:
         if not (bounds.chunk or bounds.kept):
             return Together(self.model)
         kept = KeptTexts(self.model, self.cache, bounds.kept) if bounds.kept else None
-        return Chunks(
-            self.model, bounds.chunk, kept, lambda tokens: self.told(tokens), lambda: self.hurry()
-        )
+        return Chunks(self.model, bounds.chunk, kept, lambda tokens: self.told(tokens), lambda: self.hurry())
 
     def _fit(self, tokens: int) -> int:
         """Slots for texts of this many tokens, as many as the memory holds; one at least."""

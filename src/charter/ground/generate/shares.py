@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-RESERVED = 8  # one slot in so many is for who holds fewer than such a part of them, and never for the background
+RESERVED = (
+    8  # one slot in so many is for who holds fewer than such a part of them, and never for the background
+)
 PASSED = 64  # requests that may not begin now and are passed by others' in one step
 SPARED = 8  # steps, in one of which the background goes on beside others
 
