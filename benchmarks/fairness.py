@@ -72,9 +72,12 @@ class Other:
     def __init__(self, server: Server, key: str) -> None:
         self._server, self._key, self._number = server, key, 0
 
-    def ask(self, seen: Seen, count: int) -> None:
-        """So many small streamed messages, one after another, none like another."""
+    def ask(self, seen: Seen, count: int, seconds: float = float("inf")) -> None:
+        """So many small streamed messages, one after another, none like another; none is begun after `seconds`."""
+        end = time.monotonic() + seconds
         for _ in range(count):
+            if time.monotonic() > end:
+                return
             self._number += 1
             words = f"Hello! What is {self._number} plus {7 * self._number}?"
             body = {"model": "load", "max_tokens": TOKENS, "stream": True}
@@ -126,7 +129,7 @@ def slow_steps(server: Server) -> float | None:
 
 
 def fair(
-    server: Server, database: str, folder: Path, names: Sequence[str], requests: int
+    server: Server, database: str, folder: Path, names: Sequence[str], requests: int, seconds: float
 ) -> Iterator[dict[str, Any]]:
     """The cases in turn with none, round by round."""
     other = Other(server, key_of(database, folder, KeyLimits()))
@@ -146,7 +149,7 @@ def fair(
                 for name, one in attackers.items():
                     before, began = slow_steps(server) or 0.0, time.monotonic()
                     one.say("go")
-                    other.ask(beside[name], each)
+                    other.ask(beside[name], each, seconds)
                     one.say("stop")
                     steps[name] += (slow_steps(server) or 0.0) - before
                     statuses[name] = one.statuses
@@ -253,7 +256,7 @@ def run(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     about = {"database": kind, "policy": "on" if policy else "off"}
                     cases = wanted if kind == "sqlite" else [n for n in wanted if n in WITHIN_THE_DATABASE]
                     if "fair" in parts:
-                        for row in fair(server, database, folder, cases, given.requests):
+                        for row in fair(server, database, folder, cases, given.requests, given.block):
                             yield {"part": "fair", **about, **row}
                     if "key" in parts and not policy:
                         for row in first_keys(server):
@@ -330,6 +333,12 @@ def main() -> int:
     options.add_argument("--policy", default="on,off")
     options.add_argument("--databases", default="sqlite,postgresql")
     options.add_argument("--requests", type=int, default=100, help="messages alone and beside each case")
+    options.add_argument(
+        "--block",
+        type=float,
+        default=10.0,
+        help="seconds of each of a case's blocks, so that a missed aim ends too",
+    )
     options.add_argument("--pairs", type=int, default=200, help="of the part times")
     options.add_argument(
         "--holding", type=float, default=HOLDING_SECONDS, help="seconds of the part bodies, twice"
