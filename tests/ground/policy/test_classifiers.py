@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from charter.ground.policy.classifiers.states import (
     States,
     layers_of,
 )
-from charter.ground.policy.classifiers.windows import prompt_windows, reply_windows
+from charter.ground.policy.classifiers.windows import meant, prompt_windows, reply_windows
 from charter.ground.policy.opening import open_classifier
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
@@ -350,3 +352,19 @@ def test_what_one_organisation_asked_is_remembered_for_it_alone(tmp_path: Path) 
 def test_runs_are_cut_by_hand() -> None:
     assert list(together([3, 4, 9, 1, 1, 1], 8)) == [(0, 2), (2, 3), (3, 6)]
     assert list(together([], 8)) == [] and list(together([9], 8)) == [(0, 1)]
+
+
+def test_a_reply_that_a_form_takes_apart_is_read_as_it_is_meant(states: States) -> None:
+    said = "Take the ladder and wait for the night to come."
+    pieces = json.dumps([said[at : at + 3] for at in range(0, len(said), 3)])
+    for reply in (
+        pieces,
+        json.dumps(said.split()),
+        said.replace(" ", "_"),
+        base64.b64encode(said.encode()).decode(),
+    ):
+        assert said in meant(reply), reply
+        windows = reply_windows(states, [user("q")], reply)
+        assert states.tokenizer.encode(said) in [list(window.ids) for window in windows]
+    assert meant(said) == [said] and meant("") == [""]
+    assert any(said.startswith(text) for text in meant(pieces[:-20])), "as far as it is written"

@@ -13,6 +13,7 @@ import binascii
 import codecs
 import html
 import re
+import sys
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from charter.ground.text.dialogue import Message, user
 
 SENTENCES = 64  # of one text that are screened by themselves
+LONG = 40  # words of a sentence that is cut at commas
 WORDS = 4  # that a sentence has at least
 ROUND = 32  # runs that are decoded
 SKIPPED = 5  # digits that may stand before a hexadecimal run
@@ -29,7 +31,35 @@ _SENTENCE = re.compile(r"(?<=[.!?:;])\s+|\n+")
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{ENCODED},}}={{0,2}}")
 _HEX = re.compile(rf"(?:[0-9a-fA-F]{{2}}[\s:]?){{{ENCODED // 2 - 1},}}[0-9a-fA-F]{{2}}")
 _HEX_ALONE = re.compile(rf"(?<!\w){_HEX.pattern}")  # not the "de" of "Decode"
-_ESCAPE = re.compile(r"\\(?:u|x|u00)([0-9a-fA-F]{2,4})")
+_ESCAPE = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|[Uu]\{?([0-9a-fA-F]{2,8})\}?|x([0-9a-fA-F]{2})|([0-7]{3}))")
+_PAUSE = re.compile(r"(?<=[,;])\s+")
+_ASKS = re.compile(
+    r"^\W*(?:please )?(?:how|what|where|which|write|give|tell|explain|create|make|build|provide|show|teach|list|"
+    r"describe|help|i want|i need|can you|could you)\b|\?",
+    re.IGNORECASE,
+)
+_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u034f\u2800")  # fillers, and what joins graphemes
+_ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f\ufe00-\ufe0f]+")
+_WORD = re.compile(r"[^\W\d_]+")
+_LATIN = re.compile("[A-Za-z]")
+# letters of Cyrillic and Greek that look like Latin ones, small capitals, flags' letters
+_ALIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u03bf\u03b1\u03b5\u03b9\u03ba\u03bd"
+    "\u03c1\u03c4\u03c5\u03c7\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u043c\u043a\u0442\u0432\u043d\u044c",
+    "aeopcyxijshdqwoaeikvptuxABEKMHOPCTXmktbhb",
+)
+_CAPITALS = str.maketrans(
+    "\u1d00\u0299\u1d04\u1d05\u1d07\ua730\u0262\u029c\u026a\u1d0a\u1d0b\u029f\u1d0d\u0274\u1d0f\u1d18\u0280\ua731\u1d1b"
+    "\u1d1c\u1d20\u1d21\u028f\u1d22" + "".join(chr(0x1F1E6 + n) for n in range(26)),
+    "abcdefghijklmnoprstuvwyz" + "abcdefghijklmnopqrstuvwxyz",
+)
+_MARKS = re.compile(r"</?[A-Za-z][^<>]{0,40}>|(?<=\w)[*`~^]+(?=\w)|[*`~^]+")
+_NUMBERING = re.compile(r"^\s*(?:\d{1,3}[.):]|[-+])\s+", re.MULTILINE)
+_BETWEEN = re.compile(r"(?<=\w)[/_|+\u00b7\u2022]+(?=\w)|[\"\[\]{}|]+(?:\s*[,:]\s*[\"\[\]{}|]+)*")
+_DOTTED = re.compile(r"(?<!\w)[^\W\d_](?:[.,\-'\u2019][^\W\d_](?!\w))+")  # b.o.m.b
+_SPACED = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_](?!\w)){2,}")  # b o m b
+_NO_LETTER = re.compile(r"\W")
+_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _LEET = str.maketrans("013457@$", "oieastas")
 _COMMON = re.compile(
     r"\b(?:an?|and|are|as|for|from|how|in|is|it|of|on|that|the|this|to|what|with|your?)\b", re.IGNORECASE
@@ -66,29 +96,56 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     for turn in turns[:-1]:
         if turn["role"] == "assistant" and turn["content"].strip():
             yield Place("earlier reply", [user(undone(turn["content"]))])
-            yield from _decoded("earlier reply", turn["content"])
+            yield from _within("earlier reply", turn["content"])
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"].strip():
         yield Place("begun reply", [user(undone(turns[-1]["content"]))])
         yield from _within("begun reply", turns[-1]["content"])
 
 
 def _within(name: str, text: str) -> Iterator[Place]:
-    """What stands within a text."""
-    parts = [part.strip() for part in _SENTENCE.split(text)]
+    """What stands within a text: its sentences, as they are and as they are meant, and what is encoded in it."""
+    parts = sentences(text)
     if len(parts) > 1:
-        for part in _ends([part for part in parts if len(part.split()) >= WORDS]):
+        for part in parts:
             yield Place(f"sentence of the {name}", [user(part)])
-    yield from _decoded(name, text)
-
-
-def _decoded(name: str, text: str) -> Iterator[Place]:
-    """What a text says once encodings are undone."""
+    shown = undone(text)
+    meant = respelled(shown)
+    if meant and meant != shown.strip():
+        yield Place(f"respelled {name}", [user(meant)])
+        for part in sentences(meant):
+            if part not in parts:
+                yield Place(f"respelled {name}", [user(part)])
     plain = plainly(text)
     first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
     again = [twice for once in first[:ROUND] for twice in decodings(once)]
     for decoded in dict.fromkeys(first + again[:ROUND]):
         if decoded.strip():
             yield Place(f"encoded in the {name}", [user(decoded)])
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences that are read by themselves: the first and last ones, and of the others those that ask for a thing."""
+    parts = [part.strip() for long in _SENTENCE.split(text) for part in _cut(long)]
+    return _chosen([part for part in parts if len(part.split()) >= WORDS])
+
+
+def _cut(sentence: str) -> list[str]:
+    """A sentence, a very long one by its commas."""
+    return _PAUSE.split(sentence) if len(sentence.split()) > LONG else [sentence]
+
+
+def _chosen(parts: list[str]) -> list[str]:
+    """At most SENTENCES of them: what is wanted mostly comes first or last, and otherwise looks like a wish."""
+    if len(parts) <= SENTENCES:
+        return parts
+    first, middle, last = (
+        parts[: SENTENCES // 4],
+        parts[SENTENCES // 4 : -SENTENCES // 2],
+        parts[-SENTENCES // 2 :],
+    )
+    # a stable order: those that ask stand first
+    wished = sorted(middle, key=lambda part: not _ASKS.search(part))
+    return [*first, *wished[: SENTENCES - len(first) - len(last)], *last]
 
 
 def undone(text: str) -> str:
@@ -106,42 +163,64 @@ def undone(text: str) -> str:
 def plainly(text: str) -> str:
     """A text without what is not seen: characters of no width, other forms of letters, entities of HTML, escapes."""
     shown = "".join(
-        char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf"
+        char
+        for char in unicodedata.normalize("NFKC", text)
+        if unicodedata.category(char) != "Cf" and char not in _UNSEEN
     )
     if "&" in shown:
-        shown = html.unescape(shown)
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), shown) if "\\" in shown else shown
+        shown = html.unescape(html.unescape(shown))
+    return _ESCAPE.sub(_escaped, shown) if "\\" in shown else shown
 
 
-def _ends(parts: list[str]) -> list[str]:
-    """The first and last ones: what is wanted mostly comes last, and filler may follow it."""
-    return (
-        parts if len(parts) <= SENTENCES else parts[: SENTENCES // 4] + parts[-(SENTENCES - SENTENCES // 4) :]
+def _escaped(found: re.Match[str]) -> str:
+    digits = next(group for group in found.groups() if group)
+    number = int(digits, 8 if found[4] else 16)
+    return chr(number) if number < sys.maxunicode and not 0xD800 <= number < 0xE000 else found[0]
+
+
+def respelled(text: str) -> str:
+    """A text as it is meant where its spelling is to hide words: without accents, look-alike letters of other scripts,
+    marks within words, lines between words; single letters in a row are a word."""
+    text = unicodedata.normalize("NFKD", plainly(text))
+    text = _ACCENTS.sub("", text).translate(_CAPITALS)
+    if _LATIN.search(text):
+        text = _WORD.sub(lambda word: word[0].translate(_ALIKE) if _mixed(word[0]) else word[0], text)
+    text = _NUMBERING.sub(" ", _MARKS.sub("", text))
+    text = _BETWEEN.sub(" ", text)
+    for form in (_DOTTED, _SPACED):
+        text = form.sub(lambda letters: _NO_LETTER.sub("", letters[0]), text)
+    return " ".join(_HUMPS.sub(" ", text).split())
+
+
+def _mixed(word: str) -> bool:
+    """Whether a word has letters that pass for Latin ones, beside such ones or alone."""
+    return any(ord(char) in _ALIKE for char in word) and all(
+        char.isascii() or ord(char) in _ALIKE for char in word
     )
 
 
 def decodings(text: str) -> Iterator[str]:
     """What a text says once an encoding is undone, where that is something that people write."""
     for run in [*_BASE64.findall(text), *_BASE64.findall("".join(text.split()))][:ROUND]:
-        for piece in dict.fromkeys((run, *re.split("[/_-]", run))):
+        for piece in dict.fromkeys((run, *re.split("[/_-]", run), re.sub("[_-]", "", run))):
             if len(piece) >= ENCODED:
                 yield from _readable(_from_base64(piece))
     for run in _HEX.findall(text)[:ROUND]:
         yield from _readable(_from_hex(run))
     parts = [part for part in dict.fromkeys(_SENTENCE.split(text)) if len(part) >= ENCODED]
-    for part in _ends(parts):
+    for part in _chosen(parts):
         if "%" in part and (unquoted := urllib.parse.unquote(part)) != part:
             yield unquoted
-        written = _common(part)
+        written = common_words(part)
         for other in (codecs.encode(part, "rot13"), part[::-1]):
-            if _common(other) > written:
+            if common_words(other) > written:
                 yield other
-        if _common(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is no word
+        if common_words(spelled := part.translate(_LEET)) > written + 1:  # a lone 4 is no word
             yield spelled
 
 
-def _common(text: str) -> int:
-    """Words that every English text has."""
+def common_words(text: str) -> int:
+    """How many words it has that every English text has."""
     return len(_COMMON.findall(text))
 
 

@@ -9,10 +9,11 @@ beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.steps import Steps, drained
 from charter.ground.policy.actions import Side
 from charter.ground.policy.classifiers import examples
 from charter.ground.policy.classifiers.classifier import Conversation, Scores
@@ -21,7 +22,7 @@ from charter.ground.policy.policy import Policy
 from charter.ground.policy.thresholds import Thresholds, choose_levels
 
 GAP = 6  # words between the verb and its object
-MOST = 20_000  # characters of a place that are looked at, half of them at its end
+PIECE, OVERLAP = 20_000, 200  # characters that are read in a step, and again in the next one
 _SENTENCE = re.compile(r"[.!?\n]+")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -52,32 +53,40 @@ class Words:
 
     def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
         """Scores of all places of each conversation."""
-        return [self._scores(messages) for messages in conversations]
+        return [drained(self.steps(messages, "")) for messages in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
         """None is read: that a word stands in a reply says little of it."""
         raise NotImplementedError
 
-    def _scores(self, messages: Conversation) -> Scores:
-        texts = dict.fromkeys(place.messages[-1]["content"] for place in places(messages))
-        found = list(dict.fromkeys(id for text in texts for id in self._found(text)))
-        if not found:
+    def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
+        """Scores of a prompt, a piece of text a step."""
+        found: list[str] = []
+        for text in dict.fromkeys(place.messages[-1]["content"] for place in places(messages)):
+            for start in range(0, max(1, len(text)), PIECE):
+                # a phrase that one piece cuts in two is whole in the next
+                found += self._found(text[max(0, start - OVERLAP) : start + PIECE])
+                if len(text) > PIECE:
+                    yield
+        named = list(dict.fromkeys(found))
+        if not named:
             return Scores(0.0)
-        return Scores(1.0, {found[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in found[1:]))
+        return Scores(1.0, {named[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in named[1:]))
+
+    def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
+        """None is read, as `replies`."""
+        raise NotImplementedError
 
     def _found(self, text: str) -> list[str]:
         """Categories whose phrases stand in a text."""
-        text = text if len(text) <= MOST else f"{text[: MOST // 2]}\n{text[-MOST // 2 :]}"
-        found = []
+        found: list[str] = []
         for sentence in _SENTENCE.split(text.lower()):
             if self._excuses and self._excuses.search(sentence):
                 continue
             for id, verbs, objects, excuses in self._phrases:
-                if (
-                    id not in found
-                    and not (excuses and excuses.search(sentence))
-                    and _near(verbs, objects, sentence)
-                ):
+                if id in found or (excuses and excuses.search(sentence)):
+                    continue
+                if _near(verbs, objects, sentence):
                     found.append(id)
         return found
 
