@@ -83,3 +83,72 @@ FORGERIES = {
         "class Odd(Exception):\n    def __str__(self):\n        raise SystemExit(0)\ndef double(n):\n    raise Odd\n"
     ),
 }
+
+GONE = "import os\ndef double(n):\n    os._exit(0)\n"
+RAISES = "def double(n):\n    raise ValueError\n"
+
+# solutions, and tests that drop what goes wrong in them; a right solution passes each of these tests
+DROPPED = {
+    "leave where the tests catch everything": (
+        GONE,
+        "try:\n    found = double(1)\nexcept:\n    found = 2\nassert found == 2\n",
+    ),
+    "send what is no answer where the tests catch everything": (
+        "import os\ndef double(n):\n    for number in range(3, 64):\n        try:\n"
+        "            os.write(number, b'[]\\n')\n        except OSError:\n            pass\n    return 2\n",
+        "try:\n    found = double(1)\nexcept:\n    found = 2\nassert found == 2\n",
+    ),
+    "leave where the tests suppress everything": (
+        GONE,
+        "import contextlib\nwith contextlib.suppress(BaseException):\n    assert double(1) == 2\n",
+    ),
+    "leave where a `finally` of the tests returns": (
+        GONE,
+        "def test():\n    try:\n        assert double(1) == 2\n    finally:\n        return\ntest()\n",
+    ),
+    "leave where the tests gather errors as values": (
+        GONE,
+        "import asyncio\nasync def test():\n"
+        "    await asyncio.gather(asyncio.to_thread(double, 1), return_exceptions=True)\nasyncio.run(test())\n",
+    ),
+    "leave in a thread of the tests": (
+        GONE,
+        "import threading\nthread = threading.Thread(target=double, args=(1,))\nthread.start()\nthread.join()\n",
+    ),
+    "leave in a process of the tests": (
+        GONE,
+        "import os\nchild = os.fork()\nif child == 0:\n    try:\n        assert double(1) == 2\n    finally:\n"
+        "        os._exit(0)\nos.waitpid(child, 0)\n",
+    ),
+    "raise in a thread of the tests": (
+        RAISES,
+        "import threading\nthread = threading.Thread(target=double, args=(1,))\nthread.start()\nthread.join()\n",
+    ),
+    "be wrong in a thread that outlives the tests": (
+        WRONG,
+        "import threading\ndef test():\n    main.join()\n    assert double(1) == 2\n"
+        "main = threading.main_thread()\nthreading.Thread(target=test).start()\n",
+    ),
+    "raise in `__del__` of the tests": (
+        RAISES,
+        "class Held:\n    def __del__(self):\n        double(1)\nheld = Held()\ndel held\n",
+    ),
+    "be wrong in `__del__` of what the tests still hold": (
+        WRONG,
+        "class Held:\n    def __del__(self):\n        assert double(1) == 2\nheld = Held()\n",
+    ),
+    "raise where a generator of the tests is closed": (
+        RAISES,
+        "def held():\n    try:\n        yield\n    finally:\n        double(1)\nheld = held()\nnext(held)\ndel held\n",
+    ),
+    "raise when the tests' Python ends": (RAISES, "import atexit\natexit.register(double, 1)\n"),
+}
+# the answer to the first question is right for the second
+LATE = {
+    "answer a question that the tests gave up": (
+        "import time\ndef double(n):\n    if n == 21:\n        time.sleep(3)\n    return 2 if n == 21 else None\n",
+        "import signal\ndef late(*_):\n    raise TimeoutError\nsignal.signal(signal.SIGALRM, late)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 1)\ntry:\n    double(21)\nexcept TimeoutError:\n    pass\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\nassert double(1) == 2\n",
+    )
+}

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from attempts import ATTEMPTS
 from bombs import BOMBS
-from forgeries import FORGERIES
+from forgeries import DROPPED, FORGERIES, LATE
 
 TEXT = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text()
 
 
 def test_every_attempt_has_a_row_and_the_count_is_theirs() -> None:
-    tried = [str(function.__doc__) for function in (*ATTEMPTS.values(), *BOMBS.values())] + list(FORGERIES)
+    tried = [str(function.__doc__) for function in (*ATTEMPTS.values(), *BOMBS.values())] + [
+        *FORGERIES,
+        *DROPPED,
+        *LATE,
+    ]
     section = TEXT.split("## Escapes tried")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (.+?) \| .+ \|$", section, re.M)
     assert sorted(row for row in rows if row != "tried") == sorted(tried)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from forgeries import FORGERIES
+from forgeries import DROPPED, FORGERIES, LATE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +36,41 @@ def test_a_right_program_passes(box: Sandbox) -> None:
 def test_no_forgery_passes(forgery: str, any_box: Sandbox) -> None:
     outcome = check(any_box, FORGERIES[forgery])
     assert outcome.verdict is Verdict.FAILED, outcome
+
+
+@pytest.mark.parametrize("forgery", DROPPED | LATE)
+def test_nothing_that_the_tests_drop_passes(forgery: str, any_box: Sandbox) -> None:
+    solution, tests = (DROPPED | LATE)[forgery]
+    outcome = check(any_box, solution, tests)
+    assert outcome.verdict is Verdict.FAILED, outcome
+
+
+@pytest.mark.parametrize("forgery", DROPPED)
+def test_a_right_program_passes_the_tests_that_drop_errors(forgery: str, any_box: Sandbox) -> None:
+    outcome = check(any_box, "def double(n):\n    return n + n\n", DROPPED[forgery][1])
+    assert (outcome.verdict, outcome.error) == (Verdict.PASSED, "")
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "try:\n    double(-1)\nexcept ValueError:\n    pass\nelse:\n    assert False\n",
+        "import contextlib\nwith contextlib.suppress(ValueError):\n    double(-1)\n    assert False\n",
+        "import threading\nfound = []\ndef test():\n    try:\n        double(-1)\n    except ValueError as error:\n"
+        "        found.append(error)\nthread = threading.Thread(target=test)\nthread.start()\nthread.join()\n"
+        "assert found\n",
+        "import asyncio\nasync def one():\n    double(-1)\nasync def test():\n"
+        "    found, = await asyncio.gather(one(), return_exceptions=True)\n    assert type(found) is ValueError\n"
+        "asyncio.run(test())\n",
+        "import sys, threading\nthread = threading.Thread(target=sys.exit)\nthread.start()\nthread.join()\n",
+        "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(8)\n"
+        "assert list(pool.map(double, range(99))) == list(range(0, 198, 2))\n",
+    ],
+)
+def test_errors_that_tests_expect_pass(tests: str, any_box: Sandbox) -> None:
+    solution = "def double(n):\n    if n < 0:\n        raise ValueError(n)\n    return n + n\n"
+    outcome = check(any_box, solution, tests)
+    assert (outcome.verdict, outcome.error) == (Verdict.PASSED, "")
 
 
 # `kind` is the built-in error that a test names; each solution makes it come to the test in its own way

@@ -5,17 +5,23 @@ candidate's functions appear in the tests as functions that ask the other side, 
 reply. So what judges (the tests, `assert`, `==`, the verdict) is never in one process with what is judged: a
 solution can leave, print, patch and kill whatever it finds, and an answer that equals everything arrives as the
 plain value that it carries.
+
+The tests can't save a solution by what they catch either: a candidate that is gone or answers with what is no answer
+ends the examiner at once, and so does an error that Python itself would drop, in a thread or in `__del__`.
 """
 
+import atexit
 import builtins
+import gc
 import importlib.util
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 LONGEST_ANSWER = 1 << 20  # bytes of one line
 ENDED = "the program ended before it answered"
@@ -28,7 +34,7 @@ _ASKED_BY_PYTHON = {"__getitem__", "__getattr__", "__getattribute__", "__len__",
 
 
 class Broken(BaseException):
-    """The other side no longer answers as agreed. Not an Exception, so that no test can take it for one."""
+    """The other side no longer answers as agreed. The tests never see it: it ends the examiner."""
 
 
 class CandidateError(Exception):
@@ -117,26 +123,52 @@ def candidate(channel: int) -> None:
 
 
 def examiner(channel: int, functions: list[str]) -> None:
-    """Run the tests, and write the verdict as the only line of standard output."""
+    """Run the tests, and write the verdict as the only line of standard output: at once when something has failed,
+    else when Python ends, after the last thread and the last `__del__` of the tests."""
     verdict = os.dup(1)
     os.dup2(2, 1)  # what tests print is no verdict
-    with open(channel, "rb") as answers, open(channel, "wb", closefd=False) as asked:
+    answers, asked = open(channel, "rb"), open(channel, "wb", closefd=False)  # noqa: SIM115 (threads may still ask)
+    turn = threading.RLock()
 
-        def proxy(name: str) -> Callable[..., Any]:
-            def call(*arguments: object, **named: object) -> Any:
-                _send(asked, [name, encode(arguments), encode(named)])
-                return _receive(answers)
-
-            return call
-
+    def end(error: BaseException | None) -> NoReturn:
         try:
-            _receive(answers)  # the solution was loaded, or its error
-            names = vars(load("prelude", {}))
-            load("tests", names | {name: proxy(name) for name in functions})
-            result = {"passed": True, "error": ""}
-        except BaseException as error:
-            result = {"passed": False, "error": _line(error)}
-    os.write(verdict, json.dumps(result).encode())
+            result = {"passed": error is None, "error": "" if error is None else _line(error)}
+            os.write(verdict, json.dumps(result).encode())
+        finally:
+            os._exit(0)
+
+    def passed() -> None:
+        sys.modules.pop("tests", None)
+        gc.collect()  # what `__del__` of the tests' objects still checks
+        end(None)
+
+    def dropped(lost: Any) -> None:
+        if lost.exc_type is not SystemExit:  # the way in which a thread ends itself
+            end(lost.exc_value or Broken("an error was dropped"))
+
+    def proxy(name: str) -> Callable[..., Any]:
+        def call(*arguments: object, **named: object) -> Any:
+            question = [name, encode(arguments), encode(named)]
+            with turn:
+                try:
+                    _send(asked, question)
+                    error, value = _receive(answers)
+                except BaseException as broken:  # a signal's too: the next answer would belong to this question
+                    end(broken)
+            return _raise(*error) if error else value
+
+        return call
+
+    atexit.register(passed)  # first, so that it runs after all that the tests register
+    threading.excepthook = sys.unraisablehook = dropped
+    try:
+        error, _ = _receive(answers)  # the solution was loaded, or its error
+        if error:
+            _raise(*error)
+        names = vars(load("prelude", {}))
+        load("tests", names | {name: proxy(name) for name in functions})
+    except BaseException as failure:
+        end(failure)
 
 
 def _send(stream: IO[bytes], what: object) -> None:
@@ -147,18 +179,23 @@ def _send(stream: IO[bytes], what: object) -> None:
         raise Broken(ENDED) from error
 
 
-def _receive(stream: IO[bytes]) -> Any:
-    """The value that the next answer carries, or its error, raised."""
+def _receive(stream: IO[bytes]) -> tuple[tuple[str, str] | None, Any]:
+    """The name and text of the error that the next answer carries, or None and its value. Raises Broken."""
     line = stream.readline(LONGEST_ANSWER)
     if not line.endswith(b"\n"):
         raise Broken(TOO_LONG if len(line) >= LONGEST_ANSWER else ENDED)
     try:
         answer = json.loads(line)
         if "value" in answer:
-            return decode(answer["value"])
+            return None, decode(answer["value"])
         name, message = map(str, answer["error"])
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise Broken("the program sent something that is no answer") from error
+    return (name, message), None
+
+
+def _raise(name: str, message: str) -> NoReturn:
+    """Raise the candidate's error in the tests."""
     kind = getattr(builtins, name, None)
     if (
         isinstance(kind, type)
