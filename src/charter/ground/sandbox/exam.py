@@ -153,7 +153,7 @@ def examiner(channel: int, functions: list[str]) -> None:
                 try:
                     _send(asked, question)
                     error, value = _receive(answers)
-                except BaseException as broken:  # a signal's too: the next answer would belong to this question
+                except BaseException as broken:  # a signal's too: its answer would be taken for the next
                     end(broken)
             return _raise(*error) if error else value
 
