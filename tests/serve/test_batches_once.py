@@ -69,6 +69,24 @@ def test_the_same_key_makes_one_batch_even_over_a_restart(tmp_path: Path) -> Non
         assert send(hall, secret, "k-1", "a", "b").json()["id"] != first.json()["id"], "a day later"
 
 
+def test_the_order_of_keys_makes_no_other_batch(tmp_path: Path) -> None:
+    with open_hall(tmp_path, said=Said("One")) as hall:
+        given = {"x-api-key": hall.key(), "anthropic-version": "2023-06-01", "idempotency-key": "k"}
+
+        def sent(params: dict[str, Any]) -> httpx.Response:
+            body = {"requests": [{"custom_id": "a", "params": params}]}
+            return httpx.post(hall.url + PATH, headers=given, json=body, timeout=60)
+
+        params = {**ASKED, "messages": [{"role": "user", "content": "é ☃"}]}
+        turned = {name: params[name] for name in sorted(params, reverse=True)}
+        turned["messages"] = [dict(reversed(turn.items())) for turn in params["messages"]]
+        assert json.dumps(params) != json.dumps(turned)
+        first, again = sent(params), sent(turned)
+        assert (first.status_code, again.status_code) == (200, 200), again.text
+        assert first.json()["id"] == again.json()["id"]
+        assert sent({**params, "max_tokens": 6}).status_code == 400
+
+
 def test_a_batch_that_was_deleted_is_not_made_again(tmp_path: Path) -> None:
     with open_hall(tmp_path, said=Said("One")) as hall:
         secret = hall.key()

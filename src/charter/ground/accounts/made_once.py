@@ -7,6 +7,7 @@ A key is its organisation's, and is remembered for a day, as a digest; so is wha
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,10 +41,12 @@ class Once:
 
 
 def once(key: str, items: Iterable[tuple[str, str]]) -> Once:
-    """A key, and the requests that are handed in with it. Raises Refusal for a key that is none."""
+    """A key, and the requests that are handed in with it: custom ids, and params as JSON, whose keys may come in any
+    order. Raises Refusal for a key that is none."""
     body = hashlib.sha256()
-    for pair in items:
-        for part in pair:
+    for id, params in items:
+        # the same bytes as params whose keys are in order, so that what was noted before stays known
+        for part in (id, json.dumps(json.loads(params), ensure_ascii=False, sort_keys=True)):
             raw = part.encode(errors="surrogatepass")
             body.update(len(raw).to_bytes(8) + raw)
     return Once(name_of(key), body.hexdigest())
