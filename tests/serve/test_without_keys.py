@@ -36,6 +36,13 @@ def test_a_program_here_needs_no_key(hall: Hall) -> None:
         {"origin": "null"},
         {"origin": "http://[bad"},
         {"x-forwarded-for": "203.0.113.7"},
+        {"x-forwarded-host": "charter.example"},
+        {"x-forwarded-proto": "https"},
+        {"x-real-ip": "203.0.113.7"},
+        {"true-client-ip": "203.0.113.7"},
+        {"cf-connecting-ip": "203.0.113.7"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
     ],
     ids=str,
 )
@@ -44,3 +51,9 @@ def test_a_page_from_elsewhere_is_refused(hall: Hall, header: dict[str, str]) ->
     assert answer.status_code == 403
     assert answer.json()["error"]["type"] == "permission_error"
     assert "127.0.0.1" in answer.json()["error"]["message"]
+    assert httpx.get(f"{hall.url}/metrics", headers=header).status_code == 403
+
+
+def test_what_a_browser_says_of_pages_here_changes_nothing(hall: Hall) -> None:
+    for site in ("same-origin", "none"):
+        assert httpx.get(f"{hall.url}/metrics", headers={"sec-fetch-site": site}).status_code == 200

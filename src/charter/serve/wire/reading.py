@@ -28,7 +28,17 @@ B = TypeVar("B", bound=BaseModel)
 LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
 LARGEST_BATCH = 256 * 2**20
 ADDRESSES = ("127.0.0.1", "::1")
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+FORWARDED = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "via",
+)  # what shows a proxy
+ELSEWHERE = ("cross-site", "same-site")  # what browsers say of a page that isn't this server's own
 LONGEST_PLACE = 300  # characters of the name of a place that is wrong
 
 
@@ -97,6 +107,8 @@ def is_local(request: Request) -> bool:
     """Whether a request comes from this machine, through no proxy, by one of its own names, and from no page of
     elsewhere: a browser here may be made to send one, by its own name or by a name that leads here."""
     if address_of(request.scope) not in ADDRESSES or any(name in request.headers for name in FORWARDED):
+        return False
+    if request.headers.get("sec-fetch-site", "").lower() in ELSEWHERE:
         return False
     try:
         origin = request.headers.get("origin")
