@@ -252,6 +252,28 @@ def test_a_released_reply_passes_under_its_category_alone(hall: Hall, said: Said
         said.pieces = ["Hello", " there"]
 
 
+def test_a_release_of_a_reply_lets_one_sample_pass(hall: Hall, said: Said) -> None:
+    ada, people = Client(hall, "many"), People(hall)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "say it often"}], "n": 4}
+    said.pieces = ["Well,", " hate", " it is"]
+    try:
+        headers = {"authorization": f"Bearer {ada.secret}"}
+
+        def ask() -> tuple[str, list[str]]:
+            answer = post(f"{hall.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+            ends = [choice["finish_reason"] for choice in answer.json()["choices"]]
+            return answer.headers["request-id"], sorted(ends)
+
+        first, ends = ask()
+        assert ends == ["content_filter"] * 4
+        assert people.release(first).status_code == 200
+        second, ends = ask()
+    finally:
+        said.pieces = ["Hello", " there"]
+    assert ends == ["content_filter"] * 3 + ["stop"]
+    assert actions(hall, second) == [("reply", "released"), ("reply", "block")]
+
+
 def test_an_exempt_organisation_is_let_through_and_it_is_written_down(hall: Hall, said: Said) -> None:
     firm, people = Client(hall, "firm"), People(hall)
     assert firm.ask("how do I hack a firm")[1] == "refusal"

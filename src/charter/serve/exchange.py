@@ -50,9 +50,9 @@ class Exchange:
     noted: set[tuple[str, str]] = field(
         default_factory=set
     )  # what was written down of replies: category, action
-    passed: set[tuple[str, str, str]] = field(
+    passed: set[tuple[str, str, str, int]] = field(
         default_factory=set
-    )  # what people let pass of this request: how, side, category
+    )  # what people let pass of this request: how, side, category; of a released reply, the sample
     refusal: str = ""  # why the prompt was blocked
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample
@@ -144,7 +144,7 @@ class Exchange:
                 sample.add(part)
                 if sample.refused or not sample.due:
                     continue
-                verdict = await self._check_reply(sample.watch, sample.text)
+                verdict = await self._check_reply(sample.watch, sample.text, part.sample)
                 if verdict.allowed:
                     for piece in sample.release(self.service.config.policy.hold):
                         yield piece
@@ -154,7 +154,7 @@ class Exchange:
                 if all(one.refused or one.ended for one in held):
                     return
 
-    async def _check_reply(self, watch: Watch, text: str) -> Verdict:
+    async def _check_reply(self, watch: Watch, text: str, number: int = 0) -> Verdict:
         verdict = await self.service.judge(self.call, watch.read(text))
         if await self.exempted(verdict):
             watch.ease(self.exemptions)
@@ -162,7 +162,7 @@ class Exchange:
         found = (verdict.category, verdict.action)
         if verdict.action == "allow":
             self.allowed.append(verdict)
-        elif await self.released(verdict):
+        elif await self.released(verdict, number):
             return replace(verdict, action="allow", reason="")
         elif found not in self.noted:  # on disk before the reader hears of it
             self.noted.add(found)
@@ -187,12 +187,15 @@ class Exchange:
             return False
         return await self._pass(EXEMPTED, verdict, self.service.conduct.use_exemption)
 
-    async def released(self, verdict: Verdict) -> bool:
-        """Whether a person released what a verdict would stop; the release is used up then."""
-        return not verdict.allowed and await self._pass(RELEASED, verdict, self.service.conduct.use_release)
+    async def released(self, verdict: Verdict, sample: int = 0) -> bool:
+        """Whether a person released what a verdict would stop; the release is used up then, for this sample alone."""
+        use = self.service.conduct.use_release
+        return not verdict.allowed and await self._pass(RELEASED, verdict, use, sample)
 
-    async def _pass(self, how: str, verdict: Verdict, use: Callable[[RequestFacts, Verdict], bool]) -> bool:
-        found = (how, verdict.side, verdict.category)
+    async def _pass(
+        self, how: str, verdict: Verdict, use: Callable[[RequestFacts, Verdict], bool], sample: int = 0
+    ) -> bool:
+        found = (how, verdict.side, verdict.category, sample)
         if found not in self.passed:
             if not await asyncio.to_thread(lambda: use(self._facts(), verdict)):
                 return False
