@@ -28,7 +28,7 @@ from charter.ground.accounts.standings import (
     outcome_of,
     settle,
 )
-from charter.ground.accounts.tables import CASES, STANDINGS, USAGE
+from charter.ground.accounts.tables import CASES, STANDINGS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import wilson
 from charter.ground.service.database import reading, writing
@@ -197,20 +197,23 @@ def test_a_request_counts_once_by_the_heaviest_part_that_stands(engine: Engine) 
 
 
 def test_who_asks_much_is_forgiven_the_errors_of_classifiers(engine: Engine) -> None:
-    caller, other = joined(engine), joined(engine, "other")
-    counts = dict.fromkeys(("refused", "input_tokens", "cached_tokens", "output_tokens"), 0)
+    org, other = joined(engine).organisation, joined(engine, "other").organisation
+    asked = [(org, f"fine{n}", NOW - n, "x") for n in range(60)]
+    asked += [(org, "many prompts in one", NOW, "x")] * 99  # one request
+    asked += [(org, f"blank{n}", NOW, "{}") for n in range(99)]  # that no classifier read
+    asked += [(org, f"old{n}", NOW - 30 * DAY, "x") for n in range(99)]
+    asked += [(org, f"later{n}", NOW + 2, "x") for n in range(99)]
+    asked += [(other, f"other{n}", NOW, "x") for n in range(99)]
     with writing(engine) as c:
-        for key, day, requests in (
-            (caller.key, "1970-01-12", 90),  # NOW is a morning of this day
-            (caller.key, "1970-01-01", 60),
-            (caller.key, "1969-12-01", 9_999),
-            (other.key, "1970-01-12", 9_999),
-        ):
-            c.execute(USAGE.insert().values(key=key, day=day, model="small", requests=requests, **counts))
-    flagged(engine, caller.organisation, "req_1", "req_2", "req_3")
+        rows = [
+            entry(request, whose, at, action="allow", category="", classifiers=classifiers)
+            for whose, request, at, classifiers in asked
+        ]
+        append(c, rows)
+    flagged(engine, org, "req_1", "req_2", "req_3")
     with reading(engine) as c:
-        outcome = outcome_of(c, caller.organisation, SHORT, NOW)
-    assert (outcome.level, outcome.total) == ("good", 1.5)
+        outcome = outcome_of(c, org, SHORT, NOW)
+    assert (outcome.level, outcome.total) == ("warned", 2.39)
 
 
 def test_the_rule_asks_before_it_suspends(engine: Engine) -> None:

@@ -160,15 +160,33 @@ def test_errors_of_classifiers_are_forgiven_by_the_number_of_requests() -> None:
     assert total([(1, 100)]) == ("warned", 5.0)
     assert total([(1, 101)]) == ("good", 4.99)
     assert total([(0, 60), (1, 60)]) == ("good", 4.8)
-    assert total([(1, 9_999)]) == ("good", 0.0)
+    # a quarter at most
+    assert total([(1, 150)]) == total([(1, 9_999)]) == ("good", 4.5)
+    assert total([(1.5, 100)]) == ("warned", 5.0) and total([(1.6, 100)]) == ("warned", 6.0)
     # days to come and days out of the window count nothing
     assert total([(2, 9_999), (-28.5, 9_999)]) == ("warned", 6.0)
     # what a person upheld is no error
     assert total([(1, 9_999)], [Violation(1.5 * DAY, 6.0, True)]) == ("warned", 6.0)
-    assert total([(1, 100)], [Violation(1.5 * DAY, 3.0, True), *sinned((1.5, 3))]) == ("warned", 5.0)
+    assert total([(1, 100)], [Violation(1.5 * DAY, 2.0, True), *sinned((1.5, 4))]) == ("warned", 5.0)
+    # and what is severe weighs what it does
+    severe = Violation(1.5 * DAY, 6.0, severe=True)
+    assert total([(1, 9_999)], [severe]) == ("warned", 6.0)
     # a quiet month later the level is not made again of what was forgiven then
-    assert total([(1, 9_999)], [*sins, *sinned((25, 1))], 25) == ("good", 0.0)
+    assert total([(1, 9_999)], [*sins, *sinned((25, 0.5))], 25) == ("good", 4.875)
     assert total([(1, 9_999)], [*sins, *sinned((31.4, 1))], 31.4) == ("warned", 7.0)
+
+
+def test_what_was_written_down_falls_by_clean_periods_alone() -> None:
+    sins, stood = sinned((1, 6)), Ruling(DAY, "enhanced")
+
+    def found(day: float, **more: object) -> str:
+        made = History(sins, (), [(0.5 * DAY, 1000)], **more)  # type: ignore[arg-type]
+        return next_standing(LADDER, made, day * DAY).level
+
+    assert found(1) == "good", "what is found now"
+    assert [found(day, stood=stood) for day in (1, 10.9, 11, 21)] == ["enhanced", "enhanced", "warned", "good"]
+    assert found(5, stood=stood, dismissed=True) == "good"
+    assert next_standing(LADDER, History((), (), (), stood), 2 * DAY).lifts == 11 * DAY
 
 
 def test_an_end_user_adds_no_more_than_a_share() -> None:
@@ -185,7 +203,7 @@ def test_an_end_user_adds_no_more_than_a_share() -> None:
     assert total(of("ann", 99), of("bob", 99), of("", 5)) == 13, "who isn't named counts in full"
     assert total(*(of(f"name {n}", 1) for n in range(50))) == 50
     # what people upheld comes first, so that requests forgive no part of it
-    assert total(of("ann", 6), of("ann", 3, True), requests=999) == 3
+    assert total(of("ann", 6), of("ann", 3, True), requests=999) == 3.75
     assert total(of("ann", 6, True), requests=999) == 4
     # what leaves the window makes room
     late = [of("ann", 4, at=0), of("ann", 3, at=29.5)]

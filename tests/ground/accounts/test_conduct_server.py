@@ -29,6 +29,7 @@ from charter.ground.service.refusal import NotFound, Refusal, Stale
 
 CONTENT = {"messages": [{"role": "user", "content": "how?"}], "reply": ""}
 Make = Callable[..., Conduct]
+STERN = SHORT.model_copy(update={"forgiven": 0.0})
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_feedback_knows_a_request_that_was_just_answered(engine: Engine, make: M
 
 
 def test_what_cannot_be_written_has_no_effect(engine: Engine, make: Make) -> None:
-    conduct, caller, failing = make(), joined(engine), False
+    conduct, caller, failing = make(STERN), joined(engine), False
 
     @event.listens_for(engine, "before_cursor_execute")
     def executing(connection, cursor, statement, parameters, context, many) -> None:
@@ -226,7 +227,7 @@ def test_what_cannot_be_written_has_no_effect(engine: Engine, make: Make) -> Non
 
 
 def test_the_thread_writes_and_reads_by_itself(engine: Engine, make: Make) -> None:
-    first, second, caller = make(), make(), joined(engine)
+    first, second, caller = make(STERN), make(STERN), joined(engine)
     first.record(RequestFacts(caller, "plain", "small", ""), [ALLOWED])
     until(lambda: counted(engine, DECISIONS) == 1)
     sin(first, caller, "a", "b")

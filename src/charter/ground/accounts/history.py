@@ -1,21 +1,22 @@
-"""What an account's level hangs on, read from the log of decisions, the cases and the meter."""
+"""What an account's level hangs on, read from the log of decisions, the cases and the standings."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_
 
 from charter.ground.accounts.cases import ACTED, DISMISSED, RULE, UPHELD
-from charter.ground.accounts.ladder import DAY, History, Ladder, Level, Ruling, Violation
-from charter.ground.accounts.tables import CASES, DECISIONS, KEYS, STANDINGS, USAGE
+from charter.ground.accounts.decisions import ASKED_NONE
+from charter.ground.accounts.ladder import DAY, LEVELS, History, Ladder, Level, Ruling, Violation
+from charter.ground.accounts.tables import CASES, DECISIONS, STANDINGS
 
 MOST = 500  # decisions of an action that are weighed, the newest; with so many the sum says enough
 PAGES = 20  # of these that are read where some end users fill them
-MOST_ASKED = 10_000  # requests of an end user that are counted
+MOST_ASKED = 5_000  # newest rows that are looked through for requests; more forgive no more in practice
+SEVERE = "severe"
 
 
 class _Acted(NamedTuple):
@@ -31,8 +32,8 @@ class _Acted(NamedTuple):
 
 
 def history_of(connection: Connection, organisation: str, user: str, ladder: Ladder) -> History:
-    """The last ruling of a person, the violations after it, since what was before it doesn't count, and the requests of
-    each day: an organisation's as the meter has them, an end user's as the log has them.
+    """The last ruling of a person, the violations after it, since what was before it doesn't count, what the rule wrote
+    down after it, and the requests that classifiers read and let pass.
 
     A violation is a request with something flagged or blocked, and weighs what the heaviest part of it does that no
     person dismissed.
@@ -45,9 +46,10 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
     )
     ruling = connection.execute(ruled).one_or_none()
     since = ruling.at if ruling else 0.0
-    whose = and_(DECISIONS.c.organisation == organisation, DECISIONS.c.at > since)
+    mine = DECISIONS.c.organisation == organisation
     if user:
-        whose = and_(whose, DECISIONS.c.user == user)
+        mine = and_(mine, DECISIONS.c.user == user)
+    whose = and_(mine, DECISIONS.c.at > since)
     # one action at a time, which an index has in order; both at once would pass by all that was allowed
     found = [row for action in ACTED for row in _acted(connection, whose, action, ladder)]
     verdicts = _verdicts(connection, organisation, since) if found else {}
@@ -57,20 +59,37 @@ def history_of(connection: Connection, organisation: str, user: str, ladder: Lad
         if verdict != DISMISSED:
             upheld = verdict == UPHELD
             weight = ladder.weight(one.category, one.side, upheld, one.severity)
-            made = Violation(one.at, weight, upheld, "" if user else one.user)
+            severe = (one.severity or ladder.severity(one.category)) == SEVERE
+            made = Violation(one.at, weight, upheld, "" if user else one.user, severe)
             heaviest[one.request] = max(
-                made, heaviest.get(one.request, made), key=lambda v: (v.weight, v.upheld, -v.at)
+                made, heaviest.get(one.request, made), key=lambda v: (v.weight, v.stands, -v.at)
             )
-    first = since - ladder.window_days * DAY
-    requests: list[tuple[float, int]] = []
-    if found:
-        requests = (
-            _asked(connection, organisation, user, first)
-            if user
-            else _requests(connection, organisation, first)
-        )
+    requests = _asked(connection, mine, since - ladder.window_days * DAY) if found else []
     rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
-    return History(list(heaviest.values()), rulings, requests)
+    stood = _stood(connection, organisation, user)
+    dismissed = stood is not None and _dismissed(connection, organisation, user, stood.at)
+    return History(list(heaviest.values()), rulings, requests, stood, dismissed)
+
+
+def _stood(connection: Connection, organisation: str, user: str) -> Ruling | None:
+    """The newest row of an account, where it is the rule's and no good standing."""
+    s = STANDINGS.c
+    rows = select(s.at, s.level, s.by).where(s.organisation == organisation, s.user == user)
+    newest = connection.execute(rows.order_by(s.number.desc()).limit(1)).one_or_none()
+    if newest is None or newest.by != RULE or newest.level == LEVELS[0]:
+        return None
+    return Ruling(newest.at, cast(Level, newest.level))
+
+
+def _dismissed(connection: Connection, organisation: str, user: str, since: float) -> bool:
+    """Whether a person dismissed a flag of an account since then."""
+    c = CASES.c
+    rows = select(c.id).where(
+        c.organisation == organisation, c.kind == "flag", c.verdict == DISMISSED, c.closed >= since
+    )
+    if user:
+        rows = rows.where(c.user == user)
+    return connection.execute(rows.limit(1)).first() is not None
 
 
 def _acted(
@@ -106,33 +125,16 @@ def _full(weighed: defaultdict[str, float], ladder: Ladder) -> list[str]:
     return [user for user, weight in weighed.items() if user and weight >= ladder.users.share]
 
 
-def _requests(connection: Connection, organisation: str, since: float) -> list[tuple[float, int]]:
-    """How many requests an organisation made on each day."""
-    first = datetime.fromtimestamp(max(0.0, since), UTC).date().isoformat()
-    rows = (
-        select(USAGE.c.day, func.sum(USAGE.c.requests))
-        .join(KEYS, KEYS.c.id == USAGE.c.key)
-        .where(KEYS.c.organisation == organisation, USAGE.c.day >= first)
-        .group_by(USAGE.c.day)
-    )
-    found = connection.execute(rows)
-    return [(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp(), int(count)) for day, count in found]
-
-
-def _asked(connection: Connection, organisation: str, user: str, since: float) -> list[tuple[float, int]]:
-    """How many requests of an end user passed on each day, of the newest ones."""
+def _asked(connection: Connection, mine: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
+    """When an account's requests passed that a classifier read, each counted once, whatever it held; of the newest
+    ones."""
     d = DECISIONS.c
-    rows = select(d.at).where(
-        d.organisation == organisation, d.user == user, d.action == "allow", d.at > since
+    rows = select(d.request, d.at).where(
+        mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since
     )
-    return _by_day(connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED)).scalars())
-
-
-def _by_day(times: Iterable[float]) -> list[tuple[float, int]]:
-    counts: defaultdict[float, int] = defaultdict(int)
-    for at in times:
-        counts[at // DAY * DAY] += 1
-    return sorted(counts.items())
+    newest_first = connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED))
+    first = {str(request): float(at) for request, at in newest_first}
+    return sorted((at, 1) for at in first.values())
 
 
 def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:

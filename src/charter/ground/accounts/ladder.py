@@ -4,7 +4,10 @@ Violations are weighed by the severity of their category and added up over a win
 from good over warned, enhanced (stricter filters) and throttled (a fraction of its limits) to suspended. A clean period
 without a violation lifts one level, and the next one another. A violation that people upheld weighs more, one that they
 dismissed never was; off those that nobody has looked at comes what classifiers would find in as many harmless requests,
-or whoever asks much would be throttled by their errors alone.
+or whoever asks much would be throttled by their errors alone. Requests made until then count that a classifier read,
+each once. They take off a share at most, and nothing of what is severe: harmless requests wash nothing away.
+
+A level that was written down falls by a clean period, a person's decision or a dismissed flag, and by nothing else.
 
 An end user whom requests name climbs by rules of its own, which act first: it is warned, filtered, throttled and
 suspended alone. To its organisation's sum it adds no more than a share, so that no one user of a platform can have all
@@ -63,7 +66,10 @@ class Steps(Frozen):
     suspended: float = Field(40.0, gt=0, description="sum at which requests are to be refused")
     weights: Weights = Field(Weights(), description="what violations weigh")
     forgiven: float = Field(
-        0.01, ge=0, description="weight taken off for each request, for classifiers' errors"
+        0.01, ge=0, description="weight taken off for each request that was checked, for classifiers' errors"
+    )
+    forgiven_most: float = Field(
+        0.25, ge=0, le=1, description="the largest share of the sum that is taken off; of severe ones none is"
     )
     throttle: float = Field(0.25, gt=0, le=1, description="share of the limits that is left when throttled")
     suspend_alone: bool = Field(False, description="suspend without asking a person")
@@ -136,17 +142,24 @@ class Ladder(Steps):
 @dataclass(frozen=True, slots=True)
 class Violation:
     """Something that an account did at a time, what it weighs, and whether a person upheld it. `user`: the end user who
-    did it, whose violations together weigh no more than a share; "" where none is named."""
+    did it, whose violations together weigh no more than a share; "" where none is named. `severe`: whether its category
+    is."""
 
     at: float
     weight: float
     upheld: bool = False
     user: str = ""
+    severe: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing of it is forgiven."""
+        return self.upheld or self.severe
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The level that a person set at a time."""
+    """The level that was set at a time."""
 
     at: float
     level: Level
@@ -154,12 +167,15 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that an account's level hangs on, in any order. `requests`: the beginning of each day, and how many requests
-    the account made on it."""
+    """All that an account's level hangs on, in any order. `rulings`: of people. `requests`: times, and how many requests
+    a classifier read then. `stood`: the level that the rule wrote down last, None where a person did since; it doesn't
+    count where a flag was `dismissed` since."""
 
     violations: Sequence[Violation] = ()
     rulings: Sequence[Ruling] = ()
     requests: Sequence[tuple[float, int]] = ()
+    stood: Ruling | None = None
+    dismissed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +199,11 @@ class _Climb:
         self.level, self.since, self.asks = 0, 0.0, 0
         self.held: float | None = None
         self.recent: deque[Violation] = deque()
-        self.sums = {True: 0.0, False: 0.0}  # of what people upheld, and of what they have not looked at
+        self.sums = {True: 0.0, False: 0.0}  # of what stands, and of what may be a classifier's error
         self.by_user: dict[str, dict[bool, float]] = {}  # the same of each end user, before its share is cut
-        days = sorted(requests)
-        self.days = [day for day, _ in days]
-        self.counts = [0, *accumulate(count for _, count in days)]
+        asked = sorted(requests)
+        self.times = [at for at, _ in asked]
+        self.counts = [0, *accumulate(count for _, count in asked)]
 
     def pass_to(self, now: float) -> None:
         """Lifts a level for each clean period since the last thing that happened."""
@@ -200,12 +216,14 @@ class _Climb:
             self._add(gone, -gone.weight)
 
     def total(self, now: float) -> float:
-        """The sum of the window that ends now; a day counts with it that began within it."""
+        """The sum of the window that ends now, less what its requests forgive."""
         requests = (
-            self.counts[bisect_right(self.days, now)]
-            - self.counts[bisect_right(self.days, now - self.window)]
+            self.counts[bisect_right(self.times, now)]
+            - self.counts[bisect_right(self.times, now - self.window)]
         )
-        return self.sums[True] + max(0.0, self.sums[False] - self.ladder.forgiven * requests)
+        doubtful = max(0.0, self.sums[False])
+        forgiven = min(self.ladder.forgiven * requests, self.ladder.forgiven_most * doubtful)
+        return self.sums[True] + doubtful - forgiven
 
     def violate(self, violation: Violation) -> None:
         if not violation.weight:
@@ -225,22 +243,27 @@ class _Climb:
         self.recent.clear()
         self.sums, self.by_user = {True: 0.0, False: 0.0}, {}
 
+    def stand(self, stood: Ruling) -> None:
+        """Keeps the level that was written down, whatever is found now."""
+        if LEVELS.index(stood.level) > self.level:
+            self.level, self.since = LEVELS.index(stood.level), max(self.since, stood.at)
+
     def _add(self, violation: Violation, weight: float) -> None:
         """Adds to the sums what a weight changes of its user's share."""
         if not violation.user:
-            self.sums[violation.upheld] += weight
+            self.sums[violation.stands] += weight
             return
         own = self.by_user.setdefault(violation.user, {True: 0.0, False: 0.0})
         before = _cut(own, self.ladder.users.share)
-        own[violation.upheld] += weight
+        own[violation.stands] += weight
         for kind, share in _cut(own, self.ladder.users.share).items():
             self.sums[kind] += share - before[kind]
 
 
 def _cut(own: Mapping[bool, float], most: float) -> dict[bool, float]:
-    """What counts of one end user's sums: `most` together, of what people upheld first."""
-    upheld = min(most, own[True])
-    return {True: upheld, False: min(most - upheld, own[False])}
+    """What counts of one end user's sums: `most` together, of what stands first."""
+    stands = min(most, own[True])
+    return {True: stands, False: min(most - stands, own[False])}
 
 
 def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
@@ -249,12 +272,15 @@ def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
     One more violation never gives a lower level, and one that is taken away never a higher one.
     """
     climb = _Climb(ladder, history.requests)
-    for event in _in_order(history.violations, history.rulings):
+    stood = None if history.dismissed else history.stood
+    for event in _in_order(history.violations, history.rulings, stood):
         if event.at > now:
             break
         climb.pass_to(event.at)
         if isinstance(event, Violation):
             climb.violate(event)
+        elif event is stood:
+            climb.stand(event)
         else:
             climb.rule(event)
     climb.pass_to(now)
@@ -267,6 +293,9 @@ def next_standing(ladder: Ladder, history: History, now: float) -> Outcome:
     )
 
 
-def _in_order(violations: Iterable[Violation], rulings: Iterable[Ruling]) -> list[Violation | Ruling]:
-    """By time; what happened in the instant of a person's decision was before it."""
-    return sorted((*violations, *rulings), key=lambda event: (event.at, isinstance(event, Ruling)))
+def _in_order(
+    violations: Iterable[Violation], rulings: Iterable[Ruling], stood: Ruling | None
+) -> list[Violation | Ruling]:
+    """By time; what happened in the instant of a person's decision was before it, and what stood comes last."""
+    events = (*violations, *rulings, *([stood] if stood else ()))
+    return sorted(events, key=lambda event: (event.at, isinstance(event, Ruling), event is stood))

@@ -9,7 +9,7 @@ once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
@@ -27,7 +27,7 @@ from charter.ground.accounts.cases import (
 )
 from charter.ground.accounts.history import history_of
 from charter.ground.accounts.keys import check_organisation
-from charter.ground.accounts.ladder import LEVELS, Ladder, Level, Outcome, next_standing
+from charter.ground.accounts.ladder import LEVELS, History, Ladder, Level, Outcome, next_standing
 from charter.ground.accounts.tables import FACTS, STANDINGS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.service.database import alone
@@ -117,11 +117,14 @@ def _its(account: str) -> ColumnElement[bool]:
 
 def outcome_of(connection: Connection, account: str, ladder: Ladder, now: float) -> Outcome:
     """Where an account stands by its history, whatever was written down last."""
-    ladder = _rules(ladder, account)
-    history = history_of(connection, *parts_of(account), ladder)
+    rules = _rules(ladder, account)
+    return _outcome(rules, history_of(connection, *parts_of(account), rules), now)
+
+
+def _outcome(rules: Ladder, history: History, now: float) -> Outcome:
     # the clock of another machine may be ahead
-    now = max([now, *(v.at for v in history.violations), *(r.at for r in history.rulings)])
-    return next_standing(ladder, history, now)
+    events = (*history.violations, *history.rulings, *([history.stood] if history.stood else ()))
+    return next_standing(rules, history, max([now, *(event.at for event in events)]))
 
 
 def evaluate(
@@ -130,11 +133,18 @@ def evaluate(
     """Where an account stands now, written down where that is new; and a case for what the rule may not do without a
     person. Whoever else evaluates waits for the end of the transaction."""
     alone(connection)
-    outcome, rules = outcome_of(connection, account, ladder, now), _rules(ladder, account)
-    standing = newest_of(connection, account)
-    if outcome.level != (standing.level if standing else LEVELS[0]):
-        standing = _set(connection, account, outcome.level, _reason(rules, standing, outcome), RULE, now)
-    organisation, user = parts_of(account)
+    rules, (organisation, user) = _rules(ladder, account), parts_of(account)
+    history = history_of(connection, organisation, user, rules)
+    outcome, standing = _outcome(rules, history, now), newest_of(connection, account)
+    before = standing.level if standing else LEVELS[0]
+    if outcome.level != before:
+        if LEVELS.index(outcome.level) > LEVELS.index(before):
+            reason = _sum(rules, outcome)
+        elif _outcome(rules, replace(history, dismissed=False), now).level == outcome.level:
+            reason = f"lifted from {before} by {rules.clean_days:g} days without a violation"
+        else:
+            reason = f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
+        standing = _set(connection, account, outcome.level, reason, RULE, now)
     if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
         whom = "the end user" if user else "the account"
         words = f"{_sum(rules, outcome)}; the rule asks a person whether {whom} is to be {outcome.asks}"
@@ -222,13 +232,6 @@ def _set(connection: Connection, account: str, level: Level, reason: str, by: st
     made = connection.execute(STANDINGS.insert().values(**row))
     key: Sequence[Any] = made.inserted_primary_key or ()
     return Change(int(key[0]), organisation, at, level, reason, by, user)
-
-
-def _reason(ladder: Ladder, standing: Change | None, outcome: Outcome) -> str:
-    before = standing.level if standing else LEVELS[0]
-    if LEVELS.index(outcome.level) > LEVELS.index(before):
-        return _sum(ladder, outcome)
-    return f"lifted from {before} by {ladder.clean_days:g} days without a violation, or by flags that were dismissed"
 
 
 def _sum(ladder: Ladder, outcome: Outcome) -> str:

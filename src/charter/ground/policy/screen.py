@@ -139,7 +139,7 @@ class Screen:
     def _judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
         readings = [r for r in readings if r.thresholds.of(side) is not None]
         if not readings:
-            return Verdict(side, classifiers=self.versions)
+            return Verdict(side)
         chief = max(readings, key=lambda r: r.margin(side, level))
         levels = chief.thresholds.of(side)
         assert levels is not None
