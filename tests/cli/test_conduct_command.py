@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from sqlalchemy import Engine
 
 from charter.ground.accounts.conduct import Conduct, RequestFacts
+from charter.ground.accounts.grants import Grant
 from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
 from charter.ground.accounts.ladder import Ladder
 from charter.ground.accounts.store import open_accounts
+from charter.ground.accounts.tables import GRANTS
 from charter.ground.policy.actions import Verdict
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.service.database import reading, writing
@@ -162,6 +165,49 @@ def test_the_log_is_verified(charter: Charter, engine: Engine, service: Conduct)
             c.exec_driver_sql(f"DROP TRIGGER {name}")
         c.exec_driver_sql("UPDATE decisions SET action = 'allow' WHERE number = 2")
     assert "broken at row 2" in refused(charter, "verify")
+
+
+def emptied(engine: Engine) -> None:
+    """What somebody does who has the database in hand, and no trigger in the way."""
+    with writing(engine) as c:
+        c.exec_driver_sql(
+            "INSERT INTO anchors (number, chain, at) SELECT number, chain, at FROM decisions "
+            "ORDER BY number DESC LIMIT 1"
+        )
+        c.exec_driver_sql("DROP TRIGGER IF EXISTS decisions_stay_delete")
+        c.exec_driver_sql("DELETE FROM decisions")
+
+
+def test_a_log_that_was_emptied_is_found_out(charter: Charter, engine: Engine, service: Conduct) -> None:
+    service.log.flush()
+    kept = told(charter, "verify")["tip"]
+    number, noted, chain = kept.split(":")
+    emptied(engine)
+    assert f"the tip {kept}" in refused(charter, "verify", "--tip", kept)
+    assert "removed from the log" in refused(charter, "verify"), "no row here can be that old"
+    old = f"{int(number) - 1}:{float(noted) - 200 * 86_400}:{chain}"
+    with writing(engine) as c:
+        c.exec_driver_sql("UPDATE organisations SET created = 1.0")
+    assert "the decision of case_" in refused(charter, "verify"), "a case of today has none"
+    with writing(engine) as c:
+        c.exec_driver_sql("DELETE FROM cases")
+    assert "can't be told" in refused(charter, "verify", "--tip", old)
+    assert "can't be told" in refused(charter, "verify", "--tip", f"{int(number) - 1}:{chain}")
+    assert done(charter, "verify", "--tip", f"{number}:{chain}"), "the anchor itself"
+
+
+def test_a_grant_that_was_put_in_behind_an_emptied_log_is_found_out(
+    charter: Charter, engine: Engine, service: Conduct
+) -> None:
+    service.log.flush()
+    emptied(engine)
+    with writing(engine) as c:
+        owner = c.exec_driver_sql("SELECT id FROM organisations LIMIT 1").scalar_one()
+        forged = Grant("exempt_x", "exemption", owner, "", "", "", "", time.time(), 9e9, "Ms Ear", "x")
+        c.execute(GRANTS.insert().values(**forged.row()))
+        c.exec_driver_sql("UPDATE organisations SET created = 1.0")
+        c.exec_driver_sql("DELETE FROM cases")
+    assert "exempt_x isn't as the log" in refused(charter, "verify")
 
 
 def test_exports_and_what_is_forgotten(charter: Charter, service: Conduct, tmp_path: Path) -> None:

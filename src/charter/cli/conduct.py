@@ -234,16 +234,22 @@ def audit(database: Database = ACCOUNTS, as_json: Json = False) -> None:
 
 def verify(
     tip: Annotated[
-        str, typer.Option("--tip", metavar="NUMBER:CHAIN", help="What an earlier verify printed.")
+        str, typer.Option("--tip", metavar="NUMBER:AT:CHAIN", help="What an earlier verify printed.")
     ] = "",
+    keep_days: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-days", min=1, help="Days that the service keeps the log: keep.decisions_days (183)."
+        ),
+    ] = None,
     database: Database = ACCOUNTS,
     as_json: Json = False,
 ) -> None:
     """Check that nobody changed the log of decisions, releases and exemptions.
 
-    With a tip it also checks that the log holds what it held then.
+    With a tip it also checks that the log holds what it held then. A tip that can't be told fails, too.
     """
-    load_module(VIEWS).verified(database, tip, as_json)
+    load_module(VIEWS).verified(database, tip, keep_days, as_json)
 
 
 def export(

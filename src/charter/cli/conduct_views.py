@@ -25,7 +25,8 @@ from charter.ground.accounts.decisions import (
     decisions_of,
     holds,
     parse_tip,
-    tip,
+    removed_young,
+    told_tip,
     user_mark,
     verify_chain,
 )
@@ -40,7 +41,8 @@ from charter.ground.accounts.export import (
 from charter.ground.accounts.feedback import thumbs_of
 from charter.ground.accounts.grants import verify_grants
 from charter.ground.accounts.keys import find_organisation, organisation_names
-from charter.ground.accounts.ladder import LEVELS, Level
+from charter.ground.accounts.ladder import DAY, LEVELS, Level
+from charter.ground.accounts.retention import Keep
 from charter.ground.accounts.standings import (
     Change,
     changes_of,
@@ -206,15 +208,23 @@ def told_audit(place: str, as_json: bool) -> None:
     console().print(table)
 
 
-def verified(place: str, known: str, as_json: bool) -> None:
-    """Checks the chain of the log. Raises CharterError where it is broken."""
+def verified(place: str, known: str, keep_days: float | None, as_json: bool) -> None:
+    """Checks the chain of the log. Raises CharterError where it is broken, where rows are gone that are too young to be
+    removed, and where a tip can't be told."""
+    days = Keep().decisions_days if keep_days is None else keep_days
+    before, given = time.time() - days * DAY, parse_tip(known) if known else None
     with opened(place) as engine, reading(engine) as c:
-        broken, (number, chain), (removed, _) = verify_chain(c), tip(c), anchor(c)
-        changed = verify_grants(c)
-        kept = holds(c, *parse_tip(known)) if known else True
+        broken, newest, (removed, _) = verify_chain(c), told_tip(c), anchor(c)
+        changed, young = verify_grants(c, before), removed_young(c, given, before)
+        kept = holds(c, given.number, given.chain) if given else True
     if broken is not None:
         raise CharterError(
             f"the log of decisions is broken at row {broken}: it was changed, or rows before it are gone"
+        )
+    if young:
+        raise CharterError(
+            f"younger than {days:g} days and removed from the log of decisions: {young}; where the service keeps it "
+            "for fewer days (keep.decisions_days), give --keep-days"
         )
     if changed is not None:
         raise CharterError(
@@ -222,15 +232,17 @@ def verified(place: str, known: str, as_json: bool) -> None:
         )
     if kept is False:
         raise CharterError(f"the log no longer holds {known}: its end was cut off, or all of it made anew")
+    if kept is None:
+        raise CharterError(
+            f"whether the log held {known} can't be told: its row was removed for its age; keep a newer tip"
+        )
     if as_json:
-        told = {"whole": True, "rows_to": number, "removed_to": removed, "tip": f"{number}:{chain}"}
+        told = {"whole": True, "rows_to": newest.number, "removed_to": removed, "tip": str(newest)}
         print_json({**told, "tip_held": kept} if known else told)
     else:
         if removed:
             print(f"rows up to {removed} were removed for their age; their digest stands for them")
-        if kept is None:
-            print(f"{known} is among them: whether the log held it can't be told any more; keep a newer tip")
-        print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {number}:{chain}")
+        print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {newest}")
 
 
 def frozen(place: str, out: Path, content: bool) -> None:

@@ -11,11 +11,20 @@ from sqlalchemy import Connection
 
 from charter.ground.accounts import cases
 from charter.ground.accounts.cases import KINDS, SEVERITIES, VERDICTS, Case, CaseVerdict, State
-from charter.ground.accounts.decisions import Decision, Wanted, decisions_of, search, tip, verify_chain
+from charter.ground.accounts.decisions import (
+    Decision,
+    Tip,
+    Wanted,
+    decisions_of,
+    removed_young,
+    search,
+    told_tip,
+    verify_chain,
+)
 from charter.ground.accounts.feedback import thumbs_of
 from charter.ground.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
 from charter.ground.accounts.keys import organisation_names
-from charter.ground.accounts.ladder import LEVELS
+from charter.ground.accounts.ladder import DAY, LEVELS
 from charter.ground.accounts.standings import kept_ladder, newest_of
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.policy.actions import ACTIONS
@@ -83,13 +92,14 @@ def decisions_page(visit: Visit) -> Shown:
             asked("user"),
         )
         found, after = search(connection, wanted)
-        newest = tip(connection)
+        newest = told_tip(connection)
         if asked("verify") == "yes":
-            visit.desk.checked = _checked(connection, newest)
+            before = time.time() - visit.service.config.keep.decisions_days * DAY
+            visit.desk.checked = _checked(connection, newest, before)
     data = {
         "decisions": [_decision(one, names) for one in found],
         "before": after or None,
-        "tip": {"number": newest[0], "chain": newest[1]},
+        "tip": {"number": newest.number, "at": newest.at, "chain": newest.chain},
         "checked": visit.desk.checked,
         "actions": [*ACTIONS, *PEOPLE],
         "categories": titles_of(visit.service.screen),
@@ -98,11 +108,17 @@ def decisions_page(visit: Visit) -> Shown:
     return Shown("admin_decisions", "Decisions", data)
 
 
-def _checked(connection: Connection, newest: tuple[int, str]) -> dict[str, Any]:
+def _checked(connection: Connection, newest: Tip, before: float) -> dict[str, Any]:
     """What reading the whole chain again finds."""
-    broken, changed = verify_chain(connection), verify_grants(connection)
-    found = {"intact": broken is None and changed is None, "broken_at": broken, "changed_grant": changed}
-    return {"at": rfc3339(time.time()), "rows": newest[0], **found}
+    broken, changed = verify_chain(connection), verify_grants(connection, before)
+    young = removed_young(connection, None, before)
+    found = {
+        "intact": broken is None and changed is None and not young,
+        "broken_at": broken,
+        "changed_grant": changed,
+    }
+    found["removed_young"] = young or None
+    return {"at": rfc3339(time.time()), "rows": newest.number, **found}
 
 
 def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from charter.ground.accounts.decisions import (
     link,
     parse_tip,
     tip,
+    told_tip,
     verify_chain,
 )
 from charter.ground.accounts.tables import DECISIONS
@@ -117,12 +118,14 @@ def test_a_tip_shows_what_was_cut_off_and_what_was_made_anew(engine: Engine) -> 
         number, chain = tip(c)
     write(engine, entry("req_later"))
     with reading(engine) as c:
-        assert holds(c, number, chain) and parse_tip(f"{number}:{chain}") == (number, chain)
+        assert holds(c, number, chain) and parse_tip(f"{number}:{chain}") == (number, chain, None)
+        kept = told_tip(c)
+        assert parse_tip(str(kept)) == kept == (*tip(c), 1.5)
     unlocked(engine, "DELETE FROM decisions WHERE number > 3")
     with reading(engine) as c:
         assert verify_chain(c) is None  # the rest is whole
         assert not holds(c, number, chain)  # and less than there was
-    for wrong in ("", "4", "x:" + chain, f"{number}:abc"):
+    for wrong in ("", "4", "x:" + chain, f"{number}:abc", f"{number}:nan:{chain}", f"{number}:x:{chain}"):
         with pytest.raises(CharterError, match="is no tip"):
             parse_tip(wrong)
 

@@ -184,7 +184,12 @@ def test_what_was_written_down_falls_by_clean_periods_alone() -> None:
         return next_standing(LADDER, made, day * DAY).level
 
     assert found(1) == "good", "what is found now"
-    assert [found(day, stood=stood) for day in (1, 10.9, 11, 21)] == ["enhanced", "enhanced", "warned", "good"]
+    assert [found(day, stood=stood) for day in (1, 10.9, 11, 21)] == [
+        "enhanced",
+        "enhanced",
+        "warned",
+        "good",
+    ]
     assert found(5, stood=stood, dismissed=True) == "good"
     assert next_standing(LADDER, History((), (), (), stood), 2 * DAY).lifts == 11 * DAY
 

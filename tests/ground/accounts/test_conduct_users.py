@@ -115,11 +115,15 @@ def test_a_users_own_requests_are_forgiven_the_errors_of_classifiers(make: Make,
         conduct.record(RequestFacts(caller, f"fine{n}", "small", ANN), [ALLOWED])
         conduct.record(RequestFacts(caller, f"other{n}", "small", BOB), [ALLOWED])
     conduct.log.flush()
-    assert sin(conduct, caller, ANN, "a", "b").level == "good"  # 2, less a quarter; half of 4 requests is more
+    assert (
+        sin(conduct, caller, ANN, "a", "b").level == "good"
+    )  # 2, less a quarter; half of 4 requests is more
     assert sin(conduct, caller, ANN, "c").level == "warned"
 
 
-def test_requests_that_say_nothing_or_come_in_one_lift_nobody(make: Make, engine: Engine, clock: Clock) -> None:
+def test_requests_that_say_nothing_or_come_in_one_lift_nobody(
+    make: Make, engine: Engine, clock: Clock
+) -> None:
     """Four requests of 256 blank prompts each, as one of 256 texts that a classifier read, forgive next to nothing."""
     rules = RULES.model_copy(update={"users": USERS.model_copy(update={"forgiven": 0.01})})
     conduct, caller = make(rules), joined(engine)

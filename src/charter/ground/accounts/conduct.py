@@ -334,4 +334,6 @@ def _account(organisation: str, user: str) -> str:
 def _closest(verdicts: Sequence[Verdict]) -> Verdict:
     """Of verdicts that allow, the one whose score comes nearest to its threshold; those that nothing was read for come
     last."""
-    return max(verdicts, key=lambda v: (bool(v.classifiers), v.score - v.threshold), default=Verdict("prompt"))
+    return max(
+        verdicts, key=lambda v: (bool(v.classifiers), v.score - v.threshold), default=Verdict("prompt")
+    )

@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, and_, delete, func, select
 
-from charter.ground.accounts.tables import ANCHORS, DECISIONS
+from charter.ground.accounts.tables import ANCHORS, CASES, DECISIONS, ORGANISATIONS
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import canonical_json, digest_text
 from charter.ground.service.database import alone, writing
@@ -34,6 +34,18 @@ ASKED_NONE = canonical_json({})  # the classifiers of a row that none was asked 
 BACKLOG = 10_000  # rows waiting for the disk; whoever adds more writes them
 AT_A_TIME = 5_000
 T = TypeVar("T")
+
+
+class Tip(NamedTuple):
+    """The newest row of the log once, as somebody kept it. `at`: when the row was noted, None where not known."""
+
+    number: int
+    chain: str
+    at: float | None = None
+
+    def __str__(self) -> str:
+        parts = (self.number, self.chain) if self.at is None else (self.number, repr(self.at), self.chain)
+        return ":".join(str(part) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,13 @@ def tip(connection: Connection) -> tuple[int, str]:
     return (found.number, found.chain) if found else anchor(connection)
 
 
+def told_tip(connection: Connection) -> Tip:
+    """The tip with the time of its row, to be kept elsewhere; without one where the log has no rows left."""
+    number, chain = tip(connection)
+    at = connection.execute(select(DECISIONS.c.at).where(DECISIONS.c.number == number)).scalar()
+    return Tip(number, chain, at)
+
+
 def anchor(connection: Connection) -> tuple[int, str]:
     """The number and the chain of the last row that was removed; 0 and the beginning where none was."""
     newest = select(ANCHORS.c.number, ANCHORS.c.chain).order_by(ANCHORS.c.number.desc()).limit(1)
@@ -191,6 +210,23 @@ def holds(connection: Connection, number: int, chain: str) -> bool | None:
     if found is None and 0 < number < anchor(connection)[0]:
         return None
     return (found or (BEGINNING if number == 0 else None)) == chain
+
+
+def removed_young(connection: Connection, tip: Tip | None, before: float) -> str:
+    """What shows that rows were removed which are too young for that, "" for nothing. `before`: only rows that were
+    noted until then may be removed."""
+    number, _ = anchor(connection)
+    if not number:
+        return ""
+    if tip is not None and tip.at is not None and tip.number <= number and tip.at >= before:
+        return f"row {tip.number}, the tip {tip}, was"
+    first = connection.execute(select(func.min(ORGANISATIONS.c.created))).scalar()
+    if first is not None and first >= before:
+        return f"rows up to {number} were, and no organisation here is that old"
+    kept = select(DECISIONS.c.number).where(DECISIONS.c.request == CASES.c.request).exists()
+    young = and_(CASES.c.kind == "flag", CASES.c.created >= before, ~kept)
+    case = connection.execute(select(CASES.c.id).where(young).limit(1)).scalar()
+    return f"the decision of {case} was" if case else ""
 
 
 def decisions_of(connection: Connection, request: str, organisation: str = "") -> list[Decision]:
@@ -280,9 +316,16 @@ class Log:
             raise
 
 
-def parse_tip(text: str) -> tuple[int, str]:
-    """A tip from NUMBER:CHAIN. Raises CharterError."""
-    number, _, chain = text.partition(":")
-    if not number.isdigit() or len(chain) != 64:
-        raise CharterError(f"{text!r} is no tip; expected NUMBER:CHAIN as charter conduct verify prints it")
-    return int(number), chain
+def parse_tip(text: str) -> Tip:
+    """A tip from NUMBER:AT:CHAIN, or from NUMBER:CHAIN, which earlier versions printed. Raises CharterError."""
+    number, _, rest = text.partition(":")
+    noted, _, chain = rest.rpartition(":")
+    try:
+        at = float(noted) if noted else None
+    except ValueError:
+        at = math.nan
+    if not (number.isascii() and number.isdigit()) or len(chain) != 64 or not math.isfinite(at or 0.0):
+        raise CharterError(
+            f"{text!r} is no tip; expected NUMBER:AT:CHAIN as charter conduct verify prints it"
+        )
+    return Tip(int(number), chain, at)

@@ -239,10 +239,10 @@ def use_exemption(connection: Connection, entry: Entry) -> bool:
     return True
 
 
-def verify_grants(connection: Connection) -> str | None:
+def verify_grants(connection: Connection, before: float = 0.0) -> str | None:
     """The id of the first grant that isn't as the log has it, or that the log has and that is gone; None where all
-    are. What was done before the oldest row that the log still has can't be told. The log itself is checked by
-    `verify_chain`."""
+    are. What was done before the oldest row that the log still has can't be told, as far as rows may have been removed
+    that were noted `before`. The log itself is checked by `verify_chain`."""
     logged: dict[tuple[str, str], str] = {}
     d = DECISIONS.c
     rows = select(d.grant_id, d.action, d.added).where(d.grant_id != "").order_by(d.number)
@@ -250,7 +250,7 @@ def verify_grants(connection: Connection) -> str | None:
         logged[str(id), str(action)] = str(added)
     removed, _ = anchor(connection)
     oldest = connection.execute(select(func.min(d.at))).scalar() if removed else None
-    since = float("inf") if removed and oldest is None else float(oldest or 0)
+    since = min(before, float(oldest) if oldest is not None else before) if removed else 0.0
 
     def gone_by(at: float | None) -> bool:
         return at is not None and at < since

@@ -129,9 +129,7 @@ def _asked(connection: Connection, mine: ColumnElement[bool], since: float) -> l
     """When an account's requests passed that a classifier read, each counted once, whatever it held; of the newest
     ones."""
     d = DECISIONS.c
-    rows = select(d.request, d.at).where(
-        mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since
-    )
+    rows = select(d.request, d.at).where(mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
     newest_first = connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED))
     first = {str(request): float(at) for request, at in newest_first}
     return sorted((at, 1) for at in first.values())

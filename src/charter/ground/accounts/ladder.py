@@ -167,9 +167,9 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that an account's level hangs on, in any order. `rulings`: of people. `requests`: times, and how many requests
-    a classifier read then. `stood`: the level that the rule wrote down last, None where a person did since; it doesn't
-    count where a flag was `dismissed` since."""
+    """All that an account's level hangs on, in any order. `rulings`: of people. `requests`: times, and how many
+    requests a classifier read then. `stood`: the level that the rule wrote down last, None where a person did since;
+    it doesn't count where a flag was `dismissed` since."""
 
     violations: Sequence[Violation] = ()
     rulings: Sequence[Ruling] = ()

@@ -143,7 +143,9 @@ def evaluate(
         elif _outcome(rules, replace(history, dismissed=False), now).level == outcome.level:
             reason = f"lifted from {before} by {rules.clean_days:g} days without a violation"
         else:
-            reason = f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
+            reason = (
+                f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
+            )
         standing = _set(connection, account, outcome.level, reason, RULE, now)
     if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
         whom = "the end user" if user else "the account"
