@@ -94,8 +94,8 @@ def decisions_page(visit: Visit) -> Shown:
         found, after = search(connection, wanted)
         newest = told_tip(connection)
         if asked("verify") == "yes":
-            before = time.time() - visit.service.config.keep.decisions_days * DAY
-            visit.desk.checked = _checked(connection, newest, before)
+            since = time.time() - visit.service.config.keep.decisions_days * DAY
+            visit.desk.checked = _checked(connection, newest, since)
     data = {
         "decisions": [_decision(one, names) for one in found],
         "before": after or None,
