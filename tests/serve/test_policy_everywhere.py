@@ -22,7 +22,8 @@ from charter.ground.policy.classifiers.classifier import Scores
 from charter.ground.policy.policy import shipped_policy
 from charter.ground.policy.screen import Screen
 from charter.serve.app import ROUTES
-from charter.serve.asked import Asked, Part, Piece, Token
+from charter.serve.asked import Asked, End, Part, Piece, Token
+from charter.serve.exchange import _Held
 from charter.serve.local import LocalBackend
 
 MARK, MARKED_ID = "ZQX", 399
@@ -298,3 +299,15 @@ def test_without_a_policy_the_same_requests_tell(tmp_path: Path) -> None:
             if path == "/v1/completions" and body["max_tokens"] == 0
         ]
         assert any(TOLD.search(text) for text in scored)
+
+
+@pytest.mark.parametrize(("text", "told"), [("", False), (" \n", False), ("Yes", True)])
+def test_tokens_of_a_reply_that_says_nothing_are_not_told(text: str, told: bool) -> None:
+    """An end token with the likeliest ones in its place says what the model would have written."""
+    token = Token("", b"", -1.0, ((MARK, MARK.encode(), -0.5),), MARKED_ID)
+    held = _Held(1, None)
+    held.add(Piece(0, text, (token,), 1))
+    held.add(End(0, "end", token=token))
+    piece, end = held.release(8)
+    assert isinstance(piece, Piece) and isinstance(end, End)
+    assert (piece.text, bool(piece.tokens), end.token is not None) == (text, told, told)

@@ -266,10 +266,18 @@ class _Held:
         return self.ended or self.count >= self.next_check
 
     def release(self, hold: int) -> list[Part]:
-        """What may leave; the next check comes `hold` pieces later."""
+        """What may leave; the next check comes `hold` pieces later. A reply that says nothing was not read: its tokens
+        and the likeliest ones in their places, which would say what was not written, stay here."""
         self.next_check = self.count + hold
         found, self.pieces = self.pieces, []
-        return found
+        if self.text.strip():
+            return found
+        return [_untold(part) for part in found]
+
+
+def _untold(part: Part) -> Part:
+    """A part without its tokens."""
+    return replace(part, tokens=()) if isinstance(part, Piece) else replace(part, token=None)
 
 
 async def begin(service: Service, call: Call, asked: Asked) -> Exchange:
