@@ -27,7 +27,7 @@ class Compiling:
     """Threads that compile."""
 
     def __init__(self, at_once: int = AT_ONCE, most: int = MOST, seconds: float = SECONDS) -> None:
-        self._threads, self._seconds = FairThreads(at_once, WHAT, most, name=NAME), seconds
+        self._threads, self._seconds = FairThreads(at_once, WHAT, most, name=NAME, behind=True), seconds
 
     @property
     def waiting(self) -> int:

@@ -49,7 +49,9 @@ class LocalBackend:
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
         self._longest = _longest_token(engine.tokenizer)
         # what a strange template takes its time for keeps nobody from anything but this model
-        self._rendering = FairThreads(RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED)
+        self._rendering = FairThreads(
+            RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED, behind=True
+        )
         self._compiling = Compiling()
         # each prompt is counted, then read; it is remembered for whose it is alone
         self._known = lru_cache(maxsize=REMEMBERED)(

@@ -68,7 +68,7 @@ class Service:
             1, "texts that the policy is to be held against", do=apart, name="classifiers"
         )
         # a few at a time: everybody else's short work has threads of its own
-        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches", name="bodies")
+        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True)
         self._writing = FairThreads(WRITERS, "changes that are to be written", name="writes")
         # nobody who waits for the database's lock keeps others from being let in
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic, TypeVar
@@ -26,6 +29,7 @@ T = TypeVar("T")
 W = TypeVar("W")
 
 MOST = 256  # pieces of work that wait
+BEHIND = 10  # niceness of threads whose work others' goes before
 SHARE = 0.5  # of these, for one account
 REMEMBERED = 1000  # accounts without work whose seconds are remembered
 
@@ -139,6 +143,14 @@ class Task:
         return True
 
 
+def step_back() -> None:
+    """Leaves the processor to the process's other threads where they want it, on systems whose threads have priorities
+    of their own."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # a container may forbid it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
+
+
 class FairThreads:
     """A few threads that do what accounts ask, beside the event loop. One account never has all of several threads."""
 
@@ -149,9 +161,11 @@ class FairThreads:
         most: int = MOST,
         do: Callable[[Callable[[], Any]], Any] = lambda work: work(),
         name: str = "",
+        behind: bool = False,
     ) -> None:
-        """`what`: names such work in a refusal; `do`: how a thread does each step; `name`: of its queue in figures."""
-        self._what, self._do, self._each = what, do, max(1, threads - 1)
+        """`what`: names such work in a refusal; `do`: how a thread does each step; `name`: of its queue in figures;
+        `behind`: whether the processor is for others first, such as the engine, where both want it."""
+        self._what, self._do, self._each, self._behind = what, do, max(1, threads - 1), behind
         self._queue: FairQueue[Task] = FairQueue(most, name=name)
         self._running: dict[str, int] = {}
         self._news, self._closed = threading.Condition(), False
@@ -201,6 +215,8 @@ class FairThreads:
             thread.join()
 
     def _run(self) -> None:
+        if self._behind:
+            step_back()
         while self._turn():  # what a turn held is freed before the next one is waited for
             pass
 

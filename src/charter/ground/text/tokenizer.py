@@ -162,18 +162,12 @@ class Tokenizer:
     def special_spans(self, text: str) -> tuple[list[int], Spans]:
         """Ids of text in which spelled special tokens are those tokens (for a template's own text only), and the
         characters (start, end) that each covers."""
-        with sound(GAVE_UP):
-            found = self._parsing.encode(text, add_special_tokens=False)
+        found = _encoded(self._parsing, text)
         return found.ids, found.offsets
 
     def encode_spans(self, text: str, first: bool = True) -> tuple[list[int], Spans]:
         """As encode, with spans; `first` is false for a piece that follows a special token."""
-        backend = self._backend if first else self._read.following
-        with sound(GAVE_UP):
-            if len(text) < _LONG:
-                found = backend.encode(text, add_special_tokens=False)
-            else:  # of many texts the library lets other threads go on meanwhile
-                (found,) = backend.encode_batch([text], add_special_tokens=False)
+        found = _encoded(self._backend if first else self._read.following, text)
         ids, spans = list(found.ids), list(found.offsets)
         for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True)):
             # a model whose vocabulary holds the special token may reach it without the table of added tokens
@@ -276,6 +270,15 @@ class Tokenizer:
     def _pattern(self) -> re.Pattern[str] | None:
         spelled = sorted(self.special, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, spelled))) if spelled else None
+
+
+def _encoded(backend: Backend, text: str) -> Any:
+    """What the library makes of a text; of a long one as of many, since it lets other threads go on meanwhile."""
+    with sound(GAVE_UP):
+        if len(text) < _LONG:
+            return backend.encode(text, add_special_tokens=False)
+        (found,) = backend.encode_batch([text], add_special_tokens=False)
+        return found
 
 
 def train_tokenizer(

@@ -42,7 +42,7 @@ SHIPPED = "acceptable_use_probe.safetensors"
 SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
 ADAPTER = "adapter."  # before the names of its tensors
 PLACES = 16  # that are cut into windows in a step
-STEP_TOKENS = 512  # of a prompt's windows, read in a step
+STEP_TOKENS = 192  # of a prompt's windows, read in a step
 
 
 class Probe:
