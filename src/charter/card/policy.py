@@ -128,11 +128,7 @@ def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
         if len(found) < FEWEST:
             continue
         words = re.sub("[_.]", " ", ": ".join(name[2:]))
-        numbers = tuple(
-            computed(made, f"screen {level} {'/'.join(name)}", _at_level(found, level), SHARE, ROWS)
-            for level in LEVELS
-        )
-        yield Tally(words, KINDS[name[0], name[1]], numbers)
+        yield Tally(words, KINDS[name[0], name[1]], _found(made, "/".join(name), found, ROWS))
 
 
 def _places(made: Artifact) -> Iterable[Tally]:
@@ -143,15 +139,16 @@ def _places(made: Artifact) -> Iterable[Tally]:
     for row in made.rows(PLACED_ROWS):
         groups.setdefault((row["place"], row["kind"]), []).append(row)
     for (place, kind), found in groups.items():
-        numbers = tuple(
-            computed(made, f"screen {level} {place}/{kind}", _at_level(found, level), SHARE, PLACED_ROWS)
-            for level in LEVELS
-        )
-        yield Tally(place, KINDS["prompt", kind], numbers)
+        yield Tally(place, KINDS["prompt", kind], _found(made, f"{place}/{kind}", found, PLACED_ROWS))
 
 
-def _at_level(rows: Sequence[Row], level: str) -> Table:
-    return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
+def _found(made: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
+    """The share of some rows that is found, at each level."""
+
+    def at(level: str) -> Table:
+        return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
+
+    return tuple(computed(made, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
 
 
 def _thresholds(

@@ -82,39 +82,34 @@ def places(messages: Sequence[Message]) -> Iterator[Place]:
     last = max((n for n, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
     asked = [n for n, turn in enumerate(turns) if turn["role"] == "user" and turn["content"].strip()]
     for number, n in sorted(enumerate(asked), key=lambda turn: turn[1] != last):
-        name = "last turn" if n == last else "earlier turn"
-        said = user(undone(turns[n]["content"]))
-        if n == last and n:
-            # what it means may follow from what was said before
-            yield Place(name, [*turns[:n], said], number)
-        yield Place(name, [said], number)
-        yield from _within(name, turns[n]["content"])
-    for message in messages:
-        if message["role"] == "system" and message["content"].strip():
-            yield Place("system text", [user(undone(message["content"]))])
-            yield from _within("system text", message["content"])
-    for turn in turns[:-1]:
-        if turn["role"] == "assistant" and turn["content"].strip():
-            yield Place("earlier reply", [user(undone(turn["content"]))])
-            yield from _within("earlier reply", turn["content"])
-    if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"].strip():
-        yield Place("begun reply", [user(undone(turns[-1]["content"]))])
-        yield from _within("begun reply", turns[-1]["content"])
+        text = turns[n]["content"]
+        if n == last:  # what it means may follow from what was said before
+            yield from _read("last turn", text, number, turns[:n])
+        else:
+            yield from _read("earlier turn", text, number)
+    others = [("system text", message) for message in messages if message["role"] == "system"]
+    others += [("earlier reply", turn) for turn in turns[:-1] if turn["role"] == "assistant"]
+    others += [("begun reply", turn) for turn in turns[-1:] if turn["role"] == "assistant"]
+    for name, message in others:
+        if message["content"].strip():
+            yield from _read(name, message["content"])
 
 
-def _within(name: str, text: str) -> Iterator[Place]:
-    """What stands within a text: its sentences, as they are and as they are meant, and what is encoded in it."""
+def _read(name: str, text: str, number: int | None = None, before: Sequence[Message] = ()) -> Iterator[Place]:
+    """A text, also behind what was said `before` it; its sentences, as they are and as they are meant; and what is
+    encoded in it."""
+    shown = undone(text)
+    if before:
+        yield Place(name, [*before, user(shown)], number)
+    yield Place(name, [user(shown)], number)
     parts = sentences(text)
     if len(parts) > 1:
         for part in parts:
             yield Place(f"sentence of the {name}", [user(part)])
-    shown = undone(text)
     meant = respelled(shown)
     if meant and meant != shown.strip():
-        yield Place(f"respelled {name}", [user(meant)])
-        for part in sentences(meant):
-            if part not in parts:
-                yield Place(f"respelled {name}", [user(part)])
+        for part in (meant, *(part for part in sentences(meant) if part not in parts)):
+            yield Place(f"respelled {name}", [user(part)])
     plain = plainly(text)
     first = list(dict.fromkeys(([plain] if plain != text else []) + list(decodings(plain))))
     again = [twice for once in first[:ROUND] for twice in decodings(once)]

@@ -234,8 +234,9 @@ def _opens(messages: Conversation) -> bool:
 
 
 def _thresholds(classifier: Classifier, given: Mapping[str, Thresholds]) -> Thresholds:
-    own: Thresholds | None = getattr(classifier, "thresholds", None)
-    found = given.get(classifier.version, own)
+    found = given.get(classifier.version)
+    if found is None:  # a classifier's own may take a while to choose
+        found = getattr(classifier, "thresholds", None)
     if found is None:
         raise CharterError(
             f"the classifier {classifier.name} has no thresholds; measure it with the acceptable_use evaluation and "

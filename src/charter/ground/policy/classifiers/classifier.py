@@ -45,12 +45,17 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class ReadsInSteps(Protocol):
-    """A classifier that reads long texts step by step, and keeps what it read of a reply while that is written."""
+    """A classifier that reads long prompts step by step."""
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, those of `prompts` up to rounding. What is remembered of it is told by no shorter time to
         anybody but `whose` it is."""
         ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A classifier that keeps what it read of a reply while that is written."""
 
     def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
         """Scores of one reply as it grows, those of `replies` up to rounding; what is kept is freed with the function,
@@ -67,7 +72,7 @@ def read_prompt(classifier: Classifier, messages: Conversation, whose: str) -> S
 
 def follow(classifier: Classifier, messages: Conversation) -> Callable[[str], Steps[Scores]]:
     """Scores of one reply as it grows, by a classifier that keeps what it read, or that reads all of it each time."""
-    if isinstance(classifier, ReadsInSteps):
+    if isinstance(classifier, Follows):
         return classifier.follow(messages)
 
     def whole(reply: str) -> Steps[Scores]:

@@ -9,7 +9,7 @@ beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from charter.ground.artifact.manifest import digest_text
@@ -34,7 +34,6 @@ class Words:
     sides: frozenset[Side] = frozenset({"prompt"})
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
         self.version = digest_text(f"words {GAP} {policy.id}")[:16]
         self._excuses = _either(policy.excuses)
         self._phrases = [
@@ -56,8 +55,8 @@ class Words:
         return [drained(self.steps(messages, "")) for messages in conversations]
 
     def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
-        """None is read: that a word stands in a reply says little of it."""
-        raise NotImplementedError
+        """Nothing: that a word stands in a reply says little of it."""
+        return [Scores(0.0) for _ in items]
 
     def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
         """Scores of a prompt, a piece of text a step."""
@@ -72,10 +71,6 @@ class Words:
         if not named:
             return Scores(0.0)
         return Scores(1.0, {named[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in named[1:]))
-
-    def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
-        """None is read, as `replies`."""
-        raise NotImplementedError
 
     def _found(self, text: str) -> list[str]:
         """Categories whose phrases stand in a text."""
