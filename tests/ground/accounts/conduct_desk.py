@@ -4,10 +4,12 @@ hand."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import Engine, func, select
 
+from charter.ground.accounts.conduct import Conduct
 from charter.ground.accounts.decisions import Entry
 from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
 from charter.ground.accounts.ladder import Ladder
@@ -30,6 +32,23 @@ class Clock:
 
     def days(self, days: float) -> None:
         self.now += days * 86_400
+
+
+Make = Callable[..., Conduct]
+
+
+@contextmanager
+def making(engine: Engine, ladder: Ladder, clock: Clock) -> Iterator[Make]:
+    """Makes what servers hold, by this ladder where no other is named; each is closed in the end."""
+    made: list[Conduct] = []
+
+    def new(ladder: Ladder = ladder, **more: object) -> Conduct:
+        made.append(Conduct(engine, ladder, clock=clock, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield new
+    for conduct in made:
+        conduct.close()
 
 
 def joined(engine: Engine, name: str = "acme") -> Caller:

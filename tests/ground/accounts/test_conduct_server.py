@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conduct_desk import ALLOWED, SHORT, Clock, at_once, counted, found, joined
+from conduct_desk import ALLOWED, SHORT, Clock, Make, at_once, counted, found, joined, making
 from sqlalchemy import Engine, event, select
 
 from charter.ground.accounts.cases import Case, queue
@@ -28,7 +28,6 @@ from charter.ground.service.database import reading, writing
 from charter.ground.service.refusal import NotFound, Refusal, Stale
 
 CONTENT = {"messages": [{"role": "user", "content": "how?"}], "reply": ""}
-Make = Callable[..., Conduct]
 STERN = SHORT.model_copy(update={"forgiven": 0.0})
 
 
@@ -39,16 +38,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(engine: Engine, clock: Clock) -> Iterator[Make]:
-    """Makes what servers hold, each closed in the end."""
-    made: list[Conduct] = []
-
-    def new(ladder: Ladder = SHORT, **more: object) -> Conduct:
-        made.append(Conduct(engine, ladder, clock=clock, **more))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield new
-    for conduct in made:
-        conduct.close()
+    with making(engine, SHORT, clock) as new:
+        yield new
 
 
 def sin(conduct: Conduct, caller: Caller, *requests: str, **more: object) -> Standing:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from conduct_desk import ALLOWED, SHORT, Clock, at_once, found, joined
+from conduct_desk import ALLOWED, SHORT, Clock, Make, at_once, found, joined, making
 from sqlalchemy import Engine
 
 from charter.ground.accounts import history
@@ -13,7 +13,7 @@ from charter.ground.accounts.cases import queue
 from charter.ground.accounts.conduct import Conduct, RequestFacts
 from charter.ground.accounts.decisions import user_mark
 from charter.ground.accounts.keys import Caller
-from charter.ground.accounts.ladder import Ladder, UserSteps
+from charter.ground.accounts.ladder import UserSteps
 from charter.ground.accounts.remembered import Remembered, Standing
 from charter.ground.accounts.standings import Change, account_of, changes_of, evaluate, outcome_of, users_of
 from charter.ground.accounts.usage import Counts, Meter
@@ -22,7 +22,6 @@ from charter.ground.service.database import reading, writing
 from charter.ground.service.refusal import Refusal
 from charter.ground.service.tokens import digest_of
 
-Make = Callable[..., Conduct]
 ANN, BOB = digest_of("ann"), digest_of("bob")
 # warned at 2, enhanced at 3, throttled at 4, suspended at 5; a share of 1.5 in an organisation that is warned at 2
 USERS = UserSteps(
@@ -38,15 +37,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def make(engine: Engine, clock: Clock) -> Iterator[Make]:
-    made: list[Conduct] = []
-
-    def new(ladder: Ladder = RULES, **more: object) -> Conduct:
-        made.append(Conduct(engine, ladder, clock=clock, **more))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield new
-    for conduct in made:
-        conduct.close()
+    with making(engine, RULES, clock) as new:
+        yield new
 
 
 def sin(conduct: Conduct, caller: Caller, user: str, *requests: str, **more: object) -> Standing:
