@@ -20,6 +20,7 @@ from charter.ground.generate.scorer import score_in_steps
 from charter.ground.service.apart import apart
 from charter.ground.service.driver import Driver, Job
 from charter.ground.service.fair import FairThreads
+from charter.ground.service.processor import Processor
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
 from charter.serve.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
@@ -40,13 +41,20 @@ class LocalBackend:
 
     capabilities = frozenset({"text", "form", "logprobs", "score", "count"})
 
-    def __init__(self, assistant: LocalAssistant, context: int, weights_from: Path | None = None) -> None:
-        """`weights_from`: below it lie weights that the model may be given; None: it takes none."""
+    def __init__(
+        self,
+        assistant: LocalAssistant,
+        context: int,
+        weights_from: Path | None = None,
+        processor: Processor | None = None,
+    ) -> None:
+        """`weights_from`: below it lie weights that the model may be given; None: it takes none. `processor`: which
+        others compute on as well."""
         self.weights_from, self.version, self._renewing = weights_from, START, asyncio.Lock()
         self._assistant, engine = assistant, assistant.engine
         self.decoding = assistant.decoding
         self.context = min(context, engine.context)
-        self._tokenizer, self._driver = engine.tokenizer, Driver(engine)
+        self._tokenizer, self._driver = engine.tokenizer, Driver(engine, processor)
         self._longest = _longest_token(engine.tokenizer)
         # what a strange template takes its time for keeps nobody from anything but this model
         self._rendering = FairThreads(

@@ -20,6 +20,7 @@ from charter.ground.policy.policy import read_policy
 from charter.ground.policy.screen import Screen
 from charter.ground.policy.thresholds import read_thresholds
 from charter.ground.service.apart import apart
+from charter.ground.service.processor import Processor
 from charter.ground.settings.execution import Execution
 from charter.ground.text.template import Template
 from charter.serve.config import Config, Model
@@ -42,7 +43,7 @@ def open_service(
     """The service of a configuration. `sources`: the model of each id; `progress` is told what is being done. Raises
     CharterError for what can't be opened."""
     database = open_database(config, folder)
-    served: list[Served] = []
+    served, processor = list[Served](), Processor()
     try:
         # before the policy, which may have to learn: a model that isn't there is told at once
         for model in config.models:
@@ -51,7 +52,8 @@ def open_service(
                 served.append(open_upstream(model))
             else:
                 progress.note(f"opening {model.id} ({model.source})")
-                served.append(apart(open_model, model, sources[model.id], config, execution, folder))
+                source = sources[model.id]
+                served.append(apart(open_model, model, source, config, execution, folder, processor))
                 if ignored := served[-1].backend.decoding.ignored:
                     progress.note(
                         f"{model.id} is sampled without {', '.join(ignored)} of its generation_config.json"
@@ -61,13 +63,19 @@ def open_service(
         Registry(served).close()
         database.dispose()
         raise
-    return Service(config, database, Registry(served), screen)
+    return Service(config, database, Registry(served), screen, processor)
 
 
 def open_model(
-    model: Model, source: Input, config: Config, execution: Execution, beside: Path = Path()
+    model: Model,
+    source: Input,
+    config: Config,
+    execution: Execution,
+    beside: Path = Path(),
+    processor: Processor | None = None,
 ) -> Served:
-    """A model behind an engine of its own; relative paths of the configuration start `beside`."""
+    """A model behind an engine of its own; relative paths of the configuration start `beside`. `processor`: which
+    others compute on as well."""
     folder = checkpoint_folder(source)
     transformer, tokenizer = load_policy(folder, execution.device)
     transformer.precision = execution.precision
@@ -82,7 +90,8 @@ def open_model(
         bounds=Bounds(how.memory_mib * MIB, how.kept_mib * MIB, how.chunk, how.waiting),
     )
     root = (beside / model.weights_from).expanduser().resolve() if model.weights_from else None
-    backend = LocalBackend(LocalAssistant(engine, template), model.context, root)
+    shared = processor if execution.device == "cpu" else None
+    backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
     made = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
     return Served(model, backend, source.id, _created(model, made), steps_of(folder))
 

@@ -24,9 +24,9 @@ from charter.ground.accounts.usage import Meter
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
 from charter.ground.policy.screen import Screen
-from charter.ground.service.apart import apart
 from charter.ground.service.database import writing
 from charter.ground.service.fair import FairThreads
+from charter.ground.service.processor import Processor
 from charter.ground.service.room import Room
 from charter.ground.service.sole import serve_alone
 from charter.serve.asked import Call
@@ -45,12 +45,14 @@ MIB = 2**20
 
 @dataclass
 class Service:
-    """A server's parts, held together. `screen` None: the policy is off."""
+    """A server's parts, held together. `screen` None: the policy is off; `processor`: which models and
+    classifiers share."""
 
     config: Config
     database: Database
     registry: Registry
     screen: Screen | None = None
+    processor: Processor = field(default_factory=Processor)
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -63,9 +65,8 @@ class Service:
         policy = self.screen.policy if self.screen else None
         keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
         self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
-        # one at a time: two classifiers at once take longer together than one after the other
         self._judging = FairThreads(
-            1, "texts that the policy is to be held against", do=apart, name="classifiers"
+            1, "texts that the policy is to be held against", name="classifiers", processor=self.processor
         )
         # a few at a time: everybody else's short work has threads of its own
         self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True)

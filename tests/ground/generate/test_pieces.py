@@ -57,11 +57,14 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int], stops: Sequence[str] = ()) 
 
 @settings(max_examples=300, deadline=None)
 @given(ids=IDS)
+@example(ids=[173, 98])
 def test_bytes_that_come_one_by_one_are_the_text_of_all(ids: list[int]) -> None:
     text = TokenText(BYTE_LEVEL)
     parts = [text.add(token) for token in ids]
     whole = BYTE_LEVEL.decode(ids)
-    assert "".join(parts) in (whole, whole[:-1]), "all but a last character that isn't complete"
+    left = whole.removeprefix("".join(parts))
+    # bytes that no character begins with, such as half a surrogate, are replaced one by one
+    assert left in ("", "\ufffd", "\ufffd\ufffd"), "all but a last character that isn't complete"
     given, final = pieces(BYTE_LEVEL, ids)
     assert "".join(given) == final == whole
 

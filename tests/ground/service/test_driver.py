@@ -68,14 +68,14 @@ def test_a_failure_reaches_all_who_wait_and_the_next_is_served(
     monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     served = engine()
-    step, failing = served.step, [True]
+    admit, failing = served.admit, [True]
 
     def once(*_: Any) -> list[Event]:
         if failing.pop() if failing else False:
             raise failure
-        return step()
+        return admit()
 
-    monkeypatch.setattr(served, "step", once)
+    monkeypatch.setattr(served, "admit", once)
     driver = Driver(served)
     with pytest.raises(RuntimeError, match=r"out of memory|PanicException"):
         driver.ask(Job([5, 6], SAMPLING, 1, 0)).result(60)
@@ -167,12 +167,12 @@ def test_replies_have_the_engine_for_as_long_as_shared_work_had(monkeypatch: pyt
     clock, done, ended = [0.0], list[str](), threading.Event()
     monkeypatch.setattr(driver_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     served = engine()
-    step = served.step
+    write = served.write
 
-    def stepped() -> list[Event]:
+    def written() -> list[Event]:
         clock[0] += 0.25
         done.append("reply")
-        return step()
+        return write()
 
     def work(engine: Engine) -> Steps[None]:
         while not ended.is_set():
@@ -180,7 +180,7 @@ def test_replies_have_the_engine_for_as_long_as_shared_work_had(monkeypatch: pyt
             done.append("work")
             yield
 
-    monkeypatch.setattr(served, "step", stepped)
+    monkeypatch.setattr(served, "write", written)
     driver, held = Driver(served), threading.Event()
     blocked = driver.call(lambda _: held.wait(60))
     answers = [driver.share("a", work) for _ in range(3)]

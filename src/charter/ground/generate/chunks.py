@@ -108,8 +108,10 @@ class Chunks:
             self._kept.forget()
 
     def begin(self, several: bool) -> None:
-        """A step begins; where `several` accounts ask, none of them has more than the shortest piece."""
-        self._parts, self._left, self._passed = [], self._chunk or ROW_TOKENS, 0
+        """A step begins; where `several` accounts ask, none of them has more than the shortest piece, and where
+        somebody new waits, nor have all together."""
+        most = self._borders.least if self._hurry() and self._chunk else self._chunk
+        self._parts, self._left, self._passed = [], most or ROW_TOKENS, 0
         self._each = self._borders.least if several and self._chunk else 0
         self._had = Counter[str]()
 
@@ -162,19 +164,33 @@ class Chunks:
         unread = list(zip(self._parts, places, strict=True))
         while unread:
             self._read_pieces(unread)
+            if self._hurry():
+                self._break_off(places)
             unread = [(part, (held, slot)) for part, (held, slot) in unread if held.lengths[slot] < part.end]
-            if len(unread) == 1 and unread[0][0] is self._parts[-1] and self._hurry():
-                unread = self._break_off(*unread[0])
         return [part.request for part in self._parts if part.end == len(part.request.prompt)]
 
-    def _break_off(self, part: _Part, place: tuple[Cache, int]) -> list[tuple[_Part, tuple[Cache, int]]]:
-        """Leaves the rest of a prompt that has its own buffer to a later step; what is still to be read in this one."""
-        if part.request.partly is None or self._turns is None:
-            return [(part, place)]
-        left, part.end = part.end - place[0].lengths[place[1]], place[0].lengths[place[1]]
+    def _break_off(self, places: Sequence[tuple[Cache, int]]) -> None:
+        """Leaves the rest of prompts to a later step, where there are buffers for them: not where another one was read
+        to its end in a slot behind theirs, which would no longer be the next one."""
+        for part, (held, slot) in zip(reversed(self._parts), reversed(places), strict=True):
+            begun = part.request.partly is None
+            if held.lengths[slot] < part.end and not (begun and self._partly == PARTLY):
+                self._leave(part, held, slot)
+            elif begun:
+                return
+
+    def _leave(self, part: _Part, held: Cache, slot: int) -> None:
+        """Ends a part where it stands, in a buffer of its own."""
+        request, read = part.request, held.lengths[slot]
+        if request.partly is None:
+            request.partly = Cache(self._model.shape, 1, len(request.prompt), held.kv.device, held.kv.dtype)
+            request.partly.write(0, held.kv[:, :, slot].transpose(2, 3), 0, read)
+            held.truncate(slot)
+            self._partly += 1
+        left, part.end = part.end - read, read
         self.tokens -= left
-        self._turns.charge(part.request, -left)
-        return []
+        if self._turns is not None:
+            self._turns.charge(request, -left)
 
     def drop(self, request: Request) -> None:
         """Keeps what was read of a prompt that is wanted no more."""

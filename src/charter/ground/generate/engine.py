@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,6 +29,7 @@ from charter.ground.generate.requests import PromptTooLong as PromptTooLong
 from charter.ground.generate.requests import Request
 from charter.ground.generate.requests import Stop as Stop
 from charter.ground.generate.requests import naming_prompts as naming_prompts
+from charter.ground.generate.samples import Sample
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
 from charter.ground.generate.shares import PASSED, Shares, most_slots, reserved
 from charter.ground.generate.turns import WRITTEN, Turns
@@ -39,26 +38,6 @@ from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.tokenizer import Tokenizer
-
-
-@dataclass(slots=True, eq=False)
-class _Sample:
-    request: Request
-    index: int
-    uniforms: list[float]
-    search: TokenSearch | None  # only where there are stops
-    completion: Completion
-    constraint: Constraint | None = None
-    error: Exception | None = None  # of the constraint
-
-
-@contextmanager
-def _noting(sample: _Sample) -> Iterator[None]:
-    """A constraint that fails ends its own sample and nobody else's."""
-    try:
-        yield
-    except Exception as error:
-        sample.error = error
 
 
 class Engine:
@@ -82,16 +61,16 @@ class Engine:
         self.slots, self.bounds = slots, bounds or Bounds()
         self.cache = Cache(model.shape, slots, device=model.device, dtype=model.dtype)
         self.ends = frozenset(tokenizer.ends) | frozenset(ends)
-        self.told: Callable[[int], object] = (
-            bool  # called with the tokens of a piece of a prompt when it is read
-        )
+        self.told: Callable[[int], object] = bool  # called with the tokens of a piece that is read
         self.hurry: Callable[[], bool] = bool  # whether somebody waits who is not submitted yet
         self._queue = Turns(self.bounds)
         self._reader = self._make_reader()
         self._ready: list[Request] = []  # read, and not all of their samples begun
-        self._busy: list[_Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
+        self._busy: list[Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count, self._written = 0, 0
-        self._shares = Shares()
+        self.shares = Shares()
+        self._background = True  # whether it has a part in this step
+        self.resting = False  # whether the last step read nothing, though somebody waits
 
     def submit(
         self,
@@ -134,6 +113,16 @@ class Engine:
         return not (self._queue or self._ready or self._busy)
 
     @property
+    def writes(self) -> bool:
+        """Whether any slot is busy."""
+        return bool(self._busy)
+
+    @property
+    def waits(self) -> bool:
+        """Whether any request waits for a slot."""
+        return bool(self._ready or self._queue)
+
+    @property
     def piece(self) -> int:
         """Tokens of a text that somebody reads while others wait; 0: all."""
         return self._reader.piece
@@ -154,21 +143,26 @@ class Engine:
             kept_bytes=read.nbytes,
         )
 
-    @torch.inference_mode()
     def step(self) -> list[Event]:
         """Advance busy slots by one token, then admit waiting requests into the slots that are free. The background
         mostly rests while anybody else asks."""
-        events: list[Event] = []
-        background = self._shares.goes_on(self._asked)
-        written = [n for n, s in enumerate(self._busy) if background or not s.request.background]
-        if written:
-            samples = [self._busy[n] for n in written]
-            tokens = torch.tensor([s.completion.ids[-1] for s in samples], device=self.model.device)
-            hidden_SD = self.model.decode(tokens, self.cache, written)
-            events += self._sample(samples, hidden_SD)
-        if self._ready or self._queue:
-            events += self._admit(background)
-        return events
+        return self.write() + self.admit()
+
+    @torch.inference_mode()
+    def write(self) -> list[Event]:
+        """The first half of a step: busy slots."""
+        self._background = self.shares.goes_on(self._asked)
+        written = [n for n, s in enumerate(self._busy) if self._background or not s.request.background]
+        if not written:
+            return []
+        samples = [self._busy[n] for n in written]
+        tokens = torch.tensor([s.completion.ids[-1] for s in samples], device=self.model.device)
+        return self._sample(samples, self.model.decode(tokens, self.cache, written))
+
+    @torch.inference_mode()
+    def admit(self) -> list[Event]:
+        """The second half: waiting requests."""
+        return self._admit(self._background) if self.waits else []
 
     @property
     def _asked(self) -> bool:
@@ -243,13 +237,15 @@ class Engine:
         held = Counter(s.request.account for s in self._busy)
         written = {s.request.account for s in self._busy if not s.request.background}
         plan: list[tuple[Request, int]] = []  # with how many samples it may begin
-        self._reader.begin(len(written | self._queue.accounts) > 1)
+        asking = written | self._queue.accounts
+        self.shares.rests.see(asking)
+        self._reader.begin(len(asking) > 1)
         for request in self._order(background):
             together = max(longest, request.longest)
             own, fit, shared = held[request.account], self._fit(together), bool(request.account)
             room = most_slots(self.slots, fit, own, request.background, shared) - held.total()
             read = request.read is not None
-            if room <= 0 or not (read or self._shares.may_read(request.account, written)):
+            if room <= 0 or not (read or self.shares.rests.may(request.account)):
                 passed += 1  # there may be room for who has fewer
                 if not shared or passed == PASSED:
                     break
@@ -262,6 +258,7 @@ class Engine:
             plan.append((request, begins))
             longest = together
             held[request.account] += begins
+        self.resting = not plan
         return self._read(plan, longest, held.total()) if plan else []
 
     def _read(self, plan: list[tuple[Request, int]], longest: int, slots: int) -> list[Event]:
@@ -270,12 +267,12 @@ class Engine:
             # Twice as many each time: buffers for all slots would be long for all because of one long text.
             most = self.slots if slots <= self.slots else self.slots + reserved(self.slots)
             self.cache.resize(min(self._fit(longest), most, 1 << (slots - 1).bit_length()), longest)
-        began = self._shares.now()
+        began = self.shares.rests.clock()
         unread = {request.account for request, _ in plan if request.read is None}
         for request in self._reader.read(self.cache):
             self._queue.take(request)
             self._ready.append(request)
-        self._shares.read(unread, began)
+        self.shares.rests.had(unread, began)
         return self._start(plan)
 
     def _order(self, background: bool) -> Iterator[Request]:
@@ -286,7 +283,7 @@ class Engine:
 
     def _start(self, plan: list[tuple[Request, int]]) -> list[Event]:
         """Begin as many samples as are planned of the prompts that are read."""
-        begun: list[_Sample] = []
+        begun: list[Sample] = []
         states: list[Tensor] = []
         for request, count in plan:
             for _ in range(count if request.read is not None else 0):
@@ -301,35 +298,36 @@ class Engine:
                 self._ready.remove(request)
         return self._sample(begun, torch.stack(states)) if begun else []
 
-    def _begin(self, request: Request) -> _Sample:
+    def _begin(self, request: Request) -> Sample:
         """The next sample of a request, before its first token."""
         sampling = request.sampling
         numbers = uniforms(request.seeds[request.started], sampling.max_tokens)
         search = TokenSearch(self.tokenizer, sampling.stops) if sampling.stops else None
-        sample = _Sample(request, request.started, numbers, search, Completion(cached=request.cached))
+        most = min(sampling.max_tokens, self.context - len(request.prompt))
+        sample = Sample(request, request.started, numbers, most, search, Completion(cached=request.cached))
         if request.constraint:
-            with _noting(sample):
+            with sample.noting():
                 sample.constraint = request.constraint()
         return sample
 
-    def _sample(self, samples: list[_Sample], hidden_SD: Tensor) -> list[Event]:
+    def _sample(self, samples: list[Sample], hidden_SD: Tensor) -> list[Event]:
         logits_SV = self.model.logits(hidden_SD).float()
         how = [s.request.sampling for s in samples]
         for sample, logits_V in zip(samples, logits_SV, strict=True):
             if sample.constraint is not None:
-                with _noting(sample):
-                    sample.constraint.restrict(logits_V, self._most(sample) - len(sample.completion.ids))
+                with sample.noting():
+                    sample.constraint.restrict(logits_V, sample.most - len(sample.completion.ids))
         top = likeliest(logits_SV, how)
         tokens, log_probs = pick(logits_SV, how, [s.uniforms[len(s.completion.ids)] for s in samples])
         for i, sample in enumerate(samples):
             if sample.constraint is not None and sample.error is None:
-                with _noting(sample):
+                with sample.noting():
                     tokens[i], log_probs[i] = self._held(sample, logits_SV[i], tokens[i], log_probs[i])
         values = self.probe(hidden_SD).float().tolist() if self.probe else None
         events = []
         for i, sample in enumerate(samples):
             completion, request = sample.completion, sample.request
-            done = sample.error is not None or self._add(sample, tokens[i])
+            done = sample.error is not None or sample.add(tokens[i], self.tokenizer, self.ends)
             if sample.error is None:
                 completion.logprobs.append(log_probs[i])
                 if values is not None:
@@ -342,39 +340,19 @@ class Engine:
         self._release([s for s, event in zip(samples, events, strict=True) if event.done])
         return events
 
-    def _held(self, sample: _Sample, logits_V: Tensor, token: int, log_prob: float) -> tuple[int, float]:
+    def _held(self, sample: Sample, logits_V: Tensor, token: int, log_prob: float) -> tuple[int, float]:
         """The token drawn, or while the constraint refuses it another one, each from a fresh uniform number."""
         assert sample.constraint is not None
         written = len(sample.completion.ids)
         fresh: list[float] = []
         while not sample.constraint.accept(token):
             fresh = fresh or uniforms(int(sample.uniforms[written] * 2**53), 2 * MOST_REFUSALS)
-            sample.constraint.restrict(logits_V, self._most(sample) - written)
+            sample.constraint.restrict(logits_V, sample.most - written)
             drawn, found = pick(logits_V[None], [sample.request.sampling], [fresh.pop()])
             token, log_prob = drawn[0], found[0]
         return token, log_prob
 
-    def _most(self, sample: _Sample) -> int:
-        """Tokens that a sample may have."""
-        return min(sample.request.sampling.max_tokens, self.context - len(sample.request.prompt))
-
-    def _add(self, sample: _Sample, token: int) -> bool:
-        """Append a token to a sample; True when the sample is complete."""
-        completion = sample.completion
-        completion.ids.append(token)
-        if token in self.ends:
-            completion.text, completion.stop = self.tokenizer.decode(completion.ids[:-1]), "end"
-        elif sample.search is not None and (found := sample.search.add(token)) is not None:
-            text = self.tokenizer.decode(completion.ids)
-            completion.text, completion.stop, completion.stopped_by = text[: found[0]], "stop", found[1]
-        elif len(completion.ids) >= self._most(sample):
-            completion.text, completion.stop = self.tokenizer.decode(completion.ids), "length"
-        else:
-            return False
-        completion.done = True
-        return True
-
-    def _release(self, done: list[_Sample]) -> None:
+    def _release(self, done: list[Sample]) -> None:
         """Free slots; samples from the end move into the gaps, so that the busy slots stay the first ones."""
         gone = set(done)
         while gone:

@@ -1,47 +1,65 @@
 """What one account may have of an engine that others use as well.
 
 Slots: the last ones are for accounts that hold few, so that nobody's long replies keep others from their first token.
-Time: whoever is written to has the engine for as long as another account's last reading took, before that one reads on.
+Time: while others want something, an account for which prompts were read rests for as long as that took.
 The background rests while anybody else asks, but for a step now and then: it comes last, and to an end.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 
 RESERVED = (
     8  # one slot in so many is for who holds fewer than such a part of them, and never for the background
 )
 PASSED = 64  # requests that may not begin now and are passed by others' in one step
 SPARED = 8  # steps, in one of which the background goes on beside others
+LONGEST_REST = 0.25  # seconds
+RECENT = 0.05  # seconds: so long ago somebody was seen who may want something again at once
+
+
+class Rests:
+    """Until when accounts rest that had the processor, while others want it. Read by any thread, changed by the one
+    that has the processor."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._until: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+
+    def see(self, accounts: Iterable[str]) -> None:
+        """These accounts want something."""
+        self._seen |= dict.fromkeys(accounts, self.clock())
+
+    def had(self, accounts: Iterable[str], began: float) -> None:
+        """Accounts had the processor since `began`, in seconds of the clock: they rest for as long."""
+        now, until, seen = self.clock(), self._until, self._seen
+        self._seen = {account: when for account, when in seen.items() if when > now - RECENT}
+        self._until = {account: end for account, end in until.items() if end > now}
+        for account in accounts:
+            end = max(until.get(account, began), began) + 2 * (now - began)
+            self._until[account] = min(end, now + LONGEST_REST)
+
+    def may(self, account: str) -> bool:
+        """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time."""
+        now, until, end = self.clock(), self._until, self._until.get(account, 0.0)
+        if end <= now:
+            return True
+        others = ((other, when) for other, when in tuple(self._seen.items()) if other != account)
+        return not any(when > now - RECENT and until.get(other, 0.0) < end for other, when in others)
 
 
 class Shares:
-    """Counts steps, and the seconds that accounts read."""
+    """Counts steps, and knows who rests."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._steps = clock, 0
-        self._rests: dict[str, float] = {}  # until when an account reads nothing where others are written to
-
-    def now(self) -> float:
-        """Seconds."""
-        return self._clock()
+    def __init__(self, rests: Rests | None = None) -> None:
+        self.rests, self._steps = rests or Rests(), 0
 
     def goes_on(self, others: bool) -> bool:
         """Whether the background has a part in the step that begins: where no `others` ask, or once in a while."""
         self._steps += 1
         return not others or self._steps % SPARED == 0
-
-    def may_read(self, account: str, written: Collection[str]) -> bool:
-        """Whether an account may have a prompt read, while these accounts are written to."""
-        return self._rests.get(account, 0.0) <= self._clock() or set(written) <= {account}
-
-    def read(self, accounts: Collection[str], began: float) -> None:
-        """Notes that accounts had prompts read since `began`."""
-        now = self._clock()
-        self._rests = {one: until for one, until in self._rests.items() if until > now}
-        self._rests |= dict.fromkeys(accounts, 2 * now - began)
 
 
 def reserved(slots: int) -> int:

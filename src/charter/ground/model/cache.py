@@ -5,6 +5,8 @@ A row of keys and values, as `Transformer.prefill` returns it, is one tensor [N,
 cache is `kv[:, :, slot]`, so giving a prompt to n samples is n copies and no computation.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +17,7 @@ from torch import Tensor
 from charter.ground.model.layout import Segment
 from charter.ground.model.shape import Shape
 
+LARGE_BYTES = 2**24
 _BLOCK = 64
 _VECTOR = 16  # numbers
 
@@ -50,7 +53,7 @@ class Cache:
         self.shape = shape
         self.lengths = [0] * slots
         size = (shape.num_layers, 2, slots, shape.num_kv_heads, blocks(capacity), shape.head_dim)
-        self.kv = torch.zeros(size, device=device, dtype=dtype)
+        self.kv = _zeros(size, dtype, torch.device(device))
 
     @property
     def slots(self) -> int:
@@ -80,8 +83,9 @@ class Cache:
         used = max(kept)
         layers, both, _, heads, _, d = self.kv.shape
         old = self.kv[:, :, : len(kept), :, :used].clone() if used else None
+        dtype, device = self.kv.dtype, self.kv.device
         self.kv = self.kv.new_empty(0)  # the old buffers are gone before the new ones come
-        self.kv = self.kv.new_zeros((layers, both, slots, heads, blocks(tokens), d))
+        self.kv = _zeros((layers, both, slots, heads, blocks(tokens), d), dtype, device)
         if old is not None:
             self.kv[:, :, : len(kept), :, :used] = old
         self.lengths = kept + [0] * (slots - len(kept))
@@ -191,3 +195,12 @@ def blocks(tokens: int) -> int:
     """Tokens of a buffer for so many: whole blocks, larger ones for longer texts, so that buffers rarely change."""
     block = max(_BLOCK, 1 << max(0, tokens.bit_length() - 3))
     return max(1, -(-tokens // block)) * block
+
+
+def _zeros(size: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros of a size. Large ones on a CPU are pages that the system gives when they are first written: buffers for
+    long texts, which may be gigabytes, would else hold everybody up for seconds."""
+    count = math.prod(size)
+    if device.type != "cpu" or count * dtype.itemsize < LARGE_BYTES:
+        return torch.zeros(size, dtype=dtype, device=device)
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(*size)

@@ -22,10 +22,12 @@ from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
 from charter.ground.generate.sampling import Sampling
 from charter.ground.service.fair import FairQueue, Task, oldest
+from charter.ground.service.processor import Processor
 
 LOG = logging.getLogger("charter.engine")
 T = TypeVar("T")
 SHARED_AT_ONCE = 4  # accounts whose texts are under way
+PAUSE_SECONDS = 0.002  # where those who wait rest
 SLOW_SECONDS = 0.25  # of a step, in which nobody else gets anything
 REPLIES, SCORING = "replies", "scoring"  # names of what is waited for
 
@@ -76,8 +78,9 @@ class Driver:
     """Steps an engine in a thread of its own for as long as something is asked. `slow_steps`: those that took longer
     than `SLOW_SECONDS` since it was made."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, processor: Processor | None = None) -> None:
+        """`processor`: which others compute on as well."""
+        self._engine, self._processor = engine, processor or Processor()
         self._inbox: SimpleQueue[Following | _Call | _Shared | None] = SimpleQueue()
         self._shared: FairQueue[Task] = FairQueue(name=SCORING)
         self._begun: set[str] = set()  # accounts with work that holds memory
@@ -87,7 +90,8 @@ class Driver:
             Following | Task, float
         ] = {}  # since when nothing came of what somebody waits for
         self.slow_steps = 0
-        engine.hurry = lambda: not self._inbox.empty()
+        engine.hurry = lambda: self._processor.wanted or not self._inbox.empty()
+        engine.shares.rests = self._processor.rests
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
         self._thread.start()
 
@@ -166,11 +170,11 @@ class Driver:
     def _run(self) -> None:
         while self._take() or self._under_way or self._shared.count:
             try:
-                with self._timed():
-                    self._share()
+                if self._shared.count and not (self._under_way and time.monotonic() < self._next_share):
+                    with self._processor.turn(), self._timed():
+                        self._share()
                 if self._under_way:
-                    with self._timed():
-                        self._step()
+                    self._step()
             except (
                 BaseException
             ) as error:  # whoever waits must hear of it, whatever it is: a library's panic, too
@@ -178,16 +182,18 @@ class Driver:
                 for following in list(self._under_way.values()):
                     self._end(following, said)
 
-    def _take(self) -> bool:
-        """Submits all that has come in, waiting for something where nothing runs; False once it is closed."""
-        while not (self._under_way or self._shared.count) or not self._inbox.empty():
+    def _take(self, wait: bool = True) -> bool:
+        """Submits all that has come in, with `wait` waiting for something where nothing runs; False once it is
+        closed."""
+        while True:
+            if self._inbox.empty() and (self._under_way or self._shared.count or not wait):
+                return True
             asked = self._inbox.get()
             if asked is None:
                 self._inbox.put(None)  # stays at the end, for the next look
                 return False
             with self._timed():
                 self._accept(asked)
-        return True
 
     def _accept(self, asked: Following | _Call | _Shared) -> None:
         if isinstance(asked, _Call):
@@ -244,10 +250,8 @@ class Driver:
             self._shared.add(shared.task, shared.account, shared.background)
 
     def _share(self) -> None:
-        """A step of other work, where it is due."""
+        """A step of other work."""
         began = time.monotonic()
-        if self._under_way and began < self._next_share:
-            return
         taken = self._shared.take(lambda one: one in self._begun or len(self._begun) < SHARED_AT_ONCE)
         if taken is None:
             return
@@ -266,8 +270,23 @@ class Driver:
             self._shared.add(task, account, background, again=True)
 
     def _step(self) -> None:
+        """A step of the engine: who was written to hears of it before others' prompts are read, and whoever came in the
+        meantime is there then."""
+        if self._engine.writes:
+            with self._processor.turn(), self._timed():
+                events = self._engine.write()
+            self._hear(events)
+        if self._engine.waits or not self._inbox.empty():
+            with self._processor.turn(), self._timed():
+                self._take(wait=False)
+                events = self._engine.admit()
+            self._hear(events)
+            if self._engine.resting and not self._engine.writes:
+                time.sleep(PAUSE_SECONDS)
+
+    def _hear(self, events: Sequence[Event]) -> None:
         heard: dict[int, list[Event]] = {}
-        for event in self._engine.step():
+        for event in events:
             heard.setdefault(event.request, []).append(event)
         for number, events in heard.items():
             following = self._under_way.get(number)

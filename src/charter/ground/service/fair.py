@@ -24,6 +24,8 @@ from typing import Any, Generic, TypeVar
 
 from charter.ground.artifact.steps import Steps
 from charter.ground.generate.bounds import Overloaded
+from charter.ground.service.apart import apart
+from charter.ground.service.processor import Processor
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -31,6 +33,7 @@ W = TypeVar("W")
 MOST = 256  # pieces of work that wait
 BEHIND = 10  # niceness of threads whose work others' goes before
 SHARE = 0.5  # of these, for one account
+AGAIN_SECONDS = 0.01  # after which those who rest are looked at again
 REMEMBERED = 1000  # accounts without work whose seconds are remembered
 
 
@@ -82,6 +85,15 @@ class FairQueue(Generic[W]):
                 return work, account, background
         return None
 
+    def any(self, may: Callable[[str], bool]) -> bool:
+        """Whether an account that `may` have a turn has something waiting."""
+        return any(may(account) for waiting in self._waiting.values() for account in waiting)
+
+    @property
+    def accounts(self) -> list[str]:
+        """Those that wait for something, but in the background."""
+        return list(self._waiting[False])
+
     def charge(self, account: str, background: bool, seconds: float) -> None:
         """Counts what was done."""
         key = (background, account)
@@ -125,12 +137,8 @@ class Task:
                 if self.steps is not None:
                     self.steps.close()
                 return True
+            found = do(self._next)
             if self.steps is not None:
-                do(lambda: _next(self.steps))
-                return False
-            found = do(self.work)
-            if isinstance(found, Generator):
-                self.steps = found
                 return False
         except _Ended as ended:
             found = ended.value
@@ -141,6 +149,18 @@ class Task:
         if self.answer.set_running_or_notify_cancel():
             self.answer.set_exception(error) if error is not None else self.answer.set_result(found)
         return True
+
+    def _next(self) -> Any:
+        """The work's value, or its first or next step."""
+        if self.steps is None:
+            found = self.work()
+            if not isinstance(found, Generator):
+                return found
+            self.steps = found
+        try:
+            next(self.steps)
+        except StopIteration as ended:
+            raise _Ended(ended.value) from None
 
 
 def step_back() -> None:
@@ -159,13 +179,14 @@ class FairThreads:
         threads: int,
         what: str,
         most: int = MOST,
-        do: Callable[[Callable[[], Any]], Any] = lambda work: work(),
         name: str = "",
         behind: bool = False,
+        processor: Processor | None = None,
     ) -> None:
-        """`what`: names such work in a refusal; `do`: how a thread does each step; `name`: of its queue in figures;
-        `behind`: whether the processor is for others first, such as the engine, where both want it."""
-        self._what, self._do, self._each, self._behind = what, do, max(1, threads - 1), behind
+        """`what`: names such work in a refusal; `name`: of its queue in figures; `behind`: whether the processor is for
+        others first, such as the engine, where both want it; `processor`: the one that the work computes on, in its
+        turn."""
+        self._what, self._each, self._behind, self._processor = what, max(1, threads - 1), behind, processor
         self._queue: FairQueue[Task] = FairQueue(most, name=name)
         self._running: dict[str, int] = {}
         self._news, self._closed = threading.Condition(), False
@@ -221,11 +242,43 @@ class FairThreads:
             pass
 
     def _turn(self) -> bool:
-        if (taken := self._take()) is None:
-            return False
-        task, account, background = taken
+        """Does a step of the next work; False where there will be none."""
+        if self._processor is None:
+            with self._news:
+                taken = self._take() if self._awaited() else None
+            return taken is not None and self._do(*taken, lambda work: work())
+        with self._news:
+            if not self._awaited():
+                return False
+        with self._processor.turn():
+            with self._news:
+                taken = self._take()  # whoever came while others had their turn may be next
+            return taken is None or self._do(*taken, apart)
+
+    def _awaited(self) -> bool:
+        """Waits for something that may be done; False where there will be none."""
+        while not self._queue.any(self._may):
+            if self._closed and not self._queue.count:
+                return False
+            self._news.wait(AGAIN_SECONDS if self._queue.count and self._processor else None)
+        return True
+
+    def _may(self, account: str) -> bool:
+        free = self._running.get(account, 0) < self._each
+        return free and (self._processor is None or self._processor.rests.may(account))
+
+    def _take(self) -> tuple[Task, str, bool] | None:
+        if self._processor is not None:
+            self._processor.rests.see(self._queue.accounts)
+        if (taken := self._queue.take(self._may)) is not None:
+            self._running[taken[1]] = self._running.get(taken[1], 0) + 1
+        return taken
+
+    def _do(self, task: Task, account: str, background: bool, do: Callable[[Callable[[], Any]], Any]) -> bool:
         began = time.monotonic()
-        over = task.step(self._do)
+        over = task.step(do)
+        if self._processor is not None:
+            self._processor.rests.had((account,), began)
         with self._news:
             self._running[account] -= 1
             if not self._running[account]:
@@ -236,17 +289,6 @@ class FairThreads:
                 self._queue.add(task, account, background, again=True)
             self._news.notify_all()
         return True
-
-    def _take(self) -> tuple[Task, str, bool] | None:
-        with self._news:
-            while (
-                found := self._queue.take(lambda account: self._running.get(account, 0) < self._each)
-            ) is None:
-                if self._closed and not self._queue.count:
-                    return None
-                self._news.wait()
-            self._running[found[1]] = self._running.get(found[1], 0) + 1
-            return found
 
 
 def oldest(since: Iterable[float]) -> float:
@@ -260,11 +302,3 @@ class _Ended(Exception):
     def __init__(self, value: Any) -> None:
         super().__init__()
         self.value = value
-
-
-def _next(steps: Steps[Any] | None) -> None:
-    assert steps is not None
-    try:
-        next(steps)
-    except StopIteration as ended:
-        raise _Ended(ended.value) from None

@@ -1,0 +1,51 @@
+"""One sample of a request while it is written: it draws from uniform numbers of its own, looks for its stops, and is
+held to its form."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from charter.ground.generate.constraint import Constraint
+from charter.ground.generate.pieces import TokenSearch
+from charter.ground.generate.requests import Completion, Request
+from charter.ground.text.tokenizer import Tokenizer
+
+
+@dataclass(slots=True, eq=False)
+class Sample:
+    """A sample under way."""
+
+    request: Request
+    index: int
+    uniforms: list[float]
+    most: int  # tokens that it may have
+    search: TokenSearch | None  # only where there are stops
+    completion: Completion
+    constraint: Constraint | None = None
+    error: Exception | None = None  # of the constraint
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """A constraint that fails ends its own sample and nobody else's."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+
+    def add(self, token: int, tokenizer: Tokenizer, ends: Collection[int]) -> bool:
+        """Appends a token; True when the sample is complete, whose text it then has."""
+        completion = self.completion
+        completion.ids.append(token)
+        if token in ends:
+            completion.text, completion.stop = tokenizer.decode(completion.ids[:-1]), "end"
+        elif self.search is not None and (found := self.search.add(token)) is not None:
+            text = tokenizer.decode(completion.ids)
+            completion.text, completion.stop, completion.stopped_by = text[: found[0]], "stop", found[1]
+        elif len(completion.ids) >= self.most:
+            completion.text, completion.stop = tokenizer.decode(completion.ids), "length"
+        else:
+            return False
+        completion.done = True
+        return True
