@@ -163,10 +163,14 @@ def counting(draw: random.Random) -> Bodies:
 
 
 def cutting(draw: random.Random) -> Bodies:
-    """Texts of 8 MiB to be cut into tokens, and a million ids to be spelled."""
+    """Texts of nearly a million characters to be cut into tokens, others of 8 MiB, which are refused, and as many ids to
+    be spelled as may be."""
     while True:
-        yield "/tokenize", {"prompt": words(draw, 1000) * 1500, "add_special_tokens": False}
-        yield "/detokenize", {"tokens": [draw.randrange(1000, 2000) for _ in range(1000)] * 900}
+        for length in (2**20 - 1, 8 * MIB):
+            prompt = (words(draw, 1000) * 1600)[:length]
+            yield "/tokenize", {"prompt": prompt, "add_special_tokens": False}
+        for most in (100, 900):
+            yield "/detokenize", {"tokens": [draw.randrange(1000, 2000) for _ in range(1000)] * most}
 
 
 @dataclass(frozen=True, slots=True)

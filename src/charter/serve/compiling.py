@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.shares import Rests
 from charter.ground.service.fair import FairThreads
 
 T = TypeVar("T")
@@ -26,8 +27,15 @@ WHAT, NAME = "schemas, patterns and grammars", "compiling"
 class Compiling:
     """Threads that compile."""
 
-    def __init__(self, at_once: int = AT_ONCE, most: int = MOST, seconds: float = SECONDS) -> None:
-        self._threads, self._seconds = FairThreads(at_once, WHAT, most, name=NAME, behind=True), seconds
+    def __init__(
+        self,
+        at_once: int = AT_ONCE,
+        most: int = MOST,
+        seconds: float = SECONDS,
+        rests: Rests | None = None,
+    ) -> None:
+        self._threads = FairThreads(at_once, WHAT, most, name=NAME, behind=True, rests=rests)
+        self._seconds = seconds
 
     @property
     def waiting(self) -> int:

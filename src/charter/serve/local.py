@@ -28,7 +28,7 @@ from charter.serve.compiling import NAME, Compiling
 from charter.serve.renewal import START, UNNAMED, allowed, read_weights
 
 SEEDS = 2**63
-RENDERED_AT_ONCE = 3  # texts that are cut, two at most of one organisation
+RENDERED_AT_ONCE = 2  # texts that are cut, one of each organisation
 RENDERED = 8192  # such texts that wait
 LONGEST_TEXT = 2**20  # characters that are cut where no context bounds them
 SPELLED = 2000  # ids that are spelled at once
@@ -55,12 +55,13 @@ class LocalBackend:
         self.decoding = assistant.decoding
         self.context = min(context, engine.context)
         self._tokenizer, self._driver = engine.tokenizer, Driver(engine, processor)
+        rests = processor.rests if processor else None
         self._longest = _longest_token(engine.tokenizer)
         # what a strange template takes its time for keeps nobody from anything but this model
         self._rendering = FairThreads(
-            RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED, behind=True
+            RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED, behind=True, rests=rests
         )
-        self._compiling = Compiling()
+        self._compiling = Compiling(rests=rests)
         # each prompt is counted, then read; it is remembered for whose it is alone
         self._known = lru_cache(maxsize=REMEMBERED)(
             lambda whose, text: tuple(assistant.encode(_thawed(text)))

@@ -10,9 +10,11 @@ from pathlib import Path
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import Progress, SilentProgress
+from charter.ground.generate.alphabet import alphabet_of
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Engine
+from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.policy.opening import default_classifiers, open_screen
@@ -30,6 +32,7 @@ from charter.serve.service import Service, open_database
 from charter.serve.upstream import UpstreamBackend
 
 MIB = 2**20
+WARM_TOKENS = 70
 QUIET = SilentProgress()
 
 
@@ -89,11 +92,19 @@ def open_model(
         ends=[template.end_id],
         bounds=Bounds(how.memory_mib * MIB, how.kept_mib * MIB, how.chunk, how.waiting),
     )
+    _warm(engine)
     root = (beside / model.weights_from).expanduser().resolve() if model.weights_from else None
     shared = processor if execution.device == "cpu" else None
     backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
     made = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
     return Served(model, backend, source.id, _created(model, made), steps_of(folder))
+
+
+def _warm(engine: Engine) -> None:
+    """What comes first takes longer: weights are laid out for products, and tokens are spelled for forms. Nobody who
+    asks is to wait for that."""
+    engine.generate([[0] * min(WARM_TOKENS, engine.context - 2)], Sampling(max_tokens=2))
+    alphabet_of(engine.tokenizer, engine.ends)
 
 
 def open_upstream(model: Model) -> Served:

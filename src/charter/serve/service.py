@@ -69,7 +69,10 @@ class Service:
             1, "texts that the policy is to be held against", name="classifiers", processor=self.processor
         )
         # a few at a time: everybody else's short work has threads of its own
-        self._aside = FairThreads(LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True)
+        rests = self.processor.rests
+        self._aside = FairThreads(
+            LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True, rests=rests
+        )
         self._writing = FairThreads(WRITERS, "changes that are to be written", name="writes")
         # nobody who waits for the database's lock keeps others from being let in
         self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")

@@ -295,3 +295,12 @@ def test_a_driver_tells_how_its_engine_stands() -> None:
     assert (stats.waiting, stats.busy, stats.slots, stats.read) == (0, 0, 2, 9)
     assert stats.written == sum(len(a.result()[0].ids) for a in asked if not a.exception())
     driver.close()
+
+
+def test_the_background_comes_to_an_end_once_others_are_served() -> None:
+    driver = Driver(engine())
+    for seed in range(3):
+        others = [driver.ask(Job([5, 6], SAMPLING, 1, seed, "a")) for _ in range(3)]
+        behind = driver.ask(Job([5, 6], SAMPLING, 1, seed, "b", background=True))
+        assert all(answer.result(60)[0].ids for answer in (*others, behind))
+    driver.close()

@@ -69,7 +69,7 @@ class Engine:
         self._busy: list[Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count, self._written = 0, 0
         self.shares = Shares()
-        self._background = True  # whether it has a part in this step
+        self._background: bool | None = None  # whether it has a part in this step; None: no step has begun
         self.resting = False  # whether the last step read nothing, though somebody waits
 
     def submit(
@@ -161,8 +161,11 @@ class Engine:
 
     @torch.inference_mode()
     def admit(self) -> list[Event]:
-        """The second half: waiting requests."""
-        return self._admit(self._background) if self.waits else []
+        """The second half, which may come alone: waiting requests."""
+        background, self._background = self._background, None
+        if not self.waits:
+            return []
+        return self._admit(self.shares.goes_on(self._asked) if background is None else background)
 
     @property
     def _asked(self) -> bool:

@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from charter.ground.artifact.steps import Steps
 from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.shares import Rests
 from charter.ground.service.apart import apart
 from charter.ground.service.processor import Processor
 
@@ -182,11 +183,13 @@ class FairThreads:
         name: str = "",
         behind: bool = False,
         processor: Processor | None = None,
+        rests: Rests | None = None,
     ) -> None:
         """`what`: names such work in a refusal; `name`: of its queue in figures; `behind`: whether the processor is for
         others first, such as the engine, where both want it; `processor`: the one that the work computes on, in its
-        turn."""
+        turn; `rests`: who lets others go first, whose work takes no turns."""
         self._what, self._each, self._behind, self._processor = what, max(1, threads - 1), behind, processor
+        self._rests = processor.rests if processor else rests
         self._queue: FairQueue[Task] = FairQueue(most, name=name)
         self._running: dict[str, int] = {}
         self._news, self._closed = threading.Condition(), False
@@ -260,16 +263,16 @@ class FairThreads:
         while not self._queue.any(self._may):
             if self._closed and not self._queue.count:
                 return False
-            self._news.wait(AGAIN_SECONDS if self._queue.count and self._processor else None)
+            self._news.wait(AGAIN_SECONDS if self._queue.count and self._rests else None)
         return True
 
     def _may(self, account: str) -> bool:
         free = self._running.get(account, 0) < self._each
-        return free and (self._processor is None or self._processor.rests.may(account))
+        return free and (self._rests is None or self._rests.may(account))
 
     def _take(self) -> tuple[Task, str, bool] | None:
-        if self._processor is not None:
-            self._processor.rests.see(self._queue.accounts)
+        if self._rests is not None:
+            self._rests.see(self._queue.accounts)
         if (taken := self._queue.take(self._may)) is not None:
             self._running[taken[1]] = self._running.get(taken[1], 0) + 1
         return taken
@@ -277,8 +280,8 @@ class FairThreads:
     def _do(self, task: Task, account: str, background: bool, do: Callable[[Callable[[], Any]], Any]) -> bool:
         began = time.monotonic()
         over = task.step(do)
-        if self._processor is not None:
-            self._processor.rests.had((account,), began)
+        if self._rests is not None:
+            self._rests.had((account,), began)
         with self._news:
             self._running[account] -= 1
             if not self._running[account]:

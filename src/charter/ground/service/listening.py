@@ -25,6 +25,8 @@ STILL_LOOKS = 30  # a second apart, that an event loop may stand still
 ENDING_LOOKS = 10  # that a process may take to end
 LOOK_SECONDS = 0.5  # between two looks for connections that are stuck
 MOST_FILES = 65_536
+# that a thread keeps the interpreter while others want it: an engine asks for it hundreds of times a token
+SWITCH_SECONDS = 0.0005
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -67,6 +69,7 @@ def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy
         lifespan="on",
     )
     _open_files()
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = Server(config, ready)
     ended = threading.Event()
     threading.Thread(target=Watch(server, ended).run, name="charter-watch", daemon=True).start()

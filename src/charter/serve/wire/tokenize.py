@@ -20,6 +20,7 @@ from charter.serve.wire.reading import body_of, call_of, counting_headers, servi
 from charter.serve.wire.route import Route
 
 MOST_IDS = 100_000
+LARGEST_TEXT, LARGEST_IDS = 4 * 2**20, 2**20  # bytes of a body
 
 
 class TokenizeBody(Strict):
@@ -45,7 +46,7 @@ class DetokenizeBody(Strict):
 async def tokenize(request: Request) -> Response:
     """The ids of a text."""
     call = await call_of(request)
-    body = await body_of(request, TokenizeBody)
+    body = await body_of(request, TokenizeBody, LARGEST_TEXT)
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     if (body.prompt is None) == (body.messages is None):
         raise invalid("give one of prompt and messages", "prompt")
@@ -60,7 +61,7 @@ async def tokenize(request: Request) -> Response:
 async def detokenize(request: Request) -> Response:
     """The text of ids."""
     call = await call_of(request)
-    body = await body_of(request, DetokenizeBody)
+    body = await body_of(request, DetokenizeBody, LARGEST_IDS)
     served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
     try:
         found = await served.backend.spell(body.tokens)
