@@ -31,7 +31,7 @@ from charter.ground.generate.requests import Stop as Stop
 from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.samples import Sample
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
-from charter.ground.generate.shares import PASSED, Shares, most_slots, reserved
+from charter.ground.generate.shares import PASSED, Rests, most_slots, reserved
 from charter.ground.generate.turns import WRITTEN, Turns
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.checkpoint import named_tensors
@@ -68,9 +68,10 @@ class Engine:
         self._ready: list[Request] = []  # read, and not all of their samples begun
         self._busy: list[Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count, self._written = 0, 0
-        self.shares = Shares()
-        self._background: bool | None = None  # whether it has a part in this step; None: no step has begun
-        self.resting = False  # whether the last step read nothing, though somebody waits
+        self.rests = Rests()  # of accounts; others may share it that use the same processor
+        self.resting = (
+            False  # whether the last step did nothing, since those rest for whom there is something
+        )
 
     def submit(
         self,
@@ -151,28 +152,29 @@ class Engine:
     @torch.inference_mode()
     def write(self) -> list[Event]:
         """The first half of a step: busy slots."""
-        self._background = self.shares.goes_on(self._asked)
-        written = [n for n, s in enumerate(self._busy) if self._background or not s.request.background]
+        self._see()
+        background, began = self.rests.behind(), self.rests.clock()
+        written = [n for n, s in enumerate(self._busy) if background or not s.request.background]
+        self.resting = not written
         if not written:
             return []
         samples = [self._busy[n] for n in written]
         tokens = torch.tensor([s.completion.ids[-1] for s in samples], device=self.model.device)
-        return self._sample(samples, self.model.decode(tokens, self.cache, written))
+        events = self._sample(samples, self.model.decode(tokens, self.cache, written))
+        if background and any(sample.request.background for sample in samples):
+            self.rests.had_behind(began)
+        return events
 
     @torch.inference_mode()
     def admit(self) -> list[Event]:
         """The second half, which may come alone: waiting requests."""
-        background, self._background = self._background, None
-        if not self.waits:
-            return []
-        return self._admit(self.shares.goes_on(self._asked) if background is None else background)
+        self._see()
+        return self._admit(self.rests.behind()) if self.waits else []
 
-    @property
-    def _asked(self) -> bool:
-        """Whether anything but the background is served or waits."""
-        return bool(self._queue.accounts) or any(
-            not one.background for one in (*self._ready, *(s.request for s in self._busy))
-        )
+    def _see(self) -> None:
+        """Notes who is served or waits, the background left out."""
+        held = (*self._ready, *(sample.request for sample in self._busy))
+        self.rests.see(self._queue.accounts | {one.account for one in held if not one.background})
 
     @torch.inference_mode()
     def cancel(self, request: int) -> None:
@@ -241,14 +243,15 @@ class Engine:
         written = {s.request.account for s in self._busy if not s.request.background}
         plan: list[tuple[Request, int]] = []  # with how many samples it may begin
         asking = written | self._queue.accounts
-        self.shares.rests.see(asking)
         self._reader.begin(len(asking) > 1)
         for request in self._order(background):
+            if request.background and plan and self.rests.wanted:
+                break  # whoever comes waits for one prompt at most
             together = max(longest, request.longest)
             own, fit, shared = held[request.account], self._fit(together), bool(request.account)
             room = most_slots(self.slots, fit, own, request.background, shared) - held.total()
             read = request.read is not None
-            if room <= 0 or not (read or self.shares.rests.may(request.account)):
+            if room <= 0 or not (read or self.rests.may(request.account)):
                 passed += 1  # there may be room for who has fewer
                 if not shared or passed == PASSED:
                     break
@@ -261,8 +264,13 @@ class Engine:
             plan.append((request, begins))
             longest = together
             held[request.account] += begins
-        self.resting = not plan
-        return self._read(plan, longest, held.total()) if plan else []
+        if not plan:
+            return []
+        self.resting, began = False, self.rests.clock()
+        events = self._read(plan, longest, held.total())
+        if any(request.background for request, _ in plan):
+            self.rests.had_behind(began)
+        return events
 
     def _read(self, plan: list[tuple[Request, int]], longest: int, slots: int) -> list[Event]:
         """Read what is planned, and begin samples in so many slots."""
@@ -270,12 +278,12 @@ class Engine:
             # Twice as many each time: buffers for all slots would be long for all because of one long text.
             most = self.slots if slots <= self.slots else self.slots + reserved(self.slots)
             self.cache.resize(min(self._fit(longest), most, 1 << (slots - 1).bit_length()), longest)
-        began = self.shares.rests.clock()
+        began = self.rests.clock()
         unread = {request.account for request, _ in plan if request.read is None}
         for request in self._reader.read(self.cache):
             self._queue.take(request)
             self._ready.append(request)
-        self.shares.rests.had(unread, began)
+        self.rests.had(unread, began)
         return self._start(plan)
 
     def _order(self, background: bool) -> Iterator[Request]:

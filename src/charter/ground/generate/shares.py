@@ -2,7 +2,7 @@
 
 Slots: the last ones are for accounts that hold few, so that nobody's long replies keep others from their first token.
 Time: while others want something, an account for which prompts were read rests for as long as that took.
-The background rests while anybody else asks, but for a step now and then: it comes last, and to an end.
+The background rests while anybody else wants something, but for an eighth of the time: it comes last, and to an end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RESERVED = (
     8  # one slot in so many is for who holds fewer than such a part of them, and never for the background
 )
 PASSED = 64  # requests that may not begin now and are passed by others' in one step
-SPARED = 8  # steps, in one of which the background goes on beside others
+SPARED = 8  # one part in so many of the time is the background's, beside others
 LONGEST_REST = 0.25  # seconds
 RECENT = 0.05  # seconds: so long ago somebody was seen who may want something again at once
 
@@ -27,9 +27,10 @@ class Rests:
         self.clock = clock
         self._until: dict[str, float] = {}
         self._seen: dict[str, float] = {}
+        self._behind = 0.0  # until when the background rests
 
     def see(self, accounts: Iterable[str]) -> None:
-        """These accounts want something."""
+        """These accounts want something, and not in the background."""
         self._seen |= dict.fromkeys(accounts, self.clock())
 
     def had(self, accounts: Iterable[str], began: float) -> None:
@@ -41,6 +42,12 @@ class Rests:
             end = max(until.get(account, began), began) + 2 * (now - began)
             self._until[account] = min(end, now + LONGEST_REST)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody was seen lately."""
+        recent = self.clock() - RECENT
+        return any(when > recent for when in tuple(self._seen.values()))
+
     def may(self, account: str) -> bool:
         """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time."""
         now, until, end = self.clock(), self._until, self._until.get(account, 0.0)
@@ -49,17 +56,14 @@ class Rests:
         others = ((other, when) for other, when in tuple(self._seen.items()) if other != account)
         return not any(when > now - RECENT and until.get(other, 0.0) < end for other, when in others)
 
+    def behind(self) -> bool:
+        """Whether the background may have the processor: nobody was seen lately, or it rested for its share."""
+        return not self.wanted or self.clock() >= self._behind
 
-class Shares:
-    """Counts steps, and knows who rests."""
-
-    def __init__(self, rests: Rests | None = None) -> None:
-        self.rests, self._steps = rests or Rests(), 0
-
-    def goes_on(self, others: bool) -> bool:
-        """Whether the background has a part in the step that begins: where no `others` ask, or once in a while."""
-        self._steps += 1
-        return not others or self._steps % SPARED == 0
+    def had_behind(self, began: float) -> None:
+        """The background had a part in what was done since then."""
+        now = self.clock()
+        self._behind = now + (SPARED - 1) * (now - began)
 
 
 def reserved(slots: int) -> int:

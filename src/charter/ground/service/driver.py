@@ -91,7 +91,7 @@ class Driver:
         ] = {}  # since when nothing came of what somebody waits for
         self.slow_steps = 0
         engine.hurry = lambda: self._processor.wanted or not self._inbox.empty()
-        engine.shares.rests = self._processor.rests
+        engine.rests = self._processor.rests
         self._thread = threading.Thread(target=self._run, name="charter-engine", daemon=True)
         self._thread.start()
 
@@ -252,7 +252,7 @@ class Driver:
     def _share(self) -> None:
         """A step of other work."""
         began = time.monotonic()
-        taken = self._shared.take(lambda one: one in self._begun or len(self._begun) < SHARED_AT_ONCE)
+        taken = self._shared.take(lambda one, _: one in self._begun or len(self._begun) < SHARED_AT_ONCE)
         if taken is None:
             return
         task, account, background = taken
@@ -272,7 +272,7 @@ class Driver:
     def _step(self) -> None:
         """A step of the engine: who was written to hears of it before others' prompts are read, and whoever came in the
         meantime is there then."""
-        if self._engine.writes:
+        if self._engine.writes or self._engine.waits:
             with self._processor.turn(), self._timed():
                 events = self._engine.write()
             self._hear(events)
@@ -281,8 +281,8 @@ class Driver:
                 self._take(wait=False)
                 events = self._engine.admit()
             self._hear(events)
-            if self._engine.resting and not self._engine.writes:
-                time.sleep(PAUSE_SECONDS)
+        if self._engine.resting:
+            time.sleep(PAUSE_SECONDS)
 
     def _hear(self, events: Sequence[Event]) -> None:
         heard: dict[int, list[Event]] = {}

@@ -30,6 +30,7 @@ from charter.ground.service.processor import Processor
 
 T = TypeVar("T")
 W = TypeVar("W")
+May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
 
 MOST = 256  # pieces of work that wait
 BEHIND = 10  # niceness of threads whose work others' goes before
@@ -71,11 +72,11 @@ class FairQueue(Generic[W]):
         (waiting[account].appendleft if again else waiting[account].append)(work)
         self.count += 1
 
-    def take(self, may: Callable[[str], bool] = lambda account: True) -> tuple[W, str, bool] | None:
+    def take(self, may: May = lambda account, background: True) -> tuple[W, str, bool] | None:
         """The next piece, with its account and whether it runs in the background; None where no account that `may`
         have a turn has any."""
         for background, waiting in self._waiting.items():
-            ready = [account for account in waiting if may(account)]
+            ready = [account for account in waiting if may(account, background)]
             if ready:
                 account = min(ready, key=lambda one: self._served.get((background, one), 0.0))
                 self._level[background] = max(
@@ -86,9 +87,9 @@ class FairQueue(Generic[W]):
                 return work, account, background
         return None
 
-    def any(self, may: Callable[[str], bool]) -> bool:
+    def any(self, may: May) -> bool:
         """Whether an account that `may` have a turn has something waiting."""
-        return any(may(account) for waiting in self._waiting.values() for account in waiting)
+        return any(may(account, behind) for behind, waiting in self._waiting.items() for account in waiting)
 
     @property
     def accounts(self) -> list[str]:
@@ -266,9 +267,10 @@ class FairThreads:
             self._news.wait(AGAIN_SECONDS if self._queue.count and self._rests else None)
         return True
 
-    def _may(self, account: str) -> bool:
-        free = self._running.get(account, 0) < self._each
-        return free and (self._rests is None or self._rests.may(account))
+    def _may(self, account: str, background: bool) -> bool:
+        if self._running.get(account, 0) >= self._each:
+            return False
+        return self._rests is None or (self._rests.behind() if background else self._rests.may(account))
 
     def _take(self) -> tuple[Task, str, bool] | None:
         if self._rests is not None:
@@ -281,7 +283,7 @@ class FairThreads:
         began = time.monotonic()
         over = task.step(do)
         if self._rests is not None:
-            self._rests.had((account,), began)
+            self._rests.had_behind(began) if background else self._rests.had((account,), began)
         with self._news:
             self._running[account] -= 1
             if not self._running[account]:
