@@ -69,9 +69,7 @@ class Engine:
         self._busy: list[Sample] = []  # sample i lives in slot i: busy slots are read in place, without gaps
         self._count, self._written = 0, 0
         self.rests = Rests()  # of accounts; others may share it that use the same processor
-        self.resting = (
-            False  # whether the last step did nothing, since those rest for whom there is something
-        )
+        self.resting = False  # whether the last step did nothing: whoever asks for something rests
 
     def submit(
         self,
