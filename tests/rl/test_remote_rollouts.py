@@ -200,7 +200,7 @@ def test_beyond_the_tolerance_tokens_are_weighted_where_that_is_asked(
 def counted(monkeypatch: pytest.MonkeyPatch, at: int, do: Callable[[], None]) -> None:
     """Does something once, in the engine's thread, in the middle of a reply: at the n-th step that all engines behind a
     server make."""
-    real, steps = Engine.step, []
+    real, steps = Engine.write, []
 
     def step(engine: Engine) -> Any:
         if threading.current_thread().name == "charter-engine":
@@ -209,7 +209,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, at: int, do: Callable[[], None]) ->
                 do()
         return real(engine)
 
-    monkeypatch.setattr(Engine, "step", step)
+    monkeypatch.setattr(Engine, "write", step)
 
 
 def test_a_server_that_is_ended_in_the_middle_and_started_again_changes_nothing(

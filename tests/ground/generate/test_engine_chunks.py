@@ -373,7 +373,7 @@ def test_the_background_mostly_rests_while_others_are_written_to(model: Transfor
     made.rests = Rests(lambda: now[0])
 
     def slow(*given: Any) -> Any:
-        now[0] += 1.0
+        now[0] += 0.125
         return real(*given)
 
     front = made.submit(prompt(9, 9), Sampling(temperature=0, max_tokens=80))
@@ -396,3 +396,55 @@ def test_a_long_prompt_is_broken_off_where_somebody_new_waits(model: Transformer
     made.hurry = bool
     assert drain(made)[number, 0].ids == alone(model, prompt(600))[0]
     assert made.stats.read == 600
+
+
+def test_a_prompt_that_is_broken_off_is_read_and_counted_once(model: Transformer, rows: list[int]) -> None:
+    """It stood in the engine's own slot, which is free again."""
+    made = engine(model, 4, chunk=512)
+    number = made.submit(prompt(300), GREEDY, account="long")
+    made.hurry = lambda: len(rows) == 2
+    made.step()
+    assert rows == [64, 64] and not any(made.cache.lengths)
+    made.hurry = bool
+    found = drain(made)[number, 0].ids
+    assert rows == [64, 64, 64, 64, 44] and made.stats.read == 300
+    assert [found] == alone(model, prompt(300), GREEDY)
+
+
+def test_buffers_beside_the_slots_have_a_bound(model: Transformer) -> None:
+    made = engine(model, 4, chunk=64)
+    for seed in range(40):
+        made.submit(prompt(400, seed), Sampling(max_tokens=2), n=1 + seed % 3, account=f"a{seed}")
+    most = 0
+    while not made.idle:
+        made.hurry = lambda: made.stats.read % 3 == 0
+        made.step()
+        most = max(most, sum(request.partly is not None for request in made._queue.line(False)))
+    assert most <= PARTLY + 3, "prompts of several samples have one each while they are read"
+
+
+def test_the_last_buffer_is_not_the_backgrounds(model: Transformer) -> None:
+    made = engine(model, 8, chunk=64)
+    for seed in range(PARTLY + 2):
+        made.submit(prompt(900, seed), GREEDY, account=f"batch {seed}", background=True)
+    held = set[int]()
+    for _ in range(40):
+        made.step()
+        held.add(sum(request.partly is not None for request in made._queue.line(True)))
+    assert max(held) <= PARTLY - 1
+    made.submit(prompt(200, 99), GREEDY, account="front")
+    drain(made)
+
+
+def test_the_background_goes_on_where_who_waits_cannot_begin(model: Transformer) -> None:
+    now = [0.0]
+    made = engine(model, 8, chunk=64, memory=320 * engine(model).cache.token_bytes)
+    made.rests = Rests(lambda: now[0])
+    behind = made.submit(prompt(9), Sampling(temperature=0, max_tokens=200), background=True)
+    made.step()
+    made.submit(prompt(9, 1), Sampling(temperature=0, max_tokens=200), account="front")
+    seen = 0
+    for _ in range(100):
+        now[0] += 0.01
+        seen += behind in {event.request for event in made.step()}
+    assert seen > 90

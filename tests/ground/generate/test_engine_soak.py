@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -12,7 +13,7 @@ from charter.ground.generate.chunks import Chunks
 from charter.ground.generate.engine import Completion, Engine
 from charter.ground.generate.kept import BLOCK
 from charter.ground.generate.sampling import Sampling
-from charter.ground.generate.shares import reserved
+from charter.ground.generate.shares import Rests, reserved
 from charter.ground.model.shape import Shape
 
 REQUESTS = 1500
@@ -49,7 +50,8 @@ def test_nothing_is_left_of_thousands_of_requests(served: bool) -> None:
         waiting=40,
         share=0.6,
     )
-    made = Engine(model, toys.tokenizer(), 6, bounds=bounds)
+    made, ticks = Engine(model, toys.tokenizer(), 6, bounds=bounds), itertools.count()
+    made.rests = Rests(lambda: float(next(ticks)))  # a clock by which nobody rests between two steps
     stems = [chance.choices(range(10, 400), k=60) for _ in range(4)]
     open_requests: dict[int, int] = {}
     ended = cancelled = refused = asked = 0

@@ -184,7 +184,7 @@ def test_replies_have_the_engine_for_as_long_as_shared_work_had(monkeypatch: pyt
     driver, held = Driver(served), threading.Event()
     blocked = driver.call(lambda _: held.wait(60))
     answers = [driver.share("a", work) for _ in range(3)]
-    reply = driver.ask(Job([5, 6], Sampling(temperature=1.0, max_tokens=40), 1, 7))
+    reply = driver.ask(Job([5, 6], Sampling(temperature=1.0, max_tokens=40), 1, 7, "a"))
     held.set()
     assert blocked.result(60) and reply.result(60)
     ended.set()

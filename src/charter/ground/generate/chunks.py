@@ -90,8 +90,8 @@ class Chunks:
 
     @property
     def full(self) -> bool:
-        """No tokens are left in this step, or too many had to wait."""
-        return self._left <= 0 or self._passed >= PASSED
+        """No tokens are left in this step, or too many had to wait and none is read in part, which may go on."""
+        return self._left <= 0 or (self._passed >= PASSED and not self._partly)
 
     def rest(self) -> None:
         """Forgets what is kept if the weights are others."""
@@ -117,7 +117,7 @@ class Chunks:
 
     def takes(self, request: Request, queue: Turns, slot: int) -> bool:
         """Whether there are tokens left in this step for a prompt, and a buffer if it takes more than those."""
-        if self.full:
+        if self.full or (self._passed >= PASSED and request.partly is None):
             return False
         length, kept = len(request.prompt), self._match(request)
         begin, had = length - request.unread + BLOCK * len(kept), self._had[request.account]
@@ -134,7 +134,7 @@ class Chunks:
             self._left = 0
             return False
         begins = end < length and request.partly is None
-        if begins and self._partly == PARTLY:
+        if begins and self._full(request):
             self._passed += 1
             return False
         if request.partly is None:
@@ -174,7 +174,7 @@ class Chunks:
         to its end in a slot behind theirs, which would no longer be the next one."""
         for part, (held, slot) in zip(reversed(self._parts), reversed(places), strict=True):
             begun = part.request.partly is None
-            if held.lengths[slot] < part.end and not (begun and self._partly == PARTLY):
+            if held.lengths[slot] < part.end and not (begun and self._full(part.request)):
                 self._leave(part, held, slot)
             elif begun:
                 return
@@ -187,7 +187,7 @@ class Chunks:
             request.partly.write(0, held.kv[:, :, slot].transpose(2, 3), 0, read)
             held.truncate(slot)
             self._partly += 1
-        left, part.end = part.end - read, read
+        left, part.end = part.end - read, 0  # nothing more of it in this step
         self.tokens -= left
         if self._turns is not None:
             self._turns.charge(request, -left)
@@ -198,6 +198,10 @@ class Chunks:
             self._keep(request, request.partly, 0)
             request.partly = None
             self._partly -= 1
+
+    def _full(self, request: Request) -> bool:
+        """Whether no buffer is left to begin a prompt in; the last one is for no prompt of the background."""
+        return self._partly >= PARTLY - request.background
 
     def _match(self, request: Request) -> list[int]:
         """Places of the kept blocks that a prompt begins with, up to a border; none once it is read in part."""

@@ -159,15 +159,23 @@ class Engine:
         samples = [self._busy[n] for n in written]
         tokens = torch.tensor([s.completion.ids[-1] for s in samples], device=self.model.device)
         events = self._sample(samples, self.model.decode(tokens, self.cache, written))
-        if background and any(sample.request.background for sample in samples):
-            self.rests.had_behind(began)
+        behind = [sample.request.background for sample in samples]
+        if any(behind):
+            self.rests.had_behind(self.rests.clock() - began)
+        if not all(behind):
+            self.rests.served()
+            self._see()
         return events
 
     @torch.inference_mode()
     def admit(self) -> list[Event]:
         """The second half, which may come alone: waiting requests."""
+        if not self.writes:
+            self.resting = True
         self._see()
-        return self._admit(self.rests.behind()) if self.waits else []
+        events = self._admit(self.rests.behind()) if self.waits else []
+        self._see()
+        return events
 
     def _see(self) -> None:
         """Notes who is served or waits, the background left out."""
@@ -267,7 +275,7 @@ class Engine:
         self.resting, began = False, self.rests.clock()
         events = self._read(plan, longest, held.total())
         if any(request.background for request, _ in plan):
-            self.rests.had_behind(began)
+            self.rests.had_behind(self.rests.clock() - began)
         return events
 
     def _read(self, plan: list[tuple[Request, int]], longest: int, slots: int) -> list[Event]:
@@ -277,11 +285,12 @@ class Engine:
             most = self.slots if slots <= self.slots else self.slots + reserved(self.slots)
             self.cache.resize(min(self._fit(longest), most, 1 << (slots - 1).bit_length()), longest)
         began = self.rests.clock()
-        unread = {request.account for request, _ in plan if request.read is None}
+        unread = {one.account for one, _ in plan if one.read is None and not one.background}
         for request in self._reader.read(self.cache):
             self._queue.take(request)
             self._ready.append(request)
-        self.rests.had(unread, began)
+        if unread:
+            self.rests.had(unread, self.rests.clock() - began)
         return self._start(plan)
 
     def _order(self, background: bool) -> Iterator[Request]:

@@ -7,6 +7,8 @@ The background rests while anybody else wants something, but for an eighth of th
 
 from __future__ import annotations
 
+import heapq
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -20,50 +22,67 @@ RECENT = 0.05  # seconds: so long ago somebody was seen who may want something a
 
 
 class Rests:
-    """Until when accounts rest that had the processor, while others want it. Read by any thread, changed by the one
-    that has the processor."""
+    """Until when accounts rest that had the processor, while others want it. For any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+        self.clock, self._lock = clock, threading.Lock()
         self._until: dict[str, float] = {}
         self._seen: dict[str, float] = {}
-        self._behind = 0.0  # until when the background rests
+        self._served = self._behind = 0.0  # when accounts last had something; until when the background rests
+        self._first: list[tuple[float, str]] = []  # of those seen lately the two that rest for the least time
+        self._looked = 0.0
 
     def see(self, accounts: Iterable[str]) -> None:
         """These accounts want something, and not in the background."""
-        self._seen |= dict.fromkeys(accounts, self.clock())
+        with self._lock:
+            self._seen |= dict.fromkeys(accounts, self.clock())
+            self._look()
 
-    def had(self, accounts: Iterable[str], began: float) -> None:
-        """Accounts had the processor since `began`, in seconds of the clock: they rest for as long."""
-        now, until, seen = self.clock(), self._until, self._seen
-        self._seen = {account: when for account, when in seen.items() if when > now - RECENT}
-        self._until = {account: end for account, end in until.items() if end > now}
-        for account in accounts:
-            end = max(until.get(account, began), began) + 2 * (now - began)
-            self._until[account] = min(end, now + LONGEST_REST)
+    def had(self, accounts: Iterable[str], seconds: float) -> None:
+        """Accounts had the processor for so long until now: they rest for as long."""
+        with self._lock:
+            now = self._served = self.clock()
+            ended = {account: self._until.get(account, 0.0) for account in accounts}
+            self._seen = {account: when for account, when in self._seen.items() if when > now - RECENT}
+            self._until = {account: end for account, end in self._until.items() if end > now}
+            for account, end in ended.items():
+                self._until[account] = min(max(end, now - seconds) + 2 * seconds, now + LONGEST_REST)
+            self._look()
+
+    def served(self) -> None:
+        """Something was done that no account rests for."""
+        self._served = self.clock()
+
+    def may(self, account: str) -> bool:
+        """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time."""
+        now, end = self.clock(), self._until.get(account, 0.0)
+        if end <= now:
+            return True
+        with self._lock:
+            if now - self._looked > RECENT / 10:
+                self._look()
+            return not any(until < end and other != account for until, other in self._first)
+
+    def behind(self) -> bool:
+        """Whether the background may have the processor: nobody was seen lately, nothing is done for anybody, or it
+        rested for its share."""
+        now = self.clock()
+        return not self.wanted or now - self._served > RECENT or now >= self._behind
+
+    def had_behind(self, seconds: float) -> None:
+        """The background had a part in what was done for so long until now."""
+        self._behind = self.clock() + min((SPARED - 1) * seconds, SPARED * LONGEST_REST)
 
     @property
     def wanted(self) -> bool:
         """Whether anybody was seen lately."""
-        recent = self.clock() - RECENT
-        return any(when > recent for when in tuple(self._seen.values()))
+        with self._lock:
+            return max(self._seen.values(), default=0.0) > self.clock() - RECENT
 
-    def may(self, account: str) -> bool:
-        """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time."""
-        now, until, end = self.clock(), self._until, self._until.get(account, 0.0)
-        if end <= now:
-            return True
-        others = ((other, when) for other, when in tuple(self._seen.items()) if other != account)
-        return not any(when > now - RECENT and until.get(other, 0.0) < end for other, when in others)
-
-    def behind(self) -> bool:
-        """Whether the background may have the processor: nobody was seen lately, or it rested for its share."""
-        return not self.wanted or self.clock() >= self._behind
-
-    def had_behind(self, began: float) -> None:
-        """The background had a part in what was done since then."""
-        now = self.clock()
-        self._behind = now + (SPARED - 1) * (now - began)
+    def _look(self) -> None:
+        now = self._looked = self.clock()
+        recent = ((self._until.get(one, 0.0), one) for one, when in self._seen.items() if when > now - RECENT)
+        self._first = heapq.nsmallest(2, recent)
 
 
 def reserved(slots: int) -> int:

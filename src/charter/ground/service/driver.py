@@ -172,7 +172,9 @@ class Driver:
             try:
                 if self._shared.count and not (self._under_way and time.monotonic() < self._next_share):
                     with self._processor.turn(), self._timed():
-                        self._share()
+                        shared = self._share()
+                    if not (shared or self._under_way):
+                        time.sleep(PAUSE_SECONDS)
                 if self._under_way:
                     self._step()
             except (
@@ -249,16 +251,23 @@ class Driver:
         else:
             self._shared.add(shared.task, shared.account, shared.background)
 
-    def _share(self) -> None:
-        """A step of other work."""
+    def _share(self) -> bool:
+        """A step of other work; whether any was due."""
         began = time.monotonic()
-        taken = self._shared.take(lambda one, _: one in self._begun or len(self._begun) < SHARED_AT_ONCE)
-        if taken is None:
-            return
+        rests = self._processor.rests
+        rests.see(self._shared.accounts)
+
+        def may(one: str, background: bool) -> bool:
+            room = one in self._begun or len(self._begun) < SHARED_AT_ONCE
+            return room and (rests.behind() if background else rests.may(one))
+
+        if (taken := self._shared.take(may)) is None:
+            return False
         task, account, background = taken
         over = task.step(lambda work: work())
         took = time.monotonic() - began
         self._shared.charge(account, background, took)
+        rests.had_behind(took) if background else rests.had((account,), took)
         self._next_share = began + 2 * took
         if over:
             self._unheard.pop(task, None)
@@ -268,11 +277,12 @@ class Driver:
                 self._unheard[task] = time.monotonic()
             self._begun.add(account)
             self._shared.add(task, account, background, again=True)
+        return True
 
     def _step(self) -> None:
         """A step of the engine: who was written to hears of it before others' prompts are read, and whoever came in the
         meantime is there then."""
-        if self._engine.writes or self._engine.waits:
+        if self._engine.writes:
             with self._processor.turn(), self._timed():
                 events = self._engine.write()
             self._hear(events)

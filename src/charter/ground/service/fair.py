@@ -249,8 +249,10 @@ class FairThreads:
         """Does a step of the next work; False where there will be none."""
         if self._processor is None:
             with self._news:
-                taken = self._take() if self._awaited() else None
-            return taken is not None and self._do(*taken, lambda work: work())
+                if not self._awaited():
+                    return False
+                taken = self._take()  # none where somebody was seen meanwhile who goes first
+            return taken is None or self._do(*taken, lambda work: work())
         with self._news:
             if not self._awaited():
                 return False
@@ -280,11 +282,15 @@ class FairThreads:
         return taken
 
     def _do(self, task: Task, account: str, background: bool, do: Callable[[Callable[[], Any]], Any]) -> bool:
-        began = time.monotonic()
+        began, used = time.monotonic(), time.thread_time()
         over = task.step(do)
         if self._rests is not None:
-            self._rests.had_behind(began) if background else self._rests.had((account,), began)
+            # without turns the time that was waited is nobody's
+            took = time.monotonic() - began if self._processor else time.thread_time() - used
+            self._rests.had_behind(took) if background else self._rests.had((account,), took)
         with self._news:
+            if self._rests is not None:
+                self._rests.see(self._queue.accounts)
             self._running[account] -= 1
             if not self._running[account]:
                 del self._running[account]
