@@ -102,8 +102,10 @@ def open_model(
 
 def _warm(engine: Engine) -> None:
     """What comes first takes longer: weights are laid out for products, and tokens are spelled for forms. Nobody who
-    asks is to wait for that."""
-    engine.generate([[0] * min(WARM_TOKENS, engine.context - 2)], Sampling(max_tokens=2))
+    asks is to wait for that. By an engine that is gone afterwards: the other's figures tell what was asked."""
+    Engine(engine.model, engine.tokenizer, slots=1).generate(
+        [[0] * min(WARM_TOKENS, engine.context - 2)], Sampling(max_tokens=2)
+    )
     alphabet_of(engine.tokenizer, engine.ends)
 
 

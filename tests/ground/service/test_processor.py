@@ -124,10 +124,10 @@ def test_threads_live_on_where_somebody_is_seen_between_two_looks() -> None:
     look = rests.may
     rests.had(["a"], 0.2)
 
-    def may(account: str) -> bool:
-        found = look(account)
+    def may(account: str, background: bool = False) -> bool:
+        may_go = look(account, background)
         rests.see(["few"])  # as an engine's thread does at any moment
-        return found
+        return may_go
 
     rests.may = may  # type: ignore[method-assign]
 

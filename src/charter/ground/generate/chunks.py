@@ -134,7 +134,7 @@ class Chunks:
             self._left = 0
             return False
         begins = end < length and request.partly is None
-        if begins and self._full(request):
+        if begins and self._buffers_taken(request):
             self._passed += 1
             return False
         if request.partly is None:
@@ -174,7 +174,7 @@ class Chunks:
         to its end in a slot behind theirs, which would no longer be the next one."""
         for part, (held, slot) in zip(reversed(self._parts), reversed(places), strict=True):
             begun = part.request.partly is None
-            if held.lengths[slot] < part.end and not (begun and self._full(part.request)):
+            if held.lengths[slot] < part.end and not (begun and self._buffers_taken(part.request)):
                 self._leave(part, held, slot)
             elif begun:
                 return
@@ -199,7 +199,7 @@ class Chunks:
             request.partly = None
             self._partly -= 1
 
-    def _full(self, request: Request) -> bool:
+    def _buffers_taken(self, request: Request) -> bool:
         """Whether no buffer is left to begin a prompt in; the last one is for no prompt of the background."""
         return self._partly >= PARTLY - request.background
 

@@ -172,8 +172,10 @@ class Engine:
         """The second half, which may come alone: waiting requests."""
         if not self.writes:
             self.resting = True
+        if not self.waits:
+            return []
         self._see()
-        events = self._admit(self.rests.behind()) if self.waits else []
+        events = self._admit(self.rests.behind())
         self._see()
         return events
 
@@ -248,8 +250,7 @@ class Engine:
         held = Counter(s.request.account for s in self._busy)
         written = {s.request.account for s in self._busy if not s.request.background}
         plan: list[tuple[Request, int]] = []  # with how many samples it may begin
-        asking = written | self._queue.accounts
-        self._reader.begin(len(asking) > 1)
+        self._reader.begin(len(written | self._queue.accounts) > 1)
         for request in self._order(background):
             if request.background and plan and self.rests.wanted:
                 break  # whoever comes waits for one prompt at most

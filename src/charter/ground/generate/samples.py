@@ -40,9 +40,9 @@ class Sample:
         completion.ids.append(token)
         if token in ends:
             completion.text, completion.stop = tokenizer.decode(completion.ids[:-1]), "end"
-        elif self.search is not None and (found := self.search.add(token)) is not None:
+        elif self.search is not None and (match := self.search.add(token)) is not None:
             text = tokenizer.decode(completion.ids)
-            completion.text, completion.stop, completion.stopped_by = text[: found[0]], "stop", found[1]
+            completion.text, completion.stop, completion.stopped_by = text[: match[0]], "stop", match[1]
         elif len(completion.ids) >= self.most:
             completion.text, completion.stop = tokenizer.decode(completion.ids), "length"
         else:

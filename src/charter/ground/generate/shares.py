@@ -53,8 +53,15 @@ class Rests:
         """Something was done that no account rests for."""
         self._served = self.clock()
 
-    def may(self, account: str) -> bool:
-        """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time."""
+    def charge(self, account: str, background: bool, seconds: float) -> None:
+        """An account, or its background, had the processor for so long until now."""
+        self.had_behind(seconds) if background else self.had((account,), seconds)
+
+    def may(self, account: str, background: bool = False) -> bool:
+        """Whether something may be done for an account: it doesn't rest, or nobody was seen who rests for less time;
+        for its background see `behind`."""
+        if background:
+            return self.behind()
         now, end = self.clock(), self._until.get(account, 0.0)
         if end <= now:
             return True

@@ -259,7 +259,7 @@ class Driver:
 
         def may(one: str, background: bool) -> bool:
             room = one in self._begun or len(self._begun) < SHARED_AT_ONCE
-            return room and (rests.behind() if background else rests.may(one))
+            return room and rests.may(one, background)
 
         if (taken := self._shared.take(may)) is None:
             return False
@@ -267,7 +267,7 @@ class Driver:
         over = task.step(lambda work: work())
         took = time.monotonic() - began
         self._shared.charge(account, background, took)
-        rests.had_behind(took) if background else rests.had((account,), took)
+        rests.charge(account, background, took)
         self._next_share = began + 2 * took
         if over:
             self._unheard.pop(task, None)

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic, TypeVar
@@ -247,19 +247,13 @@ class FairThreads:
 
     def _turn(self) -> bool:
         """Does a step of the next work; False where there will be none."""
-        if self._processor is None:
-            with self._news:
-                if not self._awaited():
-                    return False
-                taken = self._take()  # none where somebody was seen meanwhile who goes first
-            return taken is None or self._do(*taken, lambda work: work())
         with self._news:
             if not self._awaited():
                 return False
-        with self._processor.turn():
+        with self._processor.turn() if self._processor else nullcontext():
             with self._news:
-                taken = self._take()  # whoever came while others had their turn may be next
-            return taken is None or self._do(*taken, apart)
+                taken = self._take()  # whoever came meanwhile may be next; none where another thread took it
+            return taken is None or self._do(*taken)
 
     def _awaited(self) -> bool:
         """Waits for something that may be done; False where there will be none."""
@@ -272,7 +266,7 @@ class FairThreads:
     def _may(self, account: str, background: bool) -> bool:
         if self._running.get(account, 0) >= self._each:
             return False
-        return self._rests is None or (self._rests.behind() if background else self._rests.may(account))
+        return self._rests is None or self._rests.may(account, background)
 
     def _take(self) -> tuple[Task, str, bool] | None:
         if self._rests is not None:
@@ -281,13 +275,13 @@ class FairThreads:
             self._running[taken[1]] = self._running.get(taken[1], 0) + 1
         return taken
 
-    def _do(self, task: Task, account: str, background: bool, do: Callable[[Callable[[], Any]], Any]) -> bool:
+    def _do(self, task: Task, account: str, background: bool) -> bool:
         began, used = time.monotonic(), time.thread_time()
-        over = task.step(do)
+        over = task.step(apart if self._processor else lambda work: work())
         if self._rests is not None:
             # without turns the time that was waited is nobody's
             took = time.monotonic() - began if self._processor else time.thread_time() - used
-            self._rests.had_behind(took) if background else self._rests.had((account,), took)
+            self._rests.charge(account, background, took)
         with self._news:
             if self._rests is not None:
                 self._rests.see(self._queue.accounts)
