@@ -15,7 +15,7 @@ import pytest
 
 from charter.ground.sandbox import group
 from charter.ground.sandbox.limits import Limits
-from charter.ground.sandbox.memory import exceeds
+from charter.ground.sandbox.memory import held
 from charter.ground.sandbox.process import Ended, Ending, Sandbox, run
 
 MB = 1 << 20
@@ -165,7 +165,7 @@ def test_a_look_counts(name: str, kernel: bool, most: int) -> None:
     ) as parent:
         assert parent.stdout is not None and parent.stdin is not None
         parent.stdout.readline()
-        assert exceeds(parent.pid, most * MB, kernel)
-        assert not exceeds(parent.pid, 4096 * MB, kernel)
+        assert held(parent.pid, most * MB, kernel) > most * MB
+        assert held(parent.pid, 4096 * MB, kernel) <= 4096 * MB
         parent.stdin.close()
-    assert not psutil.pid_exists(parent.pid) or not exceeds(parent.pid, 0, kernel)
+    assert not psutil.pid_exists(parent.pid) or held(parent.pid, 0, kernel) == 0

@@ -2,10 +2,11 @@
 
 The kernel keeps most limits (rlimits, size of the private file system, a control group where there is one). From
 here come the wall clock, the length of the output, and the memory of all processes together, which is looked at
-several times a second.
+several times a second, the oftener the nearer it is to its limit.
 """
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -25,13 +26,14 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.sandbox.container import Way, command_line, passing_id
 from charter.ground.sandbox.group import Group, Place
 from charter.ground.sandbox.limits import Limits
-from charter.ground.sandbox.memory import exceeds
+from charter.ground.sandbox.memory import held
 from charter.ground.sandbox.seccomp import system_call_filter
 from charter.ground.sandbox.view import View
 
 _START = 30.0  # seconds in which process 1 must have started the command
 _POLL = 0.02  # seconds between looks at the clock
-_LOOK = 0.05  # seconds between looks at the memory, at least; looking takes a tenth of the time at most
+_LOOK = 0.05  # seconds between looks at the memory, at most while looking takes a tenth of the time
+_GROWTH = 4 << 30  # bytes a second by which memory may grow: what is left of the limit says when to look again
 _MB = 2**20
 
 
@@ -183,7 +185,7 @@ class _Watch:
         self.breach: Ending | None = None
         self.reason = ""
         self.began = self.start = time.monotonic()
-        self.next_look = self.start + _LOOK
+        self.next_look = math.inf
 
     def follow(self, status: int) -> None:
         """Take output until all of it has come, or a limit is broken."""
@@ -197,7 +199,7 @@ class _Watch:
                 if stream is not None:
                     selector.register(stream, selectors.EVENT_READ, name)
             while selector.get_map() and self.breach is None:
-                for key, _ in selector.select(_POLL):
+                for key, _ in selector.select(self._wait()):
                     data = os.read(key.fd, 1 << 16)
                     if data:
                         self._take(key.data, data)
@@ -232,13 +234,17 @@ class _Watch:
         kept = self.kept[name]
         if name == "status":
             if not kept:  # the command starts now, and so does its clock
-                self.began = time.monotonic()
+                self.began = self.next_look = time.monotonic()
             kept += data
             return
         room = self.limits.output_kb * 1024 - len(self.kept["stdout"]) - len(self.kept["stderr"])
         kept += data[:room]
         if len(data) > room:
             self.breach = Ending.TOO_MUCH_OUTPUT
+
+    def _wait(self) -> float:
+        """Seconds until the next look at the clock or the memory."""
+        return min(_POLL, max(0.0, self.next_look - time.monotonic()))
 
     def _broken(self) -> Ending | None:
         now = time.monotonic()
@@ -255,9 +261,14 @@ class _Watch:
             return Ending.OUT_OF_MEMORY
         if now >= self.next_look:
             most = self.limits.memory_mb * _MB
-            if exceeds(self.process.pid, most, kernel=self.group is None):
+            left = most - held(self.process.pid, most, kernel=self.group is None)
+            if left < 0:
                 return Ending.OUT_OF_MEMORY
-            self.next_look = time.monotonic() + max(_LOOK, 9 * (time.monotonic() - now))
+            looked = time.monotonic() - now
+            rest = max(_LOOK, 9 * looked)
+            if self.group is None:
+                rest = max(looked, min(rest, left / _GROWTH))
+            self.next_look = time.monotonic() + rest
         return None
 
     def _full(self) -> bool:
