@@ -33,7 +33,7 @@ from charter.ground.sandbox.view import View
 _START = 30.0  # seconds in which process 1 must have started the command
 _POLL = 0.02  # seconds between looks at the clock
 _LOOK = 0.05  # seconds between looks at the memory, at most while looking takes a tenth of the time
-_GROWTH = 4 << 30  # bytes a second by which memory may grow: what is left of the limit says when to look again
+_GROWTH = 4 << 30  # bytes a second by which memory may grow, so what is left says when to look again
 _MB = 2**20
 
 
