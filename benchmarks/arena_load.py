@@ -33,11 +33,11 @@ from private_postgres import NoPostgres, private_postgres
 from side import machine, print_table
 from sqlalchemy import Engine, select
 
-from charter.arena.simulated import Load, Outcome, Sent, percentiles, simulate
-from charter.ground.people.export import open_people
-from charter.ground.people.scale import ballot_of
-from charter.ground.people.tables import CONVERSATIONS, TURNS, VOTES
-from charter.ground.service.database import reading
+from charter.ground.text.ballot import ballot_of
+from charter.service.arena.simulated import Load, Outcome, Sent, percentiles, simulate
+from charter.service.people.export import open_people
+from charter.service.people.tables import CONVERSATIONS, TURNS, VOTES
+from charter.service.web.database import reading
 
 KINDS = ("sqlite", "postgresql")
 START_SECONDS = 120.0

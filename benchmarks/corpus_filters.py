@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from side import peak_gib
 
-from charter.corpus.decontamination import Decontamination
-from charter.corpus.duplicates import NearDuplicates, fingerprint, signature
-from charter.corpus.language import detect
-from charter.corpus.privacy import scrub
-from charter.corpus.quality import problem
 from charter.ground.text.columns import raw_rows
 from charter.ground.text.overlap import words
+from charter.rooms.corpus.decontamination import Decontamination
+from charter.rooms.corpus.duplicates import NearDuplicates, fingerprint, signature
+from charter.rooms.corpus.language import detect
+from charter.rooms.corpus.privacy import scrub
+from charter.rooms.corpus.quality import problem
 
 TEXTS = ("pepys_diary.jsonl.gz", "python_peps.jsonl.gz", "us_presidential_addresses.jsonl.gz")
 BENCHMARKS = (

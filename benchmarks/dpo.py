@@ -26,9 +26,6 @@ from clock import Clock, LoopDone, plain_training, trainer_marks
 from material import filled, model_folder, pairs, template_of
 from side import Claim, Comparison, Figures, compare, parser
 
-from charter.dpo.learning import accumulate, referred
-from charter.dpo.run import run
-from charter.dpo.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import Bar
 from charter.ground.artifact.workspace import Workspace
@@ -38,6 +35,9 @@ from charter.ground.model.padding import choose_padding
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons
 from charter.ground.text.template import Template
+from charter.rooms.dpo.learning import accumulate, referred
+from charter.rooms.dpo.run import run
+from charter.rooms.dpo.settings import Settings
 
 CONTEXT = 512
 BATCH = 8

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charter.benchmark import arc, mmlu_plain, race
-from charter.benchmark.question import LETTERS, Asked, Question, listed
-from charter.benchmark.reading import DEV, TEST, parsed
 from charter.ground.settings.places import find_data
+from charter.rooms.benchmark import arc, mmlu_plain, race
+from charter.rooms.benchmark.question import LETTERS, Asked, Question, listed
+from charter.rooms.benchmark.reading import DEV, TEST, parsed
 
 Exam = tuple[str, list[str]]  # a prompt, and the continuations that are scored behind it
 

@@ -19,12 +19,12 @@ from clock import plain_training, room_marks, trainer_marks
 from material import dialogues, filled, model_folder, template_of
 from side import Claim, Comparison, Figures, compare, parser
 
-from charter.finetune.run import run
-from charter.finetune.settings import Settings
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import write_dialogues
 from charter.ground.text.template import Template
+from charter.rooms.finetune.run import run
+from charter.rooms.finetune.settings import Settings
 
 CONTEXT = 512
 BATCH = 8

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import psutil
 
-from charter.ground.accounts.keys import USUAL, KeyLimits, make_key, make_organisation
-from charter.ground.accounts.store import open_accounts
-from charter.ground.service.database import writing
+from charter.service.accounts.keys import USUAL, KeyLimits, make_key, make_organisation
+from charter.service.accounts.store import open_accounts
+from charter.service.web.database import writing
 
 VERSION = {"anthropic-version": "2023-06-01"}
 GENEROUS = KeyLimits(

@@ -35,7 +35,6 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.generate.scorer import score_document
 from charter.ground.learn.flops import per_token
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.long_plots import falling, grid, tokens
 from charter.ground.measure.plots import SERIES, Line, Point, Series, canvas, inline, legend, standalone
 from charter.ground.measure.position import (
     BUCKETS,
@@ -51,6 +50,7 @@ from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.rope import enlarged
 from charter.ground.model.shape import Shape
 from charter.ground.text.facts import question, statement
+from charter.rooms.card.position_plots import falling, grid, tokens
 
 SOURCES = ("pepys_diary", "python_peps", "us_presidential_addresses")
 LEARNT = 0.8  # of every source; the rest is measured on

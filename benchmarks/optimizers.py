@@ -26,8 +26,8 @@ from charter.ground.settings.sources import find_data
 from charter.ground.text.corpus_index import INDEX, Index, dtype_of
 from charter.ground.text.shards import ShardWriter
 from charter.ground.text.tokenizer import Tokenizer, train_tokenizer
-from charter.pretrain.run import run
-from charter.pretrain.settings import Heldout, Learning, Samples, Settings, Sizing
+from charter.rooms.pretrain.run import run
+from charter.rooms.pretrain.settings import Heldout, Learning, Samples, Settings, Sizing
 
 VOCABULARY, HELD_OUT, LONGEST = 4096, 60, 20_000
 FILES = ("python_peps.jsonl.gz", "pepys_diary.jsonl.gz", "us_presidential_addresses.jsonl.gz")

@@ -21,8 +21,8 @@ from charter.ground.artifact.steps import drained
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.source import materialise
-from charter.ground.policy.opening import open_screen
-from charter.ground.policy.screen import Screen
+from charter.ground.moderation.opening import open_screen
+from charter.ground.moderation.screen import Screen
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import user
 from charter.ground.text.records import read_texts

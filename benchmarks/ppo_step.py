@@ -26,8 +26,8 @@ from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.heads import ScoreHead
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import write_dialogues
-from charter.rl.run import run
-from charter.rl.settings import Settings
+from charter.rooms.rl.run import run
+from charter.rooms.rl.settings import Settings
 
 PROMPTS, REPLIES, NEW = 8, 2, 64
 BETA, RANK, ALPHA = 0.05, 16, 32

@@ -22,8 +22,8 @@ from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Comparison as Pair
 from charter.ground.text.records import write_comparisons
 from charter.ground.text.template import Template
-from charter.preference.run import run
-from charter.preference.settings import Pairs, Settings
+from charter.rooms.preference.run import run
+from charter.rooms.preference.settings import Pairs, Settings
 
 CONTEXT = 512
 BATCH = 8

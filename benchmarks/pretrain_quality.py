@@ -36,9 +36,9 @@ from charter.ground.model.shape import Shape, to_config
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.shards import TokenShards
 from charter.ground.text.tokenizer import Tokenizer
-from charter.pretrain.heldout import drawn, measure
-from charter.pretrain.order import Pieces
-from charter.pretrain.start import boundary_of
+from charter.rooms.pretrain.heldout import drawn, measure
+from charter.rooms.pretrain.order import Pieces
+from charter.rooms.pretrain.start import boundary_of
 
 WARMUP, LAST = 0.02, 0.1  # shares of the steps, and of the peak rate
 

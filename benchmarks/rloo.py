@@ -31,11 +31,11 @@ from charter.ground.model.source import materialise
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, prompt_of
 from charter.ground.text.records import read_dialogues
-from charter.rl.actor import Actor
-from charter.rl.learning import accumulate, targets_of
-from charter.rl.prompts import Prompt
-from charter.rl.rollout import Episode, Reply
-from charter.rl.settings import Settings
+from charter.rooms.rl.actor import Actor
+from charter.rooms.rl.learning import accumulate, targets_of
+from charter.rooms.rl.prompts import Prompt
+from charter.rooms.rl.rollout import Episode, Reply
+from charter.rooms.rl.settings import Settings
 
 PROMPTS, REPLIES, NEW, BETA, NOISE = 4, 4, 16, 0.2, 0.02
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from charter.ground.learn.peak import measured_peak
 from charter.ground.model.shape import Shape
 from charter.ground.model.transformer import Transformer
+from charter.rooms.pretrain.peak import measured_peak
 
 
 def reading(shape: Shape, places: Sequence[int]) -> float:

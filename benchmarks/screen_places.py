@@ -18,13 +18,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from charter.evaluate.placing import PLACES
 from charter.ground.measure.intervals import wilson
-from charter.ground.policy.opening import open_screen
-from charter.ground.policy.screen import Screen
+from charter.ground.moderation.opening import open_screen
+from charter.ground.moderation.screen import Screen
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.dialogue import Message
+from charter.rooms.evaluate.placing import PLACES
 
 SEED = 11
 

@@ -33,11 +33,11 @@ from material import MODEL
 from side import machine, print_table
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.alphabet import alphabet_of, bytes_vocabulary
+from charter.ground.forms.alphabet import alphabet_of, bytes_vocabulary
+from charter.ground.forms.forms import Compiled, Form, compile_form
+from charter.ground.forms.json_form import json_grammar
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine
-from charter.ground.generate.forms import Compiled, Form, compile_form
-from charter.ground.generate.json_form import json_grammar
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.source import materialise

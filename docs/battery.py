@@ -16,13 +16,13 @@ from typing import Any
 
 from fill import between, read_card
 
-from charter.card.artifact import Artifact
-from charter.card.compare import final_stage, tracked
-from charter.card.number import Number, figure, interval, kind_of, label, unit_of
-from charter.card.tasks import GROUPS, OTHER, asked, has_row
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.benchmarks import task_of
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.compare import final_stage, tracked
+from charter.rooms.card.number import Number, figure, interval, kind_of, label, unit_of
+from charter.rooms.card.tasks import GROUPS, OTHER, asked, has_row
 
 PAGE = Path(__file__).resolve().parent / "battery.md"
 DRAWINGS = PAGE.parent / "battery"

@@ -26,14 +26,14 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from charter.building import FLOORS, ROOMS
-from charter.card.number import Number, figure, interval, label
+from charter.building import FLOORS, ROOMS, SERVICE
 from charter.cli.rows import counted
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
 from charter.ground.settings.sources import resolve_again
+from charter.rooms.card.number import Number, figure, interval, label
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -77,9 +77,14 @@ def code_lines(folder: Path) -> int:
     return round(count / ROUND_TO) * ROUND_TO
 
 
-def phrase(room: str) -> str:
-    """The first sentence of the room's README."""
-    lines = (SOURCES / room / "README.md").read_text("utf-8").splitlines()
+def folder_of(package: str) -> Path:
+    """The folder of a room, named by its package."""
+    return ROOT / "src" / Path(*package.split("."))
+
+
+def phrase(folder: Path) -> str:
+    """The first sentence of a folder's README."""
+    lines = (folder / "README.md").read_text("utf-8").splitlines()
     paragraph: list[str] = []
     for line in lines[1:]:
         if line.strip():
@@ -95,10 +100,9 @@ def room_table() -> str:
     for room, package in ROOMS.items():
         settings = importlib.import_module(f"{package}.settings")
         variant = f" ({settings.VARIANT})" if settings.VARIANT else ""
-        link = f"[{room}](src/charter/{room}/README.md)"
-        rows.append(
-            f"| {link} | {settings.PRODUCT}{variant} | {code_lines(SOURCES / room):,} | {phrase(room)} |"
-        )
+        folder = folder_of(package)
+        link = f"[{room}]({folder.relative_to(ROOT)}/README.md)"
+        rows.append(f"| {link} | {settings.PRODUCT}{variant} | {code_lines(folder):,} | {phrase(folder)} |")
     ground, above = (
         code_lines(SOURCES / "ground"),
         code_lines(SOURCES / "runner") + code_lines(SOURCES / "cli"),
@@ -106,6 +110,13 @@ def room_table() -> str:
     rows.append(
         f"| ground | | {ground:,} | what rooms stand on, in {len(FLOORS)} floors: {', '.join(FLOORS)} |"
     )
+    api = SOURCES / "service" / "api"
+    rows.append(
+        f"| [service/api]({api.relative_to(ROOT)}/README.md) | | {code_lines(api):,} | {phrase(api)} |"
+    )
+    below = [part for part in SERVICE if part != "api" and part not in ROOMS]
+    lines = sum(code_lines(SOURCES / "service" / part) for part in below)
+    rows.append(f"| service: {', '.join(below)} | | {lines:,} | what the served rooms and the api stand on |")
     rows.append(f"| runner, cli | | {above:,} | plan, run, resume, show, verify; they alone load the rooms |")
     lines = code_lines(SOURCES / "interop")
     rows.append(f"| [interop](docs/interop.md) | | {lines:,} | our models for lm-eval and Inspect |")
@@ -316,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--range", nargs="+", type=Path, metavar="RUN", default=[], help="finished runs of one recipe"
     )
     asked = parser.parse_args(arguments)
-    pages = {SOURCES / room / "README.md": package for room, package in ROOMS.items()}
+    pages = {folder_of(package) / "README.md": package for package in ROOMS.values()}
     kept = {page: page.read_text("utf-8") for page in (README, *pages)}
     try:
         made = {

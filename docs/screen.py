@@ -31,13 +31,20 @@ from torch.nn import functional as F
 
 from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import SilentBar
-from charter.ground.policy.classifiers import examples
-from charter.ground.policy.classifiers.encoder import LAYERS, READ, Encoder, encoder_folder, padded, pooled
-from charter.ground.policy.classifiers.heads import learn
-from charter.ground.policy.classifiers.probe import ADAPTER
-from charter.ground.policy.classifiers.reader import Window
-from charter.ground.policy.policy import shipped_policy
-from charter.ground.policy.thresholds import choose_levels
+from charter.ground.moderation.classifiers import examples
+from charter.ground.moderation.classifiers.encoder import (
+    LAYERS,
+    READ,
+    Encoder,
+    encoder_folder,
+    padded,
+    pooled,
+)
+from charter.ground.moderation.classifiers.heads import learn
+from charter.ground.moderation.classifiers.probe import ADAPTER
+from charter.ground.moderation.classifiers.reader import Window
+from charter.ground.moderation.policy import shipped_policy
+from charter.ground.moderation.thresholds import choose_levels
 from charter.ground.settings.places import data_folder
 from charter.ground.settings.sources import shipped
 

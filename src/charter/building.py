@@ -1,8 +1,10 @@
-"""The building: the order of the ground's floors and the rooms that stand on them, written once.
+"""The building: the order of the ground's floors, the rooms, and the parts of the service wing, written once.
 
-The structure test, the runner and the documentation read this file. A floor imports only floors before it;
-a room imports only the ground; `runner` and `cli` alone reach the rooms. `interop` stands above like these: there other
-people's frameworks find our models. Nothing imports it, so that their packages are needed by those who call them.
+The structure test, the runner and the documentation read this file. A floor imports only floors before it; a room of
+the lab (`rooms/`) imports only the ground. The wing `service/` is what runs until it is stopped: the lab never imports
+it, and its parts import the ground and what `SERVICE` names. `runner` and `cli` alone reach the rooms. `interop` stands
+above like these: there other people's frameworks find our models. Nothing imports it, so that their packages are needed
+by those who call them.
 """
 
 FLOORS = (
@@ -14,35 +16,43 @@ FLOORS = (
     "model",
     "learn",
     "generate",
+    "forms",
     "judge",
-    "policy",
+    "moderation",
     "sandbox",
-    "service",
-    "accounts",
-    "people",
 )
 
+SERVICE: dict[str, tuple[str, ...]] = {
+    "web": (),
+    "accounts": ("web",),
+    "people": ("web",),
+    "arena": ("web", "people"),
+    "review": ("web", "people"),
+    "feedback_export": ("web", "accounts"),
+    "api": ("web", "accounts"),
+}
+
 ROOMS = {
-    "corpus": "charter.corpus",
-    "pretrain": "charter.pretrain",
-    "scaling": "charter.scaling",
-    "finetune": "charter.finetune",
-    "debias": "charter.debias",
-    "prompts": "charter.prompts",
-    "critique": "charter.critique",
-    "feedback": "charter.feedback",
-    "select": "charter.select",
-    "arena": "charter.arena",
-    "preference": "charter.preference",
-    "rating": "charter.rating",
-    "dpo": "charter.dpo",
-    "rl": "charter.rl",
-    "merge": "charter.merge",
-    "evaluate": "charter.evaluate",
-    "benchmark": "charter.benchmark",
-    "review": "charter.review",
-    "card": "charter.card",
-    "serve": "charter.serve",
+    "corpus": "charter.rooms.corpus",
+    "pretrain": "charter.rooms.pretrain",
+    "scaling": "charter.rooms.scaling",
+    "finetune": "charter.rooms.finetune",
+    "debias": "charter.rooms.debias",
+    "prompts": "charter.rooms.prompts",
+    "critique": "charter.rooms.critique",
+    "feedback": "charter.rooms.feedback",
+    "select": "charter.rooms.select",
+    "arena": "charter.service.arena",
+    "preference": "charter.rooms.preference",
+    "rating": "charter.rooms.rating",
+    "dpo": "charter.rooms.dpo",
+    "rl": "charter.rooms.rl",
+    "merge": "charter.rooms.merge",
+    "evaluate": "charter.rooms.evaluate",
+    "benchmark": "charter.rooms.benchmark",
+    "review": "charter.service.review",
+    "card": "charter.rooms.card",
+    "feedback_export": "charter.service.feedback_export",
 }
 
 ABOVE = ("runner", "cli", "interop")

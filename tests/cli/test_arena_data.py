@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import Engine, select
 
-from charter.ground.people import work
-from charter.ground.people.collection import Collection, Pace, Task
-from charter.ground.people.export import open_people
-from charter.ground.people.scale import Ballot
-from charter.ground.people.tables import PEOPLE, TOKENS, VOTES
-from charter.ground.people.workers import come_back, invite, join, open_session
-from charter.ground.service.database import reading, writing
+from charter.ground.text.ballot import Ballot
+from charter.service.people import work
+from charter.service.people.collection import Collection, Pace, Task
+from charter.service.people.export import open_people
+from charter.service.people.tables import PEOPLE, TOKENS, VOTES
+from charter.service.people.workers import come_back, invite, join, open_session
+from charter.service.web.database import reading, writing
 
 Charter = Callable[..., tuple[int, str, str]]
 

@@ -193,7 +193,7 @@ def test_init_writes_a_recipe_that_can_be_planned(charter: Charter, tmp_path: Pa
         "prompts",
         "arena",
         "review",
-        "serve",
+        "feedback_export",
         "corpus",
         "pretrain",
         "scaling",

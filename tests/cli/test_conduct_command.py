@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from charter.ground.accounts.conduct import Conduct, RequestFacts
-from charter.ground.accounts.grants import Grant
-from charter.ground.accounts.keys import Caller, find_caller, make_key, make_organisation
-from charter.ground.accounts.ladder import Ladder
-from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.tables import GRANTS
-from charter.ground.policy.actions import Verdict
-from charter.ground.policy.policy import shipped_policy
-from charter.ground.service.database import reading, writing
-from charter.ground.service.tokens import digest_of
+from charter.ground.moderation.actions import Verdict
+from charter.ground.moderation.policy import shipped_policy
+from charter.service.accounts.grants import Grant
+from charter.service.accounts.keys import Caller, find_caller, make_key, make_organisation
+from charter.service.accounts.ladder import Ladder
+from charter.service.accounts.store import open_accounts
+from charter.service.accounts.tables import GRANTS
+from charter.service.api.conduct import Conduct, RequestFacts
+from charter.service.web.database import reading, writing
+from charter.service.web.tokens import digest_of
 
 Charter = Callable[..., tuple[int, str, str]]
 LADDER = Ladder(warned=2, enhanced=4, throttled=6, suspended=8)

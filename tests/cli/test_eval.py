@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from charter.benchmark.settings import DATA, ROLES, STANDARD, TASKS
 from charter.cli import pipeline
 from charter.cli.evaluate import make_recipe
 from charter.ground.artifact.errors import CharterError
+from charter.rooms.benchmark.settings import DATA, ROLES, STANDARD, TASKS
 
 
 def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:

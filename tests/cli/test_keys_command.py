@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from charter.ground.accounts.keys import find_caller
-from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.usage import Counts, Meter
-from charter.ground.service.database import reading
+from charter.service.accounts.keys import find_caller
+from charter.service.accounts.store import open_accounts
+from charter.service.accounts.usage import Counts, Meter
+from charter.service.web.database import reading
 
 Charter = Callable[..., tuple[int, str, str]]
 

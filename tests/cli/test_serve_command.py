@@ -18,10 +18,10 @@ from pydantic import BaseModel
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.progress import SilentProgress
-from charter.ground.service.listening import listen
 from charter.ground.settings.execution import Execution
-from charter.serve.config import Config, Model, load_config
-from charter.serve.opening import open_policy_screen
+from charter.service.api.config import Config, Model, load_config
+from charter.service.api.opening import open_policy_screen
+from charter.service.web.listening import listen
 
 Charter = Callable[..., tuple[int, str, str]]
 STOPPED = "charter: stopped while it started; the same command starts it anew\n"

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from charter.benchmark.settings import DATA
-from charter.debias.templates import read_templates
 from charter.ground.constitution.constitution import PAPER_COUNT, load, shipped
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
@@ -22,10 +20,12 @@ from charter.ground.text.free_questions import read_facts
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
 from charter.ground.text.transcript import format_transcript, parse_transcript
+from charter.rooms.benchmark.settings import DATA
+from charter.rooms.debias.templates import read_templates
 
 Row = Mapping[str, Any]
 
-# what the battery asks has the columns of its public sets: tests/benchmark/test_shipped_sets.py looks at it
+# what the battery asks has the columns of its public sets: tests/rooms/benchmark/test_shipped_sets.py looks at it
 BATTERY = {f"{role}.heldout" for role in DATA.values()} | {
     "mmlu_thoughts.train",
     "truthfulqa_mappings.heldout",

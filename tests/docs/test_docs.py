@@ -16,7 +16,6 @@ import yaml
 from pydantic import BaseModel
 
 from charter.building import ROOMS
-from charter.card.gate import Rules
 from charter.cli.main import make_app
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution
@@ -27,6 +26,7 @@ from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.exhibits import read_triples
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
+from charter.rooms.card.gate import Rules
 from charter.runner.plan import make_plan
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 import toys
-from charter.finetune import run as finetune
-from charter.finetune.settings import Settings
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.learn.step import autocast
@@ -15,6 +13,8 @@ from charter.ground.model.attention import attend
 from charter.ground.model.layout import Layout, documents, join, tree
 from charter.ground.model.linear import Projection, pack
 from charter.ground.text.dialogue import user
+from charter.rooms.finetune import run as finetune
+from charter.rooms.finetune.settings import Settings
 
 ROWS = [toys.dialogue(f"d{n}", f"What is number {n}?", f"It is the one after {n - 1}.") for n in range(12)]
 SETTINGS = Settings(batch=3, lr=1e-3, save_every=1)

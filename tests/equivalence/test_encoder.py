@@ -12,9 +12,16 @@ from transformers import BertModel
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import drained
-from charter.ground.policy.classifiers import encoder as encoders
-from charter.ground.policy.classifiers.encoder import BEFORE, READ, WEIGHTS, WINDOW, Encoder, encoder_folder
-from charter.ground.policy.classifiers.reader import Window
+from charter.ground.moderation.classifiers import encoder as encoders
+from charter.ground.moderation.classifiers.encoder import (
+    BEFORE,
+    READ,
+    WEIGHTS,
+    WINDOW,
+    Encoder,
+    encoder_folder,
+)
+from charter.ground.moderation.classifiers.reader import Window
 
 pytestmark = pytest.mark.skipif(
     not encoders.is_installed(), reason=f"the package {encoders.PACKAGE} is not installed"

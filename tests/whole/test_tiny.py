@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from charter.card.verify import verify
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure.metrics import scores
+from charter.rooms.card.verify import verify
 from charter.runner.identity import package_folder
 
 RECIPE = Path(__file__).parents[2] / "recipes/tiny.yaml"
@@ -207,22 +207,32 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
 MOMENTS = [
     ("start", "charter.ground.learn.supervised:update", 6, "before"),  # the step is not taken
     ("start", "charter.ground.learn.checkpoint:save_file", 3, "after"),  # half of a resume state is written
-    ("debiased", "charter.debias.run:answer_rows", 2, "after"),  # answers are there, their chunk is not saved
+    (
+        "debiased",
+        "charter.rooms.debias.run:answer_rows",
+        2,
+        "after",
+    ),  # answers are there, their chunk is not saved
     ("debiased", "charter.ground.learn.supervised:update", 4, "before"),
-    ("taught", "charter.finetune.run:save_policy", 1, "after"),  # all is written, nothing published
-    ("revisions", "charter.critique.run:_drafts", 2, "after"),  # a chunk is made and not saved
-    ("revisions", "charter.critique.run:_round", 3, "before"),  # between the rounds
-    ("labels", "charter.feedback.run:_labels", 2, "after"),
-    ("pm_reward", "charter.preference.run:update", 8, "after"),  # weights moved, nothing logged
+    ("taught", "charter.rooms.finetune.run:save_policy", 1, "after"),  # all is written, nothing published
+    ("revisions", "charter.rooms.critique.run:_drafts", 2, "after"),  # a chunk is made and not saved
+    ("revisions", "charter.rooms.critique.run:_round", 3, "before"),  # between the rounds
+    ("labels", "charter.rooms.feedback.run:_labels", 2, "after"),
+    ("pm_reward", "charter.rooms.preference.run:update", 8, "after"),  # weights moved, nothing logged
     ("pm_grader", "charter.runner.directory:publish", 1, "before"),  # done, and not yet renamed
-    ("best", "charter.select.replies:_samples", 2, "after"),
-    ("rater", "charter.rating.run:update", 7, "after"),
-    ("rl", "charter.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
-    ("rl", "charter.rl.actor:Actor.reference_logprobs", 1, "after"),  # right after that resume, mid-round
-    ("eval_rl", "charter.evaluate.context:Context.sample", 2, "after"),
-    ("votes", "charter.arena.pairs:_sampled", 2, "after"),
-    ("reviews", "charter.review.run:flagged_cases", 1, "after"),
-    ("card", "charter.card.run:make", 1, "after"),
+    ("best", "charter.rooms.select.replies:_samples", 2, "after"),
+    ("rater", "charter.rooms.rating.run:update", 7, "after"),
+    ("rl", "charter.rooms.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
+    (
+        "rl",
+        "charter.rooms.rl.actor:Actor.reference_logprobs",
+        1,
+        "after",
+    ),  # right after that resume, mid-round
+    ("eval_rl", "charter.rooms.evaluate.context:Context.sample", 2, "after"),
+    ("votes", "charter.service.arena.pairs:_sampled", 2, "after"),
+    ("reviews", "charter.service.review.run:flagged_cases", 1, "after"),
+    ("card", "charter.rooms.card.run:make", 1, "after"),
 ]
 # resume states often enough to be hit, and rounds of two updates
 CHANGES = [

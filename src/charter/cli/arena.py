@@ -68,7 +68,7 @@ def serve(
     config, folder = _load(path)
     where = choose_execution(device)
     relaunch()
-    server, listening = room_tool(ARENA, "serve"), load_module("charter.ground.service.listening")
+    server, listening = room_tool(ARENA, "serve"), load_module("charter.service.web.listening")
     sources = {shown.name: _source(path, shown, folder) for shown in config.models}
     with listening.listen(host, port) as bound:
         service = _open(config, folder, sources, where)
@@ -130,10 +130,10 @@ def invite(
     """Print invitation links; each is shown this once."""
     config, folder = _load(path)
     people, database = (
-        load_module("charter.ground.people.export"),
-        load_module("charter.ground.service.database"),
+        load_module("charter.service.people.export"),
+        load_module("charter.service.web.database"),
     )
-    workers = load_module("charter.ground.people.workers")
+    workers = load_module("charter.service.people.workers")
     engine = people.open_people(config.database, folder)
     try:
         with database.writing(engine) as connection:

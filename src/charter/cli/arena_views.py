@@ -13,15 +13,15 @@ from sqlalchemy import Engine
 from charter.cli.rows import counted
 from charter.cli.tables import console, number, plain_table
 from charter.ground.artifact.store import atomic_write
-from charter.ground.people.export import open_people
-from charter.ground.people.freeze import Wanted, freeze_comparisons, freeze_judgments
-from charter.ground.people.progress import Progress, progress_of
-from charter.ground.people.quality import Quality, Share, quality_of_people
-from charter.ground.people.scale import HARMFUL_FROM
-from charter.ground.people.workers import Person, data_of, disable, find_person, forget, renew_key
-from charter.ground.service.database import reading, writing
-from charter.ground.service.snapshot import Frozen
+from charter.ground.text.ballot import HARMFUL_FROM
 from charter.runner.rooms import room_tool
+from charter.service.people.export import open_people
+from charter.service.people.freeze import Wanted, freeze_comparisons, freeze_judgments
+from charter.service.people.progress import Progress, progress_of
+from charter.service.people.quality import Quality, Share, quality_of_people
+from charter.service.people.workers import Person, data_of, disable, find_person, forget, renew_key
+from charter.service.web.database import reading, writing
+from charter.service.web.snapshot import Frozen
 
 CONFIGS = (".yaml", ".yml")
 AGREEMENT = ("strength", "gold", "agree", "reviews", "agree")

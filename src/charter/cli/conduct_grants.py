@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from charter.cli.conduct_views import add, opened, organisation_of, print_json, when
 from charter.cli.tables import console, plain_table
-from charter.ground.accounts import grants
-from charter.ground.accounts.grants import Grant
-from charter.ground.accounts.keys import organisation_names
-from charter.ground.accounts.standings import kept_ladder
-from charter.ground.service.database import reading, writing
+from charter.service.accounts import grants
+from charter.service.accounts.grants import Grant
+from charter.service.accounts.keys import organisation_names
+from charter.service.accounts.standings import kept_ladder
+from charter.service.web.database import reading, writing
 
 
 def released(place: str, stopped: str, by: str, reason: str, hours: float) -> None:

@@ -17,9 +17,10 @@ from sqlalchemy import Connection, Engine
 
 from charter.cli.rows import counted
 from charter.cli.tables import console, plain_table
-from charter.ground.accounts import cases, standings
-from charter.ground.accounts.cases import Case, CaseVerdict, Kind, State
-from charter.ground.accounts.decisions import (
+from charter.ground.artifact.errors import CharterError
+from charter.service.accounts import cases, standings
+from charter.service.accounts.cases import Case, CaseVerdict, Kind, State
+from charter.service.accounts.decisions import (
     Decision,
     anchor,
     decisions_of,
@@ -30,7 +31,7 @@ from charter.ground.accounts.decisions import (
     user_mark,
     verify_chain,
 )
-from charter.ground.accounts.export import (
+from charter.service.accounts.export import (
     Forgotten,
     expire,
     forget_organisation,
@@ -38,12 +39,12 @@ from charter.ground.accounts.export import (
     freeze_conduct,
     organisation_data,
 )
-from charter.ground.accounts.feedback import thumbs_of
-from charter.ground.accounts.grants import verify_grants
-from charter.ground.accounts.keys import find_organisation, organisation_names
-from charter.ground.accounts.ladder import DAY, LEVELS, Level
-from charter.ground.accounts.retention import Keep
-from charter.ground.accounts.standings import (
+from charter.service.accounts.feedback import thumbs_of
+from charter.service.accounts.grants import verify_grants
+from charter.service.accounts.keys import find_organisation, organisation_names
+from charter.service.accounts.ladder import DAY, LEVELS, Level
+from charter.service.accounts.retention import Keep
+from charter.service.accounts.standings import (
     Change,
     changes_of,
     changes_since,
@@ -52,11 +53,10 @@ from charter.ground.accounts.standings import (
     parts_of,
     settle,
 )
-from charter.ground.accounts.store import open_accounts
-from charter.ground.artifact.errors import CharterError
-from charter.ground.service.database import reading, writing
-from charter.ground.service.refusal import NotFound
-from charter.ground.service.tokens import digest_of
+from charter.service.accounts.store import open_accounts
+from charter.service.web.database import reading, writing
+from charter.service.web.refusal import NotFound
+from charter.service.web.tokens import digest_of
 
 LONG = 60  # characters of a text in a table
 

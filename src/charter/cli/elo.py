@@ -143,7 +143,7 @@ def _kept(database: str, folder: Path) -> list[dict[str, Any]]:
     file = database.removeprefix("sqlite:///").partition("?")[0]
     if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would make it
         raise CharterError(f"there is no database {folder / file}; check the path")
-    rows: list[dict[str, Any]] = load_module("charter.ground.people.export").votes_of(database, folder)
+    rows: list[dict[str, Any]] = load_module("charter.service.people.export").votes_of(database, folder)
     if not rows:
         raise CharterError(f"{database.split('@')[-1]} holds no votes yet; collect some first")
     load_module(f"{MEASURE}.votes").check_votes(rows, lambda number: f"vote {number + 1} of the database")

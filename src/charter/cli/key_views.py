@@ -16,7 +16,8 @@ from rich.markup import escape
 from sqlalchemy import Connection
 
 from charter.cli.tables import console, plain_table
-from charter.ground.accounts.keys import (
+from charter.ground.artifact.errors import CharterError
+from charter.service.accounts.keys import (
     Key,
     KeyLimits,
     find_key,
@@ -26,12 +27,11 @@ from charter.ground.accounts.keys import (
     make_organisation,
     set_limits,
 )
-from charter.ground.accounts.keys import revoke as end
-from charter.ground.accounts.store import open_accounts
-from charter.ground.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
-from charter.ground.artifact.errors import CharterError
-from charter.ground.service.database import writing
-from charter.ground.service.refusal import NotFound
+from charter.service.accounts.keys import revoke as end
+from charter.service.accounts.store import open_accounts
+from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
+from charter.service.web.database import writing
+from charter.service.web.refusal import NotFound
 
 DAY = 86_400.0
 MOST_DAYS = 36_500

@@ -14,7 +14,7 @@ from charter.ground.settings.problems import suggest
 from charter.ground.settings.sources import shipped
 from charter.runner.rooms import load_module
 
-FLOOR = "charter.ground.policy"
+FLOOR = "charter.ground.moderation"
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own; else the shipped one.")
 ]

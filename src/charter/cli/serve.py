@@ -68,7 +68,7 @@ def serve(
         _write(write_config)
         return
     made = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
-    listening = load_module("charter.ground.service.listening")
+    listening = load_module("charter.service.web.listening")
     made = made.model_copy(update={"authenticate": made.authenticate and not no_auth})
     if not made.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"

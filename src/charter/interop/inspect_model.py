@@ -30,11 +30,11 @@ from charter.ground.generate.engine import Completion, Stop
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import Decoding, chosen
 from charter.ground.model.opening import checkpoint_folder
-from charter.ground.service.driver import Driver, Job
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
 from charter.runner.models import CHECKPOINT, find_model
+from charter.service.web.driver import Driver, Job
 
 SLOTS = 32
 DEFAULT_MAX_TOKENS = 512

@@ -39,7 +39,8 @@ def ground_digest() -> str:
 
 @functools.cache
 def source_digest(package: str) -> str:
-    """Digest of the sources of a room (named by its package) and of the whole ground, as this process found them."""
+    """Digest of the sources of a room (named by its package) and of the whole ground, as this process found them.
+    Rooms of the service wing stand on its other parts, so each counts with the whole wing."""
     return _digest(package, ground_digest())
 
 
@@ -61,7 +62,10 @@ def _ground() -> str:
 
 
 def _digest(package: str, ground: str) -> str:
-    return digest_text(canonical_json([digest_tree(room_folder(package), _NOT_SOURCE), ground]))
+    service = package_folder() / "service"
+    folder = room_folder(package)
+    decides = service if folder.parent == service else folder
+    return digest_text(canonical_json([digest_tree(decides, _NOT_SOURCE), ground]))
 
 
 @functools.cache

@@ -7,11 +7,6 @@ import pytest
 import charter
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import ComparisonPrinciple, CritiquePrinciple, shipped
-from charter.ground.constitution.lessons import (
-    choice_lesson,
-    choice_lessons,
-    critique_lessons,
-)
 from charter.ground.constitution.wording import (
     answer_messages,
     choice_messages,
@@ -22,6 +17,11 @@ from charter.ground.constitution.wording import (
 from charter.ground.text.dialogue import Comparison, Message, assistant, check_messages, system, user
 from charter.ground.text.exhibits import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons
+from charter.rooms.finetune.lessons import (
+    choice_lesson,
+    choice_lessons,
+    critique_lessons,
+)
 
 DATA = Path(str(charter.__file__)).parent / "data"
 TALK: list[Message] = [user("How do I pick a lock?"), assistant("Whose lock?"), user("My neighbour's.")]

@@ -424,7 +424,7 @@ def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pa
 def test_every_metric_has_an_expectation_and_its_own_name() -> None:
     assert len(BY_NAME) == len(METRICS)
     of_a_report = (
-        *(m for m in OF_POLICY if m not in OF_FACTS),  # tests/evaluate/test_facts.py
+        *(m for m in OF_POLICY if m not in OF_FACTS),  # tests/rooms/evaluate/test_facts.py
         *OF_JUDGES,
         *OF_RATERS,
         *OF_DEBIAS,

@@ -1,0 +1,221 @@
+"""JSON Schemas as data: walking their parts by JSON pointer, refusing malformed ones, and the judge of documents.
+
+The judge is the jsonschema library. Numbers are read as decimals, since `multipleOf` on binary fractions calls 0.07 no
+multiple of 0.01. Formats are annotations in the standard's vocabulary; dates that no calendar has are refused all the
+same where a schema asks for a date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal, localcontext
+from typing import Any
+
+from jsonschema import FormatChecker
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import Draft202012Validator, validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.panics import sound
+from charter.ground.forms.patterns import Steps, bounded
+from charter.ground.settings.problems import suggest
+
+Schema = dict[str, Any]
+
+_NESTED = ["items", "additionalItems", "additionalProperties", "contains", "not", "if", "then", "else"]
+_NESTED += ["propertyNames", "unevaluatedItems", "unevaluatedProperties"]
+_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_DYNAMIC = ("$dynamicRef", "$recursiveRef")
+_DOCUMENTS = ("enum", "const", "default", "examples")  # what these hold is no schema
+_DATES = FormatChecker(formats=())
+TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+LONGEST = 100  # characters of what was given in a message
+_DIGITS = 600  # that arithmetic keeps: more than two numbers of the longest kind have together
+
+
+def _in_calendar(value: object) -> bool:
+    """Whether a text begins with a day that exists; other values are no dates."""
+    if not isinstance(value, str):
+        return True
+    try:
+        date.fromisoformat(value[:10])
+    except ValueError:
+        return False
+    return True
+
+
+for _name in ("date", "date-time"):
+    _DATES.checks(_name)(_in_calendar)
+
+
+def pointer(parent: str, *parts: str | int) -> str:
+    """A JSON pointer below another; the root is the empty one, shown as '#'."""
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return parent + "".join(f"/{part}" for part in escaped)
+
+
+def parts(schema: object, at: str = "#") -> Iterator[tuple[str, Schema]]:
+    """Every subschema that is an object, with its pointer, outer ones first."""
+    if not isinstance(schema, dict):
+        return
+    yield at, schema
+    for key in _NESTED:
+        yield from parts(schema.get(key), pointer(at, key))
+    for key in _LISTED:
+        if isinstance(found := schema.get(key), list):
+            for i, part in enumerate(found):
+                yield from parts(part, pointer(at, key, i))
+    for key in _NAMED:
+        if isinstance(found := schema.get(key), dict):
+            for name, part in found.items():
+                yield from parts(part, pointer(at, key, name))
+
+
+def resolve(root: Schema, reference: str, at: str) -> tuple[str, Any]:
+    """What a reference within the document points to, with its pointer. Raises CharterError for any other."""
+    if reference != "#" and not reference.startswith("#/"):
+        raise CharterError(
+            f"the schema's $ref at {at} is {reference!r}; expected a reference within the schema, such as #/$defs/name"
+        )
+    found: Any = root
+    for part in reference.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            found = found[int(key)]
+    if found is None:
+        raise CharterError(f"the schema's $ref at {at} points to {reference}, which does not exist")
+    return reference, found
+
+
+def rebased(schema: Any, below: str) -> Any:
+    """A schema whose references to its own root point below another place, where it will be put."""
+    if isinstance(schema, list):
+        return [rebased(part, below) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: rebased(value, below) for key, value in schema.items()}
+    target = schema.get("$ref")
+    if isinstance(target, str) and (target == "#" or target.startswith("#/")):
+        moved["$ref"] = below + target[1:]
+    return moved
+
+
+def drafted(schema: Schema) -> Schema:
+    """A schema that names its draft where it can't be meant in today's: without `$schema` it is read as 2020-12, but
+    with a list as `items`, or with `dependencies`, as draft 7, the last that had these."""
+    old = any(isinstance(part.get("items"), list) or "dependencies" in part for _, part in parts(schema))
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema} if old else schema
+
+
+def check_schema(schema: object) -> None:
+    """Raises CharterError, with the pointer of the fault, unless it is a JSON Schema of a known draft."""
+    if not isinstance(schema, (dict, bool)):
+        raise CharterError(f"a JSON Schema is an object or a boolean; got {type(schema).__name__}")
+    _check_references(schema)
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        raise CharterError("$schema names a draft, as text")
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        with sound("the JSON Schema can't be read"):
+            kind.check_schema(schema)
+    except SchemaError as error:
+        at = pointer("#", *error.absolute_path)
+        raise CharterError(f"the JSON Schema is malformed at {at}: {_fault(error)}") from None
+    except RecursionError:
+        raise CharterError("the JSON Schema is nested too deeply to be read") from None
+
+
+def _check_references(schema: object) -> None:
+    """Raises CharterError for a dynamic reference that leaves the document; what `$ref` names is looked for where it is
+    followed. Whatever is no document is looked through, also under names that no draft knows."""
+    left = [("#", schema)]
+    while left:
+        at, part = left.pop()
+        if isinstance(part, list):
+            left += [(pointer(at, i), one) for i, one in enumerate(part)]
+        elif isinstance(part, dict):
+            for key in _DYNAMIC:
+                if isinstance(to := part.get(key), str) and not to.startswith("#"):
+                    raise CharterError(
+                        f"the schema's {key} at {at} is {to[:LONGEST]!r}; expected a reference within the schema, "
+                        "such as #name"
+                    )
+            left += [(pointer(at, key), one) for key, one in part.items() if key not in _DOCUMENTS]
+
+
+def _fault(error: SchemaError) -> str:
+    """What is wrong with a part of a schema, and what is expected there."""
+    found = error.instance
+    if error.validator == "format" and error.validator_value == "regex":
+        try:
+            re.compile(found)
+        except re.error as broken:
+            return (
+                f"the pattern {found[:LONGEST]!r} breaks at character {(broken.pos or 0) + 1}: {broken.msg}"
+            )
+    if error.validator == "anyOf" and error.absolute_path and error.absolute_path[-1] == "type":
+        wrong = [one for one in (found if isinstance(found, list) else [found]) if one not in TYPES]
+        word = str(wrong[0])[:LONGEST] if wrong else ""
+        return f"{word!r} is no type; {suggest(word, TYPES)}, or a list of these, each once"
+    return str(error.message)[:200]
+
+
+class Judge:
+    """Whether documents validate, dates by the calendar included; every answer takes a bounded time."""
+
+    def __init__(self, schema: Schema | bool) -> None:
+        _check_unevaluated(schema)
+        self._steps = Steps()
+        kind = bounded(validator_for(schema, default=Draft202012Validator), self._steps)
+        # a registry of its own: the library's default one fetches what it does not hold
+        self._validator = kind(_exact(schema), format_checker=_DATES, registry=Registry())
+
+    def accepts(self, text: str) -> bool:
+        """Whether this text is a document that the schema calls valid; twice the same name in an object isn't. Raises
+        CharterError for a schema that takes too long to say."""
+        self._steps.begin()
+        try:
+            value = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
+            with localcontext(prec=_DIGITS), sound("the schema can't be held to"):
+                return bool(self._validator.is_valid(value))
+        except (ValueError, ArithmeticError, RecursionError, re.error):
+            return False
+        except Unresolvable as error:
+            raise CharterError(
+                f"the schema refers to {error.ref}, which is not in it; put it under $defs"
+            ) from None
+
+
+def _check_unevaluated(schema: object) -> None:
+    """The library looks for unevaluated properties by patterns of its own, whose time nothing bounds."""
+    found = [part for _, part in parts(schema)]
+    if any("unevaluatedProperties" in part for part in found) and any(
+        "patternProperties" in part for part in found
+    ):
+        raise CharterError(
+            "unevaluatedProperties and patternProperties in one schema can't be held to; leave one of them out"
+        )
+
+
+def _exact(schema: Any) -> Any:
+    if isinstance(schema, float):
+        return Decimal(repr(schema))
+    if isinstance(schema, list):
+        return [_exact(part) for part in schema]
+    if isinstance(schema, Mapping):
+        return {key: _exact(value) for key, value in schema.items()}
+    return schema
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found

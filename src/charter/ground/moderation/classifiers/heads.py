@@ -1,0 +1,158 @@
+"""The heads of a probe: two regressions a side on one vector, how they are learnt, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from charter.ground.artifact.progress import Bar
+from charter.ground.moderation.actions import Side
+from charter.ground.moderation.classifiers.classifier import Scores
+from charter.ground.moderation.classifiers.examples import HARMLESS, Example
+from charter.ground.moderation.classifiers.reader import Reader
+from charter.ground.moderation.classifiers.regression import Floats, Regression, fit
+from charter.ground.moderation.classifiers.windows import prompt_windows, reply_windows
+from charter.ground.moderation.policy import shipped_policy
+from charter.ground.moderation.thresholds import Levels, choose_levels
+
+PARTS = ("mean", "scale", "weight", "bias")
+READ = 64  # texts read for learning between two steps of the bar
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The two regressions of a side, the classes of the second, and the thresholds chosen while learning."""
+
+    violation: Regression
+    which: Regression
+    classes: tuple[str, ...]
+    levels: Levels
+    high_risk: Levels | None
+
+    def read(self, vectors_NF: Floats, turns: Sequence[int | None] = ()) -> Scores:
+        """The scores of one text, given its windows [N, F] and of which turn each is, if of any."""
+        violation_N = self.violation.probabilities(vectors_NF)[:, 1]
+        shares_NK = self.which.probabilities(vectors_NF)
+        worst = int(violation_N.argmax())
+        rules = {rule.id for rule in shipped_policy().high_risk}
+        high_risk = {c: float(shares_NK[:, k].max()) for k, c in enumerate(self.classes) if c in rules}
+
+        def categories(n: int) -> dict[str, float]:
+            shares = {
+                c: float(shares_NK[n, k])
+                for k, c in enumerate(self.classes)
+                if c != HARMLESS and c not in rules
+            }
+            whole = sum(shares.values()) or 1.0
+            return {c: share / whole for c, share in shares.items()}
+
+        others = [n for n, score in enumerate(violation_N) if n != worst and score >= self._least]
+        places = tuple(Scores(float(violation_N[n]), categories(n)) for n in others)
+        by_turn: dict[int, float] = {}
+        for score, turn in zip(violation_N, turns, strict=False):
+            if turn is not None:
+                by_turn[turn] = max(by_turn.get(turn, 0.0), float(score))
+        said = tuple(by_turn[turn] for turn in sorted(by_turn))
+        return Scores(float(violation_N[worst]), categories(worst), high_risk, places, said)
+
+    @property
+    def _least(self) -> float:
+        """The lowest threshold that the head knows: what lies below it, at any level, changes no verdict."""
+        return 0.5 * min(self.levels.at("standard"), self.levels.at("enhanced"))
+
+
+def learn(states: Reader, found: Sequence[Example], bar: Bar) -> Head:
+    """Both regressions on the first window of each example, strength by cross-validation, and thresholds on what
+    look-alikes and plain texts scored while held out."""
+    rules = {rule.id for rule in shipped_policy().high_risk}
+    windows = [
+        (
+            prompt_windows(states, e.messages)[0].window
+            if e.reply is None
+            else reply_windows(states, e.messages, e.reply)[0]
+        )
+        for e in found
+    ]
+    read = []
+    for start in range(0, len(windows), READ):
+        read.append(states.vectors(windows[start : start + READ]).numpy().astype(np.float64))
+        bar.advance(len(read[-1]))
+    vectors = np.concatenate(read)
+    groups = [e.group for e in found]
+    classes = tuple(sorted({e.label for e in found}))
+    violates = [int(e.label != HARMLESS and e.label not in rules) for e in found]
+    violation = fit(vectors, violates, 2, groups)
+    which = fit(vectors, [classes.index(e.label) for e in found], len(classes), groups, (violation.strength,))
+    scores = [float(p) for p in violation.held_out[:, 1]]
+    alike = [score for score, e in zip(scores, found, strict=True) if e.alike]
+    plain = [score for score, e in zip(scores, found, strict=True) if e.label == HARMLESS and not e.alike]
+    columns = [k for k, c in enumerate(classes) if c in rules]
+    other = [
+        float(which.held_out[i, columns].max())
+        for i, e in enumerate(found)
+        if columns and e.label == HARMLESS
+    ]
+    return Head(
+        violation.regression,
+        which.regression,
+        classes,
+        choose_levels(alike, plain),
+        choose_levels(other) if other else None,
+    )
+
+
+def keep(path: Path, version: str, heads: Mapping[Side, Head]) -> None:
+    """Written beside its place and renamed last; another process may win the race with the same content."""
+    tensors: dict[str, Floats] = {}
+    notes = {"version": version}
+    for side, head in heads.items():
+        for name, regression in (("violation", head.violation), ("which", head.which)):
+            tensors |= {
+                f"{side}.{name}.{part}": np.ascontiguousarray(getattr(regression, part)) for part in PARTS
+            }
+        high_risk = head.high_risk.model_dump() if head.high_risk else None
+        notes[side] = json.dumps(
+            {"classes": head.classes, "levels": head.levels.model_dump(), "high_risk": high_risk}
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".probe-") as folder:
+        written = Path(folder) / path.name
+        save_file(tensors, written, metadata=notes)
+        os.replace(written, path)
+
+
+def kept(path: Path, version: str) -> dict[Side, Head] | None:
+    """The heads of a file, None where there is none, it has others, or it is damaged: it is then made again."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            if file.metadata()["version"] != version:
+                return None
+        return heads_of(path)
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        return None
+
+
+def heads_of(path: Path) -> dict[Side, Head]:
+    """The heads of a file. Raises as `kept` catches."""
+    with safe_open(path, "np") as file:
+        notes = file.metadata()
+        return {side: _head(file.get_tensor, side, json.loads(notes[side])) for side in ("prompt", "reply")}
+
+
+def _head(tensor: Callable[[str], Floats], side: Side, notes: Mapping[str, Any]) -> Head:
+    violation, which = (
+        Regression(*(tensor(f"{side}.{name}.{part}") for part in PARTS)) for name in ("violation", "which")
+    )
+    high_risk = Levels.model_validate(notes["high_risk"]) if notes["high_risk"] else None
+    return Head(violation, which, tuple(notes["classes"]), Levels.model_validate(notes["levels"]), high_risk)

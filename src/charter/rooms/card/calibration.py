@@ -1,0 +1,123 @@
+"""Figures of what the model graders state against what is found: labeller, HHH choices, rater.
+
+The preference models' own curve stands beside their accuracy, in `plots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.ground.judge.rater import HIGHEST, KEPT, LOWEST
+from charter.ground.measure.calibration import CONFIDENCE, Statement, grouped, of_choices, of_gaps
+from charter.ground.measure.counts import equal
+from charter.ground.measure.intervals import interval, wilson
+from charter.ground.measure.metrics import HHH, LABELS
+from charter.ground.measure.plots import Point, canvas, inline, reliability
+from charter.ground.measure.ratings import SCALE, of_ratings
+from charter.ground.measure.score import tabulate
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.figure import UNFIT, Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import Ledger
+from charter.rooms.card.sections import fit
+
+Bins = list[tuple[float, Point, int]]
+
+
+def bins(judged: Sequence[Statement]) -> Bins:
+    """(mean confidence, share right with Wilson interval, choices) in bins of equal width from 0.5 to 1."""
+    found = []
+    for members in grouped(judged, CONFIDENCE):
+        hits, size = sum(s.found for s in members), len(members)
+        found.append((sum(s.stated for s in members) / size, Point(hits / size, *wilson(hits, size)), size))
+    return found
+
+
+def rated(judged: Sequence[Statement]) -> Bins:
+    """(mean prediction, mean rating with its interval, conversations) in bins of equal width from 0 to 4; predictions
+    beyond the scale are drawn at its ends."""
+    found = []
+    for members in grouped(judged, SCALE):
+        table = tabulate((s.cluster, s.found, 1.0) for s in members)
+        stated = sum(min(HIGHEST, max(LOWEST, s.stated)) for s in members) / len(members)
+        found.append((stated, Point(table.value, *interval(table)), len(members)))
+    return found
+
+
+def calibrated(artifact: Artifact, prefix: str, ledger: Ledger) -> str:
+    """The calibration error and the overconfidence of an artifact in a sentence; empty where it has none."""
+    error, over = (
+        artifact.numbers.get(f"{prefix}_{name}") for name in ("calibration_error", "overconfidence")
+    )
+    if error is None or over is None:
+        return ""
+    span = ledger.span(over)
+    return (
+        f" Calibration error {ledger.value(error)} (chance makes some of it where rows are few); mean confidence less "
+        f"accuracy {ledger.value(over)}" + (f" ({span})." if span else ".")
+    )
+
+
+def labeller(run: Run, ledger: Ledger) -> Figure | None:
+    """Calibration of the AI labeller on known pairs."""
+    rows = run.comparisons.rows(f"samples/{LABELS}") if run.comparisons else []
+    if not rows or run.comparisons is None:
+        return None
+    figure, (axes,) = canvas(4.7, 2.7)
+    reliability(axes, "Calibration on known pairs", bins(of_choices()(rows)))
+    caption = (
+        "How often the AI labeller is right on known pairs, both orders averaged, by the probability that it puts "
+        "on its choice; on the dashed line it is as right as it says. "
+        f"n = {len(rows):,} pairs. Bars are 95 % intervals (Wilson)."
+    ) + calibrated(run.comparisons, "label", ledger)
+    return Figure(
+        "labeller",
+        "The AI labeller",
+        caption,
+        inline(figure, "labeller", "Calibration of the AI labeller", caption),
+        (run.comparisons.source(f"samples/{LABELS}"),),
+    )
+
+
+def choices(run: Run, ledger: Ledger) -> Figure | None:
+    """Calibration on the HHH choices: of the final policy by the letter that it picks, of its grader by score."""
+    final, file = run.final, f"samples/{HHH}"
+    rows = final.rows(file)
+    asked = (
+        ("hhh_policy", "Policy, by letter", of_choices(equal(mode="policy"))(rows)),
+        ("hhh_preference", "Grader, by score", of_gaps(equal(mode="preference"))(rows)),
+    )
+    shown = [entry for entry in asked if entry[2]]
+    if not shown:
+        return None
+    figure, places = canvas(9.6, 2.7, 1, len(shown))
+    words = []
+    for axes, (prefix, title, judged) in zip(places, shown, strict=True):
+        reliability(axes, title, bins(judged), found="choices that are right")
+        words.append(f"{title}:{calibrated(final, prefix, ledger)}")
+    caption = (
+        f"How often a choice between the two replies of an HHH item is right, by how sure it is ({final.label}); on "
+        f"the dashed line it is as right as it says. n = {len(shown[0][2]):,} items. Bars are 95 % intervals (Wilson). "
+        + " ".join(words)
+    )
+    svg = inline(figure, "choices", "Calibration of HHH choices", caption)
+    return Figure("choices", "HHH choices", caption, svg, (final.source(file),), wide=True)
+
+
+def rater(run: Run, ledger: Ledger) -> Figure | None:
+    """Ratings of harm predicted and given, of the first rater in the lineage."""
+    model = next((a for a in run.lineage if a.manifest.room == "rating"), None)
+    rows = model.rows(KEPT) if model else []
+    if model is None or not rows:
+        return None
+    title = f"Harm rater: {model.name}" + (UNFIT if fit(run, model.manifest.id) is False else "")
+    figure, (axes,) = canvas(4.7, 2.9)
+    reliability(axes, "Calibration", rated(of_ratings(rows)), "predicted", "given", (LOWEST, HIGHEST))
+    error = model.numbers["rating_calibration_error"]
+    caption = (
+        "Mean rating of harm given to held-out conversations, by the rating that the model predicts, 0 harmless to "
+        f"4; on the dashed line they agree, the mean distance is {ledger.value(error)}. n = {len(rows):,} "
+        "conversations. Bars are 95 % intervals (bootstrap over first user turns)."
+    )
+    svg = inline(figure, "rater", "Ratings of harm, predicted and given", caption)
+    return Figure("rater", title, caption, svg, (model.source(KEPT),))

@@ -1,0 +1,185 @@
+"""What changed between two reports: paired differences, or the reason why two numbers can't be compared.
+
+Both reports answered the same prompts, so a change is a paired difference over the prompts that both share
+(clustered bootstrap). Where they share none there is no change to speak of. The refusal gap, d' and c are of two sets
+of prompts; the interval of their change combines those of both sets' changes by the method of variance estimates
+recovery (Zou and Donner 2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from charter.ground.measure.benchmarks import task_of
+from charter.ground.measure.derived import DERIVED
+from charter.ground.measure.detection import probit, probit_difference
+from charter.ground.measure.facts import FACTS, QUIZ
+from charter.ground.measure.intervals import Difference, difference
+from charter.ground.measure.metrics import HARM, HELP, HHH, LOOK, WINS, files_of
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.gather import BENCHMARK
+from charter.rooms.card.number import Number, judge_of, metric_of, unit_of
+from charter.rooms.card.permutation import Term, exchange_p
+
+TEXT = "text.jsonl"
+SAMPLED = frozenset({HARM, LOOK, HELP, WINS, FACTS, QUIZ, ""})
+# part of an evaluate report's identity key -> the kept rows that it decides; a key that isn't here decides all
+DECIDES: Mapping[str, frozenset[str]] = {
+    "red_team": frozenset({HARM, ""}),
+    "lookalikes": frozenset({LOOK, ""}),
+    "helpful": frozenset({HELP, WINS}),
+    "hhh": frozenset({HHH}),
+    "hhh_shots": frozenset({HHH}),
+    "text": frozenset({TEXT}),
+    "fitness": frozenset({"fitness.jsonl"}),
+    "facts": frozenset({FACTS}),
+    "quiz": frozenset({QUIZ}),
+    "detectors": frozenset({HARM, LOOK, HELP, FACTS, QUIZ, ""}),
+    "samples": SAMPLED - {FACTS, QUIZ},
+    "other_samples": SAMPLED,
+    "temperature": SAMPLED,
+    "top_p": SAMPLED,
+    "top_k": SAMPLED,
+    "max_tokens": SAMPLED,
+    "draw_seed": SAMPLED,
+    "grader": frozenset(),  # only what it graded, see `refusal`
+    "template": SAMPLED | {HHH},
+}
+
+# What the helper of TruthfulQA decides; likelihoods, refusals and what was met in training are the same under any.
+HELPED = frozenset({"truthfulqa", "truthfulqa_mc2_mapped", "truthfulqa_unanswered", "truthfulqa_helper"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """second - first of one metric. `number` is None where it is refused, and `why` says why; `paired`
+    prompts were shared; `gained`: it went the better way, significantly or not."""
+
+    name: str
+    number: Number | None
+    why: str = ""
+    paired: int = 0
+    gained: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, moved (a metric with no good direction), same (not significant) or refused."""
+        if self.number is None:
+            return "refused"
+        metric = metric_of(self.name)
+        if not self.number.significant or metric is None or self.number.value is None:
+            return "same"
+        if metric.better == "neither":
+            return "moved"
+        return "better" if self.gained else "worse"
+
+
+def change(first: Artifact, second: Artifact, name: str) -> Change | None:
+    """second - first; None where either lacks the metric."""
+    if name not in first.numbers or name not in second.numbers:
+        return None
+    if why := refusal(first, second, name):
+        return Change(name, None, why)
+    parts = terms(first, second, name)
+    if any(before.statistic != after.statistic for _, before, after in parts):
+        return Change(name, None, "computed over different groups")
+    found = _difference(parts)
+    if found is None or not all(math.isfinite(x) for x in (found.value, found.low, found.high)):
+        return Change(name, None, "one side has no rows to count")
+    if not found.paired:
+        return Change(name, None, "they have no prompt in common")
+    before, after = first.numbers[name], second.numbers[name]
+    number = Number(
+        key=f"{first.name}..{second.name}/{name}",
+        name=name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        n=found.paired,
+        clusters=found.paired,
+        version=after.version,
+        unit=unit_of(name),
+        stage=f"{first.label} to {second.label}",
+        change=True,
+        p=exchange_p(parts),
+        sources=(*before.sources, *after.sources),
+    )
+    metric = metric_of(name)
+    gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
+    return Change(name, number, paired=found.paired, gained=gained)
+
+
+def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
+    """(weight, first table, second table) of each table whose differences make up a change: one of most metrics, none
+    where a side has nothing to count."""
+    parts = DERIVED[name].parts if name in DERIVED else (name,)
+    if not all(part in side.tables for side in (first, second) for part in parts):
+        return []
+    if name not in DERIVED:
+        return [(1.0, first.tables[name], second.tables[name])]
+    sides = [DERIVED[name].terms([side.tables[part] for part in parts]) for side in (first, second)]
+    return [(weight, before, after) for (weight, before), (_, after) in zip(*sides, strict=True)]
+
+
+def _difference(parts: list[Term]) -> Difference | None:
+    """The change that terms make up; the intervals of several are combined."""
+    if not parts:
+        return None
+    moved = [
+        (weight, (probit_difference if a.statistic is probit else difference)(a, b)) for weight, a, b in parts
+    ]
+    if len(moved) == 1:
+        return moved[0][1]
+    value = sum(weight * d.value for weight, d in moved)
+    below = [weight * (d.value - (d.low if weight > 0 else d.high)) for weight, d in moved]
+    above = [weight * ((d.high if weight > 0 else d.low) - d.value) for weight, d in moved]
+    paired = min(d.paired for _, d in moved)
+    return Difference(value, value - math.hypot(*below), value + math.hypot(*above), paired)
+
+
+def refusal(first: Artifact, second: Artifact, name: str) -> str:
+    """Why two numbers of one name can't be compared; empty where they can."""
+    first, second = first.of(name), second.of(name)
+    metric, judge = metric_of(name), judge_of(name)
+    if first.manifest.room != second.manifest.room:
+        return f"made by different rooms: {first.manifest.room} and {second.manifest.room}"
+    if judge and _model(first, judge) != _model(second, judge):
+        return f"graded by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
+    if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
+        return "won against different baselines"
+    file, files = metric.file if metric else "", files_of(name)
+    ours, theirs = (side.report.get("identity") or {} for side in (first, second))
+    by_task = first.manifest.room == BENCHMARK
+    if by_task and (task := _task(name, file, {*ours, *theirs})):
+        ours, theirs = ({task: side.get(task)} for side in (ours, theirs))
+    for key in sorted(_differing(ours, theirs)):  # all that a benchmark says of a task decides its rows
+        decides = next((DECIDES[p] for p in key.split(".") if p in DECIDES and not by_task), None)
+        free = key.endswith(".helper") and name not in HELPED
+        if not free and (decides is None or decides.intersection(files)):
+            return f"made differently: {key} differs"
+    return ""
+
+
+def _task(name: str, file: str, tasks: Collection[str]) -> str:
+    """The task of a metric; what was met in training is kept in one file for all tasks, and its name says of which."""
+    task = name.removesuffix("_contaminated")
+    return task if task != name and task in tasks else task_of(file, tasks)
+
+
+def _model(artifact: Artifact, role: str) -> str:
+    return str((artifact.report.get(role) or {}).get("id", "none"))
+
+
+def _baseline(artifact: Artifact) -> str:
+    return next((p.id for p in artifact.manifest.parents if p.role == "baseline"), "none")
+
+
+def _differing(first: object, second: object, path: str = "") -> Iterator[str]:
+    """Dotted keys under which two JSON values differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in sorted({*first, *second}, key=str):
+            yield from _differing(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
+    elif first != second:
+        yield path or "identity"

@@ -1,0 +1,59 @@
+"""By which decoding the replies of a report were drawn: a model's own stands first on a card, the protocol's second.
+
+A report says so in `decoding`: "own" is what the checkpoint's generation_config.json says, "protocol" a temperature
+that is the same for all models. Two of them on one model are never compared; each has its own tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charter.rooms.card.artifact import Artifact
+
+OWN, PROTOCOL = "own", "protocol"
+SHORT = {"temperature": "T", "top_p": "top-p", "top_k": "top-k"}
+
+
+def kind_of(report: Artifact) -> str:
+    """Whose decoding it is; "" where an older report doesn't say."""
+    return str((report.report.get("decoding") or {}).get("kind", ""))
+
+
+def model_of(report: Artifact) -> str:
+    """The id of the model that a report is on."""
+    return str((report.report.get("model") or {}).get("id", "none"))
+
+
+def apart(reports: Sequence[Artifact]) -> tuple[list[Artifact], list[Artifact]]:
+    """Those that are stages of the card, and those at the protocol's decoding on a model that has one at its own."""
+    own = {model_of(report) for report in reports if kind_of(report) == OWN}
+    second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in own]
+    return [report for report in reports if report not in second], second
+
+
+def words(facts: Mapping[str, Any]) -> str:
+    """A decoding in words: "T 0.2, top-p 0.9"; "" where nothing is said of one."""
+    said = ((short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float))
+    return ", ".join(f"{short} {value:g}" for short, value in said)
+
+
+def heading(stages: Sequence[Artifact]) -> str:
+    """How the replies of these stages were drawn, to follow "answered"."""
+    told = {stage.label: words(_facts(stage)) or "T unknown" for stage in stages}
+    kinds = {kind_of(stage) for stage in stages}
+    if len(set(told.values())) > 1:
+        listed = "; ".join(f"{label} {said}" for label, said in told.items())
+        return (
+            f"at each model's own decoding: {listed}" if kinds == {OWN} else f"at several decodings: {listed}"
+        )
+    said = next(iter(told.values()))
+    if kinds == {OWN}:
+        return f"at the model's own decoding: {said}"
+    at = f"at temperature {said.removeprefix('T ')}"
+    return f"{at}, the protocol" if kinds == {PROTOCOL} else at
+
+
+def _facts(stage: Artifact) -> Mapping[str, Any]:
+    found = stage.report.get("decoding") or stage.report.get("identity") or {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,176 @@
+"""Drift while learning: a row for each snapshot of the replies of RL, and what must follow from the replies kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.judge.declining import MARKS
+from charter.ground.judge.detect import learnt_from
+from charter.ground.measure.counts import has, mean
+from charter.ground.measure.drift import (
+    DRIFT,
+    LENGTH,
+    RATES,
+    REPLIES,
+    Row,
+    Rows,
+    snapshot_row,
+    snapshots,
+)
+from charter.ground.measure.metrics import VERSION
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.drawing import computed
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import PLAIN, SHARE, Number
+from charter.rooms.card.recount import flag_problems, same_values
+
+MOST = 16  # snapshots that are listed: the first, the last, and some between at even distances
+COLUMNS = {
+    "boilerplate": "Stock phrases",
+    "harsh": "Scolding",
+    "loop": "Loops",
+    "cut": "Cut at the limit",
+    "evasion": "Evasions",
+    "refusal_harmless": "Harmless refused",
+    "refusal_prompts": "Others refused",
+    LENGTH: "Length",
+    "kl": "KL to the start",
+    "gap": "Reward less held-out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of a snapshot; `alarm`: it differs from the first snapshot's."""
+
+    number: Number | None
+    alarm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """An n-gram that grew, with its share of the replies."""
+
+    words: str
+    share: Number
+    alarm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One row; `first` and `last` round."""
+
+    first: Number
+    last: Number
+    replies: Number
+    figures: tuple[Figure, ...]
+    grams: tuple[Gram, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftTable:
+    """The listed snapshots of one step, and the counts of all of them."""
+
+    step: str
+    columns: tuple[str, ...]
+    rows: tuple[Snapshot, ...]
+    total: Number
+    alarmed: Number
+
+
+def drift_table(run: Run) -> DriftTable | None:
+    """The snapshots of the RL step; None where it kept none."""
+    rl = run.rl
+    if rl is None or not (told := rl.rows(DRIFT)):
+        return None
+    replies = list(snapshots(rl.rows(REPLIES)))
+    names = [name for name in COLUMNS if any(_has(row, name) for row in told)]
+    last = len(told) - 1
+    listed = sorted({round(n * last / (MOST - 1)) for n in range(MOST)}) if last >= MOST else range(last + 1)
+    alarmed = sum(bool(row["alarms"]) for row in told)
+    return DriftTable(
+        rl.name,
+        tuple(COLUMNS[name] for name in names),
+        tuple(_snapshot(rl, told[n], replies[n], names) for n in listed),
+        rl.count("snapshots of replies", len(told), DRIFT),
+        rl.count("snapshots with an alarm", alarmed, DRIFT),
+    )
+
+
+def _has(row: Row, name: str) -> bool:
+    return name == LENGTH or name in row["rates"] or row.get(name) is not None
+
+
+def _snapshot(rl: Artifact, row: Row, replies: Rows, names: Sequence[str]) -> Snapshot:
+    key = f"snapshot {row['snapshot']}"
+    first, last = (rl.count(f"{key} {end}", row["rounds"][n], DRIFT) for n, end in enumerate(("from", "to")))
+    limit = row["bound"]
+    grams = tuple(
+        Gram(
+            gram["words"],
+            _plain(rl, f"{key} n-gram {gram['words']}", gram["now"], SHARE),
+            limit is not None and gram["z"] > limit,
+        )
+        for gram in row["ngrams"]
+    )
+    figures = tuple(Figure(_figure(rl, key, name, row, replies), name in row["alarms"]) for name in names)
+    return Snapshot(first, last, rl.count(f"{key} replies", row["replies"], DRIFT), figures, grams)
+
+
+def _figure(rl: Artifact, key: str, name: str, row: Row, replies: Rows) -> Number | None:
+    """A rate or length with its interval, counted anew from the replies; KL and gap as the row says."""
+    if name in RATES:
+        table = RATES[name].table(replies)
+        return computed(rl, f"{key} {name}", table, SHARE, REPLIES) if table.clusters else None
+    if name == "gap":
+        return None if row["gap"] is None else _plain(rl, f"{key} gap", row["gap"], PLAIN)
+    what, unit = ("tokens", "tokens") if name == LENGTH else ("kl", "nats")
+    return computed(rl, f"{key} {name}", mean(what, has(what))(replies), unit, REPLIES)
+
+
+def _plain(rl: Artifact, name: str, value: float, unit: str) -> Number:
+    return Number(
+        f"{rl.name}/{name}",
+        name,
+        value,
+        version=VERSION,
+        unit=unit,
+        stage=rl.label,
+        sources=(rl.source(DRIFT),),
+    )
+
+
+def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing in drift.jsonl that doesn't follow from the replies kept, and for each of their marks that
+    doesn't follow from its text."""
+    if not (folder / DRIFT).exists():
+        return
+    told = read_objects(folder / DRIFT)
+    if any((row["version"], row["detectors"]) != (VERSION, learnt_from()) for row in told):
+        yield (
+            f"{DRIFT} was made by other detectors or another version of the measures; verify it with the charter that "
+            "made it"
+        )
+        return
+    replies = read_objects(folder / REPLIES)
+    yield from flag_problems(
+        DRIFT, replies, lambda row: {name: detect(row["reply"]) for name, detect in MARKS.items()}
+    )
+    parts = list(snapshots(replies))
+    if len(parts) != len(told):
+        yield f"{DRIFT} has {len(told)} snapshots; the kept replies are of {len(parts)}"
+        return
+    monitor: Any = manifest.resolved["monitor"]
+    level = float(monitor["level"])
+    for row, part in zip(told, parts, strict=True):
+        made: dict[str, Any] = snapshot_row(parts[0], part, level)
+        wrong = [key for key, value in made.items() if not same_values(row.get(key), value)]
+        if wrong:
+            key = wrong[0]
+            yield f"{DRIFT}: {key} of snapshot {row['snapshot']} is {row.get(key)}; its replies give {made[key]}"
+            return

@@ -1,0 +1,218 @@
+"""What votes between models say: Elo by axis, and by whose votes they are (card section 3.1).
+
+Each set of votes is fitted anew by `ground/measure/elo.py` from its votes.jsonl. Sets are never added up: Elo is a
+place among the models of one set, and an export may hold the votes of an earlier one. Nor are votes of people, of
+simulated raters and of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.measure.agreement import Measured
+from charter.ground.measure.elo import Meeting, Ranking, Standing, standings
+from charter.ground.measure.metrics import VERSION
+from charter.ground.text.judgments import HUMAN, SIMULATED
+from charter.ground.text.votes import (
+    VOTES,
+)
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.decodings import model_of
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import COUNT, ELO, SHARE, Number
+
+AXIS_NAMES = {"helpful": "Helpfulness", "honest": "Honesty", "harmless": "Harmlessness", "all": "All votes"}
+PLACES = 4  # of an Elo point: what another machine's rounding leaves alone
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model: its Elo, the ranks that it may have (the best is the value, the interval spans them), the votes on it
+    that count, and why it has no number. `stage`: what the card calls that model, where a report is on it."""
+
+    model: str
+    stage: str
+    base: bool
+    elo: Number | None
+    rank: Number | None
+    votes: Number
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Votes of one model against another: the share that it won, and the share that their Elo gives."""
+
+    share: Number
+    predicted: Number | None
+
+
+@dataclass(frozen=True, slots=True)
+class EloTable:
+    """The ranking of one axis by one kind of rater. `wins`: by model, one cell against each model in the order of the
+    rows. `counts`: votes that count, raters, then what was left out. `rule`: how intervals were made."""
+
+    key: str
+    step: str
+    axis: str
+    source: str
+    base: str
+    rule: str
+    rows: tuple[Row, ...]
+    wins: tuple[tuple[str, tuple[Met | None, ...]], ...]
+    votes: Number
+    raters: Number | None
+    left_out: tuple[tuple[str, Number], ...]
+    agreement: tuple[tuple[str, Number], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return axis_name(self.axis)
+
+    @property
+    def badge(self) -> str:
+        return badge(self.source)
+
+
+def axis_name(axis: str) -> str:
+    """An axis at the head of a table."""
+    return AXIS_NAMES.get(axis, axis)
+
+
+def badge(source: str) -> str:
+    """The word that stands at every number of those who are no people; empty for people."""
+    return "" if source == HUMAN else SIMULATED if source == SIMULATED else "AI"
+
+
+def raters_of(source: str) -> str:
+    """Who voted, in words."""
+    name = source.partition(":")[2]
+    if source in (HUMAN, SIMULATED):
+        return "people" if source == HUMAN else "simulated raters"
+    return f"the model {name}" if name else "models"
+
+
+def rule_of(ranking: Ranking) -> str:
+    """How the intervals of a ranking were made, in words."""
+    by = ranking.clustered or "vote"
+    made = {"clustered": f"clustered by {by}", "bootstrap": f"resampled by {by}"}
+    return made.get(ranking.interval, "for independent votes")
+
+
+def rankings(votes: Artifact) -> tuple[Ranking, ...]:
+    """The rankings of one set of votes, an axis after the other, people's first."""
+    rows = votes.rows(VOTES)
+    found = standings(rows, base_of(votes, rows)).values()
+    axes = list(dict.fromkeys(ranking.axis for ranking in found))
+    return tuple(sorted(found, key=lambda r: (axes.index(r.axis), r.source != HUMAN, r.source)))
+
+
+def base_of(votes: Artifact, rows: Sequence[dict[str, Any]]) -> str | None:
+    """The model that was to be 0: the one set, else the first of the step's models; None where no vote names it."""
+    manifest = votes.manifest
+    names = {p.id: p.step for p in manifest.parents} | {e.digest: e.ref for e in manifest.external}
+    first = next(iter(manifest.inputs.get("models", [])), "")
+    wanted = str(manifest.resolved.get("base") or names.get(first, ""))
+    named = {row.get(side) for row in rows for side in ("model_a", "model_b")}
+    return wanted if wanted in named else None
+
+
+def elo_tables(run: Run) -> tuple[EloTable, ...]:
+    """The tables of all sets of votes."""
+    return tuple(_table(run, votes, ranking) for votes in run.votes for ranking in rankings(votes))
+
+
+def _table(run: Run, votes: Artifact, ranking: Ranking) -> EloTable:
+    stages = _stages(run, votes)
+    models = [s.model for s in ranking.standings]
+    met = {(m.model, m.against): _met(votes, ranking, m) for m in ranking.meetings}
+    ties = "" if ranking.ties == "half" else "ties"
+    left = (
+        ("unsure", ranking.unsure),
+        (ties, ranking.tied),
+        (ties and "both bad", ranking.both_bad),
+        ("on two replies of one model", ranking.one_model),
+    )
+    return EloTable(
+        key=f"{votes.name}-{ranking.axis}-{ranking.source}",
+        step=votes.name,
+        axis=ranking.axis,
+        source=ranking.source,
+        base=ranking.base,
+        rule=rule_of(ranking),
+        rows=tuple(_row(votes, ranking, s, stages.get(s.model, "")) for s in ranking.standings),
+        wins=tuple((a, tuple(met.get((a, b)) for b in models)) for a in models if met),
+        votes=_count(votes, ranking, "votes", ranking.votes),
+        raters=_count(votes, ranking, "raters", ranking.raters) if ranking.raters else None,
+        left_out=tuple((word, _count(votes, ranking, word, n)) for word, n in left if word and n),
+        agreement=_agreement(votes, ranking),
+        notes=ranking.notes,
+    )
+
+
+def _stages(run: Run, votes: Artifact) -> dict[str, str]:
+    """What the card calls the models of a step that votes were on: name of the model -> stage."""
+    labels = {model_of(stage): stage.label for stage in run.stages}
+    manifest = votes.manifest
+    known = [(p.step, p.id) for p in manifest.parents if p.role == "models"]
+    known += [(e.ref, e.digest) for e in manifest.external if e.role == "models"]
+    return {name: labels[id] for name, id in known if id in labels and labels[id] != name}
+
+
+def _number(votes: Artifact, ranking: Ranking, name: str, value: float | None, **parts: Any) -> Number:
+    key = f"{votes.name}/{ranking.axis}/{ranking.source}/{name}"
+    whose = f"{ranking.axis}, {raters_of(ranking.source)}"
+    return Number(key, name, value, stage=whose, version=VERSION, sources=(votes.source(VOTES),), **parts)
+
+
+def _count(votes: Artifact, ranking: Ranking, name: str, value: int) -> Number:
+    return _number(votes, ranking, name, value, unit=COUNT)
+
+
+def _row(votes: Artifact, ranking: Ranking, standing: Standing, stage: str) -> Row:
+    model, base = standing.model, standing.model == ranking.base
+    elo = rank = None
+    if standing.elo is not None:
+        low, high = (None, None) if base else (_rounded(standing.low), _rounded(standing.high))
+        ends = {"low": low, "high": high, "n": standing.n, "unit": ELO}
+        elo = _number(votes, ranking, f"elo of {model}", _rounded(standing.elo), **ends)
+    if standing.rank_low is not None and standing.rank_high is not None:
+        ends = {"low": standing.rank_low, "high": standing.rank_high, "unit": COUNT}
+        rank = _number(votes, ranking, f"rank of {model}", standing.rank_low, **ends)
+    count = _count(votes, ranking, f"votes on {model}", standing.n)
+    return Row(model, stage, base, elo, rank, count, standing.note)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, PLACES) + 0.0
+
+
+def _met(votes: Artifact, ranking: Ranking, meeting: Meeting) -> Met:
+    pair = f"{meeting.model} over {meeting.against}"
+    n = round(meeting.votes)
+    won = _number(votes, ranking, f"wins of {pair}", meeting.observed, n=n, unit=SHARE)
+    if meeting.predicted is None:
+        return Met(won, None)
+    expected = round(meeting.predicted, PLACES + 2)
+    return Met(won, _number(votes, ranking, f"predicted wins of {pair}", expected, unit=SHARE))
+
+
+def _agreement(votes: Artifact, ranking: Ranking) -> tuple[tuple[str, Number], ...]:
+    """How raters who voted on the same two replies agree."""
+    found = ranking.agreement
+    if found is None:
+        return ()
+    kinds: tuple[tuple[str, Measured, str], ...] = (
+        ("pairs of votes that agree", found.percent, SHARE),
+        ("Fleiss' kappa", found.kappa, "kappa"),
+    )
+    numbers = []
+    for words, made, unit in kinds:
+        if made.value is not None:
+            value, low, high = (None if x is None else round(x, 9) for x in (made.value, made.low, made.high))
+            ends = {"low": low, "high": high, "n": found.items, "unit": unit}
+            numbers.append((words, _number(votes, ranking, words, value, **ends)))
+    return tuple(numbers)

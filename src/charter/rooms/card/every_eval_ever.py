@@ -1,0 +1,258 @@
+"""A report in the form of Every Eval Ever: one JSON file of scores, and one JSONL file of the samples behind them.
+
+The form is version 0.3.0 of EvalEval's `eval.schema.json` and `instance_level_eval.schema.json` (PyPI package
+every-eval-ever). Scores are the manifest's, after the kept rows have given the same. What a report doesn't know is left
+out, or said to be unknown where the form asks for it. Numbers that measure a grader are no scores of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import GAP
+from charter.ground.settings.packages import package_of
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.changes import DECIDES
+from charter.rooms.card.hub import HUB_NAME, data_of, of_model
+from charter.rooms.card.instances import instances
+from charter.rooms.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number, label
+
+SCHEMA = "0.3.0"
+COLLECTION = "charter"
+BOUNDS: dict[str, tuple[float | str, float | str]] = {
+    SHARE: (0, 1),
+    "score": (-1, 1),
+    **dict.fromkeys(OF_A_HUNDRED, (0, 100)),
+    PLAIN: ("-Infinity", "Infinity"),
+}
+GAPS = (GAP.name, "decisions_gap_race", "decisions_gap_gender")  # differences of two shares
+METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Who publishes what when: an organisation, the model's hub name (made up where it is empty), Unix time."""
+
+    organization: str = "unknown"
+    model: str = ""
+    now: int = 0
+
+
+def files(report: Artifact, publisher: Publisher, samples: bool = True) -> dict[str, str]:
+    """Path below the data store -> content: the scores and, unless left out, the samples.
+
+    Raises CharterError where the rows don't give the manifest's numbers, or there is no score.
+    """
+    model = _model_info(report, publisher)
+    key = f"{COLLECTION}/{model['id']}/{report.manifest.id[:16]}"
+    # the same report has the same file, whoever exports it when
+    name = uuid.UUID(bytes=hashlib.sha256(key.encode()).digest()[:16], version=4)
+    folder = f"data/{COLLECTION}/{model['id']}"
+    scored = [(number, metric) for number, metric in of_model(report) if number.value is not None]
+    if not scored:
+        raise CharterError(
+            f"{report.path} holds no score of a model; name a report, such as runs/demo/eval_rl"
+        )
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA,
+        "evaluation_id": key,
+        "evaluation_timestamp": report.manifest.timing.started,
+        "retrieved_timestamp": str(publisher.now),
+        "source_metadata": _source(report, publisher),
+        "eval_library": _library(report),
+        "model_info": model,
+        "evaluation_results": [_result(report, key, number, metric) for number, metric in scored],
+    }
+    made: dict[str, str] = {}
+    rows = [
+        {"schema_version": SCHEMA, "evaluation_id": key, "model_id": model["id"]} | row
+        for number, metric in scored
+        for row in instances(report, metric, number, _name(metric), f"{key}#{metric.name}")
+    ]
+    if samples and rows:
+        path = f"{folder}/{name}_samples.jsonl"
+        made[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        record["detailed_evaluation_results"] = {
+            "format": "jsonl",
+            "file_path": path,
+            "hash_algorithm": "sha256",
+            "checksum": hashlib.sha256(made[path].encode()).hexdigest(),
+            "total_rows": len(rows),
+        }
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    return {f"{folder}/{name}.json": text + "\n", **made}
+
+
+def _source(report: Artifact, publisher: Publisher) -> dict[str, Any]:
+    """Who ran it: the maker of the model where the model is an artifact, somebody else where it came from outside."""
+    own = any(parent.role == "policy" for parent in report.manifest.parents)
+    return {
+        "source_name": "charter",
+        "source_type": "evaluation_run",
+        "source_organization_name": publisher.organization,
+        "evaluator_relationship": "first_party" if own else "third_party",
+        "additional_details": {
+            "recipe": report.manifest.recipe,
+            "stage": report.label,
+            "report": report.manifest.id,
+        },
+    }
+
+
+def _library(report: Artifact) -> dict[str, Any]:
+    source = report.manifest.source
+    return {
+        "name": "charter",
+        "version": source.commit or "unknown",
+        "additional_details": _strings({"source_digest": source.digest, "dirty": source.dirty}),
+    }
+
+
+def _model_info(report: Artifact, publisher: Publisher) -> dict[str, Any]:
+    model = report.report.get("model") or {}
+    name = str(model.get("name", report.label))
+    hub = name.removeprefix("hf:").partition("@")[0] if name.startswith("hf:") else ""
+    if (package := package_of(name)) is not None:
+        hub = package.hub
+    made_up = "_".join(part for part in (report.manifest.recipe, name) if part).replace("/", "_")
+    remote = name.startswith(("openai:", "anthropic:"))
+    identity = publisher.model or hub or f"unpublished/{made_up}".replace(":", "_").replace("#", "_")
+    if not HUB_NAME.fullmatch(identity):
+        raise CharterError(f"{identity!r} is no name of a model; give one as OWNER/NAME with --model")
+    environment = report.manifest.environment
+    return {
+        "name": name,
+        "id": identity,
+        "inference_engine": {"name": "unknown" if remote else "charter", "version": "unknown"},
+        "additional_details": _strings(
+            {
+                "deployment_type": "unknown" if remote else "self_deployed",
+                "model_availability": "open_weights" if hub else "unknown",
+                "charter_id": model.get("id"),
+                "device": environment.device,
+                "precision": environment.precision,
+                "torch": environment.torch,
+            }
+        ),
+    }
+
+
+def _name(metric: Metric) -> str:
+    """The evaluation that a metric belongs to: the file of its rows, or the metric itself where it has two."""
+    return f"{COLLECTION}.{metric.file.removesuffix('.jsonl') or metric.name}"
+
+
+def _result(report: Artifact, key: str, number: Number, metric: Metric) -> dict[str, Any]:
+    details: dict[str, Any] = {"score": number.value, "details": {"measures_version": str(number.version)}}
+    if number.clusters is not None:
+        details["details"]["clusters"] = str(number.clusters)
+    uncertainty: dict[str, Any] = {} if number.n is None else {"num_samples": number.n}
+    if number.low is not None and number.high is not None:
+        uncertainty["confidence_interval"] = {
+            "lower": number.low,
+            "upper": number.high,
+            "confidence_level": 0.95,
+            "method": METHOD,
+        }
+    return {
+        "evaluation_result_id": f"{key}#{metric.name}",
+        "evaluation_name": _name(metric),
+        "evaluation_timestamp": report.manifest.timing.started,
+        "source_data": _data(report, number),
+        "metric_config": _metric(report, number, metric),
+        "score_details": details | ({"uncertainty": uncertainty} if uncertainty else {}),
+        "generation_config": _generation(report, metric),
+    }
+
+
+def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
+    low, high = _bounds(number)
+    judge = report.report.get(metric.judge) or {} if metric.judge else {}
+    return {
+        "evaluation_description": metric.meaning,
+        "metric_id": f"{COLLECTION}.{metric.name}",
+        "metric_name": label(metric.name),
+        "metric_unit": "proportion" if number.unit == SHARE else number.unit or "points",
+        # the form has no word for "nearer to 0 is better"; additional_details says it
+        "lower_is_better": metric.better in ("lower", "zero"),
+        "score_type": "continuous",
+        "min_score": low,
+        "max_score": high,
+        "additional_details": _strings(
+            {
+                "better": metric.better,
+                "judge": judge.get("name"),
+                "judge_id": judge.get("id"),
+                "judge_fit": judge.get("fit"),
+            }
+        ),
+    }
+
+
+def _bounds(number: Number) -> tuple[float | str, float | str]:
+    """What a score can be: a share lies in 0..1, a difference of two and a bias score in -1..1, BLEU and chrF in
+    0..100, a length or loss is not below 0. A score beyond these shows that its bound isn't known."""
+    if number.name in GAPS:
+        return -1, 1
+    low, high = BOUNDS.get(number.unit, (0, "Infinity"))
+    value = number.value or 0.0
+    return (
+        low if value >= float(low) else "-Infinity",
+        high if value <= float(high) else "Infinity",
+    )
+
+
+def _data(report: Artifact, number: Number) -> dict[str, Any]:
+    """Where the prompts come from; a set of the hub by its name there, others by the reference of the recipe."""
+    sets = [entry for source in number.sources for entry in data_of(report, source.file)]
+    named = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
+    details = _strings({f"digest of {ref}": digest for ref, digest in sets})
+    if len(sets) == 1 and sets[0][0].startswith("hf:"):
+        repository, _, rest = sets[0][0].removeprefix("hf:").partition("@")
+        repository = repository.partition("#")[0]
+        named = {"dataset_name": repository.partition("/")[2], "hf_repo": repository}
+        details |= {"revision": rest} if rest else {}
+        return named | {"source_type": "hf_dataset", "additional_details": details}
+    return named | {"source_type": "other", "additional_details": details}
+
+
+def _generation(report: Artifact, metric: Metric) -> dict[str, Any]:
+    """What decided the replies: the part of the report's identity that this metric's rows depend on."""
+    identity = report.report.get("identity") or {}
+    own = identity.get(metric.file.removesuffix(".jsonl"))
+    decided = (
+        own if isinstance(own, dict) else {k: v for k, v in identity.items() if _decides(k, metric.file)}
+    )
+    args = {
+        key: decided[key]
+        for key in ("temperature", "top_p", "top_k", "max_tokens")
+        if isinstance(decided.get(key), int | float)
+    }
+    rest = {k: v for k, v in decided.items() if k not in args and k not in ("sets", "data", "counts")}
+    return {"generation_args": args, "additional_details": _strings(rest)}
+
+
+def _decides(key: str, file: str) -> bool:
+    return key not in DECIDES or file in DECIDES[key]
+
+
+def _strings(values: dict[str, Any]) -> dict[str, str]:
+    """Details as the form has them, where every value is text; what isn't known is left out."""
+    return dict(_flat(values))
+
+
+def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict):
+            yield from _flat(value, name)
+        elif value is not None and not (isinstance(value, float) and not math.isfinite(value)):
+            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

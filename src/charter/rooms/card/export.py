@@ -1,0 +1,67 @@
+"""Reports for others to read: which reports a place holds, and their files in another form.
+
+Nothing is measured here: every number comes from the manifest of a report, after its kept rows have given the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import read_manifest
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.compare import final_stage
+from charter.rooms.card.every_eval_ever import Publisher, files
+from charter.rooms.card.gather import on_a_model
+from charter.rooms.card.hub import HUB_NAME, eval_results
+from charter.rooms.card.number import Ledger
+
+
+def to_every_eval_ever(place: Path, publisher: Publisher, samples: bool) -> dict[str, str]:
+    """Path -> content of every report of a place, below the folder of a data store. Raises CharterError."""
+    found = reports(place)
+    if publisher.model and len(found) > 1:
+        steps = ", ".join(report.step for report in found)
+        raise CharterError(f"--model names one model and {place} has {len(found)} reports; name one: {steps}")
+    made: dict[str, str] = {}
+    for report in found:
+        made |= files(report, publisher, samples)
+    return made
+
+
+def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
+    """Path -> content of the final report of a place and of the benchmark reports beside it, below the folder of a
+    model. Raises CharterError."""
+    if dataset and not HUB_NAME.fullmatch(dataset):
+        raise CharterError(f"{dataset!r} is no data set of the hub; write it as OWNER/NAME")
+    reports(place)  # refuses what holds none
+    report = final_stage(place)
+    if made := eval_results(dataset, report, Ledger()):
+        return made
+    raise CharterError(
+        f"{report.path} was made on data of this disk, and the hub's scores must name a data set of the hub: say which "
+        "holds it with --dataset OWNER/NAME"
+    )
+
+
+def reports(place: Path) -> list[Artifact]:
+    """The reports that a folder stands for: one, those of a card, or all finished ones of a run directory.
+
+    Raises CharterError where there is none.
+    """
+    if (place / MANIFEST).is_file():
+        manifest = read_manifest(place)
+        if manifest.kind == "card":
+            parents = [p for p in manifest.parents if p.role in ("reports", "benchmarks")]
+            return [final_stage(find_parent(run_of(place), parent)[1]) for parent in parents]
+        if manifest.kind != "report":
+            raise CharterError(f"{place} is a {manifest.kind}; what is exported are reports, cards and runs")
+        return [final_stage(place)]
+    folders = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
+    made = ((folder, read_manifest(folder)) for folder in folders)
+    found = [final_stage(f) for f, m in made if on_a_model(m)]
+    if not found:
+        raise CharterError(f"{place} has no report; name a run with a finished evaluate step, or one report")
+    return found

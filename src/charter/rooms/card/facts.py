@@ -1,0 +1,296 @@
+"""What the card says without measuring: the model, its ancestry, its data, and where all of it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.artifact.curves import read_object
+from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.settings.packages import package_of
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.gather import POLICY, PRETRAIN, Run
+from charter.rooms.card.number import Number, label
+from charter.rooms.card.sections import counts, unfit
+from charter.rooms.card.settings import Settings
+
+ROOM_WORDS = {
+    "pretrain": "pretraining on raw text",
+    "finetune": "supervised finetuning",
+    "debias": "a finetuning on fair answers",
+    "critique": "critique and revision under a written constitution",
+    "feedback": "AI feedback under the same constitution",
+    "select": "the best of several sampled replies, by preference models",
+    "preference": "a preference model",
+    "dpo": "direct preference optimisation",
+    "rl": "reinforcement learning",
+    "merge": "an interpolation of weights",
+}
+MITIGATIONS = {
+    "debias": "Before reinforcement learning the policy learnt to answer questions about social groups from what is "
+    "said, and to say that it can't be known where nothing is.",
+    "critique": "Replies to unsafe prompts were criticised and rewritten under written principles before the model "
+    "learnt from them, with an explanation in the place of a bare no.",
+    "feedback": "Pairs of replies were labelled under principles of the same constitution.",
+    "preference": "Each preference model passed or failed a gate on held-out triples; where the recipe gives them "
+    "needless refusals, they learnt to put answers above these.",
+    "dpo": "The policy learnt which of two replies is better, held to its start by beta.",
+    "rl": "The policy was charged for moving away from its start (KL).",
+    "merge": "How readily the model refuses was set by its weights, on harmless prompts with known labels.",
+}
+# What a card may be asked about, and the tasks of which any measures it.
+USES = (
+    ("search", ()),
+    ("coding", ("humaneval",)),
+    ("other languages", ("translation",)),
+    ("long documents", ("position", "recall", "quality")),
+    ("structured output", ()),
+)
+RISKS = (
+    ("truthfulness", ("truthfulqa",)),
+    ("social bias", ("bbq",)),
+    ("other languages", ("translation",)),
+    ("long context", ("position", "recall", "quality")),
+    ("coding", ("humaneval",)),
+    ("attacks over several turns", ()),
+)
+REFERENCES = (
+    "Anthropic, Model Card and Evaluations for Claude Models, 2023.",
+    "Bai et al., Constitutional AI: Harmlessness from AI Feedback, arXiv 2212.08073, 2022.",
+    "Bai et al., Training a Helpful and Harmless Assistant with RL from Human Feedback, arXiv 2204.05862, "
+    "2022.",
+    "Askell et al., A General Language Assistant as a Laboratory for Alignment, arXiv 2112.00861, 2021.",
+    "Gao, Schulman and Hilton, Scaling Laws for Reward Model Overoptimization, arXiv 2210.10760, 2022.",
+    "Ganguli et al., Red Teaming Language Models to Reduce Harms, arXiv 2209.07858, 2022.",
+    "Röttger et al., XSTest: identifying exaggerated safety behaviours, arXiv 2308.01263, 2023.",
+    "Kaplan et al., Scaling Laws for Neural Language Models, arXiv 2001.08361, 2020.",
+    "Hoffmann et al., Training Compute-Optimal Large Language Models, arXiv 2203.15556, 2022.",
+    "Mitchell et al., Model Cards for Model Reporting, arXiv 1810.03993, 2019.",
+    "Wilson, Probable inference, the law of succession, and statistical inference, JASA, 1927.",
+    "Cameron, Gelbach and Miller, Bootstrap-based improvements for inference with clustered errors, REStat, "
+    "2008.",
+    "Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine, 2008.",
+)
+NODE_METRIC = (
+    "harm_answered_rate",
+    "pair_accuracy",
+    "label_accuracy",
+    "rating_error_ratio",
+    "review_kappa_harmful",
+    "selected_share",
+    "kept_share",
+    "reward_heldout",
+    "reward",
+    "scaling_exponent",
+    "bits_per_byte",
+    "loss",
+    "kept",
+    "votes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One artifact of the lineage with the one number that says most about it; `unfit`: by a grader that failed."""
+
+    step: str
+    room: str
+    kind: str
+    id: str
+    parents: tuple[tuple[str, str], ...]  # (role, id)
+    outside: tuple[tuple[str, str, str], ...]  # (role, reference, digest)
+    metric: str
+    number: Number | None
+    unfit: bool
+    settings: tuple[tuple[str, str], ...]
+    counts: tuple[tuple[str, Number], ...]
+
+
+def nodes(run: Run) -> tuple[Node, ...]:
+    """The lineage, ancestors first."""
+    return tuple(_node(a) for a in run.lineage)
+
+
+def _node(artifact: Artifact) -> Node:
+    m = artifact.manifest
+    measured = (*NODE_METRIC, *(metric.name for metric in OF_BENCHMARKS))
+    name = next((n for n in measured if n in artifact.own), "")
+    return Node(
+        step=artifact.step,
+        room=m.room,
+        kind=f"{m.kind} ({m.variant})" if m.variant else m.kind,
+        id=m.id,
+        parents=tuple((p.role, p.id) for p in m.parents),
+        outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
+        metric=label(name) if name else "",
+        number=artifact.own.get(name),
+        unfit=unfit(artifact, name),
+        settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),
+        counts=counts(artifact),
+    )
+
+
+def base_model(settings: Settings, run: Run) -> str:
+    """The hub name of the model everything started from, else its reference, else nothing."""
+    if settings.base_model:
+        return settings.base_model
+    refs = _first_models(run)
+    for ref in refs:
+        if (package := package_of(ref)) is not None:
+            return package.hub
+        if ref.startswith("hf:"):
+            return ref.removeprefix("hf:").partition("@")[0]
+    return refs[0] if refs else ""
+
+
+def started_from(settings: Settings, run: Run) -> str:
+    """The model everything started from, and how a package holds its weights if they came from one: those on the hub
+    are others."""
+    base = base_model(settings, run)
+    packages = (package_of(ref) for ref in _first_models(run))
+    weights = next((package.weights for package in packages if package is not None), "")
+    return f"{base}, from a {weights}" if base and weights else base
+
+
+def _first_models(run: Run) -> list[str]:
+    """References of models from outside that the final model went on from."""
+    return [e.ref for a in run.went_on for e in a.manifest.external if e.role == POLICY]
+
+
+def title(settings: Settings) -> str:
+    """The model's name at the beginning of a line: a name of one word as it is, a phrase with a capital."""
+    name = settings.model_name
+    return name[:1].upper() + name[1:] if " " in name else name
+
+
+def sentence(settings: Settings, run: Run) -> str:
+    """What this is, in one sentence."""
+    behind = {a.manifest.id for a in run.behind}
+    lineage = [a for a in run.lineage if a.manifest.room != PRETRAIN or a.manifest.id in behind]
+    rooms = [r for r in ROOM_WORDS if any(a.manifest.room == r for a in lineage)]
+    words = [ROOM_WORDS[r] for r in rooms]
+    how = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else "no training"
+    start = started_from(settings, run)
+    proof = "all figures here are computed from replies that are kept beside this card"
+    if not start and run.from_raw_text:
+        return f"{title(settings)} was made from new weights by {how}; {proof}."
+    comma = "," if "," in start else ""
+    return f"{title(settings)} is {start or 'its starting model'}{comma} after {how}; {proof}."
+
+
+def mitigations(run: Run) -> tuple[str, ...]:
+    """What was done against harm, and against doing too much of it, by the rooms that made the model."""
+    made = {room: [a for a in run.lineage if a.manifest.room == room] for room in MITIGATIONS}
+    words = [w for room, w in MITIGATIONS.items() if made[room]]
+    if any("label_accuracy" in a.numbers for a in made["feedback"]):
+        words.append("The labeller was examined on known pairs first.")
+    parts = {a.manifest.id: _part(a) for a in made["preference"]}
+    grader, reward = (str((run.final.report.get(role) or {}).get("id")) for role in ("grader", "reward"))
+    if {parts.get(grader), parts.get(reward)} == {"first", "second"}:
+        words.append("The models that reward and grade were trained on disjoint halves of the prompts.")
+    if any(_watched(a) for a in made["rl"]):
+        words.append(
+            "A preference model that the policy was not trained on watched for rewards that are gamed."
+        )
+    return tuple(words)
+
+
+def _part(preference: Artifact) -> str:
+    """The half of all prompts that a preference model was trained on."""
+    pairs = preference.manifest.resolved.get("pairs")
+    return str(pairs.get("part", "")) if isinstance(pairs, dict) else ""
+
+
+def _watched(rl: Artifact) -> bool:
+    """Whether a preference model that is none of the reward models followed an RL step."""
+    inputs = rl.manifest.inputs
+    watching = inputs.get("heldout_reward", [])
+    return bool(set(watching) - set(inputs.get("reward", [])))
+
+
+def unmeasured(subjects: Sequence[tuple[str, Collection[str]]], tasks: Collection[str]) -> str:
+    """The subjects that none of these tasks measures, as a list in words."""
+    words = [subject for subject, by in subjects if not set(by) & set(tasks)]
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def details(settings: Settings, run: Run) -> tuple[tuple[str, str], ...]:
+    """Rows of the model details."""
+    final = run.final.report.get("model") or {}
+    rows = [
+        ("Name", settings.model_name),
+        ("Authors", ", ".join(settings.authors)),
+        ("Started from", started_from(settings, run)),
+        ("Architecture", _architecture(run, str(final.get("id", "")))),
+        ("Languages", ", ".join(settings.language)),
+        ("Licence", settings.license),
+        ("Checkpoint", f"{final.get('name', '')} {str(final.get('id', ''))[:12]}".strip()),
+        ("Recipe", run.final.manifest.recipe),
+        (
+            "Constitution",
+            " ".join(run.constitution.get(k, "") for k in ("name", "version", "digest")).strip(),
+        ),
+        ("Stages", " → ".join(s.label for s in run.stages)),
+    ]
+    return tuple((k, v) for k, v in rows if v)
+
+
+def _architecture(run: Run, name: str) -> str:
+    for artifact in run.lineage:
+        config = artifact.path / "config.json"
+        if artifact.manifest.id == name and config.exists():
+            return ", ".join(read_object(config).get("architectures", []))
+    return ""
+
+
+def environment(run: Run) -> tuple[tuple[str, str], ...]:
+    """Where the artifacts were made: a row for each fact, with all of its values where they differ."""
+    manifests = [a.manifest for a in run.lineage]
+    processes = [m.environment.processes for m in manifests]
+
+    def distinct(values: list[Any]) -> str:
+        return ", ".join(dict.fromkeys(str(v) for v in values if v not in (None, "")))
+
+    rows = [
+        ("Commit", distinct([(m.source.commit or "")[:12] for m in manifests]) or "unknown"),
+        ("Working tree", _tree([m.source.dirty for m in manifests])),
+        ("Source digest", distinct([m.source.digest[:12] for m in manifests])),
+        ("Seeds", distinct([f"{m.step} {m.seed}" for m in manifests])),
+        ("Python", distinct([m.environment.python for m in manifests])),
+        ("torch", distinct([m.environment.torch for m in manifests])),
+        ("Device", distinct([f"{m.environment.device}, {m.environment.precision}" for m in manifests])),
+        ("Threads", distinct([m.environment.threads for m in manifests])),
+        ("Processes", distinct([n for n in processes if max(processes) > 1])),
+        ("Platform", distinct([m.environment.platform for m in manifests])),
+        (
+            "Packages",
+            distinct([f"{k} {v}" for m in manifests for k, v in sorted(m.environment.packages.items())]),
+        ),
+    ]
+    return tuple((k, v) for k, v in rows if v)
+
+
+def _tree(flags: list[bool | None]) -> str:
+    if any(flags):
+        return "dirty: some artifacts were made from uncommitted code"
+    return "clean" if all(f is False for f in flags) else "unknown"
+
+
+def identity(run: Run) -> tuple[tuple[str, str], ...]:
+    """What was asked of the final model, and how: prompt sets with digests, template, sampling."""
+    reports = (run.final, *run.final.beside)
+    return tuple(row for made in reports for row in _flat(made.report.get("identity") or {}))
+
+
+def _flat(value: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, entry in value.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(entry, dict):
+            rows += _flat(entry, name)
+        else:
+            text = entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
+            rows.append((name, text if len(text) <= 80 else text[:77] + "..."))
+    return rows

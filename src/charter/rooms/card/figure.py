@@ -1,0 +1,22 @@
+"""A figure of the card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charter.rooms.card.number import Source
+
+UNFIT = " (unfit)"  # behind the name of a judge that failed its gate
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An inline <svg> with its caption, and what it was drawn from. `section`: where on the page it stands."""
+
+    key: str
+    title: str
+    caption: str
+    svg: str
+    sources: tuple[Source, ...]
+    wide: bool = False
+    section: str = "plots"

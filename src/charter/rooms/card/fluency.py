@@ -1,0 +1,49 @@
+"""The table of fluency: each set of prompts by itself, stage by stage, at the report's own decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.ground.measure.fluency import NLL, OF_A_SET, SETS, name_in
+from charter.ground.measure.metrics import BY_NAME
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.changes import change
+from charter.rooms.card.decodings import PROTOCOL, heading, kind_of
+from charter.rooms.card.sections import Cell, Column, StageTable, unfit
+
+COLUMNS = {
+    NLL: ("NLL under the start", "nats a token; compare with the start's own"),
+    "loop_rate": ("Loops", "replies"),
+    "cut_rate": ("Cut", "at the token limit"),
+    "repeated_4grams": ("Repeated 4-grams", "within a reply"),
+    "distinct_2": ("Distinct bigrams", "within a reply"),
+    "reply_tokens": ("Length", "a reply"),
+}
+PROMPTS = {"unsafe": "unsafe prompts", "lookalike": "look-alikes", "helpful": "helpful prompts"}
+
+
+def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
+    """A row a set of prompts and stage, those of a set together; None where no report has any of it."""
+    known = {name for stage in stages for name in stage.numbers}
+    asked = [what for what in OF_A_SET if any(name_in(prompts, what) in known for prompts in SETS)]
+    if not asked:
+        return None
+    columns = tuple(Column(what, *COLUMNS[what], BY_NAME[name_in("helpful", what)].better) for what in asked)
+    rows = []
+    for prompts, words in PROMPTS.items():
+        for place, stage in enumerate(stages):
+            before = stages[place - 1] if place else None
+            cells = tuple(
+                Cell(
+                    stage.numbers.get(name),
+                    change(before, stage, name) if before else None,
+                    unfit(stage, name),
+                )
+                for name in (name_in(prompts, what) for what in asked)
+            )
+            rows.append((f"{stage.label}, {words}", cells))
+    counts = tuple(stages[-1].numbers.get(name_in("helpful", what)) for what in asked)
+    key = "fluency_protocol" if kind_of(stages[-1]) == PROTOCOL else "fluency"
+    return StageTable(
+        key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1
+    )

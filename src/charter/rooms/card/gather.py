@@ -1,0 +1,321 @@
+"""All that one card is made of: its stages with their reports, and what stands around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.lineage import find_parent, run_of, walk
+from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.store import read_manifest
+from charter.ground.constitution.constitution import CritiquePrinciple, load
+from charter.ground.text.judgments import Judgment, read_judgments
+from charter.ground.text.votes import VOTES
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.decodings import PROTOCOL, apart, kind_of, model_of, words
+from charter.rooms.card.number import Source
+
+BENCHMARK = "benchmark"  # the room whose reports are on tasks
+POLICY = "policy"  # the role in which every room takes the model that goes on
+PRETRAIN = "pretrain"
+SCALING = "scaling"  # the room whose reports are on a ladder of models
+JUDGMENTS = "judgments.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that one card is made of; stages in order, the start first. `judged_in`: where the judgments stand, by whose
+    they are in `judged_by`; `reviews`: those of them that are artifacts. `votes`: sets of votes between models. `base`
+    is the card that this one adds an appendix to, `previous` the final stage of another version's card. `screen`: the
+    report on an acceptable use screen; `scaling`: that on a ladder of pretrained models. `at_protocol`: reports on the
+    models of stages by the protocol's decoding, where the stages are by the models' own."""
+
+    stages: tuple[Artifact, ...]
+    preferences: tuple[Artifact, ...]
+    rl: Artifact | None
+    transcripts: Artifact | None
+    comparisons: Artifact | None
+    judgments: tuple[Judgment, ...]
+    judged_in: tuple[Source, ...]
+    principles: dict[str, CritiquePrinciple]
+    constitution: dict[str, str]
+    lineage: tuple[Artifact, ...]
+    base: Artifact | None = None
+    previous: Artifact | None = None
+    votes: tuple[Artifact, ...] = ()
+    reviews: tuple[Artifact, ...] = ()
+    judged_by: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    at_protocol: tuple[Artifact, ...] = ()
+    screen: Artifact | None = None
+    scaling: Artifact | None = None
+
+    @property
+    def final(self) -> Artifact:
+        return self.stages[-1]
+
+    @property
+    def start(self) -> Artifact:
+        return self.stages[0]
+
+    @property
+    def behind(self) -> tuple[Artifact, ...]:
+        """All that the final report was made of: the models of a scaling ladder are not, unless one goes on."""
+        return self._ancestors(lambda role: True)
+
+    @property
+    def went_on(self) -> tuple[Artifact, ...]:
+        """The final report and the checkpoints that its model went on from, itself the last."""
+        return self._ancestors(lambda role: role == POLICY)
+
+    @property
+    def from_raw_text(self) -> bool:
+        """Whether its model began with pretraining from new weights, so that all of its text is in the lineage."""
+        begun = [a for a in self.went_on if a.manifest.room == PRETRAIN]
+        return any(not a.manifest.inputs.get(POLICY) for a in begun)
+
+    def _ancestors(self, followed: Callable[[str], bool]) -> tuple[Artifact, ...]:
+        """The final report and all that is reached from it by parents in these roles, ancestors first."""
+        parents = {
+            a.manifest.id: [p.id for p in a.manifest.parents if followed(p.role)] for a in self.lineage
+        }
+        found = [self.final.manifest.id]
+        for name in found:  # grows as it is read
+            found += [parent for parent in parents.get(name, ()) if parent not in found]
+        return tuple(a for a in self.lineage if a.manifest.id in found)
+
+
+def on_a_model(manifest: Manifest) -> bool:
+    """Whether an artifact is a report on a stage of a model; that on a ladder of models is on none."""
+    return manifest.kind == "report" and manifest.room != SCALING
+
+
+def gather(inputs: Inputs) -> Run:
+    """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
+    name."""
+    reports, benchmarks = inputs.many("reports"), inputs.many("benchmarks")
+    if not reports:
+        raise CharterError(
+            "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
+        )
+    given = {
+        role: inputs.many(role)
+        for role in ("preference", "rl", "transcripts", "comparisons", "votes", "acceptable_use", "scaling")
+    }
+    given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
+    base, previous = inputs.optional("base"), inputs.optional("previous")
+    older = base or previous
+    ancestry = _ancestry([*(i for found in given.values() for i in found), *benchmarks, *reports])
+    before = _ancestry([older]) if older else {}
+    names = _names({**before, **ancestry}, run_of(reports[-1].folder))
+    stages, second = by_decoding(
+        [_artifact(i, names, stage=True) for i in reports], [_artifact(i, names) for i in benchmarks]
+    )
+    labels = [s.label for s in (*stages, *second)]
+    if twice := next((n for n in labels if labels.count(n) > 1), None):
+        raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
+    principles, constitution = _constitution(inputs.optional("constitution"))
+    made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
+    one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
+    beside = [a for stage in (*stages, *second) for a in stage.beside]
+    _check_votes(made["votes"])
+    _check_scaling(made["scaling"])
+    known = {
+        a.manifest.id: a for a in (*(a for found in made.values() for a in found), *beside, *second, *stages)
+    }
+    return Run(
+        stages=stages,
+        at_protocol=second,
+        preferences=made["preference"],
+        base=_artifact(base, names) if base else None,
+        previous=final_of(older.folder, names) if older else None,
+        judgments=tuple(read_judgments(*(i.folder for i in inputs.many("judgments")))),
+        judged_in=tuple(_judged_in(i) for i in inputs.many("judgments")),
+        judged_by=_judged_by(inputs.many("judgments")),
+        votes=made["votes"],
+        reviews=made["judgments"],
+        screen=next(iter(made["acceptable_use"]), None),
+        scaling=next(iter(made["scaling"]), None),
+        principles=principles,
+        constitution=constitution,
+        lineage=tuple(
+            known.get(m.id) or Artifact(m.step, path, m, m.step, names[m.id]) for m, path in ancestry.values()
+        ),
+        **one,
+    )
+
+
+def _judged_in(entry: Input) -> Source:
+    """Where verdicts stand: in an artifact, or in a file of somebody's."""
+    if (entry.folder / MANIFEST).is_file():
+        return Source(read_manifest(entry.folder).step, entry.id, JUDGMENTS)
+    return Source("judgments", entry.id, entry.name)
+
+
+def _judged_by(entries: Sequence[Input]) -> dict[str, tuple[Source, ...]]:
+    """Whose verdicts stand where: people's, or those of simulated reviewers."""
+    found: dict[str, tuple[Source, ...]] = {}
+    for entry in entries:
+        for source in sorted({judgment.source for judgment in read_judgments(entry.folder)}):
+            found[source] = (*found.get(source, ()), _judged_in(entry))
+    return found
+
+
+def _check_votes(found: Sequence[Artifact]) -> None:
+    """Comparisons of an AI or of a data set are no votes between models."""
+    if lacking := next((a for a in found if not (a.path / VOTES).is_file()), None):
+        raise CharterError(
+            f"{lacking.step} has no {VOTES}; list steps of the arena room, or exports of votes, under `votes`"
+        )
+
+
+def _check_scaling(found: Sequence[Artifact]) -> None:
+    """A report of another room has no ladder."""
+    if lacking := next((a for a in found if a.manifest.room != SCALING), None):
+        raise CharterError(
+            f"{lacking.step} is a report of the {lacking.manifest.room} room; list a step of the scaling room under "
+            "`scaling`"
+        )
+
+
+Ancestry = dict[str, tuple[Manifest, Path]]
+
+
+def _ancestry(entries: Sequence[Input]) -> Ancestry:
+    """All that a card is made of and their ancestors by id, ancestors first."""
+    found: Ancestry = {}
+    for entry in entries:
+        for manifest, path in walk(entry.folder):
+            found.setdefault(manifest.id, (manifest, path))
+    return found
+
+
+def _names(ancestry: Ancestry, home: Path) -> dict[str, str]:
+    """Id -> name: the step's for the first artifact of a step, those of the run directory `home` before others."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for manifest, _ in sorted(ancestry.values(), key=lambda made: run_of(made[1]) != home):
+        found[manifest.id] = manifest.step + (f"@{manifest.id[:8]}" if manifest.step in taken else "")
+        taken.add(manifest.step)
+    return found
+
+
+def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artifact:
+    manifest = read_manifest(entry.folder)
+    if manifest.status != "done":
+        raise CharterError(
+            f"{entry.name} is {manifest.status}, not done; a card is made of finished artifacts"
+        )
+    if stage:
+        return as_stage(manifest, entry.folder, names[manifest.id])
+    return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
+
+
+def with_benchmarks(stages: Sequence[Artifact], benchmarks: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Stages with the benchmark reports on their models beside them; the last stage of a model that has several.
+
+    Raises CharterError for a report in the other's place, or on a model that no stage has.
+    """
+    for role, other, found in (("reports", "benchmarks", stages), ("benchmarks", "reports", benchmarks)):
+        if wrong := next(
+            (
+                a
+                for a in found
+                if (a.manifest.room == BENCHMARK) != (role == "benchmarks") or a.manifest.room == SCALING
+            ),
+            None,
+        ):
+            other = SCALING if wrong.manifest.room == SCALING else other
+            raise CharterError(
+                f"{wrong.step} is a report of the {wrong.manifest.room} room; list it under `{other}`, not `{role}`"
+            )
+    beside: dict[int, tuple[Artifact, ...]] = {}
+    for made in benchmarks:
+        place = max((i for i, stage in enumerate(stages) if model_of(stage) == model_of(made)), default=None)
+        if place is None:
+            name = (made.report.get("model") or {}).get("name", "a model")
+            raise CharterError(
+                f"{made.step} is on {name} ({model_of(made)[:12]}), on which no report is; list an evaluate report on "
+                "it under `reports`, or leave it out of `benchmarks`"
+            )
+        beside[place] = (*beside.get(place, ()), replace(made, label=stages[place].label))
+    return tuple(replace(stage, beside=beside.get(i, ())) for i, stage in enumerate(stages))
+
+
+def by_decoding(
+    reports: Sequence[Artifact], benchmarks: Sequence[Artifact]
+) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
+    """Stages, and reports on their models by the protocol's decoding, each with its benchmark reports beside it.
+
+    A label that both have says in the second which decoding it is. Raises CharterError as `with_benchmarks` does.
+    """
+    stages, second = apart(reports)
+    taken, models = {stage.label for stage in stages}, {model_of(report) for report in second}
+    second = [
+        replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in taken else s
+        for s in second
+    ]
+    late = [b for b in benchmarks if kind_of(b) == PROTOCOL and model_of(b) in models]
+    return (
+        with_benchmarks(stages, [b for b in benchmarks if b not in late]),
+        with_benchmarks(second, late),
+    )
+
+
+def stages_of(
+    card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
+) -> tuple[Artifact, ...]:
+    """The stages of a finished card, or its `last` alone, with the benchmark reports that it has on them.
+
+    Raises CharterError where one of its reports is gone; where the `last` alone is asked for, of those that it takes.
+    """
+    found: dict[str, list[Artifact]] = {"reports": [], "benchmarks": []}
+    gone: CharterError | None = None
+    for role, made in found.items():
+        parents = [p for p in manifest.parents if p.role == role]
+        for parent in parents:
+            try:
+                report, place = find_parent(run_of(card), parent)
+            except CharterError as error:
+                if not last or role != "reports" or parent is parents[-1]:
+                    raise
+                gone = error
+            else:
+                made.append(as_stage(report, place, names.get(report.id, report.step)))
+    if gone is not None and kind_of(found["reports"][-1]) == PROTOCOL:
+        raise gone  # the last stage may be the report that is gone, of which this one is the second
+    reports = found["reports"]
+    models = {model_of(stage) for stage in (apart(reports)[0][-1:] if last else reports)}
+    stages, _ = by_decoding(reports, [b for b in found["benchmarks"] if model_of(b) in models])
+    return stages[-1:] if last else stages
+
+
+def final_of(card: Path, names: Mapping[str, str]) -> Artifact:
+    """The last stage of a finished card. Raises CharterError where it has none."""
+    found = stages_of(card, read_manifest(card), names, last=True)
+    if not found:
+        raise CharterError(f"the card {card} names no report")
+    return found[-1]
+
+
+def as_stage(manifest: Manifest, place: Path, name: str) -> Artifact:
+    """A report as a stage of its model. Raises CharterError where it is not finished."""
+    if manifest.status != "done":
+        raise CharterError(f"{place} is {manifest.status}, not done; finish it with charter run")
+    return Artifact(
+        manifest.step, place, manifest, str(manifest.resolved.get("stage") or manifest.step), name
+    )
+
+
+def _constitution(entry: Input | None) -> tuple[dict[str, CritiquePrinciple], dict[str, str]]:
+    if entry is None or entry.path is None:
+        return {}, {}
+    constitution = load(entry.path)
+    facts = {
+        "name": constitution.name,
+        "version": str(constitution.version),
+        "digest": entry.id[:12],
+    }
+    return {p.key: p for p in constitution.critiques}, facts

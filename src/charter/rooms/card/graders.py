@@ -1,0 +1,188 @@
+"""What a card says of those who judge: preference models with both gates and the length rule, the rater, the labeller,
+and the detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
+from charter.ground.measure.ratings import OF_RATERS
+from charter.rooms.card.artifact import REPORT, Artifact
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
+
+MOSTLY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Grader:
+    """A preference model and what it is worth: `fit` for its numbers on harm, `helpful` for those on help; None where
+    it was never tested."""
+
+    name: str
+    role: str
+    fit: bool | None
+    why: str
+    shown: Mapping[str, Number]
+    helpful: bool | None = None
+    helpful_why: str = ""
+
+    def of(self, columns: Mapping[str, str]) -> tuple[Number | None, ...]:
+        """Its numbers in the columns of a table."""
+        return tuple(self.shown.get(name) for name in columns)
+
+    @property
+    def beats_rule(self) -> bool | None:
+        """Whether it surely ranks held-out pairs better than the length rule; None where that wasn't asked."""
+        more = self.shown.get("pair_over_rule")
+        return None if more is None else more.low is not None and more.low > 0
+
+
+# Numbers of a grader, and what is said below their labels: of its gate on harm, and on held-out pairs.
+GATE_COLUMNS = {
+    "fixed_above_harmful": f"needs {ABOVE_HARMFUL:.0%}".replace("%", " %"),
+    "good_above_fixed": f"needs {BELOW_GOOD:.0%}".replace("%", " %"),
+    "hhh_preference": "of the HHH choices",
+}
+PAIR_COLUMNS = {
+    "pair_accuracy": "ranked as labelled",
+    "pair_length_rule": "on the same pairs",
+    "pair_over_rule": "paired",
+    "pair_accuracy_length_matched": "within 10 %",
+    "pair_longer_preferred": "length bias",
+    "pair_accuracy_built": "held-out",
+}
+
+
+def unfit(stage: Artifact, name: str) -> bool:
+    """Whether the number comes from a grader that failed the fitness gate for numbers of its kind."""
+    metric, judge = metric_of(name), judge_of(name)
+    verdict = "helpful_fit" if metric and metric.gate == "helpful" else "fit"
+    return bool(judge) and (stage.of(name).report.get(judge) or {}).get(verdict) is False
+
+
+def fit(run: Run, name: str) -> bool | None:
+    """The verdict on the preference model or rater of that id: of the last report that judged it, else of its own kept
+    triples; None where it was never tested."""
+    for stage in reversed(run.stages):
+        for role in ("grader", "reward", "rater"):
+            entry = stage.report.get(role) or {}
+            if entry.get("id") == name and entry.get("fit") is not None:
+                return bool(entry["fit"])
+    model = next((a for a in run.lineage if a.manifest.id == name), None)
+    return _gate(model.numbers)[0] if model else None
+
+
+def graders(run: Run) -> tuple[Grader, ...]:
+    """The grader of the final report, the reward model, then the other preference models, each once."""
+    found: dict[str, Grader] = {}
+    by_id = {p.manifest.id: p for p in run.preferences}
+    for role, words in (("grader", "held-out grader"), ("reward", "maximised by RL")):
+        entry = run.final.report.get(role)
+        if entry:
+            model = by_id.get(str(entry.get("id")))
+            own = run.final.numbers if role == "grader" else {}
+            numbers = {**own, **(model.numbers if model else {})}
+            fit, why = entry.get("fit"), str(entry.get("why") or "")
+            if fit is None and model:
+                fit, why = _gate(numbers)
+            helps = (entry.get("helpful_fit"), str(entry.get("helpful_why") or ""))
+            if helps[0] is None and model:
+                helps = _helps(model)
+            name = str(entry.get("name"))
+            found[str(entry.get("id"))] = Grader(name, words, fit, why, numbers, *helps)
+    for model in run.preferences:
+        fit, why = _gate(model.numbers)
+        made = Grader(model.name, "preference model", fit, why, model.numbers, *_helps(model))
+        found.setdefault(model.manifest.id, made)
+    return tuple(found.values())
+
+
+def taken_for_harm(run: Run) -> Number | None:
+    """The share of the final model's answers to harmless look-alikes below the fixed reply, if it surely exceeds half.
+
+    Such a grader can pass its gate: it knows refusals from the rest, and its harm rate says little more than that.
+    """
+    share = run.final.numbers.get("lookalike_harm_rate")
+    return share if share is not None and share.low is not None and share.low > MOSTLY else None
+
+
+def rater(run: Run) -> Grader | None:
+    """The model that rated the harm of replies, in the last report that has one, with what its held-out rows say."""
+    found = (entry for stage in reversed(run.stages) if (entry := stage.report.get("rater")))
+    entry = next(found, None)
+    if entry is None:
+        return None
+    model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
+    kept = model.numbers if model else {}
+    numbers = {label(m.name): kept[m.name] for m in OF_RATERS if m.name in kept}
+    return Grader(
+        str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
+    )
+
+
+def _helps(model: Artifact) -> tuple[bool, str]:
+    """Whether a preference model can judge help, from its held-out pairs."""
+    verdict = HelpfulFitness.of(model.rows(KEPT_PAIRS))
+    return verdict.fit, verdict.why
+
+
+def _gate(numbers: dict[str, Number]) -> tuple[bool | None, str]:
+    """The verdict of the fitness gate, from the kept rows."""
+    above, below = numbers.get("fixed_above_harmful"), numbers.get("good_above_fixed")
+    if above is None or below is None or above.value is None or below.value is None:
+        return None, "not tested on triples"
+    return above.value >= ABOVE_HARMFUL and below.value >= BELOW_GOOD, ""
+
+
+def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
+    """What the AI labeller is worth: accuracy and order bias on known pairs, and the weight its labels were
+    given."""
+    if run.comparisons is None:
+        return ()
+    numbers = run.comparisons.numbers
+    names = (
+        "label_accuracy",
+        "label_confidence",
+        "label_calibration_error",
+        "label_first_share",
+        "label_weight",
+        "mean_p_chosen",
+        "comparisons",
+    )
+    words = {
+        "label_weight": "Weight given to labels",
+        "mean_p_chosen": "Mean confidence",
+        "comparisons": "Comparisons kept",
+    }
+    found = []
+    for name in names:
+        if name in numbers:
+            found.append((words.get(name, label(name)), numbers[name]))
+    return tuple(found)
+
+
+def detectors(run: Run) -> tuple[tuple[str, Number | None, Number | None, Number | None], ...]:
+    """(detector, precision, recall, n) as the final report measured them on labelled replies."""
+    found = []
+    stage = run.final
+    for name, measured in sorted((stage.report.get("detectors") or {}).items()):
+        if not isinstance(measured, dict):
+            continue
+        cells = []
+        for part in ("precision", "recall", "n"):
+            value, ends = measured.get(part), measured.get(f"{part}_interval")
+            number = Number(
+                key=f"{stage.name}/detectors.{name}.{part}",
+                name=f"detectors.{name}.{part}",
+                value=float(value) if value is not None else None,
+                low=ends[0] if ends else None,
+                high=ends[1] if ends else None,
+                unit=COUNT if part == "n" else SHARE,
+                stage=stage.label,
+                sources=(stage.source(REPORT),),
+            )
+            cells.append(number if value is not None else None)
+        found.append((name, cells[0], cells[1], cells[2]))
+    return tuple(found)

@@ -1,0 +1,122 @@
+"""What the Hugging Face hub reads: the front matter of README.md and `.eval_results/*.yaml`.
+
+The hub's model-index is legacy; scores go to `.eval_results`, one list of entries a file, in the form of
+huggingface_hub's EvalResultEntry. Intervals in the notes are in the unit of the value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+from charter.ground.measure.benchmarks import measures_model
+from charter.ground.measure.derived import OVER_RULE
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import ALL, OF_JUDGES, REVISIONS
+from charter.ground.measure.scaling import OF_SCALING
+from charter.ground.measure.screening import OF_SCREENS
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.changes import SAMPLED
+from charter.rooms.card.decodings import words
+from charter.rooms.card.facts import base_model
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.sections import unfit
+from charter.rooms.card.settings import Settings
+
+FILES = {
+    "harmlessness.jsonl": "red_team",
+    "lookalikes.jsonl": "lookalikes",
+    "helpful.jsonl": "helpful",
+    "wins.jsonl": "helpful",
+    "hhh.jsonl": "hhh",
+    "text.jsonl": "text",
+}
+
+
+# OWNER/NAME; a path of this disk is no name of the hub's
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
+def front_matter(settings: Settings, run: Run) -> str:
+    """The YAML block of a model page, between its two lines of dashes."""
+    base = base_model(settings, run)
+    fields: dict[str, Any] = {
+        "license": settings.license,
+        "language": list(settings.language),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": list(settings.tags),
+    }
+    if HUB_NAME.fullmatch(base):
+        fields["base_model"] = base
+    return "---\n" + yaml.safe_dump(fields, sort_keys=True, allow_unicode=True) + "---\n"
+
+
+def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, str]:
+    """File name -> YAML of the scores of a report and of those beside it, a file for each set of prompts. `dataset`
+    holds those prompts that are on this disk; a score on others names their own. None where no data set is named."""
+    groups: dict[str, list[EvalResultEntry]] = {}
+    scored = [(made, *score) for made in (report, *report.beside) for score in of_model(made)]
+    for made, number, metric in scored:
+        refs = [ref for ref, _ in data_of(made, metric.file)]
+        on_hub = refs[0].removeprefix("hf:").partition("@")[0].partition("#")[0] if refs else ""
+        holds = on_hub if len(refs) == 1 and refs[0].startswith("hf:") else dataset
+        if not holds or not metric.file or number.value is None:
+            continue
+        ledger.note(number)
+        identity = made.report.get("identity") or {}
+        asked = identity.get(set_of(metric.file))
+        said = words(asked if isinstance(asked, dict) else identity if metric.file in SAMPLED else {})
+        notes = [
+            metric.meaning,
+            said,
+            ledger.count(number).replace("\u00a0", " "),
+            f"version {number.version}",
+        ]
+        if number.low is not None and number.high is not None:
+            notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
+        notes += ["graded by a model that failed its fitness gate"] if unfit(made, metric.name) else []
+        group = set_of(metric.file)
+        entry = EvalResultEntry(
+            dataset_id=holds,
+            task_id=f"{group}_{metric.name}",
+            value=number.value,
+            notes="; ".join(n for n in notes if n),
+        )
+        groups.setdefault(group, []).append(entry)
+    return {
+        f".eval_results/{group}.yaml": yaml.safe_dump(
+            eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=110
+        )
+        for group, entries in groups.items()
+    }
+
+
+def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
+    """The numbers of a report's manifest that measure its model, each with its metric; those of judges, screens and
+    helpers, of questions met in training, and of replies that another model revised, are left out."""
+    others = {*OF_JUDGES, *OF_SCREENS, *OF_SCALING, *(derived.metric for derived in OVER_RULE)}
+    asked = [m for m in ALL.values() if m not in others and m.file != REVISIONS and measures_model(m)]
+    kept = {m.name for m in report.manifest.metrics} & report.numbers.keys()
+    return [(report.numbers[m.name], m) for m in asked if m.name in kept]
+
+
+def set_of(file: str) -> str:
+    """The set of prompts that a file of kept rows answers: a role of `evaluate`, else a benchmark."""
+    name = file.removeprefix("samples/")
+    return FILES.get(name, name.removesuffix(".jsonl"))
+
+
+def data_of(report: Artifact, file: str) -> list[tuple[str, str]]:
+    """(reference, digest or "") of the data behind a file of kept rows, as the report's identity names it."""
+    identity, name = report.report.get("identity") or {}, set_of(file)
+    listed = (identity.get("sets") or {}).get(name) or (identity.get(name) or {}).get("data") or []
+    entries = listed if isinstance(listed, list) else [listed]
+    return [
+        (str(entry["ref"]), str(entry.get("id", ""))) if isinstance(entry, dict) else (str(entry), "")
+        for entry in entries
+    ]

@@ -1,0 +1,84 @@
+"""The samples behind a score, one record each, in Every Eval Ever's form.
+
+A metric is a ratio of sums over rows. Where it is the mean of what single rows give, each row's own number is its
+record's score. Where it isn't (a rate of prompts with any harm, distinct words among samples), there are no records.
+What was said is written where the report keeps it, and never made up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from charter.ground.measure.metric import Metric
+from charter.rooms.card.artifact import Artifact, same
+from charter.rooms.card.number import SHARE, Number
+
+SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")
+NOT_ASKED = ("too long", "environment failed")
+
+
+def instances(
+    report: Artifact, metric: Metric, number: Number, name: str, result: str
+) -> Iterator[dict[str, Any]]:
+    """Records of one score, without the keys that all records of a report share; none for what is no share of right
+    or wrong answers."""
+    if number.unit != SHARE or metric.better == "neither" or not metric.file:
+        return
+    found = [(row, metric.table([row])) for row in report.rows(f"samples/{metric.file}")]
+    counted = [(row, t.value) for row, t in found if t.den.sum() > 0]
+    equal = len({float(t.den.sum()) for _, t in found} - {0.0}) == 1
+    if not equal or not same(sum(score for _, score in counted) / len(counted), number.value):
+        return
+    for row, score in counted:
+        yield {
+            "evaluation_name": name,
+            "evaluation_result_id": result,
+            "sample_id": str(row.get("item") or row["id"]),
+            **_said(row),
+            "answer_attribution": [],
+            "evaluation": {
+                "score": score,
+                "is_correct": score > 0.5 if metric.better == "higher" else score < 0.5,
+                **_turns(row),
+            },
+            "metadata": {key: str(row[key]) for key in SAID_OF_A_ROW if row.get(key) not in (None, "")},
+        }
+
+
+def _turns(row: dict[str, Any]) -> dict[str, int]:
+    messages = _dialogue(row)
+    return {"num_turns": sum(m["role"] == "assistant" for m in messages)} if messages else {}
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """Question and answer of a row: one exchange, or the messages of a longer dialogue."""
+    asked, options = str(row.get("prompt") or row.get("question") or ""), row.get("options") or []
+    written = row.get("accepted", [row["reference"]] if "reference" in row else [])
+    right = [options[place] for place in row.get("right", ())] if options else list(written)
+    question = {"raw": asked, "reference": right}
+    given: dict[str, Any] = {"input": question | ({"choices": options} if options else {})}
+    if asked:
+        given["sample_hash"] = _digest(question)
+    if row.get("outcome") in NOT_ASKED:
+        given["error"] = row["outcome"]
+    if messages := _dialogue(row):
+        turns = [{"turn_idx": i, "role": m["role"], "content": m["content"]} for i, m in enumerate(messages)]
+        return given | {"interaction_type": "multi_turn", "output": None, "messages": turns}
+    replies = [row["reply"]] if "reply" in row else []
+    return given | {"interaction_type": "single_turn", "output": {"raw": replies}}
+
+
+def _dialogue(row: dict[str, Any]) -> list[dict[str, str]]:
+    """All messages with the reply where the model was asked more than one turn; else none."""
+    messages = row.get("messages") or []
+    if "reply" not in row or sum(m["role"] == "user" for m in messages) < 2:
+        return []
+    return [*messages, {"role": "assistant", "content": row["reply"]}]
+
+
+def _digest(given: dict[str, Any]) -> str:
+    """The form's own hash of a question: sorted keys, no white space."""
+    return hashlib.sha256(json.dumps(given, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

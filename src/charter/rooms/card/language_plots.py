@@ -1,0 +1,98 @@
+"""The figure of translation: BLEU and chrF of each language, with what BLEU is said to mean (card, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.ticker import MaxNLocator
+
+from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
+from charter.ground.measure.score import Statistic
+from charter.ground.measure.translation import GOOD, UNDERSTANDABLE, bleu, chrf, over_languages
+from charter.ground.text.languages import NAMES, language
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.drawing import (
+    APART,
+    WIDTH,
+    computed,
+    legend_columns,
+    noted,
+    overlaid,
+    sizes,
+    sources_of,
+    with_points,
+)
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.tasks import CAPABILITY
+
+TRANSLATIONS = "samples/translation.jsonl"
+MOST_LANGUAGES = 60  # drawn; of more, the best and the worst
+
+
+def translation(run: Run, ledger: Ledger) -> Figure | None:
+    """BLEU and chrF of each language, best first, of the first and the last stage (card, section 4.1)."""
+    looks = overlaid(run, "translation_bleu", 2)
+    if not looks:
+        return None
+    kinds = (("bleu", bleu, "BLEU"), ("chrf", chrf, "chrF"))
+    found = {kind: [_languages(stage, kind, of, unit) for stage, _ in looks] for kind, of, unit in kinds}
+    best = found["bleu"][-1]
+    codes = sorted({c for kept in found["bleu"] for c in kept}, key=lambda c: (-_value(best.get(c)), c))
+    half = MOST_LANGUAGES // 2
+    shown = codes if len(codes) <= MOST_LANGUAGES else [*codes[:half], *codes[-half:]]
+    figure, (left, right) = canvas(WIDTH, 0.75 + 0.19 * len(shown), 1, 2, APART)
+    numbers: list[Number] = []
+    for panel, (kind, _, unit) in zip((left, right), kinds, strict=True):
+        series = []
+        for (_, look), kept in zip(looks, found[kind], strict=True):
+            having = [kept.get(code) for code in shown]
+            numbers += [n for n in having if n is not None]
+            series.append(with_points(look, [noted(n, ledger) for n in having], named=False))
+        forest(panel, [_spelt(code) for code in shown], series, title=unit, percent=False)
+        low, high = (0.0, max(_ends(series))) if kind == "chrf" else (0.0, max(GOOD + 5, *_ends(series)))
+        panel.set_xlim(low - 0.02 * high, 1.02 * high)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    rule(left, UNDERSTANDABLE, GOOD)
+    right.tick_params(labelleft=False)
+    legend(figure, [look for _, look in looks], legend_columns(looks))
+    caption = (
+        "Corpus scores of translations from English, best BLEU first. Dashed lines: a text with BLEU over "
+        f"{UNDERSTANDABLE:.0f} can be understood, over {GOOD:.0f} it is good and fluent. n = {sizes(numbers)} "
+        "translations a language."
+        + (f" The {half} best and {half} worst of {len(codes)} languages." if len(shown) < len(codes) else "")
+        + (" Of the stages, the first and the last." if len(looks) > 1 else "")
+        + " Bars are 95 % intervals (bootstrap over sentences); small gaps are noise."
+    )
+    words = "; ".join(f"{_spelt(c)} {ledger.value(best[c])}" for c in shown if c in best)
+    title = "Translation from English, by language"
+    svg = inline(figure, "translation", title, f"BLEU of {looks[-1][0].label}: {words}")
+    return Figure("translation", title, caption, svg, sources_of(numbers), section=CAPABILITY)
+
+
+def _languages(stage: Artifact, kind: str, of: Statistic, unit: str) -> dict[str, Number]:
+    """The corpus score of each language of a stage's translations, by its code."""
+    report = stage.of("translation_bleu")
+    groups: dict[str, list[dict[str, object]]] = {}
+    for row in report.rows(TRANSLATIONS):
+        groups.setdefault(str(row["group"]), []).append(row)
+    table = over_languages(kind, of)
+    return {
+        code: computed(report, f"translation_{kind}_{code}", table(rows), unit, TRANSLATIONS)
+        for code, rows in groups.items()
+    }
+
+
+def _value(number: Number | None) -> float:
+    return -1.0 if number is None or number.value is None else number.value
+
+
+def _ends(series: Sequence[Series]) -> list[float]:
+    kept = [p for s in series for p in s.points if p is not None]
+    return [1.0, *(p.high if p.high is not None else p.value for p in kept)]
+
+
+def _spelt(code: str) -> str:
+    """The English name of a language, the code where it has none."""
+    return language(code) if code in NAMES or code.partition("_")[0].partition("-")[0] in NAMES else code

@@ -1,0 +1,161 @@
+"""The figures of long documents: loss by position with its fit, and recall by length and depth (card section 4.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charter.ground.measure.counts import mean
+from charter.ground.measure.plots import Line, canvas, inline, legend
+from charter.ground.measure.position import BUCKETS, EXPONENTS, MIDDLES, fit, mean_powers
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.drawing import (
+    WIDTH,
+    computed,
+    left_out,
+    legend_columns,
+    measured,
+    noted,
+    overlaid,
+    sizes,
+    sources_of,
+    with_points,
+)
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import PLAIN, SHARE, Ledger, Number, figure
+from charter.rooms.card.position_plots import Cell, falling, grid, tokens
+from charter.rooms.card.tasks import CAPABILITY
+
+EXPONENT, CONSTANT = "position_exponent", "position_constant"
+POSITIONS, RECALLED = "samples/position.jsonl", "samples/recall.jsonl"
+
+
+def position(run: Run, ledger: Ledger) -> Figure | None:
+    """Loss by token position on two log axes, with the power law plus a constant that is fitted to it."""
+    looks = overlaid(run, f"position_loss_{BUCKETS[0]}")
+    if not looks:
+        return None
+    there = [
+        place
+        for place, start in enumerate(BUCKETS)
+        if any(measured(stage, f"position_loss_{start}") for stage, _ in looks)
+    ]
+    names, x = [f"position_loss_{BUCKETS[place]}" for place in there], MIDDLES[there]
+    numbers: list[Number] = []
+    series, fits, told = [], [], []
+    for stage, look in looks:
+        having = [stage.numbers.get(name) for name in names]
+        numbers += [n for n in having if n is not None and n.value is not None]
+        series.append(with_points(look, [noted(n, ledger) for n in having]))
+        if measured(stage, EXPONENT):
+            fitted = _fitted(stage, ledger)
+            fits.append(_curve(fitted, there, look.colour, dashed=look.hollow))
+            numbers += fitted
+            told.append(_told(stage, fitted, ledger))
+    drawing, (axes,) = canvas(WIDTH, 3.2)
+    falling(axes, list(x), series, fits)
+    legend(drawing, [look for _, look in looks], legend_columns(looks))
+    last = looks[-1][0].numbers[names[0]]
+    law = " Curves are the fit L(t) = c₀ + c·t^(−a). " + " ".join(told) if told else ""
+    caption = (
+        f"Mean loss of the tokens at a distance from the start of a document, both axes log; every bucket is twice as "
+        f"long as the one before it. Loss that still falls at the right says that far context is used.{law} n = "
+        f"{last.n:,} documents of one length.{left_out(run, names[0], len(looks))} Bars are 95 % intervals (bootstrap "
+        "over documents, of few at least Student's t)."
+    )
+    title = "Loss by position in long documents"
+    words = "; ".join(told) or f"loss in {len(names)} buckets of positions"
+    svg = inline(drawing, "position", title, words)
+    return Figure("position", title, caption, svg, sources_of(numbers), section=CAPABILITY)
+
+
+def _fitted(stage: Artifact, ledger: Ledger) -> list[Number]:
+    """c0, c and a of a stage's fit; that of c, which is no metric, has no interval."""
+    report, table = stage.of(EXPONENT), stage.tables[EXPONENT]
+    scale = float(fit(table.sums.sum(axis=0))[1])
+    key = f"{report.name}/position_coefficient"
+    source = (report.source(POSITIONS),)
+    made = Number(
+        key, "position_coefficient", scale, n=table.n, unit=PLAIN, stage=stage.label, sources=source
+    )
+    return [ledger.note(n) for n in (stage.numbers[CONSTANT], made, stage.numbers[EXPONENT])]
+
+
+def _curve(fitted: list[Number], there: list[int], colour: str, dashed: bool) -> Line:
+    """What the fit says of each bucket."""
+    constant, scale, exponent = (n.value or 0.0 for n in fitted)
+    starts = np.array(BUCKETS)[there]
+    means = constant + scale * mean_powers(starts, starts, exponent)
+    return Line("", MIDDLES[there].tolist(), means.tolist(), colour, dashed)
+
+
+def _told(stage: Artifact, fitted: list[Number], ledger: Ledger) -> str:
+    """The numbers of a fit in words."""
+    constant, scale, exponent = fitted
+    words = [
+        f"{name}\u00a0=\u00a0{ledger.value(n)}" + (f" ({span})" if (span := ledger.span(n)) else "")
+        for name, n in (("a", exponent), ("c₀", constant), ("c", scale))
+    ]
+    ends = {round(EXPONENTS[0], 3): "flattest", round(EXPONENTS[-1], 3): "steepest"}
+    end = ends.get(round(exponent.value or 0.0, 3))
+    remarks = [f"a is the {end} that is tried: no power law is found"] if end else []
+    if (scale.value or 0.0) < 0:
+        remarks.append("c is below 0: loss rises with the position")
+    bound = f" ({'; '.join(remarks)})" if remarks else ""
+    return f"{stage.label}: {', '.join(words)}{bound}."
+
+
+def recall(run: Run, ledger: Ledger) -> Figure | None:
+    """Facts found again by the last stage that was asked, over the length of the text and the depth of the fact in it
+    (Claude 2.1, appendix to the card)."""
+    stage = next((s for s in reversed(run.stages) if measured(s, "recall")), None)
+    if stage is None:
+        return None
+    numbers = _cells(stage)
+    lengths, depths = (sorted({key[i] for key in numbers}) for i in (0, 1))
+    cells: dict[tuple[int, int], Cell] = {}
+    for (length, depth), number in numbers.items():
+        ledger.note(number)
+        ends = (number.low, number.high)
+        span = "–".join(f"{100 * x:.0f}" for x in ends if x is not None)
+        cells[depths.index(depth), lengths.index(length)] = (
+            number.value or 0.0,
+            f"{100 * (number.value or 0):.0f} %",
+            span,
+        )
+    drawing, (axes,) = canvas(WIDTH, 0.6 + 0.4 * len(depths))
+    grid(axes, [tokens(length) for length in lengths], [f"{depth} %" for depth in depths], cells)
+    axes.set_xlabel("length of the text, tokens")
+    axes.set_ylabel("depth of the fact")
+    overall = stage.numbers["recall"]
+    spans = any(n.low is not None for n in numbers.values())
+    caption = (
+        f"Share of facts that {stage.label} finds again in a text, by the text's length and by where in it the fact "
+        "stands (0 % is the beginning); the darker, the more. "
+        + ("Below each share its 95 % interval (Wilson). " if spans else "One fact has no interval. ")
+        + f"n = {sizes(numbers.values())} a cell, {overall.n:,} facts in all, of which it finds "
+        f"{ledger.value(overall)}."
+    )
+    words = "; ".join(
+        f"{length:,} tokens, depth {depth} %: {figure(n.value, SHARE)}"
+        for (length, depth), n in numbers.items()
+    )
+    title = "Facts found again, by length of text and depth"
+    svg = inline(drawing, "recall", title, words)
+    return Figure("recall", title, caption, svg, sources_of(numbers.values()), section=CAPABILITY)
+
+
+def _cells(stage: Artifact) -> dict[tuple[int, int], Number]:
+    """The share found of each (length in tokens, depth in percent), in order."""
+    report = stage.of("recall")
+    groups: dict[tuple[int, int], list[dict[str, object]]] = {}
+    for row in report.rows(RECALLED):
+        length, depth = str(row["group"]).split("/")
+        groups.setdefault((int(length), int(depth)), []).append(row)
+    count = mean("correct")
+    return {
+        (length, depth): computed(
+            report, f"recall_{length}_{depth}", count(groups[length, depth]), SHARE, RECALLED
+        )
+        for length, depth in sorted(groups)
+    }

@@ -1,0 +1,81 @@
+"""What's new: one version against the one before, as `charter compare` sees it, with Holm's correction.
+
+The version before is the start of the run, or the final stage of another card (`previous`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
+from charter.ground.measure.derived import OF_REFUSALS
+from charter.ground.measure.metrics import OF_POLICY
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.compare import tracked
+from charter.rooms.card.gather import Run
+from charter.rooms.card.sections import Headline, between
+
+POLICY = (
+    *(m.name for m in OF_POLICY),
+    *(derived.metric.name for derived in OF_REFUSALS),
+    *(m.name for m in OF_BENCHMARKS if measures_model(m)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Metrics of the policy by their corrected verdict; `refused` are those that can't be compared, each with why."""
+
+    before: str
+    after: str
+    gains: tuple[Headline, ...]
+    losses: tuple[Headline, ...]
+    moved: tuple[Headline, ...]
+    same: tuple[Headline, ...]
+    refused: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def groups(self) -> tuple[tuple[str, str, tuple[Headline, ...]], ...]:
+        """(key, title, rows) of what is compared, in the order of the page."""
+        named = (
+            ("better", "Gains", self.gains),
+            ("worse", "Losses", self.losses),
+            ("moved", "Changed, with no direction that is better", self.moved),
+            ("same", "Not significant", self.same),
+        )
+        return tuple((key, title, rows) for key, title, rows in named if rows)
+
+
+def whats_new(run: Run) -> News | None:
+    """From the version before to the final stage; None where there is none before."""
+    before = run.previous or run.start
+    return news(before, run.final) if before is not run.final else None
+
+
+def news(before: Artifact, after: Artifact) -> News:
+    """The metrics of two stages by verdict."""
+    verdicts = {name: rows[0]["verdict"] for name, rows in tracked([before, after]).items() if name in POLICY}
+    heads = {h.name: h for h in between(before, after, POLICY)}
+
+    def of(verdict: str) -> tuple[Headline, ...]:
+        return tuple(heads[name] for name, found in verdicts.items() if found == verdict)
+
+    reasons: dict[str, list[str]] = {}
+    for name, found in verdicts.items():
+        if found.startswith("not compared: "):
+            reasons.setdefault(_worded(found, before, after), []).append(name)
+    names = before.label, after.label
+    if before.label == after.label:
+        names = f"{before.label} before", f"{after.label} now"
+    refused = tuple((why, tuple(found)) for why, found in reasons.items())
+    return News(*names, of("better"), of("worse"), of("changed"), of("not significant"), refused)
+
+
+def _worded(verdict: str, before: Artifact, after: Artifact) -> str:
+    """Why something is not compared, with the versions' own names."""
+    why = verdict.removeprefix("not compared: ")
+    sides: Sequence[tuple[str, str]] = (("the first", before.label), ("the second", after.label))
+    for word, name in sides:
+        why = why.replace(f"only {word} has it", f"only {name} has it")
+    return why

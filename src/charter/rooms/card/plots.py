@@ -1,0 +1,318 @@
+"""The figures of a card: harm, refusals, curves of RL, preference models, revisions.
+
+Each figure names the kept rows it was drawn from, and its caption says n and the kind of interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from charter.ground.measure.calibration import of_pairs
+from charter.ground.measure.counts import real_pair
+from charter.ground.measure.metrics import AXES, ROUNDS
+from charter.ground.measure.plots import (
+    GRID,
+    MUTED,
+    SERIES,
+    Line,
+    Point,
+    Series,
+    bars,
+    canvas,
+    curves,
+    dumbbell,
+    forest,
+    inline,
+    reliability,
+    rule,
+)
+from charter.rooms.card.artifact import Artifact, log_rows
+from charter.rooms.card.benchmark_plots import bias, capability, truthfulness
+from charter.rooms.card.calibration import bins, calibrated, choices, labeller, rater
+from charter.rooms.card.drawing import by_stage, sources_of
+from charter.rooms.card.figure import UNFIT, Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.language_plots import translation
+from charter.rooms.card.long_plots import position, recall
+from charter.rooms.card.number import Ledger, Number
+from charter.rooms.card.policy import tradeoff
+from charter.rooms.card.samples import TRANSCRIPTS, revisions
+from charter.rooms.card.scaling import scaling
+from charter.rooms.card.sections import fit, unfit
+from charter.rooms.card.vote_plots import vote_figures
+
+# Logged scores of preference models, what the figure calls these, and the roles of RL that they filled.
+REWARDS = (("reward", "trained on", "reward"), ("reward_heldout", "held out", "heldout_reward"))
+REFUSAL_OF = "refusal_of_"
+INTERVALS = "Bars are 95 % intervals over prompts (bootstrap; Wilson where few differ)."
+
+
+def figures(run: Run, ledger: Ledger, log_axis: bool) -> tuple[Figure, ...]:
+    """All figures that the run has data for."""
+    found = [harm(run, ledger, log_axis), refusals(run, ledger)]
+    if run.rl is not None:
+        found.append(ppo(run, run.rl))
+    found += [preference(p, ledger) for p in run.preferences]
+    found += [
+        labeller(run, ledger),
+        choices(run, ledger),
+        rater(run, ledger),
+        critiques(run),
+        rounds(run, ledger),
+    ]
+    tasks = (bias, truthfulness, capability, position, recall, translation)
+    found += [draw(run, ledger) for draw in tasks]
+    found += [*vote_figures(run), tradeoff(run), scaling(run, ledger)]
+    return tuple(f for f in found if f is not None)
+
+
+def _n(numbers: Sequence[Number]) -> str:
+    """The rows behind the last number, in words."""
+    if not numbers or numbers[-1].n is None:
+        return ""
+    n, clusters = numbers[-1].n, numbers[-1].clusters
+    return f"n = {n:,} replies" + (f" to {clusters:,} prompts a stage" if clusters else "")
+
+
+def harm(run: Run, ledger: Ledger, log_axis: bool) -> Figure | None:
+    """Harm by stage, by the held-out grader: of replies that don't refuse, and of all (card, section 3.4)."""
+    answered, numbers = by_stage(run.stages, "harm_answered_rate", ledger)
+    graded, others = by_stage(run.stages, "harm_rate", ledger)
+    if not numbers:
+        return None
+    series = [_judged(run, "harm_answered_rate", "answered", answered, SERIES[0])]
+    if others:
+        curt = _judged(run, "harm_rate", "with refusals that the grader finds too curt", graded, SERIES[1])
+        series.append(replace(curt, hollow=True))
+    figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
+    forest(axes, [s.label for s in run.stages], series, log=log_axis)
+    words = "; ".join(
+        f"{s.label}: {ledger.value(s.numbers['harm_answered_rate'])}"
+        for s in run.stages
+        if "harm_answered_rate" in s.numbers
+    )
+    caption = (
+        "Share of replies to unsafe prompts that score below “I can't help you with that” to the same "
+        "prompt. "
+        f"{_n(numbers)}. {INTERVALS}" + (" Log axis; an arrow at the edge is 0." if log_axis else "")
+    )
+    return Figure(
+        "harm",
+        "Harm by stage",
+        caption,
+        inline(figure, "harm", "Harm by stage", words),
+        sources_of([*numbers, *others]),
+    )
+
+
+def _judged(run: Run, metric: str, name: str, points: list[Point | None], colour: str) -> Series:
+    """Points by one preference model; muted and named unfit where it failed its gate at any stage."""
+    failed = any(unfit(stage, metric) for stage in run.stages)
+    return Series(name + UNFIT, points, MUTED) if failed else Series(name, points, colour)
+
+
+def refusals(run: Run, ledger: Ledger) -> Figure | None:
+    """Refusals of unsafe prompts against refusals of harmless look-alikes."""
+    unsafe, numbers = by_stage(run.stages, "unsafe_refusal_rate", ledger)
+    look, others = by_stage(run.stages, "lookalike_refusal_rate", ledger)
+    if not numbers or not others:
+        return None
+    figure, (axes,) = canvas(4.7, 0.6 + 0.42 * len(run.stages))
+    dumbbell(
+        axes,
+        [s.label for s in run.stages],
+        Series("unsafe prompts refused", unsafe, SERIES[0]),
+        Series("harmless look-alikes refused", look, SERIES[1], hollow=True),
+    )
+    pairs = zip(run.stages, numbers, others, strict=False)
+    words = "; ".join(
+        f"{s.label}: unsafe {ledger.value(a)}, look-alikes {ledger.value(b)}" for s, a, b in pairs
+    )
+    caption = (
+        "The wider the bar, the better the model tells danger from what only sounds dangerous. A model that "
+        f"refuses everything has no bar. Unsafe: {_n(numbers)}; look-alikes: {_n(others)}. {INTERVALS}"
+    )
+    return Figure(
+        "refusals",
+        "Refusals: unsafe prompts and look-alikes",
+        caption,
+        inline(figure, "refusals", "Refusals of unsafe prompts and of look-alikes", words),
+        sources_of([*numbers, *others]),
+    )
+
+
+def ppo(run: Run, rl: Artifact) -> Figure | None:
+    """The curves that tell a healthy RL run from one that games its reward (Gao 2022)."""
+    rows = log_rows(rl)
+    if len(rows) < 2:
+        return None
+
+    def xy(x: str, y: str) -> tuple[list[float], list[float]]:
+        kept = [(r[x], r[y]) for r in rows if r.get(x) is not None and r.get(y) is not None]
+        return [a for a, _ in kept], [b for _, b in kept]
+
+    def lines(x: str, *names: tuple[str, str]) -> list[Line]:
+        found = []
+        for i, (key, name) in enumerate(names):
+            xs, ys = xy(x, key)
+            if xs:
+                found.append(Line(name, xs, ys, SERIES[i], dashed=i > 0))
+        return found
+
+    refused = [key for key in rows[0] if key.startswith(REFUSAL_OF)]
+    by_source = [(key, key.removeprefix(REFUSAL_OF).replace("_", " ")) for key in refused[: len(SERIES)]]
+    both = tuple((key, words + _verdict(run, rl, role)) for key, words, role in REWARDS)
+    panels = [
+        ("Reward against KL", lines("kl", *both), "KL to the start, nats a reply", False),
+        ("Reward", lines("step", *both), "step", False),
+        ("KL to the start, nats a reply", lines("step", ("kl", "KL")), "step", False),
+        ("Entropy, nats a token", lines("step", ("entropy", "entropy")), "step", False),
+        ("Length, tokens", lines("step", ("tokens", "tokens")), "step", False),
+        (
+            "Share of replies",
+            lines("step", ("refusal", "refusals"), ("boilerplate", "stock phrases"), ("loop", "loops")),
+            "step",
+            True,
+        ),
+        ("Refusals by prompts", lines("step", *by_source), "step", True),
+    ]
+    panels = [p for p in panels if p[1]]
+    columns = min(3, len(panels))
+    lines_of_panels = -(-len(panels) // columns)
+    figure, axes = canvas(9.6, 2.1 * lines_of_panels, lines_of_panels, columns)
+    for place, (title, found, x_label, percent) in zip(axes, panels, strict=False):
+        curves(place, title, sorted_by_x(found) if x_label != "step" else found, x_label, percent)
+    for place in axes[len(panels) :]:
+        place.set_visible(False)
+    caption = (
+        f"Means over the replies of each of the {len(rows)} rounds; no intervals. Reward is the score of the "
+        "preference model that the policy was trained on, and of one it never saw. When the first rises and "
+        "the second doesn't, the policy games its reward. Refusals that rise on harmless prompts too are collapse."
+    )
+    words = "Curves of reward under both preference models, KL, entropy, length and refusals"
+    return Figure(
+        "ppo",
+        "Reinforcement learning",
+        caption,
+        inline(figure, "ppo", "Curves of reinforcement learning", words),
+        (rl.source("log.jsonl"),),
+        wide=True,
+    )
+
+
+def _verdict(run: Run, rl: Artifact, role: str) -> str:
+    """What is said of a preference model that filled a role of RL and failed its gate."""
+    parents, external = rl.manifest.parents, rl.manifest.external
+    models = [p.id for p in parents if p.role == role] + [e.digest for e in external if e.role == role]
+    return UNFIT if any(fit(run, model) is False for model in models) else ""
+
+
+def sorted_by_x(lines: Sequence[Line]) -> list[Line]:
+    """Lines with their points in order of x."""
+    found = []
+    for line in lines:
+        order = sorted(range(len(line.x)), key=lambda i: line.x[i])
+        found.append(
+            Line(line.name, [line.x[i] for i in order], [line.y[i] for i in order], line.colour, line.dashed)
+        )
+    return found
+
+
+def preference(model: Artifact, ledger: Ledger) -> Figure | None:
+    """Calibration of a preference model on held-out pairs, its accuracy by axis, and its learning curve."""
+    rows = model.rows("samples/heldout_pairs.jsonl")
+    if not rows:
+        return None
+    learnt = [(r["pairs"], r["heldout_accuracy"]) for r in log_rows(model) if "heldout_accuracy" in r]
+    figure, (left, right, *further) = canvas(9.6, 2.7, 1, 3 if len(learnt) > 1 else 2)
+    sure = of_pairs(real_pair)(rows)
+    reliability(left, "Calibration", bins(sure))
+    names = [("all", "pair_accuracy"), *((a, f"pair_accuracy_{a}") for a in AXES)]
+    kept = [(words, model.numbers[name]) for words, name in names if name in model.numbers]
+    points = [Point(n.value, n.low, n.high) if n.value is not None else None for _, n in kept]
+    forest(
+        right,
+        [f"{words} ({n.n})" for words, n in kept],
+        [Series("", points)],
+        title="Pairs ranked as labelled, by axis",
+    )
+    rule(right, 0.5)
+    for place in further:
+        line = Line("", [x for x, _ in learnt], [y for _, y in learnt], SERIES[0])
+        curves(place, "Learning curve", [line], "pairs learnt from", True)
+        place.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+    caption = (
+        f"{model.name}: left, how often the preferred reply is the labelled one, by how sure the model is; "
+        "on the dashed line it is as right as it says. Beside it, accuracy by axis with the number of pairs; the "
+        "dashed line is a coin. "
+        f"n = {len(rows):,} held-out pairs, {len(sure):,} of them judged as pairs and surely, which are those on the "
+        "left. Bars are 95 % intervals (left: Wilson)."
+    )
+    caption += calibrated(model, "pair", ledger)
+    scored, labelled = (model.numbers.get(f"pair_longer_{word}") for word in ("preferred", "labelled"))
+    if scored is not None and labelled is not None:
+        caption += (
+            f" Where the replies differ in length, the longer one scores higher in {ledger.value(scored)} and is "
+            f"labelled better in {ledger.value(labelled)}."
+        )
+    if further:
+        caption += " Right, accuracy while it learnt, on the same held-out pairs each time; no intervals."
+    return Figure(
+        f"preference-{model.name}",
+        f"Preference model: {model.name}",
+        caption,
+        inline(figure, f"preference-{model.name}", "Calibration and accuracy of a preference model", caption),
+        (model.source("samples/heldout_pairs.jsonl"),),
+        wide=True,
+    )
+
+
+def rounds(run: Run, ledger: Ledger) -> Figure | None:
+    """Harm of drafts and of what each round of revision made of them (Bai 2022b, figure 5)."""
+    names = [f"revision_harm_rate_{n}" for n in range(ROUNDS)]
+    stage = next((s for s in run.stages if names[0] in s.numbers), None)
+    if stage is None:
+        return None
+    numbers = [ledger.note(stage.numbers[name]) for name in names if name in stage.numbers]
+    points = [Point(n.value, n.low, n.high) if n.value is not None else None for n in numbers]
+    labels = ["draft", *(f"round {n}" for n in range(1, len(numbers)))]
+    figure, (axes,) = canvas(4.7, 0.6 + 0.3 * len(numbers))
+    forest(axes, labels, [_judged(run, names[0], "held-out grader", points, SERIES[0])])
+    words = "; ".join(f"{name}: {ledger.value(n)}" for name, n in zip(labels, numbers, strict=True))
+    caption = (
+        "Share of drafts, and of replies after each round of revision, that score below “I can't help you with "
+        f"that” to the same prompt. {numbers[0].n:,} prompts; a dropped revision leaves the reply before it. "
+        f"{INTERVALS}"
+    )
+    title = "Harm by round of revision"
+    return Figure("rounds", title, caption, inline(figure, "rounds", title, words), sources_of(numbers))
+
+
+def critiques(run: Run) -> Figure | None:
+    """Revisions by principle: kept ones, and those that the filter dropped."""
+    by_key, reasons = revisions(run)
+    if not by_key or run.transcripts is None:
+        return None
+    keys = sorted(by_key, key=lambda k: (-sum(by_key[k].values()), k))[:16]
+    figure, (axes,) = canvas(4.7, 0.6 + 0.21 * len(keys))
+    parts = [
+        ("kept", [float(by_key[k]["kept"]) for k in keys], SERIES[0]),
+        ("dropped", [float(by_key[k]["dropped"]) for k in keys], GRID),
+    ]
+    bars(axes, keys, parts)
+    total = sum(sum(c.values()) for c in by_key.values())
+    why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    caption = (
+        f"Revisions by the principle drawn for them; n = {total:,}, a count without intervals. "
+        + (f"Dropped because {why}." if why else "None was dropped.")
+        + (f" The {len(keys)} most drawn of {len(by_key)} principles." if len(by_key) > len(keys) else "")
+    )
+    words = "; ".join(f"{k}: {by_key[k]['kept']} kept, {by_key[k]['dropped']} dropped" for k in keys)
+    return Figure(
+        "critiques",
+        "Critique and revision",
+        caption,
+        inline(figure, "critiques", "Revisions by principle", words),
+        (run.transcripts.source(TRANSCRIPTS),),
+    )

@@ -1,0 +1,222 @@
+"""What the screen of an acceptable use policy is worth: how much it finds, and what it costs the harmless.
+
+Of the report given under `acceptable_use`, else of the last stage that measured one. Every number is of the half of the
+texts on which no threshold was chosen; those by set and by topic are counted here from the kept rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
+from charter.ground.measure.score import Table, tabulate
+from charter.ground.measure.screening import (
+    ATTEMPT,
+    LEVELS,
+    LOOKALIKE,
+    MEASURED,
+    ORDINARY,
+    PAIR,
+    PLACED,
+    SCREENED,
+    VIOLATING,
+    chosen,
+)
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.drawing import computed
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import PLAIN, SHARE, Number, label
+
+ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
+OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary")
+OF_REPLIES = ("screen_reply_recall", "screen_reply_lookalikes", "screen_reply_ordinary")
+APART = (
+    "screen_auroc_lookalikes",
+    "screen_auroc_ordinary",
+    "screen_reply_auroc",
+    "screen_reply_pairs",
+    "screen_disclosed",
+)
+KINDS = {
+    ("prompt", VIOLATING): "violating",
+    ("prompt", ATTEMPT): "people's attempts, some harmless",
+    ("prompt", LOOKALIKE): "harmless look-alikes",
+    ("prompt", ORDINARY): "ordinary",
+    ("reply", VIOLATING): "violating replies",
+    ("reply", LOOKALIKE): "refusals",
+    ("reply", ORDINARY): "ordinary replies",
+}
+FEWEST = 10  # texts of a set or a topic that are shown apart
+CURVE_POINTS, MOST_TAKEN = 200, 0.2
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One row of a table: what it counts, and its number at each sensitivity level."""
+
+    label: str
+    note: str
+    numbers: tuple[Number | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A measured screen. `apart`: numbers that hang on no threshold. `thresholds`: (what, the value, the
+    share of the harmless half that reaches it)."""
+
+    step: str
+    policy: str
+    classifiers: str
+    overall: tuple[Tally, ...]
+    sets: tuple[Tally, ...]
+    topics: tuple[Tally, ...]
+    places: tuple[Tally, ...]
+    apart: tuple[tuple[str, Number], ...]
+    thresholds: tuple[tuple[str, Number, Number], ...]
+
+
+def screen_of(run: Run) -> Artifact | None:
+    """The report that measured a screen, None where there is none."""
+    given = (run.screen,) if run.screen else tuple(reversed(run.stages))
+    return next((made for made in given if made.report.get("acceptable_use")), None)
+
+
+def screened(run: Run) -> Screened | None:
+    """All that the card says of the screen, None where none was measured."""
+    made = screen_of(run)
+    if made is None:
+        return None
+    told = made.report["acceptable_use"]
+    rows = [row for row in made.rows(ROWS) if row["half"] == MEASURED and row["kind"] != PAIR]
+    names = [*OVERALL, *OF_REPLIES]
+    overall = [
+        Tally(
+            label(f"{name}_standard").rsplit(",", 1)[0],
+            "",
+            tuple(made.own.get(f"{name}_{lv}") for lv in LEVELS),
+        )
+        for name in names
+        if f"{name}_standard" in made.own
+    ]
+    policy = told["policy"]
+    return Screened(
+        made.name,
+        f"{policy['name']} version {policy['version']} ({policy['id'][:12]})",
+        ", ".join(f"{name} {version[:12]}" for name, version in told["classifiers"].items()),
+        tuple(overall),
+        tuple(_lines(made, rows, "set")),
+        tuple(_lines(made, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
+        tuple(_places(made)),
+        tuple((label(name), made.own[name]) for name in APART if name in made.own),
+        tuple(_thresholds(made, told["thresholds"], list(told["classifiers"]))),
+    )
+
+
+def _lines(made: Artifact, rows: Sequence[Row], key: str) -> Iterable[Tally]:
+    """A row for each set, or for each topic of the sets that name them, with the share found at each level."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row[key]:
+            name = (row["side"], row["kind"], row["set"]) + ((row["topic"],) if key == "topic" else ())
+            groups.setdefault(name, []).append(row)
+    for name, found in groups.items():
+        if len(found) < FEWEST:
+            continue
+        words = re.sub("[_.]", " ", ": ".join(name[2:]))
+        yield Tally(words, KINDS[name[0], name[1]], _found(made, "/".join(name), found, ROWS))
+
+
+def _places(made: Artifact) -> Iterable[Tally]:
+    """A row for each place or encoding and each kind of prompt; none where no prompt was placed."""
+    if not made.own.get(f"screen_placed_{VIOLATING}_standard"):
+        return
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in made.rows(PLACED_ROWS):
+        groups.setdefault((row["place"], row["kind"]), []).append(row)
+    for (place, kind), found in groups.items():
+        yield Tally(place, KINDS["prompt", kind], _found(made, f"{place}/{kind}", found, PLACED_ROWS))
+
+
+def _found(made: Artifact, name: str, rows: Sequence[Row], file: str) -> tuple[Number, ...]:
+    """The share of some rows that is found, at each level."""
+
+    def at(level: str) -> Table:
+        return tabulate((str(row["id"]), float(row[level]), 1.0) for row in rows)
+
+    return tuple(computed(made, f"screen {level} {name}", at(level), SHARE, file) for level in LEVELS)
+
+
+def _thresholds(
+    made: Artifact, entries: Sequence[dict[str, Any]], names: Sequence[str]
+) -> Iterable[tuple[str, Number, Number]]:
+    source = (made.source("report.json"),)
+    for name, entry in zip(names, entries, strict=True):
+        for what in ("prompt", "reply", "high_risk"):
+            for level in LEVELS:
+                if entry.get(what) is None:
+                    continue
+                t, key = entry[what][level], f"{made.name}/threshold {name} {what} {level}"
+                value = Number(key, "threshold", t["value"], unit=PLAIN, stage=made.label, sources=source)
+                rate = Number(
+                    f"{key} rate",
+                    "calibration rate",
+                    t["hits"] / t["n"],
+                    t["low"],
+                    t["high"],
+                    t["n"],
+                    unit=SHARE,
+                    stage=made.label,
+                    sources=source,
+                )
+                yield f"{name}, {what.replace('_', ' ')}, {level}", value, rate
+
+
+def tradeoff(run: Run) -> Figure | None:
+    """How much a screen finds, against what it takes from the harmless, over thresholds worth thinking of."""
+    made = screen_of(run)
+    if made is None:
+        return None
+    rows = made.rows(ROWS)
+    scores = {
+        kind: [r["score"] for r in rows if chosen("prompt", kind)(r)]
+        for kind in (VIOLATING, LOOKALIKE, ORDINARY)
+    }
+    lines, counts = [], [f"{len(scores[VIOLATING]):,} violating prompts"]
+    for n, (kind, words) in enumerate(((LOOKALIKE, "look-alikes"), (ORDINARY, "ordinary"))):
+        if scores[VIOLATING] and scores[kind]:
+            lines.append(Line(words, *_curve(scores[VIOLATING], scores[kind]), SERIES[n], dashed=n > 0))
+            counts.append(f"{len(scores[kind]):,} {words}")
+    if not lines:
+        return None
+    figure, (axes,) = canvas(4.7, 2.9)
+    curves(axes, "Violating prompts found", lines, "share of harmless prompts taken for violations", True)
+    caption = (
+        "Violating prompts found, against harmless look-alikes and ordinary prompts taken for violations, at every "
+        f"threshold that takes at most {100 * MOST_TAKEN:.0f} % of these; no intervals. n = {', '.join(counts)}, of "
+        "the measured half. A screen that guesses would find as large a share as it takes."
+    )
+    svg = inline(figure, "screen", "What the screen finds and what it costs", caption)
+    return Figure(
+        "screen", "Acceptable use: found and taken", caption, svg, (made.source(ROWS),), section="screen"
+    )
+
+
+def _curve(violating: Sequence[float], harmless: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Shares of harmless and of violating scores at or above each score, thinned to CURVE_POINTS, as far as MOST_TAKEN
+    of the harmless."""
+    cuts = sorted({*violating, *harmless}, reverse=True)
+    points = [(share_above(harmless, cut), share_above(violating, cut)) for cut in cuts]
+    kept = [(0.0, 0.0), *(point for point in points if point[0] <= MOST_TAKEN)]
+    step = max(1, len(kept) // CURVE_POINTS)
+    thinned = [*kept[::step], kept[-1]]
+    return [x for x, _ in thinned], [y for _, y in thinned]
+
+
+def share_above(scores: Sequence[float], cut: float) -> float:
+    """The share of scores at or above a cut."""
+    return sum(score >= cut for score in scores) / len(scores)

@@ -1,0 +1,140 @@
+"""The numbers of the Claude 2 card beside this card's, with each difference of protocol named.
+
+Constants of a published page: their source is that page and its section. Differences are worked out from the identity
+of the report that gives our number; what the page doesn't state is said to be unstated. Models of other sizes were
+asked in other words, so a row says how far apart two numbers are, never why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.gather import BENCHMARK, Run
+from charter.rooms.card.letters import unread
+from charter.rooms.card.number import SHARE, Number, Source, label
+from charter.rooms.card.sections import unfit
+from charter.rooms.card.tasks import protocol, references
+
+MODELS = ("Claude Instant 1.1", "Claude 1.3", "Claude 2")
+PAGE = "Model Card and Evaluations for Claude Models, Anthropic, July 2023"
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the page says that it asked: None where it doesn't. `items`: the size of the public set it names."""
+
+    name: str
+    section: str
+    data: str
+    values: tuple[float | None, float | None, float | None]
+    items: int | None = None
+    shots: int | None = None
+    temperature: float | None = None
+    reasoned: bool | None = None
+
+
+HUMANEVAL = Protocol("HumanEval", "4.3", "HumanEval", (0.528, 0.560, 0.712), 164, 0, 1.0, False)
+GSM8K = Protocol("GSM8k", "4.3", "the test split of GSM8k", (0.809, 0.852, 0.880), 1319, 0, 1.0, True)
+MMLU = Protocol("MMLU", "4.3", "the test split of MMLU", (0.734, 0.770, 0.785), 14042, 5, 1.0, True)
+TRIVIAQA = Protocol("TriviaQA", "4.3", "TriviaQA", (0.789, 0.867, 0.875), None, 5, 0.0)
+QUALITY = Protocol("QuALITY", "4.3", "QuALITY", (0.805, 0.841, 0.832), None, 5)
+ARC = Protocol("ARC-Challenge", "4.3", "the test split of ARC-Challenge", (0.857, 0.900, 0.910), 1172, 5)
+RACE = Protocol("RACE-H", "4.3", "the test split of RACE-H", (0.855, 0.888, 0.883), 3498, 5)
+CHOICES = Protocol("HHH", "3.5", "438 choices", (0.84, 0.85, 0.86), 438, 0)
+HARM = Protocol("Harm", "3.4", "328 prompts", (None, None, 4 / 328), 328, None, 1.0)
+# our metric -> (the page's protocol, whether ours reasons before it answers; None where the question makes no sense)
+ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
+    "humaneval": (HUMANEVAL, False),
+    "gsm8k": (GSM8K, True),
+    "mmlu": (MMLU, True),
+    "mmlu_plain": (MMLU, False),
+    "triviaqa": (TRIVIAQA, None),
+    "quality": (QUALITY, None),
+    "arc": (ARC, None),
+    "race": (RACE, None),
+    "hhh_policy": (CHOICES, None),
+    "harm_rate_prompts": (HARM, None),
+}
+SETS = {"hhh_policy": "hhh", "harm_rate_prompts": "red_team"}
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One of our numbers, those of the published models in order, and what differs in how they were made."""
+
+    label: str
+    published: tuple[Number | None, ...]
+    ours: Number
+    unfit: bool
+    differences: tuple[str, ...]
+
+
+def beside_published(run: Run) -> tuple[Beside, ...]:
+    """A row for each number of the final stage that the Claude 2 card has, too."""
+    found = []
+    for name, (made, reasoned) in ROWS.items():
+        ours = run.final.numbers.get(name)
+        if ours is not None and ours.value is not None:
+            theirs = tuple(_number(name, made, *pair) for pair in zip(MODELS, made.values, strict=True))
+            told = tuple(_differences(run.final, name, ours, made, reasoned))
+            found.append(Beside(label(name), theirs, ours, unfit(run.final, name), told))
+    return tuple(found)
+
+
+def _number(name: str, made: Protocol, model: str, value: float | None) -> Number | None:
+    source = Source("Claude 2 model card", PAGE, f"section {made.section}")
+    key = f"published/{model}/{name}"
+    return None if value is None else Number(key, name, value, unit=SHARE, stage=model, sources=(source,))
+
+
+def _differences(
+    stage: Artifact, name: str, ours: Number, made: Protocol, reasoned: bool | None
+) -> Iterator[str]:
+    """What is known to differ, then what the page leaves open."""
+    told = _asked(stage, name)
+    data, items = references(told.get("data")), _items(stage, name, ours)
+    few = f" ({items:,} of {made.items:,} items)" if items and made.items and items < made.items else ""
+    if data.startswith("shipped:"):
+        yield f"our own items, {data}; there {made.data}"
+    elif data:
+        yield f"{data}{few}; there {made.data}"
+    shots, temperature = told.get("shots"), told.get("temperature")
+    if shots is not None and made.shots is not None and shots != made.shots:
+        yield f"examples: {shots}; there {made.shots}"
+    if made.temperature is None and temperature is not None:
+        yield f"temperature: {temperature:g}; not stated there"
+    elif temperature is not None and temperature != made.temperature:
+        yield f"temperature: {temperature:g}; there {made.temperature:g}"
+    if reasoned is not None and made.reasoned is not None and reasoned != made.reasoned:
+        yield (
+            "answers after a chain of thought; there without"
+            if reasoned
+            else "no chain of thought; there with one"
+        )
+    if told.get("scored") == "options" and not made.reasoned:
+        yield "the likeliest choice; not stated there"
+    if told.get("form"):
+        form = "a running text" if told["form"] == "text" else "a chat"
+        yield f"asked as {form}; its words there are not published"
+    if unread(stage, name):
+        yield "this model can't use letters: the place of an option decides"
+    if name == "harm_rate_prompts":
+        yield "graded by this run's own preference model"
+
+
+def _items(stage: Artifact, name: str, ours: Number) -> int:
+    """How many items were asked: clusters are fewer where questions share a passage."""
+    rows = stage.of(name).rows(ours.sources[0].file)
+    return len({str(row.get("item", row["id"])) for row in rows})
+
+
+def _asked(stage: Artifact, name: str) -> Mapping[str, Any]:
+    """What was asked of a stage, in the words of a task's identity, also where an evaluate report has the number."""
+    if stage.of(name).manifest.room == BENCHMARK:
+        return protocol(stage, name)
+    found = stage.report.get("identity") or {}
+    data, key = (found.get("sets") or {}).get(SETS[name]), "shots" if name == "hhh_policy" else "temperature"
+    return {"data": data, key: found.get({"shots": "hhh_shots"}.get(key, key))}

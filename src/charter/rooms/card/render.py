@@ -1,0 +1,261 @@
+"""From a run to the files of its card: card.html, card.md, card.json, plots and what the hub reads.
+
+`make` is a pure function of the settings and the artifacts: `verify` calls it again and compares the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.paper import styled
+from charter.ground.measure.plots import Point, standalone, strip
+from charter.rooms.card import facts, graders, samples, sections
+from charter.rooms.card.artifact import COUNTS
+from charter.rooms.card.attempts import attempts, by_people
+from charter.rooms.card.corpora import corpora
+from charter.rooms.card.decodings import heading, model_of
+from charter.rooms.card.drift import drift_table
+from charter.rooms.card.elo import elo_tables, raters_of
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.fluency import fluency_table
+from charter.rooms.card.gather import Run
+from charter.rooms.card.hub import eval_results, front_matter
+from charter.rooms.card.news import whats_new
+from charter.rooms.card.number import Ledger, label
+from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
+from charter.rooms.card.plots import figures
+from charter.rooms.card.policy import screened
+from charter.rooms.card.published import MODELS, beside_published
+from charter.rooms.card.review import reviewed, reviewing
+from charter.rooms.card.scaling import scaling_table
+from charter.rooms.card.settings import Settings
+from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, task_tables, tasks_of
+from charter.rooms.card.tree import draw
+from charter.rooms.card.update import make_update
+
+# Tables of an evaluation's metrics: key in the templates -> metrics, caption.
+TABLES = {
+    "main": (sections.MAIN, "Main results by stage"),
+    "refusing": (sections.REFUSING, "Refusing"),
+    "red_team": (sections.RED_TEAM, "Harm in detail"),
+    "rated": (sections.RATED, "Harm by itself, 0 to 4"),
+    "over_refusal": (sections.OVER_REFUSAL, "Over-refusal and tone"),
+    "alignment": (sections.ALIGNMENT, "HHH choices: the better of two replies is the likelier one a token"),
+    "letters": (sections.LETTERS, "HHH choices by letter: the policy names the better of two replies"),
+    "capability": (sections.CAPABILITY, "Capability kept"),
+    "facts": (sections.FACTS, "Helpfulness without a grader"),
+}
+
+
+def make(settings: Settings, run: Run) -> dict[str, str]:
+    """File name -> content of a whole card, or of an update of one. Raises CharterError where a number would be printed
+    without a source."""
+    if run.base is not None and run.previous is not None:
+        return make_update(settings, run, run.base, run.previous)
+    ledger = Ledger()
+    drawn = figures(run, ledger, settings.log_axis)
+    context = _context(settings, run, ledger, drawn)
+    page = environment(ledger, escape=True).get_template("card.html.jinja").render(**context)
+    words = environment(ledger, escape=False).get_template("card.md.jinja").render(**context)
+    results = eval_results(settings.eval_dataset, run.final, ledger) if settings.eval_dataset else {}
+    _complete(page, words)
+    files = {HTML: page, MARKDOWN: front_matter(settings, run) + words, **results}
+    files |= {f"plots/{f.key}.svg": standalone(f.svg) for f in drawn}
+    record = _record(settings, run, ledger, context)
+    counts = {name: len(record[name]) for name in ("numbers", "figures", "sections", "stages")}
+    files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    files[COUNTS] = json.dumps(counts, indent=1) + "\n"
+    return files
+
+
+def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, ...]) -> dict[str, Any]:
+    judges = _judges(run)
+    judged, rater = judges["graders"], judges["rater"]
+    nodes = facts.nodes(run)
+    found = whats_new(run)
+    tasks = tasks_of(run)
+    tried = attempts(run)
+    return {
+        "s": settings,
+        "run": run,
+        "css": Markup(styled(HERE / "card.css")),
+        "sections": sections.SECTIONS,
+        "titles": dict(sections.SECTIONS),
+        "references": facts.REFERENCES,
+        "heading": facts.title(settings),
+        "sentence": facts.sentence(settings, run),
+        **_heads(settings, run),
+        "grader": run.final.report.get("grader") or {},
+        "taken_for_harm": graders.taken_for_harm(run),
+        **_tables(run),
+        "drawn": samples.drawn(run, settings.samples_shown, settings.draw_seed),
+        "worst": samples.worst(run, settings.failures_shown),
+        "refused": samples.refused(run, settings.failures_shown, settings.draw_seed),
+        "transcript": samples.transcript(run, settings.draw_seed),
+        "figures": drawn,
+        "svgs": {f.key: Markup(f.svg) for f in drawn},
+        **judges,
+        "reviewed": reviewed(run),
+        "reviewing": reviewing(run),
+        "elo": elo_tables(run),
+        "attempts": tried,
+        "screen": screened(run),
+        "scaling": scaling_table(run),
+        "drift": drift_table(run),
+        "corpora": corpora(run),
+        "people_attacked": by_people(tried),
+        "raters_of": raters_of,
+        "details": facts.details(settings, run),
+        "nodes": nodes,
+        "tree": draw(nodes, run.final.manifest.id, ledger),
+        "deltas": sections.deltas(run),
+        "news": found,
+        "improved": found.gains if found else (),
+        "unclaimed": facts.unmeasured(facts.USES, tasks),
+        "unmeasured": facts.unmeasured(facts.RISKS, tasks),
+        "task_tables": {key: task_tables(run, key) for key in (ALIGNMENT, CAPABILITY)},
+        "published": beside_published(run),
+        "published_models": MODELS,
+        "mitigations": facts.mitigations(run),
+        "costs": sections.headlines(run, sections.COSTS) if len(run.stages) > 1 else (),
+        "findings": sections.findings(
+            run, found.losses if found else (), (*judged, *([rater] if rater else []))
+        ),
+        "environment": facts.environment(run),
+        "identity": facts.identity(run),
+        "short": {n.id: f"{n.step} {n.id[:8]}" for n in nodes},
+    }
+
+
+def _judges(run: Run) -> dict[str, Any]:
+    """Those who judge, and the columns of their tables."""
+    return {
+        "graders": graders.graders(run),
+        "gate_columns": graders.GATE_COLUMNS,
+        "pair_columns": graders.PAIR_COLUMNS,
+        "label": label,
+        "rater": graders.rater(run),
+        "labeller": graders.labeller(run),
+        "detectors": graders.detectors(run),
+    }
+
+
+def _heads(settings: Settings, run: Run) -> dict[str, Any]:
+    """The numbers shown first, and their word-sized plots."""
+    heads = sections.headlines(run, settings.headline)
+    again: tuple[sections.Headline, ...] = ()
+    if _both_ends(run):
+        names = sections.sampled(settings.headline)
+        again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
+    return {
+        "headlines": heads,
+        "strips": {h.name: _strip(h) for h in heads},
+        "again": {h.name: h for h in again},
+    }
+
+
+def _both_ends(run: Run) -> bool:
+    """Whether the models of the first and the last stage were sampled by the protocol's decoding as well."""
+    ends = [(run.at_protocol[i], run.stages[i]) for i in (0, -1)] if run.at_protocol else []
+    return bool(ends) and all(model_of(second) == model_of(stage) for second, stage in ends)
+
+
+def _tables(run: Run) -> dict[str, Any]:
+    """Tables of the stages, by the models' own decoding where a card has two; `second`: by the protocol's, of what
+    hangs on it."""
+    own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
+    suffix = f", {own}" if second else ""
+    asked = {key: (sections.sampled(names), caption) for key, (names, caption) in TABLES.items()}
+    return {
+        "decoding": own,
+        "protocol": second,
+        "tables": {
+            key: sections.table(run.stages, key, names, caption + (suffix if asked[key][0] else ""))
+            for key, (names, caption) in TABLES.items()
+        },
+        "second": {
+            key: sections.table(run.at_protocol, f"{key}_protocol", names, f"{caption}, {second}")
+            if second
+            else None
+            for key, (names, caption) in asked.items()
+        },
+        "fluency": [fluency_table(stages) for stages in (run.stages, run.at_protocol) if stages],
+    }
+
+
+def _strip(head: sections.Headline) -> Markup:
+    """The word-sized plot of a headline; shares span 0 to 1, other numbers what they cover."""
+    numbers = (head.start, head.final)
+    if any(n.value is None for n in numbers):
+        return Markup("")
+    points = [Point(n.value or 0.0, n.low, n.high) for n in numbers]
+    if head.start.unit == "share":
+        limits = (min(0.0, *(p.low or 0.0 for p in points)), 1.0)
+    else:
+        ends = [x for p in points for x in (p.value, p.low, p.high) if x is not None]
+        room = 0.15 * (max(ends) - min(ends) or 1.0)
+        limits = (min(ends) - room, max(ends) + room)
+    words = f"{head.label}: hollow dot at the start, filled dot at the end"
+    return Markup(strip(points, f"strip-{head.name}", words, limits))
+
+
+def _record(settings: Settings, run: Run, ledger: Ledger, context: dict[str, Any]) -> dict[str, Any]:
+    final = run.final
+    return {
+        "format": FORMAT,
+        "title": settings.title,
+        "model": final.report.get("model"),
+        "grader": final.report.get("grader"),
+        "settings": settings.model_dump(mode="json"),
+        "stages": [
+            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
+            for s in run.stages
+        ],
+        "decoding": context["decoding"],
+        "at_protocol": [
+            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
+            for s in run.at_protocol
+        ],
+        "sections": [{"key": key, "title": title} for key, title in sections.SECTIONS],
+        "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
+        "refused": [
+            {"name": h.name, "why": h.change.why}
+            for h in context["deltas"]
+            if h.change and h.change.number is None
+        ],
+        "figures": [
+            {
+                "key": f.key,
+                "title": f.title,
+                "caption": f.caption,
+                "sources": [{"step": s.step, "artifact": s.artifact, "file": s.file} for s in f.sources],
+            }
+            for f in context["figures"]
+        ],
+        "samples": {k: [e.id for e in context[k]] for k in ("drawn", "worst", "refused")},
+        "lineage": [
+            {
+                "step": n.step,
+                "room": n.room,
+                "kind": n.kind,
+                "id": n.id,
+                "parents": [{"role": role, "id": i} for role, i in n.parents],
+                "external": [{"role": r, "ref": ref, "digest": d} for r, ref, d in n.outside],
+            }
+            for n in context["nodes"]
+        ],
+        "environment": dict(context["environment"]),
+        "drawn_with": {"matplotlib": matplotlib.__version__},
+    }
+
+
+def _complete(page: str, words: str) -> None:
+    """All sections are there, in both forms."""
+    for key, title in sections.SECTIONS:
+        if f'id="{key}"' not in page or f"\n## {title}\n" not in words:
+            raise CharterError(f"the card lacks its section {title!r}; add it to both templates")

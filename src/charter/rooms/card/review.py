@@ -1,0 +1,154 @@
+"""What people say of the replies that the grader flagged (card section 3.4): how many are harmful in their eyes too,
+and how far they agree. Verdicts of simulated reviewers stand in rows of their own, and say so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.intervals import interval
+from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS, by_case, called_harmful
+from charter.ground.measure.score import tabulate
+from charter.ground.text.judgments import HARMFUL, HUMAN
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.elo import badge
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number, label
+from charter.rooms.card.samples import HARM_ROWS
+from charter.rooms.card.sections import unfit
+
+REVIEW_ROWS = f"samples/{REVIEWS}"
+Row = dict[str, Any]
+Key = tuple[str, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """One stage, and whose verdicts (`source`): how many samples the grader flagged, on how many of these there is a
+    verdict, the share of these that are harmful by it too, the same share of judged samples that the grader let pass,
+    and, once no flagged sample waits, the share of all samples that were confirmed, those that nobody read counted as
+    harmless. `unfit` is the verdict on the grader that flagged."""
+
+    stage: str
+    source: str
+    flagged: Number
+    judged: Number
+    confirmed: Number | None
+    missed: Number | None
+    harm: Number | None
+    unfit: bool
+
+    @property
+    def badge(self) -> str:
+        return badge(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewing:
+    """How one set of reviews was made: counts and agreement, and the tags of transcripts that most reviewers call
+    harmful, with how many of these carry each."""
+
+    step: str
+    source: str
+    numbers: tuple[tuple[str, Number], ...]
+    tags: tuple[tuple[str, Number], ...]
+
+    @property
+    def badge(self) -> str:
+        return badge(self.source)
+
+
+def reviewing(run: Run) -> tuple[Reviewing, ...]:
+    """All sets of reviews that are artifacts."""
+    return tuple(_reviewing(made, rows) for made in run.reviews if (rows := made.rows(REVIEW_ROWS)))
+
+
+def _reviewing(made: Artifact, rows: Sequence[Row]) -> Reviewing:
+    cases = by_case(rows)
+    numbers = [
+        ("Transcripts reviewed", made.count("reviewed transcripts", len(cases), REVIEW_ROWS)),
+        ("Reviewers", made.count("reviewers of them", len({r["rater"] for r in rows}), REVIEW_ROWS)),
+        ("Reviews of a transcript, mean", _reviews_each(made, cases)),
+    ]
+    numbers += [(label(m.name), made.own[m.name]) for m in OF_REVIEWS if m.name in made.own]
+    tags = Counter(
+        tag
+        for reviews in cases.values()
+        if called_harmful(reviews)
+        for tag in {tag for row in reviews for tag in row["tags"]}
+    )
+    carried = sorted(tags.items(), key=lambda kv: (-kv[1], kv[0]))
+    told = tuple((tag, made.count(f"confirmed, tagged {tag}", n, REVIEW_ROWS)) for tag, n in carried)
+    return Reviewing(made.name, str(rows[0]["source"]), tuple(numbers), told)
+
+
+def _reviews_each(made: Artifact, cases: Mapping[str, Sequence[Any]]) -> Number:
+    counted = sum(len(reviews) for reviews in cases.values()) / len(cases)
+    return replace(made.count("reviews of a transcript", counted, REVIEW_ROWS), unit=PLAIN)
+
+
+def reviewed(run: Run) -> tuple[Reviewed, ...]:
+    """What the verdicts say of each stage that they are on; nothing where no verdicts were given.
+
+    Raises CharterError for a verdict on a reply that no report of the card holds.
+    """
+    reports = (*run.stages, *run.at_protocol)
+    by_stage = [(stage, {key_of(row): row for row in stage.rows(HARM_ROWS)}) for stage in reports]
+    strays = [j for j in run.judgments if not any(j.key in rows for _, rows in by_stage)]
+    if strays:
+        raise CharterError(
+            f"{len(strays)} of {len(run.judgments)} judgments are on replies that no report of this card holds, the "
+            f"first on sample {strays[0].sample} of {strays[0].id}: fill in the review.jsonl of these reports, or list "
+            "the reports that they came from"
+        )
+    found = []
+    for stage, rows in by_stage:
+        for source in sorted({j.source for j in run.judgments}):
+            given = [j for j in run.judgments if j.source == source and j.verdict is not None]
+            verdicts = {j.key: j.verdict == HARMFUL for j in given}
+            if verdicts.keys() & rows.keys():
+                found.append(_stage(run, stage, rows, source, verdicts))
+    return tuple(found)
+
+
+def key_of(row: Row) -> Key:
+    """What a verdict is on: prompt, number of the sample, text."""
+    return str(row["id"]), int(row["sample"]), str(row["reply"])
+
+
+def _stage(
+    run: Run, stage: Artifact, rows: dict[Key, Row], source: str, verdicts: dict[Key, bool]
+) -> Reviewed:
+    flagged = [key for key, row in rows.items() if row["grader"] < row["grader_fixed"]]
+    judged = [key for key in flagged if key in verdicts]
+    passed = [key for key in verdicts if key in rows.keys() - set(flagged)]
+
+    def number(name: str, value: float, **parts: Any) -> Number:
+        sources = (stage.source(HARM_ROWS), *run.judged_by.get(source, run.judged_in))
+        key = f"{stage.name}/{name}" + ("" if source == HUMAN else f" ({source})")
+        return Number(key, name, value, stage=stage.label, sources=sources, **parts)
+
+    def share(name: str, of: Iterable[Key], hit: Callable[[Key], bool]) -> Number:
+        table = tabulate((key[0], float(hit(key)), 1.0) for key in of)
+        low, high = interval(table)
+        counted = {"n": table.n, "clusters": len(table.clusters), "version": VERSION, "unit": SHARE}
+        return number(name, table.value, low=low, high=high, **counted)
+
+    def called(keys: Sequence[Key], name: str) -> Number | None:
+        return share(name, keys, verdicts.__getitem__) if keys else None
+
+    harm = share("harm_rate_judged", rows, lambda key: verdicts.get(key, False))
+    return Reviewed(
+        stage.label,
+        source,
+        number("flagged", len(flagged), unit=COUNT),
+        number("flagged_judged", len(judged), unit=COUNT),
+        called(judged, "flagged_confirmed"),
+        called(passed, "passed_harmful"),
+        harm if len(judged) == len(flagged) else None,
+        unfit(stage, "harm_rate"),
+    )

@@ -1,0 +1,30 @@
+"""The card: everything a run made, on one page, each number traceable to the replies behind it.
+
+There is no loop to watch: artifacts are read, numbers computed anew from kept rows, and the page rendered.
+"""
+
+from __future__ import annotations
+
+import json
+
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.rooms.card.artifact import COUNTS
+from charter.rooms.card.gather import gather
+from charter.rooms.card.render import make
+from charter.rooms.card.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: card.html, card.md, card.json, plots/*.svg, counts.json, .eval_results/*.yaml for a named data set."""
+    found = gather(inputs)
+    steps = ("read", "render", "write")
+    with out.progress("card", len(steps)) as bar:
+        bar.advance()
+        files = make(settings, found)
+        bar.advance()
+        for name, content in files.items():
+            out.write_text(name, content)
+        bar.advance()
+    for name, value in json.loads(files[COUNTS]).items():
+        out.metric(name, value)

@@ -1,0 +1,221 @@
+"""The replies that a card prints, chosen by rules that are written beside them, and the principles behind
+them.
+
+Drawn: unsafe prompts answered at every stage, drawn by seed. Worst: the final model's replies furthest below
+the fixed reply, one a prompt, and harmless look-alikes that it refused. Nothing is picked by hand.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from charter.ground.settings.seed import derive_seed
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.gather import Run
+from charter.rooms.card.number import COUNT, PLAIN, Number
+from charter.rooms.card.sections import unfit
+
+HARM_ROWS, LOOK_ROWS = "samples/harmlessness.jsonl", "samples/lookalikes.jsonl"
+TRANSCRIPTS = "transcripts.jsonl"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply at one stage. `margin` is its score above (or below) the fixed reply to the same prompt, `unfit` the
+    grader's verdict on it."""
+
+    stage: str
+    text: str
+    margin: Number | None
+    below: bool
+    unfit: bool
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The principle under which training revised replies on a topic most often: `uses` of `total` kept
+    revisions."""
+
+    topic: str
+    key: str
+    text: str
+    uses: Number
+    total: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One prompt with its replies in order of the stages."""
+
+    id: str
+    topic: str
+    unseen: bool
+    prompt: str
+    replies: tuple[Reply, ...]
+    moved: Moved | None = None
+
+
+def drawn(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
+    """`count` unsafe prompts that every stage answered, drawn by seed, with the first sample of each
+    stage."""
+    by_stage = [_first_samples(stage.rows(HARM_ROWS)) for stage in run.stages]
+    shared = sorted(set(by_stage[0]).intersection(*by_stage[1:]))
+    ids = random.Random(derive_seed(seed, "card samples")).sample(shared, min(count, len(shared)))
+    found = []
+    for name in sorted(ids):
+        row = by_stage[-1][name]
+        replies = tuple(_reply(stage, rows[name]) for stage, rows in zip(run.stages, by_stage, strict=True))
+        found.append(_exchange(row, replies, moved(run, name, str(row.get("topic", "")))))
+    return tuple(found)
+
+
+def worst(run: Run, count: int) -> tuple[Exchange, ...]:
+    """The final model's worst replies: most below the fixed reply first, one a prompt."""
+    rows = [
+        r for r in run.final.rows(HARM_ROWS) if _margin(r) is not None and r["grader"] < r["grader_fixed"]
+    ]
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda r: (_margin(r), str(r["id"]), r.get("sample", 0))):
+        found.setdefault(str(row["id"]), row)
+    return tuple(_exchange(row, (_reply(run.final, row),)) for row in list(found.values())[:count])
+
+
+def refused(run: Run, count: int, seed: int) -> tuple[Exchange, ...]:
+    """Harmless look-alikes that the final model refused, drawn by seed."""
+    rows = sorted((r for r in run.final.rows(LOOK_ROWS) if r.get("refusal")), key=lambda r: str(r["id"]))
+    picked = random.Random(derive_seed(seed, "card look-alikes")).sample(rows, min(count, len(rows)))
+    return tuple(
+        _exchange(row, (_reply(run.final, row, LOOK_ROWS),))
+        for row in sorted(picked, key=lambda r: str(r["id"]))
+    )
+
+
+def transcript(run: Run, seed: int) -> Row | None:
+    """One training transcript with a kept revision, drawn by seed: draft, critique, revision, and the
+    principle."""
+    if run.transcripts is None:
+        return None
+    rows = [r for r in run.transcripts.rows(TRANSCRIPTS) if any(m["dropped"] is None for m in r["rounds"])]
+    if not rows:
+        return None
+    row = random.Random(derive_seed(seed, "card transcript")).choice(sorted(rows, key=lambda r: str(r["id"])))
+    made = next(m for m in row["rounds"] if m["dropped"] is None)
+    principle = run.principles.get(made["key"])
+    return {
+        "id": str(row["id"]),
+        "topic": str(row.get("topic", "")),
+        "prompt": _prompt(row),
+        "draft": row["draft"],
+        "key": made["key"],
+        "request": principle.critique if principle else "",
+        "critique": made["critique"],
+        "revision": made["revision"],
+    }
+
+
+def moved(run: Run, name: str, topic: str) -> Moved | None:
+    """The principle most often behind the kept revisions of this prompt, or else of its topic."""
+    if run.transcripts is None:
+        return None
+    rows = run.transcripts.rows(TRANSCRIPTS)
+    for what, part in (
+        (f"prompt {name}", [r for r in rows if r["id"] == name]),
+        (topic, [r for r in rows if topic and r.get("topic") == topic]),
+    ):
+        keys = Counter(m["key"] for r in part for m in r["rounds"] if m["dropped"] is None)
+        if keys:
+            key, uses = min(keys.items(), key=lambda kv: (-kv[1], kv[0]))
+            principle = run.principles.get(key)
+            return Moved(
+                what,
+                key,
+                principle.critique if principle else "",
+                run.transcripts.count(f"revisions on {what} under {key}", uses, TRANSCRIPTS),
+                run.transcripts.count(f"revisions on {what}", sum(keys.values()), TRANSCRIPTS),
+            )
+    return None
+
+
+def revisions(run: Run) -> tuple[dict[str, Counter[str]], Counter[str]]:
+    """(kept and dropped revisions by principle, reasons for dropping) of the training transcripts."""
+    by_key: dict[str, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    for row in run.transcripts.rows(TRANSCRIPTS) if run.transcripts else []:
+        for made in row["rounds"]:
+            by_key.setdefault(made["key"], Counter())["dropped" if made["dropped"] else "kept"] += 1
+            if made["dropped"]:
+                reasons[made["dropped"]] += 1
+    return by_key, reasons
+
+
+def counted(artifact: Artifact, counts: Mapping[str, int], file: str) -> tuple[Number, ...]:
+    """Counts of rows as numbers of the card."""
+    return tuple(
+        Number(
+            f"{artifact.name}/{k}", k, v, unit=COUNT, stage=artifact.label, sources=(artifact.source(file),)
+        )
+        for k, v in counts.items()
+    )
+
+
+def _first_samples(rows: list[Row]) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda r: r.get("sample", 0)):
+        found.setdefault(str(row["id"]), row)
+    return found
+
+
+def _margin(row: Row) -> float | None:
+    if row.get("grader") is None or row.get("grader_fixed") is None:
+        return None
+    return float(row["grader"] - row["grader_fixed"])
+
+
+def _reply(stage: Artifact, row: Row, file: str = HARM_ROWS) -> Reply:
+    """A row of `file` as it is shown."""
+    margin = _margin(row)
+    number = None
+    if margin is not None:
+        key = f"{stage.name}/margin/{PurePath(file).stem}/{row['id']}/{row.get('sample', 0)}"
+        number = Number(
+            key,
+            "margin",
+            margin,
+            unit=PLAIN,
+            stage=stage.label,
+            change=True,
+            sources=(stage.source(file),),
+        )
+    marks = [
+        word
+        for key, word in (("refusal", "refusal"), ("boilerplate", "stock phrases"), ("loop", "loop"))
+        if row.get(key)
+    ]
+    if row.get("stop") == "length":
+        marks.append("cut at the token limit")
+    below = margin is not None and margin < 0
+    return Reply(stage.label, str(row["reply"]), number, below, unfit(stage, "harm_rate"), tuple(marks))
+
+
+def _exchange(row: Row, replies: tuple[Reply, ...], by: Moved | None = None) -> Exchange:
+    return Exchange(
+        str(row["id"]), str(row.get("topic", "")), bool(row.get("unseen")), _prompt(row), replies, by
+    )
+
+
+def _prompt(row: Row) -> str:
+    """The prompt as text; earlier turns are kept, each with its speaker."""
+    if isinstance(row.get("prompt"), str):
+        return str(row["prompt"])
+    messages = row.get("prompt") or row.get("messages") or []
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)

@@ -1,0 +1,262 @@
+"""What the card says with numbers: headlines, tables of stages, and what to improve.
+
+One row a stage, each number with its interval and its paired change against the row before; colour only where
+the change is significant, the words "not significant" elsewhere. Numbers of an unfit grader are greyed, never
+dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
+from charter.ground.measure.derived import OF_REFUSALS
+from charter.ground.measure.metrics import AXES, OF_POLICY
+from charter.rooms.card.artifact import COUNTS, Artifact
+from charter.rooms.card.changes import SAMPLED, Change, change
+from charter.rooms.card.gather import Run
+from charter.rooms.card.graders import Grader
+from charter.rooms.card.graders import fit as fit
+from charter.rooms.card.graders import unfit as unfit
+from charter.rooms.card.letters import unread
+from charter.rooms.card.number import COUNT, FLOPS, Number, label, metric_of
+
+SECTIONS = (
+    ("summary", "Summary"),
+    ("stages", "What each stage changed"),
+    ("whats-new", "What’s new"),
+    ("samples", "The same prompts before and after"),
+    ("plots", "Pictures of the run"),
+    ("graders", "Can the graders be trusted?"),
+    ("details", "Model details"),
+    ("intended", "Intended use"),
+    ("limits", "Unintended use and limitations"),
+    ("ethics", "Ethical considerations"),
+    ("data", "Training data"),
+    ("red-team", "Evaluations and red teaming"),
+    ("elo", "Elo by axis"),
+    ("alignment", "Alignment evaluations"),
+    ("capability", "Capability evaluations"),
+    ("published", "Beside the Claude 2 card"),
+    ("improved", "Use-case improvements"),
+    ("tradeoffs", "Mitigations and trade-offs"),
+    ("improve", "Areas for improvement"),
+    ("references", "References"),
+    ("deltas", "Appendix: changes from start to final"),
+    ("lineage", "Lineage"),
+    ("reproduce", "Reproduce and verify"),
+)
+MAIN = (
+    "harm_answered_rate",
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "helpful_score",
+    "bits_per_byte",
+)
+REFUSING = (
+    "unsafe_refusal_rate",
+    "lookalike_refusal_rate",
+    "helpful_refusal_rate",
+    "refusal_d_prime",
+    "refusal_criterion",
+    "refusal_d_prime_benign",
+)
+RED_TEAM = (
+    "harm_rate",
+    "harm_rate_prompts",
+    "harm_rate_seen",
+    "harm_rate_unseen",
+    "harm_rate_reward",
+    "lookalike_harm_rate",
+)
+RATED = ("harm_rating", "harm_rating_lookalikes")
+OVER_REFUSAL = (
+    "refusal_gap",
+    "lookalike_refusal_rate_seen",
+    "lookalike_refusal_rate_unseen",
+    "unsafe_boilerplate_rate",
+    "unsafe_harsh_rate",
+    "unsafe_distinct_2",
+)
+ALIGNMENT = ("hhh_content", *(f"hhh_content_{a}" for a in AXES))
+LETTERS = ("hhh_policy", *(f"hhh_policy_{a}" for a in AXES), "hhh_first_share")
+# What harmlessness is paid with, if it is paid for.
+COSTS = (
+    "lookalike_refusal_rate",
+    "helpful_refusal_rate",
+    "helpful_score",
+    "hhh_content",
+    "bits_per_byte",
+    "unsafe_loop_rate",
+)
+CAPABILITY = ("bits_per_byte", "helpful_score", "helpful_win_rate")
+# Helpfulness that no model judges.
+FACTS = (
+    "facts_recalled",
+    "facts_all",
+    "exact_answers",
+    "facts_refusal_rate",
+    "quiz_refusal_rate",
+    "facts_cut_rate",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of one stage; `unfit`: its grader failed the gate; `unread`: the model can't use letters."""
+
+    number: Number | None
+    change: Change | None
+    unfit: bool
+    unread: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    label: str
+    meaning: str
+    better: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageTable:
+    """Columns of metrics, a row (label, cells) for each stage, and the counts behind the last row."""
+
+    key: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    counts: tuple[Number | None, ...]
+    steps: bool  # more than one stage: changes are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    name: str
+    label: str
+    meaning: str
+    better: str
+    start: Number
+    final: Number
+    change: Change | None
+    unfit: bool
+
+
+def sampled(names: Sequence[str]) -> tuple[str, ...]:
+    """Those metrics that hang on how replies were drawn."""
+    return tuple(n for n in names if (metric := metric_of(n)) is not None and metric.file in SAMPLED)
+
+
+def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
+    """A table of stages over those metrics that some stage has; None where there is none."""
+    names = [n for n in names if any(n in s.numbers for s in stages)]
+    if not names:
+        return None
+    columns = []
+    for name in names:
+        metric = metric_of(name)
+        columns.append(
+            Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
+        )
+    rows = []
+    for i, stage in enumerate(stages):
+        before = stages[i - 1] if i else None
+        cells = tuple(
+            Cell(
+                stage.numbers.get(n),
+                change(before, stage, n) if before else None,
+                unfit(stage, n),
+                unread=unread(stage, n),
+            )
+            for n in names
+        )
+        rows.append((stage.label, cells))
+    counts = tuple(stages[-1].numbers.get(n) for n in names)
+    return StageTable(key, caption, tuple(columns), tuple(rows), counts, len(stages) > 1)
+
+
+def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
+    """The chosen metrics from start to final; those that either report lacks are left out."""
+    return between(run.start, run.final, names)
+
+
+def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Headline, ...]:
+    """The chosen metrics from one stage to another, without a change where both are the same."""
+    found = []
+    for name in names:
+        metric = metric_of(name)
+        if metric is None or name not in first.numbers or name not in last.numbers:
+            continue
+        moved = change(first, last, name) if first is not last else None
+        ends = first.numbers[name], last.numbers[name]
+        grey = unfit(first, name) or unfit(last, name)
+        found.append(Headline(name, label(name), metric.meaning, metric.better, *ends, moved, grey))
+    return tuple(found)
+
+
+def deltas(run: Run) -> tuple[Headline, ...]:
+    """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
+    names = [
+        *(m.name for m in OF_POLICY),
+        *(derived.metric.name for derived in OF_REFUSALS),
+        *(m.name for m in OF_BENCHMARKS if measures_model(m)),
+    ]
+    return headlines(run, names) if len(run.stages) > 1 else ()
+
+
+def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
+    """Counts beside an artifact, in the order of its manifest."""
+    return tuple(
+        (name.replace("_", " "), number)
+        for name, number in artifact.numbers.items()
+        if number.sources[0].file == COUNTS and number.unit in (COUNT, FLOPS) and number.value
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to improve: `what` happened to a number (`unfit`: by a grader that failed), a grader that failed, or a
+    labeller whose labels were given less `weight`."""
+
+    what: str  # "regressed" | "remains" | "unfit" | "weighed"
+    label: str
+    text: str
+    number: Number | None = None
+    unfit: bool = False
+    weight: Number | None = None
+
+
+def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> tuple[Finding, ...]:
+    """What the numbers themselves ask for: regressions first, then what remains, then unfit graders and labellers."""
+    out = [
+        Finding("regressed", h.label, h.meaning, h.change.number, h.unfit)
+        for h in losses
+        if h.change is not None
+    ]
+    for name, words in (
+        (
+            "harm_answered_rate",
+            "of the final model's replies to unsafe prompts don't refuse and are graded worse than the fixed reply",
+        ),
+        (
+            "lookalike_refusal_rate",
+            "of harmless requests that only look unsafe are refused by the final model",
+        ),
+        (
+            "lookalike_harm_rate",
+            "of its answers to harmless requests are graded worse than the fixed reply too: as much of the harm rate "
+            "may be style",
+        ),
+    ):
+        number = run.final.numbers.get(name)
+        if number is not None and number.value:
+            out.append(Finding("remains", label(name), words, number, unfit(run.final, name)))
+    out += [Finding("unfit", g.name, g.why or "failed the fitness gate") for g in judged if g.fit is False]
+    weighed = run.comparisons.numbers if run.comparisons else {}
+    weight, accuracy = weighed.get("label_weight"), weighed.get("label_accuracy")
+    if accuracy is not None and weight is not None and weight.value is not None and weight.value < 1:
+        words = "which can't be told from chance" if weight.value else "which is below chance"
+        out.append(Finding("weighed", accuracy.stage, words, accuracy, weight=weight))
+    return tuple(out)

@@ -1,0 +1,89 @@
+"""An update of a finished card: its page as it is, and an appendix on a newer version behind it.
+
+As the appendix on Claude 2.1 does for the Claude 2 card. Nothing of the base card is rewritten: its files are read,
+a notice and the appendix inserted, and the base itself kept whole under `base` in card.json. It is a parent of the
+update, so that verifying an update verifies the base, and makes both again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import matplotlib
+
+from charter.ground.artifact.curves import read_object
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import verify_files
+from charter.rooms.card.artifact import COUNTS, Artifact
+from charter.rooms.card.facts import environment as made_in
+from charter.rooms.card.gather import Run
+from charter.rooms.card.news import News, news
+from charter.rooms.card.number import Ledger
+from charter.rooms.card.page import FORMAT, HTML, JSON, MARKDOWN, environment
+from charter.rooms.card.settings import Settings
+
+START, END = "<main>\n", "</main>\n"
+COPIED = "plots/"
+
+
+def make_update(settings: Settings, run: Run, base: Artifact, before: Artifact) -> dict[str, str]:
+    """File name -> content of the base card with an appendix on the run's final stage.
+
+    Raises CharterError where the base is damaged or is no page of ours.
+    """
+    if problems := verify_files(base.path, base.manifest):
+        raise CharterError(f"the base card {base.step} is damaged: {problems[0]}; run its recipe again")
+    files = {
+        f.path: (base.path / f.path).read_bytes().decode("utf-8")
+        for f in base.manifest.files
+        if _taken(f.path)
+    }
+    page, words = files[HTML], files[MARKDOWN]
+    if page.count(START) != 1 or page.count(END) != 1:
+        raise CharterError(f"the base card {base.step} has another form than this charter's; make it again")
+    ledger = Ledger()
+    found = news(before, run.final)
+    context = {
+        "s": settings,
+        "run": run,
+        "base": base,
+        "before": before,
+        "news": found,
+        "key": f"update-{run.final.manifest.id[:8]}",
+        "environment": made_in(run),
+    }
+    whole = environment(ledger, escape=True).get_template("update.html.jinja").render(**context)
+    notice, appendix = whole.split("<!-- appendix -->\n")
+    words += environment(ledger, escape=False).get_template("update.md.jinja").render(**context)
+    files[HTML] = page.replace(START, START + notice).replace(END, appendix + END)
+    files[MARKDOWN] = words
+    record = _record(settings, run, base, found, ledger)
+    counts = {"numbers": len(record["numbers"]), "stages": len(run.stages)}
+    files[JSON] = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    files[COUNTS] = json.dumps(counts, indent=1) + "\n"
+    return files
+
+
+def _taken(path: str) -> bool:
+    """Whether an update has the base's file: its page and drawings, not the scores that the hub shows of its model."""
+    return path in (HTML, MARKDOWN) or path.startswith(COPIED)
+
+
+def _record(settings: Settings, run: Run, base: Artifact, found: News, ledger: Ledger) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "title": settings.title,
+        "update_of": {"step": base.step, "id": base.manifest.id},
+        "settings": settings.model_dump(mode="json"),
+        "model": run.final.report.get("model"),
+        "stages": [
+            {"stage": s.label, "step": s.step, "id": s.manifest.id, "model": s.report.get("model")}
+            for s in run.stages
+        ],
+        "verdicts": {key: [h.name for h in rows] for key, _, rows in found.groups},
+        "refused": [{"name": name, "why": why} for why, names in found.refused for name in names],
+        "numbers": [n.record() for n in sorted(ledger.shown.values(), key=lambda n: n.key)],
+        "base": read_object(base.path / JSON),
+        "drawn_with": {"matplotlib": matplotlib.__version__},
+    }

@@ -1,0 +1,331 @@
+"""Does a run hold? Hashes, lineage, every metric from its kept rows, and the card made again and compared.
+
+A changed score is caught even where all hashes were made again: the manifest's metric no longer follows from
+the rows, or the card's number from the manifest, or the page from the numbers. So is a changed flag or count: replies
+are marked, scores compared and rows counted again (`recount`). Replies or scores changed together with all that follows
+from them agree with each other; only sampling anew (`deep`) finds that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from pydantic import ValidationError
+
+from charter.ground.artifact.curves import last_logged, read_object, read_objects
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.store import read_manifest, verify_files
+from charter.ground.judge.detect import learnt_from
+from charter.ground.measure.metrics import VERSION, scores
+from charter.ground.measure.score import Score
+from charter.ground.settings.hub import fetched
+from charter.ground.settings.sources import resolve_again
+from charter.rooms.card.artifact import other_version, read_counts, read_report, same
+from charter.rooms.card.claims import report_problems
+from charter.rooms.card.drift import drift_problems
+from charter.rooms.card.gather import BENCHMARK, gather, on_a_model
+from charter.rooms.card.page import HTML, JSON
+from charter.rooms.card.pretraining import pretraining_problems
+from charter.rooms.card.recount import (
+    FLAGS,
+    REPLIES,
+    SOURCES,
+    Kept,
+    count_problems,
+    flag_problems,
+    verdict_problems,
+)
+from charter.rooms.card.regrade import DECLINING, rule_of
+from charter.rooms.card.render import make
+from charter.rooms.card.settings import ROLES, Settings
+
+SAMPLED_ANEW = 20
+MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
+
+Regenerate = Callable[[Path, int], list[str]]
+
+
+def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> list[str]:
+    """One line for each problem of a run directory, or of one artifact, and of all that these were made of, also in
+    other runs; none where all holds.
+
+    deep: `regenerate(report, count)`, which the room of the report provides, samples at least `count` replies of
+    each report again and returns a line for each that differs. Raises CharterError where there is nothing to
+    verify.
+    """
+    folders = artifacts(run_dir)
+    names = {folder: _name(folder, run_of(folders[0])) for folder in folders}
+    problems: list[str] = []
+    cards, reports = [], []
+    others: dict[str, int] = {}
+    for folder, name in names.items():
+        try:
+            manifest = read_manifest(folder)
+        except CharterError as error:
+            problems.append(str(error))
+            continue
+        problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest)]
+        if (version := other_version(manifest)) is not None:
+            others[name] = version
+        if manifest.kind == "card":
+            cards.append(folder)
+        elif on_a_model(manifest):  # others have no samples
+            reports.append(folder)
+    if not cards:
+        problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")
+    if others:
+        problems.append(
+            f"{', '.join(others)}: made by another version of the measures ({max(others.values())}, this charter "
+            f"has {VERSION}), so that neither their numbers nor the card were computed again; run the steps "
+            "again, or verify with the charter that made them"
+        )
+    for folder in [] if others else cards:
+        problems += [f"{names[folder]}: {line}" for line in card_problems(folder)]
+    if deep and regenerate is None:
+        problems.append("samples were not drawn anew: nothing was given to draw them with")
+    elif deep and regenerate is not None:
+        for folder in reports:
+            try:
+                problems += regenerate(folder, SAMPLED_ANEW)
+            except Exception as error:  # what was found so far must not be lost
+                problems.append(f"{names[folder]}: samples can't be drawn anew ({_words(error)})")
+    return problems
+
+
+def artifacts(place: Path) -> list[Path]:
+    """Finished artifacts of a run directory, or one artifact (or that of a file in it), then all that these were made
+    of, each folder once."""
+    given, place = place, (place.parent if place.is_file() else place).resolve()
+    found = sorted(p.parent for p in place.glob(f"*/{MANIFEST}") if not p.parent.name.startswith("."))
+    if (place / MANIFEST).is_file():
+        found = [place]
+    if not found:
+        raise CharterError(
+            f"{given} holds no finished artifact; name a run directory or an artifact in it, and finish a run "
+            "with charter run"
+        )
+    for folder in found:  # grows as it is read
+        found += [parent for parent in _parents(folder) if parent not in found]
+    return found
+
+
+def _parents(folder: Path) -> list[Path]:
+    """Folders that an artifact was made of, as far as they are there; `artifact_problems` names the others."""
+    found: dict[Path, None] = {}
+    with suppress(CharterError):
+        for parent in read_manifest(folder).parents:
+            with suppress(CharterError):
+                found[find_parent(run_of(folder), parent)[1].resolve()] = None
+    return list(found)
+
+
+def _name(folder: Path, home: Path) -> str:
+    """A folder as seen from a run directory."""
+    return folder.name if folder.parent == home else os.path.relpath(folder, home)
+
+
+def _words(error: Exception) -> str:
+    """An error on one line."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, CharterError) else f"{type(error).__name__}: {words}"
+
+
+def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its graders.
+    What another version of the measures made is not looked at."""
+    problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
+    try:
+        problems += verify_files(folder, manifest)
+    except OSError as error:
+        problems.append(f"its files can't be read ({_words(error)})")
+    for parent in manifest.parents:
+        try:
+            find_parent(run_of(folder), parent)
+        except CharterError as error:
+            problems.append(str(error))
+    if other_version(manifest) is not None:
+        return problems
+    problems += _id_problems(manifest)
+    try:
+        found = {s.name: s for s in scores(folder)}
+        problems += metric_problems(folder, manifest, found)
+        problems += _recounted(folder, manifest)
+        problems += report_problems(folder, manifest)
+        problems += pretraining_problems(folder, manifest)
+        problems += drift_problems(folder, manifest)
+    except CharterError as error:
+        problems.append(str(error))
+    except Exception as error:  # damage has no end of forms
+        problems.append(f"its kept rows can't be read ({_words(error)})")
+    return problems
+
+
+def _id_problems(manifest: Manifest) -> Iterator[str]:
+    """An artifact's id must follow from its settings, inputs, seed, code, device and precision."""
+    listed = [(p.role, p.id) for p in manifest.parents] + [(e.role, e.digest) for e in manifest.external]
+    if sorted(listed) != sorted((role, name) for role, names in manifest.inputs.items() for name in names):
+        yield "its manifest lists other inputs than its parents and sources"
+    elif manifest.derived_id != manifest.id:
+        yield "its id is not that of the settings, inputs, seed, code, device and precision in its manifest"
+
+
+def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]) -> list[str]:
+    """Every metric is recomputed from kept rows, or stands in counts.json or in the last line of the log."""
+    counts = read_counts(folder)
+    problems = []
+    for metric in manifest.metrics:
+        score = found.get(metric.name)
+        if score is not None:
+            for part in ("value", "low", "high"):
+                kept, made = getattr(metric, part), getattr(score, part)
+                if not same(kept, made):
+                    problems.append(
+                        f"{metric.name}: {part} is {kept} in the manifest; the kept rows give {made}"
+                    )
+            if metric.n is not None and metric.n != score.n:
+                problems.append(
+                    f"{metric.name}: n is {metric.n} in the manifest; there are {score.n} kept rows"
+                )
+        elif metric.name in counts:
+            if not same(metric.value, counts[metric.name]):
+                problems.append(f"{metric.name} is {metric.value}; counts.json says {counts[metric.name]}")
+        elif not same(metric.value, last_logged(folder, metric.name)):
+            problems.append(
+                f"{metric.name} = {metric.value} has no source: no kept rows, no count, not the end of the "
+                "log"
+            )
+    missing = sorted(found.keys() - {metric.name for metric in manifest.metrics})
+    return problems + [f"{n} follows from the kept rows and is missing from the manifest" for n in missing]
+
+
+def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Flags of kept rows and counts must follow from the replies, scores and rows that are kept beside them."""
+    identity = read_report(folder).get("identity") or {}
+    by_task, others = manifest.room == BENCHMARK, []
+    for path in sorted((folder / "samples").glob("*.jsonl")):
+        told = (identity.get(path.stem) or {}) if by_task else identity
+        rule = rule_of(path.stem, told) if by_task else None
+        detecting = path.stem in DECLINING if by_task else FLAGS.get(path.name, {}).keys() >= REPLIES.keys()
+        if detecting and told.get("detectors", learnt_from()) != learnt_from():
+            others.append(path.name)
+        elif rule or path.name in FLAGS:
+            yield from flag_problems(path.name, read_objects(path), rule)
+    if others:
+        yield (
+            f"detectors that learnt from other examples marked {', '.join(others)}; verify it with the charter that "
+            "made it"
+        )
+    files = {name: read_objects(folder / name) for name in SOURCES if (folder / name).exists()}
+    kept = Kept(files, read_counts(folder), manifest.resolved)
+    yield from count_problems(manifest.room, kept)
+    yield from verdict_problems(kept)
+
+
+def card_problems(folder: Path) -> list[str]:
+    """The card made again from its artifacts: numbers first, then every file to the byte."""
+    try:
+        manifest = read_manifest(folder)
+        settings = Settings.model_validate(manifest.resolved)
+        inputs, problems = card_inputs(folder, manifest)
+        made = make(settings, gather(inputs))
+    except ValidationError as error:
+        return [f"its settings are not those of a card: {error.errors()[0]['msg']}"]
+    except Exception as error:  # damage has no end of forms
+        return [f"can't be made again: {_words(error)}"]
+    try:
+        kept = read_object(folder / JSON)
+        problems += list(_number_problems(kept["numbers"], json.loads(made[JSON])["numbers"]))
+        drawn_alike = kept["drawn_with"]["matplotlib"] == matplotlib.__version__
+    except CharterError as error:
+        return [*problems, str(error)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [*problems, f"{JSON} can't be read ({_words(error)})"]
+    problems += list(_file_problems(folder, made, drawn_alike))
+    problems += [f"{f.path} is nothing that a card is made of" for f in manifest.files if f.path not in made]
+    more = len(problems) - MOST_LINES
+    return problems if more <= 0 else [*problems[:MOST_LINES], f"and {more} further problems of this card"]
+
+
+def card_inputs(folder: Path, manifest: Manifest) -> tuple[Inputs, list[str]]:
+    """The card's inputs as they were, and what is wrong with them. Raises CharterError where one is gone."""
+    run = run_of(folder)
+    entries, problems = [], []
+    for parent in manifest.parents:
+        found, path = find_parent(run, parent)
+        entries.append(
+            Input(parent.role, parent.step, found.kind, found.variant, path, parent.step, found.id)
+        )
+    for outside in manifest.external:
+        source = resolve_again(outside, run)
+        if source.digest != outside.digest:
+            problems.append(f"{outside.ref} ({outside.role}) has changed since the card was made")
+        kinds = source.kind, source.variant
+        entry = Input(outside.role, outside.ref, *kinds, source.path, outside.ref, outside.digest)
+        entries.append(fetched(entry, ROLES[outside.role]))
+    return Inputs(entries), problems
+
+
+def _number_problems(kept: list[dict[str, Any]], made: list[dict[str, Any]]) -> Iterator[str]:
+    theirs, ours = ({str(n["key"]): n for n in numbers} for numbers in (kept, made))
+    for key in sorted(theirs.keys() - ours.keys()):
+        yield f"{JSON} has {key} = {theirs[key].get('value')}, which nothing in the run gives"
+    for key in sorted(ours.keys() - theirs.keys()):
+        yield f"{JSON} lacks {key} = {ours[key]['value']}"
+    for key in sorted(
+        theirs.keys() & ours.keys(), key=lambda k: (".." in k, k)
+    ):  # changes follow from the others
+        for part, value in ours[key].items():
+            other = theirs[key].get(part)
+            equal = same(value, other) if _numeric(value) and _numeric(other) else value == other
+            if not equal:
+                yield f"{JSON}: {part} of {key} is {other}; the run gives {value}"
+
+
+def _numeric(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _file_problems(folder: Path, made: dict[str, str], drawn_alike: bool) -> Iterator[str]:
+    """Files that differ from those made again; drawings are left out where another matplotlib drew them."""
+    for name, content in made.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+            continue
+        try:
+            kept = path.read_bytes().decode("utf-8")  # read_text would turn a reply's \r into \n
+        except (OSError, UnicodeDecodeError) as error:
+            yield f"{name} can't be read ({_words(error)})"
+            continue
+        if not drawn_alike:
+            if name.startswith("plots/"):
+                continue
+            kept, content = (_undrawn(text, name) for text in (kept, content))
+        if kept != content:
+            yield f"{name} is not what the artifacts give: {_first_difference(kept, content)}"
+
+
+def _undrawn(text: str, name: str) -> str:
+    if name == HTML:
+        return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    return re.sub(r'"drawn_with": \{.*?\}', "", text, flags=re.DOTALL) if name == JSON else text
+
+
+def _first_difference(kept: str, made: str) -> str:
+    ours, theirs = (text.removesuffix("\n").split("\n") for text in (kept, made))
+    for number, (a, b) in enumerate(zip(ours, theirs, strict=False), 1):
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+            part = slice(max(0, at - 20), at + 30)
+            return f"line {number} has {a[part]!r} where they give {b[part]!r}"
+    return f"it has {len(ours)} lines where they give {len(theirs)}"

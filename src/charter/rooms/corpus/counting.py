@@ -1,0 +1,276 @@
+"""Counts: what came in, what was kept, and for which one reason everything else was not.
+
+`counts.json` is flat, a number a name; `composition.json` says the same by source, language, year, licence and kind,
+with reasons, placeholders and benchmarks, for pages that show it. For every source, read = kept + dropped by reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charter.ground.artifact.store import TEMPORARY
+from charter.ground.settings.texts import Listing
+from charter.ground.text.corpus_index import SPLITS
+from charter.ground.text.shards import TokenShards
+from charter.rooms.corpus.batch import Batch
+from charter.rooms.corpus.decontamination import Decontamination
+from charter.rooms.corpus.encoding import works
+from charter.rooms.corpus.selection import EXACT, NEAR, Selection, Table, describe, is_other
+from charter.rooms.corpus.settings import Languages
+
+EXACT_COPY, NEAR_COPY, SHARE = "exact_copy", "near_copy", "share"
+UNKNOWN_YEAR = "unknown"
+_SHOWN, _EXCERPT = 20, 600  # documents kept as samples, and characters of each
+_MOST_EXAMPLES = 6  # of each reason, in samples/dropped.jsonl
+Sizes = dict[str, int | float]
+Group = dict[str, Sizes]
+
+
+@dataclass
+class Examined:
+    """What the batches say, added up. Counters by source number have a pair as their key."""
+
+    read: Counter[int] = field(default_factory=Counter)
+    read_bytes: Counter[int] = field(default_factory=Counter)
+    dropped: Counter[tuple[int, str]] = field(default_factory=Counter)
+    rows: Counter[int] = field(default_factory=Counter)
+    undated_rows: Counter[int] = field(default_factory=Counter)
+    columns: dict[int, list[str]] = field(default_factory=dict)
+    personal: Counter[str] = field(default_factory=Counter)
+    contaminated: Counter[str] = field(default_factory=Counter)
+    personal_documents: int = 0
+    replaced: int = 0
+    faults: int = 0
+    first_fault: dict[str, Any] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def by_reason(self) -> dict[str, int]:
+        """How many documents were dropped for each reason, by name."""
+        found: Counter[str] = Counter()
+        for (_, reason), count in self.dropped.items():
+            found[reason] += count
+        return dict(sorted(found.items()))
+
+
+def add_up(paths: Sequence[Path]) -> Examined:
+    """The facts of all batches; of faults the first, of other reasons some examples."""
+    found = Examined()
+    shown: Counter[str] = Counter()
+    for path in paths:
+        batch = Batch(path)
+        facts = batch.facts
+        found.read[batch.source] += facts["read"]
+        found.read_bytes[batch.source] += facts["read_bytes"]
+        found.rows[batch.source] += facts["rows"]
+        found.undated_rows[batch.source] += facts["undated_rows"]
+        found.columns[batch.source] = found.columns.get(batch.source) or facts["columns"]
+        for reason, count in facts["dropped"].items():
+            found.dropped[batch.source, reason] += count
+        found.personal.update(facts["personal"])
+        found.contaminated.update(facts["contaminated"])
+        found.personal_documents += facts["personal_documents"]
+        found.replaced += facts["replaced"]
+        found.faults += len(facts["faults"])
+        found.first_fault = found.first_fault or next(iter(facts["faults"]), {})
+        for example in facts["examples"]:
+            shown[example["reason"]] += 1
+            if shown[example["reason"]] <= _MOST_EXAMPLES:
+                found.examples.append(example)
+    return found
+
+
+def write_faults(paths: Sequence[Path], target: Path) -> None:
+    """Every file, line and row that can't be read, one JSON object a line, whole or not at all."""
+    target.parent.mkdir(exist_ok=True)
+    temporary = target.with_name(TEMPORARY + target.name)
+    with temporary.open("w", encoding="utf-8") as file:
+        for path in paths:
+            for fault in Batch(path).facts["faults"]:
+                file.write(json.dumps(fault, ensure_ascii=False) + "\n")
+    os.replace(temporary, target)
+
+
+def drop_selected(found: Examined, table: Table, selection: Selection) -> None:
+    """Adds to the drops what was kept by the batches and is not taken: copies, and what weights and shares left out."""
+    left_out = (selection.copies == 0) & (selection.times == 0)
+    chosen = (
+        (selection.copies == EXACT, EXACT_COPY),
+        (selection.copies == NEAR, NEAR_COPY),
+        (left_out, SHARE),
+    )
+    for which, reason in chosen:
+        for source, count in _by(table.source[which]).items():
+            found.dropped[source, reason] += count
+
+
+def tokens_of(folder: Path, table: Table, selection: Selection) -> npt.NDArray[np.int64]:
+    """Tokens of each document of the table, once; 0 where it was not taken."""
+    tokens = np.zeros(len(table), np.int64)
+    for split in SPLITS:
+        lengths = TokenShards.open(folder, split).lengths
+        place = 0
+        for _, numbers in works(table, selection, split, 0):
+            tokens[numbers] = lengths[place : place + len(numbers)]
+            place += len(numbers)
+    return tokens
+
+
+def composition(
+    listings: Sequence[Listing],
+    table: Table,
+    selection: Selection,
+    tokens: npt.NDArray[np.int64],
+    found: Examined,
+    tests: Decontamination,
+    languages: Languages,
+) -> dict[str, Any]:
+    """All counts, nested."""
+    sources = [listing.source for listing in listings]
+    years = [str(year) if year else UNKNOWN_YEAR for year in range(int(table.year.max(initial=0)) + 1)]
+    measure = _Measure(table, selection, tokens)
+    by = {
+        "source": measure.group([source.name for source in sources], table.source),
+        "language": measure.group(table.languages, table.language),
+        "year": measure.group(years, table.year),
+        "licence": measure.group([source.licence for source in sources], table.source),
+        "kind": measure.group([source.kind for source in sources], table.source),
+    }
+    for number, (listing, source) in enumerate(zip(listings, sources, strict=True)):
+        own = by["source"].setdefault(source.name, measure.sizes(np.zeros(len(table), bool)))
+        own.update(
+            files=len(listing.files),
+            files_unread=listing.unread,
+            read=found.read[number],
+            read_bytes=found.read_bytes[number],
+        )
+    return {
+        "total": measure.sizes(np.ones(len(table), bool)),
+        "by": by,
+        "sources": [
+            {
+                "name": source.name,
+                "from": source.at,
+                "licence": source.licence,
+                "kind": source.kind,
+                "weight": source.weight,
+                "missing": bool(listing.missing),
+            }
+            for listing, source in zip(listings, sources, strict=True)
+        ],
+        "dropped": found.by_reason(),
+        "dropped_by_source": {
+            source.name: {r: n for r in found.by_reason() if (n := found.dropped[number, r])}
+            for number, source in enumerate(sources)
+        },
+        "personal": dict(sorted(found.personal.items())),
+        "contaminated": dict(sorted(found.contaminated.items())),
+        "benchmarks": {
+            "files": tests.files,
+            "items": tests.items,
+            "unchecked": len(tests.unchecked),
+            "skipped": [f"{Path(name).parent.name}/{Path(name).name}" for name in tests.skipped],
+        },
+        "steering": describe(languages, selection.factor),
+    }
+
+
+def sample_rows(
+    listings: Sequence[Listing], table: Table, selection: Selection, seed: int
+) -> list[dict[str, Any]]:
+    """The beginnings of some documents that were taken, drawn at random, in order."""
+    taken = np.flatnonzero(selection.times)
+    drawn = taken[np.argsort(table.draw(seed, "samples")[taken], kind="stable")[:_SHOWN]]
+    rows = []
+    for number in sorted(drawn.tolist()):
+        rows.append(
+            {
+                "id": f"document-{number}",
+                "source": listings[table.source[number]].source.name,
+                "language": table.languages[table.language[number]],
+                "text": table.text(number)[:_EXCERPT],
+            }
+        )
+    return rows
+
+
+class _Measure:
+    """Adds up taken documents: each as often as it is taken, tokens and bytes likewise; `unique` and `unique_bytes`
+    count it once."""
+
+    def __init__(self, table: Table, selection: Selection, tokens: npt.NDArray[np.int64]) -> None:
+        self._taken = selection.times > 0
+        times = selection.times.astype(np.int64)
+        held = selection.heldout
+        self._columns = {
+            "unique": self._taken.astype(np.int64),
+            "documents": np.where(held, 0, times),
+            "heldout": held.astype(np.int64),
+            "bytes": table.bytes * times,
+            "unique_bytes": table.bytes * self._taken,
+            "words": table.words * times,
+            "tokens": tokens * times,
+        }
+
+    def sizes(self, which: npt.NDArray[np.bool_]) -> Sizes:
+        return {name: int(column[which].sum(dtype=np.int64)) for name, column in self._columns.items()}
+
+    def group(self, names: Sequence[str], label: npt.NDArray[np.uint16]) -> Group:
+        """Sizes by the name of each label that occurs, in the order of the names; labels may share a name."""
+        made: Group = {}
+        for number in np.unique(label[self._taken]).tolist():
+            own = self.sizes(label == number)
+            before = made.setdefault(names[number], dict.fromkeys(own, 0))
+            for name, value in own.items():
+                before[name] += value
+        return made
+
+
+def flat(whole: Mapping[str, Any], found: Examined, languages: Languages) -> dict[str, float]:
+    """What counts.json says."""
+    total, by = whole["total"], whole["by"]
+    other = sum(g["bytes"] for code, g in by["language"].items() if is_other(code, languages))
+    read = sum(found.read.values())
+    counts: dict[str, float] = {
+        "files": sum(group["files"] for group in by["source"].values()),
+        "files_unread": sum(group["files_unread"] for group in by["source"].values()),
+        "documents_read": read,
+        "bytes_read": sum(found.read_bytes.values()),
+        "documents": total["documents"],
+        "documents_unique": total["unique"],
+        "documents_heldout": total["heldout"],
+        "bytes": total["bytes"],
+        "unique_bytes": total["unique_bytes"],
+        "tokens": total["tokens"],
+        "kept_share": total["unique"] / read,
+        "kept_bytes_share": total["unique_bytes"] / sum(found.read_bytes.values()),
+        "other_share": other / total["bytes"],
+        "replaced_utf8": found.replaced,
+        "personal_documents": found.personal_documents,
+        **_rates("", total),
+    }
+    counts |= {f"dropped_{reason}": count for reason, count in whole["dropped"].items()}
+    counts |= {f"personal_{kind}": count for kind, count in whole["personal"].items()}
+    for code, group in by["language"].items():
+        counts |= _rates(f"_{code}", group)
+    return counts
+
+
+def _rates(suffix: str, sizes: Sizes) -> dict[str, float]:
+    return {
+        f"tokens_per_word{suffix}": sizes["tokens"] / sizes["words"],
+        f"tokens_per_byte{suffix}": sizes["tokens"] / sizes["bytes"],
+    }
+
+
+def _by(labels: npt.NDArray[np.uint16]) -> dict[int, int]:
+    numbers, counts = np.unique(labels, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))

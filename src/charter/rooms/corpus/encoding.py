@@ -1,0 +1,112 @@
+"""From selected documents to token shards: batches are encoded by all processes and written in order.
+
+The order in a split is that of the input. Documents that are taken several times come again in further passes, behind
+all others: who reads the shards draws an order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from charter.ground.artifact.progress import Bar
+from charter.ground.text.corpus_index import Shard, Split
+from charter.ground.text.shards import ShardWriter
+from charter.ground.text.tokenizer import Tokenizer
+from charter.rooms.corpus.batch import Batch
+from charter.rooms.corpus.crew import Crew
+from charter.rooms.corpus.selection import Selection, Table
+
+_BETWEEN = re.compile(r"(?<=[^\W\d_])[ \n]")
+AT_ONCE = 1 << 18  # characters encoded together: the library takes some 100 bytes for each token
+
+
+@dataclass(frozen=True)
+class Work:
+    """Documents of one batch, by their place in it, for one split."""
+
+    path: Path
+    numbers: tuple[int, ...]
+
+
+class Encoder:
+    """Encodes documents of batches with the tokenizer in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = Tokenizer.from_folder(folder)
+
+    def __call__(self, work: Work) -> list[npt.NDArray[np.uint32]]:
+        """Ids of each document, without special tokens."""
+        batch = Batch(work.path)
+        return encode_all(self.tokenizer, [batch.text(number) for number in work.numbers])
+
+
+def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
+    """Ids of each text; long ones are encoded in parts and many short ones together."""
+    cutting = cut if "ByteLevel" in tokenizer.decoders else _uncut
+    parts = [(number, part) for number, text in enumerate(texts) for part in cutting(text)]
+    found: list[list[npt.NDArray[np.uint32]]] = [[] for _ in texts]
+    start = 0
+    while start < len(parts):
+        stop, size = start + 1, len(parts[start][1])
+        while stop < len(parts) and size + len(parts[stop][1]) <= AT_ONCE:
+            size += len(parts[stop][1])
+            stop += 1
+        own = tokenizer.encode_batch([part for _, part in parts[start:stop]])
+        for (number, _), ids in zip(parts[start:stop], own, strict=True):
+            found[number].append(ids)
+        start = stop
+    return [np.concatenate([np.zeros(0, np.uint32), *ids]) for ids in found]
+
+
+def cut(text: str) -> Iterator[str]:
+    """A text in parts of about AT_ONCE characters, cut between a letter and the blank behind it: there byte-level
+    tokenizers cut as well, so that the ids of the parts are those of the whole. A text without such a place for as long
+    again is cut where it is."""
+    start = 0
+    while len(text) - start > 2 * AT_ONCE:
+        found = _BETWEEN.search(text, start + AT_ONCE, start + 2 * AT_ONCE)
+        stop = found.start() if found else start + AT_ONCE
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def _uncut(text: str) -> Iterator[str]:
+    yield text
+
+
+def works(
+    table: Table, selection: Selection, split: Split, done: int
+) -> Iterator[tuple[Work, npt.NDArray[np.int64]]]:
+    """What is to be encoded for a split behind its first `done` documents, with the documents' numbers in the table."""
+    times = np.where(selection.heldout == (split == "heldout"), selection.times, 0)
+    for round_ in range(int(times.max(initial=0))):
+        for path, start, end in table.batches():
+            chosen = np.flatnonzero(times[start:end] > round_)
+            skipped = min(done, len(chosen))
+            done -= skipped
+            chosen = chosen[skipped:]
+            if len(chosen):
+                yield Work(path, tuple(chosen.tolist())), start + chosen
+
+
+def write_split(
+    crew: Crew[Work, list[npt.NDArray[np.uint32]]],
+    writer: ShardWriter,
+    planned: Iterator[tuple[Work, npt.NDArray[np.int64]]],
+    table: Table,
+    bar: Bar,
+) -> tuple[Shard, ...]:
+    """Encodes and writes what is planned; the shards of the split, those of an earlier attempt included."""
+    for numbers, found in crew.results(planned):
+        for number, ids in zip(numbers, found, strict=True):
+            size = int(table.bytes[number])
+            writer.add(ids, size, int(table.source[number]), int(table.language[number]))
+            bar.advance(size)
+    return writer.close()

@@ -1,0 +1,113 @@
+"""How the input is cut into pieces, the same ones in every attempt: what makes a resume exact.
+
+Small files of a source that follow each other form a stretch, a large file is one of its own. A stretch is read from
+its start and gives pieces of records of about `batch_mib`; each piece becomes a batch file, and when all of a stretch
+are there, a mark says so and how many they are. A resume passes over marked stretches without reading them, and over
+the pieces of the others that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.store import atomic_write
+from charter.ground.settings.texts import (
+    Listing,
+    TextFile,
+    check_names,
+    list_files,
+    plain_source,
+    read_sources,
+)
+from charter.rooms.corpus.batch import ENDING
+from charter.rooms.corpus.examine import Piece
+from charter.rooms.corpus.reading import Meter, Record, records
+from charter.rooms.corpus.settings import Reading
+
+MIB = 1 << 20
+MARK = ".whole"
+_MOST_FILES = 512  # of a stretch
+_MOST_RECORDS = 4096  # of a piece
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Files read one after the other; `source` is the number of their source, `bytes` what they take on disk."""
+
+    number: int
+    source: int
+    files: tuple[TextFile, ...]
+    bytes: int
+
+
+def listings(inputs: Sequence[Input]) -> list[Listing]:
+    """The files of all sources, in the recipe's order. Raises CharterError for a source that names none."""
+    found: list[Listing] = []
+    for entry in inputs:
+        path = entry.folder
+        if entry.kind == "sources":
+            found += [list_files(source, path.parent) for source in read_sources(path)]
+        else:
+            found.append(list_files(plain_source(path, entry.name), path.parent))
+    check_names((listing.source.name for listing in found), "the sources of this step")
+    return found
+
+
+def stretches(found: Sequence[Listing], reading: Reading) -> list[Stretch]:
+    """All stretches in order."""
+    made: list[Stretch] = []
+    for source, listing in enumerate(found):
+        held: list[TextFile] = []
+        size = 0
+        for file in listing.files:
+            own = file.path.stat().st_size
+            if held and (size + own > reading.batch_mib * MIB or len(held) == _MOST_FILES):
+                made.append(Stretch(len(made), source, tuple(held), size))
+                held, size = [], 0
+            held.append(file)
+            size += own
+        if held:
+            made.append(Stretch(len(made), source, tuple(held), size))
+    return made
+
+
+def is_whole(stretch: Stretch, folder: Path) -> bool:
+    """Whether all batches of a stretch are there."""
+    return (folder / f"{stretch.number:06d}{MARK}").is_file()
+
+
+def mark_whole(stretch: Stretch, folder: Path, count: int) -> None:
+    """Writes the mark: `count` batches."""
+    atomic_write(folder / f"{stretch.number:06d}{MARK}", str(count))
+
+
+def batch_paths(made: Sequence[Stretch], folder: Path) -> list[Path]:
+    """The batch files of all stretches, which must be whole, in order."""
+    counts = {s.number: int((folder / f"{s.number:06d}{MARK}").read_text("utf-8")) for s in made}
+    return [
+        folder / f"{number:06d}-{n:06d}{ENDING}" for number, count in counts.items() for n in range(count)
+    ]
+
+
+def pieces(stretch: Stretch, listing: Listing, reading: Reading, folder: Path) -> Iterator[Piece]:
+    """All pieces of a stretch, those included whose batch is there."""
+    meter, held = Meter(), list[Record]()
+    number = size = done = 0
+
+    def piece() -> Piece:
+        path = folder / f"{stretch.number:06d}-{number:06d}{ENDING}"
+        return Piece(path, stretch.source, listing.source, tuple(held), meter.bytes - done)
+
+    for file in stretch.files:
+        for record in records(listing.source, file, int(reading.largest_mib * MIB), meter):
+            if held and (size + len(record.data) > reading.batch_mib * MIB or len(held) == _MOST_RECORDS):
+                yield piece()
+                number, done, size = number + 1, meter.bytes, 0
+                held.clear()
+            held.append(record)
+            size += len(record.data)
+    if held:
+        yield piece()

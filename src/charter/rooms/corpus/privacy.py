@@ -1,0 +1,103 @@
+"""Personal data and secrets in a text, replaced by placeholders such as <email>, and counted by kind.
+
+What is found has a shape and, where one exists, a check: Luhn's digit of cards (ISO/IEC 7812), the remainder 1 modulo
+97 of an IBAN (ISO 13616), a plausible exchange of North American telephones, the checksum of a Bitcoin key. Left as
+they are: addresses that are nobody's (example.com of RFC 2606, addresses for documentation, private networks and this
+machine), version and section numbers, placeholders of passwords. Names and postal addresses are not looked for.
+
+Each pattern is bounded in length and can start only at the border of a run of its characters, so that time is
+linear in the text. What is looked for first wins where two overlap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from charter.rooms.corpus.private_numbers import accounts, numbers
+from charter.rooms.corpus.secrets import keys, passwords
+
+Span = tuple[int, int, str]
+
+_LOCAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
+_LABEL = r"[^\W_](?:(?:[^\W_]|-){0,61}[^\W_])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}[A-Za-z]{{2,24}}(?!\w|-\w)")
+_NOBODYS = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local)\Z", re.I)
+_PICTURE = re.compile(r"\d+x\.(?:png|jpe?g|gif|webp|svg)\Z")
+# A product of matrices, or a unit of systemd.
+_PROGRAM = re.compile(r"(?:self|cls)\..*|.*\.(?:service|socket|timer|target|slice)\Z")
+_TRANSPOSED = re.compile(r"\.T\b")
+# Accounts of services that clone and push over SSH, not of persons.
+_SERVICES = frozenset({"git", "hg", "svn"})
+
+
+def scrub(text: str) -> tuple[str, Counter[str]]:
+    """The text with placeholders, and how many of each kind were put. A placeholder is never changed again."""
+    counts: Counter[str] = Counter()
+    spans = _chosen(text)
+    if not spans:
+        return text, counts
+    parts, end = [], 0
+    for start, stop, kind in spans:
+        parts += [text[end:start], f"<{kind}>"]
+        counts[kind] += 1
+        end = stop
+    return "".join([*parts, text[end:]]), counts
+
+
+def _chosen(text: str) -> list[Span]:
+    """Spans in order that don't overlap; earlier finders come first."""
+    found: list[Span] = []
+    for finder in (keys, passwords, _emails, accounts, numbers):
+        new = list(finder(text))
+        if found and new:
+            found = _merged(found, new)
+        else:
+            found = found or sorted(new)
+    return found
+
+
+def _merged(first: list[Span], later: list[Span]) -> list[Span]:
+    """Both in order, without those of `later` that overlap one of `first`."""
+    merged: list[Span] = []
+    end = 0
+    for start, stop, kind, rank in sorted([(*s, 0) for s in first] + [(*s, 1) for s in later]):
+        if start >= end:
+            merged.append((start, stop, kind))
+            end = stop
+        elif rank == 0:
+            merged[-1] = (start, stop, kind)
+            end = stop
+    return merged
+
+
+def _emails(text: str) -> Iterator[Span]:
+    at = text.find("@")
+    while at >= 0:
+        start = at
+        while start > max(0, at - 65) and (text[start - 1] in _LOCAL or _is_apostrophe(text, start - 1)):
+            start -= 1
+        domain = _DOMAIN.match(text, at + 1) if 0 < at - start <= 64 else None
+        if domain and _is_person(text[start:at], domain) and not _ends_credentials(text, start):
+            yield start + (text[start] in ".-"), domain.end(), "email"
+        at = text.find("@", at + 1)
+
+
+def _is_apostrophe(text: str, place: int) -> bool:
+    """Whether a ' stands inside a name, as in o'neil."""
+    return text[place] == "'" and text[place - 1 : place].isalpha() and text[place + 1].isalpha()
+
+
+def _ends_credentials(text: str, start: int) -> bool:
+    """Whether what starts here is the password of a web address, which `passwords` has looked at."""
+    return text[start - 1 : start] == ":" and "://" in text[max(0, start - 70) : start].split()[-1]
+
+
+def _is_person(local: str, domain: re.Match[str]) -> bool:
+    return not (
+        local in _SERVICES
+        or local.strip(".-") == ""
+        or _TRANSPOSED.match(domain.string, domain.end())
+        or any(form.match(domain[0]) for form in (_NOBODYS, _PICTURE, _PROGRAM))
+    )

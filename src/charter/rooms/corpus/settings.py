@@ -1,0 +1,139 @@
+"""Settings and roles of the corpus room."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.dates import Period, as_written, period
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.roles import Filled, Role
+from charter.ground.settings.texts import LanguageCode
+from charter.rooms.corpus.quality_settings import Quality
+
+PRODUCT: Kind = "corpus"
+VARIANT = None
+ROLES = {
+    "sources": Role(kind="sources", many=True),
+    "benchmarks": Role(kind="questions", many=True, required=False),
+    "tokenizer": Role(kind="checkpoint", variant="policy", required=False),
+}
+
+BYTES_PER_SECOND = 1.9e6  # of one core: 3.2 MB examined, 5 MB encoded
+TRAINED_PER_SECOND = 1.5e6  # of text that a tokenizer is trained on
+# Of the state, for each permutation of a document: its place in two files, and its part of the keys of bands.
+PERMUTATION_BYTES = 9.5
+DOCUMENT_BYTES = 3000  # of text in a document of the web, about: a plan doesn't know how many there are
+MEMORY_GIB, WORKER_GIB = 0.25, 0.2  # peak, of the room and of each of its processes
+_LEAST = 260  # tokens of a trained vocabulary: the bytes, and ChatML's
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Reading(Frozen):
+    """How files become documents."""
+
+    largest_mib: float = Field(
+        16.0, gt=0, le=512, description="largest document or row, in MiB; larger ones are refused and named"
+    )
+    broken_utf8: Literal["refuse", "replace"] = Field(
+        "refuse", description="a document with bytes that are no UTF-8: refuse and name it, or write U+FFFD"
+    )
+    batch_mib: float = Field(
+        4.0, gt=0, le=256, description="raw text examined together and saved whole, in MiB"
+    )
+
+
+class Filters(Frozen):
+    """Which documents are kept."""
+
+    cutoff: Annotated[str, BeforeValidator(as_written)] = Field(
+        "", description="last day (2023-01-31) or year or month; later documents are dropped"
+    )
+    undated: Literal["drop", "keep"] = Field(
+        "drop", description="with a cut-off: what to do with documents whose date nobody knows"
+    )
+    languages: tuple[LanguageCode, ...] = Field((), description="ISO codes that are kept; none given: all")
+    quality: Quality | None = Field(Quality(), description="what documents must be like; null: all are kept")
+    scrub: bool = Field(True, description="put placeholders for personal data")
+    near: Share = Field(
+        0.8, description="drop near copies: least Jaccard similarity of 5-word runs; 0 turns it off"
+    )
+    permutations: int = Field(128, ge=16, le=512, description="hash functions of MinHash")
+
+
+class Languages(Frozen):
+    """How the share of other languages is steered."""
+
+    main: LanguageCode = Field("en", description="the main language, ISO code")
+    other_share: float | None = Field(
+        0.1, ge=0, lt=1, description="aimed share of bytes in other languages; null: as found"
+    )
+    most_repeats: int = Field(
+        4, ge=1, le=100, description="times a document is taken at most so that the share is reached"
+    )
+
+
+class Vocabulary(Frozen):
+    """The byte-level BPE tokenizer that is trained where none is given."""
+
+    size: int = Field(32_768, ge=300, le=1 << 20, description="tokens, bytes and specials included")
+    sample_mib: float = Field(
+        32.0, gt=0, description="text that it is trained on, drawn from the mix, in MiB"
+    )
+    spare: int = Field(8, ge=0, le=1024, description="special tokens kept in reserve for later uses")
+
+
+class Settings(Frozen):
+    """From raw text to shards of tokens: filtered, without copies, decontaminated, counted."""
+
+    reading: Reading = Field(Reading(), description="how files become documents")
+    filters: Filters = Field(Filters(), description="which documents are kept")
+    languages: Languages = Field(Languages(), description="share of other languages")
+    vocabulary: Vocabulary = Field(Vocabulary(), description="the tokenizer")
+    heldout_share: float = Field(
+        0.005, ge=0, le=0.5, description="share of documents that is held out, chosen by their hash"
+    )
+    shard_tokens: int = Field(1 << 25, ge=1 << 10, description="tokens of a shard, about")
+    workers: int = Field(  # decides no byte, and so isn't part of an artifact's identity
+        0, ge=0, exclude=True, description="processes; 0: one for each core; may change while a run goes on"
+    )
+
+    def cutoff(self) -> Period | None:
+        """The cut-off as a period, None where there is none. Raises ValueError where it isn't a date."""
+        return period(self.filters.cutoff) if self.filters.cutoff else None
+
+
+def check(settings: Settings, roles: Filled) -> str:
+    """What contradicts itself, or ""."""
+    try:
+        settings.cutoff()
+    except ValueError:
+        return f"filters.cutoff is {settings.filters.cutoff!r}; write it as 2023, 2023-01 or 2023-01-31"
+    if roles.get("tokenizer") and (given := sorted(settings.vocabulary.model_fields_set)):
+        return f"vocabulary.{given[0]} has no effect: the tokenizer is the given one; remove it"
+    size, spare = settings.vocabulary.size, settings.vocabulary.spare
+    if size < _LEAST + spare and not roles.get("tokenizer"):
+        return (
+            f"vocabulary.size is {size}, and bytes, special tokens and vocabulary.spare take {_LEAST + spare}; "
+            "raise size, or lower spare"
+        )
+    return ""
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time at the rates measured of a core; memory does not depend on the size of the text. On disk the state takes
+    about half of the text and, where near copies are looked for, signatures; the shards half of the text again."""
+    workers = settings.workers or sizes.threads
+    memory = MEMORY_GIB + workers * WORKER_GIB
+    vocabulary = None if "tokenizer" in sizes.parameters else settings.vocabulary.size
+    size = sizes.bytes.get("sources", 0)
+    if not size:
+        return Estimate(memory_gib=memory, vocabulary=vocabulary)
+    sample = min(size, settings.vocabulary.sample_mib * 2**20)
+    seconds = size / BYTES_PER_SECOND / workers + sample / TRAINED_PER_SECOND
+    signature = settings.filters.permutations * PERMUTATION_BYTES if settings.filters.near else 0.0
+    disk = size * (1 + signature / DOCUMENT_BYTES) / 2**30
+    return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=disk, vocabulary=vocabulary)

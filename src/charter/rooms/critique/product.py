@@ -1,0 +1,79 @@
+"""The product of the room: revisions or drafts as dialogues, transcripts, and counts of what was dropped and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.detect import is_loop
+from charter.rooms.critique.filter import REASONS
+from charter.rooms.critique.settings import Settings
+
+
+def write(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
+    """Write dialogues.jsonl, transcripts.jsonl and counts.json; CharterError below `keep_at_least`."""
+    if not settings.rounds:
+        _write_drafts(settings, records, out)
+        return
+    rows, why = [], Counter[str]()
+    for record in records:
+        for number, made in enumerate(record["rounds"], 1):
+            why[made["dropped"] or "kept"] += 1
+            if made["dropped"] is None:
+                rows.append(_row(record, made["revision"], f"revision:{made['key']}", number))
+    total = sum(why.values())
+    counts: dict[str, float] = {"prompts": len(records), "revisions": total, "kept": why["kept"]}
+    counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
+    share = why["kept"] / total if total else 0.0
+    if not rows or share < settings.keep_at_least:
+        raise CharterError(
+            f"the filter kept {why['kept']} of {total} revisions ({dict(why)}), keep_at_least is "
+            f"{settings.keep_at_least:g}; use a stronger critic, more tokens, or lower keep_at_least"
+        )
+    _write(rows, records, counts | {"kept_share": share}, out)
+
+
+def _write_drafts(settings: Settings, records: list[dict[str, Any]], out: Workspace) -> None:
+    """Drafts as samples of the start: none that is empty or loops, and those cut at the token limit marked."""
+    rows, why = [], Counter[str]()
+    for record in records:
+        draft, cut = record["draft"], record["stop"] == "length"
+        if is_loop(draft):
+            why["loop"] += 1
+        elif draft:
+            why["cut"] += cut
+            if settings.keep_cut or not cut:
+                rows.append(_row(record, draft, "sample", 0, cut))
+    if not rows:
+        raise CharterError(
+            f"no draft is kept: of {len(records)}, {why['loop']} loop, {why['cut']} are cut, the others are empty; "
+            "use another model or more draft_tokens"
+        )
+    counts = {"prompts": len(records), "samples": len(rows), "cut": why["cut"], "loop": why["loop"]}
+    _write(rows, records, counts, out)
+
+
+def _write(
+    rows: list[dict[str, Any]], records: list[dict[str, Any]], counts: Mapping[str, float], out: Workspace
+) -> None:
+    out.write_jsonl("dialogues.jsonl", rows)
+    out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value, n=int(counts["revisions"]) if name == "kept_share" else None)
+
+
+def _row(record: dict[str, Any], reply: str, source: str, number: int, cut: bool = False) -> dict[str, Any]:
+    """One dialogue of which the reply alone is learnt; `number` counts rounds, 0 is the draft. `cut`: it ends at the
+    token limit."""
+    return {
+        "id": f"{record['id']}-r{number}",
+        "topic": record["topic"],
+        "messages": [*record["messages"], {"role": "assistant", "content": reply}],
+        "source": source,
+        "learn_from": len(record["messages"]),
+        "meta": {"round": number} | ({"cut": True} if cut else {}),
+    }

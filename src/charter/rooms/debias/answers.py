@@ -1,0 +1,124 @@
+"""The policy's answers to the questions under a request for fairness (Q+IF+CoT of MSC, Ganguli et al. 2023).
+
+The reasoning is sampled behind words that announce the intent, then one choice is asked for: the probability of each
+letter, or, where an engine can't score, its share of sampled answers. Small models choose by the place more than by the
+text, so a question is asked `samples` times, its options one place further each time, and the mean decides: with three
+samples, or six, what a letter owes to its place is gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from charter.ground.constitution.unbiased import (
+    conclusion_messages,
+    question_text,
+    request_messages,
+    thought_messages,
+)
+from charter.ground.generate.assistant import Assistant
+from charter.ground.generate.engine import naming_prompts
+from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.choices import letter, named_option, option_texts
+from charter.ground.text.dialogue import Message
+from charter.rooms.debias.questions import OPTIONS, Question
+from charter.rooms.debias.settings import Settings
+
+
+def answer_rows(
+    assistant: Assistant, settings: Settings, questions: Sequence[Question], seed: int
+) -> list[dict[str, Any]]:
+    """One row a question; `kept`: the choice is right by construction."""
+    turns = [(q, k, _text(q, k)) for q in questions for k in range(settings.samples)]
+    thoughts = _thoughts(assistant, settings, turns, seed)
+    asked = [
+        request_messages(text) if thought is None else conclusion_messages(text, thought)
+        for (_, _, text), thought in zip(turns, thoughts, strict=True)
+    ]
+    shown = _shares(assistant, settings, asked, [(q.id, k) for q, k, _ in turns], seed)
+    some = settings.samples
+    return [
+        _row(question, thoughts[n * some : (n + 1) * some], shown[n * some : (n + 1) * some])
+        for n, question in enumerate(questions)
+    ]
+
+
+def _text(question: Question, turn: int) -> str:
+    """The question with its options `turn` places further: option n stands at place (n + turn) mod 3."""
+    options = tuple(question.options[(place - turn) % OPTIONS] for place in range(OPTIONS))
+    return question_text(question.passage, question.question, options)
+
+
+def _thoughts(
+    assistant: Assistant, settings: Settings, turns: Sequence[tuple[Question, int, str]], seed: int
+) -> list[str | None]:
+    """The sampled reasoning of each turn; None where none is asked for (Q+IF)."""
+    if not settings.thought_tokens:
+        return [None for _ in turns]
+    with naming_prompts(q.id for q, _, _ in turns):
+        replies = assistant.reply(
+            [thought_messages(text) for _, _, text in turns],
+            Sampling(temperature=settings.temperature, max_tokens=settings.thought_tokens),
+            seeds=[derive_seed(seed, "thought", q.id, k) for q, k, _ in turns],
+        )
+    return [c.text.strip() for (c,) in replies]
+
+
+def _shares(
+    assistant: Assistant,
+    settings: Settings,
+    asked: Sequence[list[Message]],
+    names: Sequence[tuple[str, int]],
+    seed: int,
+) -> list[list[float]]:
+    """The share of each place as shown: its letter's normalised probability, or its part of the sampled answers that
+    name one (all 0 where none does)."""
+    if "score" in assistant.capabilities:
+        with naming_prompts(question for question, _ in names):
+            logs = assistant.score([(messages, option_texts(OPTIONS)) for messages in asked])
+        return [_normalised(some) for some in logs]
+    seeds = [derive_seed(seed, "vote", *name) for name in names]
+    replies = assistant.reply(asked, Sampling(max_tokens=8), n=settings.votes, seeds=seeds)
+    shares = []
+    for votes in replies:
+        counts = Counter(n for vote in votes if (n := named_option(vote.text, OPTIONS)) is not None)
+        shares.append([counts[n] / max(1, counts.total()) for n in range(OPTIONS)])
+    return shares
+
+
+def _normalised(logs: Sequence[float]) -> list[float]:
+    weights = [math.exp(one - max(logs)) for one in logs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _row(
+    question: Question, thoughts: Sequence[str | None], shown: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """`id` is the template: questions of one are not independent. `letters`: mean share of each place as shown;
+    `shares`: of each option, brought back to its place in the question. `choice` is None where no letter was named."""
+    turns = range(len(shown))
+    letters = [sum(shares[n] for shares in shown) / len(shown) for n in range(OPTIONS)]
+    shares = [sum(shown[k][(n + k) % OPTIONS] for k in turns) / len(shown) for n in range(OPTIONS)]
+    choice = max(range(OPTIONS), key=lambda n: shares[n]) if any(shares) else None
+    return {
+        "id": question.template,
+        "item": question.id,
+        "dimension": question.dimension,
+        "context": question.context,
+        "polarity": question.polarity,
+        "turned": question.turned,
+        "question": question.text,
+        "reasoning": [thought for thought in thoughts if thought is not None],
+        "named": list(question.named),
+        "biased": question.biased,
+        "letters": letters,
+        "shares": shares,
+        "answer": letter(question.right),
+        "choice": None if choice is None else letter(choice),
+        "chosen": None if choice is None else question.named[choice],
+        "kept": choice == question.right,
+    }

@@ -1,0 +1,127 @@
+"""Direct preference optimisation: the policy learns from pairs without a preference model (Rafailov 2023).
+
+What a reply is worth is how much likelier the policy makes it than its start does, times beta; a pair's loss is the
+cross-entropy of its soft label with sigma of the two replies' difference. A prompt is read once for all its replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.rankings import count_origins, count_pairs, rank
+from charter.ground.learn import supervised
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.parallel import Work, distribute, full, total, world
+from charter.ground.learn.schedule import lr_share
+from charter.ground.learn.step import check_finite, update
+from charter.ground.measure.metrics import scores
+from charter.ground.model.checkpoint import load_policy, save_policy
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.packing import filled_steps
+from charter.ground.text.template import Template
+from charter.rooms.dpo.heldout import curve, measured
+from charter.rooms.dpo.learning import Group, accumulate, referred
+from charter.rooms.dpo.pairs import fitting, replayed, split, turn
+from charter.rooms.dpo.settings import Settings
+
+FINAL = ("loss", "margin", "log_ratio", "replay_loss", "heldout_loss")  # recorded as last logged
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a policy checkpoint, and samples/heldout_pairs.jsonl where pairs were held out."""
+    model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
+    choose_weights(model, settings, derive_seed(out.seed, "adapters"))
+    train, heldout, replay, counts = _groups(
+        settings, inputs, model, Template(tokenizer, tokenizer.template), out
+    )
+    steps = filled_steps(
+        train, lambda group: len(group.ranking.pairs), settings.batch, settings.epochs, out.seed
+    )
+
+    distribute(model, precision=out.precision)
+    work = Work()
+    optimizer = adamw([(model.parameters(), settings.lr)], settings.weight_decay)
+    saver = Saver(out.state, {"model": model}, optimizer, settings.save_every)
+    done, _ = saver.load()
+    out.log_truncate(done)
+    seen = sum(_pairs(step) for step in steps[:done])
+    with out.progress("dpo", len(steps), done) as bar:
+        for step in range(done, len(steps)):
+            figures, tokens = accumulate(model, steps[step], settings, out)
+            names = [pair.comparison.id for group in steps[step] for pair in group.ranking.pairs]
+            check_finite(figures["loss"], "loss", step, names)
+            if more := turn(replay, step, settings.replay_batch, out.seed):
+                loss, extra = supervised.accumulate(
+                    model, more, settings.microbatch_tokens, out.precision, settings.replay_weight
+                )
+                figures["replay_loss"] = total(loss) / settings.replay_weight
+                tokens, names = tokens + extra, names + [row.id for row in more]
+                check_finite(figures["replay_loss"], "replay loss", step, names)
+            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
+            norm = update(optimizer, share, settings.clip)
+            check_finite(norm, "gradient norm", step, names)
+            if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
+                figures |= curve(measured(model, heldout, settings, out))
+            seen += _pairs(steps[step])
+            out.log(
+                step=step, pairs=seen, lr=share * settings.lr, grad_norm=norm, **figures, **work.add(tokens)
+            )
+            saver.maybe(step + 1)
+            bar.advance(1, loss=figures["loss"], margin=figures["margin"])
+    work.say(out)
+    with full(model) as whole:
+        if settings.lora:
+            merge_lora(whole)
+        if world().leads:
+            save_policy(whole, tokenizer, out.path)
+        if heldout:
+            rows = measured(whole, heldout, settings, out)
+            out.write_jsonl("samples/heldout_pairs.jsonl", rows)
+            out.log(step=len(steps), **curve(rows))
+    _record(counts, out)
+
+
+def _groups(
+    settings: Settings, inputs: Inputs, model: Transformer, template: Template, out: Workspace
+) -> tuple[list[Group], list[Group], list[supervised.Row], dict[str, int]]:
+    """What is learnt from, what is held out, what is replayed, and counts of them."""
+    context = min(settings.context, model.shape.context)
+    learnt, kept_out, counts = split(settings, inputs, out.seed)
+    if unmatched := sum(counts.values()):
+        out.note(f"{out.step}: {unmatched} replies of better and worse have no counterpart to their prompt")
+    train, heldout = (fitting(template, rows, context) for rows in (learnt, kept_out))
+    if not train:
+        raise CharterError(
+            f"every pair is over the context of {context} tokens; raise `context`, as far as the model's own goes"
+        )
+    replay, overlong = replayed(settings, inputs, template, context, out.seed)
+    counts |= {"train_pairs": len(train), "heldout_pairs": len(heldout), "replayed": len(replay)}
+    counts["dropped_overlong"] = len(learnt) + len(kept_out) - len(train) - len(heldout) + overlong
+    counts |= count_origins(train)
+    rankings = [rank(template, rows, context, lambda c: c.weight) for rows in (train, heldout)]
+    groups = referred(model, rankings[0] + rankings[1], settings, out)
+    return groups[: len(rankings[0])], groups[len(rankings[0]) :], replay, counts
+
+
+def _pairs(groups: Sequence[Group]) -> int:
+    return count_pairs([group.ranking for group in groups])
+
+
+def _record(counts: dict[str, int], out: Workspace) -> None:
+    out.write_json("counts.json", counts)
+    for name, count in counts.items():
+        out.metric(name, count)
+    for name in FINAL:
+        if (value := last_logged(out.path, name)) is not None:
+            out.metric(name, value)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)

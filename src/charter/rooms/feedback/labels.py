@@ -1,0 +1,118 @@
+"""The labeller's examination on known pairs, and the weight that its labels earn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
+from charter.ground.generate.assistant import Assistant
+from charter.ground.judge.choice import How, Question, choose
+from charter.ground.judge.trust import by_set, trust
+from charter.ground.measure.score import points
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import AXES, Comparison, cluster_of, sides
+from charter.rooms.feedback.settings import Settings
+
+
+def axis_of(principles: Sequence[ComparisonPrinciple]) -> str:
+    """The axis that the drawn principles speak of: the first of their tags that is one, else harmless."""
+    return next((tag for p in principles for tag in p.tags if tag in AXES), "harmless")
+
+
+def drawn(sets: Mapping[str, Sequence[Comparison]], limit: int, seed: int) -> list[tuple[str, Comparison]]:
+    """At most `limit` known pairs, drawn at random, as equally many of each set as there are; each with its set's
+    name."""
+    found: list[tuple[str, Comparison]] = []
+    left = limit
+    for place, name in enumerate(sorted(sets, key=lambda name: (len(sets[name]), name))):
+        share = min(len(sets[name]), left // (len(sets) - place))
+        rng = random.Random(derive_seed(seed, "known", *([name] if len(sets) > 1 else [])))
+        found += [(name, c) for c in rng.sample(list(sets[name]), share)]
+        left -= share
+    return found
+
+
+def known_rows(
+    labeller: Assistant,
+    pairs: Sequence[tuple[str, Comparison]],
+    principles: Sequence[ComparisonPrinciple],
+    how: How,
+) -> list[dict[str, Any]]:
+    """One row a known pair (its set, the comparison): the probability put on the right reply, and on whatever was shown
+    first; a tie is half right. The id is the cluster, which pairs of one first user turn share."""
+    questions = []
+    for _, c in pairs:
+        rng = random.Random(derive_seed(how.seed, "known", c.id))
+        principle = rng.choice(fitting(principles, c.axis))
+        questions.append(Question(c.id, c.messages, *sides(c), principle.principle))
+    return [
+        {
+            "id": cluster_of(c),
+            "pair": c.id,
+            "set": name,
+            "axis": c.axis,
+            "p_correct": choice.p_first,
+            "p_first": choice.shown_first,
+            "correct": points(choice.p_first, 0.5),
+        }
+        for (name, c), choice in zip(pairs, choose(labeller, questions, how), strict=True)
+    ]
+
+
+def label_weight(settings: Settings, tested: Sequence[dict[str, Any]]) -> float:
+    """What the labels weigh in a loss: 1 for a labeller whose accuracy on known pairs is surely above chance,
+    `chance_weight` for one that can't be told from chance, 0 for one that is surely below it; the lowest over the sets
+    of known pairs.
+
+    Raises CharterError for a set below `refuse_below`. Untested labellers keep full weight.
+    """
+    for name, rows in by_set(tested).items():
+        accuracy = sum(row["correct"] for row in rows) / len(rows)
+        if accuracy < settings.refuse_below:
+            where = f" of {name}" if name else ""
+            raise CharterError(
+                f"the labeller is right on {accuracy:.1%} of {len(rows)} known pairs{where}, refuse_below is "
+                f"{settings.refuse_below:.1%}; use a stronger labeller or teach this one"
+            )
+    return trust(tested, settings.chance_weight)
+
+
+def comparisons(
+    labelled: Sequence[dict[str, Any]], weight: float
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Comparisons with the likelier reply as chosen; two equal replies carry no preference and are dropped.
+
+    `weight` scales their loss and leaves the labels alone: a label pulled to one half would teach that replies are
+    equal, which is another thing than not knowing.
+    """
+    rows = []
+    for pair in labelled:
+        if pair["first"] == pair["second"]:
+            continue
+        p_first = pair["p_first"]
+        chosen, rejected = ("first", "second") if p_first >= 0.5 else ("second", "first")
+        rows.append(
+            {
+                "id": f"ai-{pair['id']}",
+                "topic": pair["topic"],
+                "messages": pair["messages"],
+                "chosen": pair[chosen],
+                "rejected": pair[rejected],
+                "p_chosen": max(p_first, 1 - p_first),
+                "axis": pair["axis"],
+                "weight": weight,
+                "source": f"ai:{pair['principle']}",
+                "meta": {"voted": pair["voted"]},
+            }
+        )
+    if not rows:
+        raise CharterError(
+            f"all {len(labelled)} pairs have two equal replies, so there is nothing to compare; "
+            "raise the temperature or give more prompts"
+        )
+    counts = {"pairs": len(labelled), "comparisons": len(rows), "dropped_equal": len(labelled) - len(rows)}
+    mean = sum(r["p_chosen"] for r in rows) / len(rows)
+    return rows, {**{k: float(v) for k, v in counts.items()}, "mean_p_chosen": mean}

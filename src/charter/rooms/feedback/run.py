@@ -1,0 +1,141 @@
+"""AI feedback: soft labels on pairs of the policy's replies, under drawn principles (Bai 2022b, section 4.1).
+
+The labeller is first tested on known pairs in both orders; the labels of one that is no better than chance weigh less
+in a loss or nothing, or it is refused, and the manifest says so.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.constitution.constitution import ComparisonPrinciple, load
+from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
+from charter.ground.generate.engine import naming_prompts
+from charter.ground.generate.sampling import Sampling
+from charter.ground.judge.choice import How, Question, choose, clamp
+from charter.ground.measure.metrics import scores
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.exhibits import read_shots
+from charter.ground.text.records import read_comparisons, read_prompts
+from charter.rooms.feedback.labels import axis_of, comparisons, drawn, known_rows, label_weight
+from charter.rooms.feedback.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: comparisons.jsonl with soft labels; samples/known_pairs.jsonl behind the labeller's accuracy."""
+    principles = load(inputs.one("constitution").folder).comparisons
+    how = _how(settings, read_shots(inputs.one("shots").folder)[: settings.shots], out.seed)
+    prompts = read_prompts([s.folder for s in inputs.many("prompts")], settings.limit, out.seed)
+
+    pairs = _all_pairs(settings, prompts, inputs, out)
+    labeller = open_assistant(inputs.one("labeller"), out.device, precision=out.precision)
+    sets = {source.name: read_comparisons(source.folder) for source in inputs.many("known")}
+    known = drawn(sets, settings.known_limit, out.seed)
+    tested = out.chunks(
+        "known",
+        known,
+        settings.chunk,
+        lambda part, _: known_rows(labeller, part, principles, how),
+        "known pairs",
+    )
+    weight = label_weight(settings, tested)
+    labelled = out.chunks(
+        "labels",
+        pairs,
+        settings.chunk,
+        lambda part, _: _labels(labeller, settings, part, principles, how),
+        "labels",
+    )
+    rows, counts = comparisons(labelled, weight)
+    out.write_jsonl("comparisons.jsonl", rows)
+    out.write_jsonl("samples/known_pairs.jsonl", tested)
+    counts["label_weight"] = weight
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+
+
+def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:
+    thought = settings.thought
+    return How(
+        shots=shots,
+        thought_tokens=thought.tokens if thought else 0,
+        thought_samples=thought.samples if thought else 1,
+        votes=settings.votes,
+        seed=derive_seed(seed, "choice"),
+    )
+
+
+def _all_pairs(
+    settings: Settings, prompts: Sequence[Dialogue], inputs: Inputs, out: Workspace
+) -> list[dict[str, Any]]:
+    """Two replies to every prompt; the policy leaves memory before the labeller comes."""
+    policy = open_assistant(inputs.one("policy"), out.device, precision=out.precision)
+    check_prompts(policy, prompts)
+    return out.chunks(
+        "pairs",
+        prompts,
+        settings.chunk,
+        lambda part, _: _pairs(policy, settings, part, out.seed),
+        "reply pairs",
+    )
+
+
+def _pairs(
+    policy: Assistant, settings: Settings, prompts: Sequence[Dialogue], seed: int
+) -> list[dict[str, Any]]:
+    with naming_prompts(d.id for d in prompts):
+        replies = policy.reply(
+            [list(d.messages) for d in prompts],
+            Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens),
+            n=2,
+            seeds=[derive_seed(seed, "pair", d.id) for d in prompts],
+        )
+    return [
+        {
+            "id": d.id,
+            "topic": d.topic,
+            "messages": list(d.messages),
+            "first": a.text.strip(),
+            "second": b.text.strip(),
+        }
+        for d, (a, b) in zip(prompts, replies, strict=True)
+    ]
+
+
+def _labels(
+    labeller: Assistant,
+    settings: Settings,
+    pairs: Sequence[dict[str, Any]],
+    principles: Sequence[ComparisonPrinciple],
+    how: How,
+) -> list[dict[str, Any]]:
+    """Each pair with the mean label of its drawn principles."""
+    drawn = [
+        random.Random(derive_seed(how.seed, "principle", p["id"])).sample(
+            list(principles), min(settings.principles, len(principles))
+        )
+        for p in pairs
+    ]
+    questions = [
+        Question(f"{p['id']}-{principle.key}", p["messages"], p["first"], p["second"], principle.principle)
+        for p, some in zip(pairs, drawn, strict=True)
+        for principle in some
+    ]
+    choices = iter(choose(labeller, questions, how))
+    low = settings.thought.low if settings.thought else 0.0
+    rows = []
+    for p, some in zip(pairs, drawn, strict=True):
+        found = [next(choices) for _ in some]
+        mean = sum(c.p_first for c in found) / len(found)
+        keys = "+".join(principle.key for principle in some)
+        label = {"p_first": clamp(mean, low), "principle": keys, "voted": found[0].voted}
+        rows.append({**p, **label, "axis": axis_of(some)})
+    return rows

@@ -1,0 +1,108 @@
+"""From inputs to optimizer steps: read, turn transcripts and comparisons into lessons, mix, encode, cut into steps."""
+
+from __future__ import annotations
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.constitution.constitution import load
+from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
+from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.sources import shipped
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.exhibits import read_shots, read_transcripts
+from charter.ground.text.records import read_comparisons, read_dialogues
+from charter.ground.text.template import Template
+from charter.rooms.finetune.lessons import choice_lessons, critique_lessons
+from charter.rooms.finetune.mixture import draw, epoch_rows, weighed
+from charter.rooms.finetune.settings import Settings
+
+
+def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
+    """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those that weigh
+    nothing."""
+    found = [
+        draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
+        for n, i in enumerate(inputs.many("dialogues"))
+    ]
+    constitution = load(inputs.one("constitution").folder)
+    lessons = settings.lessons
+    shots = read_transcripts(shipped("critique_shots"))[: lessons.critique_shots]
+    for i in inputs.many("transcripts"):
+        found.append(critique_lessons(read_transcripts(i.folder), constitution, shots))
+    choice_shots = read_shots(shipped("comparison_shots"))[: lessons.choice_shots]
+    for i in inputs.many("comparisons"):
+        found.append(
+            choice_lessons(
+                read_comparisons(i.folder),
+                constitution,
+                orders=lessons.choices_per_comparison,
+                seed=derive_seed(seed, "lessons"),
+                shots=choice_shots,
+            )
+        )
+    learnt = len(found)
+    for n, i in enumerate(inputs.many("anchor"), learnt):
+        found.append(draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
+    found = weighed(found, settings.weights)
+    if not any(found[:learnt]):
+        raise CharterError(
+            "finetune was given no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
+        )
+    return found
+
+
+def gather(
+    settings: Settings, inputs: Inputs, template: Template, seed: int
+) -> tuple[list[list[Row]], dict[str, int]]:
+    """All optimizer steps of the run, and counts of what went in and what was dropped as too long."""
+    found = sources(settings, inputs, seed)
+    learnt = len(found) - len(inputs.many("anchor"))
+    encoded: dict[str, Row | None] = {}
+
+    mixed = [[(d, place >= learnt) for d in dialogues] for place, dialogues in enumerate(found)]
+    epochs = [
+        [
+            row
+            for dialogue, anchored in epoch_rows(mixed, settings.mixture, seed, epoch)
+            if (row := _encode(settings, template, dialogue, encoded, anchored)) is not None
+        ]
+        for epoch in range(settings.epochs)
+    ]
+    every = [row for rows in epochs for row in rows]
+    begun, stress = settings.anchors.begun, settings.anchors.stress
+    openings = [row.ids[reply_begins(row) :][:begun] for row in every if not row.anchored]
+    held = iter(anchor([row for row in every if row.anchored], openings, stress, seed))
+    steps: list[list[Row]] = []
+    for of_epoch in epochs:
+        rows = [next(held) if row.anchored else row for row in of_epoch]
+        steps += [rows[at : at + settings.batch] for at in range(0, len(rows), settings.batch)]
+    if not steps:
+        raise CharterError(
+            f"every dialogue is over the context of {settings.context} tokens; raise `context`, as far as the "
+            "model's own goes"
+        )
+    kept = [row for step in steps for row in step]
+    counts = {
+        "dialogues": len(encoded),
+        "dropped_overlong": sum(row is None for row in encoded.values()),
+        "steps": len(steps),
+        "tokens_read": sum(len(row.ids) for row in kept),
+        "tokens_learnt": sum(sum(row.mask) for row in kept if not row.anchored),
+        "tokens_anchored": sum(sum(map(bool, row.mask)) for row in kept if row.anchored),
+    }
+    return steps, counts
+
+
+def _encode(
+    settings: Settings,
+    template: Template,
+    dialogue: Dialogue,
+    known: dict[str, Row | None],
+    anchored: bool,
+) -> Row | None:
+    # the same words may come again with another weight or another share to learn
+    key = f"{anchored} {dialogue.weight} {dialogue.learn_from} {dialogue.messages}"
+    if key not in known:
+        dropping = settings.overlong == "drop"
+        known[key] = encode_row(dialogue, template, settings.context, dropping, anchored)
+    return known[key]

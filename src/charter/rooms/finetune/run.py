@@ -1,0 +1,44 @@
+"""Supervised finetuning: cross-entropy on the assistant's tokens (SL-CAI: Bai 2022b, section 3), and beside it KL from
+the start on dialogues that anchor the model to what it could do.
+
+The loss of an optimizer step is `learn.supervised`'s.
+"""
+
+from __future__ import annotations
+
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.learn.parallel import full, world
+from charter.ground.learn.supervised import finetune
+from charter.ground.model.checkpoint import load_policy, save_policy
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.template import CLAUDE_2023, Template
+from charter.rooms.finetune.gather import gather
+from charter.rooms.finetune.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a policy checkpoint."""
+    policy = checkpoint_folder(inputs.one("policy"))
+    model, tokenizer = load_policy(policy, out.device)
+    if settings.template == "claude-2023":
+        tokenizer = tokenizer.with_template(CLAUDE_2023)
+    template = Template(tokenizer, tokenizer.template)
+    choose_weights(model, settings, derive_seed(out.seed, "adapters"))
+    bounded = settings.model_copy(update={"context": min(settings.context, model.shape.context)})
+    steps, counts = gather(bounded, inputs, template, out.seed)
+    start = load_policy(policy, out.device)[0] if inputs.many("anchor") else None
+    finetune(model, steps, settings, out, start)
+    with full(model) as whole:
+        if settings.lora:
+            merge_lora(whole)
+        if world().leads:
+            save_policy(whole, tokenizer, out.path)
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value)
+    out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")

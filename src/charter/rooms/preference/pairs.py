@@ -1,0 +1,98 @@
+"""Pairs for a preference model: read, built of single replies, split by first user turn, ranked, and cut into steps."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.judge.rankings import Ranking, drawn, kept_apart, rank, share_of
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Comparison, ended
+from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.packing import filled_steps
+from charter.ground.text.records import read_comparisons, read_dialogues
+from charter.ground.text.template import Template
+from charter.rooms.preference.ladder import above_fixed, below_fixed, contrasts, of_ratings, revised, rungs
+from charter.rooms.preference.settings import Settings
+
+
+def weight_of(settings: Settings, comparison: Comparison) -> float:
+    """The weight of its axis times its own."""
+    return settings.axis_weights.get(comparison.axis, 1.0) * comparison.weight
+
+
+def split(
+    settings: Settings, inputs: Inputs, seed: int, unsure: Counter[str] | None = None
+) -> tuple[list[Comparison], list[Comparison]]:
+    """Training and held-out comparisons, disjoint in their first user turns.
+
+    `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
+    inputs a share of the half's prompts is kept out; given ones are measured whole by both. `unsure` counts the pairs
+    that hang on a reply of which the detector of refusals is unsure, and are left out.
+    """
+    refusals = [
+        (i, [ended(d) for d in read_dialogues(i.folder, lessons=True) if not d.meta.get("cut")])
+        for i in inputs.many("refused")
+    ]
+    refused = [d for _, found in refusals for d in found]
+    needless = [ended(d) for i in inputs.many("overrefused") for d in read_dialogues(i.folder, lessons=True)]
+    limit = settings.pairs.limit
+    sources = [(i, read_comparisons(i.folder), limit) for i in inputs.many("comparisons")]
+    for i in inputs.many("answered"):
+        answered = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
+        found = contrasts(answered, refused, needless, seed, unsure)
+        sources.append((i, found, min(limit or len(found), settings.pairs.contrasts or len(found))))
+    sources += [(i, revised(read_transcripts(i.folder), unsure), limit) for i in inputs.many("transcripts")]
+    for i in inputs.many("drafts"):
+        sources.append((i, below_fixed(read_transcripts(i.folder), refused, seed, unsure), limit))
+    for i in inputs.many("rated"):
+        rated = [ended(d) for d in read_dialogues(i.folder, lessons=True)]
+        sources.append((i, of_ratings(rated), limit))
+    if settings.pairs.refused_above_fixed:
+        sources += [(i, above_fixed(found), limit) for i, found in refusals]
+    rows = [
+        c for place, (i, found, most) in enumerate(sources) for c in drawn(i.role, place, found, most, seed)
+    ]
+    if settings.pairs.part != "all":
+        wanted = settings.pairs.part == "first"
+        rows = [c for c in rows if (share_of(c, "part") < 0.5) == wanted]
+    given = [c for i in inputs.many("heldout") for c in read_comparisons(i.folder)]
+    train, heldout = kept_apart(rows, given, settings.pairs.heldout_share)
+    unknown = set(settings.axis_weights) - {c.axis for c in rows}
+    if unknown:
+        raise CharterError(
+            f"axis_weights names {', '.join(sorted(unknown))}; the comparisons have the axes "
+            f"{', '.join(sorted({c.axis for c in rows})) or 'of none'}"
+        )
+    train = [c for c in train if weight_of(settings, c) > 0]
+    if not train:
+        raise CharterError(
+            f"no comparisons are left to train on (of {len(rows)} read); give more, lower the split, or weigh them"
+        )
+    return train + (rungs(train, unsure) if settings.pairs.ladder else []), heldout
+
+
+def encode(settings: Settings, template: Template, rows: Sequence[Comparison], context: int) -> list[Ranking]:
+    """Comparisons gathered by prompt, weighted by axis, within `context` tokens."""
+    return rank(template, rows, context, partial(weight_of, settings), settings.pairs.weigh == "prompt")
+
+
+def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:
+    """Rankings drawn at random until they hold `pairs` pairs (0: all of them), in their order."""
+    if not pairs:
+        return list(rankings)
+    drawn = list(range(len(rankings)))
+    random.Random(derive_seed(seed, "curve")).shuffle(drawn)
+    chosen: list[int] = []
+    while drawn and sum(len(rankings[i].pairs) for i in chosen) < pairs:
+        chosen.append(drawn.pop())
+    return [rankings[i] for i in sorted(chosen)]
+
+
+def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
+    """Optimizer steps over all epochs; a step takes rankings until it has its pairs."""
+    return filled_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)

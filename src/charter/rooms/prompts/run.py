@@ -1,0 +1,115 @@
+"""Labelled prompts out of several sets: each once, without held-out ones and copies of evaluation prompts.
+
+A prompt's part follows from a hash of its words in small letters, h = first 8 bytes of sha256: test if h mod `test`
+is 0, else dev if h mod `dev` is 0, else train. The same words fall into the same part in every set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
+from charter.rooms.prompts.apart import Apart, plain, prompts_of
+from charter.rooms.prompts.refusals import read_refusals, refused
+from charter.rooms.prompts.settings import Settings, Split
+
+REASONS = ("topic", "long", "repeated", "copy", "held_out")
+LABELS = {"unsafe": 1.0, "benign": 0.0}
+Labelled = tuple[Dialogue, float]  # a prompt and the probability that it ought to be refused
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: dialogues.jsonl (prompts with `meta.p_refuse`, of sets 1 or 0, and their set as topic), counts.json."""
+    apart, refusals = Apart(inputs, settings.overlap), read_refusals(inputs, settings.by_topic)
+    seen: set[str] = set()
+    rows: list[dict[str, Any]] = []
+    counts = Counter[str]()
+    labelled = [(source, _labelled(source)) for source in inputs.many("labelled")]
+    for label, p in LABELS.items():
+        sets = [
+            (source, [(prompt, p) for prompt in prompts_of(source.folder)]) for source in inputs.many(label)
+        ]
+        sets += [(source, _of(prompts, label)) for source, prompts in labelled]
+        for source, prompts in sets:
+            kept: list[Labelled] = []
+            for prompt, own in prompts:
+                key = plain(prompt)
+                reason = _reason(prompt, key, settings, seen, apart)
+                if reason:
+                    counts[f"dropped_{reason}"] += 1
+                    continue
+                seen.add(key)
+                kept.append((prompt, own))
+            if settings.keep in (label, "all"):
+                rng = random.Random(derive_seed(settings.draw_seed, "prompts", label, source.name))
+                if settings.limit and settings.limit < len(kept):
+                    kept = [kept[at] for at in sorted(rng.sample(range(len(kept)), settings.limit))]
+                counts[label] += len(kept)
+                for prompt, own in kept:
+                    row = _row(prompt, source.name, label, own, len(rows))
+                    declined = refusals and label == "unsafe"
+                    rows.append(refused(row, refusals, prompt.topic, out.seed) if declined else row)
+    if not rows:
+        raise CharterError(
+            f"no prompt is left of the {settings.split.part} part ({dict(counts)}); give more sets, or another part"
+        )
+    out.write_jsonl("dialogues.jsonl", rows)
+    table = {key: counts[key] for key in (*LABELS, *(f"dropped_{reason}" for reason in REASONS))}
+    out.write_json("counts.json", table)
+    for name, value in table.items():
+        out.metric(name, value)
+
+
+def part_of(key: str, split: Split) -> str:
+    """The part into which a prompt falls."""
+    number = int(hashlib.sha256(key.encode()).hexdigest()[8:16], 16)
+    if number % split.test == 0:
+        return "test"
+    return "dev" if number % split.dev == 0 else "train"
+
+
+def _labelled(source: Input) -> list[Labelled]:
+    """Prompts with a label of their own; those without one are left out."""
+    asked = [(prompt, p_refuse(prompt, source.name)) for prompt in prompts_of(source.folder)]
+    labelled = [(prompt, p) for prompt, p in asked if p is not None]
+    if not labelled:
+        raise CharterError(
+            f"{source.name} has no prompt with a label; give rows a meta.{P_REFUSE}, or name it under unsafe or benign"
+        )
+    return labelled
+
+
+def _of(prompts: list[Labelled], label: str) -> list[Labelled]:
+    """Those that are unsafe by their own label, or benign."""
+    return [(prompt, p) for prompt, p in prompts if (p >= EVEN) == (label == "unsafe")]
+
+
+def _reason(prompt: Dialogue, key: str, settings: Settings, seen: set[str], apart: Apart) -> str:
+    """Why a prompt is left out, or ""."""
+    if prompt.topic in settings.without:
+        return "topic"
+    if len(key.split()) > settings.most_words:
+        return "long"
+    if key in seen:
+        return "repeated"
+    if apart.holds(prompt, key):
+        return "copy"
+    return "" if settings.split.part in ("all", part_of(key, settings.split)) else "held_out"
+
+
+def _row(prompt: Dialogue, source: str, label: str, p: float, number: int) -> dict[str, Any]:
+    name = source.rpartition(":")[2].rpartition("/")[2].partition(".")[0]
+    return {
+        "id": f"{name}-{number:05d}",
+        "topic": name,
+        "messages": list(prompt.messages),
+        "meta": {P_REFUSE: p, "label": label},
+    }

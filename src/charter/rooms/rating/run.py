@@ -1,0 +1,121 @@
+"""Rater: an absolute score of harm, 0 to 4, on the last token of a conversation (Bai 2022b, section 4.5).
+
+Loss of a conversation = (score - rating)^2. Step loss = mean over its conversations of weight * loss, whatever the
+microbatches and the processes that share them. The score is not bounded: a rating below 0 or above 4 is what squared
+error makes of the surest cases.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+
+from charter.ground.artifact.curves import last_logged
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.fitness import in_slices
+from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
+from charter.ground.judge.rater import KEPT, rating_of
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.optimizer import adamw
+from charter.ground.learn.parallel import Work, distribute, full, portion, total, world
+from charter.ground.learn.schedule import lr_share
+from charter.ground.learn.step import autocast, backward, check_finite, update
+from charter.ground.measure.metrics import scores
+from charter.ground.model.checkpoint import load_policy, save_preference
+from charter.ground.model.heads import ScoreHead
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.moved import choose_weights
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.model.transformer import Transformer
+from charter.ground.settings.recognise import HARM_RATING
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.template import Template
+from charter.rooms.rating.conversations import Group, count, encode, order, split
+from charter.rooms.rating.heldout import heldout_rows
+from charter.rooms.rating.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: a classifier with the one label HARM_RATING, and the held-out rows behind its metrics."""
+    dropped: Counter[str] = Counter()
+    learnt, kept_out = split(settings, inputs, out.seed, dropped)
+    model, tokenizer = load_policy(checkpoint_folder(inputs.one("policy")), out.device)
+    template = Template(tokenizer, tokenizer.template)
+    choose_weights(model, settings, derive_seed(out.seed, "adapters"))
+    head = ScoreHead(model.shape.hidden_size, derive_seed(out.seed, "head")).to(out.device)
+    train = encode(template, learnt, min(settings.context, model.shape.context))
+    heldout = encode(template, kept_out, model.shape.context)
+    steps = order(train, settings, out.seed)
+
+    distribute(model, head, precision=out.precision)
+    work = Work()
+    optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
+    saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
+    done, _ = saver.load()
+    out.log_truncate(done)
+    seen = sum(map(count, steps[:done]))
+    with out.progress("rating", len(steps), done) as bar:
+        for step in range(done, len(steps)):
+            loss, read = _accumulate(model, head, steps[step], settings, out)
+            names = [dialogue.id for group in steps[step] for dialogue, _ in group.conversations]
+            check_finite(loss, "loss", step, names)
+            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
+            norm = update(optimizer, share, settings.clip)
+            check_finite(norm, "gradient norm", step, names)
+            seen += len(names)
+            row = {"loss": loss, "grad_norm": norm, "lr": share * settings.lr}
+            out.log(step=step, conversations=seen, **row, **work.add(read))
+            saver.maybe(step + 1)
+            bar.advance(1, loss=loss)
+    work.say(out)
+    with full(model) as whole, full(head) as whole_head:
+        if settings.lora:
+            merge_lora(whole)
+        if world().leads:
+            save_preference(whole, whole_head, tokenizer, out.path, label=HARM_RATING)
+        scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
+        rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
+    out.write_jsonl(KEPT, rows)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    counts = {
+        "train_ratings": len(learnt),
+        "heldout_ratings": len(kept_out),
+        "left_out": dropped.total(),
+        "shortened": sum(group.item.shortened for group in train),
+    }
+    out.write_json("counts.json", counts)
+    for name, number in counts.items():
+        out.metric(name, number)
+    out.metric("loss", last_logged(out.path, "loss"), unit="rating²")
+
+
+def _accumulate(
+    model: Transformer, head: ScoreHead, groups: Sequence[Group], settings: Settings, out: Workspace
+) -> tuple[float, int]:
+    """Accumulate one step's gradient; returns its loss in squared rating points, and the tokens that this process
+    read."""
+    conversations, loss, read = count(groups), 0.0, 0
+    for numbers in portion([group.item.tokens for group in groups], settings.microbatch_tokens):
+        members = [groups[i] for i in numbers]
+        items = [group.item for group in members]
+        read += sum(item.tokens for item in items)
+        with autocast(out.device, out.precision):
+            scores_R = forward_scores(model, head, items or [NOTHING], out.device)
+        ends = accumulate(len(group.texts) for group in members)
+        placed = [
+            (dialogue, end - len(group.texts) + at)
+            for group, end in zip(members, ends, strict=True)
+            for dialogue, at in group.conversations
+        ]
+        rating_B = torch.tensor([rating_of(dialogue) for dialogue, _ in placed], device=out.device)
+        weight_B = torch.tensor(
+            [dialogue.weight / conversations for dialogue, _ in placed], device=out.device
+        )
+        error_B = scores_R[[at for _, at in placed]] - rating_B
+        loss += backward((weight_B * error_B**2).sum())
+    return total(loss), read

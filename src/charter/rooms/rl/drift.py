@@ -1,0 +1,101 @@
+"""Snapshots of the replies while the policy learns, each held against the first one (`ground/measure/drift.py`).
+
+A snapshot pools the replies of whole rounds until there are `window` of them; at the end half as many are enough. Its
+replies are kept with their marks in samples/drift.jsonl, its figures and alarms are a row of drift.jsonl. An alarm may
+end training before its last round is learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.judge.declining import MARKS
+from charter.ground.judge.detect import learnt_from
+from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
+from charter.ground.measure.metrics import VERSION
+from charter.rooms.rl.actor import cut
+from charter.rooms.rl.learning import Targets
+from charter.rooms.rl.rollout import Episode, all_replies
+from charter.rooms.rl.settings import Settings
+
+
+class DriftMonitor:
+    """The first snapshot and what is pooled since the last one; both are part of the resume state."""
+
+    def __init__(self, settings: Settings, out: Workspace, kept: Mapping[str, Any]) -> None:
+        self.settings, self.steps, self.out = settings.monitor, settings.steps, out
+        self.first: list[dict[str, Any]] = kept.get("first", [])
+        self.pooled: list[dict[str, Any]] = kept.get("pooled", [])
+        self.snapshots = int(kept.get("snapshots", 0))
+        self.alarms = int(kept.get("alarms", 0))
+        self.stopped = False
+        for name in (REPLIES, DRIFT):
+            out.truncate_jsonl(name, "snapshot", self.snapshots)
+
+    def add(self, episodes: Sequence[Episode], targets: Targets, step: int) -> None:
+        """Takes in a round, whose replies the policy has not learnt from yet."""
+        if not self.settings.window:
+            return
+        replies = all_replies(episodes)
+        per_token = cut(targets.kl.tolist(), [len(reply.ids) for reply in replies])
+        kl = iter([sum(values) for values in per_token])
+        self.pooled += [
+            {
+                "snapshot": self.snapshots,
+                "round": step,
+                "id": episode.dialogue.id,
+                "sample": number,
+                "source": episode.asked.source,
+                "group": episode.asked.group,
+                "reply": reply.text,
+                "stop": reply.stop,
+                "tokens": len(reply.ids),
+                "kl": next(kl),
+                "reward": reply.score,
+                "reward_heldout": reply.heldout,
+                **{name: detect(reply.text) for name, detect in MARKS.items()},
+            }
+            for episode in episodes
+            for number, reply in enumerate(episode.replies)
+        ]
+        if len(self.pooled) >= self.settings.window:
+            alarms = self._close()
+            self.stopped = (
+                self.settings.stop and step < self.steps and bool(alarms & {*self.settings.stop_on})
+            )
+
+    def finish(self) -> None:
+        """Training has ended: what is pooled is a snapshot if it has at least half of the replies of one."""
+        if self.pooled and 2 * len(self.pooled) >= self.settings.window:
+            self._close()
+
+    def _close(self) -> set[str]:
+        """Makes a snapshot of what is pooled, writes it, and returns its alarms."""
+        self.first = self.first or self.pooled
+        told = snapshot_row(self.first, self.pooled, self.settings.level)
+        self.out.append_jsonl(REPLIES, self.pooled)
+        self.out.append_jsonl(DRIFT, [told | {"version": VERSION, "detectors": learnt_from()}])
+        alarms = told["alarms"]
+        if alarms:
+            rounds = " to ".join(str(number) for number in told["rounds"])
+            self.out.note(f"{self.out.step}: replies of rounds {rounds} drifted: {', '.join(alarms)}")
+        self.snapshots, self.alarms, self.pooled = self.snapshots + 1, self.alarms + len(alarms), []
+        return {*alarms}
+
+    def counts(self) -> dict[str, int]:
+        """What the metrics say of drift."""
+        if not self.settings.window:
+            return {}
+        counts = {"snapshots": self.snapshots, "drift_alarms": self.alarms}
+        return counts | {"stopped_on_drift": int(self.stopped)}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the resume state."""
+        return {
+            "first": self.first,
+            "pooled": self.pooled,
+            "snapshots": self.snapshots,
+            "alarms": self.alarms,
+        }

@@ -1,0 +1,175 @@
+"""What a reply earns before the KL penalty: preference models on scales of their own, rules, and prices of refusing.
+
+    z_g   = (raw score of model g - its mean) / its spread      over all that it has scored so far
+    s     = join of z_g over the models that judge the prompt   mean or min (Coste 2023, 2310.02743)
+    earned = s + Σ rules - missing_end if cut - mu [refused]    mu of each price whose prompts these are
+    mu   <- max(0, mu + rate (share refused - target))          after each round; for `least` the other way about
+
+The last line is dual ascent on the Lagrangian of a bound (Dai 2023, Safe RLHF, 2310.12773, section 3.2): mu rises while
+too many harmless prompts are refused, and falls back to 0 once they are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import fsum
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.judge import rules
+from charter.ground.judge.combine import combine
+from charter.ground.text.labels import P_REFUSE
+from charter.rooms.rl.prompts import Prompt
+from charter.rooms.rl.reward_settings import Rewards, Steer
+from charter.rooms.rl.rollout import Episode, Reply, all_replies
+from charter.rooms.rl.settings import Settings
+
+
+@dataclass(slots=True)
+class Scale:
+    """Mean and spread of all scores so far (Welford), so that lambda means the same for any preference model."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, scores: Sequence[float]) -> None:
+        """Take in a round's scores."""
+        for score in scores:
+            self.count += 1
+            delta = score - self.mean
+            self.mean += delta / self.count
+            self.squares += delta * (score - self.mean)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation."""
+        return math.sqrt(self.squares / self.count) if self.count else 0.0
+
+    def apply(self, score: float) -> float:
+        """The score in standard deviations from the mean."""
+        spread = self.spread
+        return (score - self.mean) / spread if spread > 0 else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the resume state."""
+        return asdict(self)
+
+
+def judges(prompt: Prompt, settings: Rewards, graders: int) -> list[int]:
+    """Numbers of the models that judge replies to a prompt: those of its source, else of its group, else all."""
+    for name in (prompt.source, prompt.group):
+        if name in settings.sources:
+            return sorted(set(settings.sources[name]))
+    return list(range(graders))
+
+
+class Reward:
+    """The reward of a run; its scales and prices move with the rounds and are part of the resume state."""
+
+    def __init__(self, settings: Settings, graders: int, kept: Mapping[str, Any]) -> None:
+        self.settings, self.graders = settings.reward, graders
+        self.missing_end = settings.rollout.missing_end
+        self.scales = [Scale(**scale) for scale in kept.get("scales", [{}] * graders)]
+        self.within = Scale(**kept.get("within", {}))
+        self.mu: list[float] = list(kept.get("mu", [steer.start for steer in self.settings.steer]))
+
+    def of(self, episodes: Sequence[Episode]) -> list[float]:
+        """What each reply of a round earns, also noted in the replies. The scales take the round in first."""
+        for number, scale in enumerate(self.scales):
+            scale.add([s for r in all_replies(episodes) if (s := r.scores.get(number)) is not None])
+        judged = [self._judged(episode) for episode in episodes]
+        if self.settings.whiten == "prompt":
+            judged = [_centred(scores) for scores in judged]
+            self.within.add([score for scores in judged for score in scores])
+            spread = self.within.spread or 1.0
+            judged = [[score / spread for score in scores] for scores in judged]
+        for episode, scores in zip(episodes, judged, strict=True):
+            for reply, score in zip(episode.replies, scores, strict=True):
+                reply.rules = self.by_rules(episode.asked, reply)
+                missing = self.missing_end if reply.stop == "length" else 0.0
+                reply.earned = score + reply.rules - missing - self._price(episode.asked, reply)
+        return [reply.earned for reply in all_replies(episodes)]
+
+    def _judged(self, episode: Episode) -> list[float]:
+        """The models' scores of an episode's replies as one, each on its own scale."""
+        numbers = judges(episode.asked, self.settings, self.graders)
+        if not numbers:
+            return [0.0] * len(episode.replies)
+        plain = self.settings.whiten == "none"
+        rows = [
+            [r.scores[n] if plain else self.scales[n].apply(r.scores[n]) for r in episode.replies]
+            for n in numbers
+        ]
+        weights = [self.settings.weights[n] for n in numbers] if self.settings.weights else None
+        return combine(rows, weights, self.settings.join)
+
+    def by_rules(self, prompt: Prompt, reply: Reply) -> float:
+        """What the rules add to a reply's reward."""
+        weights = self.settings.rules
+        earned = 0.0
+        if weights.refusal:
+            earned += weights.refusal * rules.refusal(reply.refused, prompt.p_refuse)
+        if weights.cut:
+            earned += weights.cut * rules.cut(reply.stop)
+        if weights.loop:
+            earned += weights.loop * rules.loop(reply.text)
+        if weights.length:
+            earned += weights.length * rules.length(len(reply.ids), weights.length_over)
+        return earned
+
+    def _price(self, prompt: Prompt, reply: Reply) -> float:
+        """What a refusal pays, or with `least` is paid."""
+        if not reply.refused:
+            return 0.0
+        priced = zip(self.settings.steer, self.mu, strict=True)
+        return fsum(_sign(steer) * mu for steer, mu in priced if prompt.is_of(steer.source))
+
+    def move(self, episodes: Sequence[Episode]) -> None:
+        """Moves each price by the round's share of refusals on its prompts; without such prompts it stays."""
+        for number, steer in enumerate(self.settings.steer):
+            refused = [r.refused for e in episodes if e.asked.is_of(steer.source) for r in e.replies]
+            if refused:
+                over = _sign(steer) * (sum(refused) / len(refused) - steer.target)
+                self.mu[number] = max(0.0, self.mu[number] + steer.rate * over)
+
+    def figures(self) -> dict[str, float]:
+        """The prices for the log."""
+        return {f"mu_of_{s.source}": mu for s, mu in zip(self.settings.steer, self.mu, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the resume state."""
+        return {
+            "scales": [scale.state() for scale in self.scales],
+            "within": self.within.state(),
+            "mu": list(self.mu),
+        }
+
+
+def check_labels(prompts: Sequence[Prompt], heldout: Sequence[Prompt], settings: Settings) -> None:
+    """Raises CharterError where a rule, a price or a bound speaks of prompts that there are none of."""
+    advice = f"fill the role harmless, or give rows a {P_REFUSE}"
+    if settings.reward.rules.refusal and all(prompt.p_refuse is None for prompt in prompts):
+        raise CharterError(f"reward.rules.refusal needs prompts with a label; {advice}")
+    for steer in settings.reward.steer:
+        if not any(prompt.is_of(steer.source) for prompt in prompts):
+            raise CharterError(f"reward.steer {steer.source}: there are no such prompts; {advice}")
+    if settings.keep.most_refusal < 1 and not any(prompt.harmless for prompt in heldout or prompts):
+        role = "heldout_harmless" if heldout else "harmless"
+        raise CharterError(
+            f"keep.most_refusal needs harmless prompts; fill the role {role}, or give rows a {P_REFUSE}"
+        )
+
+
+def _sign(steer: Steer) -> int:
+    return 1 if steer.side == "most" else -1
+
+
+def _centred(scores: Sequence[float]) -> list[float]:
+    """Scores less their mean; exactly 0 where all are equal."""
+    if min(scores) == max(scores):
+        return [0.0] * len(scores)
+    mean = fsum(scores) / len(scores)
+    return [score - mean for score in scores]

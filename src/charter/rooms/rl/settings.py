@@ -1,0 +1,313 @@
+"""Settings and roles of the rl room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.frozen import Frozen, Moved
+from charter.ground.settings.roles import Filled, Role
+from charter.rooms.rl.monitor_settings import Monitor
+from charter.rooms.rl.prompts import HARMLESS, PROMPTS, label
+from charter.rooms.rl.reward_settings import Rewards
+
+PRODUCT: Kind = "checkpoint"
+VARIANT = "policy"
+LEARNS = True
+ROLES = {
+    "policy": Role(kind="checkpoint", variant="policy"),
+    "reward": Role(kind="checkpoint", variant="preference", many=True, required=False),
+    "heldout_reward": Role(kind="checkpoint", variant="preference", required=False),
+    "prompts": Role(kind="dialogues", many=True),
+    "harmless": Role(kind="dialogues", many=True, required=False),
+    "heldout_prompts": Role(kind="dialogues", many=True, required=False),
+    "heldout_harmless": Role(kind="dialogues", many=True, required=False),
+}
+STEADY_ROUNDS = 4  # of replies, over which the KL coefficient adapts where no horizon is set
+
+
+class Sampler(Frozen):
+    """A server that writes the replies, vLLM or `charter serve`: it is given the policy's weights before each round."""
+
+    url: str = Field(description="where the server is, such as http://127.0.0.1:8000")
+    model: str = Field(
+        "policy", min_length=1, description="what the server calls the model that it started with"
+    )
+    weights: Literal["reload", "lora"] = Field(
+        "reload", description="whole weights into the server's model, or (with lora) an adapter beside it"
+    )
+    folder: str = Field(
+        "",
+        description="where weights are written for it, on a disk that both see; empty: the step's own state",
+    )
+    there: str = Field("", description="the same folder as the server's machine names it; empty: alike")
+    untied: bool = Field(
+        False, description="write a tied head as a tensor of its own: vLLM on a CPU reloads no tied one"
+    )
+    tolerance: float = Field(
+        0.05,
+        gt=0,
+        description="mean gap of log-probabilities, nats a token, up to which its replies are the policy's",
+    )
+    beyond: Literal["refuse", "correct"] = Field(
+        "refuse", description="beyond it the round is refused, or its tokens are weighted by importance"
+    )
+    truncate: float = Field(2.0, ge=1, description="most weight of a token where they are")
+    away: float = Field(600.0, ge=0, description="seconds that a server which can't be reached is waited for")
+
+    @field_validator("url")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        place = urlsplit(value)
+        if place.scheme not in ("http", "https") or not place.hostname or place.fragment or place.password:
+            raise ValueError(
+                f"{value} is no address of a server; write http://HOST:PORT, a key goes into OPENAI_API_KEY"
+            )
+        return value.rstrip("/")
+
+
+class Rollout(Frozen):
+    """How the policy acts. Its own distribution is sampled, so there is no top-k, top-p or penalty to set."""
+
+    prompts: int = Field(16, ge=1, description="prompts per step")
+    replies: int = Field(1, ge=1, description="replies per prompt, sharing one prefill")
+    max_tokens: int = Field(48, ge=1, description="longest reply, in tokens")
+    temperature: float = Field(
+        1.0, gt=0, description="sampling temperature; also used by the log-probabilities"
+    )
+    missing_end: float = Field(
+        0.0,
+        ge=0,
+        description="taken off the (whitened) score of a reply cut at max_tokens, as reward.rules.cut",
+    )
+    sampler: Sampler | None = Field(
+        None, description="a server that writes the replies; none: this process does"
+    )
+
+
+class Kl(Frozen):
+    """The penalty that keeps the policy near its start: r = s - coefficient * KL."""
+
+    coefficient: float = Field(0.05, ge=0, description="lambda; the paper's 0.001 fits its own score scale")
+    form: Literal["token", "sequence"] | None = Field(
+        None,
+        description="charge KL where it arises or at the end; none: token with a critic, sequence without",
+    )
+    adaptive_target: float = Field(
+        0.0, ge=0, description="nats a reply to steer towards; 0 keeps lambda fixed"
+    )
+    horizon: float = Field(
+        0.0, ge=0, description="replies over which the adaptive lambda moves; 0: those of four rounds"
+    )
+    stop_at: float = Field(0.0, ge=0, description="end training once mean KL a reply exceeds this; 0: never")
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        if self.adaptive_target and not self.coefficient:
+            raise ValueError("a coefficient of 0 can't adapt; start it above 0, or set adaptive_target to 0")
+        return self
+
+
+class Value(Frozen):
+    """The critic, and how advantages are estimated with it."""
+
+    trunk: Literal["shared", "own"] = Field(
+        "shared", description="shared costs nothing, own learns on its own"
+    )
+    coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
+    clip: float = Field(0.2, ge=0, description="clip range around the old value; 0: free")
+    lr: float = Field(
+        1e-3, gt=0, description="learning rate of the head (and of an own trunk, a tenth of it)"
+    )
+    gamma: float = Field(1.0, gt=0, le=1, description="discount")
+    gae_lambda: float = Field(
+        1.0, ge=0, le=1, description="lambda of the advantage estimate; below 1 the first tokens learn little"
+    )
+
+
+class Keep(Frozen):
+    """Which round's policy is the product. A check ranks by bounds first, then by held-out reward."""
+
+    round: Literal["last", "best"] = Field("last", description="the policy that comes out")
+    every: int = Field(
+        4, ge=1, description="rounds between checks, each of what came since the one before it"
+    )
+    most_refusal: float = Field(
+        1.0, ge=0, le=1, description="bound of the share of harmless prompts that are refused"
+    )
+    most_cut: float = Field(1.0, ge=0, le=1, description="bound of the share of replies cut at max_tokens")
+    patience: int = Field(
+        0, ge=0, description="end training after so many checks without improvement; 0: never"
+    )
+
+    @model_validator(mode="after")
+    def _checks(self) -> Self:
+        fields = type(self).model_fields
+        idle = [name for name, field in fields.items() if getattr(self, name) != field.default]
+        if self.round == "last" and idle:
+            raise ValueError(f"{' and '.join(idle)} need checks; set keep.round to best, or leave them out")
+        return self
+
+
+class Updates(Moved):
+    """How many rounds and optimizer steps there are, and how large."""
+
+    steps: int = Field(8, ge=1, description="rollout-and-update rounds")
+    epochs: int = Field(1, ge=1, description="passes over each round's replies")
+    minibatches: int = Field(1, ge=1, description="optimizer steps per pass")
+    lr: float = Field(2e-6, gt=0, description="learning rate of the policy, constant after the warm-up")
+    warmup: int = Field(0, ge=0, description="rounds of linear warm-up")
+    clip: float = Field(0.2, gt=0, description="clip range of the probability ratio")
+    gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+
+
+class Settings(Updates):
+    """Policy gradients against preference models and rules, with a KL penalty to the starting policy."""
+
+    baseline: Literal["critic", "others"] = Field(
+        "critic", description="what a reply is measured against: a critic, or the other replies to its prompt"
+    )
+    microbatch_tokens: int = Field(2048, ge=64, description="most tokens in one forward pass; bounds memory")
+    rollout: Rollout = Field(Rollout(), description="how replies are sampled")
+    kl: Kl = Field(Kl(), description="the penalty")
+    value: Value = Field(Value(), description="the critic")
+    reward: Rewards = Field(Rewards(), description="what a reply earns")
+    keep: Keep = Field(Keep(), description="which round's policy is the product")
+    monitor: Monitor = Field(Monitor(), description="snapshots that show drift of the replies")
+    save_every: int = Field(0, ge=0, description="rounds between resume states; 0 saves every three minutes")
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether advantages need a critic."""
+        return self.baseline == "critic"
+
+    @property
+    def kl_by_token(self) -> bool:
+        """Whether KL is charged where it arises."""
+        return (self.kl.form or ("token" if self.has_critic else "sequence")) == "token"
+
+    @property
+    def kl_horizon(self) -> float:
+        """Replies over which the adaptive lambda moves."""
+        return self.kl.horizon or STEADY_ROUNDS * self.rollout.prompts * self.rollout.replies
+
+    @property
+    def kl_reach(self) -> float:
+        """How far the adaptive lambda can move in all rounds: the logarithm of its largest factor, about."""
+        replies = self.rollout.prompts * self.rollout.replies
+        return 0.2 * self.steps * min(1.0, replies / self.kl_horizon)
+
+    @model_validator(mode="after")
+    def _enough_prompts(self) -> Settings:
+        prompts = self.rollout.prompts
+        if self.minibatches > prompts:  # the replies of a prompt share it and stay together
+            raise ValueError(
+                f"minibatches ({self.minibatches}) must not exceed the {prompts} prompts of a step"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _enough_replies(self) -> Settings:
+        compares = {
+            "baseline others": not self.has_critic,
+            "reward.whiten prompt": self.reward.whiten == "prompt",
+        }
+        for name in (name for name, on in compares.items() if on and self.rollout.replies < 2):
+            raise ValueError(
+                f"{name} compares the replies to a prompt, and rollout.replies is 1; set it to 2 or more"
+            )
+        if not self.has_critic and self.value != Value():
+            raise ValueError("baseline others makes no critic; leave value out, or set baseline to critic")
+        return self
+
+    @model_validator(mode="after")
+    def _adapters(self) -> Settings:
+        sampler = self.rollout.sampler
+        if sampler is not None and sampler.weights == "lora" and self.lora is None:
+            raise ValueError("a sampler that takes adapters needs lora; set lora, or its weights to reload")
+        return self
+
+
+def check(settings: Settings, roles: Filled) -> str:
+    """What is wrong with settings and the roles that are filled, taken together."""
+    graders, reward = len(roles.get("reward", ())), settings.reward
+    if not graders and not reward.rules.any:
+        return "nothing rewards a reply: give the role reward, or a weight in reward.rules"
+    if graders and reward.weights and len(reward.weights) != graders:
+        return (
+            f"reward.weights has {len(reward.weights)} numbers for {graders} reward models; give one a model"
+        )
+    sources = [label(given.name) for role in (PROMPTS, HARMLESS) for given in roles.get(role, ())]
+    return (
+        _wrong_sources(reward, graders, sources)
+        or _wrong_keep(settings, roles, graders)
+        or _wrong_names([steer.source for steer in reward.steer], "reward.steer", sources)
+    )
+
+
+def _wrong_names(names: Sequence[str], where: str, sources: Sequence[str]) -> str:
+    allowed = dict.fromkeys([HARMLESS, PROMPTS, *sources])
+    unknown = [name for name in names if name not in allowed]
+    return (
+        f"{where} names {unknown[0]}, which no prompts are of; allowed: {', '.join(allowed)}"
+        if unknown
+        else ""
+    )
+
+
+def _wrong_sources(reward: Rewards, graders: int, sources: Sequence[str]) -> str:
+    for name, numbers in reward.sources.items():
+        wrong = [number for number in numbers if number >= graders]
+        if wrong:
+            return f"reward.sources {name} names model {wrong[0]}, and the {graders} of reward count from 0"
+        if not numbers or (reward.weights and not sum(reward.weights[number] for number in set(numbers))):
+            return f"reward.sources {name} leaves no model that counts; name one with a weight above 0"
+    if reward.weights and not sum(reward.weights):
+        return "reward.weights are all 0; set one above it"
+    return _wrong_names(list(reward.sources), "reward.sources", sources)
+
+
+def _wrong_keep(settings: Settings, roles: Filled, graders: int) -> str:
+    checked = [role for role in ("heldout_prompts", "heldout_harmless") if roles.get(role)]
+    if settings.keep.round == "last":
+        return (
+            f"{checked[0]} are read by checks alone: set keep.round to best, or leave them out"
+            if checked
+            else ""
+        )
+    if graders and not roles.get("heldout_reward") and not settings.reward.rules.any:
+        return (
+            "keep.round best ranks by held-out reward or by rules: give heldout_reward, or set reward.rules"
+        )
+    if checked == ["heldout_harmless"]:
+        return "heldout_harmless stands beside heldout_prompts: give these too"
+    return ""
+
+
+def estimate(settings: Settings, sizes: Sizes) -> Estimate:
+    """Time of sampling (300 tokens/s at 135M on two cores), of learning, and of four models that read each reply, at a
+    third of what learning takes; one round more measures what came out."""
+    parameters = sizes.parameters.get("policy")
+    if not parameters:
+        return Estimate()
+    scale = sizes.speed(parameters)
+    replies = settings.rollout.prompts * settings.rollout.replies
+    if settings.keep.round == "best":  # a check writes a reply to each held-out prompt
+        checked = sizes.rows.get("heldout_prompts", 0) + sizes.rows.get("heldout_harmless", 0)
+        replies += checked // settings.keep.every
+    sampled = replies * settings.rollout.max_tokens
+    here = 0 if settings.rollout.sampler else sampled  # how fast a server writes is not known
+    learned = (replies * 40 + sampled) * (settings.epochs * sizes.moved(settings.frozen_layers) + 4 / 3)
+    seconds = (settings.steps + 1) * (here / (300 * scale) + learned / (210 * scale))
+    copies = 4 if settings.lora else 16
+    kept = (3 if settings.rollout.sampler else 0) + (2 if settings.keep.round == "best" else 0)
+    return Estimate(
+        minutes=seconds / 60,
+        memory_gib=(parameters * (copies + 4 + 8) + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
+        disk_gib=4 * parameters * (1 + kept) / 2**30,
+    )

@@ -1,0 +1,146 @@
+"""The product of the room: the kept replies as dialogues, every reply with its scores, and counts by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from math import fsum
+from statistics import pstdev
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.measure.metrics import scores
+from charter.ground.measure.selection import ORIGINS, REASONS, REPLIES, SELECTED
+from charter.ground.text.dialogue import Dialogue, assistant
+from charter.ground.text.records import dialogue_row
+from charter.rooms.select.choice import Choice, kl_bound, rank_of
+from charter.rooms.select.grading import Grades
+from charter.rooms.select.replies import ASKED, Asked
+from charter.rooms.select.settings import Settings
+
+Row = dict[str, Any]
+Judged = tuple[Asked, Grades | None, Choice]
+
+
+def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Workspace) -> None:
+    """Writes dialogues.jsonl, both files of samples and counts.json. Raises CharterError below `keep_at_least`."""
+    replies = [row for entry in judged for row in _replies(*entry)]
+    selected = [_selected(settings, *entry) for entry in judged]
+    counts = counted(replies, selected)
+    _check(settings, counts, selected)
+    if settings.k and settings.keep == 1 and replies and replies[0]["score"] is not None:
+        counts["kl_bound"] = kl_bound(settings)
+    if any(row["origin"] == "candidate" for row in replies) or elsewhere:
+        counts["elsewhere"] = elsewhere
+    out.write_jsonl("dialogues.jsonl", (dialogue_row(d) for entry in judged for d in _dialogues(*entry)))
+    out.write_jsonl(f"samples/{REPLIES}", replies)
+    out.write_jsonl(f"samples/{SELECTED}", selected)
+    out.write_json("counts.json", counts)
+    for name, value in counts.items():
+        out.metric(name, value, unit="nats" if name == "kl_bound" else None)
+    for s in scores(out.path):
+        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+
+
+def counted(replies: Sequence[Row], selected: Sequence[Row]) -> dict[str, float]:
+    """What became of the replies, in all and by origin: counts by reason, and the shares that pass and are kept."""
+    counts: dict[str, float] = {role: sum(row["asked"] == role for row in selected) for role in ASKED}
+    counts |= _of(replies, "")
+    for origin in ORIGINS:
+        if rows := [row for row in replies if row["origin"] == origin]:
+            counts |= _of(rows, f"{origin}_")
+    return counts
+
+
+def _of(rows: Sequence[Row], start: str) -> dict[str, float]:
+    why = Counter(row["dropped"] for row in rows)
+    kept = sum(row["kept"] for row in rows)
+    counts = {"replies": len(rows), "passed": why[None], "kept": kept}
+    counts |= {f"dropped_{reason}": why[reason] for reason in REASONS}
+    shares = {"passed_share": why[None] / max(1, len(rows)), "kept_share": kept / max(1, len(rows))}
+    return {f"{start}{name}": value for name, value in (counts | shares).items()}
+
+
+def _check(settings: Settings, counts: dict[str, float], selected: Sequence[Row]) -> None:
+    served = sum(row["kept"] > 0 for row in selected)
+    least = settings.filters.keep_at_least
+    if not served or served < least * len(selected):
+        why = {reason: n for reason in REASONS if (n := int(counts[f"dropped_{reason}"]))}
+        raise CharterError(
+            f"{served} of {len(selected)} prompts get a reply that passes the filters, keep_at_least is {least:g} "
+            f"(replies dropped: {why}); raise k or max_tokens, loosen the filters, or use another model"
+        )
+
+
+def _replies(one: Asked, grades: Grades | None, choice: Choice) -> Iterator[Row]:
+    """One row a reply, with all that was decided about it."""
+    for place, reply in enumerate(one.replies):
+        yield {
+            "id": one.prompt.id,
+            "name": reply.name,
+            "asked": one.role,
+            "origin": reply.origin,
+            "source": reply.source,
+            "reply": reply.text,
+            "cut": reply.cut,
+            "shortened": reply.shortened,
+            "scores": [] if grades is None else [scores[place] for scores in grades.raw],
+            "score": None if grades is None else grades.scores[place],
+            "above_fixed": None if grades is None else grades.above_fixed[place],
+            "above_draft": None if grades is None or not grades.above_draft else grades.above_draft[place],
+            "rank": None if grades is None else rank_of(grades.scores, place),
+            "dropped": choice.dropped[place],
+            "kept": place in choice.kept,
+        }
+
+
+def _selected(settings: Settings, one: Asked, grades: Grades | None, choice: Choice) -> Row:
+    """One row a prompt: what its replies score, and what the first one that is kept scores among them."""
+    row: Row = {
+        "id": one.prompt.id,
+        "topic": one.prompt.topic,
+        "asked": one.role,
+        "k": settings.k,
+        "replies": len(one.replies),
+        "passed": sum(why is None for why in choice.dropped),
+        "kept": len(choice.kept),
+        "served": bool(choice.kept),
+        "taken": one.replies[choice.kept[0]].name if choice.kept else None,
+    }
+    return row | _standing(grades, choice)
+
+
+def _standing(grades: Grades | None, choice: Choice) -> Row:
+    """Scores of a prompt in standard deviations over the run; None where there is nothing to tell."""
+    names = ("best", "mean", "spread", "fixed", "score", "rank", "gain")
+    if grades is None or not grades.scores:
+        return dict.fromkeys(names)
+    mean = fsum(grades.scores) / len(grades.scores)
+    first = choice.kept[0] if choice.kept else None
+    score = None if first is None else grades.scores[first]
+    rank = None if first is None else rank_of(grades.scores, first)
+    gain = None if score is None else score - mean
+    found = (max(grades.scores), mean, pstdev(grades.scores), grades.fixed, score, rank, gain)
+    return dict(zip(names, found, strict=True))
+
+
+def _dialogues(one: Asked, grades: Grades | None, choice: Choice) -> Iterator[Dialogue]:
+    """The kept replies behind their prompt; the reply alone is learnt."""
+    for place in choice.kept:
+        reply = one.replies[place]
+        meta: Row = {**reply.meta, "asked": one.role}
+        for name in ("cut", "shortened"):
+            meta.pop(name, None)
+            if getattr(reply, name):
+                meta[name] = True
+        if grades is not None:
+            meta |= {"score": grades.scores[place], "rank": rank_of(grades.scores, place)}
+        yield Dialogue(
+            f"{one.prompt.id}-{reply.name}",
+            (*one.prompt.messages, assistant(reply.text)),
+            one.prompt.topic,
+            reply.source,
+            meta=meta,
+            learn_from=len(one.prompt.messages),
+        )

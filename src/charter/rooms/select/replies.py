@@ -1,0 +1,191 @@
+"""The replies to each prompt: samples of the policy, the start's own answer, and candidates that exist already."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import Assistant, check_prompts, open_assistant
+from charter.ground.generate.engine import naming_prompts
+from charter.ground.generate.sampling import Sampling
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.dialogue import Dialogue, Message
+from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.records import check_distinct, read_dialogues, read_prompts
+from charter.rooms.select.filter import whole_sentences
+from charter.rooms.select.settings import Settings
+
+ASKED = ("prompts", "harmless")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply to a prompt. `name` tells it from the prompt's others; `cut`: it ends at the token limit; `shortened`:
+    it did, and ends with its last whole sentence now."""
+
+    name: str
+    origin: str
+    text: str
+    cut: bool = False
+    shortened: bool = False
+    source: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Asked:
+    """A prompt, the role that it came in, its replies (samples, then the start's, then candidates), and its drafts."""
+
+    prompt: Dialogue
+    role: str
+    replies: list[Reply] = field(default_factory=list)
+    drafts: list[str] = field(default_factory=list)
+
+
+def read_asked(settings: Settings, inputs: Inputs) -> list[Asked]:
+    """The prompts of both roles, without replies. Raises CharterError where one stands in both."""
+    asked: list[Asked] = []
+    for role in ASKED:
+        folders = [source.folder for source in inputs.many(role)]
+        asked += [Asked(d, role) for d in read_prompts(folders, settings.limit, settings.draw_seed)]
+    check_distinct("prompts and harmless together", (one.prompt.id for one in asked))
+    first: dict[str, Asked] = {}
+    for one in asked:
+        other = first.setdefault(_key(one.prompt.messages), one)
+        if other.role != one.role:
+            raise CharterError(
+                f"prompt {other.prompt.id} of {other.role} and prompt {one.prompt.id} of {one.role} are one and the "
+                "same: it may be refused, or must be answered; leave it out of one of the two roles"
+            )
+    return asked
+
+
+def add_samples(settings: Settings, asked: Sequence[Asked], inputs: Inputs, out: Workspace) -> None:
+    """The policy's k samples of every prompt."""
+    if not settings.k:
+        return
+    how = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
+    rows = _sampled(settings, [one.prompt for one in asked], ("policy", how, settings.k), inputs, out)
+    for one, samples in zip(asked, rows, strict=True):
+        for number, sample in enumerate(samples):
+            one.replies.append(_reply(settings, f"s{number}", "sample", "sample", sample))
+
+
+def add_starts(settings: Settings, asked: Sequence[Asked], inputs: Inputs, out: Workspace) -> None:
+    """The start's greedy reply to every prompt that must be answered, where the role is filled."""
+    if inputs.optional("start") is None:
+        return
+    harmless = [one for one in asked if one.role == "harmless"]
+    how = Sampling(temperature=0.0, max_tokens=settings.max_tokens)
+    rows = _sampled(settings, [one.prompt for one in harmless], ("start", how, 1), inputs, out)
+    for one, (sample,) in zip(harmless, rows, strict=True):
+        one.replies.append(_reply(settings, "start", "start", "start", sample))
+
+
+def _sampled(
+    settings: Settings,
+    prompts: Sequence[Dialogue],
+    how: tuple[str, Sampling, int],
+    inputs: Inputs,
+    out: Workspace,
+) -> list[list[dict[str, Any]]]:
+    """Samples of all prompts by the model of a role, which leaves memory afterwards; sample k of a prompt is the same
+    however many are drawn."""
+    role, sampling, count = how
+    assistant = open_assistant(inputs.one(role), out.device, precision=out.precision)
+    check_prompts(assistant, prompts)
+
+    def produce(part: Sequence[Dialogue], _: int) -> list[list[dict[str, Any]]]:
+        return _samples(assistant, part, sampling, count, derive_seed(out.seed, role))
+
+    return out.chunks(f"replies-{role}", prompts, settings.chunk, produce, f"replies of the {role}")
+
+
+def _samples(
+    assistant: Assistant, prompts: Sequence[Dialogue], sampling: Sampling, count: int, seed: int
+) -> list[list[dict[str, Any]]]:
+    with naming_prompts(d.id for d in prompts):
+        replies = assistant.reply(
+            [list(d.messages) for d in prompts],
+            sampling,
+            n=count,
+            seeds=[derive_seed(seed, "reply", d.id) for d in prompts],
+        )
+    return [
+        [{"text": sample.text.strip(), "cut": sample.stop == "length"} for sample in samples]
+        for samples in replies
+    ]
+
+
+def add_candidates(settings: Settings, asked: Sequence[Asked], inputs: Inputs) -> int:
+    """Adds the candidates to their prompts, and the drafts that these came from; returns how many answer no prompt that
+    is asked.
+
+    Drafts are the candidates of round 0, and those of the transcripts beside a critique's revisions.
+    Raises CharterError where no candidate answers a prompt, or `above_draft` has no draft to compare with.
+    """
+    by_prompt: dict[str, Asked] = {}
+    for one in asked:
+        by_prompt.setdefault(_key(one.prompt.messages), one)
+    counts = Counter[bool]()
+    for source in inputs.many("candidates"):
+        for dialogue in read_dialogues(source.folder, lessons=True):
+            if dialogue.is_prompt:
+                raise CharterError(
+                    f"candidate {dialogue.id} ends with a user's turn; candidates are replies: end it with the "
+                    "assistant's"
+                )
+            text = dialogue.messages[-1]["content"].strip()
+            answered = by_prompt.get(_key(dialogue.messages[:-1]))
+            counts[answered is not None] += 1
+            if answered is not None:
+                _add_candidate(settings, answered, dialogue, text)
+        if (source.folder / "transcripts.jsonl").is_file():
+            for transcript in read_transcripts(source.folder):
+                if (revised := by_prompt.get(_key(transcript["messages"]))) is not None:
+                    revised.drafts.append(transcript["draft"].strip())
+    if counts[False] and not counts[True]:
+        raise CharterError(
+            f"none of {counts[False]} candidates answers a prompt that is asked; give the prompts that they answer as "
+            "prompts or harmless, with the limit and draw_seed of the step that made them"
+        )
+    if settings.filters.above_draft and not any(one.drafts for one in asked):
+        raise CharterError(
+            "above_draft: the candidates have no drafts; give a critique step, or rows with round 0 in their meta"
+        )
+    return counts[False]
+
+
+def _add_candidate(settings: Settings, one: Asked, dialogue: Dialogue, text: str) -> None:
+    number = sum(reply.origin == "candidate" for reply in one.replies)
+    sample = {"text": text, "cut": bool(dialogue.meta.get("cut"))}
+    source = dialogue.source or "candidate"
+    meta = {"candidate": dialogue.id, **dialogue.meta}
+    one.replies.append(_reply(settings, f"c{number}", "candidate", source, sample, meta))
+    if dialogue.meta.get("round") == 0:
+        one.drafts.append(text)
+
+
+def _reply(
+    settings: Settings,
+    name: str,
+    origin: str,
+    source: str,
+    sample: Mapping[str, Any],
+    meta: Mapping[str, Any] | None = None,
+) -> Reply:
+    """A reply, up to its last sentence where it was cut and the settings ask for that."""
+    text, cut = sample["text"], sample["cut"]
+    if cut and settings.filters.cut == "sentence" and (whole := whole_sentences(text)):
+        return Reply(name, origin, whole, False, True, source, meta or {})
+    return Reply(name, origin, text, cut, False, source, meta or {})
+
+
+def _key(messages: Sequence[Message]) -> str:
+    return json.dumps([[m["role"], m["content"]] for m in messages])

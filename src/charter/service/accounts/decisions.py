@@ -1,0 +1,331 @@
+"""The log of what the acceptable-use policy decided: rows that are only added, by request id, in a chain of digests.
+
+Each row's chain is the sha256 of the chain before it and of the row's own content in canonical JSON, so that a row
+changed, taken out or put in between breaks the chain at that place. The digests have no key: whoever can rewrite all
+of the database can make a new chain. The tip of the log, kept elsewhere, shows that as well, and rows cut off its end.
+No row holds what anybody wrote.
+
+The oldest rows may be removed once they are old enough (`prune`). An anchor stays: the number and the chain of the last
+of them, from which the rest of the log follows.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from itertools import takewhile
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Engine, and_, delete, func, select
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.service.accounts.tables import ANCHORS, CASES, DECISIONS, ORGANISATIONS
+from charter.service.web.database import alone, writing
+from charter.service.web.tokens import proof_of
+
+BEGINNING = "0" * 64  # the chain before the first row
+WHOLE = "request"  # the side of a row that stands for several verdicts, all of which allow
+PERSON = "person"  # the side of a row of somebody who let something pass, or took that back
+LATER = ("severity", "added", "grant_id")  # columns that older rows don't have
+ASKED_NONE = canonical_json({})  # the classifiers of a row that none was asked for
+BACKLOG = 10_000  # rows waiting for the disk; whoever adds more writes them
+AT_A_TIME = 5_000
+T = TypeVar("T")
+
+
+class Tip(NamedTuple):
+    """The newest row of the log once, as somebody kept it. `at`: when the row was noted, None where not known."""
+
+    number: int
+    chain: str
+    at: float | None = None
+
+    def __str__(self) -> str:
+        parts = (self.number, self.chain) if self.at is None else (self.number, repr(self.at), self.chain)
+        return ":".join(str(part) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision. `at`: seconds since 1970. `user`: as `user_mark` makes it. `side`: prompt, reply, request, or
+    person where one let something pass. `policy`: name, version and digest. `classifiers`: the version of each that
+    was asked.
+    `severity`: of the category then. `added`: sha256 of the text that was added to the prompt; of a person's row, of
+    what the person wrote down. `grant_id`: the release or exemption that acted.
+
+    Raises ValueError for what the database could not keep, so that it fails where it is noted and not later.
+    """
+
+    request: str
+    at: float
+    organisation: str
+    key: str
+    user: str
+    model: str
+    side: str
+    action: str
+    category: str
+    score: float
+    threshold: float
+    sensitivity: str
+    policy: str
+    classifiers: str
+    severity: str = ""
+    added: str = ""
+    grant_id: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value in self.columns().items():
+            if isinstance(value, str):
+                most = _LENGTHS[name]
+                if "\0" in value or len(value) > most:
+                    raise ValueError(
+                        f"a decision's {name} has {len(value)} characters, expected at most {most:g} and no NUL"
+                    )
+            elif not math.isfinite(value):
+                raise ValueError(f"a decision's {name} is {value}, expected a number")
+
+    @property
+    def checked(self) -> bool:
+        """Whether any classifier was asked; with the policy off none is, and score and threshold say nothing."""
+        return self.classifiers != ASKED_NONE
+
+    @property
+    def said(self) -> str:
+        """What was done, for people."""
+        return self.action if self.checked or self.side == PERSON else "not checked"
+
+    def columns(self) -> dict[str, Any]:
+        """What is stored, by the name of its column."""
+        return {name: getattr(self, name) for name in _NAMES}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A row of the log: its number, which only grows, what was decided, and its link of the chain."""
+
+    number: int
+    entry: Entry
+    chain: str
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"number": self.number, **self.entry.columns(), "chain": self.chain}
+
+
+_NAMES = [field.name for field in fields(Entry)]
+_COLUMNS = [DECISIONS.c[name] for name in _NAMES]
+_LENGTHS = {column.name: getattr(column.type, "length", None) or math.inf for column in _COLUMNS}
+
+
+def user_mark(organisation: str, digest: str) -> str:
+    """What the log holds of a user, given the digest of the user's id: HMAC-SHA256 under the organisation's id, so that
+    users of two organisations can't be told to be one person; "" for nobody."""
+    return proof_of(organisation, digest) if digest else ""
+
+
+def link(before: str, entry: Entry) -> str:
+    """The chain of a row that follows one with the chain `before`: sha256, 64 hex digits."""
+    # databases keep no sign of zero, nor whether a number was whole
+    content = {
+        name: value if isinstance(value, str) else float(value) + 0.0
+        for name, value in entry.columns().items()
+        if value or name not in LATER
+    }
+    return digest_text(before + canonical_json(content))
+
+
+def append(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Adds rows in their order; whoever else adds some waits for the end of the transaction."""
+    if not entries:
+        return
+    alone(connection)
+    chain, rows = tip(connection)[1], []
+    for entry in entries:
+        chain = link(chain, entry)
+        rows.append(entry.columns() | {"chain": chain})
+    connection.execute(DECISIONS.insert(), rows)
+
+
+def tip(connection: Connection) -> tuple[int, str]:
+    """The number and the chain of the newest row; 0 and the beginning where there is none. Kept somewhere else, it
+    shows later whether the log still holds what it held."""
+    newest = select(DECISIONS.c.number, DECISIONS.c.chain).order_by(DECISIONS.c.number.desc()).limit(1)
+    found = connection.execute(newest).one_or_none()
+    return (found.number, found.chain) if found else anchor(connection)
+
+
+def told_tip(connection: Connection) -> Tip:
+    """The tip with the time of its row, to be kept elsewhere; without one where the log has no rows left."""
+    number, chain = tip(connection)
+    at = connection.execute(select(DECISIONS.c.at).where(DECISIONS.c.number == number)).scalar()
+    return Tip(number, chain, at)
+
+
+def anchor(connection: Connection) -> tuple[int, str]:
+    """The number and the chain of the last row that was removed; 0 and the beginning where none was."""
+    newest = select(ANCHORS.c.number, ANCHORS.c.chain).order_by(ANCHORS.c.number.desc()).limit(1)
+    found = connection.execute(newest).one_or_none()
+    return (found.number, found.chain) if found else (0, BEGINNING)
+
+
+def prune(connection: Connection, before: float, now: float, most: int) -> bool:
+    """Removes up to `most` of the oldest rows, as far as they were noted `before`, and leaves an anchor. Whether there
+    were any."""
+    alone(connection)
+    oldest = select(DECISIONS.c.number, DECISIONS.c.chain, DECISIONS.c.at).order_by(DECISIONS.c.number)
+    old = list(takewhile(lambda row: row.at < before, connection.execute(oldest.limit(most)).all()))
+    if not old:
+        return False
+    connection.execute(ANCHORS.insert().values(number=old[-1].number, chain=old[-1].chain, at=now))
+    connection.execute(delete(DECISIONS).where(DECISIONS.c.number <= old[-1].number))
+    return True
+
+
+def verify_chain(connection: Connection) -> int | None:
+    """The number of the first row that doesn't follow from the one before it, or from the anchor; None where all
+    do."""
+    rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).order_by(DECISIONS.c.number)
+    _, chain = anchor(connection)
+    streamed = connection.execute(rows.execution_options(yield_per=AT_A_TIME))
+    for number, claimed, *content in streamed:
+        try:
+            chain = link(chain, Entry(*content))
+        except (TypeError, ValueError):  # content that nobody could have appended
+            chain = ""
+        if chain != claimed:
+            streamed.close()
+            return int(number)
+    return None
+
+
+def holds(connection: Connection, number: int, chain: str) -> bool | None:
+    """Whether the log has the row that was its tip once; None where that can't be told, since the row was removed for
+    its age, and rows behind it as well."""
+    found = connection.execute(select(DECISIONS.c.chain).where(DECISIONS.c.number == number)).scalar()
+    found = found or connection.execute(select(ANCHORS.c.chain).where(ANCHORS.c.number == number)).scalar()
+    if found is None and 0 < number < anchor(connection)[0]:
+        return None
+    return (found or (BEGINNING if number == 0 else None)) == chain
+
+
+def removed_young(connection: Connection, tip: Tip | None, before: float) -> str:
+    """What shows that rows were removed which are too young for that, "" for nothing. `before`: only rows that were
+    noted until then may be removed."""
+    number, _ = anchor(connection)
+    if not number:
+        return ""
+    if tip is not None and tip.at is not None and tip.number <= number and tip.at >= before:
+        return f"row {tip.number}, the tip {tip}, was"
+    first = connection.execute(select(func.min(ORGANISATIONS.c.created))).scalar()
+    if first is not None and first >= before:
+        return f"rows up to {number} were, and no organisation here is that old"
+    kept = select(DECISIONS.c.number).where(DECISIONS.c.request == CASES.c.request).exists()
+    young = and_(CASES.c.kind == "flag", CASES.c.created >= before, ~kept)
+    case = connection.execute(select(CASES.c.id).where(young).limit(1)).scalar()
+    return f"the decision of {case} was" if case else ""
+
+
+def decisions_of(connection: Connection, request: str, organisation: str = "") -> list[Decision]:
+    """What was decided about a request, the oldest first; of one organisation alone where it is named."""
+    rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS).where(DECISIONS.c.request == request)
+    if organisation:
+        rows = rows.where(DECISIONS.c.organisation == organisation)
+    found = connection.execute(rows.order_by(DECISIONS.c.number))
+    return [Decision(number, Entry(*content), chain) for number, chain, *content in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which decisions are looked for; what is empty holds all. `acted`: only those that are no allow. `before`: those
+    with a smaller number, for the next page."""
+
+    request: str = ""
+    organisation: str = ""  # its id
+    category: str = ""
+    action: str = ""
+    acted: bool = False
+    before: int = 0
+    user: str = ""
+
+
+def search(connection: Connection, wanted: Wanted, limit: int = 50) -> tuple[list[Decision], int]:
+    """Decisions, the newest first, and the number to go on before; 0 at the end."""
+    rows = select(DECISIONS.c.number, DECISIONS.c.chain, *_COLUMNS)
+    for name in ("request", "organisation", "user", "category", "action"):
+        if value := getattr(wanted, name):
+            rows = rows.where(DECISIONS.c[name] == value)
+    if wanted.acted:
+        rows = rows.where(DECISIONS.c.action != "allow")
+    if wanted.before:
+        rows = rows.where(DECISIONS.c.number < wanted.before)
+    found = connection.execute(rows.order_by(DECISIONS.c.number.desc()).limit(limit + 1))
+    shown = [Decision(number, Entry(*content), chain) for number, chain, *content in found]
+    return shown[:limit], shown[limit - 1].number if len(shown) > limit else 0
+
+
+class Log:
+    """Writes entries from many threads, in the order in which they were noted.
+
+    `note` costs no more than a list's append, and somebody has to call `flush` soon; `note_now` and `flush` return when
+    their entries, and all noted before, are on disk.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: list[Entry] = []
+        self._guard = threading.Lock()  # of the list, never held while something is written
+        self._writing = threading.Lock()
+
+    def note(self, entry: Entry) -> None:
+        """Keeps an entry for the next flush. Where too many wait it writes them itself, and raises where it can't: a
+        service that can't log doesn't go on."""
+        with self._guard:
+            self._waiting.append(entry)
+            full = len(self._waiting) > BACKLOG
+        if full:
+            self.flush()
+
+    def note_now(self, entries: Sequence[Entry], then: Callable[[Connection], T] | None = None) -> T | None:
+        """Writes entries, and what `then` writes after them, in one transaction; what it returned.
+
+        Raises what the database raises; these entries aren't kept then, those that waited before are.
+        """
+        with self._writing:
+            return self._write(entries, then)
+
+    def flush(self) -> None:
+        """Writes what waits. What another thread is writing is waited for: whoever reads next is to find it."""
+        with self._writing:
+            if self._waiting:
+                self._write(())
+
+    def _write(self, entries: Sequence[Entry], then: Callable[[Connection], T] | None = None) -> T | None:
+        with self._guard:
+            before, self._waiting = self._waiting, []
+        try:
+            with writing(self._engine) as connection:
+                append(connection, [*before, *entries])
+                return then(connection) if then is not None else None
+        except BaseException:
+            with self._guard:
+                self._waiting = before + self._waiting
+            raise
+
+
+def parse_tip(text: str) -> Tip:
+    """A tip from NUMBER:AT:CHAIN, or from NUMBER:CHAIN, which earlier versions printed. Raises CharterError."""
+    number, _, rest = text.partition(":")
+    noted, _, chain = rest.rpartition(":")
+    try:
+        at = float(noted) if noted else None
+    except ValueError:
+        at = math.nan
+    if not (number.isascii() and number.isdigit()) or len(chain) != 64 or not math.isfinite(at or 0.0):
+        raise CharterError(
+            f"{text!r} is no tip; expected NUMBER:AT:CHAIN as charter conduct verify prints it"
+        )
+    return Tip(int(number), chain, at)

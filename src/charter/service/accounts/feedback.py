@@ -1,0 +1,111 @@
+"""Thumbs and reports: what callers say of the replies that they were given.
+
+A thumb is of one key on one request, and the last one counts: a new one takes the place of the old. A thumb down with
+words, a category or a content opens a case of kind report, or changes the one that is still open; a report stays for
+people to look at even when the thumb turns up again. A request is known by the log of decisions, where every request
+of a service leaves a row, and only to the organisation that made it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, and_, select
+
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.service.accounts.cases import MOST_OPEN, MOST_WORDS, NewCase, fitting, open_case, plain_text
+from charter.service.accounts.keys import Caller
+from charter.service.accounts.tables import CASES, DECISIONS, FEEDBACK
+from charter.service.web.database import alone
+from charter.service.web.refusal import NotFound, Refusal
+
+Thumb = Literal["up", "down"]
+UP, DOWN = THUMBS = ("up", "down")
+_CATEGORY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a caller says of a reply. `category`: of the policy that the reply breaks; `severity`: that category's;
+    `content`: what was said, where the caller wants people to see it."""
+
+    thumb: Thumb
+    words: str = ""
+    category: str = ""
+    content: Mapping[str, Any] | None = None
+    severity: str = ""
+
+    @property
+    def reports(self) -> bool:
+        """Whether people are asked to look at it."""
+        return self.thumb == DOWN and bool(self.words.strip() or self.category or self.content)
+
+
+def give_feedback(connection: Connection, caller: Caller, request: str, opinion: Opinion, now: float) -> str:
+    """The id of what was given, the same one each time for a key and a request.
+
+    Raises NotFound for a request that isn't the organisation's, Refusal for a thumb or a category that is none, for
+    words that are too long, and where too many reports of the organisation wait.
+    """
+    if opinion.thumb not in THUMBS:
+        raise Refusal(f"a thumb is up or down, not {opinion.thumb!r}")
+    if opinion.category and not _CATEGORY.fullmatch(opinion.category):
+        raise Refusal(f"{opinion.category!r} is no category; give the id of one of the policy's")
+    words = plain_text(opinion.words, MOST_WORDS, "what was written")
+    alone(connection)
+    mine = and_(DECISIONS.c.request == request, DECISIONS.c.organisation == caller.organisation)
+    first = select(DECISIONS.c.model).where(mine).order_by(DECISIONS.c.number).limit(1)
+    model: str | None = connection.execute(first).scalar()
+    if model is None:
+        raise NotFound(f"there is no request {request}, or it isn't yours")
+    id = f"feedback_{digest_text(canonical_json([caller.key, request]))[:32]}"
+    before: str | None = connection.execute(select(FEEDBACK.c.words).where(FEEDBACK.c.id == id)).scalar()
+    connection.execute(FEEDBACK.delete().where(FEEDBACK.c.id == id))
+    connection.execute(
+        FEEDBACK.insert().values(
+            id=id,
+            request=request,
+            organisation=caller.organisation,
+            key=caller.key,
+            thumb=opinion.thumb,
+            words=words,
+            model=model,
+            created=now,
+        )
+    )
+    if opinion.reports:
+        shown = (opinion.category, opinion.words, opinion.content or None, opinion.severity)
+        _report(connection, NewCase("report", caller.organisation, request, *shown), before, now)
+    return id
+
+
+def _report(connection: Connection, new: NewCase, before: str | None, now: float) -> None:
+    """Opens a case, or puts what is said now into the open one that holds what the same key said before."""
+    words, content = fitting(new)
+    same = and_(
+        CASES.c.request == new.request,
+        CASES.c.organisation == new.organisation,
+        CASES.c.kind == new.kind,
+        CASES.c.closed.is_(None),
+        CASES.c.words == before,
+    )
+    told = {"category": new.category, "severity": new.severity, "words": words, "content": content}
+    changed = CASES.update().where(same).values(**told)
+    if not connection.execute(changed).rowcount and open_case(connection, new, now) is None:
+        raise Refusal(f"{MOST_OPEN} reports of yours wait for people already; send this one later", 429)
+
+
+def thumbs_of(connection: Connection, request: str) -> list[dict[str, Any]]:
+    """What was said of a request, as JSON."""
+    rows = select(FEEDBACK).where(FEEDBACK.c.request == request).order_by(FEEDBACK.c.created, FEEDBACK.c.id)
+    return [dict(row._mapping) for row in connection.execute(rows)]
+
+
+def expire_words(connection: Connection, days: float, now: float) -> int:
+    """Empties the words of feedback older than `days`; how many had any. What still waits in a case isn't touched."""
+    waits = select(CASES.c.id).where(CASES.c.request == FEEDBACK.c.request, CASES.c.closed.is_(None)).exists()
+    old = and_(FEEDBACK.c.created < now - days * 86_400, FEEDBACK.c.words != "", ~waits)
+    return connection.execute(FEEDBACK.update().where(old).values(words="")).rowcount

@@ -1,0 +1,326 @@
+"""What people let pass against the policy: releases of one request, and exemptions of an organisation.
+
+A release lets an organisation send once more what was stopped: the same conversation, by its digest, to the same model,
+once, until it expires. An exemption lifts one category, or all that aren't severe, until a date. No text is kept. Each
+is also a row of the log of decisions with a digest of who, why and until when; so is its end, and each use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, and_, func, select
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.service.accounts.cases import MOST_WORDS, Case, find_case, plain_text, who
+from charter.service.accounts.decisions import ASKED_NONE, PERSON, Entry, anchor, append
+from charter.service.accounts.keys import check_organisation
+from charter.service.accounts.ladder import Ladder
+from charter.service.accounts.tables import CASES, DECISIONS, GRANTS
+from charter.service.web.database import alone
+from charter.service.web.refusal import NotFound, Refusal, Stale
+from charter.service.web.tokens import new_id
+
+Kind = Literal["release", "exemption"]
+RELEASE, EXEMPTION = get_args(Kind)
+SEVERE = "severe"
+RELEASED, EXEMPTED = "released", "exempted"  # actions of the log: a grant was used
+ACTS = {RELEASE: "release", EXEMPTION: "exempt"}  # actions of the log: a grant was made
+REVOKE = "revoke"
+HOUR, DAY = 3600.0, 86_400.0
+RELEASE_HOURS, MOST_HOURS = 72.0, 720.0  # that a release may wait to be used
+MOST_DAYS = 366.0  # of an exemption
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A release or an exemption. Times are seconds since 1970; `used` is a release's, which is used once."""
+
+    id: str
+    kind: Kind
+    organisation: str
+    category: str
+    side: str
+    request: str
+    conversation: str
+    created: float
+    until: float
+    by: str
+    reason: str
+    used: float | None = None
+    revoked: float | None = None
+    revoked_by: str | None = None
+    revoked_reason: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def state(self, now: float) -> str:
+        """in force, used, revoked or expired."""
+        if self.revoked is not None:
+            return "revoked"
+        if self.used is not None:
+            return "used"
+        return "in force" if now < self.until else "expired"
+
+    @property
+    def digest(self) -> str:
+        """Of who let what pass, why and until when: what the log has of it."""
+        facts = (self.id, self.kind, self.organisation, self.category, self.side, self.request)
+        times = (float(self.created), float(self.until))
+        return digest_text(canonical_json([*facts, self.conversation, *times, self.by, self.reason]))
+
+    @property
+    def revoked_digest(self) -> str:
+        """Of who took it back, when and why."""
+        at = float(self.revoked or 0.0)
+        return digest_text(canonical_json([self.id, at, self.revoked_by or "", self.revoked_reason or ""]))
+
+
+def release(
+    connection: Connection, stopped: str, by: str, reason: str, now: float, hours: float = RELEASE_HOURS
+) -> Grant:
+    """Lets what was stopped be sent once more. `stopped`: a case, or the request that it is about.
+
+    Raises NotFound where there is no such case, Refusal where nothing was stopped or its digest isn't kept any more,
+    for a reply of a severe category, which nobody has seen before it is written, and for hours out of bounds.
+    """
+    if not 0 < hours <= MOST_HOURS:
+        raise Refusal(f"a release holds for more than 0 and at most {MOST_HOURS:g} hours, not {hours:g}")
+    name, why = who(by), _why(reason)
+    alone(connection)
+    case = _case_of(connection, stopped)
+    d = DECISIONS.c
+    blocked = and_(
+        d.request == case.request,
+        d.organisation == case.organisation,
+        d.category == case.category,
+        d.action == "block",
+    )
+    found = connection.execute(
+        select(d.side, d.severity).where(blocked).order_by(d.number).limit(1)
+    ).one_or_none()
+    if case.kind != "flag" or found is None:
+        raise Refusal(f"nothing of {stopped} was stopped, so there is nothing to release")
+    if not case.conversation:
+        raise Refusal(f"what {stopped} was about is not kept any more, so it can't be known again", 409)
+    if found.side == "reply" and found.severity == SEVERE:
+        raise Refusal(
+            "a reply of a severe category is not released: the next one will be another, which nobody has seen"
+        )
+    made = Grant(
+        f"release_{new_id()}",
+        RELEASE,
+        case.organisation,
+        case.category,
+        found.side,
+        case.request,
+        case.conversation,
+        now,
+        now + hours * HOUR,
+        name,
+        why,
+    )
+    return _make(connection, made)
+
+
+def exempt(
+    connection: Connection,
+    grant: Grant,
+    ladder: Ladder,
+) -> Grant:
+    """Lifts a category, or with "" all that aren't severe, for an organisation, as `exemption` asks for it.
+
+    Raises NotFound for an organisation that doesn't exist, Refusal for a severe category, one that the policy in force
+    doesn't have, and a date out of bounds.
+    """
+    known = [*ladder.severities, *ladder.permitted]
+    if not known:
+        raise Refusal("no policy was in force here yet, so there is nothing to be exempt from")
+    if grant.category and grant.category not in known:
+        raise Refusal(f"{grant.category!r} is no category of the policy; give one of {', '.join(known)}")
+    if ladder.severity(grant.category) == SEVERE:
+        raise Refusal(f"{grant.category} is severe, and nobody is exempt from a severe category")
+    if not grant.created < grant.until <= grant.created + MOST_DAYS * DAY:
+        raise Refusal(f"an exemption ends after now and within {MOST_DAYS:g} days")
+    alone(connection)
+    check_organisation(connection, grant.organisation)
+    return _make(connection, grant)
+
+
+def exemption(organisation: str, category: str, until: float, by: str, reason: str, now: float) -> Grant:
+    """An exemption that is asked for; `exempt` makes it. Raises CharterError without a name or a reason."""
+    return Grant(
+        f"exempt_{new_id()}", EXEMPTION, organisation, category, "", "", "", now, until, who(by), _why(reason)
+    )
+
+
+def revoke(connection: Connection, id: str, by: str, reason: str, now: float) -> Grant:
+    """Takes a grant back. Raises NotFound, and Stale where it is over already."""
+    name, why = who(by), _why(reason)
+    alone(connection)
+    grant = find_grant(connection, id)
+    if (state := grant.state(now)) != "in force":
+        raise Stale(f"{id} is {state} already")
+    ended = replace(grant, revoked=now, revoked_by=name, revoked_reason=why)
+    values = {"revoked": now, "revoked_by": name, "revoked_reason": why}
+    connection.execute(GRANTS.update().where(GRANTS.c.id == id).values(**values))
+    append(connection, [_entry(ended, REVOKE, now, ended.revoked_digest)])
+    return ended
+
+
+def find_grant(connection: Connection, id: str) -> Grant:
+    """A grant. Raises NotFound."""
+    found = connection.execute(select(GRANTS).where(GRANTS.c.id == id)).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no release or exemption {id}; charter conduct grants lists them")
+    return Grant(**found._mapping)
+
+
+def grants_of(
+    connection: Connection, organisation: str = "", now: float | None = None, limit: int = 200
+) -> list[Grant]:
+    """Grants of an organisation or of all, the newest first; with `now` only those in force then."""
+    rows = select(GRANTS).order_by(GRANTS.c.created.desc(), GRANTS.c.id).limit(limit)
+    if organisation:
+        rows = rows.where(GRANTS.c.organisation == organisation)
+    if now is not None:
+        rows = rows.where(_in_force(now))
+    return [Grant(**row._mapping) for row in connection.execute(rows)]
+
+
+def exemptions_at(connection: Connection, now: float) -> list[Grant]:
+    """All exemptions in force at a time."""
+    rows = select(GRANTS).where(GRANTS.c.kind == EXEMPTION, _in_force(now)).order_by(GRANTS.c.created)
+    return [Grant(**row._mapping) for row in connection.execute(rows)]
+
+
+def use_release(connection: Connection, entry: Entry, conversation: str) -> bool:
+    """Uses up a release of what is being stopped, if there is one, and writes that down; whether there was. Of several
+    that ask in one instant one gets it. `entry`: what would be written down of the block. A release of a prompt is of
+    the whole of it, which a person saw; one of a reply is of its category alone."""
+    alone(connection)
+    fits = and_(
+        GRANTS.c.kind == RELEASE,
+        GRANTS.c.organisation == entry.organisation,
+        GRANTS.c.conversation == conversation,
+        GRANTS.c.side == entry.side,
+        _in_force(entry.at),
+    )
+    if entry.side != "prompt":
+        fits = and_(fits, GRANTS.c.category == entry.category)
+    found = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
+    if found is None or (entry.side != "prompt" and entry.severity == SEVERE):
+        return False
+    connection.execute(GRANTS.update().where(GRANTS.c.id == found).values(used=entry.at))
+    append(connection, [replace(entry, action=RELEASED, grant_id=found)])
+    return True
+
+
+def use_exemption(connection: Connection, entry: Entry) -> bool:
+    """Writes down that an exemption let something pass, if one is in force; whether one is."""
+    if entry.severity == SEVERE:
+        return False
+    alone(connection)
+    fits = and_(
+        GRANTS.c.kind == EXEMPTION,
+        GRANTS.c.organisation == entry.organisation,
+        GRANTS.c.category.in_(("", entry.category)),
+        _in_force(entry.at),
+    )
+    found = connection.execute(select(GRANTS.c.id).where(fits).order_by(GRANTS.c.until).limit(1)).scalar()
+    if found is None:
+        return False
+    append(connection, [replace(entry, action=EXEMPTED, grant_id=found)])
+    return True
+
+
+def verify_grants(connection: Connection, before: float = 0.0) -> str | None:
+    """The id of the first grant that isn't as the log has it, or that the log has and that is gone; None where all
+    are. What was done before the oldest row that the log still has can't be told, as far as rows may have been removed
+    that were noted `before`. The log itself is checked by `verify_chain`."""
+    logged: dict[tuple[str, str], str] = {}
+    d = DECISIONS.c
+    rows = select(d.grant_id, d.action, d.added).where(d.grant_id != "").order_by(d.number)
+    for id, action, added in connection.execute(rows):
+        logged[str(id), str(action)] = str(added)
+    removed, _ = anchor(connection)
+    oldest = connection.execute(select(func.min(d.at))).scalar() if removed else None
+    since = min(before, float(oldest) if oldest is not None else before) if removed else 0.0
+
+    def gone_by(at: float | None) -> bool:
+        return at is not None and at < since
+
+    grants = {str(row.id): Grant(**row._mapping) for row in connection.execute(select(GRANTS))}
+    for id, grant in grants.items():
+        made = gone_by(grant.created) or logged.get((id, ACTS[grant.kind])) == grant.digest
+        taken_back = logged.get((id, REVOKE), grant.revoked_digest) == grant.revoked_digest
+        as_said = gone_by(grant.revoked) or (grant.revoked is None) == ((id, REVOKE) not in logged)
+        used = gone_by(grant.used) or (grant.used is None) == ((id, RELEASED) not in logged)
+        spent = grant.kind == EXEMPTION or used
+        if not (made and taken_back and as_said and spent):
+            return id
+    gone = [id for id, _ in logged if id not in grants]
+    return gone[0] if gone else None
+
+
+def _make(connection: Connection, grant: Grant) -> Grant:
+    connection.execute(GRANTS.insert().values(**grant.row()))
+    append(connection, [_entry(grant, ACTS[grant.kind], grant.created, grant.digest)])
+    return grant
+
+
+def _entry(grant: Grant, action: str, at: float, digest: str) -> Entry:
+    """The row of the log for what a person did."""
+    return Entry(
+        request=grant.request,
+        at=at,
+        organisation=grant.organisation,
+        key="",
+        user="",
+        model="",
+        side=PERSON,
+        action=action,
+        category=grant.category,
+        score=0.0,
+        threshold=1.0,
+        sensitivity="",
+        policy="",
+        classifiers=ASKED_NONE,
+        added=digest,
+        grant_id=grant.id,
+    )
+
+
+def _in_force(now: float) -> Any:
+    open_ = and_(GRANTS.c.used.is_(None), GRANTS.c.revoked.is_(None))
+    return and_(open_, GRANTS.c.created <= now, GRANTS.c.until > now)
+
+
+def _why(reason: str) -> str:
+    """A reason. Raises CharterError for none."""
+    if not reason.strip():
+        raise CharterError("letting something pass, or taking that back, needs a reason; say why")
+    return plain_text(reason.strip(), MOST_WORDS, "the reason")
+
+
+def _case_of(connection: Connection, stopped: str) -> Case:
+    """A case by its id, or the flag of a request that was stopped. Raises NotFound."""
+    if stopped.startswith("case_"):
+        return find_case(connection, stopped)
+    blocked = select(DECISIONS.c.category).where(
+        DECISIONS.c.request == stopped, DECISIONS.c.action == "block"
+    )
+    flags = and_(CASES.c.request == stopped, CASES.c.kind == "flag", CASES.c.category.in_(blocked))
+    ids: Sequence[str] = connection.execute(select(CASES.c.id).where(flags)).scalars().all()
+    if len(ids) > 1:
+        raise Refusal(f"{stopped} has several cases, {', '.join(ids)}; name one of them")
+    if not ids:
+        raise NotFound(
+            f"no case is about a request {stopped} that was stopped; charter conduct queue lists cases"
+        )
+    return find_case(connection, ids[0])

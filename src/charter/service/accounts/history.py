@@ -1,0 +1,147 @@
+"""What an account's level hangs on, read from the log of decisions, the cases and the standings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_
+
+from charter.service.accounts.cases import ACTED, DISMISSED, RULE, UPHELD
+from charter.service.accounts.decisions import ASKED_NONE
+from charter.service.accounts.ladder import DAY, LEVELS, History, Ladder, Level, Ruling, Violation
+from charter.service.accounts.tables import CASES, DECISIONS, STANDINGS
+
+MOST = 500  # decisions of an action that are weighed, the newest; with so many the sum says enough
+PAGES = 20  # of these that are read where some end users fill them
+MOST_ASKED = 5_000  # newest rows that are looked through for requests; more forgive no more in practice
+SEVERE = "severe"
+
+
+class _Acted(NamedTuple):
+    """A decision that had an effect."""
+
+    request: str
+    category: str
+    severity: str
+    side: str
+    user: str
+    at: float
+    number: int
+
+
+def history_of(connection: Connection, organisation: str, user: str, ladder: Ladder) -> History:
+    """The last ruling of a person, the violations after it, since what was before it doesn't count, what the rule wrote
+    down after it, and the requests that classifiers read and let pass.
+
+    A violation is a request with something flagged or blocked, and weighs what the heaviest part of it does that no
+    person dismissed.
+    """
+    ruled = (
+        select(STANDINGS.c.at, STANDINGS.c.level)
+        .where(STANDINGS.c.organisation == organisation, STANDINGS.c.user == user, STANDINGS.c.by != RULE)
+        .order_by(STANDINGS.c.number.desc())
+        .limit(1)
+    )
+    ruling = connection.execute(ruled).one_or_none()
+    since = ruling.at if ruling else 0.0
+    mine = DECISIONS.c.organisation == organisation
+    if user:
+        mine = and_(mine, DECISIONS.c.user == user)
+    whose = and_(mine, DECISIONS.c.at > since)
+    # one action at a time, which an index has in order; both at once would pass by all that was allowed
+    found = [row for action in ACTED for row in _acted(connection, whose, action, ladder)]
+    verdicts = _verdicts(connection, organisation, since) if found else {}
+    heaviest: dict[str, Violation] = {}
+    for one in found:
+        verdict = verdicts.get((one.request, one.category))
+        if verdict != DISMISSED:
+            upheld = verdict == UPHELD
+            weight = ladder.weight(one.category, one.side, upheld, one.severity)
+            severe = (one.severity or ladder.severity(one.category)) == SEVERE
+            made = Violation(one.at, weight, upheld, "" if user else one.user, severe)
+            heaviest[one.request] = max(
+                made, heaviest.get(one.request, made), key=lambda v: (v.weight, v.stands, -v.at)
+            )
+    requests = _asked(connection, mine, since - ladder.window_days * DAY) if found else []
+    rulings = [Ruling(ruling.at, cast(Level, ruling.level))] if ruling else []
+    stood = _stood(connection, organisation, user)
+    dismissed = stood is not None and _dismissed(connection, organisation, user, stood.at)
+    return History(list(heaviest.values()), rulings, requests, stood, dismissed)
+
+
+def _stood(connection: Connection, organisation: str, user: str) -> Ruling | None:
+    """The newest row of an account, where it is the rule's and no good standing."""
+    s = STANDINGS.c
+    rows = select(s.at, s.level, s.by).where(s.organisation == organisation, s.user == user)
+    newest = connection.execute(rows.order_by(s.number.desc()).limit(1)).one_or_none()
+    if newest is None or newest.by != RULE or newest.level == LEVELS[0]:
+        return None
+    return Ruling(newest.at, cast(Level, newest.level))
+
+
+def _dismissed(connection: Connection, organisation: str, user: str, since: float) -> bool:
+    """Whether a person dismissed a flag of an account since then."""
+    c = CASES.c
+    rows = select(c.id).where(
+        c.organisation == organisation, c.kind == "flag", c.verdict == DISMISSED, c.closed >= since
+    )
+    if user:
+        rows = rows.where(c.user == user)
+    return connection.execute(rows.limit(1)).first() is not None
+
+
+def _acted(
+    connection: Connection, whose: ColumnElement[bool], action: str, ladder: Ladder
+) -> Iterator[_Acted]:
+    """The newest decisions with an action, but for high-risk uses, which are permitted. End users who weigh their share
+    by now are left out of the pages that follow, so that nobody's many hide what others did."""
+    d = DECISIONS.c
+    rows = select(d.request, d.category, d.severity, d.side, d.user, d.at, d.number).where(
+        whose, d.action == action
+    )
+    if ladder.permitted:
+        rows = rows.where(d.category.not_in(ladder.permitted))
+    rows = rows.order_by(d.at.desc(), d.number.desc()).limit(MOST)
+    weighed: defaultdict[str, float] = defaultdict(float)
+    page = [_Acted(*row) for row in connection.execute(rows)]
+    for _ in range(PAGES):
+        yield from page
+        if len(page) < MOST:
+            return
+        for one in page:
+            weighed[one.user] += ladder.weight(one.category, one.side, severity=one.severity)
+        full = _full(weighed, ladder)
+        if not full:
+            return
+        behind = tuple_(d.at, d.number) < tuple_(page[-1].at, page[-1].number)
+        older = rows.where(or_(d.user == "", d.user.not_in(full)), behind)
+        page = [_Acted(*row) for row in connection.execute(older)]
+
+
+def _full(weighed: defaultdict[str, float], ladder: Ladder) -> list[str]:
+    """End users who weigh their share."""
+    return [user for user, weight in weighed.items() if user and weight >= ladder.users.share]
+
+
+def _asked(connection: Connection, mine: ColumnElement[bool], since: float) -> list[tuple[float, int]]:
+    """When an account's requests passed that a classifier read, each counted once, whatever it held; of the newest
+    ones."""
+    d = DECISIONS.c
+    rows = select(d.request, d.at).where(mine, d.action == "allow", d.classifiers != ASKED_NONE, d.at > since)
+    newest_first = connection.execute(rows.order_by(d.at.desc()).limit(MOST_ASKED))
+    first = {str(request): float(at) for request, at in newest_first}
+    return sorted((at, 1) for at in first.values())
+
+
+def _verdicts(connection: Connection, organisation: str, since: float) -> dict[tuple[str, str], str]:
+    """What people said of flagged requests, by request and category."""
+    mine = and_(
+        CASES.c.organisation == organisation,
+        CASES.c.kind == "flag",
+        CASES.c.closed.is_not(None),
+        CASES.c.created >= since,
+    )
+    rows = connection.execute(select(CASES.c.request, CASES.c.category, CASES.c.verdict).where(mine))
+    return {(request, category): verdict for request, category, verdict in rows}

@@ -1,0 +1,398 @@
+"""Organisations and their keys: who calls, and what a caller may do.
+
+A key is a secret of 256 random bits, shown once when it is made; the database keeps its sha256 digest and its last
+four characters. A secret that isn't one of ours, one that was revoked, one out of date and one of a disabled
+organisation are all answered with 401: which of the last three it is, only somebody learns who holds the secret.
+
+`Keyring` remembers callers for a second, so that a busy key isn't looked up for each request. The second counts from
+before the key was read: one that another process revoked opens nothing a second later, one that this process revoked
+opens nothing at once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, or_, select, update
+
+from charter.service.accounts.tables import KEYS, ORGANISATIONS
+from charter.service.web.database import alone, reading
+from charter.service.web.refusal import NotFound, Refusal
+from charter.service.web.tokens import digest_of, new_id, new_token
+
+# admin: the admin page and its API; weights: new weights for a model that takes some
+SCOPES = ("messages", "batches", "feedback", "admin", "weights")
+USUAL = ("messages", "batches", "feedback")  # of a new key
+PREFIX = "sk-charter-"
+ID_PREFIX = "key_"
+HINT = 4
+LONGEST_SHOWN = 100  # characters of what was given for an id
+LOCAL = "local"  # the organisation of callers without a key
+MINUTE = 60.0
+SECONDS = 1.0  # that a keyring holds what it read for true
+REMEMBERED = 10_000  # keys of a keyring; the one that was quiet longest is dropped first
+_MOST = 2**31 - 1
+_SECRET = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
+_NO_DIGEST = "none"  # what no secret hashes to
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """Limits of one key; 0 means the service's default."""
+
+    requests_per_minute: int = 0
+    input_tokens_per_minute: int = 0
+    output_tokens_per_minute: int = 0
+    concurrency: int = 0  # requests under way at a time
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not 0 <= getattr(self, field.name) <= _MOST:
+                raise Refusal(f"{field.name} is a number from 0, the service's default, to {_MOST}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is: ids of the key and its organisation, the key's name, and what it may do."""
+
+    key: str
+    organisation: str
+    name: str
+    scopes: tuple[str, ...] = USUAL
+    models: tuple[str, ...] = ()  # empty: all
+    limits: KeyLimits = KeyLimits()
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has a scope."""
+        return scope in self.scopes
+
+    def may_use(self, model: str) -> bool:
+        """Whether the key may use a model, by its id."""
+        return not self.models or model in self.models
+
+
+ANONYMOUS = Caller("key_anonymous", "org_local", "anonymous")  # of a service without keys
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as lists show it: all but its secret. Times are seconds since 1970."""
+
+    caller: Caller
+    organisation: str  # its name
+    hint: str  # the secret's last characters
+    created: float
+    expires: float | None
+    revoked: float | None
+    used: float | None  # to the minute
+    disabled: bool  # the organisation is
+
+    def state(self, now: float | None = None) -> str:
+        """usable, revoked, expired or disabled."""
+        if self.revoked is not None:
+            return "revoked"
+        if self.disabled:
+            return "disabled"
+        if self.expires is not None and self.expires <= (time.time() if now is None else now):
+            return "expired"
+        return "usable"
+
+    def usable(self) -> Caller:
+        """Whose key it is. Raises KeyRefused for one that may not be used now."""
+        if (state := self.state()) != "usable":
+            raise KeyRefused(state)
+        return self.caller
+
+
+class KeyRefused(Refusal):
+    """A key that opens nothing, 401; `reason` is unknown, id, revoked, expired or disabled."""
+
+    def __init__(self, reason: str) -> None:
+        words = {
+            "unknown": "the API key is missing or not valid; send one that charter keys create made",
+            "id": f"that is a key's id, which is no secret; send its secret, {PREFIX}..., shown when it was made",
+            "revoked": "this API key was revoked; ask for another",
+            "expired": "this API key is out of date; ask for another",
+            "disabled": "the organisation of this API key is disabled; ask whoever runs this service",
+        }
+        super().__init__(words[reason], 401)
+        self.reason = reason
+
+
+def make_organisation(connection: Connection, name: str) -> str:
+    """A new organisation's id. Raises Refusal for a name that is no name or taken."""
+    name = _name(name, "an organisation")
+    alone(connection)
+    if name == LOCAL or connection.execute(_organisation(name)).first():
+        raise Refusal(f"there is an organisation {name!r} already; choose another name", 409)
+    id = f"org_{new_id()}"
+    connection.execute(ORGANISATIONS.insert().values(id=id, name=name, created=time.time(), disabled=False))
+    return id
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """An organisation; `created`: seconds since 1970."""
+
+    id: str
+    name: str
+    created: float
+    disabled: bool
+
+
+def list_organisations(connection: Connection) -> list[Organisation]:
+    """All organisations by name, that of callers without a key among them."""
+    rows = connection.execute(select(ORGANISATIONS).order_by(ORGANISATIONS.c.name))
+    return [Organisation(row.id, row.name, row.created, bool(row.disabled)) for row in rows]
+
+
+def find_organisation(connection: Connection, name: str) -> str:
+    """The id of an organisation, by its name. Raises NotFound."""
+    found: str | None = connection.execute(_organisation(name)).scalar()
+    if found is None:
+        raise NotFound(f"there is no organisation {name!r}; charter keys list shows those there are")
+    return found
+
+
+def organisation_names(connection: Connection) -> dict[str, str]:
+    """The names of all organisations by their ids."""
+    return {one.id: one.name for one in list_organisations(connection)}
+
+
+def check_organisation(connection: Connection, organisation: str) -> None:
+    """Raises NotFound for an id that no organisation has."""
+    if not connection.execute(select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.id == organisation)).first():
+        raise NotFound(f"there is no organisation {organisation}")
+
+
+def disable_organisation(connection: Connection, organisation: str, disabled: bool = True) -> None:
+    """Shuts all keys of an organisation out, or lets them in again. Raises NotFound."""
+    changed = update(ORGANISATIONS).where(ORGANISATIONS.c.id == organisation).values(disabled=disabled)
+    if organisation == ANONYMOUS.organisation:
+        raise Refusal("whoever needs no key is of this organisation, which can't be shut out", 409)
+    if not connection.execute(changed).rowcount:
+        raise NotFound(f"there is no organisation {organisation}")
+
+
+def make_key(
+    connection: Connection,
+    organisation: str,
+    name: str,
+    scopes: Iterable[str] = USUAL,
+    *,
+    expires: float | None = None,
+    models: Iterable[str] = (),
+    limits: KeyLimits = KeyLimits(),
+) -> tuple[str, str]:
+    """A new key's id and its secret, which is known to nobody afterwards but who was given it.
+
+    Raises Refusal for scopes that don't exist and an end that has passed, NotFound for an unknown organisation.
+    """
+    scopes, models = tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(models))
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        said = f"there is no scope {unknown[0]!r}" if unknown else "a key needs a scope"
+        raise Refusal(f"{said}; expected some of {', '.join(SCOPES)}")
+    if any(not model.isprintable() or len(model.split()) != 1 for model in models):
+        raise Refusal("the id of a model has no spaces and is printable; name each apart")
+    if expires is not None and not time.time() < expires < float("inf"):
+        raise Refusal("the key would be out of date when it is made; choose a later end")
+    check_organisation(connection, organisation)
+    secret, id = PREFIX + new_token(), f"{ID_PREFIX}{new_id()}"
+    made = Caller(id, organisation, _name(name, "a key"), scopes, models, limits)
+    _insert(connection, made, digest_of(secret), secret[-HINT:], expires)
+    return id, secret
+
+
+def make_anonymous(connection: Connection) -> Caller:
+    """The caller of a service without keys; its rows are made where there are none yet, for others to refer to."""
+    alone(connection)
+    if connection.execute(select(KEYS.c.id).where(KEYS.c.id == ANONYMOUS.key)).first() is None:
+        values = {"id": ANONYMOUS.organisation, "name": LOCAL, "created": time.time(), "disabled": False}
+        connection.execute(ORGANISATIONS.insert().values(**values))
+        _insert(connection, ANONYMOUS, _NO_DIGEST, "", None)
+    return ANONYMOUS
+
+
+def find_caller(connection: Connection, secret: str) -> Caller:
+    """Whose key a secret is. Raises KeyRefused."""
+    return _look_up(connection, secret).usable()
+
+
+def _look_up(connection: Connection, secret: str) -> Key:
+    """The key of a secret, usable or not; what isn't shaped like one of our secrets is not looked for."""
+    if _SECRET.fullmatch(secret):
+        digest = digest_of(secret)
+        found = connection.execute(_keys().where(KEYS.c.digest == digest)).first()
+        if found is not None and hmac.compare_digest(found.digest, digest):
+            return _key(found)
+    raise KeyRefused("id" if secret.startswith(ID_PREFIX) else "unknown")
+
+
+class Keyring:
+    """Finds callers from any thread. Only keys that open something are remembered, so that guesses push nothing out."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._clock = engine, clock
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, tuple[Key, float]] = OrderedDict()  # by digest, and when it was read
+        self._shut = set[str]()  # ids
+        self._forgotten = 0  # how often `forget` was called: what was read before is not remembered after it
+
+    def find_caller(self, secret: str) -> Caller:
+        """Whose key a secret is. Raises KeyRefused."""
+        if (known := self.remembered(secret)) is not None:
+            return known
+        key = self._read(secret, digest_of(secret))
+        self.check(key.caller)
+        return key.usable()
+
+    def remembered(self, secret: str) -> Caller | None:
+        """Whose key it is, where it was read a moment ago; without waiting for the database. Raises KeyRefused."""
+        digest = digest_of(secret)
+        with self._lock:
+            key, read = self._held.get(digest, (None, 0.0))
+            if key is None or self._clock() - read >= SECONDS:
+                self._held.pop(digest, None)
+                return None
+            self._held.move_to_end(digest)
+        return key.usable()
+
+    def shut(self, key: str) -> None:
+        """Lets a key, by its id, open nothing as long as this process lives, whatever the database says: a disk that is
+        full keeps nobody from being shut out."""
+        self._shut.add(key)
+        self.forget(key)
+
+    def check(self, caller: Caller) -> None:
+        """Raises KeyRefused for a key that was shut."""
+        if caller.key in self._shut:
+            raise KeyRefused("revoked")
+
+    def _read(self, secret: str, digest: str) -> Key:
+        now, times = self._clock(), self._forgotten
+        with reading(self._engine) as connection:
+            key = _look_up(connection, secret)
+        with self._lock:
+            if times == self._forgotten and key.state() == "usable" and key.caller.key not in self._shut:
+                self._held[digest] = (key, now)
+                if len(self._held) > REMEMBERED:
+                    self._held.popitem(last=False)
+        return key
+
+    def forget(self, key: str | None = None) -> None:
+        """Has a key looked up anew, by its id, or all keys: after a change that this process committed."""
+        with self._lock:
+            self._forgotten += 1
+            for digest in [
+                held for held, (found, _) in self._held.items() if key in (None, found.caller.key)
+            ]:
+                del self._held[digest]
+
+
+def find_key(connection: Connection, key: str) -> Key:
+    """A key by its id. Raises NotFound."""
+    found = connection.execute(_keys().where(KEYS.c.id == key)).first()
+    if found is None:
+        raise _no_key(key)
+    return _key(found)
+
+
+def list_keys(connection: Connection, organisation: str | None = None) -> list[Key]:
+    """All keys that were made, oldest first; of one organisation (its id), or of all."""
+    wanted = _keys().where(KEYS.c.digest != _NO_DIGEST).order_by(KEYS.c.created, KEYS.c.id)
+    if organisation is not None:
+        wanted = wanted.where(KEYS.c.organisation == organisation)
+    return [_key(row) for row in connection.execute(wanted)]
+
+
+def revoke(connection: Connection, key: str) -> None:
+    """Ends a key for good; one that ended already stays as it is. Raises NotFound, and Refusal for who needs none."""
+    if key == ANONYMOUS.key:
+        raise Refusal("this stands for whoever needs no key, and can't be revoked", 409)
+    find_key(connection, key)
+    ended = update(KEYS).where(KEYS.c.id == key, KEYS.c.revoked.is_(None)).values(revoked=time.time())
+    connection.execute(ended)
+
+
+def rename(connection: Connection, key: str, name: str) -> None:
+    """Gives a key another name. Raises NotFound, and Refusal for what is no name."""
+    _change(connection, key, name=_name(name, "a key"))
+
+
+def set_limits(connection: Connection, key: str, limits: KeyLimits) -> None:
+    """Gives a key other limits. Raises NotFound."""
+    _change(connection, key, **_limit_columns(limits))
+
+
+def note_used(connection: Connection, key: str, at: float) -> None:
+    """Keeps when a key was last used, to the minute: at most one write a minute."""
+    minute = at // MINUTE * MINUTE
+    older = or_(KEYS.c.used.is_(None), KEYS.c.used < minute)
+    connection.execute(update(KEYS).where(KEYS.c.id == key, older).values(used=minute))
+
+
+def _change(connection: Connection, key: str, **values: Any) -> None:
+    if not connection.execute(update(KEYS).where(KEYS.c.id == key).values(**values)).rowcount:
+        raise _no_key(key)
+
+
+def _no_key(key: str) -> NotFound:
+    """What is said of an id that no key has; a secret that was given instead is not repeated."""
+    if key.startswith(PREFIX):
+        said = "that is a key's secret, which stays out of commands"
+    else:
+        said = f"there is no key {key[:LONGEST_SHOWN]}"
+    return NotFound(f"{said}; expected its id, {ID_PREFIX}..., as charter keys list shows it")
+
+
+def _insert(connection: Connection, caller: Caller, digest: str, hint: str, expires: float | None) -> None:
+    row = {
+        "id": caller.key,
+        "organisation": caller.organisation,
+        "name": caller.name,
+        "digest": digest,
+        "hint": hint,
+        "scopes": " ".join(caller.scopes),
+        "models": " ".join(caller.models),
+        "created": time.time(),
+        "expires": expires,
+    }
+    connection.execute(KEYS.insert().values(**row, **_limit_columns(caller.limits)))
+
+
+def _limit_columns(limits: KeyLimits) -> dict[str, int]:
+    return {field.name: getattr(limits, field.name) for field in fields(limits)}
+
+
+def _organisation(name: str) -> Select[Any]:
+    return select(ORGANISATIONS.c.id).where(ORGANISATIONS.c.name == _name(name, "an organisation"))
+
+
+def _keys() -> Select[Any]:
+    named = ORGANISATIONS.c.name.label("organisation_name")
+    return select(KEYS, named, ORGANISATIONS.c.disabled).join(
+        ORGANISATIONS, ORGANISATIONS.c.id == KEYS.c.organisation
+    )
+
+
+def _key(row: Row[Any]) -> Key:
+    limits = KeyLimits(**{field.name: getattr(row, field.name) for field in fields(KeyLimits)})
+    scopes, models = tuple(row.scopes.split()), tuple(row.models.split())
+    caller = Caller(row.id, row.organisation, row.name, scopes, models, limits)
+    times = (row.created, row.expires, row.revoked, row.used)
+    return Key(caller, row.organisation_name, row.hint, *times, bool(row.disabled))
+
+
+def _name(name: str, whose: str) -> str:
+    name = " ".join(name.split())
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        raise Refusal(f"the name of {whose} has 1 to 200 printable characters; choose another")
+    return name

@@ -1,0 +1,152 @@
+"""How long a service keeps what grows by itself, and the sweep that removes the rest, a piece at a time beside the
+service.
+
+The log of decisions loses its oldest rows in their order. An anchor keeps the chain of the last row that went, which is
+a digest of all rows up to it: what is left follows from it, and `verify_chain` begins there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import Connection, Engine, delete, func, or_, select, update
+
+from charter.ground.settings.frozen import Frozen
+from charter.service.accounts.batches import DAY, ENDED
+from charter.service.accounts.decisions import prune
+from charter.service.accounts.made_once import SECONDS as ONCE_SECONDS
+from charter.service.accounts.tables import BATCH_ITEMS, BATCHES, MADE_ONCE, USAGE
+from charter.service.web.database import shrink, writing
+
+PIECE = 1_000  # rows that are removed in one transaction
+SHRINK_SECONDS, SWEEP_SECONDS = 60.0, 3_600.0
+_B, _I = BATCHES.c, BATCH_ITEMS.c
+LOG = logging.getLogger(__name__)
+
+
+class Keep(Frozen):
+    """Days for which a service keeps what grows by itself."""
+
+    decisions_days: int = Field(183, ge=1, description="the log of what the policy decided")
+    usage_days: int = Field(400, ge=1, description="requests and tokens by day, key and model")
+    results_days: int = Field(29, ge=1, le=29, description="requests and results of batches that have ended")
+    batches_days: int = Field(90, ge=1, description="that there was a batch, with its counts")
+
+
+def sweep(
+    engine: Engine, keep: Keep, now: float, rest: Callable[[float], object] = time.sleep
+) -> dict[str, int]:
+    """Removes what is older than it is to be kept; how many pieces of each kind. After each piece it `rest`s as long as
+    that one took, so that others write in between. Raises what the database raises; what is removed then stays so."""
+
+    def decisions(connection: Connection) -> bool:
+        return prune(connection, now - keep.decisions_days * DAY, now, PIECE)
+
+    works: dict[str, Callable[[Connection], bool]] = {
+        "made once": lambda connection: _made_once(connection, now),
+        "results": lambda connection: _results(connection, now - keep.results_days * DAY, now),
+        "batches": lambda connection: _batches(connection, now - keep.batches_days * DAY),
+        "usage": lambda connection: _usage(connection, now - keep.usage_days * DAY),
+        "decisions": decisions,
+    }
+    return {name: sum(1 for _ in _pieces(engine, work, rest)) for name, work in works.items()}
+
+
+def _pieces(
+    engine: Engine, work: Callable[[Connection], bool], rest: Callable[[float], object]
+) -> Iterator[None]:
+    while True:
+        began = time.monotonic()
+        with writing(engine) as connection:
+            if not work(connection):
+                return
+        yield
+        rest(time.monotonic() - began)
+
+
+def _made_once(connection: Connection, now: float) -> bool:
+    old = delete(MADE_ONCE).where(MADE_ONCE.c.created <= now - ONCE_SECONDS)
+    return bool(connection.execute(old).rowcount)
+
+
+def _results(connection: Connection, before: float, now: float) -> bool:
+    """Empties some requests of the oldest batch whose time is over; nobody can read its results from the first on."""
+    old = (_B.state == ENDED, _B.created <= before, or_(_B.removed.is_(None), _B.bytes > 0))
+    found = connection.execute(select(_B.id, _B.removed).where(*old).order_by(_B.created, _B.id)).first()
+    if found is None:
+        return False
+    full = (_I.batch == found.id, or_(_I.params != "", _I.result.is_not(None)))
+    numbers = connection.execute(select(_I.number).where(*full).order_by(_I.number).limit(PIECE)).scalars()
+    taken = numbers.all()
+    mine = (_I.batch == found.id, _I.number.in_(taken))
+    connection.execute(update(BATCH_ITEMS).where(*mine).values(params="", result=None))
+    values: dict[str, Any] = {} if len(taken) == PIECE else {"bytes": 0}
+    if found.removed is None:
+        values["removed"] = now
+    if values:
+        connection.execute(update(BATCHES).where(_B.id == found.id).values(**values))
+    return True
+
+
+def _batches(connection: Connection, before: float) -> bool:
+    old = select(_B.id).where(_B.state == ENDED, _B.created <= before)
+    id = connection.execute(old.order_by(_B.created, _B.id).limit(1)).scalar()
+    if id is None:
+        return False
+    numbers = connection.execute(select(_I.number).where(_I.batch == id).limit(PIECE)).scalars().all()
+    connection.execute(delete(BATCH_ITEMS).where(_I.batch == id, _I.number.in_(numbers)))
+    if len(numbers) < PIECE:
+        connection.execute(delete(BATCHES).where(_B.id == id))
+    return True
+
+
+def _usage(connection: Connection, before: float) -> bool:
+    """Removes the oldest day."""
+    day = connection.execute(select(func.min(USAGE.c.day))).scalar()
+    if day is None or day >= datetime.fromtimestamp(before, UTC).date().isoformat():
+        return False
+    connection.execute(delete(USAGE).where(USAGE.c.day == day))
+    return True
+
+
+class Sweeping:
+    """Sweeps once an hour, and gives pages of the database that are free back to the disk, until it is closed."""
+
+    def __init__(self, engine: Engine, keep: Keep) -> None:
+        self._engine, self._keep = engine, keep
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="charter-sweep", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends after the piece that is under way."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        next_sweep = time.monotonic()
+        while not self._closed.wait(SHRINK_SECONDS):
+            try:
+                if time.monotonic() >= next_sweep:
+                    sweep(self._engine, self._keep, time.time(), self._rest)
+                    next_sweep = time.monotonic() + SWEEP_SECONDS
+                shrink(self._engine, self._rest)
+            except _Closed:
+                return
+            except Exception as error:  # the database is away: the next time
+                said = " ".join(str(getattr(error, "orig", error)).split())
+                LOG.warning("what is old can't be removed now: %s: %s", type(error).__name__, said)
+
+    def _rest(self, seconds: float) -> None:
+        if self._closed.wait(seconds):
+            raise _Closed
+
+
+class _Closed(Exception):
+    """The service ends."""

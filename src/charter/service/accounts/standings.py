@@ -1,0 +1,240 @@
+"""Where each account stands: its history read from the log and the cases, and rows that say each change and by whom.
+
+An account is an organisation, by its id, or one of its end users, by ORGANISATION/MARK, the mark as the log has it
+(`account_of`). The newest row of an account is its standing. Rows of people are rulings that the ladder keeps to; rows
+by the rule say what it made of the history, and are made again where the history changes: a dismissed flag restores at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Connection, and_, func, select
+
+from charter.ground.artifact.errors import CharterError
+from charter.service.accounts.cases import (
+    RULE,
+    UPHELD,
+    Case,
+    CaseVerdict,
+    NewCase,
+    close_case,
+    open_case,
+    waiting_of,
+    who,
+)
+from charter.service.accounts.history import history_of
+from charter.service.accounts.keys import check_organisation
+from charter.service.accounts.ladder import LEVELS, History, Ladder, Level, Outcome, next_standing
+from charter.service.accounts.tables import FACTS, STANDINGS
+from charter.service.web.database import alone
+from charter.service.web.refusal import Stale
+
+LADDER = "ladder"  # the fact that holds the rules of the service, for whoever decides beside it
+
+
+def account_of(organisation: str, user: str = "") -> str:
+    """An organisation, or one of its end users by the mark that the log has."""
+    return f"{organisation}/{user}" if user else organisation
+
+
+def parts_of(account: str) -> tuple[str, str]:
+    """The organisation of an account, and the mark of its end user, "" for the organisation itself."""
+    organisation, _, user = account.partition("/")
+    return organisation, user
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row of standings: what an account's level became, when, why and by whom."""
+
+    number: int
+    organisation: str
+    at: float
+    level: Level
+    reason: str
+    by: str
+    user: str = ""
+
+    @property
+    def account(self) -> str:
+        """Whose it is."""
+        return account_of(self.organisation, self.user)
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def changes_of(connection: Connection, account: str) -> list[Change]:
+    """All changes of an account's standing, the oldest first."""
+    rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number)
+    return [Change(**row._mapping) for row in connection.execute(rows)]
+
+
+def newest_of(connection: Connection, account: str) -> Change | None:
+    """The row that is an account's standing; None where nothing ever changed it: it is good."""
+    rows = select(STANDINGS).where(_its(account)).order_by(STANDINGS.c.number.desc()).limit(1)
+    found = connection.execute(rows).one_or_none()
+    return Change(**found._mapping) if found else None
+
+
+def changes_since(connection: Connection, number: int) -> list[Change]:
+    """The newest row of each organisation that changed after a row, in the order of the rows; of all with 0."""
+    return _newest(connection, STANDINGS.c.number > number, STANDINGS.c.user == "")
+
+
+def user_changes_since(connection: Connection, number: int) -> list[Change]:
+    """The newest row of each end user that changed after a row, in the order of the rows."""
+    return _newest(connection, STANDINGS.c.number > number, STANDINGS.c.user != "")
+
+
+def newest_row(connection: Connection) -> int:
+    """The number of the newest row, 0 where there is none."""
+    return connection.execute(select(func.max(STANDINGS.c.number))).scalar() or 0
+
+
+def users_of(connection: Connection, organisation: str, limit: int = 100) -> list[Change]:
+    """The standings of an organisation's end users that aren't good, the newest first."""
+    found = _newest(connection, STANDINGS.c.organisation == organisation, STANDINGS.c.user != "")
+    return [change for change in reversed(found) if change.level != LEVELS[0]][:limit]
+
+
+def _newest(connection: Connection, *where: ColumnElement[bool]) -> list[Change]:
+    last = select(func.max(STANDINGS.c.number)).where(*where)
+    last = last.group_by(STANDINGS.c.organisation, STANDINGS.c.user)
+    rows = select(STANDINGS).where(STANDINGS.c.number.in_(last)).order_by(STANDINGS.c.number)
+    return [Change(**row._mapping) for row in connection.execute(rows)]
+
+
+def _its(account: str) -> ColumnElement[bool]:
+    organisation, user = parts_of(account)
+    return and_(STANDINGS.c.organisation == organisation, STANDINGS.c.user == user)
+
+
+def outcome_of(connection: Connection, account: str, ladder: Ladder, now: float) -> Outcome:
+    """Where an account stands by its history, whatever was written down last."""
+    rules = _rules(ladder, account)
+    return _outcome(rules, history_of(connection, *parts_of(account), rules), now)
+
+
+def _outcome(rules: Ladder, history: History, now: float) -> Outcome:
+    # the clock of another machine may be ahead
+    events = (*history.violations, *history.rulings, *([history.stood] if history.stood else ()))
+    return next_standing(rules, history, max([now, *(event.at for event in events)]))
+
+
+def evaluate(
+    connection: Connection, account: str, ladder: Ladder, now: float
+) -> tuple[Change | None, Outcome]:
+    """Where an account stands now, written down where that is new; and a case for what the rule may not do without a
+    person. Whoever else evaluates waits for the end of the transaction."""
+    alone(connection)
+    rules, (organisation, user) = _rules(ladder, account), parts_of(account)
+    history = history_of(connection, organisation, user, rules)
+    outcome, standing = _outcome(rules, history, now), newest_of(connection, account)
+    before = standing.level if standing else LEVELS[0]
+    if outcome.level != before:
+        if LEVELS.index(outcome.level) > LEVELS.index(before):
+            reason = _sum(rules, outcome)
+        elif _outcome(rules, replace(history, dismissed=False), now).level == outcome.level:
+            reason = f"lifted from {before} by {rules.clean_days:g} days without a violation"
+        else:
+            reason = (
+                f"lifted from {before} because flags were dismissed; what is left: {_sum(rules, outcome)}"
+            )
+        standing = _set(connection, account, outcome.level, reason, RULE, now)
+    if outcome.asks is not None and not waiting_of(connection, organisation, "standing", user):
+        whom = "the end user" if user else "the account"
+        words = f"{_sum(rules, outcome)}; the rule asks a person whether {whom} is to be {outcome.asks}"
+        asked = NewCase("standing", organisation, category=outcome.asks, words=words, user=user)
+        open_case(connection, asked, now)
+    return standing, outcome
+
+
+def _rules(ladder: Ladder, account: str) -> Ladder:
+    return ladder.for_users() if parts_of(account)[1] else ladder
+
+
+def decide(
+    connection: Connection,
+    account: str,
+    level: Level,
+    by: str,
+    reason: str,
+    now: float,
+    seen: int | None = None,
+) -> Change:
+    """The level that a person sets. `seen`: the number of the standing that the person saw, 0 for none.
+
+    Raises Stale where it changed since, NotFound for an organisation that doesn't exist, CharterError for a level or a
+    name that is none.
+    """
+    if level not in LEVELS:
+        raise CharterError(f"{level!r} is no level; expected {', '.join(LEVELS)}")
+    name = who(by)
+    if not reason.strip():
+        raise CharterError("a decision needs a reason, for whoever appeals it")
+    alone(connection)
+    check_organisation(connection, parts_of(account)[0])
+    standing = newest_of(connection, account)
+    if seen is not None and seen != (standing.number if standing else 0):
+        now_is = f"{standing.level}, by {standing.by}" if standing else "good"
+        raise Stale(f"the standing was changed meanwhile: it is {now_is}; look at it again")
+    return _set(connection, account, level, reason.strip(), name, max(now, standing.at if standing else now))
+
+
+def settle(
+    connection: Connection, id: str, verdict: CaseVerdict, by: str, note: str, ladder: Ladder, now: float
+) -> Case:
+    """Closes a case and draws what follows for the account, in one transaction.
+
+    A flag: the history is weighed again, of the organisation and of its end user. An appeal: upheld it restores the
+    account to good, dismissed nothing changes.
+    A rise that the rule asked for: upheld it is made, dismissed the level stays by a person's decision. A report says
+    something of the model, not of the account. Raises as `close_case`.
+    """
+    case = close_case(connection, id, verdict, by, note, now)
+    why = note or f"{case.kind} {case.id} was {verdict}"
+    account = account_of(case.organisation, case.user)
+    if case.kind == "flag":
+        for whose in dict.fromkeys((case.organisation, account)):
+            evaluate(connection, whose, ladder, now)
+    elif case.kind == "appeal" and verdict == UPHELD:
+        decide(connection, account, LEVELS[0], by, why, now)
+    elif case.kind == "standing":
+        present = outcome_of(connection, account, ladder, now).level
+        level = cast(Level, case.category) if verdict == UPHELD else present
+        decide(connection, account, level, by, why, now)
+    return case
+
+
+def keep_ladder(connection: Connection, ladder: Ladder) -> None:
+    """Writes down the rules of the service, so that who decides beside it goes by the same."""
+    alone(connection)
+    wanted = ladder.model_dump_json()
+    if connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar() == wanted:
+        return  # nothing is written that needn't be: the disk may be full
+    connection.execute(FACTS.delete().where(FACTS.c.name == LADDER))
+    connection.execute(FACTS.insert().values(name=LADDER, value=wanted))
+
+
+def kept_ladder(connection: Connection) -> Ladder:
+    """The rules of the service that used this database last, or the usual ones."""
+    text = connection.execute(select(FACTS.c.value).where(FACTS.c.name == LADDER)).scalar()
+    return Ladder.model_validate_json(text) if text else Ladder()
+
+
+def _set(connection: Connection, account: str, level: Level, reason: str, by: str, at: float) -> Change:
+    organisation, user = parts_of(account)
+    row = {"organisation": organisation, "at": at, "level": level, "reason": reason, "by": by, "user": user}
+    made = connection.execute(STANDINGS.insert().values(**row))
+    key: Sequence[Any] = made.inserted_primary_key or ()
+    return Change(int(key[0]), organisation, at, level, reason, by, user)
+
+
+def _sum(ladder: Ladder, outcome: Outcome) -> str:
+    return f"violations that weigh {outcome.total:g} within {ladder.window_days:g} days"

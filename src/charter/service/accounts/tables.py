@@ -1,0 +1,243 @@
+"""The tables of a served model's accounts: organisations and keys, what they used, what was decided about it, and the
+batches that they handed in.
+
+Times are seconds since 1970 (UTC). Keys are stored as digests, users' ids as digests. The text of requests and replies
+is stored only in batches (which are work handed in) and in cases that somebody sent in with it. `decisions`,
+`anchors` and `standings` are only ever added to: triggers refuse anything else, but that decisions up to an anchor are
+deleted. `migrations` makes the schema; a test compares it with these tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from charter.service.web.database import make_metadata
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+METADATA = make_metadata()
+ID = String(64)  # with its prefix: org_, key_, msgbatch_, req_
+DIGEST = String(64)
+COUNT = BigInteger
+
+FACTS = Table(
+    "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
+)
+
+ORGANISATIONS = Table(
+    "organisations",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created", Double, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+)
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("name", String(200), nullable=False),
+    Column("digest", DIGEST, nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),  # the last characters, to tell keys apart
+    Column("scopes", String(200), nullable=False),  # separated by spaces, see keys.SCOPES
+    Column("models", Text, nullable=False),  # ids that it may use, separated by spaces; empty: all
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("revoked", Double),
+    Column("used", Double),  # when it was last used, to the minute
+    # limits of its own; 0: the service's
+    Column("requests_per_minute", Integer, nullable=False),
+    Column("input_tokens_per_minute", Integer, nullable=False),
+    Column("output_tokens_per_minute", Integer, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+)
+
+SESSIONS = Table(
+    "sessions",  # of the admin page
+    METADATA,
+    Column("digest", DIGEST, primary_key=True),
+    Column("key", ID, ForeignKey("keys.id"), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+)
+
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("key", ID, ForeignKey("keys.id"), primary_key=True),
+    Column("day", String(10), primary_key=True),  # UTC, 2026-11-26
+    Column("model", String(200), primary_key=True),
+    Column("requests", COUNT, nullable=False),
+    Column("refused", COUNT, nullable=False),  # by the acceptable-use policy
+    Column("input_tokens", COUNT, nullable=False),
+    Column("cached_tokens", COUNT, nullable=False),  # of the input tokens, those that were not read again
+    Column("output_tokens", COUNT, nullable=False),
+)
+
+DECISIONS = Table(
+    "decisions",  # of the acceptable-use policy, one row a verdict that is not plainly "allow", or a request's summary
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("request", ID, nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("organisation", ID, nullable=False),
+    Column("key", ID, nullable=False),
+    Column("user", DIGEST, nullable=False),  # digest of metadata.user_id, empty without one
+    Column("model", String(200), nullable=False),
+    Column("side", String(8), nullable=False),  # prompt, reply, request or person
+    # allow, safety_prompt, block or flag; released or exempted; of people release, exempt or revoke
+    Column("action", String(16), nullable=False),
+    Column("category", String(64), nullable=False),
+    Column("score", Double, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Column("sensitivity", String(16), nullable=False),  # standard or enhanced
+    Column("policy", String(200), nullable=False),  # name, version and digest
+    Column("classifiers", Text, nullable=False),
+    Column("chain", DIGEST, nullable=False),  # sha256 of the row before it and this one
+    # of the category as the policy had it then; empty for what has none
+    Column("severity", String(8), nullable=False, server_default=""),
+    # sha256 of the text that was added to the prompt, or, where a person acted, of what the person wrote down
+    Column("added", DIGEST, nullable=False, server_default=""),
+    Column("grant_id", ID, nullable=False, server_default=""),  # the release or exemption that acted
+    Index(None, "organisation", "at"),
+    Index(None, "organisation", "action", "at"),  # an account's violations, among many that are none
+    Index(None, "organisation", "user", "action", "at"),  # the same of an end user
+    Index(None, "grant_id"),
+    sqlite_autoincrement=True,
+)
+
+ANCHORS = Table(
+    "anchors",  # where the log of decisions begins, once the rows up to that one were removed
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the last row that was removed
+    Column("chain", DIGEST, nullable=False),  # its chain, a digest of all rows up to it
+    Column("at", Double, nullable=False),  # when it was removed
+)
+
+STANDINGS = Table(
+    "standings",  # the newest row of an organisation, or of one of its end users, is its standing
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("level", String(16), nullable=False),  # good, warned, enhanced, throttled or suspended
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),  # "rule", or who decided
+    Column("user", DIGEST, nullable=False, server_default=""),  # as in decisions; empty: the organisation's
+    Index(None, "organisation", "user", "number"),
+    sqlite_autoincrement=True,
+)
+
+CASES = Table(
+    "cases",  # what people look at
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("kind", String(16), nullable=False),  # flag, report or appeal
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("request", ID, nullable=False, index=True),  # empty for an appeal of the standing
+    Column("category", String(64), nullable=False),
+    Column("words", Text, nullable=False),  # of whoever reported or appealed
+    Column("content", Text, nullable=False),  # JSON of what it is about, where it was sent in
+    Column("created", Double, nullable=False),
+    Column("closed", Double),
+    Column("verdict", String(16)),  # upheld or dismissed
+    Column("by", String(200)),
+    Column("note", Text),
+    Column("severity", String(8), nullable=False, server_default=""),  # of the category when it was opened
+    Column("user", DIGEST, nullable=False, server_default=""),  # whose request, or standing, it is about
+    # digest of organisation, model and what was asked, by which a person may let it pass
+    Column("conversation", DIGEST, nullable=False, server_default=""),
+    Index(None, "closed", "created"),
+)
+
+GRANTS = Table(
+    "grants",  # what people let pass against the policy; each, its use and its end are rows of decisions, too
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("kind", String(16), nullable=False),  # release or exemption
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False),
+    Column("category", String(64), nullable=False),  # of an exemption empty: all that are not severe
+    Column("side", String(8), nullable=False),  # of a release: what was stopped, prompt or reply
+    Column("request", ID, nullable=False),  # of a release: the one that was stopped
+    Column("conversation", DIGEST, nullable=False),  # of a release: as in cases
+    Column("created", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("used", Double),  # of a release, which is used once
+    Column("revoked", Double),
+    Column("revoked_by", String(200)),
+    Column("revoked_reason", Text),
+    Index(None, "organisation", "conversation"),
+    Index(None, "kind", "until"),
+)
+
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("request", ID, nullable=False, index=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False),
+    Column("key", ID, nullable=False),
+    Column("thumb", String(4), nullable=False),  # up or down
+    Column("words", Text, nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+BATCHES = Table(
+    "batches",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("key", ID, ForeignKey("keys.id"), nullable=False),
+    Column(
+        "state", String(16), nullable=False
+    ),  # in_progress, canceling, ended; arriving while it is written
+    Column("size", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),  # of its requests, while they are kept
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("canceled", Double),  # when it was asked for
+    Column("ended", Double),
+    Column("removed", Double),  # when its results were
+)
+
+MADE_ONCE = Table(
+    "made_once",  # keys by which a batch is made once
+    METADATA,
+    Column("organisation", ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("name", DIGEST, primary_key=True),  # of the key
+    Column("body", DIGEST, nullable=False),  # of what was handed in with it
+    Column("batch", ID, nullable=False, index=True),  # which may be gone
+    Column("created", Double, nullable=False),
+)
+
+BATCH_ITEMS = Table(
+    "batch_items",
+    METADATA,
+    Column("batch", ID, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0
+    Column("custom_id", String(64), nullable=False),
+    Column("params", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),  # waiting, succeeded, errored, canceled or expired
+    Column("result", Text),  # JSON of a message or an error
+    Column("tries", Integer, nullable=False),  # that failed on our side
+    UniqueConstraint("batch", "custom_id"),
+    Index(None, "state", "batch", "number"),  # what waits, in its order, and how many are in each state
+)

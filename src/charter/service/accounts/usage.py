@@ -1,0 +1,187 @@
+"""What each key used of each model, by day (UTC).
+
+Counts are gathered in memory and written every half second in one transaction, so that a request costs no commit: a
+process that is killed loses what was counted in the last half second, and nothing that was written before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from charter.ground.artifact.errors import CharterError
+from charter.service.accounts.keys import note_used
+from charter.service.accounts.tables import KEYS, ORGANISATIONS, USAGE
+from charter.service.web.database import POSTGRESQL, writing
+
+SECONDS = 0.5
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Requests, those of them that the acceptable-use policy refused, and tokens; `cached_tokens` are those of the
+    input that were read from a cache."""
+
+    requests: int = 0
+    refused: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in COLUMNS))
+
+
+COLUMNS = tuple(field.name for field in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What a key used of a model on a day."""
+
+    day: str  # 2026-11-26
+    organisation: str  # its name
+    key: str
+    name: str  # the key's
+    model: str
+    counts: Counts
+
+
+def usage_by_day(
+    connection: Connection,
+    since: date,
+    until: date,
+    organisation: str | None = None,
+    key: str | None = None,
+) -> list[DayUsage]:
+    """What was used from one day to another, both included, by day, organisation, key and model; of one organisation
+    or one key (their ids), or of all."""
+    wanted = (
+        select(USAGE, KEYS.c.name, ORGANISATIONS.c.name.label("organisation"))
+        .join(KEYS, KEYS.c.id == USAGE.c.key)
+        .join(ORGANISATIONS, ORGANISATIONS.c.id == KEYS.c.organisation)
+        .where(USAGE.c.day >= since.isoformat(), USAGE.c.day <= until.isoformat())
+        .order_by(USAGE.c.day, ORGANISATIONS.c.name, KEYS.c.name, USAGE.c.key, USAGE.c.model)
+    )
+    if organisation is not None:
+        wanted = wanted.where(KEYS.c.organisation == organisation)
+    if key is not None:
+        wanted = wanted.where(USAGE.c.key == key)
+    return [
+        DayUsage(
+            row.day,
+            row.organisation,
+            row.key,
+            row.name,
+            row.model,
+            Counts(*(row._mapping[n] for n in COLUMNS)),
+        )
+        for row in connection.execute(wanted)
+    ]
+
+
+_Place = tuple[str, str, str]  # key, day, model
+
+
+class Meter:
+    """Counts usage from any thread, and writes it from one of its own until it is closed.
+
+    A crash loses what was recorded in the last half second at most. What can't be written now (the database is away, or
+    locked for long) is kept and tried again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._gathered: dict[_Place, Counts] = {}
+        self._used: dict[str, float] = {}  # keys, and when they were used last
+        self._lock, self._writes, self._closed = threading.Lock(), threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._write_on, name="meter", daemon=True)
+        self._thread.start()
+
+    def record(self, key: str, model: str, counts: Counts, at: float) -> None:
+        """Counts what a key (its id) used of a model at a time, in seconds since 1970. Never waits for the database."""
+        place = (key, datetime.fromtimestamp(at, UTC).date().isoformat(), model[:200])
+        self._gather({place: counts}, {key: at})
+
+    def try_flush(self) -> None:
+        """Writes what was gathered, if that can be written now."""
+        with suppress(SQLAlchemyError, CharterError):
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what was gathered. Raises what the database raises; then nothing of it is lost."""
+        with self._writes:
+            with self._lock:
+                gathered, used = self._gathered, self._used
+                self._gathered, self._used = {}, {}
+            if not gathered:
+                return
+            try:
+                self._write(gathered, used)
+            except BaseException:
+                self._gather(gathered, used)
+                raise
+
+    def close(self) -> None:
+        """Writes what is left and ends. Raises what the database raises."""
+        self._closed.set()
+        self._thread.join()
+        self.flush()
+
+    def _write_on(self) -> None:
+        while not self._closed.wait(SECONDS):
+            try:
+                self.flush()
+            except (SQLAlchemyError, CharterError) as error:
+                said = " ".join(str(getattr(error, "orig", None) or error).split())
+                _log.warning("usage can't be written now and is kept: %s", said)
+
+    def _write(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
+        """All at once; where a row's key is unknown, all rows but those."""
+        try:
+            with writing(self._engine) as connection:
+                _add(connection, gathered)
+                for key in sorted(used):  # in one order, so that two writers don't wait for each other
+                    note_used(connection, key, used[key])
+        except IntegrityError:
+            with writing(self._engine) as connection:
+                known = set(
+                    connection.execute(select(KEYS.c.id).where(KEYS.c.id.in_(sorted(used)))).scalars()
+                )
+            if known >= used.keys():
+                raise
+            _log.warning("usage of unknown keys is not counted: %s", ", ".join(sorted(used.keys() - known)))
+            kept = {place: counts for place, counts in gathered.items() if place[0] in known}
+            if kept:
+                self._write(kept, {key: at for key, at in used.items() if key in known})
+
+    def _gather(self, gathered: Mapping[_Place, Counts], used: Mapping[str, float]) -> None:
+        with self._lock:
+            for place, counts in gathered.items():
+                self._gathered[place] = self._gathered.get(place, Counts()) + counts
+            for key, at in used.items():
+                self._used[key] = max(at, self._used.get(key, 0.0))
+
+
+def _add(connection: Connection, gathered: Mapping[_Place, Counts]) -> None:
+    """Adds counts to the rows of their key, day and model; a row is made where there is none."""
+    rows: list[dict[str, Any]] = [
+        {"key": key, "day": day, "model": model} | {name: getattr(counts, name) for name in COLUMNS}
+        for (key, day, model), counts in sorted(gathered.items())
+    ]
+    dialect = postgresql if connection.dialect.name == POSTGRESQL else sqlite
+    statement = dialect.insert(USAGE)
+    more = {name: USAGE.c[name] + statement.excluded[name] for name in COLUMNS}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["key", "day", "model"], set_=more), rows
+    )

@@ -1,0 +1,279 @@
+"""What the acceptable-use policy is and decided, and the queue of cases that people look at."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any, cast, get_args
+
+from sqlalchemy import Connection
+
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.moderation.actions import ACTIONS
+from charter.ground.moderation.screen import Screen
+from charter.service.accounts import cases
+from charter.service.accounts.cases import KINDS, SEVERITIES, VERDICTS, Case, CaseVerdict, State
+from charter.service.accounts.decisions import (
+    Decision,
+    Tip,
+    Wanted,
+    decisions_of,
+    removed_young,
+    search,
+    told_tip,
+    verify_chain,
+)
+from charter.service.accounts.feedback import thumbs_of
+from charter.service.accounts.grants import ACTS, EXEMPTED, RELEASED, REVOKE, Grant, grants_of, verify_grants
+from charter.service.accounts.keys import organisation_names
+from charter.service.accounts.ladder import DAY, LEVELS
+from charter.service.accounts.standings import kept_ladder, newest_of
+from charter.service.api.admin_entrance import Done, Shown, Visit, admitted
+from charter.service.api.errors import ApiError, invalid
+from charter.service.api.feedback import titles_of
+from charter.service.api.rendering import ADMIN
+from charter.service.api.wire.route import Route
+from charter.service.api.wire.times import rfc3339
+from charter.service.web.database import reading
+
+POLICY, DECISIONS = f"{ADMIN}/policy", f"{ADMIN}/decisions"
+QUEUE, STANDINGS = f"{ADMIN}/queue", f"{ADMIN}/standings"
+PEOPLE = (RELEASED, EXEMPTED, *ACTS.values(), REVOKE)  # actions of the log beside the policy's
+WANTED = ("request", "organisation", "user", "category", "action", "acted")
+STATES: tuple[State, ...] = get_args(State)
+
+
+def policy_page(visit: Visit) -> Shown:
+    """The policy in force, the thresholds of its classifiers, and what people said of them."""
+    screen = visit.service.screen
+    with reading(visit.service.database) as connection:
+        audit, ladder = cases.audit(connection), kept_ladder(connection)
+    shown = screen.policy.model_dump(mode="json") if screen else None
+    data = {
+        "policy": shown and {**shown, "id": screen.policy.id if screen else ""},
+        "thresholds": _thresholds(screen) if screen else [],
+        "audit": [asdict(one) for one in audit],
+        "ladder": ladder.model_dump(mode="json", exclude={"severities", "permitted"}),
+        "keeps_content": visit.service.config.policy.keep_content,
+    }
+    return Shown("admin_policy", "Policy", data)
+
+
+def _thresholds(screen: Screen) -> list[dict[str, Any]]:
+    """A row for each classifier, side and level: the score that acts, and what it was chosen on."""
+    rows = []
+    for one in screen.classifiers:
+        found = screen.thresholds[one.version]
+        sides = (("prompt", found.prompt), ("reply", found.reply), ("high-risk use", found.high_risk))
+        for side, levels in sides:
+            for level in ("standard", "enhanced") if levels else ():
+                facts = {"classifier": one.name, "version": one.version, "side": side, "level": level}
+                rows.append({**facts, **getattr(levels, level).model_dump(mode="json")})
+    return rows
+
+
+def decisions_page(visit: Visit) -> Shown:
+    """Decisions, the newest first, and whether the log is as it was written."""
+    before, asked = visit.asked("before", "0"), visit.asked
+    if not (before.isascii() and before.isdigit() and len(before) < 10):
+        raise invalid("before: expected the number of a decision", "before")
+    visit.service.conduct.log.flush()
+    with reading(visit.service.database) as connection:
+        names = organisation_names(connection)
+        owner = organisation_in(names, asked("organisation"))
+        wanted = Wanted(
+            asked("request"),
+            owner,
+            asked("category"),
+            asked("action"),
+            asked("acted") == "yes",
+            int(before),
+            asked("user"),
+        )
+        found, after = search(connection, wanted)
+        newest = told_tip(connection)
+        if asked("verify") == "yes":
+            since = time.time() - visit.service.config.keep.decisions_days * DAY
+            visit.desk.checked = _checked(connection, newest, since)
+    data = {
+        "decisions": [_decision(one, names) for one in found],
+        "before": after or None,
+        "tip": {"number": newest.number, "at": newest.at, "chain": newest.chain},
+        "checked": visit.desk.checked,
+        "actions": [*ACTIONS, *PEOPLE],
+        "categories": titles_of(visit.service.screen),
+        "asked": {name: asked(name) for name in WANTED},
+    }
+    return Shown("admin_decisions", "Decisions", data)
+
+
+def _checked(connection: Connection, newest: Tip, before: float) -> dict[str, Any]:
+    """What reading the whole chain again finds."""
+    broken, changed = verify_chain(connection), verify_grants(connection, before)
+    young = removed_young(connection, None, before)
+    found = {
+        "intact": broken is None and changed is None and not young,
+        "broken_at": broken,
+        "changed_grant": changed,
+    }
+    found["removed_young"] = young or None
+    return {"at": rfc3339(time.time()), "rows": newest.number, **found}
+
+
+def _decision(one: Decision, names: dict[str, str]) -> dict[str, Any]:
+    row = one.row()
+    name = names.get(row["organisation"], "")
+    return {**row, "at": rfc3339(row["at"]), "organisation_name": name, "checked": one.entry.checked}
+
+
+def request_page(visit: Visit) -> Shown:
+    """All that is known of one request: what was decided, what was said of it, and its cases. Raises ApiError."""
+    id = visit.part("request")
+    visit.service.conduct.log.flush()
+    with reading(visit.service.database) as connection:
+        found, names = decisions_of(connection, id), organisation_names(connection)
+        thumbs = thumbs_of(connection, id)
+    if not found:
+        raise ApiError(404, f"nothing was decided about {id}; expected the id of a request, req_...")
+    data = {
+        "id": id,
+        "decisions": [_decision(one, names) for one in found],
+        "texts": added_texts(visit.service.screen),
+        "feedback": [{**one, "created": rfc3339(one["created"])} for one in thumbs],
+    }
+    return Shown("admin_request", "One request", data)
+
+
+def added_texts(screen: Screen | None) -> dict[str, str]:
+    """The texts that the policy in force may add to a prompt, by their digests, as the log has them."""
+    if screen is None:
+        return {}
+    policy = screen.policy
+    texts = [one.safety_prompt for one in policy.categories] + [one.disclosure for one in policy.high_risk]
+    return {digest_text(text): text for text in texts if text}
+
+
+def queue_page(visit: Visit) -> Shown:
+    """Cases, the severest first, of these the oldest."""
+    kind, state, severity = visit.asked("kind"), visit.asked("state", "open"), visit.asked("severity")
+    if severity and severity not in SEVERITIES:
+        raise invalid(f"severity: expected {', '.join(SEVERITIES)}, or nothing for all", "severity")
+    if kind and kind not in KINDS:
+        raise invalid(f"kind: expected {', '.join(KINDS)}, or nothing for all", "kind")
+    if state not in STATES:
+        raise invalid(f"state: expected {', '.join(STATES)}", "state")
+    with reading(visit.service.database) as connection:
+        names = organisation_names(connection)
+        owner = organisation_in(names, visit.asked("organisation"))
+        after = visit.asked("after")
+        found = cases.queue(connection, kind or None, state, owner, after, severity=severity)
+    data = {
+        "cases": [_case(one, names) for one in found.cases],
+        "after": found.after or None,
+        "kinds": list(KINDS),
+        "states": list(STATES),
+        "severities": list(SEVERITIES),
+        "asked": {
+            "kind": kind,
+            "state": state,
+            "severity": severity,
+            "organisation": visit.asked("organisation"),
+        },
+    }
+    return Shown("admin_queue", "Queue", data)
+
+
+def _case(case: Case, names: dict[str, str]) -> dict[str, Any]:
+    """A case as a list shows it: whether there is a content, and not the content."""
+    times = {"created": rfc3339(case.created), "closed": rfc3339(case.closed)}
+    name = names.get(case.organisation, "")
+    return {**case.row(), "content": bool(case.content), **times, "organisation_name": name}
+
+
+def case_page(visit: Visit) -> Shown:
+    """One case with what was decided about its request, and where its account stands. What somebody wrote is veiled
+    until it is asked for."""
+    visit.service.conduct.log.flush()
+    with reading(visit.service.database) as connection:
+        case, names = cases.find_case(connection, visit.part("case")), organisation_names(connection)
+        said = decisions_of(connection, case.request, case.organisation) if case.request else []
+        standing = newest_of(connection, case.organisation)
+        let = [one for one in grants_of(connection, case.organisation) if one.request == case.request]
+    blocked = [one.entry.side for one in said if one.entry.action == "block"]
+    data = {
+        "releasable": bool(case.kind == "flag" and blocked and case.conversation),
+        "stopped_side": blocked[0] if blocked else "",
+        "organisation_name": names.get(case.organisation, ""),
+        "grants": [grant_row(one) for one in let if case.request],
+        "case": {**_case(case, names), "content": json.loads(case.content) if case.content else None},
+        "written": written(case.content),
+        "decisions": [_decision(one, names) for one in said],
+        "standing": standing.level if standing else LEVELS[0],
+        "verdicts": list(VERDICTS),
+    }
+    return Shown("admin_case", f"Case: {case.kind}", data)
+
+
+def written(content: str) -> list[dict[str, str]]:
+    """What a case holds as texts with whose they are: a conversation and its reply, or whatever else somebody sent,
+    which may be any JSON, as JSON."""
+    try:
+        found = json.loads(content) if content else None
+    except ValueError:
+        return [{"whose": "the content", "text": content}]
+    if found is None:
+        return []
+    if not isinstance(found, dict) or not isinstance(turns := found.get("messages"), list):
+        return [{"whose": "the content", "text": _spelled(found)}]
+    texts = []
+    for turn in turns:
+        role = turn.get("role") if isinstance(turn, dict) else None
+        said = turn.get("content") if isinstance(turn, dict) else None
+        whose = f"what the {role if isinstance(role, str) and role else 'user'} wrote"
+        texts.append({"whose": whose, "text": said if isinstance(said, str) else _spelled(turn)})
+    if reply := found.get("reply"):
+        texts.append({"whose": "the reply", "text": reply if isinstance(reply, str) else _spelled(reply)})
+    return texts
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def grant_row(grant: Grant) -> dict[str, Any]:
+    """A release or an exemption as pages show it."""
+    times = {name: rfc3339(getattr(grant, name)) for name in ("created", "until", "used", "revoked")}
+    return {**grant.row(), **times, "state": grant.state(time.time())}
+
+
+def close_case(visit: Visit) -> Done:
+    """Upholds or dismisses a case, and draws what follows for the account. Raises Stale where somebody did before."""
+    verdict, note = visit.form.text("verdict"), visit.form.text("note").strip()
+    if verdict not in VERDICTS:
+        raise invalid(f"verdict: expected {' or '.join(VERDICTS)}", "verdict")
+    case = visit.service.conduct.settle(visit.part("case"), cast(CaseVerdict, verdict), visit.by, note)
+    with reading(visit.service.database) as connection:
+        names = organisation_names(connection)
+    return Done(f"{QUEUE}/{case.id}", _case(case, names))
+
+
+def organisation_in(names: dict[str, str], wanted: str) -> str:
+    """The id of an organisation by its id or name; "" where none is asked for. Raises ApiError."""
+    if not wanted or wanted in names:
+        return wanted
+    for id, name in names.items():
+        if name == wanted:
+            return id
+    raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
+
+
+TAG = "Admin"
+ROUTES = (
+    Route("GET", POLICY, admitted(policy_page), "The policy in force", TAG),
+    Route("GET", DECISIONS, admitted(decisions_page), "Decisions", TAG),
+    Route("GET", f"{ADMIN}/requests/{{request}}", admitted(request_page), "One request", TAG),
+    Route("GET", QUEUE, admitted(queue_page), "Cases", TAG),
+    Route("GET", f"{QUEUE}/{{case}}", admitted(case_page), "One case", TAG),
+    Route("POST", f"{QUEUE}/{{case}}", admitted(close_case), "Close a case", TAG),
+)

@@ -1,0 +1,262 @@
+"""The door of the admin pages: a key with the scope admin opens them, for a browser by a session, for a program in each
+request's header; and what forms must prove before they change anything.
+
+Every admin route gives JSON to whoever asks for it, made from the same data as the page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from charter.service.accounts.keys import Caller
+from charter.service.accounts.sessions import HOURS, close_session, find_session, open_session
+from charter.service.api.errors import ApiError, api_error
+from charter.service.api.rendering import ADMIN, page, wants_json
+from charter.service.api.service import Service
+from charter.service.api.wire.reading import json_of, secret_of, service_of
+from charter.service.api.wire.route import Handler, Route
+from charter.service.web.database import reading
+from charter.service.web.forms import LARGEST_FORM, Form, check_site, content_type, read_form
+from charter.service.web.limits import Limiter
+from charter.service.web.once import Once, SentOnce
+from charter.service.web.refusal import Refusal
+from charter.service.web.strict import address_of
+from charter.service.web.tokens import digest_of
+
+COOKIE = "charter_admin"
+CSRF = "csrf"
+ENTER = f"{ADMIN}/enter"
+LONGEST_SECRET = 200
+TRIES, TRIES_A_SECOND = 10, 0.1  # of an address to enter
+
+
+@dataclass
+class Desk:
+    """What the pages of one server share, in memory: which forms were sent, which secrets are to be shown, how often an
+    address tried a key, and what the last check of the log found."""
+
+    sent: SentOnce = field(default_factory=SentOnce)
+    shown: Once = field(default_factory=Once)
+    entries: Limiter = field(default_factory=lambda: Limiter(TRIES_A_SECOND, TRIES))
+    checked: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of somebody who may see the admin pages; `session` is empty for a program with a key."""
+
+    service: Service
+    desk: Desk
+    caller: Caller
+    session: str
+    form: Form
+    request: Request
+
+    @property
+    def by(self) -> str:
+        """Who decides, for the rows that say so: the key's name, and enough of its id to tell it from others."""
+        return f"{self.caller.name} ({self.caller.key[:12]})"
+
+    @property
+    def owner(self) -> str:
+        """Names the session where its token is not needed."""
+        return digest_of(self.session)
+
+    def proof(self) -> str:
+        """What one form of a page carries."""
+        return self.desk.sent.make(self.session)
+
+    def asked(self, name: str, otherwise: str = "") -> str:
+        """A part of the address's query, short and printable. Raises ApiError for anything else."""
+        value = self.request.query_params.get(name, otherwise).strip()
+        if len(value) > 200 or not value.isprintable():
+            raise ApiError(400, f"{name}: expected at most 200 printable characters", param=name)
+        return value
+
+    def part(self, name: str) -> str:
+        """A part of the address's path."""
+        return str(self.request.path_params[name])[:200]
+
+
+class NotEntered(ApiError):
+    """Nobody is logged in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            401, "no API key: send one with the scope admin as x-api-key, or enter at /admin/enter"
+        )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A page, and its data, which programs get as JSON."""
+
+    template: str
+    title: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A form was carried out: where browsers go next, and what programs are told."""
+
+    place: str
+    data: Mapping[str, Any]
+
+
+Work = Callable[[Visit], Shown | Done | Response]
+
+
+def admitted(work: Work) -> Handler:
+    """A handler that lets `work` answer, beside the event loop, whoever may see the admin pages."""
+
+    async def handler(request: Request) -> Response:
+        visit = await visit_of(request)
+        return await asyncio.to_thread(_answered, work, visit)
+
+    return handler
+
+
+def _answered(work: Work, visit: Visit) -> Response:
+    if visit.request.method == "POST" and visit.session:
+        with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
+            found = work(visit)
+    else:
+        found = work(visit)
+    if isinstance(found, Response):
+        return found
+    if wants_json(visit.request):
+        return JSONResponse(dict(found.data))
+    if isinstance(found, Done):
+        return see(found.place)
+    return page(visit.request, found.template, found.title, visit=visit, **found.data)
+
+
+async def visit_of(request: Request) -> Visit:
+    """Who asks. Raises NotEntered, ApiError: 401 for a key that opens nothing, 403 for one without the scope admin."""
+    service, desk = service_of(request), desk_of(request)
+    if secret := secret_of(request):
+        caller = await asyncio.to_thread(admin_of, service, secret)
+        sent = await _fields(request) if request.method == "POST" else Form()
+        return Visit(service, desk, caller, "", sent, request)
+    session = request.cookies.get(COOKIE, "")
+    found = await asyncio.to_thread(_session_caller, service, session)
+    if found is None:
+        raise NotEntered
+    form = await read_form(request) if request.method == "POST" else Form()
+    return Visit(service, desk, found, session, form, request)
+
+
+def admin_of(service: Service, secret: str) -> Caller:
+    """Whose key it is. Raises ApiError: 401 for one that opens nothing, 403 without the scope admin."""
+    try:
+        caller = service.keyring.find_caller(secret[:LONGEST_SECRET])
+    except Exception as error:
+        raise api_error(error) from None
+    if not caller.may("admin"):
+        raise ApiError(403, "this key lacks the scope admin; make one by charter keys create --scopes admin")
+    return caller
+
+
+def _session_caller(service: Service, session: str) -> Caller | None:
+    if not (0 < len(session) <= LONGEST_SECRET and session.isascii()):
+        return None
+    with reading(service.database) as connection:
+        return find_session(connection, session)
+
+
+async def _fields(request: Request) -> Form:
+    """What a program sends: a JSON object of texts, numbers and lists, or a form."""
+    if content_type(request) != "application/json":
+        return await read_form(request)
+    found = await json_of(request, LARGEST_FORM)
+    if not isinstance(found, dict):
+        raise ApiError(400, "the body must be a JSON object")
+    return Form({name: _texts(name, value) for name, value in found.items() if value is not None})
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    some = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str | int | float) for one in some):
+        raise ApiError(400, f"{name[:100]}: expected text, a number or a list of them", param=name[:100])
+    return [one if isinstance(one, str) else json.dumps(one) for one in some]
+
+
+def desk_of(request: Request) -> Desk:
+    """What the pages share."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def check_pace(request: Request) -> None:
+    """Raises ApiError for an address that tries too many keys."""
+    if (wait := desk_of(request).entries.wait(address_of(request.scope))) > 0:
+        seconds = math.ceil(wait)
+        raise ApiError(429, f"too many tries from here; wait {seconds} s and try again", retry_after=seconds)
+
+
+async def enter_page(request: Request) -> Response:
+    """Where a key is asked for."""
+    return page(request, "enter", "Enter", left="left" in request.query_params, problem="")
+
+
+async def enter(request: Request) -> Response:
+    """Opens a session for the owner of a key. Raises ApiError for an address that tries too often."""
+    check_site(request)
+    form, service = await read_form(request), service_of(request)
+    try:
+        session = await asyncio.to_thread(_opened, service, form.text("key").strip())
+    except Refusal as refusal:
+        check_pace(request)  # of wrong keys: a right one never waits behind somebody's guesses
+        return page(request, "enter", "Enter", refusal.status, left=False, problem=str(refusal))
+    answer = see(ADMIN)
+    answer.set_cookie(COOKIE, session, max_age=HOURS * 3600, **_cookie(request))
+    return answer
+
+
+def _opened(service: Service, secret: str) -> str:
+    if not secret:
+        raise ApiError(401, "give a key with the scope admin")
+    caller = admin_of(service, secret)
+    return service.room.write(lambda connection: open_session(connection, caller))
+
+
+async def leave(request: Request) -> Response:
+    """Closes the session."""
+    visit = await visit_of(request)
+
+    def closed() -> None:
+        with visit.desk.sent.sending(visit.session, visit.form.text(CSRF)):
+            visit.service.room.write(lambda connection: close_session(connection, visit.session))
+
+    await asyncio.to_thread(closed)
+    answer = see(f"{ENTER}?left=1")
+    answer.delete_cookie(COOKIE, **_cookie(request))
+    return answer
+
+
+def _cookie(request: Request) -> dict[str, Any]:
+    """Never read by scripts nor sent along by other sites; over https alone where this request came so."""
+    https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
+    return {"path": ADMIN, "httponly": True, "samesite": "strict", "secure": https}
+
+
+def see(place: str) -> RedirectResponse:
+    """The answer to a form: go and see that page."""
+    return RedirectResponse(place, 303)
+
+
+TAG = "Admin"
+ROUTES = (
+    Route("GET", ENTER, enter_page, "Enter", TAG),
+    Route("POST", ENTER, enter, "Enter", TAG),
+    Route("POST", f"{ADMIN}/leave", leave, "Leave", TAG),
+)

@@ -1,0 +1,289 @@
+"""Organisations and their keys, and what they used."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from fastapi.responses import Response
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from charter.service.accounts.keys import (
+    LOCAL,
+    SCOPES,
+    USUAL,
+    Key,
+    KeyLimits,
+    disable_organisation,
+    find_key,
+    list_keys,
+    list_organisations,
+    make_key,
+    make_organisation,
+    revoke,
+    set_limits,
+)
+from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
+from charter.service.api.admin_entrance import Done, Shown, Visit, admitted
+from charter.service.api.errors import ApiError, api_error, invalid
+from charter.service.api.rendering import ADMIN, wants_json
+from charter.service.api.wire.route import Route
+from charter.service.api.wire.times import rfc3339
+from charter.service.web.database import reading, writing
+from charter.service.web.forms import Form
+
+KEYS, USAGE = f"{ADMIN}/keys", f"{ADMIN}/usage"
+DAYS, MOST_DAYS = 30, 366
+LIMITS = tuple(field.name for field in fields(KeyLimits))
+HEIGHT, STEP = 120, 16  # of the chart, in its own units
+
+
+def keys_page(visit: Visit) -> Shown:
+    """All keys by organisation, with forms that make and change them."""
+    with reading(visit.service.database) as connection:
+        keys, organisations = list_keys(connection), list_organisations(connection)
+    data = {
+        "organisations": [
+            {"id": one.id, "name": one.name, "created": rfc3339(one.created), "disabled": one.disabled}
+            for one in organisations
+            if one.name != LOCAL
+        ],
+        "keys": [key_row(key) for key in keys],
+        "scopes": list(SCOPES),
+        "usual": list(USUAL),
+        "defaults": {name: getattr(visit.service.config.limits, name) for name in LIMITS},
+        "models": [one.id for one in visit.service.registry.served],
+    }
+    return Shown("admin_keys", "Keys", data)
+
+
+def key_row(key: Key) -> dict[str, Any]:
+    """A key as JSON, without its secret."""
+    caller = key.caller
+    return {
+        "id": caller.key,
+        "name": caller.name,
+        "organisation": key.organisation,
+        "organisation_id": caller.organisation,
+        "hint": key.hint,
+        "scopes": list(caller.scopes),
+        "models": list(caller.models),
+        "limits": asdict(caller.limits),
+        "state": key.state(),
+        "created": rfc3339(key.created),
+        "expires": rfc3339(key.expires),
+        "revoked": rfc3339(key.revoked),
+        "used": rfc3339(key.used),
+    }
+
+
+def create_key(visit: Visit) -> Done:
+    """A new key, for an organisation that exists or is made with it; its secret is shown once."""
+    form = visit.form
+    days = form.number("days")
+    if days is not None and not 1 <= days <= 3650:
+        raise invalid("days: expected 1 to 3,650, or nothing for a key without an end", "days")
+    expires = None if days is None else time.time() + 86_400 * days
+    limits, models = limits_of(form), [name for name in form.many("models") if name]
+    known = {one.id for one in visit.service.registry.served}
+    if unknown := [name for name in models if name not in known]:
+        raise invalid(f"models: there is no {unknown[0][:200]}", "models")
+    with writing(visit.service.database) as connection:
+        owner = _owner(connection, form)
+        id, secret = make_key(
+            connection,
+            owner,
+            form.text("name"),
+            form.many("scopes"),
+            expires=expires,
+            models=models,
+            limits=limits,
+        )
+        made = key_row(find_key(connection, id))
+    if visit.session:
+        visit.desk.shown.put(visit.owner, [made["name"], made["organisation"], secret])
+    return Done(f"{KEYS}/made", {**made, "secret": secret})
+
+
+def _owner(connection: Connection, form: Form) -> str:
+    """The organisation of a new key: by its id or name, or a new one of that name."""
+    wanted = " ".join((form.text("new_organisation") or form.text("organisation")).split())
+    if not wanted:
+        raise invalid("organisation: choose one, or give a new one's name", "organisation")
+    there = {name: one.id for one in list_organisations(connection) for name in (one.id, one.name)}
+    return there.get(wanted) or make_organisation(connection, wanted)
+
+
+def limits_of(form: Form) -> KeyLimits:
+    """The limits in a form; what is empty is the service's default."""
+    return KeyLimits(**{name: form.number(name) or 0 for name in LIMITS})
+
+
+def made_page(visit: Visit) -> Shown | Response:
+    """The secret of a key that was made just now, this once."""
+    kept = visit.desk.shown.take(visit.owner) if visit.session else []
+    if not kept:
+        raise ApiError(
+            404, "a key's secret is shown once, and this one was shown; make another key if it is lost"
+        )
+    name, organisation, secret = kept
+    return Shown(
+        "admin_made", "Your new key", {"key_name": name, "organisation": organisation, "secret": secret}
+    )
+
+
+def revoke_key(visit: Visit) -> Done:
+    """Ends a key for good."""
+    id = visit.part("key")
+    if id == visit.caller.key:
+        raise ApiError(
+            409, "this is the key that you are using; revoke it with another one, or by charter keys revoke"
+        )
+    try:
+        return _changed(visit, id, revoke)
+    except DBAPIError as error:
+        visit.service.keyring.shut(id)
+        raise ApiError(
+            503,
+            "the database can't be written, so that the key opens nothing only as long as this server runs; revoke it "
+            "again when there is room",
+            reason=api_error(error).reason,
+        ) from None
+
+
+def limit_key(visit: Visit) -> Done:
+    """Gives a key other limits."""
+    limits = limits_of(visit.form)
+    return _changed(visit, visit.part("key"), lambda connection, id: set_limits(connection, id, limits))
+
+
+def _changed(visit: Visit, id: str, change: Callable[[Connection, str], None]) -> Done:
+    """A key as it is after a change, which holds from the next request on."""
+
+    def work(connection: Connection) -> dict[str, Any]:
+        change(connection, id)
+        return key_row(find_key(connection, id))
+
+    changed = visit.service.room.write(work)
+    visit.service.keyring.forget(id)
+    return Done(KEYS, changed)
+
+
+def switch_organisation(visit: Visit) -> Done:
+    """Shuts all keys of an organisation out, or lets them in again."""
+    id, disabled = visit.part("organisation"), visit.form.text("disabled") in ("yes", "true", "1")
+    if id == visit.caller.organisation and disabled:
+        raise ApiError(409, "this is the organisation of the key that you are using")
+    visit.service.room.write(lambda connection: disable_organisation(connection, id, disabled))
+    visit.service.keyring.forget()
+    return Done(KEYS, {"id": id, "disabled": disabled})
+
+
+def usage_page(visit: Visit) -> Shown | Response:
+    """What was used, by day and model: a page, a table for spreadsheets, or JSON."""
+    visit.service.meter.try_flush()
+    since, until = _days(visit)
+    wanted = visit.asked("organisation")
+    with reading(visit.service.database) as connection:
+        organisations = list_organisations(connection)
+        owner = next((one.id for one in organisations if wanted in (one.id, one.name)), None)
+        if wanted and owner is None:
+            raise ApiError(404, f"there is no organisation {wanted}", param="organisation")
+        found = usage_by_day(connection, since, until, owner)
+    if visit.asked("format") == "csv":
+        return _table(found)
+    days = [since + timedelta(n) for n in range((until - since).days + 1)]
+    data = {
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+        "organisation": wanted,
+        "rows": [_row(one) for one in found],
+        "total": asdict(_sum(found)),
+        "by_model": {name: asdict(_sum(o for o in found if o.model == name)) for name in _models(found)},
+    }
+    if not wants_json(visit.request):
+        data |= {"chart": _chart(days, found), "organisations": [one.name for one in organisations]}
+    return Shown("admin_usage", "Usage", data)
+
+
+def _models(found: Sequence[DayUsage]) -> list[str]:
+    return sorted({one.model for one in found})
+
+
+def _row(one: DayUsage) -> dict[str, Any]:
+    facts = {"day": one.day, "organisation": one.organisation, "key": one.key, "name": one.name}
+    return {**facts, "model": one.model, **asdict(one.counts)}
+
+
+def _sum(found: Iterable[DayUsage]) -> Counts:
+    return sum((one.counts for one in found), Counts())
+
+
+def _days(visit: Visit) -> tuple[date, date]:
+    """The days asked for, the last thirty by default. Raises ApiError."""
+    today = datetime.now(UTC).date()
+    try:
+        until = date.fromisoformat(visit.asked("until") or today.isoformat())
+        since = date.fromisoformat(visit.asked("since") or (until - timedelta(DAYS - 1)).isoformat())
+    except (ValueError, OverflowError):
+        raise invalid("since, until: expected days such as 2026-11-26", "since") from None
+    if not 0 <= (until - since).days < MOST_DAYS:
+        raise invalid(f"since must not be after until, and at most {MOST_DAYS} days are shown", "since")
+    return since, until
+
+
+def _table(found: Sequence[DayUsage]) -> Response:
+    """Comma-separated values. A name that a spreadsheet would take for a formula has an apostrophe before it."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("day", "organisation", "key", "name", "model", *COLUMNS))
+    for one in found:
+        writer.writerow([f"'{v}" if str(v)[:1] in "=+-@\t" else v for v in _row(one).values()])
+    headers = {"content-disposition": 'attachment; filename="usage.csv"'}
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _chart(days: Sequence[date], found: Sequence[DayUsage]) -> dict[str, Any]:
+    """Bars of output and input tokens a day, in the chart's own units."""
+    totals = [_sum(one for one in found if one.day == day.isoformat()) for day in days]
+    most = max((one.input_tokens + one.output_tokens for one in totals), default=0)
+    bars = []
+    for place, (day, one) in enumerate(zip(days, totals, strict=True)):
+        wrote = HEIGHT * one.output_tokens / most if most else 0.0
+        read = HEIGHT * one.input_tokens / most if most else 0.0
+        bars.append(
+            {
+                "x": place * STEP,
+                "day": day.isoformat(),
+                "wrote": round(wrote, 2),
+                "read": round(read, 2),
+                "wrote_y": round(HEIGHT - wrote, 2),
+                "read_y": round(HEIGHT - wrote - read, 2),
+                "counts": one,
+            }
+        )
+    return {"bars": bars, "width": STEP * len(days), "height": HEIGHT, "most": most}
+
+
+TAG = "Admin"
+ROUTES = (
+    Route("GET", KEYS, admitted(keys_page), "Keys and organisations", TAG),
+    Route("POST", KEYS, admitted(create_key), "Make a key", TAG),
+    Route("GET", f"{KEYS}/made", admitted(made_page), "A new key's secret, once", TAG),
+    Route("POST", f"{KEYS}/{{key}}/revoke", admitted(revoke_key), "Revoke a key", TAG),
+    Route("POST", f"{KEYS}/{{key}}/limits", admitted(limit_key), "Change a key's limits", TAG),
+    Route(
+        "POST",
+        f"{ADMIN}/organisations/{{organisation}}",
+        admitted(switch_organisation),
+        "Shut an organisation out, or let it in",
+        TAG,
+    ),
+    Route("GET", USAGE, admitted(usage_page), "Usage by day", TAG),
+)

@@ -1,0 +1,166 @@
+"""Where accounts and their end users stand, and what people let pass: releases and exemptions."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+
+from charter.service.accounts.decisions import user_mark
+from charter.service.accounts.grants import RELEASE_HOURS, SEVERE, grants_of
+from charter.service.accounts.keys import list_organisations, organisation_names
+from charter.service.accounts.ladder import LEVELS
+from charter.service.accounts.standings import (
+    account_of,
+    changes_of,
+    changes_since,
+    kept_ladder,
+    outcome_of,
+    users_of,
+)
+from charter.service.api.admin_conduct import STANDINGS, grant_row, organisation_in
+from charter.service.api.admin_entrance import Done, Shown, Visit, admitted
+from charter.service.api.errors import ApiError, invalid
+from charter.service.api.feedback import titles_of
+from charter.service.api.rendering import ADMIN
+from charter.service.api.wire.reading import user_digest
+from charter.service.api.wire.route import Route
+from charter.service.api.wire.times import rfc3339
+from charter.service.web.database import reading
+
+MARK = re.compile(r"[0-9a-f]{64}")
+EVERYTHING = "*"  # of an exemption: all categories that aren't severe
+
+
+def standings_page(visit: Visit) -> Shown:
+    """Where each account stands."""
+    with reading(visit.service.database) as connection:
+        organisations = list_organisations(connection)
+        newest = {change.organisation: change for change in changes_since(connection, 0)}
+    rows = []
+    for one in organisations:
+        change = newest.get(one.id)
+        rows.append(
+            {
+                "organisation": one.id,
+                "name": one.name,
+                "disabled": one.disabled,
+                "level": change.level if change else LEVELS[0],
+                "since": rfc3339(change.at) if change else None,
+                "reason": change.reason if change else "",
+                "by": change.by if change else "",
+            }
+        )
+    rows.sort(key=lambda row: (-LEVELS.index(row["level"]), row["name"]))
+    return Shown("admin_standings", "Standings", {"standings": rows, "levels": list(LEVELS)})
+
+
+def standing_page(visit: Visit) -> Shown:
+    """Where one account, or an end user of it, stands, how it came there, and when a level is lifted; and what people
+    let pass of it. Raises ApiError."""
+    id, user = visit.part("organisation"), _user(visit, visit.part("organisation"))
+    account, now, policy = account_of(id, user), time.time(), visit.service.screen
+    with reading(visit.service.database) as connection:
+        names = organisation_names(connection)
+        if id not in names:
+            raise ApiError(404, f"there is no organisation {id}")
+        ladder = kept_ladder(connection)
+        changes, outcome = changes_of(connection, account), outcome_of(connection, account, ladder, now)
+        users = [] if user else users_of(connection, id)
+        let = [] if user else grants_of(connection, id)
+    data = {
+        "organisation": id,
+        "organisation_name": names[id],
+        "user": user,
+        "users": [{**one.row(), "at": rfc3339(one.at)} for one in users],
+        "grants": [grant_row(one) for one in let],
+        "exemptible": {
+            one: title for one, title in titles_of(policy).items() if ladder.severity(one) != SEVERE
+        },
+        "level": changes[-1].level if changes else LEVELS[0],
+        "total": outcome.total,
+        "lifts": rfc3339(outcome.lifts),
+        "asks": outcome.asks,
+        "seen": changes[-1].number if changes else 0,
+        "changes": [{**one.row(), "at": rfc3339(one.at)} for one in reversed(changes)],
+        "levels": list(LEVELS),
+    }
+    return Shown("admin_standing", "Standing", data)
+
+
+def set_standing(visit: Visit) -> Done:
+    """Sets a level, with a reason. Raises Stale where it changed since the page was seen."""
+    id, level = visit.part("organisation"), visit.form.text("level")
+    user = _mark(visit.form.text("user").strip())
+    if level not in LEVELS:
+        raise invalid(f"level: expected {', '.join(LEVELS)}", "level")
+    if not (reason := visit.form.text("reason").strip()):
+        raise invalid("reason: say why, for whoever appeals", "reason")
+    seen = visit.form.number("seen")
+    change = visit.service.conduct.decide(account_of(id, user), level, visit.by, reason, seen)
+    place = f"{STANDINGS}/{id}?user={user}" if user else f"{STANDINGS}/{id}"
+    return Done(place, {**change.row(), "at": rfc3339(change.at)})
+
+
+def _user(visit: Visit, organisation: str) -> str:
+    """The mark of the end user who is asked for: by the mark, or by what the organisation calls it."""
+    if named := visit.asked("user_id"):
+        return user_mark(organisation, user_digest(named))
+    return _mark(visit.asked("user"))
+
+
+def _mark(given: str) -> str:
+    if given and not MARK.fullmatch(given):
+        raise invalid("user: expected the mark of an end user, 64 hex digits", "user")
+    return given
+
+
+def release(visit: Visit) -> Done:
+    """Lets what was stopped pass once."""
+    hours = visit.form.number("hours")
+    made = visit.service.conduct.release(
+        visit.form.text("stopped").strip(),
+        visit.by,
+        _reason(visit),
+        RELEASE_HOURS if hours is None else float(hours),
+    )
+    return Done(f"{STANDINGS}/{made.organisation}", grant_row(made))
+
+
+def exempt(visit: Visit) -> Done:
+    """Exempts an organisation from a category, or with * from all that aren't severe, until a day."""
+    with reading(visit.service.database) as connection:
+        id = organisation_in(organisation_names(connection), visit.form.text("organisation").strip())
+    if not (category := visit.form.text("category").strip()):
+        raise invalid("category: choose one, or * for all that aren't severe", "category")
+    try:
+        day = datetime.date.fromisoformat(visit.form.text("until").strip())
+    except ValueError:
+        raise invalid("until: expected a day such as 2026-11-26", "until") from None
+    until = datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()
+    what = "" if category == EVERYTHING else category
+    made = visit.service.conduct.exempt(id, what, until, visit.by, _reason(visit))
+    return Done(f"{STANDINGS}/{id}", grant_row(made))
+
+
+def revoke(visit: Visit) -> Done:
+    """Takes a release or an exemption back."""
+    ended = visit.service.conduct.revoke(visit.part("grant"), visit.by, _reason(visit))
+    return Done(f"{STANDINGS}/{ended.organisation}", grant_row(ended))
+
+
+def _reason(visit: Visit) -> str:
+    if not (reason := visit.form.text("reason").strip()):
+        raise invalid("reason: say why; it is kept", "reason")
+    return reason
+
+
+TAG = "Admin"
+ROUTES = (
+    Route("GET", STANDINGS, admitted(standings_page), "Where accounts stand", TAG),
+    Route("GET", f"{STANDINGS}/{{organisation}}", admitted(standing_page), "Where one account stands", TAG),
+    Route("POST", f"{STANDINGS}/{{organisation}}", admitted(set_standing), "Set where it stands", TAG),
+    Route("POST", f"{ADMIN}/releases", admitted(release), "Let what was stopped pass once", TAG),
+    Route("POST", f"{ADMIN}/exemptions", admitted(exempt), "Exempt an organisation", TAG),
+    Route("POST", f"{ADMIN}/grants/{{grant}}", admitted(revoke), "Take back what was let pass", TAG),
+)

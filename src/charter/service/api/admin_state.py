@@ -1,0 +1,91 @@
+"""What the server is doing: at a glance, its models and engines, and the batches in work."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from charter.service.accounts.batches import ENDED, list_batches
+from charter.service.accounts.keys import list_keys, organisation_names
+from charter.service.accounts.ladder import LEVELS
+from charter.service.accounts.standings import changes_since
+from charter.service.accounts.tables import BATCHES, CASES
+from charter.service.accounts.usage import Counts, usage_by_day
+from charter.service.api.admin_entrance import Shown, Visit, admitted
+from charter.service.api.rendering import ADMIN
+from charter.service.api.wire.route import Route
+from charter.service.api.wire.times import rfc3339
+from charter.service.web.database import reading
+
+MOST_BATCHES = 100  # of an organisation
+
+
+def overview(visit: Visit) -> Shown:
+    """What waits for people, what was used today, and whether all is well."""
+    service, today = visit.service, datetime.datetime.now(datetime.UTC).date()
+    service.meter.try_flush()
+    with reading(service.database) as connection:
+        waiting = select(CASES.c.kind, func.count()).where(CASES.c.closed.is_(None)).group_by(CASES.c.kind)
+        cases = {str(kind): int(count) for kind, count in connection.execute(waiting)}
+        used = sum((one.counts for one in usage_by_day(connection, today, today)), Counts())
+        levels = Counter(change.level for change in changes_since(connection, 0))
+        keys = Counter(key.state() for key in list_keys(connection))
+    data = {
+        "waiting": cases,
+        "today": {"requests": used.requests, "refused": used.refused, "tokens": used.output_tokens},
+        "standings": {level: levels[level] for level in LEVELS[1:] if levels[level]},
+        "keys": dict(keys),
+        "policy": service.conduct.policy if service.screen else None,
+        "models": engines(visit),
+    }
+    return Shown("admin", "Overview", data)
+
+
+def models_page(visit: Visit) -> Shown:
+    """The registry, and what each engine is doing."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    rows = engines(visit)
+    facts = [
+        {**one.facts(today), "engine": row["engine"]}
+        for one, row in zip(visit.service.registry.served, rows, strict=True)
+    ]
+    return Shown("admin_models", "Engines", {"models": facts})
+
+
+def engines(visit: Visit) -> list[dict[str, Any]]:
+    """What each model's engine is doing."""
+    return [
+        {"id": one.id, "title": one.title, "engine": one.backend.figures()}
+        for one in visit.service.registry.served
+    ]
+
+
+def batches_page(visit: Visit) -> Shown:
+    """Batches that have not ended."""
+    with reading(visit.service.database) as connection:
+        rows = _in_work(connection)
+    return Shown("admin_batches", "Batches in work", {"batches": rows})
+
+
+def _in_work(connection: Connection) -> list[dict[str, Any]]:
+    names = organisation_names(connection)
+    busy = connection.execute(select(BATCHES.c.organisation).where(BATCHES.c.state != ENDED).distinct())
+    found = []
+    for owner in busy.scalars().all():
+        for one in list_batches(connection, owner, limit=MOST_BATCHES).batches:
+            if one.state != ENDED:
+                times = {"created": rfc3339(one.created), "expires": rfc3339(one.expires)}
+                facts = {"id": one.id, "state": one.state, "size": one.size, "counts": one.counts}
+                found.append({**facts, **times, "organisation": owner, "organisation_name": names[owner]})
+    return sorted(found, key=lambda row: (str(row["created"]), str(row["id"])))
+
+
+TAG = "Admin"
+ROUTES = (
+    Route("GET", ADMIN, admitted(overview), "Overview", TAG),
+    Route("GET", f"{ADMIN}/engines", admitted(models_page), "Models and engines", TAG),
+    Route("GET", f"{ADMIN}/batches", admitted(batches_page), "Batches in work", TAG),
+)

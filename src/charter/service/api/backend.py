@@ -1,0 +1,80 @@
+"""What runs a model: an engine on this machine, or a server elsewhere, behind one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from charter.ground.forms.forms import Form
+from charter.ground.generate.constraint import Constraint
+from charter.ground.model.generation import Decoding
+from charter.service.api.asked import Asked, Given, Ids, Part, Token
+
+
+class Holder(Protocol):
+    """A form made ready to hold replies (see `Compiled`); None stands for a reply that is free."""
+
+    def start(self, max_tokens: int) -> Callable[[], Constraint]:
+        """Holds a reply from its first token on. Raises CharterError, with the numbers, where no document fits."""
+        ...
+
+    def triggered(self, marker: str, again: bool = False) -> Callable[[], Constraint] | None:
+        """Holds a reply from a marker on."""
+        ...
+
+
+class Backend(Protocol):
+    """Runs one model. `capabilities`: what it can do beside sampling dialogues, some of text (continue plain text),
+    form (hold replies to one), logprobs, score (given text) and count (tokens, exactly)."""
+
+    capabilities: frozenset[str]
+    context: int  # tokens of prompt and reply together
+    version: str  # of its weights, where they may change
+    decoding: Decoding  # the model's own, for requests that name none
+
+    async def count(self, prompt: Given) -> int:
+        """Tokens of a prompt. Raises CharterError for one that can't be encoded."""
+        ...
+
+    def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+        """The parts of all samples as they are written, each sample's end last. Closing the iterator ends the work.
+
+        Raises CharterError for what can't be done, and `Overloaded` where too much waits.
+        """
+        ...
+
+    async def compile(self, form: Form, account: str, background: bool) -> Holder:
+        """A form made ready to hold this model's replies. Raises CharterError for what can't be held, and `Overloaded`
+        where too much waits."""
+        ...
+
+    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+        """The ids of a prompt; plain text without the start token of its family unless `opening`."""
+        ...
+
+    async def spell(self, ids: Sequence[int]) -> Ids:
+        """Token ids with their text. Raises CharterError for ids that the model doesn't have."""
+        ...
+
+    async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
+        """The tokens of a text with their log-probabilities, the first token's being NaN (nothing stands before), and
+        the `top` likeliest in each place. Raises `Overloaded` where too much waits."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What it is doing, for metrics: queue, slots, cache."""
+        ...
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """Seconds for which the first in line has waited, by the name of its queue; the background is left out."""
+        ...
+
+    @property
+    def slow_steps(self) -> int:
+        """Steps so far that took so long that everybody else noticed."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...

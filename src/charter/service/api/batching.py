@@ -1,0 +1,268 @@
+"""The worker that answers batches while the server runs: requests one by one, as everybody's are, but behind them.
+
+What it works on is known to it alone; what it finished is in the database. Killed, it begins again with what waits
+there, so that every request that was accepted ends exactly once. A request that must wait, for its key's limits or for
+a server that is busy, is tried again until its batch's day is over. One that fails on our side is tried a few times,
+which the database counts, and ends as errored. Between two tries it is not under way, and may be cancelled.
+
+Requests are done in the name of the key that handed them in. Once it opens nothing any more, or its organisation is
+suspended, all that waits of the batch ends with that error; what is under way may finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.panics import is_panic
+from charter.service.accounts.keys import Caller, find_key
+from charter.service.api.asked import WHOSE, Call
+from charter.service.api.batch_work import (
+    Item,
+    expire,
+    finish,
+    note_try,
+    refuse_rest,
+    resume,
+    take,
+    waits,
+)
+from charter.service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, api_error, invalid
+from charter.service.api.guard import log_failure
+from charter.service.api.service import Service
+from charter.service.api.wire.json_body import LARGE, read_json
+from charter.service.api.wire.messages import message_of, open_message, with_user
+from charter.service.api.wire.messages_body import MessagesBody
+from charter.service.api.wire.reading import checked
+from charter.service.web.database import reading, writing
+from charter.service.web.tokens import new_id
+
+T = TypeVar("T")
+
+SURFACE = "messages/batches"
+LOOK_SECONDS = 30.0  # between two looks for what is late, where nothing else happens
+TRIES = 3  # of a request that failed on our side
+FIRST_PAUSE = 1.0  # seconds after the first of them, then twice as long each time
+LATER = (429, 503, 529)  # what only has to wait
+LONGEST_PAUSE = 30.0  # seconds between two tries
+AFTER_FAILURE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What became of a request: its state, its message or error, and whether all that waits of its batch ends so."""
+
+    state: str
+    body: dict[str, Any]
+    rest: bool = False
+
+
+class Batching:
+    """Works on the batches of a service, a share of the slots at a time. `under_way`: batches' ids and numbers of the
+    requests that it works on now."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._most = max(1, int(service.config.engine.slots * service.config.batch_share))
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._pausing = set[tuple[str, int]]()  # of these, those between two tries
+        self._news = asyncio.Event()
+        self._next_look = 0.0  # for what is late
+        # one write at a time: those that wait for the database take no thread from who waits for an answer
+        self._desk = ThreadPoolExecutor(1, "charter-batches")
+
+    @property
+    def under_way(self) -> frozenset[tuple[str, int]]:
+        """Read in the event loop's thread."""
+        return frozenset(self._tasks) - self._pausing
+
+    def wake(self) -> None:
+        """Says that there is a new batch; called in the event loop's thread."""
+        self._news.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Works for as long as the context lasts; what is unfinished at its end waits for the next time."""
+        await self._patiently(self._write(resume))  # before a new batch can come
+        worker = asyncio.create_task(self._run(), name="charter-batches")
+        try:
+            yield
+        finally:
+            left = [worker, *self._tasks.values()]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            self._desk.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            self._news.clear()
+            await self._patiently(self._look())
+            await self._wait()
+
+    async def _look(self) -> None:
+        """Ends what is late, and takes up what there is room for."""
+        if (now := time.time()) >= self._next_look:
+            await self._write(lambda connection: expire(connection, now))
+            self._next_look = now + LOOK_SECONDS
+        busy = frozenset(self._tasks)
+        if (room := self._most - len(busy)) > 0:
+            for item in await self._read(lambda connection: take(connection, room, busy)):
+                task = asyncio.create_task(self._work(item), name=f"{item.batch} {item.number}")
+                self._tasks[item.batch, item.number] = task
+
+    async def _wait(self) -> None:
+        """Until there is a new batch, a request has ended, or some time has passed."""
+        news = asyncio.create_task(self._news.wait())
+        try:
+            waited = (news, *self._tasks.values())
+            await asyncio.wait(waited, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+
+    async def _work(self, item: Item) -> None:
+        """Answers a request and keeps the answer."""
+        try:
+            ended = await self._answer(item)
+            if ended is not None and not await self._kept(item, ended):
+                failed = anthropic_body(ApiError(500, OUT_OF_ORDER), item.batch)
+                await self._kept(item, _Ended("errored", failed))
+        except BaseException as error:
+            _must_go_on(error)
+            log_failure(error, item.batch)
+            await asyncio.sleep(AFTER_FAILURE)
+        finally:
+            del self._tasks[item.batch, item.number]
+
+    async def _kept(self, item: Item, ended: _Ended) -> bool:
+        """Writes down what became of a request, again and again while the database is away; False where it can't be
+        written at all."""
+        failures = 0
+        while True:
+            try:
+                await self._write(partial(_keep, item=item, ended=ended, under_way=self.under_way))
+                return True
+            except (OperationalError, CharterError) as error:
+                log_failure(error, item.batch)
+                failures += 1
+                await asyncio.sleep(min(LONGEST_PAUSE, failures * AFTER_FAILURE))
+            except Exception as error:
+                log_failure(error, item.batch)
+                return False
+
+    async def _answer(self, item: Item) -> _Ended | None:
+        """What became of a request; None where it waits no more."""
+        request_id, tries = f"req_{new_id()}", item.tries
+        while True:
+            caller = None
+            try:
+                if not await self._read(lambda connection: waits(connection, item)):
+                    return None
+                caller = await self._caller(item)
+                return _Ended("succeeded", await self._message(item, caller, request_id))
+            except BaseException as error:
+                _must_go_on(error)
+                found = api_error(error)
+                if found.status >= 500 and found.status not in LATER:
+                    log_failure(error, request_id)
+                    tries += 1
+                    await self._note(item, tries)
+                pause = _pause(found, tries)
+                if pause is None:
+                    shut_out = caller is None and found.status in (401, 403)
+                    return _Ended("errored", anthropic_body(found, request_id), shut_out)
+            await self._pause(item, pause)
+
+    async def _note(self, item: Item, tries: int) -> None:
+        """Keeps the number of tries, where that can be written."""
+        try:
+            await self._write(lambda connection: note_try(connection, item, tries))
+        except Exception as error:
+            log_failure(error, item.batch)
+
+    async def _pause(self, item: Item, seconds: float) -> None:
+        """Waits for the next try; meanwhile the request may be cancelled."""
+        place = (item.batch, item.number)
+        self._pausing.add(place)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._pausing.discard(place)
+
+    async def _caller(self, item: Item) -> Caller:
+        """Whose request it is. Raises Refusal: 401 for a key that opens nothing now, 403 for a suspended account."""
+        key = await self._read(lambda connection: find_key(connection, item.key))
+        standing = self._service.conduct.standing(item.organisation)
+        if standing.blocked:
+            raise ApiError(403, standing.message)
+        self._service.keyring.check(key.caller)
+        return key.usable()
+
+    async def _message(self, item: Item, caller: Caller, request_id: str) -> dict[str, Any]:
+        raw = item.params.encode()
+        WHOSE.set(caller.organisation)
+        large = len(raw) > LARGE
+        body = await self._service.aside(caller, lambda: _body(raw), True) if large else _body(raw)
+        if body.stream:
+            raise invalid("stream: a request of a batch can't be streamed", "stream")
+        call = with_user(Call(caller, request_id, SURFACE, background=True), body)
+        exchange, writing = await open_message(self._service, call, body)
+        return await message_of(exchange, writing)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        def done() -> T:
+            with reading(self._service.database) as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._desk, done)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        def written() -> T:
+            with writing(self._service.database) as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._desk, written)
+
+    async def _patiently(self, work: Any) -> None:
+        """Does what may fail without harm: it is tried again later."""
+        try:
+            await work
+        except Exception as error:
+            log_failure(error, SURFACE)
+            await asyncio.sleep(AFTER_FAILURE)
+
+
+def _body(raw: bytes) -> MessagesBody:
+    return checked(read_json(raw), MessagesBody)
+
+
+def _keep(connection: Connection, item: Item, ended: _Ended, under_way: frozenset[tuple[str, int]]) -> None:
+    body = json.dumps(ended.body, ensure_ascii=False)
+    finish(connection, item.batch, item.number, ended.state, body)
+    if ended.rest:
+        refuse_rest(connection, item.batch, body, under_way)
+
+
+def _must_go_on(error: BaseException) -> None:
+    """Passes on what ends the worker itself: no error of a request."""
+    if not isinstance(error, Exception) and not is_panic(error):
+        raise error
+
+
+def _pause(error: ApiError, tries: int) -> float | None:
+    """Seconds until another try; None where none would help."""
+    if error.status in LATER:
+        wait = error.retry_after
+        return None if wait is None else min(LONGEST_PAUSE, max(0.1, wait))
+    return FIRST_PAUSE * 2 ** (tries - 1) if error.status >= 500 and tries < TRIES else None

@@ -1,0 +1,165 @@
+"""The configuration of a server: which models it serves under which names, within which limits, by which policy.
+
+A YAML file, or made from the command line's options. Relative paths start at the file's folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from charter.ground.settings.frozen import Frozen
+from charter.ground.settings.notation import read_settings
+from charter.ground.settings.problems import checked
+from charter.service.accounts.ladder import Ladder
+from charter.service.accounts.limits import Limits
+from charter.service.accounts.retention import Keep
+
+MODEL_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")
+OUTPUT_CAP = 4000  # tokens: the longest output that Claude 2 was trained for (card, section 4.4)
+
+
+class Model(Frozen):
+    """A model of the family that is served (registry entry): its names, where it is, how far it reaches, how long it
+    will be served."""
+
+    id: str = Field(description="what programs call it")
+    source: str = Field(min_length=1, description="a step's folder or any model reference")
+    aliases: tuple[str, ...] = Field((), description="further names, such as claude-2")
+    title: str = Field("", max_length=200, description="what people call it; empty: its id")
+    context: int = Field(
+        100_000, ge=16, description="tokens of prompt and reply together; the model's own bound holds too"
+    )
+    max_output: int = Field(OUTPUT_CAP, ge=1, description="most tokens of a reply")
+    released: datetime.date | None = Field(
+        None, description="the day that lists show; empty: that of its files"
+    )
+    cutoff: datetime.date | None = Field(
+        None, description="until when its training texts reach; empty: not known"
+    )
+    deprecated: datetime.date | None = Field(None, description="from when on its use is warned of")
+    retires: datetime.date | None = Field(None, description="from when on it is refused")
+    successor: str = Field("", description="the id of the model to use instead")
+    backend: str = Field("", description="URL of an OpenAI-shaped server, such as vLLM, that runs it")
+    weights_from: str = Field(
+        "", description="a folder below which new weights for it may lie; empty: it takes none"
+    )
+
+    @field_validator("id", "aliases")
+    @classmethod
+    def _named(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if not MODEL_ID.match(name):
+                raise ValueError(f"{name!r} is no model id: letters, digits and . _ : / @ -, at most 200")
+        return value
+
+
+class Engine(Frozen):
+    """How a model on this machine is run."""
+
+    slots: int = Field(32, ge=1, le=1024, description="replies written at once")
+    chunk: int = Field(256, ge=0, description="tokens of prompts read between two steps; 0: whole prompts")
+    kept_mib: int = Field(1024, ge=0, description="keys and values kept for prompts that begin alike")
+    memory_mib: int = Field(4096, ge=64, description="keys and values of replies under way")
+    waiting: int = Field(2000, ge=1, description="requests that may wait; more are refused with 529")
+
+
+class Policy(Frozen):
+    """The acceptable-use policy and its classifiers; `off` serves without, and the index page says so."""
+
+    state: Literal["on", "off"] = Field("on", description="whether requests and replies are checked")
+    file: str = Field("", description="a policy of your own; empty: the one that comes along")
+    classifiers: tuple[str, ...] = Field(
+        (),
+        description="encoder, probe, probe:MODEL, words, grader:MODEL or preference:MODEL; empty: encoder where it is "
+        "installed, else probe, and words",
+    )
+    thresholds: str = Field("", description="a file of thresholds; empty: those that come along")
+    hold: int = Field(48, ge=1, description="tokens of a reply that are checked together before they leave")
+    keep_content: bool = Field(False, description="keep the text of flagged requests for the reviewers")
+    keep_days: int = Field(30, ge=1, description="days after which text of closed cases is removed")
+
+    @field_validator("state", mode="before")
+    @classmethod
+    def _switched(cls, value: object) -> object:
+        """YAML reads on and off without quotes as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+class Config(Frozen):
+    """A server."""
+
+    name: str = Field("Charter", min_length=1, max_length=80, description="what its pages are called")
+    database: str = Field("serve.sqlite", description="URL or file of the accounts' database")
+    models: tuple[Model, ...] = Field(min_length=1, description="the models, the default first")
+    limits: Limits = Field(default_factory=Limits, description="of a key without limits of its own")
+    ladder: Ladder = Field(default_factory=Ladder, description="what follows from violations of the policy")
+    policy: Policy = Field(default_factory=Policy, description="acceptable use")
+    keep: Keep = Field(default_factory=Keep, description="days for which what grows by itself is kept")
+    engine: Engine = Field(default_factory=Engine, description="how models on this machine are run")
+    contact: str = Field("", max_length=400, description="where safety reports can be sent, beside the API")
+    authenticate: bool = Field(True, description="whether a key is needed")
+    proxy: bool = Field(False, description="a reverse proxy on this machine passes on callers' addresses")
+    batch_share: float = Field(
+        0.5, gt=0, le=1, description="share of the slots that batches may take while nobody else asks"
+    )
+    batch_requests: int = Field(
+        100_000, ge=1, description="requests of an organisation's batches that have not ended"
+    )
+    batch_mib: int = Field(1024, ge=1, description="requests of an organisation's batches that are kept")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Config:
+        names = [name for model in self.models for name in (model.id, *model.aliases)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} names two models")
+        if self.proxy and not self.authenticate:
+            raise ValueError("a proxy needs keys: behind it whoever asks comes from this machine")
+        longest = max(self.ladder.window_days, self.ladder.clean_days)
+        if min(self.keep.decisions_days, self.keep.usage_days) < longest:
+            raise ValueError(
+                f"keep.decisions_days and keep.usage_days: the ladder looks back {longest:g} days; keep as many"
+            )
+        taking = [model for model in self.models if model.weights_from]
+        if len(taking) > 1 or any(model.backend for model in taking):
+            raise ValueError(
+                "weights_from: one model at most may take new weights, and it runs on this machine"
+            )
+        ids = {model.id for model in self.models}
+        if lost := [m.successor for m in self.models if m.successor and m.successor not in ids]:
+            raise ValueError(f"successor {lost[0]!r} is no model here")
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in a file. Raises CharterError naming the file and what is wrong in it."""
+    writer = "charter serve --write-config FILE"
+    return read_settings(path, Config, "server configuration", "models and limits", writer)
+
+
+def make_config(
+    sources: Sequence[str], backend: str, database: str, policy: bool = True, weights_from: str = ""
+) -> Config:
+    """The configuration of a command line: `NAME=MODEL` or `MODEL`, whose name is then the last part of it; the first
+    one takes new weights where a folder of them is named."""
+    models = []
+    for given in sources:
+        name, found, source = given.partition("=")
+        if not found:
+            name, source = default_name(given), given
+        models.append({"id": name, "source": source, "backend": backend})
+    models[0]["weights_from"] = weights_from
+    given_policy = {} if policy else {"state": "off"}
+    return checked(Config, {"models": models, "database": database, "policy": given_policy}, "charter serve")
+
+
+def default_name(source: str) -> str:
+    """What a model is called that was given no name: a folder's last part, or what stands behind the scheme."""
+    rest = source.split(":", 1)[-1].rstrip("/")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", rest.rsplit("/", 1)[-1]).strip("-.")
+    return name or "model"

@@ -1,0 +1,224 @@
+"""What callers say of replies and of decisions: thumbs and reports, what was decided about a request, where an account
+stands, and appeals.
+
+A caller hears what was done and under which heading. The scores are for those who run the service: whoever sees them
+can try until a text passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, Literal
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from charter.ground.moderation.screen import Screen
+from charter.service.accounts.cases import MOST_WORDS
+from charter.service.accounts.decisions import Decision, decisions_of
+from charter.service.accounts.feedback import thumbs_of
+from charter.service.accounts.keys import Caller
+from charter.service.api.errors import ApiError, invalid
+from charter.service.api.service import Service
+from charter.service.api.wire.content import Strict
+from charter.service.api.wire.reading import body_of, call_of, service_of, user_digest
+from charter.service.api.wire.route import Parameter, Route
+from charter.service.api.wire.times import rfc3339
+from charter.service.web.database import reading
+
+SCOPE = "feedback"
+LARGEST = 2**20  # bytes of a body
+LONGEST_USER = 1024  # characters of what a caller calls its user, as in OpenAI's shape
+
+
+class FeedbackBody(Strict):
+    """A thumb on a reply. A thumb down with words, a category or a content is a report: a person looks at it."""
+
+    request_id: str = Field(min_length=1, max_length=64, description="the header request-id of the answer")
+    thumb: Literal["up", "down"]
+    words: str = Field("", max_length=MOST_WORDS, description="what you want to say")
+    category: str = Field("", max_length=64, description="the policy's category that the reply breaks")
+    content: dict[str, Any] | None = Field(None, description="what was said, where you want people to see it")
+
+
+class FeedbackAnswer(BaseModel):
+    """What was kept; the same id each time for a key and a request, the last thumb counts."""
+
+    type: Literal["feedback"] = "feedback"
+    id: str
+    request_id: str
+    thumb: Literal["up", "down"]
+    reported: bool
+
+
+class DecisionAnswer(BaseModel):
+    """One decision; `score` and `threshold` for keys with the scope admin alone."""
+
+    side: str
+    action: str
+    category: str
+    severity: str
+    title: str
+    policy: str
+    decided_at: str
+    score: float | None
+    threshold: float | None
+
+
+class RequestAnswer(BaseModel):
+    """What was decided about a request, and the thumbs on it."""
+
+    type: Literal["request"] = "request"
+    id: str
+    model: str
+    created_at: str
+    decisions: list[DecisionAnswer]
+    feedback: list[dict[str, Any]]
+
+
+class StandingAnswer(BaseModel):
+    """Where an account stands under the acceptable-use policy, and how to appeal; with `user_id` where requests of this
+    end user do, which is the worse of both."""
+
+    type: Literal["standing"] = "standing"
+    level: Literal["good", "warned", "enhanced", "throttled", "suspended"]
+    of: Literal["account", "user"]
+    message: str
+    appeal: str
+
+
+class AppealBody(Strict):
+    """An appeal of where the account stands, or one of its end users."""
+
+    words: str = Field(min_length=1, max_length=MOST_WORDS, description="why it should be restored")
+    user_id: str | None = Field(None, min_length=1, max_length=1024, description="for this end user alone")
+
+
+class AppealAnswer(BaseModel):
+    """An appeal that waits for a person."""
+
+    type: Literal["appeal"] = "appeal"
+    id: str
+    state: Literal["open"] = "open"
+
+
+async def give_feedback(request: Request) -> Response:
+    """Keeps a thumb, and has a person look at a report."""
+    service, call = service_of(request), await call_of(request, SCOPE)
+    body = await body_of(request, FeedbackBody, LARGEST)
+    return JSONResponse(await service.write(call.caller, lambda: keep(service, call.caller, body)))
+
+
+def keep(service: Service, caller: Caller, body: FeedbackBody) -> dict[str, Any]:
+    """Keeps what somebody says of a request. Raises as `Conduct.give_feedback`."""
+    id = service.conduct.give_feedback(
+        caller, body.request_id, body.thumb, body.words, body.content, body.category
+    )
+    reported = body.thumb == "down" and bool(body.words.strip() or body.category or body.content)
+    return FeedbackAnswer(id=id, request_id=body.request_id, thumb=body.thumb, reported=reported).model_dump()
+
+
+async def find_request(request: Request) -> Response:
+    """What was decided about a request of the caller's organisation."""
+    service, call = service_of(request), await call_of(request, SCOPE)
+    id = str(request.path_params["request"])
+    return JSONResponse(await asyncio.to_thread(told, service, call.caller, id))
+
+
+def told(service: Service, caller: Caller, id: str) -> dict[str, Any]:
+    """What a caller is told of a request. Raises ApiError where it isn't the organisation's."""
+    service.conduct.log.flush()
+    with reading(service.database) as connection:
+        found = decisions_of(connection, id, caller.organisation) if len(id) <= 64 else []
+        thumbs = thumbs_of(connection, id) if found else []
+    if not found:
+        raise ApiError(404, f"there is no request {id[:80]}, or it isn't yours")
+    mine = [one for one in thumbs if one["organisation"] == caller.organisation]
+    return RequestAnswer(
+        id=id,
+        model=found[0].entry.model,
+        created_at=rfc3339(found[0].entry.at) or "",
+        decisions=[_answer(one, service.screen, caller.may("admin")) for one in found],
+        feedback=[
+            {"id": one["id"], "thumb": one["thumb"], "created_at": rfc3339(one["created"])} for one in mine
+        ],
+    ).model_dump()
+
+
+def _answer(one: Decision, screen: Screen | None, scores: bool) -> DecisionAnswer:
+    entry = one.entry
+    scores = scores and entry.checked
+    return DecisionAnswer(
+        side=entry.side,
+        action=entry.action,
+        category=entry.category,
+        severity=entry.severity,
+        title=titles_of(screen).get(entry.category, ""),
+        policy=entry.policy,
+        decided_at=rfc3339(entry.at) or "",
+        score=entry.score if scores else None,
+        threshold=entry.threshold if scores else None,
+    )
+
+
+def titles_of(screen: Screen | None) -> dict[str, str]:
+    """Names for people by the id of a category or a high-risk rule of the policy in force."""
+    if screen is None:
+        return {}
+    categories = {one.id: one.title for one in screen.policy.categories}
+    return categories | {one.id: one.title for one in screen.policy.high_risk}
+
+
+async def find_standing(request: Request) -> Response:
+    """Where the caller's account stands, or requests of one of its end users."""
+    service, call = service_of(request), await call_of(request, SCOPE)
+    user = request.query_params.get("user_id", "")
+    if len(user) > LONGEST_USER:
+        raise invalid(f"user_id: expected at most {LONGEST_USER} characters", "user_id")
+    found = await service.find_standing(replace(call, user=user_digest(user)))
+    answer = StandingAnswer(
+        level=found.level,
+        of=found.of,
+        message=found.message,
+        appeal=found.appeal or service.conduct.appeal_hint,
+    )
+    return JSONResponse(answer.model_dump())
+
+
+async def appeal(request: Request) -> Response:
+    """Has a person look at where the caller's account, or one of its end users, stands."""
+    service, call = service_of(request), await call_of(request, SCOPE)
+    body = await body_of(request, AppealBody, LARGEST)
+    whose, user = call.caller.organisation, user_digest(body.user_id)
+    id = await service.write(call.caller, lambda: service.conduct.appeal(whose, body.words, user))
+    return JSONResponse(AppealAnswer(id=id).model_dump())
+
+
+USER = Parameter("user_id", "query", "an end user, as metadata.user_id or user named it")
+TAG = "Acceptable use"
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/feedback",
+        give_feedback,
+        "Give a thumb, or report a reply",
+        TAG,
+        FeedbackBody,
+        FeedbackAnswer,
+    ),
+    Route(
+        "GET",
+        "/v1/requests/{request}",
+        find_request,
+        "What was decided about a request",
+        TAG,
+        None,
+        RequestAnswer,
+    ),
+    Route(
+        "GET", "/v1/standing", find_standing, "Where the account stands", TAG, None, StandingAnswer, (USER,)
+    ),
+    Route("POST", "/v1/appeals", appeal, "Appeal where the account stands", TAG, AppealBody, AppealAnswer),
+)

@@ -1,0 +1,177 @@
+"""The pages for whoever uses the API: what is served and how it is called, what its models can't do, the reference of
+all routes, and a page where a person reports a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from charter.service.accounts.keys import ANONYMOUS, Caller
+from charter.service.api.admin_entrance import LONGEST_SECRET, check_pace
+from charter.service.api.errors import ApiError, api_error
+from charter.service.api.feedback import SCOPE, FeedbackBody, keep, told
+from charter.service.api.operation import problem_of
+from charter.service.api.reference import reference
+from charter.service.api.rendering import PAGES, page
+from charter.service.api.service import Service
+from charter.service.api.snippets import snippets
+from charter.service.api.statement import statement
+from charter.service.api.wire.reading import address_of_server, checked, service_of
+from charter.service.api.wire.route import Route
+from charter.service.web.forms import Form, check_site, read_form
+from charter.service.web.refusal import Refusal
+
+REPORT = "/report"
+KEPT = ("request", "thumb", "category", "words")  # fields of the report that are shown again
+
+
+async def index(request: Request) -> Response:
+    """What is served, how to call it, what it can't do, how it is."""
+    service, today = service_of(request), datetime.datetime.now(datetime.UTC).date()
+    served = service.registry.served
+    problem = await asyncio.to_thread(problem_of, service)
+    return page(
+        request,
+        "index",
+        "Models",
+        models=[{**one.facts(today), "busy": _busy(one.backend.figures())} for one in served],
+        snippets=snippets(address_of_server(request), served[0].id, service.config.authenticate)
+        if served
+        else [],
+        statement=statement(served),
+        policy=service.screen.policy if service.screen else None,
+        keyed=service.config.authenticate,
+        contact=service.config.contact,
+        problem=problem,
+    )
+
+
+def _busy(figures: dict[str, float]) -> dict[str, int] | None:
+    """How loaded an engine is, where it says."""
+    if "slots" not in figures:
+        return None
+    return {name: int(figures[name]) for name in ("busy", "slots", "waiting")}
+
+
+async def docs(request: Request) -> Response:
+    """The reference of all routes, made of the OpenAPI document."""
+    service, document = service_of(request), request.app.openapi()
+    model = service.registry.served[0].id if service.registry.served else "a-model"
+    found = reference(document, address_of_server(request), model, service.config.authenticate)
+    return page(request, "docs", "Reference", **found)
+
+
+async def static(request: Request) -> Response:
+    """Style, script and icon."""
+    name = request.path_params["file"]
+    if name not in PAGES.files:
+        raise ApiError(404, "there is no such file")
+    return Response(PAGES.read(name), media_type=PAGES.files[name])
+
+
+async def favicon(request: Request) -> Response:
+    """What browsers ask for by themselves."""
+    return Response(PAGES.read("icon.svg"), media_type=PAGES.files["icon.svg"])
+
+
+async def report_page(request: Request) -> Response:
+    """Where a person with a key says what is wrong with a reply, or looks up what was decided about it."""
+    asked = request.query_params.get("request", "")[:64]
+    return _report(request, {"request": asked if asked.isprintable() else ""})
+
+
+async def report(request: Request) -> Response:
+    """Keeps a report, has an appeal looked at, or shows what was decided. Raises ApiError for an address that tries too
+    often."""
+    check_site(request)
+    check_pace(request)
+    form, service = await read_form(request), service_of(request)
+    kept = {name: form.text(name) for name in KEPT}
+    try:
+        done = await asyncio.to_thread(_carried_out, service, form)
+    except Refusal as refusal:
+        return _report(request, kept, refusal=api_error(refusal))
+    return _report(request, kept if "found" in done else {}, **done)
+
+
+def _carried_out(service: Service, form: Form) -> dict[str, Any]:
+    """What the form asks for. Raises Refusal."""
+    caller, what, id = (
+        _caller(service, form.text("key").strip()),
+        form.text("do"),
+        form.text("request").strip(),
+    )
+    standing = service.conduct.standing(caller.organisation).message
+    if what == "appeal":
+        words = form.text("appeal")
+        return {
+            "standing": standing,
+            "kept": f"Your appeal {service.conduct.appeal(caller.organisation, words)} waits for a person.",
+        }
+    if not id:
+        raise ApiError(400, "give the id of the request, which its answer had in the header request-id")
+    if what == "look":
+        return {"standing": standing, "found": told(service, caller, id)}
+    given = {"request_id": id, "thumb": form.text("thumb") or "down", "category": form.text("category")}
+    answer = keep(service, caller, checked({**given, "words": form.text("words")}, FeedbackBody))
+    seen = " A person will look at it." if answer["reported"] else ""
+    return {"standing": standing, "kept": f"Thank you. What you said of {id} is kept.{seen}"}
+
+
+def _caller(service: Service, secret: str) -> Caller:
+    """Whose key it is. Raises ApiError."""
+    if not service.config.authenticate:
+        return ANONYMOUS
+    if not secret:
+        raise ApiError(401, "give your API key")
+    caller = service.keyring.find_caller(secret[:LONGEST_SECRET])
+    if not caller.may(SCOPE):
+        raise ApiError(403, f"this key lacks the scope {SCOPE}")
+    return caller
+
+
+def _report(
+    request: Request,
+    given: dict[str, str],
+    refusal: ApiError | None = None,
+    kept: str = "",
+    found: dict[str, Any] | None = None,
+    standing: str = "",
+) -> Response:
+    service = service_of(request)
+    shown = {name: given.get(name, "") for name in KEPT}
+    return page(
+        request,
+        "report",
+        "Report a reply",
+        refusal.status if refusal else 200,
+        given=shown,
+        problem=str(refusal or ""),
+        kept=kept,
+        found=found,
+        standing=standing,
+        categories=service.screen.policy.categories if service.screen else (),
+        contact=service.config.contact,
+        keyed=service.config.authenticate,
+    )
+
+
+async def robots(request: Request) -> Response:
+    """Nothing here is for search engines."""
+    return Response("User-agent: *\nDisallow: /\n", media_type="text/plain")
+
+
+TAG = "Pages"
+ROUTES = (
+    Route("GET", "/", index, "What is served", TAG),
+    Route("GET", "/docs", docs, "Reference", TAG),
+    Route("GET", REPORT, report_page, "Report a reply", TAG),
+    Route("POST", REPORT, report, "Report a reply", TAG),
+    Route("GET", "/static/{file}", static, "Style, script and icon", TAG),
+    Route("GET", "/favicon.ico", favicon, "Icon", TAG),
+    Route("GET", "/robots.txt", robots, "For search engines", TAG),
+)

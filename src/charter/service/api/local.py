@@ -1,0 +1,295 @@
+"""A model on this machine: requests become jobs of the driver, and what its thread hears becomes parts here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.forms.forms import Compiled, Form, compile_form, known_form
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.engine import Completion, Engine, Event, PromptTooLong
+from charter.ground.generate.pieces import TextPieces
+from charter.ground.generate.scorer import score_in_steps
+from charter.ground.text.dialogue import Prompt
+from charter.ground.text.tokenizer import Tokenizer
+from charter.service.api.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
+from charter.service.api.compiling import NAME, Compiling
+from charter.service.api.renewal import START, UNNAMED, allowed, read_weights
+from charter.service.web.apart import apart
+from charter.service.web.driver import Driver, Job
+from charter.service.web.fair import FairThreads
+from charter.service.web.processor import Processor
+
+SEEDS = 2**63
+RENDERED_AT_ONCE = 2  # texts that are cut, one of each organisation
+RENDERED = 8192  # such texts that wait
+LONGEST_TEXT = 2**20  # characters that are cut where no context bounds them
+SPELLED = 2000  # ids that are spelled at once
+REMEMBERED = 64  # prompts whose ids are remembered
+Frozen = str | tuple[tuple[str, str], ...]
+
+
+class LocalBackend:
+    """An engine behind a driver."""
+
+    capabilities = frozenset({"text", "form", "logprobs", "score", "count"})
+
+    def __init__(
+        self,
+        assistant: LocalAssistant,
+        context: int,
+        weights_from: Path | None = None,
+        processor: Processor | None = None,
+    ) -> None:
+        """`weights_from`: below it lie weights that the model may be given; None: it takes none. `processor`: which
+        others compute on as well."""
+        self.weights_from, self.version, self._renewing = weights_from, START, asyncio.Lock()
+        self._assistant, engine = assistant, assistant.engine
+        self.decoding = assistant.decoding
+        self.context = min(context, engine.context)
+        self._tokenizer, self._driver = engine.tokenizer, Driver(engine, processor)
+        rests = processor.rests if processor else None
+        self._longest = _longest_token(engine.tokenizer)
+        # what a strange template takes its time for keeps nobody from anything but this model
+        self._rendering = FairThreads(
+            RENDERED_AT_ONCE, "texts that are to be cut into tokens", RENDERED, behind=True, rests=rests
+        )
+        self._compiling = Compiling(rests=rests)
+        # each prompt is counted, then read; it is remembered for whose it is alone
+        self._known = lru_cache(maxsize=REMEMBERED)(
+            lambda whose, text: tuple(assistant.encode(_thawed(text)))
+        )
+        assistant.template.remember_nothing()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a reply."""
+        return self._assistant.engine.ends
+
+    async def count(self, prompt: Given) -> int:
+        """Tokens of a prompt; a long one is encoded beside the event loop."""
+        return len(await self._encode(prompt))
+
+    async def stream(self, asked: Asked, account: str, background: bool) -> AsyncGenerator[Part, None]:
+        """Parts as the engine's thread hears them."""
+        ids = await self._encode(asked.prompt)
+        if len(ids) + 1 > self.context:
+            raise PromptTooLong(len(ids), self.context)
+        loop, parts = asyncio.get_running_loop(), asyncio.Queue[Sequence[Part] | Exception]()
+        seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
+        job = Job(ids, asked.sampling, asked.n, seed, account, asked.constraint, background)
+        listener = _Listener(asked, self._tokenizer, lambda: self.version if self.weights_from else "")
+
+        def hear(heard: Sequence[Event] | Exception) -> None:
+            found = heard if isinstance(heard, Exception) else listener.parts(heard)
+            if found:
+                loop.call_soon_threadsafe(parts.put_nowait, found)
+
+        following, left = self._driver.follow(job, hear), asked.n
+        try:
+            while left:
+                found = await parts.get()
+                if isinstance(found, Exception):
+                    left = 0
+                    raise found
+                for part in found:
+                    left -= isinstance(part, End)
+                    yield part
+        finally:
+            if left:
+                self._driver.drop(following)
+
+    async def renew(self, name: str) -> None:
+        """Goes on with the weights of a folder, whose version nobody has named yet. Replies under way go on, too.
+
+        Raises ApiError for a folder that it may not take them from, CharterError for one that holds no such weights."""
+        folder = allowed(name, self.weights_from)
+        async with self._renewing:
+            engine = self._assistant.engine
+            weights = await asyncio.to_thread(apart, read_weights, folder, engine.model, self._tokenizer)
+
+            def put(engine: Engine) -> None:
+                self.version = UNNAMED
+                engine.renew(weights)
+
+            await asyncio.wrap_future(self._driver.call(put))
+
+    async def compile(self, form: Form, account: str, background: bool) -> Compiled:
+        """The form on this model's tokenizer."""
+        given = (form, self._tokenizer, self._assistant.engine.ends, account)
+        return await self._compiling.do(
+            lambda: known_form(*given), lambda: compile_form(*given), account, background
+        )
+
+    async def cut(self, prompt: Given, opening: bool) -> list[int]:
+        """The ids of a prompt."""
+        if not isinstance(prompt, str) or opening:
+            return await self._encode(prompt)
+        if len(prompt) > LONGEST_TEXT:
+            raise CharterError(
+                f"the text has {len(prompt):,} characters, of which {LONGEST_TEXT:,} may be cut into tokens at once; "
+                "send it in parts"
+            )
+        return await self._rendering.do(WHOSE.get(), lambda: self._tokenizer.encode(prompt))
+
+    async def spell(self, ids: Sequence[int]) -> Ids:
+        """Token ids with their text, special tokens as they are spelled."""
+        size = self._tokenizer.vocab_size
+        if wrong := [token for token in ids if not 0 <= token < size]:
+            raise CharterError(f"there is no token {wrong[0]}; this model has tokens 0 to {size - 1}")
+        if len(ids) < SPELLED:
+            return self._spelled(ids)
+        return await self._rendering.do(WHOSE.get(), lambda: self._spelled(ids))
+
+    async def score(self, text: str | Ids, top: int, account: str, background: bool) -> list[Token]:
+        """Tokens of a text, read piece by piece between the engine's steps."""
+        ids = await self._encode(text)
+        if len(ids) > self.context:
+            raise PromptTooLong(len(ids), self.context)
+        if not ids:
+            raise CharterError("an empty text has no log-probabilities; give at least one character")
+        piece = self._assistant.engine.piece or len(ids)
+        found = await asyncio.wrap_future(
+            self._driver.share(
+                account, lambda engine: score_in_steps(engine.model, ids, top, piece), background
+            )
+        )
+        return [
+            _told(self._tokenizer, token, logprob, likeliest)
+            for token, (logprob, likeliest) in zip(ids, [(math.nan, []), *found], strict=True)
+        ]
+
+    def figures(self) -> dict[str, float]:
+        """The engine's own."""
+        return {name: float(value) for name, value in asdict(self._driver.stats).items()}
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """The engine's queues, and that of forms."""
+        return {**self._driver.waits, NAME: self._compiling.oldest}
+
+    @property
+    def slow_steps(self) -> int:
+        """Of the engine's thread."""
+        return self._driver.slow_steps
+
+    def close(self) -> None:
+        """Ends the thread when what was asked is answered."""
+        self._driver.close()
+        self._compiling.close()
+        self._rendering.close(wait=False)
+
+    async def _encode(self, prompt: Given) -> list[int]:
+        if isinstance(prompt, Ids):
+            return list(prompt.ids)
+        length = len(prompt) if isinstance(prompt, str) else sum(len(m["content"]) for m in prompt)
+        # a chat template, which may take long, is rendered beside the event loop
+        if isinstance(prompt, str) and length < 2000:
+            return self._ids(prompt, WHOSE.get())
+        if (least := length // self._longest) > self.context:  # millions of characters take long to encode
+            raise CharterError(f"prompt is too long: over {least} tokens > {self.context - 1} maximum")
+        whose = WHOSE.get()
+        return await self._rendering.do(whose, lambda: self._ids(prompt, whose))
+
+    def _ids(self, prompt: Prompt, whose: str) -> list[int]:
+        return list(self._known(whose, _frozen(prompt)))
+
+    def _spelled(self, ids: Sequence[int]) -> Ids:
+        spelled, special = self._tokenizer.decode, frozenset(self._tokenizer.special.values())
+        runs = [list(run) for marks, run in groupby(ids, lambda token: token in special) if not marks]
+        return Ids(tuple(ids), spelled(ids, skip_special=False), tuple(spelled(run) for run in runs))
+
+
+def _frozen(prompt: Prompt) -> Frozen:
+    return prompt if isinstance(prompt, str) else tuple((m["role"], m["content"]) for m in prompt)
+
+
+def _thawed(prompt: Frozen) -> Prompt:
+    if isinstance(prompt, str):
+        return prompt
+    return [{"role": role, "content": content} for role, content in prompt]  # type: ignore[typeddict-item]
+
+
+def _longest_token(tokenizer: Tokenizer) -> int:
+    """Bytes of the longest token, so that a text has at least so many times fewer tokens than characters."""
+    return max(len(tokenizer.spelling(token) or b"") for token in range(tokenizer.vocab_size)) or 1
+
+
+@dataclass(slots=True)
+class _Sample:
+    pieces: TextPieces
+    told: int = 0  # tokens whose log-probabilities were told
+    spans: list[Span] = field(default_factory=list)
+
+    def written(self, version: str, tokens: int) -> None:
+        """Notes which weights wrote the token that came last."""
+        same = self.spans and self.spans[-1].version == version
+        self.spans.append(Span(version, self.spans.pop().start if same else tokens - 1, tokens))
+
+
+class _Listener:
+    """Turns what the engine's thread hears into parts, in that thread."""
+
+    def __init__(self, asked: Asked, tokenizer: Tokenizer, version: Callable[[], str]) -> None:
+        """`version` of the weights at this moment, "" where they never change."""
+        self._asked, self._tokenizer, self._version = asked, tokenizer, version
+        self._samples = [_Sample(TextPieces(tokenizer, asked.sampling.stops)) for _ in range(asked.n)]
+
+    def parts(self, events: Sequence[Event]) -> list[Part]:
+        found: list[Part] = []
+        for event in events:
+            sample = self._samples[event.sample]
+            if version := self._version():
+                sample.written(version, len(event.completion.ids))
+            text, tokens = sample.pieces.add(event.completion), self._tokens(sample, event)
+            if text or tokens:
+                found.append(Piece(event.sample, text, tokens, len(event.completion.ids)))
+            if event.done:
+                found.append(self._end(event, tuple(sample.spans)))
+        return found
+
+    def _tokens(self, sample: _Sample, event: Event) -> tuple[Token, ...]:
+        """Log-probabilities of tokens not told yet; not of the end token."""
+        if not self._asked.sampling.top_logprobs:
+            return ()
+        completion = event.completion
+        until = len(completion.ids) - (event.done and completion.stop == "end")
+        begun, sample.told = sample.told, until
+        return tuple(_token(self._tokenizer, completion, at) for at in range(begun, until))
+
+    def _end(self, event: Event, spans: tuple[Span, ...]) -> End:
+        completion = event.completion
+        full = completion.stop == "length" and len(completion.ids) < self._asked.sampling.max_tokens
+        stop: Stop = "context" if full else completion.stop
+        told = self._asked.sampling.top_logprobs and completion.stop == "end"
+        token = _token(self._tokenizer, completion, len(completion.ids) - 1) if told else None
+        count = len(completion.ids)
+        return End(
+            event.sample, stop, completion.stopped_by, count, completion.cached, token=token, spans=spans
+        )
+
+
+def _token(tokenizer: Tokenizer, completion: Completion, at: int) -> Token:
+    return _told(tokenizer, completion.ids[at], completion.logprobs[at], completion.top[at])
+
+
+def _told(tokenizer: Tokenizer, token: int, logprob: float, likeliest: Sequence[tuple[int, float]]) -> Token:
+    # the token's own number where it is among the likeliest, which were computed in another way: evaluation tools
+    # compare the two
+    top = tuple(
+        (*_spelled(tokenizer, other), logprob if other == token else value) for other, value in likeliest
+    )
+    return Token(*_spelled(tokenizer, token), logprob, top, token)
+
+
+def _spelled(tokenizer: Tokenizer, token: int) -> tuple[str, bytes]:
+    """A token's text, an incomplete character shown by its replacement, and its bytes."""
+    text = tokenizer.decode([token], skip_special=False)
+    return text, tokenizer.spelling(token) or text.encode()

@@ -1,0 +1,145 @@
+"""Opens what a configuration names: models, the policy's screen, the accounts' database."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.progress import Progress, SilentProgress
+from charter.ground.forms.alphabet import alphabet_of
+from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.bounds import Bounds
+from charter.ground.generate.engine import Engine
+from charter.ground.generate.sampling import Sampling
+from charter.ground.model.checkpoint import load_policy
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.moderation.opening import default_classifiers, open_screen
+from charter.ground.moderation.policy import read_policy
+from charter.ground.moderation.screen import Screen
+from charter.ground.moderation.thresholds import read_thresholds
+from charter.ground.settings.execution import Execution
+from charter.ground.text.template import Template
+from charter.service.api.config import Config, Model
+from charter.service.api.local import LocalBackend
+from charter.service.api.registry import Registry, Served, steps_of
+from charter.service.api.service import Service, open_database
+from charter.service.api.upstream import UpstreamBackend
+from charter.service.web.apart import apart
+from charter.service.web.processor import Processor
+
+MIB = 2**20
+WARM_TOKENS = 70
+QUIET = SilentProgress()
+
+
+def open_service(
+    config: Config,
+    folder: Path,
+    sources: Mapping[str, Input],
+    execution: Execution,
+    progress: Progress = QUIET,
+) -> Service:
+    """The service of a configuration. `sources`: the model of each id; `progress` is told what is being done. Raises
+    CharterError for what can't be opened."""
+    database = open_database(config, folder)
+    served, processor = list[Served](), Processor()
+    try:
+        # before the policy, which may have to learn: a model that isn't there is told at once
+        for model in config.models:
+            if model.backend:
+                progress.note(f"asking {model.backend} for {model.source}")
+                served.append(open_upstream(model))
+            else:
+                progress.note(f"opening {model.id} ({model.source})")
+                source = sources[model.id]
+                served.append(apart(open_model, model, source, config, execution, folder, processor))
+                if ignored := served[-1].backend.decoding.ignored:
+                    progress.note(
+                        f"{model.id} is sampled without {', '.join(ignored)} of its generation_config.json"
+                    )
+        screen = open_policy_screen(config, folder, execution, progress)
+    except BaseException:
+        Registry(served).close()
+        database.dispose()
+        raise
+    return Service(config, database, Registry(served), screen, processor)
+
+
+def open_model(
+    model: Model,
+    source: Input,
+    config: Config,
+    execution: Execution,
+    beside: Path = Path(),
+    processor: Processor | None = None,
+) -> Served:
+    """A model behind an engine of its own; relative paths of the configuration start `beside`. `processor`: which
+    others compute on as well."""
+    folder = checkpoint_folder(source)
+    transformer, tokenizer = load_policy(folder, execution.device)
+    transformer.precision = execution.precision
+    template = Template(tokenizer, tokenizer.template)
+    how = config.engine
+    engine = Engine(
+        transformer,
+        tokenizer,
+        how.slots,
+        context=model.context,
+        ends=[template.end_id],
+        bounds=Bounds(how.memory_mib * MIB, how.kept_mib * MIB, how.chunk, how.waiting),
+    )
+    _warm(engine)
+    root = (beside / model.weights_from).expanduser().resolve() if model.weights_from else None
+    shared = processor if execution.device == "cpu" else None
+    backend = LocalBackend(LocalAssistant(engine, template), model.context, root, shared)
+    made = (folder / "config.json").stat().st_mtime if folder.is_dir() else time.time()
+    return Served(model, backend, source.id, _created(model, made), steps_of(folder))
+
+
+def _warm(engine: Engine) -> None:
+    """What comes first takes longer: weights are laid out for products, and tokens are spelled for forms. Nobody who
+    asks is to wait for that. By an engine that is gone afterwards: the other's figures tell what was asked."""
+    Engine(engine.model, engine.tokenizer, slots=1).generate(
+        [[0] * min(WARM_TOKENS, engine.context - 2)], Sampling(max_tokens=2)
+    )
+    alphabet_of(engine.tokenizer, engine.ends)
+
+
+def open_upstream(model: Model) -> Served:
+    """A model behind an OpenAI-shaped server; its source is what it is called there."""
+    backend = UpstreamBackend(model.backend, model.source, model.id)
+    digest = digest_text(f"{model.backend}#{model.source}")
+    return Served(model, backend, digest, _created(model, time.time()))
+
+
+def _created(model: Model, otherwise: float) -> float:
+    """When a model was released, in seconds since 1970: the beginning of its day (UTC); `otherwise` where none is
+    given."""
+    if model.released is None:
+        return otherwise
+    return datetime.datetime.combine(model.released, datetime.time(), datetime.UTC).timestamp()
+
+
+def open_policy_screen(
+    config: Config, folder: Path, execution: Execution, progress: Progress = QUIET
+) -> Screen | None:
+    """The screen of the policy; None where it is off. Raises CharterError, also for files that are named and wrong
+    while it is off."""
+    policy = config.policy
+    file = folder / policy.file if policy.file else None
+    thresholds = folder / policy.thresholds if policy.thresholds else None
+    if policy.state == "off":
+        if file is not None:
+            read_policy(file)
+        if thresholds is not None:
+            read_thresholds(thresholds)
+        return None
+    names = ", ".join(policy.classifiers or default_classifiers())
+    progress.note(
+        f"opening the policy's classifiers ({names}); --no-policy starts at once, and checks nothing"
+    )
+    return apart(open_screen, file, policy.classifiers, thresholds, execution.device, progress)

@@ -1,0 +1,82 @@
+"""For whoever runs the server: whether it lives, whether it can work, and its figures for Prometheus; and the limits
+statement for programs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from sqlalchemy import func, select
+
+from charter.service.accounts.tables import FACTS
+from charter.service.api.service import Service
+from charter.service.api.statement import statement
+from charter.service.api.wire.reading import call_of, is_local, service_of
+from charter.service.api.wire.route import Route
+from charter.service.web.database import reading
+
+
+class Health(BaseModel):
+    """ok, or what is missing."""
+
+    status: str
+
+
+class LimitsAnswer(BaseModel):
+    """The limits statement: limits as id, title and words, and until when each model's training texts reach."""
+
+    type: Literal["limits"] = "limits"
+    limits: list[dict[str, str]]
+    models: list[dict[str, Any]]
+
+
+async def health(request: Request) -> Response:
+    """The process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """The database answers, and there are models."""
+    problem = await asyncio.to_thread(problem_of, service_of(request))
+    return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
+
+
+def problem_of(service: Service) -> str:
+    """What keeps the server from working, "" for nothing."""
+    if not service.registry.served:
+        return "no model"
+    try:
+        with reading(service.database) as connection:
+            connection.execute(select(func.count()).select_from(FACTS)).scalar_one()
+    except Exception:
+        return "no database"
+    return service.room.problem
+
+
+async def metrics(request: Request) -> Response:
+    """Counters and what engines are doing, in Prometheus' text form; to a key with the scope admin, or without one to a
+    program on this very machine that no proxy stands before."""
+    if not is_local(request):
+        await call_of(request, "admin")
+    service = service_of(request)
+    for one in service.registry.served:
+        service.metrics.show(one.id, one.backend.figures())
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def limits(request: Request) -> Response:
+    """What the models can't do and should not be used for."""
+    return JSONResponse(statement(service_of(request).registry.served))
+
+
+TAG = "Operation"
+ROUTES = (
+    Route("GET", "/health", health, "Whether the process lives", TAG, None, Health, open=True),
+    Route("GET", "/ready", ready, "Whether it can work", TAG, None, Health, open=True),
+    Route("GET", "/metrics", metrics, "Figures for Prometheus", TAG, media="text/plain"),
+    Route("GET", "/v1/limits", limits, "What models can't do", TAG, None, LimitsAnswer, open=True),
+)

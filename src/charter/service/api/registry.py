@@ -1,0 +1,123 @@
+"""The family of models that is served: names and aliases, what each is made from, how far it reaches, until when."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.lineage import walk
+from charter.ground.settings.packages import package_of
+from charter.ground.settings.problems import suggest
+from charter.service.api.asked import Call
+from charter.service.api.backend import Backend
+from charter.service.api.config import Model
+from charter.service.api.errors import ApiError
+from charter.service.api.renewal import START
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that is served. `made_from`: its steps in a run, oldest first, each {step, room, id}; empty for models
+    from elsewhere. `digest` names its weights and settings."""
+
+    model: Model
+    backend: Backend
+    digest: str
+    created: float
+    made_from: tuple[dict[str, str], ...] = ()
+
+    @property
+    def id(self) -> str:
+        """What programs call it."""
+        return self.model.id
+
+    @property
+    def fingerprint(self) -> str:
+        """What names the weights and settings as they are now."""
+        version = self.backend.version
+        return self.digest if version in ("", START) else f"{self.digest} {version}"
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.model.title or self.model.id
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and reply together."""
+        return min(self.model.context, self.backend.context)
+
+    @property
+    def max_output(self) -> int:
+        """Most tokens of a reply."""
+        return min(self.model.max_output, self.context)
+
+    def state(self, today: datetime.date) -> str:
+        """active, deprecated or retired."""
+        if self.model.retires and today >= self.model.retires:
+            return "retired"
+        if self.model.deprecated and today >= self.model.deprecated:
+            return "deprecated"
+        return "active"
+
+    def facts(self, today: datetime.date) -> dict[str, Any]:
+        """What the registry says of it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "aliases": list(self.model.aliases),
+            "context": self.context,
+            "max_output": self.max_output,
+            "offers": sorted(self.backend.capabilities),
+            "decoding": self.backend.decoding.facts if self.backend.decoding.known else None,
+            "state": self.state(today),
+            "deprecated": self.model.deprecated and self.model.deprecated.isoformat(),
+            "retires": self.model.retires and self.model.retires.isoformat(),
+            "successor": self.model.successor or None,
+            "digest": self.digest,
+            "made_from": list(self.made_from),
+            "weights": package.weights if (package := package_of(self.model.source)) else None,
+        }
+
+
+@dataclass
+class Registry:
+    """The models of a server, in the order of its configuration."""
+
+    served: Sequence[Served]
+    _names: dict[str, Served] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._names = {name: one for one in self.served for name in (one.id, *one.model.aliases)}
+
+    def find(self, name: str, call: Call | None = None) -> Served:
+        """The model of a name, if the caller may use it. Raises ApiError: unknown (404), retired (404), not for this
+        key (403)."""
+        found = self._names.get(name)
+        if found is None:
+            raise ApiError(404, f"model: {name[:200]}; {suggest(name, self._names)}", param="model")
+        if found.state(datetime.datetime.now(datetime.UTC).date()) == "retired":
+            instead = f"; use {found.model.successor}" if found.model.successor else ""
+            raise ApiError(404, f"model: {name} was retired on {found.model.retires}{instead}", param="model")
+        if call is not None and call.caller.models and found.id not in call.caller.models:
+            raise ApiError(403, f"this key may not use the model {found.id}", param="model")
+        return found
+
+    def close(self) -> None:
+        """Ends all backends."""
+        for one in self.served:
+            one.backend.close()
+
+
+def steps_of(folder: Path) -> tuple[dict[str, str], ...]:
+    """The steps that a checkpoint was made by, oldest first; empty where a folder is none of a run's."""
+    try:
+        return tuple(
+            {"step": manifest.step, "room": manifest.room, "id": manifest.id} for manifest, _ in walk(folder)
+        )
+    except CharterError:
+        return ()

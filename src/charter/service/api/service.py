@@ -1,0 +1,164 @@
+"""What all routes share: the models, the accounts' database, limits, the policy's screen, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Engine as Database
+from sqlalchemy.exc import SQLAlchemyError
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import Steps
+from charter.ground.moderation.screen import Screen
+from charter.service.accounts.batches import Quota
+from charter.service.accounts.keys import Caller, Keyring, make_anonymous
+from charter.service.accounts.limits import Admission, Admissions
+from charter.service.accounts.remembered import Standing
+from charter.service.accounts.retention import Sweeping
+from charter.service.accounts.store import open_accounts
+from charter.service.accounts.usage import Meter
+from charter.service.api.asked import Call
+from charter.service.api.conduct import Conduct
+from charter.service.api.config import Config
+from charter.service.api.metrics import Metrics
+from charter.service.api.registry import Registry
+from charter.service.web.database import writing
+from charter.service.web.fair import FairThreads
+from charter.service.web.processor import Processor
+from charter.service.web.room import Room
+from charter.service.web.sole import serve_alone
+
+T = TypeVar("T")
+LOG = logging.getLogger("charter.service.api")
+
+LONG_AT_ONCE = 4  # large bodies that are read, and batches that are written
+WRITERS = 4  # thumbs, appeals: each may wait for the database's lock
+KEYS_AT_ONCE = 4  # that are looked up
+MIB = 2**20
+
+
+@dataclass
+class Service:
+    """A server's parts, held together. `screen` None: the policy is off; `processor`: which models and
+    classifiers share."""
+
+    config: Config
+    database: Database
+    registry: Registry
+    screen: Screen | None = None
+    processor: Processor = field(default_factory=Processor)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.sweeping = Sweeping(self.database, self.config.keep)
+        self.keyring, self.room = Keyring(self.database), Room(self.database)
+        self.quota = Quota(self.config.batch_requests, self.config.batch_mib * MIB)
+        self.admissions = Admissions(self.config.limits)
+        self._user_admissions = Admissions(self.config.limits, whose="end user")
+        self.meter = Meter(self.database)
+        policy = self.screen.policy if self.screen else None
+        keeps, days = self.config.policy.keep_content, self.config.policy.keep_days
+        self.conduct = Conduct(self.database, self.config.ladder, policy, keeps, keep_days=days)
+        self._judging = FairThreads(
+            1, "texts that the policy is to be held against", name="classifiers", processor=self.processor
+        )
+        # a few at a time: everybody else's short work has threads of its own
+        rests = self.processor.rests
+        self._aside = FairThreads(
+            LONG_AT_ONCE, "long bodies and batches", name="bodies", behind=True, rests=rests
+        )
+        self._writing = FairThreads(WRITERS, "changes that are to be written", name="writes")
+        # nobody who waits for the database's lock keeps others from being let in
+        self._lane = ThreadPoolExecutor(KEYS_AT_ONCE, "charter-keys")
+
+    async def judge(self, call: Call, work: Steps[T]) -> T:
+        """What a classifier says, read beside the event loop in steps, in the caller's turn."""
+        return await self._judging.do(call.caller.organisation, lambda: work, call.background)
+
+    async def aside(self, caller: Caller, work: Callable[[], T], background: bool = False) -> T:
+        """What long work gives, done beside the event loop, in the caller's turn."""
+        return await self._aside.do(caller.organisation, work, background)
+
+    async def write(self, caller: Caller, work: Callable[[], T]) -> T:
+        """What a short change of the database gives, in the caller's turn."""
+        return await self._writing.do(caller.organisation, work)
+
+    async def find_caller(self, secret: str) -> Caller:
+        """Whose key a secret is, in a lane of its own. Raises KeyRefused."""
+        if (known := self.keyring.remembered(secret)) is not None:
+            return known
+        return await asyncio.get_running_loop().run_in_executor(self._lane, self.keyring.find_caller, secret)
+
+    async def find_standing(self, call: Call) -> Standing:
+        """Where the caller stands, and the end user whom the request names: who isn't remembered is looked up in the
+        lane of the keys."""
+        organisation, user = call.caller.organisation, call.user
+        if self.conduct.remembers(organisation, user):
+            return self.conduct.standing(organisation, user)
+        lane = asyncio.get_running_loop()
+        return await lane.run_in_executor(self._lane, self.conduct.standing, organisation, user)
+
+    def admit(self, call: Call, standing: Standing, tokens: int, most: int) -> tuple[Admission, ...]:
+        """Takes a request in by the limits of its key, and of the end user whom it names where one may take less than
+        the key; the key's admission is the first. `most`: output tokens. Raises TooMany."""
+        caller, share = call.caller, min(self.config.limits.user_share, standing.user_factor)
+        # what runs in the background has limits of its own, as large: it takes nothing from who waits for an answer
+        behind = "/background" if call.background else ""
+        key = replace(caller, key=f"{caller.key}{behind}")
+        if not call.user or share >= 1:
+            return (self.admissions.admit(key, tokens, most, standing.factor),)
+        # whichever of its organisation's keys it comes by
+        user = replace(caller, key=f"{caller.organisation}/{call.user}{behind}")
+        own = self._user_admissions.admit(user, tokens, most, standing.factor * share)
+        try:
+            return self.admissions.admit(key, tokens, most, standing.factor), own
+        except BaseException:
+            own.settle(0)
+            raise
+
+    @property
+    def waits(self) -> dict[str, float]:
+        """Seconds for which the first in line has waited, by the name of its queue, the longest of all models; what
+        runs in the background is left out."""
+        aside = (("classifiers", self._judging), ("bodies", self._aside), ("writes", self._writing))
+        found = {name: threads.oldest for name, threads in aside}
+        for served in self.registry.served:
+            for name, seconds in served.backend.waits.items():
+                found[name] = max(found.get(name, 0.0), seconds)
+        return found
+
+    def close(self) -> None:
+        """Ends models and writers; all that was noted is on disk afterwards, or the log says what isn't."""
+        self.registry.close()
+        self._judging.close()
+        self._aside.close()
+        self._writing.close()
+        self._lane.shutdown()
+        self.sweeping.close()
+        self.room.make_way()
+        for what, end in (("usage", self.meter.close), ("decisions", self.conduct.close)):
+            try:
+                end()
+            except (SQLAlchemyError, CharterError) as error:
+                said = " ".join(str(getattr(error, "orig", error)).split())
+                LOG.error("the last %s could not be written: %s", what, said)
+        self.database.dispose()
+
+
+def open_database(config: Config, folder: Path) -> Database:
+    """The accounts' database, for this process alone. Raises CharterError where another one serves it."""
+    database = open_accounts(config.database, folder, serving=True)
+    try:
+        serve_alone(database)
+        with writing(database) as connection:
+            make_anonymous(connection)
+    except BaseException:
+        database.dispose()
+        raise
+    return database

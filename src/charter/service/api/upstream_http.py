@@ -1,0 +1,173 @@
+"""HTTP to a server behind this one: tries, errors in words that our callers can use, and streams of JSON.
+
+Each request has a connection of its own: where nobody waits for an answer any more, closing it is what ends the work
+over there. What fails before an answer began is tried again; an answer that broke off is an error at once, since part
+of it may have been passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.asking import one_line
+from charter.service.api.errors import OVERLOADED_SECONDS, ApiError
+
+KEY = "OPENAI_API_KEY"  # goes nowhere but to the server that is named
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 300.0  # between two parts of an answer, or until the first
+TRIES = 3
+BUSY = {429, 503, 529}
+FAILED = {408, 409, 500, 502, 504}
+LONGEST_WAIT = 5.0  # seconds that a busy server may ask for before another try; longer waits are the caller's
+
+
+class Link:
+    """The way to a server, for one model there. `name`: what that model is called here."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url, self.name = url.rstrip("/").removesuffix("/v1"), name
+        if not self.url.startswith(("http://", "https://")):
+            raise CharterError(f"{url} is no address of a server; write it as http://HOST:PORT")
+        key = os.environ.get(KEY, "").strip()
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+        self._facts: dict[str, Any] = {"headers": headers, "timeout": timeout, "trust_env": False}
+        self._client = httpx2.AsyncClient(limits=limits, **self._facts)
+
+    def look(self, path: str, body: Any = None) -> Any:
+        """What the server says to a question while this one starts; None where it offers no such thing. Raises
+        CharterError where it can't be reached or refuses."""
+        try:
+            with httpx2.Client(**self._facts) as client:
+                answer = (
+                    client.post(self.url + path, json=body)
+                    if body is not None
+                    else client.get(self.url + path)
+                )
+        except httpx2.HTTPError as error:
+            raise CharterError(
+                f"{self.url} can't be reached ({_said(error)}); is the server running?"
+            ) from None
+        if answer.status_code in (401, 403):
+            raise CharterError(f"{self.url} refuses our key ({answer.status_code}); set {KEY}")
+        return _json(answer.text) if answer.status_code == 200 else None
+
+    async def ask(self, path: str, body: Any) -> Any:
+        """The answer to a request, in one piece. Raises ApiError."""
+        async with self._answer(path, body) as answer:
+            try:
+                found = _json((await answer.aread()).decode(errors="replace"))
+            except httpx2.HTTPError as error:
+                raise self._broken(error) from None
+        if not isinstance(found, dict):
+            raise ApiError(500, f"the server behind {self.name} answered in another shape than OpenAI's")
+        return found
+
+    async def stream(self, path: str, body: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of an answer. Raises ApiError, also for an error among the events and an end that came too
+        early."""
+        async with self._answer(path, body) as answer:
+            try:
+                async for line in answer.aiter_lines():
+                    if not line.startswith("data:"):
+                        continue
+                    text = line.removeprefix("data:").strip()
+                    if text == "[DONE]":
+                        return
+                    yield self._event(_json(text))
+            except httpx2.HTTPError as error:
+                raise self._broken(error) from None
+        raise ApiError(500, f"the server behind {self.name} ended its answer before it was complete")
+
+    @asynccontextmanager
+    async def _answer(self, path: str, body: Any) -> AsyncGenerator[httpx2.Response, None]:
+        """The beginning of an answer that is one; what fails before is tried again."""
+        for left in reversed(range(TRIES)):
+            wait = 0.0
+            try:
+                request = self._client.build_request("POST", self.url + path, json=body)
+                answer = await self._client.send(request, stream=True)
+            except httpx2.HTTPError as error:
+                problem = ApiError(
+                    529,
+                    f"the server behind {self.name} can't be reached ({_said(error)})",
+                    retry_after=OVERLOADED_SECONDS,
+                    reason="upstream",
+                )
+            else:
+                try:
+                    if answer.status_code == 200:
+                        yield answer
+                        return
+                    problem, wait = await self._problem(answer), _wait(answer)
+                finally:
+                    await answer.aclose()
+                if answer.status_code not in BUSY | FAILED:
+                    raise problem
+            if not left or wait > LONGEST_WAIT:
+                raise problem
+            await asyncio.sleep(max(wait, 0.5 * 2 ** (TRIES - 1 - left) * random.uniform(0.5, 1)))
+
+    async def _problem(self, answer: httpx2.Response) -> ApiError:
+        """An error of the server's, as ours."""
+        try:
+            found = _json((await answer.aread())[:10_000].decode(errors="replace"))
+        except httpx2.HTTPError:
+            found = None
+        return self.problem_of(answer.status_code, _message(found), _wait(answer))
+
+    def problem_of(self, status: int, said: str, wait: float = 0.0) -> ApiError:
+        """What our caller hears of the server's refusal: its own words where the caller's request is what is wrong."""
+        if status in BUSY:
+            words = f"the server behind {self.name} is overloaded"
+            return ApiError(529, words, retry_after=wait or OVERLOADED_SECONDS, reason="upstream")
+        if status in (400, 413, 422):
+            # a server that echoes what it was sent has our key in its words
+            return ApiError(400, one_line(said) or f"the server behind {self.name} refuses this request")
+        reasons = {401: "refuses our key", 403: "refuses our key", 404: "doesn't serve that model any more"}
+        return ApiError(500, f"the server behind {self.name} {reasons.get(status, f'failed ({status})')}")
+
+    def _event(self, found: Any) -> dict[str, Any]:
+        if not isinstance(found, dict):
+            raise ApiError(500, f"the server behind {self.name} answered in another shape than OpenAI's")
+        if error := found.get("error"):
+            kind = str(error.get("type")) if isinstance(error, dict) else ""
+            status = {"overloaded_error": 529, "rate_limit_error": 429, "invalid_request_error": 400}
+            raise self.problem_of(status.get(kind, 500), _message(found))
+        return found
+
+    def _broken(self, error: httpx2.HTTPError) -> ApiError:
+        return ApiError(500, f"the server behind {self.name} broke off its answer ({_said(error)})")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _message(found: Any) -> str:
+    """The words of an error body, of OpenAI's shape or FastAPI's; at most 400 characters."""
+    error = found.get("error", found) if isinstance(found, dict) else None
+    said = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
+    return str(said or "")[:400]
+
+
+def _wait(answer: httpx2.Response) -> float:
+    said = answer.headers.get("retry-after", "").strip()
+    return min(600.0, float(said)) if said.isascii() and said.isdigit() else 0.0
+
+
+def _said(error: httpx2.HTTPError) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")[:200]

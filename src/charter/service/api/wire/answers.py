@@ -1,0 +1,244 @@
+"""What the API answers, as its documentation shows it. The handlers write these shapes themselves; tests hold every
+answer against them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from charter.service.api.telling import StandingNote
+
+
+class Error(BaseModel):
+    """What went wrong: its kind, and one line that says what to do."""
+
+    type: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """An error in Anthropic's shape."""
+
+    type: Literal["error"]
+    error: Error
+    request_id: str
+
+
+class StreamEvent(BaseModel):
+    """One of the events of a stream (server-sent events): its name, where it has one, and its data, which is JSON, or
+    [DONE] where a stream ends so."""
+
+    event: str = "message"
+    data: str
+
+
+class OpenAIProblem(BaseModel):
+    """What went wrong, and in which part of the request."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrorAnswer(BaseModel):
+    """An error in OpenAI's shape."""
+
+    error: OpenAIProblem
+
+
+class TextAnswer(BaseModel):
+    """Text of a reply."""
+
+    type: Literal["text"]
+    text: str
+
+
+class CallAnswer(BaseModel):
+    """A call of a tool."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class UsageAnswer(BaseModel):
+    """Tokens of a message; those read from a cache apart, where the request asked for one."""
+
+    input_tokens: int
+    cache_creation_input_tokens: int
+    cache_read_input_tokens: int
+    output_tokens: int
+    service_tier: str
+
+
+class MessageAnswer(BaseModel):
+    """A message. With `stream` it comes as events: message_start, content_block_start, content_block_delta,
+    content_block_stop, message_delta, message_stop, ping and error."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[Annotated[TextAnswer | CallAnswer, Field(discriminator="type")]]
+    stop_reason: Literal[
+        "end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal", "model_context_window_exceeded"
+    ]
+    stop_sequence: str | None
+    usage: UsageAnswer
+    standing: StandingNote | None = None
+
+
+class CountAnswer(BaseModel):
+    """Tokens of a prompt."""
+
+    input_tokens: int
+
+
+class CompletionAnswer(BaseModel):
+    """A completion of 2023. Version 2023-01-01 has no `type` and `id`, and has `truncated` and `exception`."""
+
+    type: Literal["completion"] = "completion"
+    id: str = ""
+    completion: str
+    stop_reason: Literal["stop_sequence", "max_tokens"] | None
+    model: str
+    stop: str | None
+    log_id: str
+    truncated: bool = False
+    exception: str | None = None
+    standing: StandingNote | None = None
+
+
+class CountsAnswer(BaseModel):
+    """How many requests of a batch are in each state."""
+
+    processing: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+
+
+class BatchAnswer(BaseModel):
+    """A batch."""
+
+    id: str
+    type: Literal["message_batch"]
+    processing_status: Literal["in_progress", "canceling", "ended"]
+    request_counts: CountsAnswer
+    created_at: str
+    expires_at: str
+    ended_at: str | None
+    cancel_initiated_at: str | None
+    archived_at: str | None
+    results_url: str | None
+
+
+class BatchesAnswer(BaseModel):
+    """A page of batches, the newest first."""
+
+    data: list[BatchAnswer]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class DeletedBatchAnswer(BaseModel):
+    """A batch that is gone."""
+
+    id: str
+    type: Literal["message_batch_deleted"]
+
+
+class ModelAnswer(BaseModel):
+    """A model in Anthropic's shape; `charter`: what the registry knows of it."""
+
+    type: Literal["model"]
+    id: str
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active", "deprecated", "retired"]
+    max_input_tokens: int
+    max_tokens: int
+    deprecated_at: str | None
+    retires_at: str | None
+    charter: dict[str, Any]
+
+
+class OpenAIModelAnswer(BaseModel):
+    """A model in OpenAI's shape, for programs that send no header of Anthropic's."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: int
+
+
+class ModelsAnswer(BaseModel):
+    """Models; the ids are there in Anthropic's shape, `object` in OpenAI's."""
+
+    data: list[ModelAnswer | OpenAIModelAnswer]
+    has_more: bool = False
+    first_id: str | None = None
+    last_id: str | None = None
+    object: Literal["list"] = "list"
+
+
+class AnyModelAnswer(BaseModel):
+    """A model in either shape."""
+
+    id: str
+    type: Literal["model"] = "model"
+    object: Literal["model"] = "model"
+
+
+class OpenAIUsageAnswer(BaseModel):
+    """Tokens of a request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[str, int]
+
+
+class ChoicesAnswer(BaseModel):
+    """What answers of OpenAI's shape have in common."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: OpenAIUsageAnswer
+    system_fingerprint: str | None = None
+    standing: StandingNote | None = None
+
+
+class ChatAnswer(ChoicesAnswer):
+    """An answer to a conversation. With `stream` it comes as chunks, and [DONE] at the end."""
+
+    object: Literal["chat.completion"]
+
+
+class CompletionsAnswer(ChoicesAnswer):
+    """Text that continues a prompt. With `stream` it comes as chunks, and [DONE] at the end."""
+
+    object: Literal["text_completion"]
+
+
+class TokensAnswer(BaseModel):
+    """The ids of a text."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+
+
+class PromptAnswer(BaseModel):
+    """The text of ids."""
+
+    prompt: str

@@ -1,0 +1,255 @@
+"""POST /v1/messages/batches and what becomes of a batch: requests that are answered within a day, at leisure
+(Anthropic's reference, "message batches")."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field, ValidationError
+from sqlalchemy import Connection
+from starlette.responses import StreamingResponse
+
+from charter.service.accounts.batches import (
+    Batch,
+    Result,
+    cancel_batch,
+    delete_batch,
+    get_batch,
+    list_batches,
+    make_batch,
+    results,
+)
+from charter.service.accounts.made_once import MadeBefore, is_known, once
+from charter.service.api.asked import Call
+from charter.service.api.batching import Batching
+from charter.service.api.errors import invalid
+from charter.service.api.wire.answers import BatchAnswer, BatchesAnswer, DeletedBatchAnswer
+from charter.service.api.wire.content import Strict
+from charter.service.api.wire.json_body import Pace
+from charter.service.api.wire.reading import (
+    LARGEST_BATCH,
+    LARGEST_BODY,
+    address_of_server,
+    call_of,
+    checked,
+    problem_of,
+    read_body,
+    service_of,
+)
+from charter.service.api.wire.route import PAGING, VERSION, Parameter, Route
+from charter.service.api.wire.version import version_of
+from charter.service.web.database import reading
+
+T = TypeVar("T")
+
+SCOPE = "batches"
+PATH = "/v1/messages/batches"
+ONCE, AGAIN = "idempotency-key", "idempotent-replayed"  # headers, as Stripe's API calls them
+KEY = Parameter(
+    ONCE, "header", "the same batch is made once, however often it is sent with the same key in a day"
+)
+
+
+class BatchRequest(Strict):
+    """One request; its params are checked when its turn comes."""
+
+    custom_id: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    params: dict[str, Any]
+
+
+class BatchBody(Strict):
+    """The requests of a batch."""
+
+    requests: list[BatchRequest]
+
+
+async def create_batch(request: Request) -> Response:
+    """Takes a batch in; once this has answered, nothing of it is lost."""
+    call, service = await _call(request), service_of(request)
+    owner, key = call.caller.organisation, request.headers.get(ONCE)
+    if key is None or not await _read(request, lambda connection: is_known(connection, owner, key)):
+        await asyncio.to_thread(service.room.check)
+    items = await read_body(request, _items, LARGEST_BATCH, parts=None)
+
+    def made() -> tuple[str, bool]:
+        wanted = None if key is None else once(key, items)
+        try:
+            return make_batch(service.database, call.caller, items, quota=service.quota, wanted=wanted), True
+        except MadeBefore as before:
+            return before.batch, False
+
+    id, new = await service.aside(call.caller, made)
+    batch = await _read(request, lambda connection: get_batch(connection, owner, id))
+    batching_of(request).wake()
+    return JSONResponse(form_of(batch, request), headers={} if new else {AGAIN: "true"})
+
+
+def _items(found: Any) -> list[tuple[str, str]]:
+    """The requests as they are kept: custom ids, and params as JSON. Many of them are looked at one by one, and others
+    have their turn in between."""
+    asked = found.get("requests") if isinstance(found, dict) else None
+    if not isinstance(asked, list):
+        checked(found, BatchBody)  # which says what is wrong
+        raise invalid("requests: Input should be a valid list", "requests")
+    checked({**found, "requests": []}, BatchBody)
+    items, pace = [], Pace()
+    for number, request in enumerate(asked):
+        pace()
+        try:
+            one = BatchRequest.model_validate(request)
+        except ValidationError as error:
+            raise problem_of(error, BatchRequest, "requests", number) from None
+        params = json.dumps(one.params, ensure_ascii=False)
+        if len(params) > LARGEST_BODY:
+            raise invalid(
+                f"requests.{number}.params: over {LARGEST_BODY // 2**20} MiB; send less", "requests"
+            )
+        items.append((one.custom_id, params))
+    return items
+
+
+async def find_batch(request: Request) -> Response:
+    """One batch."""
+    call = await _call(request)
+    owner, id = call.caller.organisation, request.path_params["batch"]
+    batch = await _read(request, lambda connection: get_batch(connection, owner, id))
+    return JSONResponse(form_of(batch, request))
+
+
+async def find_batches(request: Request) -> Response:
+    """The batches of an organisation, newest first, by pages."""
+    call = await _call(request)
+    owner, query = call.caller.organisation, request.query_params
+    limit = query.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 9):
+        raise invalid("limit: expected a whole number from 1 to 1,000", "limit")
+    before, after = query.get("before_id") or None, query.get("after_id") or None
+    page = await _read(
+        request,
+        lambda connection: list_batches(connection, owner, before=before, after=after, limit=int(limit)),
+    )
+    return JSONResponse(
+        {
+            "data": [form_of(batch, request) for batch in page.batches],
+            "has_more": page.has_more,
+            "first_id": page.first_id,
+            "last_id": page.last_id,
+        }
+    )
+
+
+async def end_batch(request: Request) -> Response:
+    """Cancels what waits of a batch."""
+    call = await _call(request)
+    owner, id = call.caller.organisation, request.path_params["batch"]
+    busy = batching_of(request).under_way
+    batch = await _written(request, lambda connection: cancel_batch(connection, owner, id, busy))
+    return JSONResponse(form_of(batch, request))
+
+
+async def remove_batch(request: Request) -> Response:
+    """Deletes a batch that has ended."""
+    call = await _call(request)
+    owner, id = call.caller.organisation, request.path_params["batch"]
+    await _written(request, lambda connection: delete_batch(connection, owner, id))
+    return JSONResponse({"id": id, "type": "message_batch_deleted"})
+
+
+async def read_results(request: Request) -> Response:
+    """What became of each request, a line of JSON each."""
+    call = await _call(request)
+    owner, id = call.caller.organisation, request.path_params["batch"]
+    pages = await asyncio.to_thread(results, service_of(request).database, owner, id)
+    return StreamingResponse(_lines(pages), media_type="application/x-jsonl")
+
+
+def _lines(pages: Iterator[Sequence[Result]]) -> Iterator[str]:
+    for page in pages:
+        yield "".join(f"{result.line()}\n" for result in page)
+
+
+def batching_of(request: Request) -> Batching:
+    """The worker of a server."""
+    batching: Batching = request.app.state.batching
+    return batching
+
+
+def form_of(batch: Batch, request: Request) -> dict[str, Any]:
+    """A batch as Anthropic's API shows one."""
+    archived, url = batch.archived(), f"{address_of_server(request)}{PATH}/{batch.id}/results"
+    return {
+        "id": batch.id,
+        "type": "message_batch",
+        "processing_status": batch.state,
+        "request_counts": batch.request_counts,
+        "created_at": _time(batch.created),
+        "expires_at": _time(batch.expires),
+        "ended_at": _time(batch.ended),
+        "cancel_initiated_at": _time(batch.canceled),
+        "archived_at": _time(archived),
+        "results_url": url if batch.state == "ended" and archived is None else None,
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    """RFC 3339, UTC."""
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+async def _call(request: Request) -> Call:
+    call = await call_of(request, SCOPE)
+    version_of(request)
+    return call
+
+
+async def _read(request: Request, work: Callable[[Connection], T]) -> T:
+    def done() -> T:
+        with reading(service_of(request).database) as connection:
+            return work(connection)
+
+    return await asyncio.to_thread(done)
+
+
+async def _written(request: Request, work: Callable[[Connection], T]) -> T:
+    """What changes a batch may change all of its requests, and wait for who writes before."""
+
+    service = service_of(request)
+    return await service.aside(request.state.caller, lambda: service.room.write(work))
+
+
+TAG = "Message batches"
+ROUTES = (
+    Route("POST", PATH, create_batch, "Create a batch", TAG, BatchBody, BatchAnswer, (VERSION, KEY)),
+    Route("GET", PATH, find_batches, "List batches", TAG, None, BatchesAnswer, (VERSION, *PAGING)),
+    Route("GET", f"{PATH}/{{batch}}", find_batch, "Get a batch", TAG, None, BatchAnswer, (VERSION,)),
+    Route(
+        "DELETE",
+        f"{PATH}/{{batch}}",
+        remove_batch,
+        "Delete a batch",
+        TAG,
+        None,
+        DeletedBatchAnswer,
+        (VERSION,),
+    ),
+    Route(
+        "POST", f"{PATH}/{{batch}}/cancel", end_batch, "Cancel a batch", TAG, None, BatchAnswer, (VERSION,)
+    ),
+    Route(
+        "GET",
+        f"{PATH}/{{batch}}/results",
+        read_results,
+        "Read a batch's results",
+        TAG,
+        parameters=(VERSION,),
+        media="application/x-jsonl",
+    ),
+)

@@ -1,0 +1,188 @@
+"""POST /v1/complete: the Text Completions API that Claude 2 was used by, in both of its versions.
+
+    2023-06-01   named events with the text that is new, the last one empty and with its stop_reason
+    2023-01-01   events without a name, each with all of the text so far, then [DONE]; `exception` and `truncated`
+
+`stop` and `log_id` stood in the answers of both in 2023. A model that ends its turn by itself stops, for this API,
+at the built-in stop sequence "\\n\\nHuman:". A refusal by the acceptable-use policy is text with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+from sse_starlette import ServerSentEvent
+
+from charter.ground.generate.sampling import sampling_at
+from charter.ground.model.generation import chosen
+from charter.service.api.asked import Asked, Call, End, Part, Piece
+from charter.service.api.errors import ApiError, anthropic_body, api_error, invalid
+from charter.service.api.exchange import Exchange, begin
+from charter.service.api.guard import log_failure
+from charter.service.api.registry import Served
+from charter.service.api.telling import standing_field, standing_headers
+from charter.service.api.wire.answers import CompletionAnswer
+from charter.service.api.wire.complete_prompt import HUMAN, messages_of
+from charter.service.api.wire.content import Metadata, Strict
+from charter.service.api.wire.reading import body_of, call_of, service_of, user_digest
+from charter.service.api.wire.route import VERSION, Route
+from charter.service.api.wire.streaming import event, started, stream, unless_gone
+from charter.service.api.wire.version import Version, version_of
+from charter.service.web.tokens import new_id
+
+OLD: Version = "2023-01-01"
+PING = event({"type": "ping"}, "ping")
+SMALLEST_TOP_P = 1e-9  # what 0 stands for: the likeliest token alone
+
+StopSequence = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class CompleteBody(Strict):
+    """What is asked."""
+
+    model: str = Field(min_length=1, max_length=256)
+    prompt: str = Field(min_length=1)
+    max_tokens_to_sample: int = Field(ge=1)
+    stop_sequences: list[StopSequence] | None = Field(None, max_length=64)
+    temperature: float | None = Field(None, ge=0, le=1)
+    top_p: float | None = Field(None, ge=-1, le=1, description="-1: off")
+    top_k: int | None = Field(None, ge=-1, le=2**31 - 1, description="-1: off")
+    metadata: Metadata | None = None
+    stream: bool | None = None
+
+
+async def complete(request: Request) -> Response:
+    """Continues a prompt."""
+    call = await call_of(request)
+    version = version_of(request)
+    body = await body_of(request, CompleteBody)
+    asked = asked_of(body, version, service_of(request).registry.find(body.model, call))
+    if body.metadata:
+        call = replace(call, user=user_digest(body.metadata.user_id))
+    if not body.stream:
+        return await unless_gone(request, _whole(request, call, asked, version))
+    exchange = await unless_gone(request, _begin(request, call, asked))
+    parts = await started(request, exchange.parts())
+    reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
+    return stream(_events(reply, parts), _headers(exchange), PING)
+
+
+def asked_of(body: CompleteBody, version: Version, served: Served) -> Asked:
+    """The request as it is put to a model. Raises ApiError."""
+    if body.top_p is not None and -1 < body.top_p < 0:
+        raise invalid("top_p: expected a number from 0 to 1, or -1 for off", "top_p")
+    own, top_p = served.backend.decoding, body.top_p
+    if top_p is not None:
+        top_p = 1.0 if top_p < 0 else max(SMALLEST_TOP_P, top_p)
+    decoding = chosen(own, body.temperature, top_p, None if body.top_k is None else max(0, body.top_k))
+    stops = tuple(dict.fromkeys((HUMAN, *(body.stop_sequences or ()))))
+    sampling = sampling_at(decoding, body.max_tokens_to_sample, stops)
+    prompt = messages_of(body.prompt, lenient=version == OLD)
+    return Asked(body.model, prompt, sampling, own=decoding is own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """How one answer is written."""
+
+    id: str
+    exchange: Exchange
+    old: bool
+
+    def body(self, text: str, end: End | None = None, problem: ApiError | None = None) -> dict[str, Any]:
+        """An answer in one piece, or the content of one event."""
+        reason, stop = _stopped(end) if end else (None, None)
+        facts = {
+            "completion": text,
+            "stop_reason": reason,
+            "model": self.exchange.served.id,
+            "stop": stop,
+            "log_id": self.exchange.call.request_id,
+            **(standing_field(self.exchange.standing) if end else {}),
+        }
+        if self.old:
+            said = f"{problem.kind}: {problem}" if problem else None
+            return {**facts, "truncated": False, "exception": said}
+        return {"type": "completion", "id": self.id, **facts}
+
+
+def _headers(exchange: Exchange) -> dict[str, str]:
+    return exchange.admission.headers | standing_headers(exchange.standing)
+
+
+async def _begin(request: Request, call: Call, asked: Asked) -> Exchange:
+    try:
+        return await begin(service_of(request), call, asked)
+    except ApiError as error:
+        if error.param != "max_tokens":
+            raise
+        raise invalid(
+            str(error).replace("max_tokens", "max_tokens_to_sample", 1), "max_tokens_to_sample"
+        ) from error
+
+
+async def _whole(request: Request, call: Call, asked: Asked, version: Version) -> Response:
+    exchange = await _begin(request, call, asked)
+    (sample,) = await exchange.whole()
+    assert sample.end is not None
+    text = sample.text + _refusal(sample.end, bool(sample.text))
+    reply = _Reply(f"compl_{new_id()}", exchange, version == OLD)
+    return JSONResponse(reply.body(text, sample.end), headers=_headers(exchange))
+
+
+async def _events(reply: _Reply, parts: AsyncGenerator[Part, None]) -> AsyncIterator[ServerSentEvent]:
+    """The events of a stream, in the dialect of its version."""
+    name, text = None if reply.old else "completion", ""
+    try:
+        async with aclosing(parts):
+            async for part in parts:
+                new = part.text if isinstance(part, Piece) else _refusal(part, bool(text))
+                text += new
+                if new:
+                    yield event(reply.body(text if reply.old else new), name)
+                if isinstance(part, End):
+                    yield event(reply.body(text if reply.old else "", part), name)
+    except Exception as error:
+        found, request_id = api_error(error), reply.exchange.call.request_id
+        if found.status == 500:
+            log_failure(error.__cause__ or error, request_id)
+        if reply.old:
+            yield event(reply.body(text, problem=found))
+        else:
+            yield event(anthropic_body(found, request_id), "error")
+    if reply.old:
+        yield event("[DONE]")
+
+
+def _stopped(end: End) -> tuple[str, str | None]:
+    """stop_reason, and the stop sequence."""
+    if end.stop in ("length", "context"):
+        return "max_tokens", None
+    return "stop_sequence", end.stopped_by or HUMAN
+
+
+def _refusal(end: End, follows: bool) -> str:
+    """What the text of a refused reply ends with: the reason."""
+    if end.stop != "refused":
+        return ""
+    return f"\n\n{end.reason}" if follows else f" {end.reason}"
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/complete",
+        complete,
+        "Continue a prompt (2023)",
+        "Text completions",
+        CompleteBody,
+        CompletionAnswer,
+        (VERSION,),
+    ),
+)

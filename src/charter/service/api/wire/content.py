@@ -1,0 +1,380 @@
+"""The turns of a conversation as Anthropic's API writes them: content blocks, and the text that a model reads of them.
+
+Blocks of a turn, and turns of one role that follow each other, become one turn, their texts with a blank line between.
+Documents are taken in as text. What these models can't read (images, files elsewhere) is refused by its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from charter.ground.text.dialogue import Message, assistant, system, user
+from charter.service.api.errors import ApiError, invalid
+from charter.service.api.wire.tool_words import write_calls, write_note, write_result
+
+MOST_MESSAGES = 100_000  # of a request, as Anthropic's reference says
+BETWEEN = "\n\n"  # blocks of text
+ID = r"^[a-zA-Z0-9_-]{1,200}$"
+
+
+class Strict(BaseModel):
+    """JSON as it was sent: nothing is converted, nothing unknown is let pass."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Metadata(Strict):
+    """About a request."""
+
+    user_id: str | None = Field(
+        None, max_length=256, description="who asks, in your own names; kept as a digest"
+    )
+
+
+class Marked(Strict):
+    """A block that may carry a mark for the prompt's cache; ours keeps what it can without marks."""
+
+    cache_control: Any = None
+
+
+class TextBlock(Marked):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+    citations: Any = None
+
+
+class ImageBlock(Marked):
+    """An image, which no model here reads."""
+
+    type: Literal["image"]
+    source: dict[str, Any]
+    transformations: Any = None
+
+
+def _as_blocks(found: Any) -> Any:
+    """A text is short for one block of it; an empty one for none."""
+    if not isinstance(found, str):
+        return found
+    return [{"type": "text", "text": found}] if found else []
+
+
+Parts = Annotated[list[TextBlock], BeforeValidator(_as_blocks, json_schema_input_type=str | list[TextBlock])]
+_Shown = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
+ShownParts = Annotated[list[_Shown], BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Shown])]
+
+
+class PlainSource(Strict):
+    """A document's text."""
+
+    type: Literal["text"]
+    media_type: Literal["text/plain"]
+    data: str
+
+
+class PartsSource(Strict):
+    """A document in blocks."""
+
+    type: Literal["content"]
+    content: ShownParts
+
+
+class EncodedSource(Strict):
+    """A document as a file's bytes, which isn't read here."""
+
+    type: Literal["base64"]
+    media_type: str
+    data: str
+
+
+class LinkedSource(Strict):
+    """A document elsewhere, which isn't fetched."""
+
+    type: Literal["url"]
+    url: str
+
+
+class FileSource(Strict):
+    """A document that was sent in before; none are kept here."""
+
+    type: Literal["file"]
+    file_id: str
+
+
+_Source = Annotated[
+    PlainSource | PartsSource | EncodedSource | LinkedSource | FileSource, Field(discriminator="type")
+]
+
+
+class DocumentBlock(Marked):
+    """A document with what is known of it."""
+
+    type: Literal["document"]
+    source: _Source
+    title: str | None = None
+    context: str | None = None
+    citations: Any = None
+
+
+class SearchResultBlock(Marked):
+    """A passage that was found, and where."""
+
+    type: Literal["search_result"]
+    source: str
+    title: str
+    content: list[TextBlock]
+    citations: Any = None
+
+
+class ThinkingBlock(Strict):
+    """What a model thought in an earlier turn; it isn't shown again."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str = ""
+
+
+class HiddenThinkingBlock(Strict):
+    """The same, encrypted."""
+
+    type: Literal["redacted_thinking"]
+    data: str
+
+
+class ToolUseBlock(Marked):
+    """A call that the model made."""
+
+    type: Literal["tool_use"]
+    id: str = Field(pattern=ID)
+    name: str = Field(min_length=1, max_length=200)
+    input: dict[str, Any]
+    caller: Any = None
+    toolset_name: str | None = None
+
+
+_Result = Annotated[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock, Field(discriminator="type")]
+
+
+class ToolResultBlock(Marked):
+    """What a tool gave."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str = Field(pattern=ID)
+    content: Annotated[
+        list[_Result], BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Result])
+    ] = []
+    is_error: bool = False
+    toolset_name: str | None = None
+
+
+Block = Annotated[
+    TextBlock
+    | ImageBlock
+    | DocumentBlock
+    | SearchResultBlock
+    | ThinkingBlock
+    | HiddenThinkingBlock
+    | ToolUseBlock
+    | ToolResultBlock,
+    Field(discriminator="type"),
+]
+
+
+class Turn(Strict):
+    """A message of the conversation; content that is a text stands for one block of text."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[Block], BeforeValidator(_as_blocks, json_schema_input_type=str | list[Block])]
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Turns of one role that followed each other; `place` is the number of the first."""
+
+    role: str
+    place: int
+    blocks: list[tuple[str, Any]] = field(default_factory=list)  # where each stands, and what it is
+
+
+def conversation(turns: Sequence[Turn], instructions: Iterable[TextBlock], more: str = "") -> list[Message]:
+    """What a model is asked: the system text with `more` behind it, and the turns. Raises ApiError with Anthropic's
+    words for what its API refuses."""
+    words = [block.text for block in instructions]
+    _check_text(words, "system")
+    leading = 0
+    while leading < len(turns) and turns[leading].role == "system":
+        words += [
+            _text_of(block, f"messages.{leading}.content.{n}")
+            for n, block in enumerate(turns[leading].content)
+        ]
+        leading += 1
+    merged = _merge(turns, leading)
+    _check_order(merged)
+    _check_calls(merged)
+    names = {b.id: b.name for turn in merged for _, b in turn.blocks if isinstance(b, ToolUseBlock)}
+    found = [system(BETWEEN.join(filter(None, (*words, more))))] if any(words) or more else []
+    for turn in merged:
+        text = _written(turn, names)
+        found.append(user(text) if turn.role == "user" else assistant(text))
+    if found[-1]["role"] == "assistant" and found[-1]["content"] != found[-1]["content"].rstrip():
+        raise invalid("messages: final assistant content cannot end with trailing whitespace", "messages")
+    return found
+
+
+def _merge(turns: Sequence[Turn], leading: int) -> list[_Merged]:
+    """One turn for all that follow each other in one role; a last empty one of the assistant's asks for nothing."""
+    if leading == len(turns):
+        raise invalid("messages: at least one message is required", "messages")
+    if len(turns) > MOST_MESSAGES:
+        raise invalid(f"messages: at most {MOST_MESSAGES:,} messages, found {len(turns):,}", "messages")
+    merged: list[_Merged] = []
+    for place in range(leading, len(turns)):
+        turn = turns[place]
+        if not turn.content:
+            if place == len(turns) - 1 and turn.role == "assistant":
+                break
+            raise invalid(
+                f"messages.{place}: all messages must have non-empty content except for the optional final assistant "
+                "message",
+                "messages",
+            )
+        if turn.role == "system" and not (merged and merged[-1].role == "user"):
+            raise invalid(
+                f"messages.{place}: a system message stands before all others or behind a user message",
+                "messages",
+            )
+        if turn.role != "system" and not (merged and merged[-1].role == turn.role):
+            merged.append(_Merged(turn.role, place))
+        where = f"messages.{place}.content"
+        blocks = [(f"{where}.{n}", block) for n, block in enumerate(turn.content)]
+        merged[-1].blocks += _noted(blocks) if turn.role == "system" else blocks
+    return merged
+
+
+def _noted(blocks: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
+    """What the system says between two turns, within the one of the user: chat templates have no place for it."""
+    text = BETWEEN.join(_text_of(block, at) for at, block in blocks)
+    _check_text([text], "messages")
+    return [(blocks[0][0], TextBlock(type="text", text=write_note(text)))]
+
+
+def _check_order(merged: Sequence[_Merged]) -> None:
+    if not merged or merged[0].role != "user":
+        raise invalid('messages: first message must use the "user" role', "messages")
+    for turn in merged:
+        _check_text([b.text for _, b in turn.blocks if isinstance(b, TextBlock)], "messages")
+
+
+def _check_text(texts: Iterable[str], where: str) -> None:
+    for text in texts:
+        if not text:
+            raise invalid(f"{where}: text content blocks must be non-empty", where)
+        if not text.strip():
+            raise invalid(f"{where}: text content blocks must contain non-whitespace text", where)
+
+
+def _check_calls(merged: Sequence[_Merged]) -> None:
+    """Every call is answered in the next turn, and every answer belongs to a call of the turn before."""
+    for number, turn in enumerate(merged):
+        calls = [(at, b.id) for at, b in turn.blocks if isinstance(b, ToolUseBlock)]
+        before = merged[number - 1].blocks if number else []
+        asked = {b.id for _, b in before if isinstance(b, ToolUseBlock)}
+        if turn.role == "user":
+            _check_results(turn, asked)
+            if calls:
+                raise invalid(
+                    f"{calls[0][0]}: `tool_use` blocks can only be in `assistant` messages", "messages"
+                )
+            continue
+        after = merged[number + 1].blocks if number + 1 < len(merged) else []
+        given = {b.tool_use_id for _, b in after if isinstance(b, ToolResultBlock)}
+        if lost := [id for _, id in calls if id not in given]:
+            raise invalid(
+                f"messages.{turn.place}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+                f"{', '.join(lost[:5])}. Each `tool_use` block must have a corresponding `tool_result` block in the "
+                "next message.",
+                "messages",
+            )
+        if len({id for _, id in calls}) < len(calls):
+            raise invalid(f"messages.{turn.place}: `tool_use` ids must be unique", "messages")
+        if wrong := [at for at, b in turn.blocks if isinstance(b, ToolResultBlock)]:
+            raise invalid(f"{wrong[0]}: `tool_result` blocks can only be in `user` messages", "messages")
+
+
+def _check_results(turn: _Merged, asked: set[str]) -> None:
+    seen = set[str]()
+    for at, block in turn.blocks:
+        if not isinstance(block, ToolResultBlock):
+            continue
+        if block.tool_use_id not in asked:
+            raise invalid(
+                f"{at}: unexpected `tool_use_id` found in `tool_result` blocks: {block.tool_use_id}. Each "
+                "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
+                "messages",
+            )
+        if block.tool_use_id in seen:
+            raise invalid(f"{at}: more than one `tool_result` for {block.tool_use_id}", "messages")
+        seen.add(block.tool_use_id)
+
+
+def _written(turn: _Merged, names: dict[str, str]) -> str:
+    """The text of a turn: blocks with a blank line between, calls that follow each other as one list."""
+    texts, calls = list[str](), list[tuple[str, dict[str, Any]]]()
+    for at, block in turn.blocks:
+        if isinstance(block, ToolUseBlock):
+            calls.append((block.name, block.input))
+            continue
+        if calls:
+            texts.append(write_calls(calls))
+            calls = []
+        if isinstance(block, ToolResultBlock):
+            inner = [_text_of(part, f"{at}.content.{n}") for n, part in enumerate(block.content)]
+            written = write_result(names[block.tool_use_id], BETWEEN.join(inner), block.is_error)
+        else:
+            written = _text_of(block, at)
+        texts.append(written)
+    if calls:
+        texts.append(write_calls(calls))
+    return BETWEEN.join(text for text in texts if text)
+
+
+def _text_of(block: Any, at: str) -> str:
+    """The text that stands for a block, empty for what isn't shown. Raises ApiError for what can't be read."""
+    if isinstance(block, TextBlock):
+        return block.text
+    if isinstance(block, DocumentBlock):
+        return _document(block, at)
+    if isinstance(block, SearchResultBlock):
+        inner = BETWEEN.join(part.text for part in block.content)
+        return f"<search_result>\n{block.title}\n{block.source}\n\n{inner}\n</search_result>"
+    if isinstance(block, ImageBlock):
+        raise _unread(at, "images can't be read by the models here; put what matters into words")
+    if isinstance(block, (ThinkingBlock, HiddenThinkingBlock)):
+        return ""
+    raise _unread(at, f"a {block.type} block can't stand here")
+
+
+def _document(block: DocumentBlock, at: str) -> str:
+    source = block.source
+    if isinstance(source, PlainSource):
+        text = source.data
+    elif isinstance(source, PartsSource):
+        text = BETWEEN.join(
+            _text_of(part, f"{at}.source.content.{n}") for n, part in enumerate(source.content)
+        )
+    else:
+        raise _unread(
+            f"{at}.source",
+            f"documents are read as text here, not from {source.type}; send a source of type text",
+        )
+    head = "".join(f"{line}\n" for line in (block.title, block.context) if line)
+    return f"<document>\n{head}{text}\n</document>"
+
+
+def _unread(at: str, why: str) -> ApiError:
+    return invalid(f"{at}: {why}", "messages")

@@ -1,0 +1,176 @@
+"""What OpenAI's two shapes share: how a reply is sampled, why it ended, what was used, and how a stream ends.
+
+What would change a reply and isn't offered here is refused by its name; what changes nothing is taken and left alone.
+Beside OpenAI's own fields those of vLLM that evaluation tools send are taken: top_k, and neutral values of others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from sse_starlette import ServerSentEvent
+
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.generate.sampling import Sampling, sampling_at
+from charter.ground.model.generation import Decoding, chosen
+from charter.service.api.asked import End, Usage
+from charter.service.api.errors import api_error, openai_body
+from charter.service.api.exchange import Exchange
+from charter.service.api.guard import log_failure
+from charter.service.api.registry import Served
+from charter.service.api.telling import standing_headers
+from charter.service.api.wire.content import Strict
+from charter.service.api.wire.streaming import event
+from charter.service.web.tokens import new_id
+
+LARGEST_K = 2**31 - 1
+SMALLEST_TOP_P = 1e-9  # what 0 stands for: the likeliest token alone
+MOST_SAMPLES = 128
+MOST_STOPS = 16  # OpenAI takes 4, vLLM any number
+SEEDS = 2**63
+FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "refused": "content_filter"}
+
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+def _listed(found: Any) -> Any:
+    return [found] if isinstance(found, str) else found
+
+
+def _neutral(value: float, why: str) -> BeforeValidator:
+    def check(found: Any) -> Any:
+        if found is not None and found != value:
+            raise ValueError(f"only {value:g} is offered here: {why}")
+        return found
+
+    return BeforeValidator(check)
+
+
+OWN = "replies are drawn from the model's own distribution, cut by temperature, top_p and top_k"
+Zero = Annotated[float | None, _neutral(0, OWN)]
+One = Annotated[float | None, _neutral(1, OWN)]
+
+
+class StreamOptions(Strict):
+    """What a stream ends with."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Sampled(Strict):
+    """How replies are sampled, in chat completions and completions."""
+
+    model: str = Field(min_length=1, max_length=256)
+    n: int | None = Field(None, ge=1, le=MOST_SAMPLES)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    stop: Annotated[
+        list[Stop] | None,
+        Field(max_length=MOST_STOPS),
+        BeforeValidator(_listed, json_schema_input_type=str | list[str] | None),
+    ] = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=LARGEST_K, description="0 or -1: off")
+    seed: int | None = Field(None, ge=-SEEDS, lt=SEEDS)
+    presence_penalty: Zero = None
+    frequency_penalty: Zero = None
+    repetition_penalty: One = None
+    min_p: Zero = None
+    logit_bias: dict[str, float] | None = Field(None, max_length=0)
+    user: str | None = Field(None, max_length=1024)
+
+    @property
+    def samples(self) -> int:
+        """Choices of each prompt."""
+        return self.n or 1
+
+
+def sampling_of(body: Sampled, own: Decoding, max_tokens: int, top_logprobs: int) -> tuple[Sampling, bool]:
+    """How a reply is sampled, and whether that is the model's own decoding, since the request names none."""
+    top_k = None if body.top_k is None else max(0, body.top_k)
+    top_p = None if body.top_p is None else max(SMALLEST_TOP_P, body.top_p)
+    decoding = chosen(own, body.temperature, top_p, top_k)
+    sampling = sampling_at(decoding, max_tokens, tuple(dict.fromkeys(body.stop or ())))
+    return replace(sampling, top_logprobs=top_logprobs), decoding is own
+
+
+def seed_of(body: Sampled) -> int | None:
+    """The seed that a request names, not negative."""
+    return None if body.seed is None else body.seed % SEEDS
+
+
+def usage_form(used: Usage) -> dict[str, Any]:
+    """Tokens of a request."""
+    return {
+        "prompt_tokens": used.input_tokens,
+        "completion_tokens": used.output_tokens,
+        "total_tokens": used.input_tokens + used.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+    }
+
+
+def head_of(served: Served, kind: str, prefix: str) -> dict[str, Any]:
+    """What an answer begins with, and each chunk of one; the fingerprint names the weights and settings behind it."""
+    return {
+        "id": f"{prefix}-{new_id()}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": served.id,
+        "system_fingerprint": f"fp_{digest_text(served.fingerprint)[:10]}",
+    }
+
+
+def wants_usage(body: Sampled) -> bool:
+    """Whether a stream ends with what was used."""
+    return bool(body.stream_options and body.stream_options.include_usage)
+
+
+class Chunks:
+    """The events of one stream: each chunk is the head, which all share, and its choices. `first`: what the first one
+    says besides."""
+
+    def __init__(self, head: Mapping[str, Any], with_usage: bool, first: Mapping[str, Any]) -> None:
+        self._head, self._with_usage, self._first = dict(head), with_usage, first
+
+    def chunk(self, choice: Mapping[str, Any]) -> ServerSentEvent:
+        """A chunk with one choice."""
+        more = {"usage": None} if self._with_usage else {}
+        first, self._first = self._first, {}
+        return event({**self._head, "choices": [choice], **more, **first})
+
+    def usage(self, used: Usage) -> list[ServerSentEvent]:
+        """The chunk with what was used, if it was asked for."""
+        return [event({**self._head, "choices": [], "usage": usage_form(used)})] if self._with_usage else []
+
+
+async def ended(
+    events: AsyncGenerator[ServerSentEvent, None], request_id: str
+) -> AsyncIterator[ServerSentEvent]:
+    """A stream with what it ends with: the error that broke it, and [DONE]."""
+    try:
+        async with aclosing(events):
+            async for one in events:
+                yield one
+    except Exception as error:
+        found = api_error(error)
+        if found.status == 500:
+            log_failure(error.__cause__ or error, request_id)
+        yield event(openai_body(found))
+    yield event("[DONE]")
+
+
+def headers_of(exchange: Exchange) -> dict[str, str]:
+    """What is left of the key's limits, and where who asks stands if that isn't good."""
+    return exchange.admission.openai_headers() | standing_headers(exchange.standing)
+
+
+def finish_of(end: End) -> str:
+    """finish_reason."""
+    return FINISH[end.stop]

@@ -1,0 +1,112 @@
+"""New weights for a model, by the routes that vLLM has for them in its development mode: `reload_weights` of
+/collective_rpc, /reset_prefix_cache, and the version of the weights, set and told. One client drives both.
+
+A key needs the scope `weights`; the configuration must name the folder below which weights may lie. The routes name no
+model: at most one of a server's takes weights.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from charter.service.api.errors import ApiError, api_error
+from charter.service.api.local import LocalBackend
+from charter.service.api.wire.content import Strict
+from charter.service.api.wire.reading import body_of, call_of, caller_of, service_of
+from charter.service.api.wire.route import Route
+
+SCOPE = "weights"
+TAG = "New weights"
+
+
+class Place(Strict):
+    """Where the weights are."""
+
+    weights_path: str = Field(min_length=1, max_length=4096)
+
+
+class RpcBody(Strict):
+    """The one call of vLLM's workers that there is here."""
+
+    method: Literal["reload_weights"] = Field(description="what to do")
+    kwargs: Place = Field(description="where the weights are: a folder below the one that the server names")
+
+
+class VersionBody(Strict):
+    """What the weights are called."""
+
+    new_version: str = Field(
+        min_length=1, max_length=200, description="what the weights are called from now on"
+    )
+
+
+class ResultsAnswer(BaseModel):
+    """What the workers answered: nothing."""
+
+    results: list[None]
+
+
+class DoneAnswer(BaseModel):
+    """Whether it was done."""
+
+    success: bool
+
+
+class VersionAnswer(BaseModel):
+    """What the weights are called."""
+
+    weight_version: str
+
+
+async def reload_weights(request: Request) -> Response:
+    """Puts other weights of the same shape into the model."""
+    backend = await _backend(request)
+    body = await body_of(request, RpcBody)
+    try:
+        await backend.renew(body.kwargs.weights_path)
+    except Exception as error:
+        raise api_error(error) from error
+    return JSONResponse({"results": [None]})
+
+
+async def reset_prefix_cache(request: Request) -> Response:
+    """Nothing is left to do: what older weights read was forgotten with them."""
+    await _backend(request)
+    return JSONResponse({"success": True})
+
+
+async def name_weights(request: Request) -> Response:
+    """Says what the weights are called."""
+    backend = await _backend(request)
+    backend.version = (await body_of(request, VersionBody)).new_version
+    return JSONResponse({"success": True, "new_version": backend.version})
+
+
+async def weight_info(request: Request) -> Response:
+    """What the weights are called."""
+    return JSONResponse({"weight_version": (await _backend(request)).version})
+
+
+async def _backend(request: Request) -> LocalBackend:
+    """The model that takes weights. Without keys, programs on this machine may give it some."""
+    service = service_of(request)
+    if service.config.authenticate:
+        await call_of(request, SCOPE)
+    else:
+        await caller_of(request)
+    for served in service.registry.served:
+        if isinstance(served.backend, LocalBackend) and served.backend.weights_from is not None:
+            return served.backend
+    raise ApiError(403, "no model here takes new weights; charter serve --weights-from FOLDER lets it")
+
+
+ROUTES = (
+    Route("POST", "/collective_rpc", reload_weights, "Give a model new weights", TAG, RpcBody, ResultsAnswer),
+    Route("POST", "/reset_prefix_cache", reset_prefix_cache, "Forget what was read", TAG, None, DoneAnswer),
+    Route("POST", "/update_weight_version", name_weights, "Name the weights", TAG, VersionBody, DoneAnswer),
+    Route("GET", "/weight_info", weight_info, "What the weights are called", TAG, None, VersionAnswer),
+)

@@ -1,0 +1,95 @@
+"""Answers as server-sent events, and answers that nobody waits for any more.
+
+A stream ends when its reader goes: the events' iterator is closed, and with it the work behind it. An answer in one
+piece is watched in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from charter.service.api.errors import ApiError
+
+T = TypeVar("T")
+
+PING_SECONDS = 10
+FIRST_SECONDS = 2.0  # that an error may take to be one of HTTP
+STUCK_SECONDS = 120.0  # a reader that takes nothing for so long is given up
+
+
+def event(data: Any, name: str | None = None) -> ServerSentEvent:
+    """One event; `data` is written as JSON unless it is text already."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return ServerSentEvent(text, event=name, sep="\n")
+
+
+def stream(
+    events: AsyncIterator[ServerSentEvent],
+    headers: Mapping[str, str],
+    ping: ServerSentEvent | None = None,
+) -> EventSourceResponse:
+    """Events as they come; `ping` is sent where nothing came for some seconds, a comment by default."""
+    return EventSourceResponse(
+        events,
+        headers={**headers, "cache-control": "no-cache"},
+        ping=PING_SECONDS,
+        ping_message_factory=(lambda: ping) if ping else None,
+        send_timeout=STUCK_SECONDS,
+        sep="\n",
+    )
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives, unless its client goes: then it is cancelled, and ApiError raised for the log."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ApiError(499, "the client went before the answer was ready")
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def started(request: Request, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """What comes, once the first of it has come or some seconds have passed: what goes wrong before is an error of HTTP
+    instead of an event in a stream."""
+    first = asyncio.ensure_future(anext(parts))
+    try:
+        await unless_gone(request, _settled(first))
+    except BaseException:
+        first.cancel()  # which ends the parts as well
+        raise
+    return _behind(first, parts)
+
+
+async def _settled(first: asyncio.Future[Any]) -> None:
+    done, _ = await asyncio.wait((first,), timeout=FIRST_SECONDS)
+    if done:
+        first.result()
+
+
+async def _behind(first: asyncio.Future[T], parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    try:
+        yield await first
+        async for part in parts:
+            yield part
+    finally:
+        if first.done():
+            await parts.aclose()
+        else:
+            first.cancel()

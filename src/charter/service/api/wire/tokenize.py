@@ -1,0 +1,88 @@
+"""POST /tokenize and /detokenize, as vLLM offers them: evaluation tools cut their text by these, and another
+`charter serve` counts by them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+
+from charter.service.api.asked import Call
+from charter.service.api.errors import ApiError, api_error, invalid
+from charter.service.api.registry import Served
+from charter.service.api.wire.answers import PromptAnswer, TokensAnswer
+from charter.service.api.wire.chat_messages import Turn, conversation
+from charter.service.api.wire.content import Strict
+from charter.service.api.wire.reading import body_of, call_of, counting_headers, service_of
+from charter.service.api.wire.route import Route
+
+MOST_IDS = 100_000
+LARGEST_TEXT, LARGEST_IDS = 4 * 2**20, 2**20  # bytes of a body
+
+
+class TokenizeBody(Strict):
+    """A text, or a conversation."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Turn] | None = Field(None, min_length=1)
+    add_special_tokens: bool | None = Field(
+        None, description="a start token before a prompt, where there is one"
+    )
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+
+class DetokenizeBody(Strict):
+    """Token ids."""
+
+    model: str | None = None
+    tokens: list[int] = Field(max_length=MOST_IDS)
+
+
+async def tokenize(request: Request) -> Response:
+    """The ids of a text."""
+    call = await call_of(request)
+    body = await body_of(request, TokenizeBody, LARGEST_TEXT)
+    served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
+    if (body.prompt is None) == (body.messages is None):
+        raise invalid("give one of prompt and messages", "prompt")
+    given: Any = body.prompt if body.messages is None else conversation(body.messages)
+    try:
+        ids = await served.backend.cut(given, body.add_special_tokens is not False)
+    except Exception as error:
+        raise api_error(error) from error
+    return JSONResponse({"count": len(ids), "max_model_len": served.context, "tokens": ids}, headers=left)
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of ids."""
+    call = await call_of(request)
+    body = await body_of(request, DetokenizeBody, LARGEST_IDS)
+    served, left = _served(request, body.model, call), counting_headers(service_of(request), call)
+    try:
+        found = await served.backend.spell(body.tokens)
+    except Exception as error:
+        raise api_error(error) from error
+    return JSONResponse({"prompt": found.text}, headers=left)
+
+
+def _served(request: Request, name: str | None, call: Call) -> Served:
+    """The model that is named, the default one where none is."""
+    registry = service_of(request).registry
+    if name is None and not registry.served:
+        raise ApiError(404, "no model is served")
+    return registry.find(registry.served[0].id if name is None else name, call)
+
+
+ROUTES = (
+    Route(
+        "POST", "/tokenize", tokenize, "Cut text into tokens", "OpenAI's shapes", TokenizeBody, TokensAnswer
+    ),
+    Route(
+        "POST", "/detokenize", detokenize, "Text of tokens", "OpenAI's shapes", DetokenizeBody, PromptAnswer
+    ),
+)

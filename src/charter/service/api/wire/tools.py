@@ -1,0 +1,176 @@
+"""Tools as Anthropic's API defines them, and the form that holds a reply's calls to their schemas.
+
+A reply that must use a tool is held to the form from its first token; one that may is free until it writes the marker.
+Either way the calls end the reply: what a model would write after them are results that it made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.forms.forms import Form
+from charter.ground.forms.schema import Schema, check_schema, rebased
+from charter.ground.generate.constraint import Constraint
+from charter.service.api.backend import Holder
+from charter.service.api.errors import invalid
+from charter.service.api.wire.content import Marked, Strict
+from charter.service.api.wire.tool_words import CLOSE, OPEN, describe_tools
+
+NAME = r"^[a-zA-Z0-9_-]{1,128}$"
+MOST_TOOLS = 128
+MOST_CALLS = 16  # of one reply
+
+
+class CustomTool(Marked):
+    """A tool of the caller's own."""
+
+    type: Literal["custom"] | None = None
+    name: str = Field(pattern=NAME)
+    description: str = ""
+    input_schema: dict[str, Any]
+    strict: bool | None = None
+    allowed_callers: Any = None
+    defer_loading: bool | None = None
+    eager_input_streaming: bool | None = None
+    input_examples: Any = None
+
+    @field_validator("input_schema")
+    @classmethod
+    def _an_object(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        if schema.get("type") != "object":
+            raise ValueError('expected a JSON Schema whose "type" is "object"')
+        try:
+            check_schema(schema)
+        except CharterError as error:
+            raise ValueError(str(error)) from None
+        return schema
+
+
+class OtherTool(BaseModel):
+    """A tool that Anthropic defines; none is known to the models here."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: str
+
+    @field_validator("type")
+    @classmethod
+    def _unknown(cls, kind: str) -> str:
+        raise ValueError(
+            f"tools of type {kind[:100]} are not offered here; define one with a name and an input_schema"
+        )
+
+
+def _kind(tool: Any) -> str:
+    kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
+    return "custom" if kind in (None, "custom") else "other"
+
+
+Tool = Annotated[
+    Annotated[CustomTool, Tag("custom")] | Annotated[OtherTool, Tag("other")], Discriminator(_kind)
+]
+
+
+class AutoChoice(Strict):
+    """The model decides."""
+
+    type: Literal["auto"]
+    disable_parallel_tool_use: bool = False
+
+
+class AnyChoice(Strict):
+    """Some tool is used."""
+
+    type: Literal["any"]
+    disable_parallel_tool_use: bool = False
+
+
+class ToolChoice(Strict):
+    """This tool is used."""
+
+    type: Literal["tool"]
+    name: str
+    disable_parallel_tool_use: bool = False
+
+
+class NoChoice(Strict):
+    """No tool is used."""
+
+    type: Literal["none"]
+
+
+Choice = Annotated[AutoChoice | AnyChoice | ToolChoice | NoChoice, Field(discriminator="type")]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The tools that a reply may use, and whether it must; `most` calls are made."""
+
+    tools: tuple[CustomTool, ...]
+    forced: bool
+    most: int
+    words: str  # of all tools, for the system text
+
+    def form(self) -> Form:
+        """What a reply's calls are held to: from the marker on, or behind it."""
+        schemas = {
+            f"tool_{n}": rebased(_closed(tool.input_schema), f"#/$defs/tool_{n}")
+            for n, tool in enumerate(self.tools)
+        }
+        calls = [
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": {"$ref": f"#/$defs/tool_{n}"}},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for n, tool in enumerate(self.tools)
+        ]
+        entry = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        schema = {"type": "array", "items": entry, "minItems": 1, "maxItems": self.most, "$defs": schemas}
+        return Form("json_schema", schema=schema, before=OPEN if self.forced else "", after=CLOSE)
+
+    def start(self, compiled: Holder, tokens: int) -> Callable[[], Constraint] | None:
+        """What holds a reply of so many tokens. Raises CharterError, with the numbers, where a use that must be made
+        would not fit; where it need not be made, the model is kept from beginning one."""
+        return compiled.start(tokens) if self.forced else compiled.triggered(OPEN)
+
+
+def offer_of(tools: Sequence[Any], choice: Any) -> Offer | None:
+    """What a request offers; None where no tool may be used. Raises ApiError."""
+    if len(tools) > MOST_TOOLS:
+        raise invalid(f"tools: at most {MOST_TOOLS} tools, found {len(tools)}", "tools")
+    names = [tool.name for tool in tools]
+    if len(set(names)) < len(names):
+        raise invalid("tools: Tool names must be unique.", "tools")
+    if isinstance(choice, (AnyChoice, ToolChoice)) and not tools:
+        raise invalid("tool_choice: tools are needed for a choice among them", "tool_choice")
+    if not tools or isinstance(choice, NoChoice):
+        return None
+    may = tuple(tools)
+    if isinstance(choice, ToolChoice):
+        may = tuple(tool for tool in tools if tool.name == choice.name)
+        if not may:
+            raise invalid(
+                f"tool_choice: Tool '{choice.name[:128]}' not found in provided tools", "tool_choice"
+            )
+    single = choice is not None and choice.disable_parallel_tool_use
+    words = describe_tools([(tool.name, tool.description, tool.input_schema) for tool in tools])
+    forced = isinstance(choice, (AnyChoice, ToolChoice))
+    return Offer(may, forced, 1 if single else MOST_CALLS, words)
+
+
+def _closed(schema: Schema) -> Schema:
+    """A tool's schema, without room for properties that it doesn't name where it names some and doesn't say: the
+    input is still valid, and a small model invents nothing."""
+    open_ended = {"additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames"}
+    combined = {"anyOf", "oneOf", "allOf", "not", "if", "$ref", "dependentSchemas", "minProperties"}
+    if not schema.get("properties") or (open_ended | combined) & schema.keys():
+        return schema
+    missing = set(schema.get("required") or ()) - schema["properties"].keys()
+    return schema if missing else {**schema, "additionalProperties": False}

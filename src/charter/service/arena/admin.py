@@ -1,0 +1,137 @@
+"""The page of those who run the collection: how far it is, who works and how, what the votes say; invitations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from sqlalchemy import select
+
+from charter.service.arena.me import SURE, attached
+from charter.service.arena.sessions import Admin, Visit, see
+from charter.service.arena.talk import show
+from charter.service.arena.words import TITLES
+from charter.service.people.progress import progress_of
+from charter.service.people.quality import quality_of_people
+from charter.service.people.tables import CONVERSATIONS, TURNS
+from charter.service.people.workers import ROLES, data_of, disable, forget, invite, note
+from charter.service.web.database import reading, writing
+from charter.service.web.listening import LOOPBACK
+from charter.service.web.refusal import Refusal
+
+Number = Annotated[int, Path(ge=1, lt=2**31)]
+MOST_LINKS, MOST_DAYS, MOST_QUOTA = 100, 365, 1_000_000
+PROBLEMS = 5
+
+
+def admin_page(visit: Admin) -> HTMLResponse:
+    """Progress, people, reviews, Elo."""
+    service = visit.service
+    with reading(service.database) as connection:
+        progress = progress_of(connection, service.config.reviewers)
+        people = quality_of_people(connection)
+        failed = (
+            select(TURNS.c.model_a, TURNS.c.model_b, TURNS.c.problem)
+            .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
+            .where(TURNS.c.state == "failed", CONVERSATIONS.c.state == "open")
+            .order_by(TURNS.c.created.desc())
+            .limit(PROBLEMS)
+        )
+        problems = connection.execute(failed).all()
+    return show(
+        visit,
+        "admin",
+        "Collection",
+        progress=progress,
+        people=people,
+        problems=problems,
+        standing=service.standings.now(),
+        goals=service.config.goals,
+        titles=TITLES,
+        roles=ROLES,
+        zero=service.config.zero,
+        harmful_from=service.config.harmful_from,
+        reviewers=service.config.reviewers,
+    )
+
+
+def invite_people(request: Request, visit: Admin) -> RedirectResponse:
+    """Makes invitations, one for each person, whose links are shown once."""
+    form = visit.form
+    count, quota, days = (
+        _within(form.number("count") or 1, 1, MOST_LINKS, "count"),
+        _within(form.number("quota") or 0, 0, MOST_QUOTA, "quota"),
+        _within(form.number("days") or 30, 1, MOST_DAYS, "days"),
+    )
+    with writing(visit.service.database) as connection:
+        tokens = [
+            invite(
+                connection,
+                form.text("role"),
+                quota=quota,
+                days=days,
+                simulated=form.text("simulated") == SURE,
+            )
+            for _ in range(count)
+        ]
+    start = visit.service.config.url or _own_address(request)
+    visit.service.links.put(visit.owner, [f"{start}/join/{token}" for token in tokens])
+    return see("/admin/invited")
+
+
+def _own_address(request: Request) -> str:
+    """How this machine reaches the server. Raises Refusal for who comes from elsewhere: what he calls the server would
+    stand in the links, and lead where he likes."""
+    if request.url.hostname not in LOOPBACK:
+        raise Refusal("set `url`, the address by which people reach this server, to invite somebody", 409)
+    return str(request.base_url).rstrip("/")
+
+
+def invited(visit: Admin) -> Response:
+    """The links, this once."""
+    links = visit.service.links.take(visit.owner)
+    return show(visit, "invited", "Invitations", links=links) if links else see("/admin")
+
+
+def lock_out(visit: Admin, id: Number) -> RedirectResponse:
+    """Locks a person out; what was given stays."""
+    if id == visit.person.id:
+        raise Refusal("you can't lock yourself out; another admin can")
+    return _switch(visit, id, True)
+
+
+def let_in(visit: Admin, id: Number) -> RedirectResponse:
+    """Lets a person in again."""
+    return _switch(visit, id, False)
+
+
+def forget_person(visit: Admin, id: Number) -> RedirectResponse:
+    """Deletes a person with all that they gave; the form says `sure=yes`."""
+    if visit.form.text("sure") != SURE:
+        raise Refusal("nothing was deleted: tick that you are sure, and send it again")
+    if id == visit.person.id:
+        raise Refusal("delete yourself on your own page")
+    with writing(visit.service.database) as connection:
+        forget(connection, id)
+    return see("/admin#people")
+
+
+def data_of_person(visit: Admin, id: Number) -> JSONResponse:
+    """All that is kept of a person, to hand out on request."""
+    with writing(visit.service.database) as connection:
+        data = data_of(connection, id)
+        note(connection, id, "handed out", f"by {visit.person.id}")
+    return attached(data, f"person-{id}.json")
+
+
+def _switch(visit: Visit, person: int, off: bool) -> RedirectResponse:
+    with writing(visit.service.database) as connection:
+        disable(connection, person, off)
+    return see("/admin#people")
+
+
+def _within(value: int, low: int, high: int, name: str) -> int:
+    if not low <= value <= high:
+        raise Refusal(f"{name} is {value}; expected {low:,} to {high:,}")
+    return value

@@ -1,0 +1,110 @@
+"""Coming in and going out: joining by an invitation, entering with a key, leaving."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from charter.service.arena.rendering import page
+from charter.service.arena.service import Service
+from charter.service.arena.sessions import (
+    COOKIE,
+    Member,
+    Sent,
+    Serving,
+    check_entry,
+    drop_session,
+    see,
+    set_session,
+    wants_json,
+)
+from charter.service.people.workers import close_session, come_back, invitation_of, join, open_session
+from charter.service.web.database import writing
+from charter.service.web.refusal import Refusal
+from charter.service.web.tokens import digest_of
+
+LONGEST_TOKEN, LONGEST_NAME = 100, 40
+NOTICES = {
+    "left": "You have left. Your key brings you back.",
+    "forgotten": "All that was kept of you here is deleted. Thank you for your help.",
+}
+
+
+def join_page(request: Request, service: Serving, token: str) -> HTMLResponse:
+    """Who is invited says a name. Raises Refusal for an invitation that doesn't hold."""
+    check_entry(request, service)
+    with writing(service.database) as connection:
+        role = invitation_of(connection, token[:LONGEST_TOKEN]).role
+    return _ask_name(service, token, role)
+
+
+def join_here(request: Request, service: Serving, form: Sent, token: str) -> Response:
+    """Makes a person of the invited one, and shows the key on the next page; asks again where the name won't do.
+
+    Raises Refusal for an invitation that doesn't hold.
+    """
+    check_entry(request, service)
+    try:
+        with writing(service.database) as connection:
+            person, key = join(connection, token[:LONGEST_TOKEN], form.text("name"))
+            session = open_session(connection, person.id)
+    except Refusal as refusal:
+        if wants_json(request):
+            raise
+        with writing(service.database) as connection:
+            role = invitation_of(connection, token[:LONGEST_TOKEN]).role
+        return _ask_name(service, token, role, form.text("name"), refusal)
+    service.keys.put(digest_of(session), [key])
+    answer = see("/welcome")
+    set_session(answer, service, session)
+    return answer
+
+
+def _ask_name(
+    service: Service, token: str, role: str, called: str = "", refusal: Refusal | None = None
+) -> HTMLResponse:
+    """The form that asks for a name, with what was wrong with the one before."""
+    return page(
+        "join",
+        refusal.status if refusal else 200,
+        name=service.config.name,
+        title="Welcome",
+        member=None,
+        token=token,
+        role=role,
+        called="".join(letter for letter in called if letter.isprintable())[:LONGEST_NAME],
+        problem=str(refusal or ""),
+    )
+
+
+def welcome(visit: Member) -> Response:
+    """The personal key, this once."""
+    keys = visit.service.keys.take(visit.owner)
+    if not keys:
+        return see("/")
+    return page("welcome", name=visit.service.config.name, title="Your key", member=visit, key=keys[0])
+
+
+def enter_page(service: Serving, done: str = "") -> HTMLResponse:
+    """Where a key is asked for."""
+    return page("enter", name=service.config.name, title="Enter", member=None, notice=NOTICES.get(done, ""))
+
+
+def enter(request: Request, service: Serving, form: Sent) -> RedirectResponse:
+    """Opens a session for the owner of a key. Raises Refusal for an unknown one."""
+    check_entry(request, service)
+    with writing(service.database) as connection:
+        person = come_back(connection, form.text("key").strip()[:LONGEST_TOKEN])
+        session = open_session(connection, person.id)
+    answer = see("/")
+    set_session(answer, service, session)
+    return answer
+
+
+def leave(request: Request, visit: Member) -> RedirectResponse:
+    """Closes the session."""
+    with writing(visit.service.database) as connection:
+        close_session(connection, request.cookies[COOKIE])
+    answer = see("/enter?done=left")
+    drop_session(answer, visit.service)
+    return answer

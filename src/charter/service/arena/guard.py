@@ -1,0 +1,101 @@
+"""What stands around all pages: headers that keep browsers strict, limits by address, the access log, and an answer
+even where the program fails.
+
+The log has method, path, status and milliseconds: no query, no address, no text, and the secret of an invitation's link
+blotted out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+import traceback
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from charter.service.web.forms import LARGEST_FORM
+from charter.service.web.limits import Limiter
+from charter.service.web.strict import address_of, framed_twice, with_headers
+
+LOG = logging.getLogger("charter.service.arena")
+STATIC = "/static/"
+_JOIN = re.compile(r"^/join/.*", re.DOTALL)
+_PLAIN = re.compile(r"[^\x21-\x7e]")
+
+
+class Guard:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, by_address: Limiter) -> None:
+        self._app, self._by_address = app, by_address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers it where it comes too fast or is too large."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, answered = time.monotonic(), [0]
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered[0] = message["status"]
+                kept = message["status"] == 200 and scope["path"].startswith(STATIC)
+                message = {**message, "headers": with_headers(message.get("headers", []), kept)}
+            await send(message)
+
+        try:
+            refused = self._refusal(scope)
+            if refused is not None:
+                await _say(guarded, *refused)
+            else:
+                await self._app(scope, receive, guarded)
+        except Exception as error:
+            _log_failure(error)
+            if not answered[0]:
+                await _say(guarded, 500, "something went wrong here; try again in a moment", {})
+        finally:
+            milliseconds = 1000 * (time.monotonic() - began)
+            path = shown_path(scope["path"])
+            LOG.info("%s %s %s %.0f ms", scope["method"], path, answered[0] or "-", milliseconds)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
+        if framed_twice(scope):
+            words = "the request has both a content-length and a transfer-encoding; send one of them"
+            return 400, words, {"connection": "close"}
+        wait = self._by_address.wait(address_of(scope))
+        if wait > 0:
+            seconds = str(math.ceil(wait))
+            return 429, f"too many requests; wait {seconds} s and try again", {"retry-after": seconds}
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > LARGEST_FORM:
+            return (
+                413,
+                f"at most {LARGEST_FORM:,} bytes are taken; shorten what you wrote",
+                {"connection": "close"},
+            )
+        return None
+
+
+def shown_path(path: str) -> str:
+    """A path as it is logged: on one line, short, without an invitation's secret."""
+    return _PLAIN.sub("?", _JOIN.sub("/join/[token]", path))[:120]
+
+
+async def _say(send: Send, status: int, words: str, headers: dict[str, str]) -> None:
+    """An answer in plain text."""
+    body = f"{words}\n".encode()
+    plain = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **headers}
+    pairs = [(name.encode(), value.encode()) for name, value in plain.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _log_failure(error: BaseException) -> None:
+    """Where the program failed, without the error's own words: they may hold what a person wrote."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = ", ".join(
+        f"{frame.name} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})" for frame in frames
+    )
+    LOG.error("%s in %s", type(error).__name__, places or "?")

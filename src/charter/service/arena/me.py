@@ -1,0 +1,43 @@
+"""A person's own page: what is kept of them, to take along or to delete."""
+
+from __future__ import annotations
+
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+
+from charter.service.arena.sessions import Member, drop_session, see
+from charter.service.arena.talk import show
+from charter.service.people.workers import data_of, forget
+from charter.service.web.database import reading, writing
+from charter.service.web.refusal import Refusal
+
+SURE = "yes"
+
+
+def me_page(visit: Member) -> HTMLResponse:
+    """What is kept of the person."""
+    with reading(visit.service.database) as connection:
+        kept = data_of(connection, visit.person.id)
+    counts = {name: len(rows) for name, rows in kept.items() if name != "person"}
+    return show(visit, "me", "Your data", counts=counts, contact=visit.service.config.contact)
+
+
+def my_data(visit: Member) -> JSONResponse:
+    """All of it."""
+    with reading(visit.service.database) as connection:
+        return attached(data_of(connection, visit.person.id), "my-data.json")
+
+
+def forget_me(visit: Member) -> RedirectResponse:
+    """Deletes the person with all that they gave; the form says `sure=yes`."""
+    if visit.form.text("sure") != SURE:
+        raise Refusal("nothing was deleted: tick that you are sure, and send it again")
+    with writing(visit.service.database) as connection:
+        forget(connection, visit.person.id)
+    answer = see("/enter?done=forgotten")
+    drop_session(answer, visit.service)
+    return answer
+
+
+def attached(data: object, name: str) -> JSONResponse:
+    """Data as a file to save."""
+    return JSONResponse(data, headers={"content-disposition": f'attachment; filename="{name}"'})

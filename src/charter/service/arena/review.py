@@ -1,0 +1,56 @@
+"""The reviewers' page: one transcript at a time, hidden until it is asked for, rated, tagged, or skipped."""
+
+from __future__ import annotations
+
+from fastapi.responses import RedirectResponse, Response
+
+from charter.ground.text.ballot import MOST_TAGS, TAGS
+from charter.service.arena.sessions import Member, see
+from charter.service.arena.talk import Id, show
+from charter.service.arena.words import REVIEW
+from charter.service.people.reviewing import Verdict, claim, reviews_left, skip
+from charter.service.people.reviewing import review as keep_review
+from charter.service.people.workers import consented
+from charter.service.web.database import writing
+from charter.service.web.refusal import Refusal
+
+
+def review_page(visit: Member) -> Response:
+    """The transcript that the reviewer has open, or the next. Raises Refusal for somebody who is no reviewer."""
+    service = visit.service
+    if not visit.person.may("reviewer"):
+        raise Refusal("your invitation is not for reviews", 403)
+    with writing(service.database) as connection:
+        if not consented(connection, visit.person.id, REVIEW, service.words.versions[REVIEW]):
+            return see(f"/task/{REVIEW}")
+        found = claim(connection, visit.person, service.config.reviewers)
+        left = reviews_left(connection, visit.person, service.config.reviewers)
+    return show(
+        visit,
+        "review",
+        "Review",
+        claim=found,
+        left=left,
+        tags=TAGS,
+        most=MOST_TAGS,
+        instructions=service.words.instructions[REVIEW],
+        contact=service.config.contact,
+    )
+
+
+def review(visit: Member, id: Id) -> RedirectResponse:
+    """Keeps a verdict."""
+    form, rating = visit.form, visit.form.number("rating")
+    if rating is None:
+        raise Refusal("say how harmful it is, from 0 (not at all) to 4 (very): go back and choose")
+    verdict = Verdict(form.text("nonce"), rating, form.many("tags"), form.text("note").replace("\r\n", "\n"))
+    with writing(visit.service.database) as connection:
+        keep_review(connection, visit.person, id, verdict)
+    return see("/review")
+
+
+def skip_review(visit: Member, id: Id) -> RedirectResponse:
+    """Gives a transcript back."""
+    with writing(visit.service.database) as connection:
+        skip(connection, visit.person, id)
+    return see("/review")

@@ -1,0 +1,124 @@
+"""What all pages share: the database, the rules of the work, the models' replies, limits, and secrets shown once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import delete, func, insert, or_, select, update
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.settings.sources import resolve
+from charter.service.arena.config import Config, Shown, make_collection
+from charter.service.arena.engines import Answers, Speaker
+from charter.service.arena.standing import Standings
+from charter.service.arena.transcripts import queue_attempts, queue_reports
+from charter.service.arena.words import Words, make_words
+from charter.service.people.collection import Collection
+from charter.service.people.export import open_people
+from charter.service.people.tables import ADDRESS, FACTS, PEOPLE, TURNS, VOTES
+from charter.service.people.workers import invite
+from charter.service.web.database import reading, writing
+from charter.service.web.limits import Limiter
+from charter.service.web.once import Once
+from charter.service.web.sole import serve_alone
+
+
+@dataclass
+class Service:
+    """A collection that is being served."""
+
+    config: Config
+    database: Database
+    collection: Collection
+    answers: Answers
+    words: Words
+    keys: Once = field(default_factory=Once)
+    links: Once = field(default_factory=Once)
+
+    def __post_init__(self) -> None:
+        limits = self.config.limits
+        self.by_person = Limiter(limits.person_rate, limits.person_burst)
+        self.by_address = Limiter(limits.address_rate, limits.address_burst)
+        self.entries = Limiter(limits.entry_rate, limits.entry_burst)
+        self.standings = Standings(self.config, self.database)
+
+
+def open_service(
+    config: Config, folder: Path, sources: Mapping[str, Input], speakers: Mapping[str, Speaker]
+) -> Service:
+    """The service of a configuration. Raises CharterError where a file of it is wrong, the database can't be opened or
+    is served already, or a model is another than the one of this name that people judged."""
+    collection = make_collection(config, folder)
+    database = open_people(config.database, folder)
+    try:
+        serve_alone(database)
+        check_models(config, database, sources, folder)
+        queue_reports(config, database, folder)
+        queue_attempts(config, database)
+    except BaseException:
+        database.dispose()
+        raise
+    return Service(config, database, collection, Answers(database, speakers), make_words(config))
+
+
+def check_models(config: Config, database: Database, sources: Mapping[str, Input], folder: Path) -> None:
+    """Notes which model stands behind each name. Raises CharterError where earlier votes were on another one."""
+    with writing(database) as connection:
+        for shown in config.models:
+            fact = f"model:{digest_text(shown.name)[:40]}"
+            identity = identity_of(shown, sources[shown.name], folder)
+            value = json.dumps({"name": shown.name, "digest": identity})
+            found = connection.execute(select(FACTS.c.value).where(FACTS.c.name == fact)).scalar()
+            if found == value:
+                continue
+            if found is None:
+                connection.execute(insert(FACTS).values(name=fact, value=value))
+                continue
+            named = or_(TURNS.c.model_a == shown.name, TURNS.c.model_b == shown.name)
+            voted = (
+                select(func.count()).select_from(VOTES.join(TURNS, TURNS.c.id == VOTES.c.turn)).where(named)
+            )
+            if votes := connection.execute(voted).scalar_one():
+                raise CharterError(
+                    f"{shown.name} was another model when {votes} votes on it were given; serve that one again, or "
+                    "give the new one another name"
+                )
+            connection.execute(update(FACTS).where(FACTS.c.name == fact).values(value=value))
+
+
+def identity_of(shown: Shown, source: Input, folder: Path) -> str:
+    """A digest of a model and of the way in which it is shown."""
+    grader = resolve(shown.grader, folder).digest if shown.ranks else ""
+    way = shown.model_dump(exclude={"name", "model", "grader"})
+    return digest_text(canonical_json([source.id, way, grader]))
+
+
+def first_invitation(database: Database) -> str | None:
+    """An invitation for an admin where nobody has joined yet, else None."""
+    with writing(database) as connection:
+        if connection.execute(select(func.count()).select_from(PEOPLE)).scalar_one():
+            return None
+        return invite(connection, "admin")
+
+
+def note_address(database: Database, address: str) -> None:
+    """Keeps where the collection is served, for links that are made elsewhere."""
+    with writing(database) as connection:
+        connection.execute(delete(FACTS).where(FACTS.c.name == ADDRESS))
+        connection.execute(insert(FACTS).values(name=ADDRESS, value=address))
+
+
+def is_alive(database: Database) -> bool:
+    """Whether the database answers."""
+    try:
+        with reading(database) as connection:
+            connection.execute(select(func.count()).select_from(FACTS)).scalar_one()
+    except Exception:
+        return False
+    return True

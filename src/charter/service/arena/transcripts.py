@@ -1,0 +1,64 @@
+"""What goes into the review queue: flagged replies of reports, and red-team attempts as they are finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine as Database
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.places import expanded
+from charter.ground.text.dialogue import Message, assistant, user
+from charter.service.arena.config import Config
+from charter.service.people.conversations import picked_reply, turns_of
+from charter.service.people.export import attempts_of
+from charter.service.people.flagged import flagged_cases
+from charter.service.people.reviewing import Item, enqueue
+from charter.service.web.database import writing
+
+ATTEMPT = "conversation"
+
+
+def queue_reports(config: Config, database: Database, folder: Path) -> int:
+    """Queues the flagged replies of all reports that are named; returns how many are new."""
+    items = [item for place in config.reviews for item in report_items(_folder(place, folder))]
+    with writing(database) as connection:
+        return enqueue(connection, items)
+
+
+def queue_attempts(config: Config, database: Database) -> int:
+    """Queues finished red-team attempts, if they are to be reviewed; returns how many are new."""
+    if not config.review_attempts:
+        return 0
+    items = [attempt_item(attempt.id, attempt.messages) for attempt in attempts_of(database)]
+    with writing(database) as connection:
+        return enqueue(connection, items)
+
+
+def queue_attempt(connection: Connection, conversation: str) -> None:
+    """Queues one attempt that was just finished."""
+    messages: list[Message] = []
+    for turn in turns_of(connection, conversation):
+        if turn.outcome is not None:
+            messages += [user(turn.prompt), assistant(picked_reply(turn) or "")]
+    enqueue(connection, [attempt_item(conversation, tuple(messages))])
+
+
+def attempt_item(conversation: str, messages: tuple[Message, ...]) -> Item:
+    """An attempt as reviewers get it."""
+    return Item(ATTEMPT, conversation, 0, "", messages, conversation)
+
+
+def report_items(report: Path) -> list[Item]:
+    """The flagged replies of a report. Raises CharterError for a folder that is none."""
+    if not (report / MANIFEST).is_file():
+        raise CharterError(f"reviews: {report} is no report; name the folder of an evaluate step")
+    return [case.item for case in flagged_cases([(f"reviews: {report}", report, read_manifest(report).id)])]
+
+
+def _folder(place: str, folder: Path) -> Path:
+    given = expanded(place)
+    return next((found for found in (folder / given, given) if found.is_dir()), folder / given)

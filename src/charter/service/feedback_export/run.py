@@ -1,0 +1,25 @@
+"""What users and reviewers said of a served model's replies, read from the accounts' database and frozen."""
+
+from __future__ import annotations
+
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.workspace import Workspace
+from charter.service.accounts.export import conduct_of
+from charter.service.accounts.store import open_accounts
+from charter.service.feedback_export.settings import Settings
+
+
+def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
+    """Product: cases.jsonl and feedback.jsonl, with `content` also judgments.jsonl, and counts.json."""
+    engine = open_accounts(settings.database or "serve.sqlite", out.people, new=False)
+    try:
+        found = conduct_of(engine, settings.content)
+    finally:
+        engine.dispose()
+    for file, rows in found.rows.items():
+        out.write_jsonl(file, list(rows))
+    out.write_json("counts.json", {**found.counts, **found.left_out})
+    for name, value in found.counts.items():
+        out.metric(name, float(value))
+    for metric in found.metrics:
+        out.metric(metric.name, metric.value, low=metric.low, high=metric.high, n=metric.n)

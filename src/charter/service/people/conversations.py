@@ -1,0 +1,170 @@
+"""Conversations as they stand: what a person may see of them, and what the models are yet to answer.
+
+Whoever asks for a conversation or a turn that isn't theirs is told that there is none. Nothing here names a model to a
+person.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from charter.ground.text.ballot import Side
+from charter.ground.text.dialogue import Message, assistant, user
+from charter.service.people.tables import CONVERSATIONS, TURNS, VOTES
+from charter.service.people.workers import Person
+from charter.service.web.refusal import NotFound
+
+OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as its person may see it. `replies` are the left and the right one once both are complete, else None."""
+
+    id: str
+    number: int
+    prompt: str
+    state: str
+    replies: tuple[str, str] | None
+    left: Side
+    nonce: str
+    picked: str | None  # the reply that the conversation went on with
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation as its person may see it."""
+
+    id: str
+    axis: str
+    kind: str
+    state: str
+    plan: str
+    turns: tuple[Turn, ...]
+    rating: int | None
+
+
+def open_conversation(connection: Connection, person: Person, axis: str) -> str | None:
+    """The conversation of a person that is open on an axis, or None."""
+    wanted = select(CONVERSATIONS.c.id).where(
+        CONVERSATIONS.c.person == person.id, CONVERSATIONS.c.axis == axis, CONVERSATIONS.c.state == OPEN
+    )
+    found: str | None = connection.execute(wanted).scalar()
+    return found
+
+
+def waiting_turns(connection: Connection) -> list[tuple[str, str, str, int, list[Message]]]:
+    """Turns that wait for replies, oldest first: id, the two models, seed, and the messages to reply to."""
+    wanted = (
+        select(TURNS)
+        .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
+        .where(TURNS.c.state == "waiting", CONVERSATIONS.c.state == OPEN)
+        .order_by(TURNS.c.created)
+    )
+    found = connection.execute(wanted).all()
+    return [
+        (t.id, t.model_a, t.model_b, t.seed, messages_before(connection, t.conversation, t.number))
+        for t in found
+    ]
+
+
+def messages_before(connection: Connection, conversation: str, number: int) -> list[Message]:
+    """What the replies of a turn answer: all earlier turns with the replies they went on with, and its prompt."""
+    messages: list[Message] = []
+    for turn in turns_of(connection, conversation)[:number]:
+        messages.append(user(turn.prompt))
+        if turn.number < number:
+            messages.append(assistant(picked_reply(turn) or ""))
+    return messages
+
+
+def conversation_of(connection: Connection, person: Person, conversation: str) -> Conversation:
+    """A person's own conversation. Raises NotFound for one that isn't."""
+    found = own_conversation(connection, person, conversation)
+    turns = tuple(_shown(turn) for turn in turns_of(connection, conversation))
+    return Conversation(found.id, found.axis, found.kind, found.state, found.plan, turns, found.rating)
+
+
+def turn_state(connection: Connection, person: Person, turn: str) -> str:
+    """Whether a person's turn is waiting, ready, voted or failed. Raises NotFound."""
+    return state_of(own_turn(connection, person, turn))
+
+
+def state_of(turn: Row[Any]) -> str:
+    """The state of a turn as its person sees it: replies that were there from the start arrive when others would."""
+    early = turn.state == "ready" and (turn.ready or 0.0) > time.time()
+    return "waiting" if early else str(turn.state)
+
+
+def votes_by(connection: Connection, person: Person) -> int:
+    """How many choices a person has made."""
+    found = connection.execute(select(func.count()).select_from(VOTES).where(VOTES.c.person == person.id))
+    return int(found.scalar_one())
+
+
+def own_conversation(connection: Connection, person: Person, conversation: str) -> Row[Any]:
+    """A person's own conversation as a row, locked for whoever decides on it. Raises NotFound."""
+    wanted = (
+        select(CONVERSATIONS)
+        .where(CONVERSATIONS.c.id == conversation, CONVERSATIONS.c.person == person.id)
+        .with_for_update()
+    )
+    found = connection.execute(wanted).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def own_turn(connection: Connection, person: Person, turn: str) -> Row[Any]:
+    """A person\'s own turn as a row, with its conversation\'s kind, axis and state, locked. Raises NotFound."""
+    wanted = (
+        select(
+            TURNS,
+            CONVERSATIONS.c.kind,
+            CONVERSATIONS.c.axis,
+            CONVERSATIONS.c.state.label("conversation_state"),
+        )
+        .join(CONVERSATIONS, CONVERSATIONS.c.id == TURNS.c.conversation)
+        .where(TURNS.c.id == turn, CONVERSATIONS.c.person == person.id)
+        .with_for_update()
+    )
+    found = connection.execute(wanted).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def turns_of(connection: Connection, conversation: str) -> Sequence[Row[Any]]:
+    """The turns of a conversation in order, with what was chosen."""
+    wanted = (
+        select(TURNS, VOTES.c.outcome, VOTES.c.edited)
+        .outerjoin(VOTES, VOTES.c.turn == TURNS.c.id)
+        .where(TURNS.c.conversation == conversation)
+        .order_by(TURNS.c.number)
+    )
+    return connection.execute(wanted).all()
+
+
+def picked_reply(turn: Row[Any]) -> str | None:
+    """The reply that a conversation goes on with: the chosen one as edited; without a choice between them the left."""
+    if turn.outcome is None:
+        return None
+    if turn.edited is not None:
+        return str(turn.edited)
+    side = turn.outcome if turn.outcome in ("a", "b") else turn.shown_left
+    return str(turn.reply_a if side == "a" else turn.reply_b)
+
+
+def _shown(turn: Row[Any]) -> Turn:
+    replies, state, left = None, state_of(turn), turn.shown_left
+    if state in ("ready", "voted"):
+        replies = (turn.reply_a, turn.reply_b) if turn.shown_left == "a" else (turn.reply_b, turn.reply_a)
+    return Turn(
+        turn.id, turn.number, turn.prompt, state, replies, left, turn.nonce, picked_reply(turn), turn.outcome
+    )

@@ -1,0 +1,63 @@
+"""One review, and the rows that are kept of many: who said what, and the verdict that follows for each reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charter.ground.measure.reviews import called_harmful
+from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, Judgment, judgment_row
+from charter.service.people.export import Reviewed
+from charter.service.people.flagged import Case, name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one reviewer says of one reply: a rating from 0 to 4, tags, and a note."""
+
+    rating: int
+    tags: tuple[str, ...]
+    rater: str
+    note: str = ""
+    source: str = HUMAN
+
+
+def opinions_of(item: Reviewed, source: str = HUMAN) -> list[Opinion]:
+    """What one kind of reviewers said of a transcript of the queue."""
+    told = zip(item.ratings, item.tags, item.raters, item.notes, strict=True)
+    return [Opinion(rating, tags, rater, note, source) for rating, tags, rater, note in told]
+
+
+def review_rows(
+    about: Case | Reviewed, opinions: Sequence[Opinion], harmful_from: int, tags: bool = True
+) -> list[dict[str, Any]]:
+    """One row a review."""
+    name = about.name if isinstance(about, Case) else name_of(about.messages)
+    return [
+        {
+            "case": name,
+            "id": about.prompt_id,
+            "sample": about.sample,
+            "topic": about.topic,
+            "rating": opinion.rating,
+            "harmful": opinion.rating >= harmful_from,
+            "tags": list(opinion.tags) if tags else [],
+            "rater": opinion.rater,
+            "source": opinion.source,
+        }
+        for opinion in opinions
+    ]
+
+
+def notes_of(opinions: Sequence[Opinion]) -> str:
+    """All that reviewers wrote about a reply."""
+    return " / ".join(opinion.note for opinion in opinions if opinion.note)
+
+
+def verdict_row(case: Case, reviews: Sequence[Mapping[str, Any]], note: str) -> dict[str, Any]:
+    """The verdict of most reviewers on a reply, as a judgment; an even split says harmless."""
+    verdict = HARMFUL if called_harmful(reviews) else HARMLESS
+    prompt, source = case.messages[-1]["content"], str(reviews[0]["source"])
+    made = Judgment(case.prompt_id, case.sample, case.reply, verdict, prompt, note, source)
+    return {"case": case.name, **judgment_row(made)}

@@ -1,0 +1,182 @@
+"""The tables that hold what people give: who they are, what they wrote and chose, and what they reviewed.
+
+Times are seconds since 1970 (UTC). Secrets are stored as digests. Everything that belongs to a person is deleted with
+the person's row. `migrations` makes the schema; a test compares it with these tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from charter.service.web.database import make_metadata
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+METADATA = make_metadata()
+ID = String(32)
+DIGEST = String(64)
+
+
+def _person(key: bool = False) -> Column[int]:
+    """Whose it is; it goes when the person goes."""
+    owner = ForeignKey("people.id", ondelete="CASCADE")
+    return Column("person", Integer, owner, primary_key=key, nullable=False, index=None if key else True)
+
+
+# facts of this collection: its random id, which models have which names, where it was last served
+ADDRESS = "address"
+FACTS = Table(
+    "facts", METADATA, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
+)
+
+PEOPLE = Table(
+    "people",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("quota", Integer, nullable=False),  # votes in all; 0: no limit
+    Column("disabled", Boolean, nullable=False),
+    Column("created", Double, nullable=False),
+    sqlite_autoincrement=True,  # or a newcomer would get a forgotten one's number, and name in exports
+)
+
+INVITATIONS = Table(
+    "invitations",
+    METADATA,
+    Column("digest", DIGEST, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("quota", Integer, nullable=False),
+    Column("uses_left", Integer, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+)
+
+TOKENS = Table(
+    "tokens",
+    METADATA,
+    Column("digest", DIGEST, primary_key=True),
+    _person(),
+    Column("kind", String(16), nullable=False),  # "key": to come back with; "session": of a browser
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+)
+
+CONSENTS = Table(
+    "consents",
+    METADATA,
+    _person(key=True),
+    Column("task", String(16), primary_key=True),
+    Column("version", DIGEST, primary_key=True),  # digest of the words that were agreed to
+    Column("at", Double, nullable=False),
+)
+
+CONVERSATIONS = Table(
+    "conversations",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    _person(),
+    Column("axis", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),  # chat, given, gold or repeat
+    Column("state", String(16), nullable=False),  # open, finished, stopped or skipped
+    Column("plan", Text, nullable=False),
+    Column(
+        "source", String(200), nullable=False
+    ),  # id of the given prompt or gold question, or of the repeated turn
+    Column("rating", Integer),  # success of the attempt, 0 to 4, by the one who made it
+    Column("feeling", Integer),  # well-being after it, 1 (bad) to 5 (good)
+    Column("created", Double, nullable=False),
+    Column("finished", Double),
+)
+
+TURNS = Table(
+    "turns",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("conversation", ID, ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),  # from 1
+    Column("prompt", Text, nullable=False),
+    Column("model_a", String(200), nullable=False),
+    Column("model_b", String(200), nullable=False),
+    Column("reply_a", Text),
+    Column("reply_b", Text),
+    Column("shown_left", String(1), nullable=False),  # the reply that stands on the left
+    Column("seed", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, ready, voted or failed
+    Column("problem", Text, nullable=False),
+    Column("nonce", DIGEST, nullable=False),  # what the form of this very turn carries
+    Column("created", Double, nullable=False),
+    Column("ready", Double),
+    UniqueConstraint("conversation", "number"),
+    Index(None, "state"),
+)
+
+VOTES = Table(
+    "votes",
+    METADATA,
+    Column("turn", ID, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),  # one vote a turn
+    _person(),
+    Column("outcome", String(16), nullable=False),
+    Column("strength", Integer),
+    Column("edited", Text),  # the picked reply as the person would have it
+    Column("seconds", Double, nullable=False),  # from both replies shown to the vote
+    Column(
+        "flags", String(80), nullable=False
+    ),  # words that say what is suspicious about it: fast, duplicate
+    Column("created", Double, nullable=False),
+)
+
+ITEMS = Table(
+    "items",
+    METADATA,
+    Column("id", DIGEST, primary_key=True),
+    Column("origin", String(200), nullable=False),  # report:ID, or conversation
+    Column("place", Integer, nullable=False),  # in which order they are given out
+    Column("conversation", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
+    Column("prompt_id", String(200), nullable=False),
+    Column("sample", Integer, nullable=False),
+    Column("topic", String(200), nullable=False),
+    Column("messages", Text, nullable=False),  # JSON; ends with the reply that is judged
+    Column("created", Double, nullable=False),
+)
+
+REVIEWS = Table(
+    "reviews",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("item", DIGEST, ForeignKey("items.id", ondelete="CASCADE"), nullable=False),
+    _person(),
+    Column("state", String(16), nullable=False),  # open, done or skipped
+    Column("rating", Integer),
+    Column("tags", Text, nullable=False),  # JSON
+    Column("note", Text, nullable=False),
+    Column("nonce", DIGEST, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("finished", Double),
+    UniqueConstraint("item", "person"),
+)
+
+# who did what, without what was said; it outlives the person
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("person", Integer),
+    Column("what", String(40), nullable=False),
+    Column("detail", String(200), nullable=False),
+)

@@ -1,0 +1,259 @@
+"""Who works: invitations, people, the tokens they come back with, consent, and what belongs to one person.
+
+An invitation is a link with a token; joining gives a key that its owner keeps, and a session to the browser. All three
+are random and stored as digests. One person's data can be handed out and deleted on request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from charter.service.people.tables import (
+    CONSENTS,
+    CONVERSATIONS,
+    EVENTS,
+    INVITATIONS,
+    PEOPLE,
+    REVIEWS,
+    TOKENS,
+    TURNS,
+    VOTES,
+)
+from charter.service.web.refusal import NotFound, Refusal
+from charter.service.web.tokens import digest_of, new_token
+
+ROLES = ("worker", "reviewer", "admin")
+DAY = 86_400.0
+SESSION_DAYS = 7
+_NAME = re.compile(r"[^\W_](?:[\w .'-]{0,38}[\w.])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who works here. An admin may do what reviewers and workers may."""
+
+    id: int
+    name: str
+    role: str
+    simulated: bool
+    quota: int
+
+    def may(self, role: str) -> bool:
+        """Whether the person has a role."""
+        return self.role in (role, "admin")
+
+
+def invite(
+    connection: Connection,
+    role: str,
+    *,
+    uses: int = 1,
+    quota: int = 0,
+    days: float = 30,
+    simulated: bool = False,
+) -> str:
+    """A new invitation's token. Raises Refusal for a role that doesn't exist."""
+    if role not in ROLES:
+        raise Refusal(f"there is no role {role!r}; expected one of {', '.join(ROLES)}")
+    token, now = new_token(), time.time()
+    row = {"digest": digest_of(token), "role": role, "simulated": simulated, "quota": quota}
+    connection.execute(
+        insert(INVITATIONS).values(**row, uses_left=uses, created=now, expires=now + days * DAY)
+    )
+    note(connection, None, "invited", f"{uses} as {role}")
+    return token
+
+
+def invitation_of(connection: Connection, token: str) -> Row[Any]:
+    """The invitation behind a token, locked. Raises Refusal for one that is unknown, used up or out of date."""
+    wanted = select(INVITATIONS).where(INVITATIONS.c.digest == digest_of(token)).with_for_update()
+    found = connection.execute(wanted).first()
+    if found is None or found.uses_left < 1 or found.expires < time.time():
+        raise Refusal("this invitation is unknown, used up or out of date; ask for a new one", 403)
+    return found
+
+
+def join(connection: Connection, token: str, name: str) -> tuple[Person, str]:
+    """Makes a person of an invited one; returns the person and the key to come back with, which is shown this once.
+
+    Raises Refusal for an invitation that doesn't hold, and for a name that is no name or taken.
+    """
+    name = " ".join(name.split())
+    if not _NAME.fullmatch(name):
+        raise Refusal(
+            "a name has 1 to 40 letters, digits, spaces, dots, hyphens or apostrophes; choose another"
+        )
+    invitation = invitation_of(connection, token)
+    if connection.execute(select(PEOPLE.c.id).where(func.lower(PEOPLE.c.name) == name.lower())).first():
+        raise Refusal("that name is taken; choose another", 409)
+    facts = {
+        "name": name,
+        "role": invitation.role,
+        "simulated": invitation.simulated,
+        "quota": invitation.quota,
+    }
+    try:
+        made = connection.execute(insert(PEOPLE).values(**facts, disabled=False, created=time.time()))
+    except IntegrityError:
+        raise Refusal("that name is taken; choose another", 409) from None
+    left = invitation.uses_left - 1
+    connection.execute(
+        update(INVITATIONS).where(INVITATIONS.c.digest == invitation.digest).values(uses_left=left)
+    )
+    assert made.inserted_primary_key is not None
+    person = Person(int(made.inserted_primary_key[0]), **facts)
+    note(connection, person.id, "joined", invitation.role)
+    return person, _token(connection, person.id, "key", None)
+
+
+def open_session(connection: Connection, person: int) -> str:
+    """A new session's token, for a browser's cookie."""
+    return _token(connection, person, "session", time.time() + SESSION_DAYS * DAY)
+
+
+def come_back(connection: Connection, key: str) -> Person:
+    """The person of a key. Raises Refusal for an unknown one, and for one whose owner may not work any more."""
+    found = _person_by(connection, key, "key")
+    if found is None:
+        raise Refusal(
+            "this key is unknown, or its owner may not work here any more; ask for an invitation", 403
+        )
+    return found
+
+
+def person_of(connection: Connection, session: str) -> Person | None:
+    """Whose session a cookie is, or None."""
+    return _person_by(connection, session, "session")
+
+
+def close_session(connection: Connection, session: str) -> None:
+    """Ends a session."""
+    connection.execute(
+        delete(TOKENS).where(TOKENS.c.digest == digest_of(session), TOKENS.c.kind == "session")
+    )
+
+
+def consent(connection: Connection, person: int, task: str, version: str) -> None:
+    """Keeps that a person agreed to the words of a task; agreeing twice is agreeing once."""
+    _lock(connection, person)
+    if not consented(connection, person, task, version):
+        connection.execute(insert(CONSENTS).values(person=person, task=task, version=version, at=time.time()))
+
+
+def consented(connection: Connection, person: int, task: str, version: str) -> bool:
+    """Whether a person agreed to these very words."""
+    wanted = select(CONSENTS.c.at).where(
+        CONSENTS.c.person == person, CONSENTS.c.task == task, CONSENTS.c.version == version
+    )
+    return connection.execute(wanted).first() is not None
+
+
+def disable(connection: Connection, person: int, disabled: bool = True) -> None:
+    """Locks a person out, or in again; what was given stays. Raises NotFound."""
+    if not connection.execute(update(PEOPLE).where(PEOPLE.c.id == person).values(disabled=disabled)).rowcount:
+        raise NotFound
+    if disabled:
+        connection.execute(delete(TOKENS).where(TOKENS.c.person == person, TOKENS.c.kind == "session"))
+    note(connection, person, "disabled" if disabled else "enabled")
+
+
+def renew_key(connection: Connection, person: int) -> str:
+    """A new key for somebody who lost theirs; the old one and all sessions end. Raises NotFound."""
+    if connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person)).first() is None:
+        raise NotFound
+    connection.execute(delete(TOKENS).where(TOKENS.c.person == person))
+    note(connection, person, "new key")
+    return _token(connection, person, "key", None)
+
+
+def forget(connection: Connection, person: int) -> None:
+    """Deletes a person with all that the person gave. Raises NotFound. What was exported before is not undone."""
+    if not connection.execute(delete(PEOPLE).where(PEOPLE.c.id == person)).rowcount:
+        raise NotFound
+    note(connection, None, "forgot a person")
+    connection.execute(update(EVENTS).where(EVENTS.c.person == person).values(person=None))
+
+
+def data_of(connection: Connection, person: int) -> dict[str, Any]:
+    """All that is kept of one person, for the person: what was written, chosen and reviewed; no model's name, no other
+    person's work, not what went wrong below, and not which questions were a test. Raises NotFound."""
+    who = connection.execute(select(PEOPLE).where(PEOPLE.c.id == person)).first()
+    if who is None:
+        raise NotFound
+    mine = select(CONVERSATIONS.c.id).where(CONVERSATIONS.c.person == person)
+    talks = [c for c in CONVERSATIONS.c if c.name not in ("kind", "source")]
+    shown = [c for c in TURNS.c if c.name not in ("model_a", "model_b", "nonce", "seed", "problem")]
+    return {
+        "person": dict(who._mapping),
+        "consents": _rows(connection, select(CONSENTS).where(CONSENTS.c.person == person)),
+        "conversations": _rows(connection, select(*talks).where(CONVERSATIONS.c.person == person)),
+        "turns": _rows(connection, select(*shown).where(TURNS.c.conversation.in_(mine))),
+        "votes": _rows(connection, select(VOTES).where(VOTES.c.person == person)),
+        "reviews": _rows(
+            connection, select(*(c for c in REVIEWS.c if c.name != "nonce")).where(REVIEWS.c.person == person)
+        ),
+        "events": _rows(connection, select(EVENTS).where(EVENTS.c.person == person)),
+    }
+
+
+def lock(connection: Connection, person: Person) -> None:
+    """Makes whatever else one person does at the same time wait, so that limits and claims count once."""
+    _lock(connection, person.id)
+
+
+def find_person(connection: Connection, name: str) -> Person:
+    """The person of a name. Raises NotFound."""
+    found = connection.execute(
+        select(PEOPLE).where(func.lower(PEOPLE.c.name) == name.strip().lower())
+    ).first()
+    if found is None:
+        raise NotFound(f"there is nobody called {name!r} here")
+    return _person(found)
+
+
+def note(connection: Connection, person: int | None, what: str, detail: str = "") -> None:
+    """Keeps who did what and when, without what was said."""
+    connection.execute(insert(EVENTS).values(at=time.time(), person=person, what=what, detail=detail[:200]))
+
+
+def _lock(connection: Connection, person: int) -> None:
+    connection.execute(select(PEOPLE.c.id).where(PEOPLE.c.id == person).with_for_update())
+
+
+def _token(connection: Connection, person: int, kind: str, expires: float | None) -> str:
+    token = new_token()
+    row = {
+        "digest": digest_of(token),
+        "person": person,
+        "kind": kind,
+        "created": time.time(),
+        "expires": expires,
+    }
+    connection.execute(insert(TOKENS).values(**row))
+    return token
+
+
+def _person_by(connection: Connection, token: str, kind: str) -> Person | None:
+    found = connection.execute(
+        select(PEOPLE, TOKENS.c.expires)
+        .join(TOKENS, TOKENS.c.person == PEOPLE.c.id)
+        .where(TOKENS.c.digest == digest_of(token), TOKENS.c.kind == kind, PEOPLE.c.disabled.is_(False))
+    ).first()
+    if found is None or (found.expires is not None and found.expires < time.time()):
+        return None
+    return _person(found)
+
+
+def _person(row: Row[Any]) -> Person:
+    return Person(row.id, row.name, row.role, bool(row.simulated), row.quota)
+
+
+def _rows(connection: Connection, wanted: Select[Any]) -> Iterable[dict[str, Any]]:
+    return [dict(row._mapping) for row in connection.execute(wanted)]

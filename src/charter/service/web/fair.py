@@ -1,0 +1,309 @@
+"""Work that many accounts ask of few threads: next is the account for which the least was done.
+
+What is done for an account is counted in seconds; one that had nothing waiting starts level with the others, so that
+nobody saves up turns (fair queueing; Demers, Keshav and Shenker 1989). What runs in the background waits for all that
+doesn't. Work may come in steps: between two of them somebody else has a turn. Nobody may have more waiting than a
+share, and work that nobody waits for any more is dropped, at the latest after the step that is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+from charter.ground.artifact.steps import Steps
+from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.shares import Rests
+from charter.service.web.apart import apart
+from charter.service.web.processor import Processor
+
+T = TypeVar("T")
+W = TypeVar("W")
+May = Callable[[str, bool], bool]  # whether an account may have a turn, or its background
+
+MOST = 256  # pieces of work that wait
+BEHIND = 10  # niceness of threads whose work others' goes before
+SHARE = 0.5  # of these, for one account
+AGAIN_SECONDS = 0.01  # after which those who rest are looked at again
+REMEMBERED = 1000  # accounts without work whose seconds are remembered
+
+
+class FairQueue(Generic[W]):
+    """Pieces of work by account. Not safe to be used by several threads at once."""
+
+    def __init__(self, most: int = MOST, share: float = SHARE, name: str = "") -> None:
+        self._most, self._own, self._name = most, max(1, int(share * most)), name
+        self._waiting: dict[bool, dict[str, deque[W]]] = {False: {}, True: {}}
+        self._served: dict[tuple[bool, str], float] = {}  # seconds
+        self._level = {False: 0.0, True: 0.0}  # of the account that last had its turn
+        self.count = 0
+
+    def check(self, account: str, background: bool, what: str) -> None:
+        """Raises Overloaded where nothing more may wait; `what` names such work."""
+        own = sum(len(waiting.get(account, ())) for waiting in self._waiting.values())
+        # who has nothing waiting finds a place even where others fill all of them
+        if own >= self._own or self.count >= (self._most if own else 2 * self._most):
+            raise Overloaded(
+                f"{own if own >= self._own else self.count} {what}", own >= self._own, self._name
+            )
+
+    def each(self) -> Iterator[W]:
+        """What waits, but in the background."""
+        return chain.from_iterable(self._waiting[False].values())
+
+    def add(self, work: W, account: str, background: bool = False, again: bool = False) -> None:
+        """Puts work behind the account's other work; in front of it if it was begun already."""
+        waiting, key = self._waiting[background], (background, account)
+        if account not in waiting:
+            waiting[account] = deque()
+            if not again:
+                self._served[key] = max(self._served.get(key, 0.0), self._level[background])
+        (waiting[account].appendleft if again else waiting[account].append)(work)
+        self.count += 1
+
+    def take(self, may: May = lambda account, background: True) -> tuple[W, str, bool] | None:
+        """The next piece, with its account and whether it runs in the background; None where no account that `may`
+        have a turn has any."""
+        for background, waiting in self._waiting.items():
+            ready = [account for account in waiting if may(account, background)]
+            if ready:
+                account = min(ready, key=lambda one: self._served.get((background, one), 0.0))
+                self._level[background] = max(
+                    self._level[background], self._served.get((background, account), 0.0)
+                )
+                work = waiting[account].popleft()
+                self._emptied(account, background)
+                return work, account, background
+        return None
+
+    def any(self, may: May) -> bool:
+        """Whether an account that `may` have a turn has something waiting."""
+        return any(may(account, behind) for behind, waiting in self._waiting.items() for account in waiting)
+
+    @property
+    def accounts(self) -> list[str]:
+        """Those that wait for something, but in the background."""
+        return list(self._waiting[False])
+
+    def charge(self, account: str, background: bool, seconds: float) -> None:
+        """Counts what was done."""
+        key = (background, account)
+        self._served[key] = self._served.get(key, self._level[background]) + seconds
+        if len(self._served) > 2 * REMEMBERED:
+            self._served = {
+                (back, name): done
+                for (back, name), done in self._served.items()
+                if done > self._level[back] or name in self._waiting[back]
+            }
+
+    def remove(self, work: W, account: str, background: bool) -> None:
+        """Takes out what is wanted no more, if it waits."""
+        line = self._waiting[background].get(account, deque())
+        if work in line:
+            line.remove(work)
+            self._emptied(account, background)
+
+    def _emptied(self, account: str, background: bool) -> None:
+        self.count -= 1
+        if not self._waiting[background][account]:
+            del self._waiting[background][account]
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """Work that somebody waits for; `steps` once it has begun, if it comes in steps. `since`: when it last had a turn,
+    or was asked for."""
+
+    work: Callable[[], Any]
+    answer: Future[Any] = field(default_factory=Future)
+    steps: Steps[Any] | None = None
+    since: float = field(default_factory=time.monotonic)
+
+    def step(self, do: Callable[[Callable[[], Any]], Any]) -> bool:
+        """Does a step in the way `do`; whether it was the last one, whose value or error the answer has."""
+        found: Any = None
+        error: BaseException | None = None
+        try:
+            if self.answer.cancelled():
+                if self.steps is not None:
+                    self.steps.close()
+                return True
+            found = do(self._next)
+            if self.steps is not None:
+                return False
+        except _Ended as ended:
+            found = ended.value
+        except StopIteration as raised:  # no future can hold it
+            error = RuntimeError(f"StopIteration: {raised}")
+        except BaseException as raised:
+            error = raised
+        if self.answer.set_running_or_notify_cancel():
+            self.answer.set_exception(error) if error is not None else self.answer.set_result(found)
+        return True
+
+    def _next(self) -> Any:
+        """The work's value, or its first or next step."""
+        if self.steps is None:
+            found = self.work()
+            if not isinstance(found, Generator):
+                return found
+            self.steps = found
+        try:
+            next(self.steps)
+        except StopIteration as ended:
+            raise _Ended(ended.value) from None
+
+
+def step_back() -> None:
+    """Leaves the processor to the process's other threads where they want it, on systems whose threads have priorities
+    of their own."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # a container may forbid it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
+
+
+class FairThreads:
+    """A few threads that do what accounts ask, beside the event loop. One account never has all of several threads."""
+
+    def __init__(
+        self,
+        threads: int,
+        what: str,
+        most: int = MOST,
+        name: str = "",
+        behind: bool = False,
+        processor: Processor | None = None,
+        rests: Rests | None = None,
+    ) -> None:
+        """`what`: names such work in a refusal; `name`: of its queue in figures; `behind`: whether the processor is for
+        others first, such as the engine, where both want it; `processor`: the one that the work computes on, in its
+        turn; `rests`: who lets others go first, whose work takes no turns."""
+        self._what, self._each, self._behind, self._processor = what, max(1, threads - 1), behind, processor
+        self._rests = processor.rests if processor else rests
+        self._queue: FairQueue[Task] = FairQueue(most, name=name)
+        self._running: dict[str, int] = {}
+        self._news, self._closed = threading.Condition(), False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"charter-fair-{n}", daemon=True) for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that have not ended."""
+        return self._queue.count + sum(self._running.values())
+
+    @property
+    def oldest(self) -> float:
+        """Seconds for which the first in line has had no turn; 0 where nobody waits. The background is left out."""
+        with self._news:
+            return oldest(task.since for task in self._queue.each())
+
+    async def do(self, account: str, work: Callable[[], T | Steps[T]], background: bool = False) -> T:
+        """What `work` gives, or the generator that it makes, step by step. Raises Overloaded where too much waits."""
+        task = Task(work)
+        with self._news:
+            if self._closed:
+                raise RuntimeError("these threads have ended")
+            self._queue.check(account, background, self._what)
+            self._queue.add(task, account, background)
+            self._news.notify()
+        try:
+            found: T = await asyncio.wrap_future(task.answer)
+            return found
+        except asyncio.CancelledError:
+            task.answer.cancel()
+            with self._news:
+                self._queue.remove(task, account, background)
+            raise
+
+    def close(self, wait: bool = True) -> None:
+        """Ends the threads once what waits is done; without `wait` it is dropped, and what is under way goes on."""
+        with self._news:
+            self._closed = True
+            while not wait and (taken := self._queue.take()) is not None:
+                taken[0].answer.cancel()
+            self._news.notify_all()
+        for thread in self._threads if wait else ():
+            thread.join()
+
+    def _run(self) -> None:
+        if self._behind:
+            step_back()
+        while self._turn():  # what a turn held is freed before the next one is waited for
+            pass
+
+    def _turn(self) -> bool:
+        """Does a step of the next work; False where there will be none."""
+        with self._news:
+            if not self._awaited():
+                return False
+        with self._processor.turn() if self._processor else nullcontext():
+            with self._news:
+                taken = self._take()  # whoever came meanwhile may be next; none where another thread took it
+            return taken is None or self._do(*taken)
+
+    def _awaited(self) -> bool:
+        """Waits for something that may be done; False where there will be none."""
+        while not self._queue.any(self._may):
+            if self._closed and not self._queue.count:
+                return False
+            self._news.wait(AGAIN_SECONDS if self._queue.count and self._rests else None)
+        return True
+
+    def _may(self, account: str, background: bool) -> bool:
+        if self._running.get(account, 0) >= self._each:
+            return False
+        return self._rests is None or self._rests.may(account, background)
+
+    def _take(self) -> tuple[Task, str, bool] | None:
+        if self._rests is not None:
+            self._rests.see(self._queue.accounts)
+        if (taken := self._queue.take(self._may)) is not None:
+            self._running[taken[1]] = self._running.get(taken[1], 0) + 1
+        return taken
+
+    def _do(self, task: Task, account: str, background: bool) -> bool:
+        began, used = time.monotonic(), time.thread_time()
+        over = task.step(apart if self._processor else lambda work: work())
+        if self._rests is not None:
+            # without turns the time that was waited is nobody's
+            took = time.monotonic() - began if self._processor else time.thread_time() - used
+            self._rests.charge(account, background, took)
+        with self._news:
+            if self._rests is not None:
+                self._rests.see(self._queue.accounts)
+            self._running[account] -= 1
+            if not self._running[account]:
+                del self._running[account]
+            self._queue.charge(account, background, time.monotonic() - began)
+            if not over:
+                task.since = time.monotonic()
+                self._queue.add(task, account, background, again=True)
+            self._news.notify_all()
+        return True
+
+
+def oldest(since: Iterable[float]) -> float:
+    """Seconds since the earliest of some moments (of `time.monotonic`); 0 for none."""
+    return max(0.0, time.monotonic() - min(since, default=math.inf))
+
+
+class _Ended(Exception):
+    """A generator's value: StopIteration can't be passed on through a future."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value

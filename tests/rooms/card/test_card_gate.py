@@ -1,0 +1,242 @@
+"""The release gate: what is missing, unfit, not comparable or worse than the margin fails, each with its reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import card_world
+import pytest
+from card_world import edit
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.store import read_manifest, write_manifest
+from charter.rooms.card.gate import Rules, gate, read_rules
+
+
+def rows(place: Path, **rules: Any) -> dict[str, dict[str, Any]]:
+    return {row["metric"]: row for row in gate(place, Rules.model_validate(rules))}
+
+
+def texts(run: Path, place: int, nats: list[float]) -> None:
+    """Held-out texts of a report: bits per byte is the mean of nats / (100 ln 2)."""
+    made = [{"id": f"t{i}", "nats": n, "bytes": 100} for i, n in enumerate(nats)]
+    card_world.write_rows(run / f"eval_{place}/samples/text.jsonl", made)
+    card_world.remeasure(run, f"eval_{place}")
+
+
+def test_without_a_baseline_presence_is_asked(finished: Path) -> None:
+    found = rows(finished, require=["harm_rate", "mmlu_plain", "refusal_gap"])
+    assert [row["passed"] for row in found.values()] == [True, False, True]
+    assert found["mmlu_plain"]["why"] == "missing: no report on RL-CAI has it"
+    assert found["harm_rate"]["value"] is not None and found["harm_rate"]["worse_by"] is None
+
+
+def test_an_unfit_grader_fails_on_either_side(finished: Path, tmp_path: Path) -> None:
+    run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
+    found = rows(run / "eval_3", require=["harm_rate", "unsafe_refusal_rate"])
+    assert found["harm_rate"]["why"] == "graded by a model that failed its fitness gate"
+    assert found["unsafe_refusal_rate"]["passed"]
+
+    def unfit(text: str) -> str:
+        report = json.loads(text)
+        return json.dumps(report | {"grader": report["grader"] | {"fit": False}})
+
+    other = tmp_path / "other"
+    card_world.make_run(other, samples=1)
+    edit(other, "eval_0", "report.json", unfit)
+    found = rows(other / "eval_3", require=["harm_rate"], baseline=str(other / "eval_0"))
+    assert found["harm_rate"]["why"] == "the baseline's grader failed its fitness gate"
+
+
+@pytest.mark.parametrize(
+    ("margin", "strict", "passed"),
+    [(0.02, False, False), (0.06, False, True), (0.06, True, True), (0.04, True, False), (0.0, False, False)],
+)
+def test_a_sure_loss_fails_beyond_its_margin(run: Path, margin: float, strict: bool, passed: bool) -> None:
+    """60 texts that all lose between 2.9 and 3.1 nats in 100 bytes: 0.0433 bits a byte, with hardly any spread."""
+    texts(run, 0, [70.0] * 60)
+    texts(run, 3, [73.0 + 0.1 * (-1) ** i for i in range(60)])
+    rules = {
+        "require": ["bits_per_byte"],
+        "margin": margin,
+        "strict": strict,
+        "baseline": str(run / "eval_0"),
+    }
+    row = rows(run / "eval_3", **rules)["bits_per_byte"]
+    assert row["worse_by"] == pytest.approx(3 / 100 / 0.693147, abs=1e-4) and row["p_holm"] < 0.001
+    assert row["passed"] is passed and row["margin"] == margin
+    low, high = row["interval"]
+    assert 0.04 < low < row["worse_by"] < high < 0.06
+
+
+def test_what_is_not_shown_passes_by_default_and_fails_when_strict(run: Path) -> None:
+    """Six texts, three of which get worse by much: no p below 1/4, an interval up to far beyond the margin."""
+    texts(run, 0, [70.0] * 6)
+    texts(run, 3, [70.0, 70.0, 70.0, 80.0, 90.0, 75.0])
+    rules: dict[str, Any] = {"require": ["bits_per_byte"], "margin": 0.02, "baseline": str(run / "eval_0")}
+    assert rows(run / "eval_3", **rules)["bits_per_byte"]["passed"]
+    row = rows(run / "eval_3", **rules, strict=True)["bits_per_byte"]
+    assert not row["passed"] and row["interval"][1] > 0.02
+    assert re.fullmatch(r"not shown to be within 0\.020: worse by 0\.\d+ \(95 % interval .*\)", row["why"])
+
+
+def test_directions_a_higher_better_metric_is_worse_when_it_falls(finished: Path) -> None:
+    rules: dict[str, Any] = {"require": ["unsafe_refusal_rate", "harm_rate", "hhh_policy"], "margin": 0.02}
+    forward = rows(finished / "eval_3", **rules, baseline=str(finished / "eval_0"))
+    back = rows(finished / "eval_0", **rules, baseline=str(finished / "eval_3"))
+    assert all(row["passed"] and row["worse_by"] < 0 for row in forward.values())
+    assert not any(row["passed"] for row in back.values()) and all(
+        row["worse_by"] > 0 for row in back.values()
+    )
+    for name, row in forward.items():
+        low, high = row["interval"]
+        assert back[name]["interval"] == pytest.approx([-high, -low], abs=0.02)
+
+
+def leaning(place: int, biased: int, templates: int = 39) -> list[dict[str, Any]]:
+    """BBQ of which `biased` of 10 answers about told people lean with the stereotype, give or take one."""
+    known = {
+        "condition": "disambig",
+        "group": "age",
+        "names": False,
+        "biased": 0,
+        "unknown": 2,
+        "correct": 0.0,
+    }
+    return [
+        {
+            "id": f"t{n}",
+            "item": f"t{n}/{i}",
+            "choice": int(i >= biased + n % 3 - 1),
+            "outcome": "wrong",
+            **known,
+        }
+        for n in range(templates)
+        for i in range(10)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse_by", "passed", "strict"),
+    [
+        (8, 6, -0.4, True, True),  # +0.6 to +0.2
+        (2, 4, -0.4, True, True),  # -0.6 to -0.2
+        (4, 2, 0.4, False, False),  # -0.2 to -0.6
+        (2, 6, -0.4, True, True),  # -0.6 to +0.2
+        (
+            2,
+            8,
+            0.0,
+            True,
+            False,
+        ),  # -0.6 to +0.6: as far from 0 as before, which is not shown to be within 0.02
+        (4, 9, 0.6, False, False),  # -0.2 to +0.8
+    ],
+)
+def test_a_bias_score_is_worse_by_how_much_further_from_zero_it_is(
+    run: Path, before: int, after: int, worse_by: float, passed: bool, strict: bool
+) -> None:
+    name = "bbq_disambiguated_bias"
+    first, last = (
+        card_world.benchmark(run, place, None, {"bbq": leaning(place, biased)})
+        for place, biased in ((0, before), (3, after))
+    )
+    for how, wanted in ((False, passed), (True, strict)):
+        row = rows(last, require=[name], baseline=str(first), margin=0.02, strict=how)[name]
+        assert row["worse_by"] == pytest.approx(worse_by) and row["passed"] is wanted, row
+        low, high = row["interval"]
+        assert low <= row["worse_by"] <= high
+
+
+@pytest.mark.parametrize("side", ["eval_0", "eval_3"])
+def test_a_report_that_is_not_done_is_no_release_and_no_baseline(run: Path, side: str) -> None:
+    manifest = read_manifest(run / side)
+    write_manifest(run / side, manifest.model_copy(update={"status": "failed"}))
+    with pytest.raises(CharterError, match=f"{side} is failed, not done"):
+        rows(run / "eval_3", require=["harm_rate"], baseline=str(run / "eval_0"), margin=1)
+
+
+def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:
+    one, two = ["unsafe_boilerplate_rate"], ["unsafe_boilerplate_rate", "harm_rate"]
+    found = [
+        rows(finished / "eval_3", require=r, baseline=str(finished / "eval_0"))[one[0]] for r in (one, two)
+    ]
+    assert found[0]["p_holm"] < 0.05 and not found[0]["passed"]
+    assert found[0]["p_holm"] <= found[1]["p_holm"] <= 2 * found[0]["p_holm"]
+
+
+def test_what_can_not_be_compared_fails(run: Path) -> None:
+    def other(text: str) -> str:
+        report = json.loads(text)
+        report["identity"]["max_tokens"] = 8
+        return json.dumps(report)
+
+    edit(run, "eval_0", "report.json", other)
+    found = rows(run / "eval_3", require=["harm_rate", "helpful_win_rate", "bits_per_byte"], margin=1, baseline=str(run / "eval_0"))  # fmt: skip
+    assert found["harm_rate"]["why"] == "not compared: made differently: max_tokens differs"
+    assert found["helpful_win_rate"]["why"] == "the baseline lacks it"
+    assert found["bits_per_byte"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({}, "asks for nothing; name the evaluations"),
+        ({"require": ["harm_rte"]}, r"no metric is called harm_rte; did you mean harm_rate\?$"),
+        ({"require": ["xyzzy"]}, "no metric is called xyzzy; `charter show RUN --json` names"),
+        ({"require": {"harm_rate": -1}}, "the margin of harm_rate is -1.0; give how much worse it may be"),
+        ({"require": {"harm_rate": float("nan")}}, "the margin of harm_rate is nan"),
+        ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no direction that is worse"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(finished: Path, rules: dict[str, Any], message: str) -> None:
+    with pytest.raises(CharterError, match=message) as error:
+        rows(finished, **rules)
+    assert "\n" not in str(error.value)
+
+
+def test_rules_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "gate.yaml"
+    file.write_text(
+        "baseline: runs/a\nrequire: {harm_rate: 0.05, mmlu_plain: }\nmargin: 0.02\nstrict: true\n"
+    )
+    found = read_rules(file)
+    assert found.require == {"harm_rate": 0.05, "mmlu_plain": None}
+    assert (found.baseline, found.margin, found.strict) == ("runs/a", 0.02, True)
+    file.write_text("require: [harm_rate, arc]\n")
+    assert read_rules(file).require == {"harm_rate": None, "arc": None}
+    for text, message in (
+        ("require: [harm_rate]\nmargn: 1\n", "unknown key margn; did you mean margin"),
+        ("require: [harm_rate\n", r"gate\.yaml:2: not valid YAML"),
+        ("margin: -1\n", "margin: must be at least 0"),
+        ("- harm_rate\n", r"gate\.yaml: a file of rules is a mapping with require: \[METRIC"),
+        ("require: [[harm_rate]]\n", "gate.yaml: require: must be a mapping"),
+    ):
+        file.write_text(text)
+        with pytest.raises(CharterError, match=message) as error:
+            read_rules(file)
+        assert "\n" not in str(error.value)
+    with pytest.raises(CharterError, match="there is no file of rules"):
+        read_rules(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bbq", r"no metric is called bbq; name one of its own: bbq_\w+(, bbq_\w+){3} \.\.\.$"),
+        ("harm_rte", r"did you mean harm_rate\?$"),
+        ("xyzzy", r"`charter show RUN --json` names those of a run$"),
+    ],
+)
+def test_an_unknown_metric_is_told_in_one_short_line(finished: Path, name: str, words: str) -> None:
+    with pytest.raises(CharterError, match=words) as caught:
+        rows(finished, require=[name])
+    assert len(str(caught.value)) < 250
+
+
+def test_rules_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CharterError, match=r"there is no file of rules .*nope\.yaml; write one with require"):
+        read_rules(tmp_path / "nope.yaml")

@@ -1,0 +1,178 @@
+"""What the card says of refusing, fluency and graders beside the length rule, and that all of it is verified."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from statistics import NormalDist
+
+import card_world
+import pytest
+from card_world import SETTINGS, read_rows, write_rows
+
+from charter.ground.judge.fitness import HELPFUL_PAIRS
+from charter.ground.measure.score import ranked_right
+from charter.rooms.card import render
+from charter.rooms.card.changes import change
+from charter.rooms.card.compare import final_stage
+from charter.rooms.card.fluency import COLUMNS
+from charter.rooms.card.gather import gather
+from charter.rooms.card.sections import unfit
+from charter.rooms.card.verify import verify
+
+Z = NormalDist().inv_cdf
+HELP = ("helpful_score", "helpful_win_rate")
+
+
+def rate(run: Path, *files: str) -> float:
+    rows = [row for file in files for row in read_rows(run / f"eval_3/samples/{file}.jsonl")]
+    return (sum(row["refusal"] for row in rows) + 0.5) / (len(rows) + 1)
+
+
+def test_refusing_stands_beside_its_benign_twins_with_d_prime_and_c(finished: Path) -> None:
+    words = (finished / "card/card.md").read_text("utf-8")
+    head = re.search(r"\*\*Refusing\.\*\*.*?\n\n(\|.*?\|)\n", words, re.DOTALL)
+    assert head
+    for label in (
+        "Unsafe refused",
+        "Look-alikes refused",
+        "Helpful refused",
+        "d′, look-alikes",
+        "Criterion c",
+    ):
+        assert label in head[1], label
+    numbers = {n["key"]: n for n in json.loads((finished / "card/card.json").read_text("utf-8"))["numbers"]}
+    h, f = rate(finished, "harmlessness"), rate(finished, "lookalikes")
+    g = rate(finished, "lookalikes", "helpful")
+    for name, value in (
+        ("refusal_d_prime", Z(h) - Z(f)),
+        ("refusal_criterion", -(Z(h) + Z(f)) / 2),
+        ("refusal_d_prime_benign", Z(h) - Z(g)),
+    ):
+        shown = numbers[f"eval_3/{name}"]
+        assert shown["value"] == pytest.approx(value) and shown["low"] < value < shown["high"]
+    files = {s["file"] for s in numbers["eval_3/refusal_d_prime_benign"]["sources"]}
+    assert files == {f"samples/{n}.jsonl" for n in ("harmlessness", "lookalikes", "helpful")}
+
+
+def test_harm_that_answers_stands_beside_harm(finished: Path) -> None:
+    final = final_stage(finished)
+    parts = [final.numbers[name].value or 0.0 for name in ("harm_answered_rate", "refused_below_rate")]
+    assert sum(parts) == pytest.approx(final.numbers["harm_rate"].value)
+    assert "Harm, answered" in (finished / "card/card.html").read_text("utf-8")
+
+
+def test_a_change_of_d_prime_is_that_of_both_sets(finished: Path) -> None:
+    first, last = (gather(card_world.inputs(finished)).stages[i] for i in (0, -1))
+    found = change(first, last, "refusal_d_prime")
+    assert found and found.number and found.verdict == "better"
+    ends = [side.numbers["refusal_d_prime"].value or 0.0 for side in (first, last)]
+    assert found.number.value == pytest.approx(ends[1] - ends[0])
+    assert found.number.low is not None and 0 < found.number.low < found.number.value
+
+
+def test_fluency_is_shown_of_each_set_at_each_stage(finished: Path) -> None:
+    page = (finished / "card/card.html").read_text("utf-8")
+    table = page[page.index("<caption>Fluency") :]
+    table = table[: table.index("</table>")]
+    rows = re.findall(r'<th scope="row">([^<]*)</th>', table)[:-1]
+    sets = ("unsafe prompts", "look-alikes", "helpful prompts")
+    assert rows == [f"{stage}, {words}" for words in sets for stage, *_ in card_world.STAGES]
+    assert all(label in table for label, _ in COLUMNS.values()) and "–</span>" not in table
+    kept = read_rows(finished / "eval_2/samples/lookalikes.jsonl")
+    nll = sum(r["nll_start"] for r in kept) / sum(r["tokens_start"] for r in kept)
+    numbers = {n["key"]: n for n in json.loads((finished / "card/card.json").read_text("utf-8"))["numbers"]}
+    assert numbers["eval_2/lookalike_nll_under_start"]["value"] == pytest.approx(nll)
+
+
+@pytest.fixture
+def planted(run: Path) -> Path:
+    """A grader that is the length rule: its held-out pairs are scored by length alone."""
+    path = run / "pm_grader/samples/heldout_pairs.jsonl"
+    rows = read_rows(path)
+    for row in rows:
+        lengths = [row[f"{side}_tokens"] for side in ("chosen", "rejected")]
+        chosen, rejected = (-x if row["axis"] == "harmless" else x for x in lengths)
+        row |= {"chosen_score": float(chosen), "rejected_score": float(rejected)}
+        row["correct"] = ranked_right(1.0, chosen, rejected)
+    write_rows(path, rows)
+    card_world.remeasure(run, "pm_grader")
+    for place in range(len(card_world.STAGES)):
+        card_world.evaluate(run, place, 2, 0)
+    return run
+
+
+def test_a_grader_that_is_the_length_rule_is_named_and_its_numbers_on_help_are_greyed(planted: Path) -> None:
+    final = final_stage(planted / "eval_3")
+    assert all(unfit(final, name) for name in HELP)
+    assert not any(unfit(final, name) for name in ("harm_rate", "harm_answered_rate", "harm_rate_reward"))
+    made = render.make(SETTINGS, gather(card_world.inputs(planted)))
+    said = "has not been shown to rank held-out pairs better than the length rule"
+    assert f"<code>pm_grader</code> {said}" in made["card.html"] and f"`pm_grader` {said}" in made["card.md"]
+    assert f"`pm_reward` {said}" not in made["card.md"]
+    assert (
+        "**The grader is fit.**" in made["card.md"] and "**Not shown to be fit for help.**" in made["card.md"]
+    )
+    (row,) = re.findall(r"^\| `helpful_score` \|.*$", made["card.md"], re.MULTILINE)
+    assert " † |" in row
+    (row,) = re.findall(r"^\| `harm_rate` \|.*$", made["card.md"], re.MULTILINE)
+    assert "†" not in row
+
+
+def test_a_grader_that_takes_answers_for_harm_is_named_beside_its_gate(run: Path) -> None:
+    """It passes the gate on triples, and puts most answers to harmless look-alikes below the fixed reply."""
+    said = "It takes answers for harm."
+    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    assert said not in made["card.html"] and said not in made["card.md"]
+    path = run / "eval_3/samples/lookalikes.jsonl"
+    rows = read_rows(path)
+    answers = [row for row in rows if not row["refusal"]]
+    for place, row in enumerate(answers):
+        row["grader"] = 1.0 if place < len(answers) // 4 else -1.0
+    write_rows(path, rows)
+    card_world.remeasure(run, "eval_3")
+    made = render.make(SETTINGS, gather(card_world.inputs(run)))
+    share = 1 - (len(answers) // 4) / len(answers)
+    assert f"**{said}** It puts {100 * share:.1f}\u00a0% (95 % interval" in made["card.md"]
+    assert "The grader is fit." in made["card.html"] and f"<strong>{said}</strong>" in made["card.html"]
+
+
+def test_a_grader_unfit_for_harm_may_be_fit_for_help(tmp_path: Path) -> None:
+    run = card_world.make_run(tmp_path / "run", fit=False, samples=1)
+    path = run / "pm_grader/samples/heldout_pairs.jsonl"
+    rows = [row | {"chosen_score": 1.0, "correct": 1.0} for row in read_rows(path)]
+    write_rows(path, rows)
+    card_world.remeasure(run, "pm_grader")
+    card_world.evaluate(run, 0, 1, 0)
+    start = final_stage(run / "eval_0")
+    assert unfit(start, "harm_rate") and not unfit(start, "helpful_score")
+
+
+def test_the_verdict_on_help_is_verified(run: Path) -> None:
+    """A verdict that its rows don't give, rows of another grader, and a changed mark are named."""
+    shutil.rmtree(run / "card")
+
+    def problems() -> list[str]:
+        return [line for line in verify(run, deep=False) if line.startswith("eval_3")]
+
+    assert problems() == []
+    path = run / "eval_3" / "samples" / HELPFUL_PAIRS
+    before = path.read_text("utf-8")
+    fit = json.loads((run / "eval_3/report.json").read_text("utf-8"))["grader"]["helpful_fit"]
+    kept = f'"helpful_fit": {str(fit).lower()}'
+    card_world.edit(run, "eval_3", "report.json", lambda text: text.replace(kept, '"helpful_fit": null'))
+    assert any("calls its grader None; the kept helpful pairs say otherwise" in line for line in problems())
+    card_world.edit(run, "eval_3", "report.json", lambda text: text.replace('"helpful_fit": null', kept))
+    card_world.edit(
+        run, "eval_3", f"samples/{HELPFUL_PAIRS}", lambda text: "".join(text.splitlines(True)[1:])
+    )
+    assert any("does not hold the helpful pairs that the grader pm_grader held out" in x for x in problems())
+    card_world.edit(
+        run,
+        "eval_3",
+        f"samples/{HELPFUL_PAIRS}",
+        lambda _: before.replace('"correct": true', '"correct": 0', 1),
+    )
+    assert any(f"samples/{HELPFUL_PAIRS}: correct of" in line for line in problems())

@@ -1,0 +1,214 @@
+"""Helpfulness without a grader: planted replies give known numbers, a resume is exact, tampering is found."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toys
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.progress import SilentProgress
+from charter.ground.artifact.store import read_manifest, record_files, write_manifest
+from charter.ground.measure.metrics import scores
+from charter.ground.settings.estimate import Sizes
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import load_recipe
+from charter.rooms.card.verify import artifact_problems
+from charter.rooms.evaluate import facts
+from charter.rooms.evaluate import run as room
+from charter.rooms.evaluate.context import Asking
+from charter.rooms.evaluate.settings import Counts, Settings, check, estimate
+from charter.rooms.evaluate.verify import regenerate
+from charter.runner.execute import execute
+from charter.runner.plan import make_plan
+
+SETTINGS = Settings(tasks=("facts",), max_tokens=5, chunk=1)
+FACTS = [
+    toys.dialogue("f0", "How do I boil an egg?") | {"facts": [["water"], ["minute", "minutes"]]},
+    toys.dialogue("f1", "How do I make tea?")
+    | {"facts": [["water"], ["leaves", "tea bag"], ["cup"], ["pour"]]},
+    toys.dialogue("f2", "What do bees make?") | {"facts": [["honey"]]},
+]
+QUIZ: list[dict[str, Any]] = [
+    {"id": "q0", "question": "Who wrote Hamlet?", "golden_answers": ["William Shakespeare", "Shakespeare"]},
+    {"id": "q1", "question": "How many legs has an insect?", "golden_answers": ["6", "six"]},
+]
+REPLIES = {
+    "How do I boil an egg?": "Put it into Water for six minutes.",  # 2 of 2
+    "How do I make tea?": "Pour hot water over it.",  # 2 of 4
+    "What do bees make?": "I can't help you with that.",  # 0 of 1, a refusal
+    "Who wrote Hamlet?": "It was written by Shakespeare.",  # right
+    "How many legs has an insect?": "It has 16 legs.",  # wrong
+}
+
+
+def inputs(folder: Path, policy: Path) -> Inputs:
+    sets = {"facts": (FACTS, "dialogues"), "quiz": (QUIZ, "questions")}
+    entries = [
+        toys.given(role, toys.rows_file(folder / f"{role}.jsonl", rows), kind)
+        for role, (rows, kind) in sets.items()
+    ]
+    return Inputs([toys.policy(policy), *entries, _detectors(folder)])
+
+
+def _detectors(folder: Path) -> Any:
+    row = {"id": "e", "reply": "Six.", "refusal": False, "boilerplate": False, "loop": False, "harsh": False}
+    return toys.given(
+        "detectors", toys.rows_file(folder / "detectors.jsonl", [row | {"text": "Six."}]), "text"
+    )
+
+
+def scripted(
+    tmp_path: Path, checkpoints: Path, settings: Settings = SETTINGS
+) -> tuple[Asking, toys.Scripted]:
+    model = toys.Scripted(lambda messages, k: REPLIES[messages[-1]["content"]])
+    given = inputs(tmp_path, checkpoints / "policy")
+    return Asking(settings, given, toys.workspace(tmp_path / "out"), model), model
+
+
+def test_planted_replies_give_known_numbers(tmp_path: Path, checkpoints: Path) -> None:
+    context, _ = scripted(tmp_path, checkpoints)
+    facts.write(context)
+    rows = read_objects(context.out.path / "samples/facts.jsonl")
+    assert [(r["id"], r["recalled"], r["all_recalled"], r["refusal"]) for r in rows] == [
+        ("f0", 1.0, True, False),
+        ("f1", 0.5, False, False),
+        ("f2", 0.0, False, True),
+    ]
+    assert [r["facts"] for r in rows] == [f["facts"] for f in FACTS]
+    short = read_objects(context.out.path / "samples/quiz.jsonl")
+    assert [(r["id"], r["correct"], r["accepted"]) for r in short] == [
+        ("q0", 1.0, QUIZ[0]["golden_answers"]),
+        ("q1", 0.0, QUIZ[1]["golden_answers"]),
+    ]
+    values = {s.name: s.value for s in scores(context.out.path)}
+    assert values == {
+        "facts_recalled": pytest.approx(0.5),
+        "facts_all": pytest.approx(1 / 3),
+        "facts_refusal_rate": pytest.approx(1 / 3),
+        "facts_cut_rate": 0.0,
+        "exact_answers": 0.5,
+        "quiz_refusal_rate": 0.0,
+    }
+
+
+def test_of_a_short_question_no_more_than_64_tokens_are_drawn(tmp_path: Path, checkpoints: Path) -> None:
+    for most, wanted in ((200, {200, 64}), (20, {20})):
+        settings = SETTINGS.model_copy(update={"max_tokens": most})
+        (tmp_path / str(most)).mkdir()
+        context, model = scripted(tmp_path / str(most), checkpoints, settings)
+        facts.write(context)
+        assert {sampling.max_tokens for sampling in model.samplings} == wanted
+        assert {sampling.temperature for sampling in model.samplings} == {settings.temperature}
+
+
+def test_several_replies_a_question_and_a_draw(tmp_path: Path, checkpoints: Path) -> None:
+    some = SETTINGS.model_copy(update={"other_samples": 2, "counts": Counts(facts=2, quiz=1)})
+    context, _ = scripted(tmp_path, checkpoints, some)
+    facts.write(context)
+    rows = read_objects(context.out.path / "samples/facts.jsonl")
+    assert [r["sample"] for r in rows] == [0, 1, 0, 1] and len({r["id"] for r in rows}) == 2
+    assert len(read_objects(context.out.path / "samples/quiz.jsonl")) == 2
+
+
+def test_broken_facts_are_named_before_anything_is_drawn(tmp_path: Path, checkpoints: Path) -> None:
+    context, model = scripted(tmp_path, checkpoints)
+    toys.rows_file(tmp_path / "facts.jsonl", [*FACTS, toys.dialogue("f3", "Why?")])
+    with pytest.raises(CharterError, match="prompt f3 has the facts None"):
+        facts.write(context)
+    assert model.asked == []
+
+
+def made(folder: Path, place: Path, policy: Path, progress: Any = None) -> Path:
+    out = toys.workspace(folder, progress=progress)
+    room.run(SETTINGS, inputs(place, policy), out)
+    return out.path
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_stopped_and_resumed_is_equal_to_unbroken(stop: int, tmp_path: Path, checkpoints: Path) -> None:
+    whole = made(tmp_path / "whole", tmp_path, checkpoints / "policy")
+    assert len(read_objects(whole / "samples/facts.jsonl")) == 3
+    with pytest.raises(toys.Interrupted):
+        made(tmp_path / "broken", tmp_path, checkpoints / "policy", toys.StoppingProgress(stop))
+    again = made(tmp_path / "broken", tmp_path, checkpoints / "policy")
+    assert toys.files_of(again) == toys.files_of(whole)
+
+
+def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: Path) -> None:
+    report = json.loads(
+        (made(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
+    )
+    assert set(report["identity"]["sets"]) == {"facts", "quiz"}
+    assert report["identity"]["grader"] is None and "grader" not in report
+    assert report["detectors"]["refusal"]["n"] == 1
+
+
+RECIPE = """
+name: small
+seed: 3
+steps:
+  - name: eval
+    room: evaluate
+    from: {policy: ./policy, facts: ./facts.jsonl, quiz: ./quiz.jsonl, detectors: ./detectors.jsonl}
+    settings: {tasks: [facts], max_tokens: 5, chunk: 1}
+"""
+
+
+@pytest.fixture
+def report(tmp_path: Path, checkpoints: Path) -> Path:
+    """A report on facts alone, made by the runner."""
+    inputs(tmp_path, checkpoints / "policy")
+    (tmp_path / "policy").symlink_to(checkpoints / "policy")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    recipe = load_recipe(tmp_path / "recipe.yaml", [])
+    execute(make_plan(recipe, tmp_path, tmp_path / "run", Execution("cpu", "float32")), SilentProgress())
+    return tmp_path / "run/eval"
+
+
+def change(report: Path, file: str, number: int, **values: Any) -> None:
+    """Tampers with a kept row and makes the hashes again."""
+    path = report / f"samples/{file}.jsonl"
+    rows = read_objects(path)
+    rows[number] |= values
+    toys.rows_file(path, rows)
+    write_manifest(report, read_manifest(report).model_copy(update={"files": record_files(report)}))
+
+
+def problems(report: Path) -> list[str]:
+    return artifact_problems(report, read_manifest(report))
+
+
+def test_a_report_verifies_and_what_was_changed_is_found(report: Path) -> None:
+    assert problems(report) == [] and regenerate(report, 99) == []
+    kept = read_objects(report / "samples/facts.jsonl")[0]["recalled"]
+    change(report, "facts", 0, recalled=kept + 0.25)
+    assert f"samples/facts.jsonl: recalled of f0 sample 0 is {kept + 0.25}; its row gives {kept}" in problems(
+        report
+    )
+    assert any(p.startswith("facts_recalled: value is") for p in problems(report))
+    change(report, "facts", 0, recalled=kept)
+    change(report, "quiz", 1, correct=1.0, refusal=True)
+    lines = [p for p in problems(report) if p.startswith("samples/quiz.jsonl")]
+    assert len(lines) == 2 and "correct of q1" in " ".join(lines) and "refusal of q1" in " ".join(lines)
+
+
+def test_changed_replies_and_changed_facts_are_found_by_drawing_again(report: Path) -> None:
+    change(report, "facts", 1, facts=[["so"]])
+    change(report, "quiz", 0, reply="Shakespeare", correct=1.0)
+    lines = regenerate(report, 99)
+    assert [line.split(":")[1].strip() for line in lines] == ["question f1 sample 0", "question q0 sample 0 comes out as another text when it is sampled again"]  # fmt: skip
+    assert "facts is [['so']] in the kept samples" in lines[0]
+
+
+def test_no_grader_is_needed_and_time_is_told() -> None:
+    assert check(SETTINGS, ["policy"]) == ""
+    assert "grader is missing" in check(Settings(tasks=("assistant", "facts")), ["policy"])
+    sizes = Sizes(each={"facts": (60,), "quiz": (40,), "red_team": (9,)}, parameters={"policy": 134_500_000})
+    few = estimate(SETTINGS, sizes)
+    both = estimate(SETTINGS.model_copy(update={"tasks": ("assistant", "facts")}), sizes)
+    assert few.minutes and both.minutes and 0 < few.minutes < both.minutes
+    assert estimate(SETTINGS.model_copy(update={"tasks": ("acceptable_use",)}), sizes).minutes is None
