@@ -27,13 +27,13 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from charter.building import FLOORS, ROOMS, SERVICE
-from charter.cli.rows import counted
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.number import Number, figure, interval, label
+from charter.terminal.tables import counted
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -26,7 +26,6 @@ from fill import README, between, read_card
 from study_curves import draw, kept_curves
 from study_lines import draw_lines, kept_line, lines_of, refused_at_place
 
-from charter.cli.rows import counted
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -46,6 +45,7 @@ from charter.ground.measure.seeds import (
 )
 from charter.rooms.card.number import SHARE, figure
 from charter.rooms.evaluate.helpfulness import wins
+from charter.terminal.tables import counted
 
 DOCS = Path(__file__).resolve().parent
 KEPT = DOCS / "study"

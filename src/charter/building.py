@@ -2,9 +2,10 @@
 
 The structure test, the runner and the documentation read this file. A floor imports only floors before it; a room of
 the lab (`rooms/`) imports only the ground. The wing `service/` is what runs until it is stopped: the lab never imports
-it, and its parts import the ground and what `SERVICE` names. `runner` and `cli` alone reach the rooms. `interop` stands
-above like these: there other people's frameworks find our models. Nothing imports it, so that their packages are needed
-by those who call them.
+it, and its parts import the ground and what `SERVICE` names; their commands also `runner`. `terminal` says how things
+look on a screen, and stands on the ground alone, as `runner` does, which alone loads rooms for a recipe. `cli` is above
+all; it and every `*commands.py` import inside a function what takes long to load. In `interop` other people's
+frameworks find our models. Nothing imports it, so that their packages are needed by those who call them.
 """
 
 FLOORS = (
@@ -55,4 +56,4 @@ ROOMS = {
     "feedback_export": "charter.service.feedback_export",
 }
 
-ABOVE = ("runner", "cli", "interop")
+ABOVE = ("terminal", "runner", "cli", "interop")

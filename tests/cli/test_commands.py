@@ -15,12 +15,12 @@ import pytest
 
 from charter.building import ROOMS
 from charter.cli import check, pipeline
-from charter.cli.bars import PlainBar, PlainProgress, RichProgress, clock, spell
 from charter.cli.chat_files import File, Style
 from charter.ground.settings import execution
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.sources import shipped_folder
 from charter.runner.pace import LEFT_IN_RUN
+from charter.terminal.bars import PlainBar, PlainProgress, RichProgress, clock, spell
 
 Charter = Callable[..., tuple[int, str, str]]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from charter.cli import launch
 from charter.ground.settings import execution
 from charter.ground.settings.environment import physical_cores, thread_count
+from charter.terminal import launch
 
 Charter = Callable[..., tuple[int, str, str]]
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from charter.cli.tables import plan_total
+from charter.cli.plan_tables import plan_total
 from charter.ground.settings.estimate import Estimate, Sizes
 
 Charter = Callable[..., tuple[int, str, str]]

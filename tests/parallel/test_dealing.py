@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import toys
-from charter.cli import launch
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn import parallel
 from charter.ground.learn.checkpoint import Saver
@@ -19,6 +18,7 @@ from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import World
 from charter.ground.text.packing import microbatches
 from charter.runner.company import company
+from charter.terminal import launch
 
 
 def _each(monkeypatch: pytest.MonkeyPatch, size: int, lengths: list[int], most: int) -> list[list[list[int]]]:

@@ -174,7 +174,7 @@ from pathlib import Path
 from charter import building
 from conftest import ROOMS
 building.ROOMS = ROOMS
-from charter.cli.bars import make_progress
+from charter.terminal.bars import make_progress
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.runner.execute import execute

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from charter.cli.launch import settings as launch_settings
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import walk
 from charter.ground.artifact.manifest import digest_tree
@@ -25,6 +24,7 @@ from charter.runner.forecast import forecast, plan_records
 from charter.runner.plan import Plan
 from charter.runner.show import run_records, view_run
 from charter.runner.sweep import sweep
+from charter.terminal.launch import settings as launch_settings
 
 PlanOf = Callable[..., Plan]
 Run = Callable[..., list[str]]

@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from charter.cli.chat_files import Style, read_file
-from charter.cli.launch import relaunch
-from charter.cli.options import Device, Json
 from charter.ground.settings.execution import choose_execution
 from charter.runner.models import find_model, made_in
-from charter.runner.rooms import load_module
+from charter.terminal.launch import relaunch
+from charter.terminal.options import Device, Json
 
 _CONTINUES = "it has learnt to continue text, not to answer; --plain leaves the chat template away"
 
@@ -49,6 +48,8 @@ def chat(
     device: Device = None,
 ) -> None:
     """Talk with a model in the terminal: /reset begins anew, /quit ends, /help lists these."""
+    from charter.cli.chat_session import converse
+
     source = find_model(checkpoint, "chat")
     where = choose_execution(device)
     files = [read_file(path) for path in file or ()]
@@ -56,4 +57,4 @@ def chat(
     if not plain and made_in(source) == "pretrain":
         print(f"({source.name} was pretrained and not finetuned: {_CONTINUES})", file=sys.stderr)
     style = Style(system, temperature, max_tokens, plain, as_json, top_p, top_k)
-    load_module("charter.cli.chat_session").converse(source, where, style, files, ask or ())
+    converse(source, where, style, files, ask or ())

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 
-from charter.cli.bars import make_progress
 from charter.cli.chat_files import File, Style
 from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
@@ -20,6 +19,7 @@ from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import Decoding, chosen
 from charter.ground.settings.execution import Execution
 from charter.ground.text.dialogue import Message
+from charter.terminal.bars import make_progress
 
 COMMANDS = "/reset begins anew, /quit ends, /help says this"
 LONG = 4096  # tokens of a prompt from which on its reading is shown

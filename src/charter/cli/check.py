@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.bars import make_progress
-from charter.cli.launch import relaunch
 from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
@@ -25,6 +23,9 @@ from charter.ground.text.jsonl import write_jsonl
 from charter.ground.text.records import to_hh, to_trl
 from charter.runner.rooms import room_tool
 from charter.runner.show import find_run
+from charter.terminal.bars import make_progress
+from charter.terminal.launch import relaunch
+from charter.terminal.options import Axis
 
 
 class Form(StrEnum):
@@ -32,14 +33,6 @@ class Form(StrEnum):
 
     trl = "trl"
     hh = "hh"
-
-
-class Axis(StrEnum):
-    """What a comparison was judged by."""
-
-    helpful = "helpful"
-    honest = "honest"
-    harmless = "harmless"
 
 
 DataFile = Annotated[
@@ -181,7 +174,9 @@ def card_verify(
         relaunch()
         progress = make_progress() if sys.stderr.isatty() else None
         regenerate = partial(_regenerate, progress=progress)
-    problems: list[str] = room_tool("card", "verify").verify(folder, deep, regenerate)
+    from charter.rooms.card.verify import verify
+
+    problems = verify(folder, deep, regenerate)
     for problem in problems:
         print(problem)
     if problems:

@@ -3,20 +3,17 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from charter.cli.options import Json
-from charter.cli.rows import counted
-from charter.cli.tables import console
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import suggest
 from charter.ground.text.jsonl import numbered_rows
-from charter.runner.rooms import load_module, room_tool
+from charter.terminal.options import Json
+from charter.terminal.tables import console, counted
 
-MEASURE = "charter.ground.measure"
 SQLITE = b"SQLite format 3\x00"
 CONFIGS = (".yaml", ".yml")
 VOTES = "votes.jsonl"  # what an export or a step of the arena holds
@@ -75,14 +72,16 @@ def elo(
     Votes of people, simulated people and models are fitted apart; votes that name no source count as people's.
     Models that the votes can't place have no number.
     """
+    from charter.ground.measure.elo import standings
+
     _check_options(ties, bootstrap, plot)
     read, zero = _read(place)
     rows = _chosen(read, source)
     if base is None and any(zero in (row["model_a"], row["model_b"]) for row in rows):
         base = zero
-    tool = load_module(f"{MEASURE}.elo")
-    interval = "bootstrap" if bootstrap else None
-    found = tool.standings(rows, base, ties, interval, bootstrap, seed)
+    counted_ties: Literal["drop", "half"] = "half" if ties == "half" else "drop"
+    interval: Literal["bootstrap"] | None = "bootstrap" if bootstrap else None
+    found = standings(rows, base, counted_ties, interval, bootstrap, seed)
     named = sorted({row.get("axis") or "all" for row in rows})
     if axis is not None:
         found = {key: ranking for key, ranking in found.items() if ranking.axis == axis}
@@ -120,9 +119,13 @@ def _check_options(ties: str, bootstrap: int, plot: Path | None) -> None:
 def _read(place: str) -> tuple[list[dict[str, Any]], str]:
     """The votes of a place, each checked, and the model that its configuration indexes Elo to, "" where there is none.
     Raises CharterError naming file:line."""
+    from charter.ground.measure.votes import check_votes
+
     path = Path(place)
     if path.suffix in CONFIGS:
-        config = room_tool("arena", "config").load_config(path)
+        from charter.service.arena.config import load_config
+
+        config = load_config(path)
         return _kept(config.database, path.parent), config.zero
     if "://" in place or _is_sqlite(path):
         return _kept(place, Path()), ""
@@ -134,19 +137,22 @@ def _read(place: str) -> tuple[list[dict[str, Any]], str]:
             )
     numbered = list(numbered_rows(path))
     rows = [row for _, row in numbered]
-    load_module(f"{MEASURE}.votes").check_votes(rows, lambda number: f"{path}:{numbered[number][0]}")
+    check_votes(rows, lambda number: f"{path}:{numbered[number][0]}")
     return rows, ""
 
 
 def _kept(database: str, folder: Path) -> list[dict[str, Any]]:
     """The votes of a database, whose relative path starts at a folder."""
+    from charter.ground.measure.votes import check_votes
+    from charter.service.people.export import votes_of
+
     file = database.removeprefix("sqlite:///").partition("?")[0]
     if "://" not in file and not (folder / Path(file).expanduser()).is_file():  # opening it would make it
         raise CharterError(f"there is no database {folder / file}; check the path")
-    rows: list[dict[str, Any]] = load_module("charter.service.people.export").votes_of(database, folder)
+    rows = votes_of(database, folder)
     if not rows:
         raise CharterError(f"{database.split('@')[-1]} holds no votes yet; collect some first")
-    load_module(f"{MEASURE}.votes").check_votes(rows, lambda number: f"vote {number + 1} of the database")
+    check_votes(rows, lambda number: f"vote {number + 1} of the database")
     return rows
 
 
@@ -160,9 +166,11 @@ def _is_sqlite(path: Path) -> bool:
 
 def _chosen(rows: list[dict[str, Any]], source: str | None) -> list[dict[str, Any]]:
     """The votes of one source, or all. Raises CharterError for a source that none has."""
+    from charter.ground.measure.votes import of_source
+
     if source is None:
         return rows
-    chosen: list[dict[str, Any]] = load_module(f"{MEASURE}.votes").of_source(rows, source)
+    chosen = [dict(row) for row in of_source(rows, source)]
     if not chosen:
         there = sorted({row.get("source") or "human" for row in rows})
         raise CharterError(f"no vote is of the source {source!r}; {suggest(source, there)}")
@@ -187,11 +195,17 @@ def _row(ranking: Any, standing: Any) -> dict[str, Any]:
 
 
 def _draw(found: Mapping[str, Any], plot: Path) -> None:
-    drawing, plots = load_module(f"{MEASURE}.elo_plots"), load_module(f"{MEASURE}.plots")
+    from charter.ground.measure import elo_plots, plots
+
     wins = plot.with_name(f"{plot.stem}-wins.svg")
     for path, figure, title, said in (
-        (plot, drawing.elo_figure(found), "Elo", "Elo of each model by axis, with 95 % intervals"),
-        (wins, drawing.wins_figure(found), "Wins", "Share of votes that each model wins against each other"),
+        (plot, elo_plots.elo_figure(found), "Elo", "Elo of each model by axis, with 95 % intervals"),
+        (
+            wins,
+            elo_plots.wins_figure(found),
+            "Wins",
+            "Share of votes that each model wins against each other",
+        ),
     ):
         path.write_text(plots.standalone(plots.inline(figure, title.lower(), title, said)), encoding="utf-8")
 

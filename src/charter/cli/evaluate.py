@@ -9,10 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from charter.cli.launch import relaunch
-from charter.cli.options import Json
 from charter.cli.pipeline import Ray, Workers, carry_out, run_folder
-from charter.cli.tables import console, number
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
@@ -25,7 +22,9 @@ from charter.runner.company import Nobody
 from charter.runner.directory import begun_precision
 from charter.runner.fanout import fan_out
 from charter.runner.plan import make_plan
-from charter.runner.rooms import load_module, room_tool
+from charter.terminal.launch import relaunch
+from charter.terminal.options import Json
+from charter.terminal.tables import console, number
 
 STEP = "benchmark"
 
@@ -82,8 +81,9 @@ def evaluate(
             )
         )
         return
-    known = load_module("charter.ground.measure.metrics").BY_NAME
-    whole = [row for row in rows if known[row["score"]].kind != "part"]
+    from charter.ground.measure.metrics import BY_NAME
+
+    whole = [row for row in rows if BY_NAME[row["score"]].kind != "part"]
     console().print(score_table(whole), highlight=False)
     if parts := len(rows) - len(whole):
         print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")
@@ -92,7 +92,8 @@ def evaluate(
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
     """The recipe of one benchmark step. Raises CharterError for an unknown task or a bad change."""
-    known = room_tool(STEP, "settings")
+    from charter.rooms.benchmark import settings as known
+
     chosen = [name.strip() for name in tasks.split(",") if name.strip()] or list(known.TASKS)
     for name in chosen:
         if name not in known.TASKS:
@@ -143,7 +144,9 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
-    identity, task_of = report["identity"], load_module("charter.ground.measure.benchmarks").task_of
+    from charter.ground.measure.benchmarks import task_of
+
+    identity = report["identity"]
     return [
         {
             "score": metric.name,

@@ -10,7 +10,6 @@ import typer
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import atomic_write
-from charter.runner.rooms import room_tool
 from charter.runner.show import find_run
 
 
@@ -52,13 +51,14 @@ def card_export(
     ] = "",
 ) -> None:
     """Write the scores of a run for other people's collections, with intervals, settings and samples."""
+    from charter.rooms.card.every_eval_ever import Publisher
+    from charter.rooms.card.export import to_eval_results, to_every_eval_ever
+
     place = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
-    tool = room_tool("card", "export")
-    made: dict[str, str]
     if form is Form.eval_results:
-        made = tool.to_eval_results(place, dataset)
+        made = to_eval_results(place, dataset)
     else:
-        made = tool.to_every_eval_ever(place, tool.Publisher(organization, model, int(time.time())), samples)
+        made = to_every_eval_ever(place, Publisher(organization, model, int(time.time())), samples)
     if out.exists() and not out.is_dir():
         raise CharterError(f"{out} is a file; --out names a folder")
     for name, content in made.items():

@@ -7,28 +7,17 @@ from typing import Annotated
 
 import typer
 
-from charter.cli import (
-    arena,
-    arena_data,
-    chat,
-    check,
-    conduct,
-    doctor,
-    elo,
-    evaluate,
-    export,
-    keys,
-    pipeline,
-    policy,
-    release,
-    review,
-    serve,
-    start,
-)
+from charter.cli import chat, check, doctor, elo, evaluate, export, pipeline, policy, release, review, start
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.settings.environment import process_count, version_of
 from charter.runner.company import Elsewhere
 from charter.runner.step_runner import disk_errors
+from charter.service.accounts import conduct_commands as conduct
+from charter.service.accounts import key_commands as keys
+from charter.service.api import commands as serve
+from charter.service.arena import commands as arena
+from charter.service.arena import data_commands as arena_data
+from charter.terminal.errors import complain
 
 SHARED = "run"  # the command whose work several processes share
 
@@ -143,12 +132,6 @@ def execute(arguments: list[str]) -> int:
         words = error.format_message().rstrip(".").replace("Value error, ", "")
         help = f"{words}; `{where} --help` says what is expected"
         return complain(help, int(getattr(error, "exit_code", 2)))
-
-
-def complain(message: str, code: int) -> int:
-    """Prints one line on standard error and passes the code on."""
-    print(f"charter: error: {' '.join(message.split())}", file=sys.stderr)
-    return code
 
 
 def main() -> None:

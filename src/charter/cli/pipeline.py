@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.bars import make_progress
-from charter.cli.launch import relaunch
-from charter.cli.options import Device, Json, Precision
-from charter.cli.tables import console, plan_table, plan_total, run_tree
+from charter.cli.plan_tables import plan_table, plan_total, run_tree
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.environment import process_count
 from charter.ground.settings.execution import choose_execution
@@ -24,6 +21,10 @@ from charter.runner.jobs import Jobs
 from charter.runner.plan import Plan, make_plan
 from charter.runner.show import find_run, run_records, view_run
 from charter.runner.sweep import sweep
+from charter.terminal.bars import make_progress
+from charter.terminal.launch import relaunch
+from charter.terminal.options import Device, Json, Precision
+from charter.terminal.tables import console
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a folder with recipe.yaml.")]
 Out = Annotated[

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from charter.cli.options import Json
-from charter.cli.tables import console
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.problems import suggest
 from charter.ground.settings.sources import shipped
-from charter.runner.rooms import load_module
+from charter.ground.text.dialogue import Message
+from charter.terminal.options import Json
+from charter.terminal.tables import console
 
-FLOOR = "charter.ground.moderation"
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", metavar="FILE", help="A policy of your own; else the shipped one.")
 ]
@@ -30,12 +29,14 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an acceptable use policy: its categories, what is done at each sensitivity level, its high-risk rules."""
+    from charter.ground.moderation.policy import open_policy
+
     if as_yaml:
         if file is not None:
             raise CharterError(f"--yaml prints the shipped policy; {file} is YAML already")
         print(shipped("acceptable_use").read_text("utf-8"), end="")
         return
-    policy = load_module(f"{FLOOR}.policy").open_policy(file)
+    policy = open_policy(file)
     if as_json:
         print(json.dumps({"id": policy.id, **policy.model_dump(mode="json")}, ensure_ascii=False))
         return
@@ -46,8 +47,10 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")], as_json: Json = False
 ) -> None:
     """Check a policy: every key and value, and what a reader of it should know."""
-    policy, warnings = load_module(f"{FLOOR}.policy").check_policy(file)
-    known = {c.id for c in load_module(f"{FLOOR}.policy").shipped_policy().categories}
+    from charter.ground.moderation.policy import check_policy, shipped_policy
+
+    policy, warnings = check_policy(file)
+    known = {c.id for c in shipped_policy().categories}
     new = [c.id for c in policy.categories if c.id not in known]
     told = [
         *warnings,
@@ -88,11 +91,13 @@ def try_text(
     as_json: Json = False,
 ) -> None:
     """Say what a policy does about a text. The first time, the probe learns for a few minutes."""
-    levels = load_module(f"{FLOOR}.actions").LEVELS
-    if sensitivity not in levels:
-        raise CharterError(f"--sensitivity {sensitivity}; {suggest(sensitivity, levels)}")
-    screen = load_module(f"{FLOOR}.opening").open_screen(policy, classifiers or (), thresholds)
-    messages = [{"role": "user", "content": text}]
+    from charter.ground.moderation.actions import LEVELS
+    from charter.ground.moderation.opening import open_screen
+
+    if sensitivity not in LEVELS:
+        raise CharterError(f"--sensitivity {sensitivity}; {suggest(sensitivity, LEVELS)}")
+    screen = open_screen(policy, classifiers or (), thresholds)
+    messages: list[Message] = [{"role": "user", "content": text}]
     verdict = (
         screen.prompt(messages, sensitivity) if reply is None else screen.reply(messages, reply, sensitivity)
     )

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from charter.cli.options import Json
-from charter.cli.tables import console
 from charter.cli.versions import compare_view, figure, track_view
 from charter.ground.artifact.errors import CharterError
-from charter.runner.rooms import room_tool
+from charter.terminal.options import Json
+from charter.terminal.tables import console
 
 
 def compare(
@@ -27,13 +26,15 @@ def compare(
 
     Changes are paired over the prompts that both answered, with Holm's correction over all of them.
     """
+    from charter.rooms.card.compare import compare as compare_versions
+    from charter.rooms.card.compare import track
+
     _check(places)
-    tool = room_tool("card", "compare")
     if len(places) == 2:
-        rows: list[dict[str, Any]] = tool.compare(*places)
+        rows = compare_versions(*places)
         _say({"metrics": rows}, as_json, compare_view(rows) if rows else "the two have no metrics in common")
         return
-    versions, tracked = tool.track(places)
+    versions, tracked = track(places)
     _say({"versions": versions, "metrics": tracked}, as_json, track_view(versions, tracked))
 
 
@@ -70,8 +71,10 @@ def gate(
     An evaluation fails where it is worse by more than its margin and significantly worse (Holm); with --strict, where
     its interval does not lie within the margin.
     """
-    tool = room_tool("card", "gate")
-    found = tool.read_rules(rules) if rules else tool.Rules()
+    from charter.rooms.card.gate import Rules, read_rules
+    from charter.rooms.card.gate import gate as gate_version
+
+    found = read_rules(rules) if rules else Rules()
     named = {name.strip(): None for part in require or [] for name in part.split(",") if name.strip()}
     default, own = _margins(margin or [])
     changed: dict[str, Any] = {"require": {**found.require, **named, **own}, "strict": strict or found.strict}
@@ -79,7 +82,7 @@ def gate(
     changed |= {"margin": default} if default is not None else {}
     asked = found.model_copy(update=changed)
     _check([run, *([Path(asked.baseline)] if asked.baseline else [])])
-    rows: list[dict[str, Any]] = tool.gate(run, asked)
+    rows = gate_version(run, asked)
     failed = [row for row in rows if not row["passed"]]
     told = [_told(row) for row in rows] + ([] if failed else [f"{run} passes the gate"])
     _say({"passed": not failed, "evaluations": rows}, as_json, "\n".join(told))

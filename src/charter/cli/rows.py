@@ -25,7 +25,7 @@ from charter.ground.text.records import (
     read_dialogues,
     read_texts,
 )
-from charter.runner.rooms import load_module
+from charter.terminal.tables import counted
 
 # columns that neither TRL nor HH-RLHF has
 _OWN_ALONE = ("id", "topic", "axis", "source", "p_chosen", "weight", "learn_from", "meta")
@@ -120,11 +120,6 @@ def left_out_note(found: Found) -> str:
     return f"left out, as the form has no column for it: {', '.join(said)}{ending}" if said else ""
 
 
-def counted(number: int, things: str) -> str:
-    """A number of things, whose plural ends in s: 1 prompt, 2 prompts."""
-    return f"{number} {things if number != 1 else things.removesuffix('s')}"
-
-
 def _made(file: Path) -> str | None:
     """What an artifact holds, None for other files and folders. Raises CharterError for one without rows."""
     if not (file / MANIFEST).is_file():
@@ -183,9 +178,11 @@ def _no_verdicts(file: Path) -> bool:
 
 def _votes(file: Path) -> Found:
     """Votes on pairs of replies, checked as `charter elo` checks them."""
+    from charter.ground.measure.votes import check_votes
+
     placed = [placed for path in files_of(file, "votes") for placed in raw_rows(path)]
     rows = [row for _, row in placed]
-    load_module("charter.ground.measure.votes").check_votes(rows, lambda number: placed[number][0])
+    check_votes(rows, lambda number: placed[number][0])
     raters = len({str(row["rater"]) for row in rows if row.get("rater") not in (None, "")})
     by = f" by {counted(raters, 'raters')}" if raters else ""
     axes = len({row.get("axis") or "all" for row in rows})

@@ -26,8 +26,6 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tokenizers import Tokenizer as Backend
 from tqdm import tqdm
 
-from charter.cli.launch import relaunch
-from charter.cli.main import complain
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import digest_file
 from charter.ground.generate.engine import Completion, Engine
@@ -40,6 +38,8 @@ from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import Template
 from charter.runner.models import CHECKPOINT, find_model
+from charter.terminal.errors import complain
+from charter.terminal.launch import relaunch
 
 TOGETHER = 256  # items scored in one call: what an interrupted run with the harness's cache can lose
 THEIR_DEVICE = "cuda:0"  # what the harness's command asks for when its user asks for nothing

@@ -4,10 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
-from charter.ground.artifact.progress import Bar, Progress
-
-LEFT_IN_RUN = "left in the run"
-
+from charter.ground.artifact.progress import LEFT_IN_RUN, Bar, Progress
 
 START = 5 / 60  # minutes that any step takes for itself: reading models, writing and hashing what it made
 PRIOR = 0.1, 1.0  # what the estimates weigh against finished steps: this share of the run, or so many minutes

@@ -4,6 +4,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
 
+LEFT_IN_RUN = "left in the run"  # among the values that stand next to a bar: of all steps, in words
+
 
 class Bar(Protocol):
     """One running count, for example the optimizer steps of a training loop."""

@@ -1,8 +1,18 @@
 """Options that several commands have, with the same words in each."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+class Axis(StrEnum):
+    """What a comparison was judged by."""
+
+    helpful = "helpful"
+    honest = "honest"
+    harmless = "harmless"
+
 
 ACCOUNTS = "serve.sqlite"  # the database of accounts, where none is named
 

@@ -11,7 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 from charter.ground.artifact import progress as protocol
-from charter.runner.pace import LEFT_IN_RUN
+from charter.ground.artifact.progress import LEFT_IN_RUN
 
 EVERY_SECONDS = 15.0
 _UNITS = {"rate": " tokens/s"}

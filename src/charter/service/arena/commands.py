@@ -4,23 +4,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from charter.cli import arena_starter
-from charter.cli.launch import relaunch
-from charter.cli.options import Device, Json, Port
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.settings.execution import Execution, choose_execution
 from charter.ground.settings.sources import is_external
 from charter.runner.models import find_model
-from charter.runner.rooms import load_module, room_tool
+from charter.terminal.launch import relaunch
+from charter.terminal.options import Device, Json, Port
 
-ARENA = "arena"
+STARTER = Path(__file__).parent / "starter"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration, such as arena.yaml.")]
 
@@ -31,18 +29,13 @@ def init(
     ],
 ) -> None:
     """Write a commented configuration with questions whose answer is known, to start a collection from."""
-    files = {
-        "arena.yaml": "",
-        "gold_helpful.jsonl": _rows(arena_starter.comparisons("helpful")),
-        "gold_honest.jsonl": _rows(arena_starter.comparisons("honest")),
-        "openings.jsonl": _rows(arena_starter.prompts()),
-    }
+    files = {path.name: path.read_text("utf-8") for path in sorted(STARTER.iterdir())}
     if taken := [name for name in files if (folder / name).exists()]:
         raise CharterError(
             f"{folder} has {taken[0]} already, and nothing is overwritten: choose another folder"
         )
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "arena"
-    files["arena.yaml"] = arena_starter.CONFIG.format(name=name, path=folder / "arena.yaml")
+    files["arena.yaml"] = files["arena.yaml"].format(name=name, path=folder / "arena.yaml")
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         (folder / file).write_text(text, "utf-8")
@@ -65,10 +58,12 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the pages where people talk with hidden models and choose; Ctrl-C ends it, and nothing is lost."""
+    from charter.service.arena import serve as server
+    from charter.service.web import listening
+
     config, folder = _load(path)
     where = choose_execution(device)
     relaunch()
-    server, listening = room_tool(ARENA, "serve"), load_module("charter.service.web.listening")
     sources = {shown.name: _source(path, shown, folder) for shown in config.models}
     with listening.listen(host, port) as bound:
         service = _open(config, folder, sources, where)
@@ -85,11 +80,13 @@ def serve(
 
 def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execution) -> Any:
     """The service; its models are opened last, since they take longest."""
-    tool, engines = room_tool(ARENA, "service"), room_tool(ARENA, "engines")
+    from charter.service.arena.engines import Opening
+    from charter.service.arena.service import open_service
+
     speakers: dict[str, Any] = {}
-    service = tool.open_service(config, folder, sources, speakers)
+    service = open_service(config, folder, sources, speakers)
     try:
-        opening = engines.Opening(config.sampling, where, folder)
+        opening = Opening(config.sampling, where, folder)
         for shown in config.models:
             speakers[shown.name] = opening.speaker(sources[shown.name], shown.showing)
     except BaseException:
@@ -100,9 +97,11 @@ def _open(config: Any, folder: Path, sources: Mapping[str, Input], where: Execut
 
 def _say(service: Any, local: str, as_json: bool) -> None:
     """Says where the service is, and how its first admin gets in."""
-    address, tool = service.config.url or local, room_tool(ARENA, "service")
-    tool.note_address(service.database, address)
-    token = tool.first_invitation(service.database)
+    from charter.service.arena.service import first_invitation, note_address
+
+    address = service.config.url or local
+    note_address(service.database, address)
+    token = first_invitation(service.database)
     link = f"{address}/join/{token}" if token else None
     if as_json:
         print(json.dumps({"address": address, "local": local, "admin_invitation": link}), flush=True)
@@ -128,20 +127,19 @@ def invite(
     as_json: Json = False,
 ) -> None:
     """Print invitation links; each is shown this once."""
+    from charter.service.people import workers
+    from charter.service.people.export import address_of, open_people
+    from charter.service.web.database import writing
+
     config, folder = _load(path)
-    people, database = (
-        load_module("charter.service.people.export"),
-        load_module("charter.service.web.database"),
-    )
-    workers = load_module("charter.service.people.workers")
-    engine = people.open_people(config.database, folder)
+    engine = open_people(config.database, folder)
     try:
-        with database.writing(engine) as connection:
+        with writing(engine) as connection:
             tokens = [
                 workers.invite(connection, role, quota=quota, days=days, simulated=simulated)
                 for _ in range(count)
             ]
-            noted = people.address_of(connection)
+            noted = address_of(connection)
     finally:
         engine.dispose()
     start = config.url or noted or "http://127.0.0.1:8760"
@@ -157,14 +155,12 @@ def invite(
         )
 
 
-def _rows(rows: Sequence[dict[str, object]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
 def _load(path: Path) -> tuple[Any, Path]:
     if path.is_dir():
         path = path / "arena.yaml"
-    return room_tool(ARENA, "config").load_config(path), path.parent
+    from charter.service.arena.config import load_config
+
+    return load_config(path), path.parent
 
 
 def _source(path: Path, shown: Any, folder: Path) -> Input:

@@ -15,8 +15,6 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection, Engine
 
-from charter.cli.rows import counted
-from charter.cli.tables import console, plain_table
 from charter.ground.artifact.errors import CharterError
 from charter.service.accounts import cases, standings
 from charter.service.accounts.cases import Case, CaseVerdict, Kind, State
@@ -33,11 +31,13 @@ from charter.service.accounts.decisions import (
 )
 from charter.service.accounts.export import (
     Forgotten,
-    expire,
     forget_organisation,
     forget_user,
     freeze_conduct,
     organisation_data,
+)
+from charter.service.accounts.export import (
+    expire as empty_old,
 )
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import verify_grants
@@ -57,6 +57,7 @@ from charter.service.accounts.store import open_accounts
 from charter.service.web.database import reading, writing
 from charter.service.web.refusal import NotFound
 from charter.service.web.tokens import digest_of
+from charter.terminal.tables import console, counted, plain_table
 
 LONG = 60  # characters of a text in a table
 
@@ -83,7 +84,7 @@ def opened(place: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-def told_queue(place: str, wanted: Wanted, as_json: bool) -> None:
+def print_queue(place: str, wanted: Wanted, as_json: bool) -> None:
     """Prints cases."""
     with opened(place) as engine, reading(engine) as c:
         mine = organisation_of(c, wanted.organisation) if wanted.organisation else ""
@@ -114,7 +115,7 @@ def close(place: str, id: str, verdict: CaseVerdict, by: str, note: str) -> None
         settle(c, id, verdict, by, note, kept_ladder(c), time.time())
 
 
-def told_case(place: str, id: str, as_json: bool) -> None:
+def print_case(place: str, id: str, as_json: bool) -> None:
     """Prints a case, what was decided about its request, and where the account stands."""
     with opened(place) as engine, reading(engine) as c:
         case = cases.find_case(c, id)
@@ -133,7 +134,7 @@ def told_case(place: str, id: str, as_json: bool) -> None:
         console().print(_decisions_table(said))
 
 
-def decided(place: str, organisation: str, user: str, level: Level, by: str, reason: str) -> None:
+def decide(place: str, organisation: str, user: str, level: Level, by: str, reason: str) -> None:
     """Sets where an account, or one of its end users, stands."""
     with opened(place) as engine, writing(engine) as c:
         account = account_of(c, organisation, user)
@@ -141,7 +142,7 @@ def decided(place: str, organisation: str, user: str, level: Level, by: str, rea
     print(f"{_whose(organisation, user)} is {made.level} by decision of {made.by}")
 
 
-def told_standing(place: str, organisation: str, user: str, as_json: bool) -> None:
+def print_standing(place: str, organisation: str, user: str, as_json: bool) -> None:
     """Prints the standing of one organisation, or of one of its end users, or of all that aren't good."""
     with opened(place) as engine, reading(engine) as c:
         names, now, users = organisation_names(c), time.time(), list[Change]()
@@ -169,14 +170,14 @@ def told_standing(place: str, organisation: str, user: str, as_json: bool) -> No
         console().print(_users_table(users))
 
 
-def appealed(place: str, organisation: str, user: str, words: str) -> None:
+def appeal(place: str, organisation: str, user: str, words: str) -> None:
     """Puts an appeal into the queue."""
     with opened(place) as engine, writing(engine) as c:
         mine, mark = parts_of(account_of(c, organisation, user))
         print(cases.appeal(c, mine, words, time.time(), mark))
 
 
-def told_decisions(place: str, request: str, as_json: bool) -> None:
+def print_decisions(place: str, request: str, as_json: bool) -> None:
     """Prints what was decided about a request, and the thumbs on it. Raises NotFound."""
     with opened(place) as engine, reading(engine) as c:
         found, thumbs = decisions_of(c, request), thumbs_of(c, request)
@@ -190,7 +191,7 @@ def told_decisions(place: str, request: str, as_json: bool) -> None:
         print(plain(f"thumb {thumb['thumb']} by {thumb['key']}{': ' * bool(thumb['words'])}{thumb['words']}"))
 
 
-def told_audit(place: str, as_json: bool) -> None:
+def print_audit(place: str, as_json: bool) -> None:
     """Prints what people said of the classifiers."""
     with opened(place) as engine, reading(engine) as c:
         found = cases.audit(c)
@@ -208,7 +209,7 @@ def told_audit(place: str, as_json: bool) -> None:
     console().print(table)
 
 
-def verified(place: str, known: str, keep_days: float | None, as_json: bool) -> None:
+def verify(place: str, known: str, keep_days: float | None, as_json: bool) -> None:
     """Checks the chain of the log. Raises CharterError where it is broken, where rows are gone that are too young to be
     removed, and where a tip can't be told."""
     days = Keep().decisions_days if keep_days is None else keep_days
@@ -245,7 +246,7 @@ def verified(place: str, known: str, keep_days: float | None, as_json: bool) -> 
         print(f"the log is whole; keep this tip elsewhere and give it to --tip later: {newest}")
 
 
-def frozen(place: str, out: Path, content: bool) -> None:
+def freeze(place: str, out: Path, content: bool) -> None:
     """Freezes feedback and closed cases."""
     with opened(place) as engine:
         made = freeze_conduct(engine, out, content)
@@ -255,7 +256,7 @@ def frozen(place: str, out: Path, content: bool) -> None:
         print(f"  left out: {count} {reason}")
 
 
-def handed_out(place: str, organisation: str, out: Path) -> None:
+def hand_out(place: str, organisation: str, out: Path) -> None:
     """Writes all that is kept of an organisation, a row a line, to a new file that its owner alone can read."""
     with opened(place) as engine, reading(engine) as c:
         id, count = organisation_of(c, organisation), 0
@@ -271,7 +272,7 @@ def handed_out(place: str, organisation: str, out: Path) -> None:
     print(f"{out} has all that is kept of {organisation}: {counted(count, 'rows')}")
 
 
-def forgotten(place: str, organisation: str, user: str) -> None:
+def forget(place: str, organisation: str, user: str) -> None:
     """Deletes what an organisation, or a user of it, wrote."""
     with opened(place) as engine, writing(engine) as c:
         id = organisation_of(c, organisation)
@@ -279,10 +280,10 @@ def forgotten(place: str, organisation: str, user: str) -> None:
     print(f"deleted: {_told(gone)}; decisions stay, they hold no words")
 
 
-def expired(place: str, days: float) -> None:
+def expire(place: str, days: float) -> None:
     """Empties what is old."""
     with opened(place) as engine, writing(engine) as c:
-        print(f"emptied: {_told(expire(c, days, time.time()))}")
+        print(f"emptied: {_told(empty_old(c, days, time.time()))}")
 
 
 def _told(gone: Forgotten) -> str:

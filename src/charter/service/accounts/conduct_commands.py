@@ -9,12 +9,8 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.options import ACCOUNTS, Database, Json, Yes
 from charter.ground.artifact.errors import CharterError
-from charter.runner.rooms import load_module
-
-VIEWS = "charter.cli.conduct_views"  # loaded when they are used: they need the database
-GRANTS = "charter.cli.conduct_grants"
+from charter.terminal.options import ACCOUNTS, Database, Json, Yes
 
 
 class CaseKind(StrEnum):
@@ -75,8 +71,9 @@ def queue(
     as_json: Json = False,
 ) -> None:
     """List cases that wait for a person, the severest first, of these the oldest."""
-    views = load_module(VIEWS)
-    wanted = views.Wanted(
+    from charter.service.accounts import conduct_views
+
+    wanted = conduct_views.Wanted(
         kind.value if kind else None,
         state.value,
         organisation,
@@ -84,7 +81,7 @@ def queue(
         limit,
         severity.value if severity else "",
     )
-    views.told_queue(database, wanted, as_json)
+    conduct_views.print_queue(database, wanted, as_json)
 
 
 def case(
@@ -101,14 +98,15 @@ def case(
     An upheld flag weighs more on the ladder, a dismissed one nothing. An upheld appeal restores the account. An upheld
     case of kind standing makes the rise that the rule asks for.
     """
+    from charter.service.accounts import conduct_views
+
     if uphold and dismiss:
         raise CharterError("a case is upheld or dismissed; give one of --uphold and --dismiss")
     if (by or note) and not (uphold or dismiss):
         raise CharterError("--by and --note go with a verdict; give --uphold or --dismiss as well")
-    views = load_module(VIEWS)
     if uphold or dismiss:
-        views.close(database, id, "upheld" if uphold else "dismissed", by, note)
-    views.told_case(database, id, as_json)
+        conduct_views.close(database, id, "upheld" if uphold else "dismissed", by, note)
+    conduct_views.print_case(database, id, as_json)
 
 
 def decide(
@@ -125,7 +123,9 @@ def decide(
 
     It stays so for a clean period, whatever the rule would do.
     """
-    load_module(VIEWS).decided(database, organisation, user, level.value, by, reason)
+    from charter.service.accounts import conduct_views
+
+    conduct_views.decide(database, organisation, user, level.value, by, reason)
 
 
 def standing(
@@ -137,11 +137,13 @@ def standing(
     as_json: Json = False,
 ) -> None:
     """Show where an account, or one of its end users, stands, how it came there and when a level is lifted."""
+    from charter.service.accounts import conduct_views
+
     if user and not organisation:
         raise CharterError(
             "an end user is one of an organisation's; name that first: standing ORGANISATION --user ID"
         )
-    load_module(VIEWS).told_standing(database, organisation, user, as_json)
+    conduct_views.print_standing(database, organisation, user, as_json)
 
 
 def appeal(
@@ -151,7 +153,9 @@ def appeal(
     database: Database = ACCOUNTS,
 ) -> None:
     """Put an account's appeal into the queue, such as one that came by mail."""
-    load_module(VIEWS).appealed(database, organisation, user, words)
+    from charter.service.accounts import conduct_views
+
+    conduct_views.appeal(database, organisation, user, words)
 
 
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept.")]
@@ -169,7 +173,9 @@ def release(
     database: Database = ACCOUNTS,
 ) -> None:
     """Let what was stopped pass once: the same conversation, of the same organisation, to the same model."""
-    load_module(GRANTS).released(database, stopped, by, reason, hours)
+    from charter.service.accounts import grant_views
+
+    grant_views.release(database, stopped, by, reason, hours)
 
 
 def exempt(
@@ -189,9 +195,11 @@ def exempt(
     database: Database = ACCOUNTS,
 ) -> None:
     """Exempt an organisation from a category until a day. Severe categories can't be lifted."""
+    from charter.service.accounts import grant_views
+
     if bool(category) == everything:
         raise CharterError("say from what: give --category ID, or --all for all that aren't severe")
-    load_module(GRANTS).exempted(database, organisation, category or [""], until, by, reason)
+    grant_views.exempt(database, organisation, category or [""], until, by, reason)
 
 
 def revoke(
@@ -201,7 +209,9 @@ def revoke(
     database: Database = ACCOUNTS,
 ) -> None:
     """Take a release or an exemption back. A running service knows within a second."""
-    load_module(GRANTS).revoked(database, id, by, reason)
+    from charter.service.accounts import grant_views
+
+    grant_views.revoke(database, id, by, reason)
 
 
 def grants(
@@ -215,7 +225,9 @@ def grants(
     as_json: Json = False,
 ) -> None:
     """List releases and exemptions that are in force."""
-    load_module(GRANTS).told_grants(database, organisation, everything, as_json)
+    from charter.service.accounts import grant_views
+
+    grant_views.print_grants(database, organisation, everything, as_json)
 
 
 def decisions(
@@ -224,12 +236,16 @@ def decisions(
     as_json: Json = False,
 ) -> None:
     """Show all that was decided about a request, and what was said of it."""
-    load_module(VIEWS).told_decisions(database, request, as_json)
+    from charter.service.accounts import conduct_views
+
+    conduct_views.print_decisions(database, request, as_json)
 
 
 def audit(database: Database = ACCOUNTS, as_json: Json = False) -> None:
     """Say how often people agreed with the classifiers, by category."""
-    load_module(VIEWS).told_audit(database, as_json)
+    from charter.service.accounts import conduct_views
+
+    conduct_views.print_audit(database, as_json)
 
 
 def verify(
@@ -249,7 +265,9 @@ def verify(
 
     With a tip it also checks that the log holds what it held then. A tip that can't be told fails, too.
     """
-    load_module(VIEWS).verified(database, tip, keep_days, as_json)
+    from charter.service.accounts import conduct_views
+
+    conduct_views.verify(database, tip, keep_days, as_json)
 
 
 def export(
@@ -266,13 +284,14 @@ def export(
     database: Database = ACCOUNTS,
 ) -> None:
     """Freeze feedback and closed cases as an artifact, or hand an organisation its data."""
+    from charter.service.accounts import conduct_views
+
     if organisation and content:
         raise CharterError("an organisation's data is whole anyway; leave out --content")
-    views = load_module(VIEWS)
     if organisation:
-        views.handed_out(database, organisation, out)
+        conduct_views.hand_out(database, organisation, out)
     else:
-        views.frozen(database, out, content)
+        conduct_views.freeze(database, out, content)
 
 
 def forget(
@@ -284,13 +303,15 @@ def forget(
     database: Database = ACCOUNTS,
 ) -> None:
     """Delete what an organisation or one of its users wrote; decisions, which hold no words, stay."""
+    from charter.service.accounts import conduct_views
+
     whom = f"the user {user} of {organisation}" if user else organisation
     if not yes and not sys.stdin.isatty():
         raise CharterError(f"what {whom} wrote is deleted only when you are sure: give --yes")
     if not yes and not typer.confirm(f"Delete what {whom} wrote? Exports made before keep their copies."):
         print("nothing was deleted")
         raise typer.Exit(1)
-    load_module(VIEWS).forgotten(database, organisation, user)
+    conduct_views.forget(database, organisation, user)
 
 
 def expire(
@@ -298,7 +319,9 @@ def expire(
     database: Database = ACCOUNTS,
 ) -> None:
     """Empty words and contents of what was closed long ago."""
-    load_module(VIEWS).expired(database, days)
+    from charter.service.accounts import conduct_views
+
+    conduct_views.expire(database, days)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -15,7 +15,6 @@ from typing import Any
 from rich.markup import escape
 from sqlalchemy import Connection
 
-from charter.cli.tables import console, plain_table
 from charter.ground.artifact.errors import CharterError
 from charter.service.accounts.keys import (
     Key,
@@ -32,6 +31,7 @@ from charter.service.accounts.store import open_accounts
 from charter.service.accounts.usage import COLUMNS, Counts, DayUsage, usage_by_day
 from charter.service.web.database import writing
 from charter.service.web.refusal import NotFound
+from charter.terminal.tables import console, plain_table
 
 DAY = 86_400.0
 MOST_DAYS = 36_500
@@ -141,29 +141,34 @@ def limits(database: str, key: str, given: Given, as_json: bool) -> None:
 
 
 def usage(
-    database: str, of: tuple[str | None, str | None], days: tuple[str | None, str | None], as_json: bool
+    database: str,
+    organisation: str | None,
+    key: str | None,
+    since: str | None,
+    until: str | None,
+    as_json: bool,
 ) -> None:
-    """Prints what was used, of an organisation (its name) or a key (its id) where one is named, from day to day."""
-    until = _read_day("--until", days[1]) or datetime.now(UTC).date()
-    since = _read_day("--since", days[0]) or until - timedelta(SHOWN_DAYS)
-    if since > until:
-        raise CharterError(f"--since {since} is after --until {until}; turn them round")
+    """Prints what was used, of an organisation (its name) or a key (its id) if one is named, from day to day."""
+    last = _read_day("--until", until) or datetime.now(UTC).date()
+    first = _read_day("--since", since) or last - timedelta(SHOWN_DAYS)
+    if first > last:
+        raise CharterError(f"--since {first} is after --until {last}; turn them round")
     with _opened(database) as connection:
-        owner = None if of[0] is None else find_organisation(connection, of[0])
-        if of[1] is not None:
-            find_key(connection, of[1])
-        found = usage_by_day(connection, since, until, owner, of[1])
+        owner = None if organisation is None else find_organisation(connection, organisation)
+        if key is not None:
+            find_key(connection, key)
+        rows = usage_by_day(connection, first, last, owner, key)
     if as_json:
-        print(json.dumps([_row(row) for row in found]))
+        print(json.dumps([_row(row) for row in rows]))
         return
-    if not found:
-        print(f"nothing was used from {since} to {until}")
+    if not rows:
+        print(f"nothing was used from {first} to {last}")
         return
     table = plain_table(("day", "organisation", "key", "model"), [name.replace("_", " ") for name in COLUMNS])
-    for row in found:
+    for row in rows:
         names = (row.day, row.organisation, f"{row.name} ({row.key})", row.model)
         table.add_row(*(escape(word) for word in names), *_numbers(row.counts))
-    table.add_row("together", "", "", "", *_numbers(sum((row.counts for row in found), Counts())))
+    table.add_row("together", "", "", "", *_numbers(sum((row.counts for row in rows), Counts())))
     console().print(table)
 
 

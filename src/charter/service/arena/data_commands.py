@@ -7,12 +7,8 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.check import Axis
-from charter.cli.options import Json, Yes
 from charter.ground.artifact.errors import CharterError
-from charter.runner.rooms import load_module, room_tool
-
-VIEWS = "charter.cli.arena_views"  # loaded when it is used: it needs the database
+from charter.terminal.options import Axis, Json, Yes
 
 
 class Rater(StrEnum):
@@ -37,7 +33,9 @@ Place = Annotated[
 
 def status(place: Place, as_json: Json = False) -> None:
     """How far a collection is, and how carefully each person works."""
-    load_module(VIEWS).told_status(place, as_json)
+    from charter.service.arena import views
+
+    views.print_status(place, as_json)
 
 
 def export(
@@ -51,7 +49,8 @@ def export(
     ] = False,
 ) -> None:
     """Freeze what people gave as an artifact that recipes, `charter data` and the card take."""
-    views = load_module(VIEWS)
+    from charter.service.arena import views
+
     if what is What.comparisons:
         frozen = views.frozen_comparisons(place, out, axis.value if axis else "", source.value, keep_flagged)
     elif axis is not None or keep_flagged:
@@ -80,9 +79,10 @@ def person(
     yes: Yes = False,
 ) -> None:
     """Hand out or delete what is kept of one person, lock the person out, or give them a new key."""
+    from charter.service.arena import views
+
     if [to is not None, forgotten, locked is not None, key].count(True) != 1:
         raise CharterError("say one of --export FILE, --forget, --lock, --unlock and --new-key")
-    views = load_module(VIEWS)
     with views.opened(place) as kept:
         who, data, size = views.found_person(kept, name)
         if to is not None:
@@ -99,7 +99,7 @@ def person(
             print(f"{who.name} is deleted")
         elif key:
             print(f"{who.name} comes back at /enter with the key {views.new_key(kept, who.id)}")
-        else:
+        elif locked is not None:
             views.lock(kept, who.id, locked)
             print(f"{who.name} is {'locked out' if locked else 'let in again'}")
 
@@ -120,9 +120,12 @@ def simulate(
     They have a taste of their own, like longer replies and the left side a little, and follow a preference model's
     scores, or without one the number of different words. Choices faster than the configuration's `fastest` are marked.
     """
-    tool = room_tool("arena", "simulated")
-    with load_module(VIEWS).opened(str(config)) as kept:
-        outcome = tool.simulate(
-            kept.engine, tool.Load(url, workers, votes, seed, pause=pause, config=str(config)), judge
+    from charter.service.arena.simulated import Load
+    from charter.service.arena.simulated import simulate as use_service
+    from charter.service.arena.views import opened
+
+    with opened(str(config)) as kept:
+        outcome = use_service(
+            kept.engine, Load(url, workers, votes, seed, pause=pause, config=str(config)), judge
         )
     print(outcome.told())

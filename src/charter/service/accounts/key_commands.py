@@ -4,10 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from charter.cli.options import ACCOUNTS, Database, Json
-from charter.runner.rooms import load_module
+from charter.terminal.options import ACCOUNTS, Database, Json
 
-VIEWS = "charter.cli.key_views"  # loaded when it is used: it needs the database
 MOST = 2**31 - 1
 
 KeyId = Annotated[
@@ -50,8 +48,10 @@ def create(
 ) -> None:
     """Make a key and show its secret, this once."""
     limits = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
-    wanted = load_module(VIEWS).Wanted(org, name, _parts(scopes), _parts(models), expires_days, limits)
-    load_module(VIEWS).create(database, wanted, as_json)
+    from charter.service.accounts import key_views
+
+    wanted = key_views.Wanted(org, name, _parts(scopes), _parts(models), expires_days, limits)
+    key_views.create(database, wanted, as_json)
 
 
 def list_keys(
@@ -60,7 +60,9 @@ def list_keys(
     as_json: Json = False,
 ) -> None:
     """Show all keys, but for their secrets."""
-    load_module(VIEWS).show(database, org, as_json)
+    from charter.service.accounts import key_views
+
+    key_views.show(database, org, as_json)
 
 
 def revoke(
@@ -69,7 +71,9 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """End keys for good; a running service knows within a second."""
-    load_module(VIEWS).revoke(database, keys, as_json)
+    from charter.service.accounts import key_views
+
+    key_views.revoke(database, keys, as_json)
 
 
 def limits(
@@ -82,8 +86,10 @@ def limits(
     as_json: Json = False,
 ) -> None:
     """Show a key's limits, or change those that are given; a running service knows within a second."""
+    from charter.service.accounts import key_views
+
     given = (requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, concurrency)
-    load_module(VIEWS).limits(database, key, given, as_json)
+    key_views.limits(database, key, given, as_json)
 
 
 def usage(
@@ -100,7 +106,9 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Show requests and tokens by day, key and model."""
-    load_module(VIEWS).usage(database, (org, key), (since, until), as_json)
+    from charter.service.accounts import key_views
+
+    key_views.usage(database, org, key, since, until, as_json)
 
 
 def _parts(words: str) -> tuple[str, ...]:

@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from charter.cli.conduct_views import add, opened, organisation_of, print_json, when
-from charter.cli.tables import console, plain_table
 from charter.service.accounts import grants
+from charter.service.accounts.conduct_views import add, opened, organisation_of, print_json, when
 from charter.service.accounts.grants import Grant
 from charter.service.accounts.keys import organisation_names
 from charter.service.accounts.standings import kept_ladder
 from charter.service.web.database import reading, writing
+from charter.terminal.tables import console, plain_table
 
 
-def released(place: str, stopped: str, by: str, reason: str, hours: float) -> None:
+def release(place: str, stopped: str, by: str, reason: str, hours: float) -> None:
     """Lets what was stopped pass once."""
     with opened(place) as engine, writing(engine) as c:
         made = grants.release(c, stopped, by, reason, time.time(), hours)
@@ -22,7 +22,7 @@ def released(place: str, stopped: str, by: str, reason: str, hours: float) -> No
     )
 
 
-def exempted(
+def exempt(
     place: str, organisation: str, categories: Sequence[str], until: datetime, by: str, reason: str
 ) -> None:
     """Exempts an organisation, from all of the categories or from none."""
@@ -36,14 +36,14 @@ def exempted(
         print(f"{one.id}: {organisation} is exempt from {what} until {when(one.until)} (UTC)")
 
 
-def revoked(place: str, id: str, by: str, reason: str) -> None:
+def revoke(place: str, id: str, by: str, reason: str) -> None:
     """Takes a grant back."""
     with opened(place) as engine, writing(engine) as c:
         ended = grants.revoke(c, id, by, reason, time.time())
     print(f"{ended.id} was revoked by {ended.revoked_by}")
 
 
-def told_grants(place: str, organisation: str, everything: bool, as_json: bool) -> None:
+def print_grants(place: str, organisation: str, everything: bool, as_json: bool) -> None:
     """Prints releases and exemptions."""
     now = time.time()
     with opened(place) as engine, reading(engine) as c:
