@@ -1,0 +1,72 @@
+"""Which edits of charter's own sources rename what it made: the ground and a step's room, and nothing else."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charter.runner.identity import package_folder
+
+RECIPE = """
+name: small
+steps:
+  - {name: taught, room: finetune, from: {policy: "random:tiny", dialogues: "shipped:helpful.train"}}
+  - {name: votes, room: arena, from: {models: ["random:tiny", taught]}}
+"""
+CHILD = """
+import json, sys
+from pathlib import Path
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import load_recipe
+from charter.runner.plan import make_plan
+folder = Path(sys.argv[1])
+plan = make_plan(load_recipe(folder / "recipe.yaml", []), folder, folder / "run", Execution("cpu", "float32"))
+print(json.dumps({step.name: step.id for step in plan.steps}))
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a copy of charter's sources and a recipe."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(package_folder(), folder / "charter", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder
+
+
+def ids(copy: Path) -> dict[str, str]:
+    """The ids that the copy plans."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", CHILD, str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=copy, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("files", "renamed"),
+    [
+        (("cli/main.py", "runner/plan.py", "terminal/bars.py", "interop/inspect_entry.py"), set()),
+        (("service/web/once.py", "service/accounts/ladder.py", "service/api/exchange.py"), {"votes"}),
+        (("rooms/rl/run.py",), set()),
+        (("rooms/finetune/run.py",), {"taught", "votes"}),
+        (("ground/learn/step.py",), {"taught", "votes"}),
+    ],
+    ids=["above", "service", "another room", "its room", "ground"],
+)
+def test_an_edit_renames_what_stands_on_it(copy: Path, files: tuple[str, ...], renamed: set[str]) -> None:
+    before = ids(copy)
+    kept = {file: (copy / "charter" / file).read_text() for file in files}
+    try:
+        for file, text in kept.items():
+            (copy / "charter" / file).write_text(f"{text}\n# edited\n")
+        after = ids(copy)
+    finally:
+        for file, text in kept.items():
+            (copy / "charter" / file).write_text(text)
+    assert {step for step in before if before[step] != after[step]} == renamed
