@@ -39,7 +39,12 @@ def main() -> None:
         {p.parent.name: p.parent for p in sorted(place.glob(f"*/{MANIFEST}"))}
         for place in (places.before, places.after)
     )
-    steps, metrics, files, differences = 0, 0, 0, [f"step {name}: in one alone" for name in before.keys() ^ after.keys()]
+    steps, metrics, files, differences = (
+        0,
+        0,
+        0,
+        [f"step {name}: in one alone" for name in before.keys() ^ after.keys()],
+    )
     for name in [name for name in before if name in after]:
         steps += 1
         old, new = values(read_manifest(before[name])), values(read_manifest(after[name]))

@@ -26,7 +26,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from charter.building import FLOORS, ROOMS, SERVICE
+from charter.building import ABOVE, FLOORS, ROOMS, SERVICE
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -37,6 +37,7 @@ from charter.terminal.tables import counted
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 SOURCES = ROOT / "src" / "charter"
 LONGEST_REPLY = 400
 ROUND_TO = 10
@@ -121,6 +122,25 @@ def room_table() -> str:
     lines = code_lines(SOURCES / "interop")
     rows.append(f"| [interop](docs/interop.md) | | {lines:,} | our models for lm-eval and Inspect |")
     return "\n".join(rows)
+
+
+def tree() -> str:
+    """The packages two levels deep, each with a phrase."""
+    branches = {
+        "ground/": ("what experiments stand on; a floor imports only floors above it here", FLOORS),
+        "rooms/": (
+            "one room, one product",
+            {r: phrase(folder_of(p)) for r, p in ROOMS.items() if p.startswith("charter.rooms.")},
+        ),
+        "service/": ("what runs until it is stopped", {name: part.owns for name, part in SERVICE.items()}),
+    }
+    branches |= {f"{name}/": (owns, {}) for name, owns in ABOVE.items()}
+    lines = ["src/charter/"]
+    for name, (owns, inner) in branches.items():
+        lines.append(f"  {name:<18}{owns}")
+        lines += [f"    {part:<16}{said.split(':')[0]}" for part, said in inner.items()]
+    lines.append(f"  {'data/':<18}texts, constitution and policy that come along")
+    return "\n".join(["```", *lines, "```"])
 
 
 def settings_table(package: str) -> str:
@@ -328,12 +348,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     asked = parser.parse_args(arguments)
     pages = {folder_of(package) / "README.md": package for package in ROOMS.values()}
-    kept = {page: page.read_text("utf-8") for page in (README, *pages)}
+    kept = {page: page.read_text("utf-8") for page in (README, ARCHITECTURE, *pages)}
     try:
         made = {
             page: between(kept[page], "settings", settings_table(package)) for page, package in pages.items()
         }
         made[README] = between(kept[README], "rooms", room_table())
+        made[ARCHITECTURE] = between(kept[ARCHITECTURE], "tree", tree())
         if asked.run is not None:
             made[README] = between(made[README], "numbers", numbers_block(asked.run))
         if asked.range:

@@ -8,29 +8,50 @@ all; it and every `*commands.py` import inside a function what takes long to loa
 frameworks find our models. Nothing imports it, so that their packages are needed by those who call them.
 """
 
-FLOORS = (
-    "artifact",
-    "settings",
-    "measure",
-    "text",
-    "constitution",
-    "model",
-    "learn",
-    "generate",
-    "forms",
-    "judge",
-    "moderation",
-    "sandbox",
-)
+from typing import NamedTuple
 
-SERVICE: dict[str, tuple[str, ...]] = {
-    "web": (),
-    "accounts": ("web",),
-    "people": ("web",),
-    "arena": ("web", "people"),
-    "review": ("web", "people"),
-    "feedback_export": ("web", "accounts"),
-    "api": ("web", "accounts"),
+FLOORS = {
+    "artifact": "kinds, manifest, atomic writing, lineage, a room's workspace, the one error class",
+    "settings": "recipes, overrides, roles, seeds, device and precision, references and their digests",
+    "measure": "tables of clusters, intervals, paired differences, each metric as a pure function, plots",
+    "text": "tokenizer, dialogues, comparisons, votes, files of rows, chat template and loss masks",
+    "constitution": "principles as data, and the words of every request to a critic or labeller",
+    "model": "shape, layouts, attention, the decoder, cache, adapters, heads, checkpoints, GGUF",
+    "learn": "losses, optimizer, schedule, one step and exact resume states, as functions",
+    "generate": "sampling, the engine, the scorer, local and remote assistants",
+    "forms": "structured output that always ends, by JSON schema, pattern, grammar, XML, YAML or table",
+    "judge": "choices in both orders, best-of-n, fitness of graders, detectors of refusals and loops",
+    "moderation": "acceptable use as data, classifiers, thresholds, the screen that comes to a verdict",
+    "sandbox": "untrusted code contained, and programs judged from a second sandbox",
+}
+
+
+class Part(NamedTuple):
+    """A part of the service wing: which other parts it imports, and what it owns."""
+
+    below: tuple[str, ...]
+    owns: str
+
+
+SERVICE = {
+    "web": Part(
+        (), "database with migrations, tokens, forms, refusals, the thread that drives an engine, fair shares"
+    ),
+    "accounts": Part(
+        ("web",), "organisations, keys, limits, usage, batches; decisions, cases and the ladder"
+    ),
+    "people": Part(("web",), "what people are asked and what they gave, from tasks to reviews"),
+    "arena": Part(
+        ("web", "people"), "a room, votes between hidden models, and the pages where people give them"
+    ),
+    "review": Part(("web", "people"), "a room, verdicts on flagged replies"),
+    "feedback_export": Part(
+        ("web", "accounts"), "a room, what users said of a served model's replies, frozen"
+    ),
+    "api": Part(
+        ("web", "accounts"),
+        "Anthropic's API of 2023 and of today, OpenAI's shapes, and their pages",
+    ),
 }
 
 ROOMS = {
@@ -56,4 +77,9 @@ ROOMS = {
     "feedback_export": "charter.service.feedback_export",
 }
 
-ABOVE = ("terminal", "runner", "cli", "interop")
+ABOVE = {
+    "terminal": "options, tables, bars and errors as commands show them",
+    "runner": "plan, run, resume, publish; it alone loads rooms",
+    "cli": "the root command and the commands of the lab",
+    "interop": "our models for lm-eval and Inspect",
+}
