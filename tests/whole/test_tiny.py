@@ -17,8 +17,8 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.measure.metrics import scores
-from charter.rooms.card.verify import verify
 from charter.runner.identity import package_folder
+from charter.runner.verify import verify
 
 RECIPE = Path(__file__).parents[2] / "recipes/tiny.yaml"
 STEPS = [step["name"] for step in yaml.safe_load(RECIPE.read_text())["steps"]]

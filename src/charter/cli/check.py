@@ -3,7 +3,6 @@
 import sys
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,6 @@ import typer
 from charter.cli.rows import DataKind, Found, axis_note, left_out_note, read_rows
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST
-from charter.ground.artifact.progress import Progress
-from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import check, load
 from charter.ground.settings.hub import fetch, pin
 from charter.ground.settings.recognise import ROW_ENDINGS
@@ -21,8 +18,8 @@ from charter.ground.settings.sources import resolve
 from charter.ground.text.dialogue import Comparison
 from charter.ground.text.jsonl import write_jsonl
 from charter.ground.text.records import to_hh, to_trl
-from charter.runner.rooms import room_tool
 from charter.runner.show import find_run
+from charter.runner.verify import verify
 from charter.terminal.bars import make_progress
 from charter.terminal.launch import relaunch
 from charter.terminal.options import Axis
@@ -169,24 +166,14 @@ def card_verify(
 ) -> None:
     """Check that every number of a card is backed by the artifacts of its run."""
     folder = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
-    regenerate = None
+    progress = None
     if deep:
         relaunch()
         progress = make_progress() if sys.stderr.isatty() else None
-        regenerate = partial(_regenerate, progress=progress)
-    from charter.rooms.card.verify import verify
-
-    problems = verify(folder, deep, regenerate)
+    problems = verify(folder, deep, progress=progress)
     for problem in problems:
         print(problem)
     if problems:
         count = "1 problem is" if len(problems) == 1 else f"{len(problems)} problems are"
         raise CharterError(f"the card of {folder} does not hold: {count} listed above")
     print(f"the card of {folder} holds")
-
-
-def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:
-    """Draws samples of a report anew, in the room that made it."""
-    tool = room_tool(read_manifest(report).room, "verify")
-    found: list[str] = tool.regenerate(report, count, progress=progress)
-    return found

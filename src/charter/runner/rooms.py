@@ -1,6 +1,7 @@
 """Loads rooms: the one place that imports by name, so that no command loads what it doesn't use."""
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ def room_runner(room: Room) -> Callable[[BaseModel, Inputs, Workspace], None]:
 def room_tool(room: str, module: str) -> ModuleType:
     """A further module of a room, such as the card's `verify`."""
     return load_module(f"{building.ROOMS[room]}.{module}")
+
+
+def has_tool(room: str, module: str) -> bool:
+    """Whether a room has a further module of that name."""
+    return importlib.util.find_spec(f"{building.ROOMS[room]}.{module}") is not None
 
 
 def room_folder(package: str) -> Path:

@@ -12,6 +12,7 @@ from test_long_texts import story
 
 import toys
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.recount import flag_problems
 from charter.ground.judge.marks import RAN
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.program import Outcome, Program, Verdict
@@ -20,8 +21,7 @@ from charter.rooms.benchmark import humaneval
 from charter.rooms.benchmark import run as room
 from charter.rooms.benchmark.run import EVALUATIONS
 from charter.rooms.benchmark.settings import DATA, ROLES, Settings
-from charter.rooms.card.recount import flag_problems
-from charter.rooms.card.regrade import DECLINING, RULES, rule_of
+from charter.rooms.benchmark.verify import DECLINING, RULES, rule_of
 
 Rows = list[dict[str, Any]]
 SAMPLED = ("gsm8k", "mmlu", "triviaqa", "translation", "recall", "humaneval", "truthfulqa")

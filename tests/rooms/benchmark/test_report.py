@@ -20,11 +20,11 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import Recipe
 from charter.rooms.benchmark import run as room
 from charter.rooms.benchmark.contamination import contamination
+from charter.rooms.benchmark.regenerate import regenerate, same
 from charter.rooms.benchmark.settings import DATA, Settings
-from charter.rooms.benchmark.verify import regenerate, same
-from charter.rooms.card.verify import artifact_problems
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
+from charter.runner.verify import artifact_problems
 
 TASKS = ("mmlu_plain", "gsm8k", "quality", "position")
 SUMS = [

@@ -22,7 +22,8 @@ from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.news import whats_new
 from charter.rooms.card.published import MODELS, beside_published
 from charter.rooms.card.tasks import task_tables
-from charter.rooms.card.verify import artifact_problems, card_problems, verify
+from charter.rooms.card.verify import card_problems
+from charter.runner.verify import artifact_problems, verify
 
 BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_3"))
 

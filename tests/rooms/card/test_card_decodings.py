@@ -19,8 +19,8 @@ from charter.rooms.card.claims import report_problems
 from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.gate import Rules, gate
 from charter.rooms.card.gather import gather
-from charter.rooms.card.verify import verify
 from charter.rooms.evaluate.harmlessness import review_queue
+from charter.runner.verify import verify
 
 OWN: dict[str, Any] = {"kind": "own", "temperature": 0.2, "top_p": 0.9, "ignored": []}
 PROTOCOL: dict[str, Any] = {"kind": "protocol", "temperature": 1.0, "ignored": []}

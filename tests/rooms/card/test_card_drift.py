@@ -20,7 +20,8 @@ from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
 from charter.ground.measure.metrics import VERSION
 from charter.rooms.card.drift import MOST, drift_table
 from charter.rooms.card.gather import gather
-from charter.rooms.card.verify import artifact_problems, card_inputs, card_problems
+from charter.rooms.card.verify import card_inputs, card_problems
+from charter.runner.verify import artifact_problems
 
 PARENTS = (("reports", "eval_0"), ("rl", "learnt"))
 

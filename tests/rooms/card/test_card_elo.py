@@ -21,7 +21,7 @@ from charter.rooms.card.attempts import attempts
 from charter.rooms.card.compare import compare
 from charter.rooms.card.elo import elo_tables, raters_of
 from charter.rooms.card.gather import gather
-from charter.rooms.card.verify import verify
+from charter.runner.verify import verify
 
 PARENTS = (*card_world.CARD_PARENTS, ("votes", "votes"))
 

@@ -12,7 +12,7 @@ from card_world import SETTINGS, edit, marks, remeasure, write_rows
 
 from charter.ground.judge.marks import alias_told, facts_recalled
 from charter.rooms.card.compare import compare
-from charter.rooms.card.verify import verify
+from charter.runner.verify import verify
 
 FULL, HALF, REFUSED = "Water and salt.", "Water alone.", "I can't help you with that."
 

@@ -20,7 +20,7 @@ from charter.rooms.card.compare import final_stage
 from charter.rooms.card.fluency import COLUMNS
 from charter.rooms.card.gather import gather
 from charter.rooms.card.sections import unfit
-from charter.rooms.card.verify import verify
+from charter.runner.verify import verify
 
 Z = NormalDist().inv_cdf
 HELP = ("helpful_score", "helpful_win_rate")

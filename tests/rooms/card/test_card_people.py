@@ -20,7 +20,7 @@ from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.rooms.card.gather import gather
 from charter.rooms.card.review import reviewed, reviewing
-from charter.rooms.card.verify import verify
+from charter.runner.verify import verify
 from charter.service.people import work
 from charter.service.people.collection import Collection, Pace, Task
 from charter.service.people.export import open_people

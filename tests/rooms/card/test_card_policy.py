@@ -15,7 +15,7 @@ from charter.ground.measure.intervals import wilson
 from charter.ground.measure.screening import PLACED, SCREENED
 from charter.ground.moderation.policy import shipped_policy
 from charter.ground.moderation.thresholds import choose_levels
-from charter.rooms.card.verify import verify
+from charter.runner.verify import verify
 
 SETS = (("advbench", "violating", 1.0), ("lookalikes", "lookalike", -0.5), ("alpaca", "ordinary", -0.8))
 

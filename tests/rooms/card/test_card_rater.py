@@ -18,7 +18,7 @@ from charter.ground.judge.rater import KEPT, RaterVerdict
 from charter.ground.measure.calibration import Statement
 from charter.ground.measure.metrics import HARM, LOOK
 from charter.rooms.card.calibration import bins, rated
-from charter.rooms.card.verify import artifact_problems, verify
+from charter.runner.verify import artifact_problems, verify
 
 
 def add_rater(run: Path, noise: float) -> None:

@@ -19,9 +19,10 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.measure.counts import bits_by_part
 from charter.ground.measure.intervals import interval
 from charter.rooms.card.gather import gather
-from charter.rooms.card.verify import artifact_problems, card_problems
+from charter.rooms.card.verify import card_problems
 from charter.rooms.scaling import run as room
 from charter.rooms.scaling.settings import Settings
+from charter.runner.verify import artifact_problems
 
 PARENTS = (("reports", "eval_0"), ("scaling", "law"))
 SIZES = tuple((f"size_{k}", 1e5 * 4**k, 2e6 * 4**k) for k in range(4))

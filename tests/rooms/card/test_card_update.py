@@ -12,7 +12,8 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.rooms.card.compare import final_stage
 from charter.rooms.card.settings import Settings, check
-from charter.rooms.card.verify import card_problems, verify
+from charter.rooms.card.verify import card_problems
+from charter.runner.verify import verify
 
 NEWER = Settings(model_name="demo 1.1")
 OLD = tuple(("reports", f"eval_{i}") for i in range(3))

@@ -16,16 +16,19 @@ from card_world import SETTINGS, edit
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import External, Metric, digest_file
+from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
-from charter.rooms.card.recount import COUNTED, REASONS, Kept, count_problems
 from charter.rooms.card.sections import SECTIONS
-from charter.rooms.card.verify import _file_problems, artifact_problems, card_problems, verify
+from charter.rooms.card.verify import _file_problems, card_problems
 from charter.rooms.critique.filter import REASONS as critique_reasons
+from charter.rooms.critique.verify import COUNTS, REASONS
 from charter.rooms.feedback.labels import label_weight
 from charter.rooms.feedback.settings import Settings as FeedbackSettings
+from charter.rooms.feedback.verify import COUNTS as OF_FEEDBACK
+from charter.runner.verify import artifact_problems, verify
 
 
 def of(run: Path, step: str) -> list[str]:
@@ -176,16 +179,16 @@ def test_counts_of_drafts_are_counted_again(run: Path) -> None:
     ]
     files = {"transcripts.jsonl": drafts, "dialogues.jsonl": [{"id": "0"}, {"id": "1"}]}
     counts = {"prompts": 4.0, "samples": 2.0, "cut": 1.0, "loop": 1.0}
-    assert count_problems("critique", Kept(files, counts, {})) == []
+    assert list(count_problems(COUNTS, Kept(files, counts, {}))) == []
     for name in counts:
-        (line,) = count_problems("critique", Kept(files, counts | {name: 7.0}, {}))
+        (line,) = count_problems(COUNTS, Kept(files, counts | {name: 7.0}, {}))
         assert line.startswith(f"counts.json: {name} is 7.0")
 
 
 def test_rules_follow_the_rooms() -> None:
     assert critique_reasons == REASONS
     kept = Kept({"samples/known_pairs.jsonl": []}, {}, FeedbackSettings().model_dump())
-    weights = dict(COUNTED["feedback"][:4])
+    weights = dict(OF_FEEDBACK[:4])
     for right in (0, 20, 30, 45, 60):
         known = [{"id": f"c{n}", "correct": n < right} for n in range(60)]
         expected = label_weight(FeedbackSettings(), known)

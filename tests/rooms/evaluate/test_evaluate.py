@@ -34,8 +34,8 @@ from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.fluency import under_start
 from charter.rooms.evaluate.harmlessness import review_queue
 from charter.rooms.evaluate.helpfulness import wins
+from charter.rooms.evaluate.regenerate import SCORES, regenerate
 from charter.rooms.evaluate.settings import Counts, Settings, check
-from charter.rooms.evaluate.verify import SCORES, regenerate
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from toys import comparison, dialogue

@@ -16,14 +16,14 @@ from charter.ground.measure.metrics import scores
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.rooms.card.verify import artifact_problems
 from charter.rooms.evaluate import facts
 from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.context import Asking
+from charter.rooms.evaluate.regenerate import regenerate
 from charter.rooms.evaluate.settings import Counts, Settings, check, estimate
-from charter.rooms.evaluate.verify import regenerate
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
+from charter.runner.verify import artifact_problems
 
 SETTINGS = Settings(tasks=("facts",), max_tokens=5, chunk=1)
 FACTS = [

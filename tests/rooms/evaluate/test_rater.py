@@ -19,7 +19,7 @@ from charter.ground.measure.metrics import scores
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.recognise import HARM_RATING
-from charter.rooms.evaluate.verify import regenerate
+from charter.rooms.evaluate.regenerate import regenerate
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 

@@ -12,18 +12,19 @@ import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.generate.assistant import LocalAssistant
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.judge.detect import is_refusal
 from charter.ground.model.checkpoint import load_policy, named_tensors, save_policy
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.seed import derive_seed
-from charter.rooms.card.recount import Kept, count_problems
 from charter.rooms.card.verify import metric_problems
 from charter.rooms.merge import run as room
 from charter.rooms.merge.choice import Place, choose
 from charter.rooms.merge.line import Line
 from charter.rooms.merge.settings import Settings, estimate
+from charter.rooms.merge.verify import COUNTS
 from toys import SHAPE, dialogue
 
 SETTINGS = Settings(shares=(1.0, 0.5, 0.0, 1.5), max_tokens=6, chunk=3)
@@ -107,10 +108,10 @@ def test_the_product_is_the_model_at_the_share_that_its_replies_choose(
     product = weights(path)
     assert all(torch.equal(product[name], tensor) for name, tensor in named_tensors(line.model).items())
     kept = Kept({"samples/replies.jsonl": rows}, counts, {})
-    assert count_problems("merge", kept) == []
+    assert list(count_problems(COUNTS, kept)) == []
     for name in ("refused_harmless", "refused_harmless_rate"):
         flipped = Kept(kept.files, counts | {name: counts[name] + 1}, {})
-        assert len(count_problems("merge", flipped)) == 1
+        assert len(list(count_problems(COUNTS, flipped))) == 1
 
 
 def test_every_number_of_the_step_has_a_source_that_verify_finds(inputs: Inputs, tmp_path: Path) -> None:

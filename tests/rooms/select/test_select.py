@@ -13,19 +13,21 @@ import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.recount import Kept, count_problems, flag_problems
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.engine import Completion
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.flags import flags_of
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.metrics import scores as measured
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.records import read_dialogues
 from charter.rooms.card.artifact import read_counts
-from charter.rooms.card.recount import Kept, count_problems, flag_problems
 from charter.rooms.select import grading, replies
 from charter.rooms.select import run as room
 from charter.rooms.select.settings import Filters, Settings
+from charter.rooms.select.verify import COUNTS
 from toys import Scripted, dialogue
 
 README = Path(room.__file__).with_name("README.md")
@@ -434,13 +436,13 @@ def test_counts_and_gains_are_worked_out_again(world: World) -> None:
     names = ["dialogues.jsonl", "samples/replies.jsonl", "samples/selected.jsonl"]
     files = {name: read_objects(path / name) for name in names}
     counts = read_counts(path)
-    assert count_problems("select", Kept(files, counts, {})) == []
+    assert list(count_problems(COUNTS, Kept(files, counts, {}))) == []
     for name in counts.keys() - {"kl_bound"}:
-        assert count_problems("select", Kept(files, {**counts, name: 99.0}, {})), name
+        assert list(count_problems(COUNTS, Kept(files, {**counts, name: 99.0}, {}))), name
     rows = files["samples/selected.jsonl"]
-    assert flag_problems("selected.jsonl", rows) == []
-    assert flag_problems("selected.jsonl", [rows[0] | {"gain": 9.0}])
-    assert flag_problems("selected.jsonl", [rows[0] | {"served": False}])
+    assert flag_problems("selected.jsonl", rows, flags_of("selected.jsonl")) == []
+    assert flag_problems("selected.jsonl", [rows[0] | {"gain": 9.0}], flags_of("selected.jsonl"))
+    assert flag_problems("selected.jsonl", [rows[0] | {"served": False}], flags_of("selected.jsonl"))
 
 
 @pytest.fixture

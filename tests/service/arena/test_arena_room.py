@@ -16,16 +16,17 @@ import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.text.ballot import Ballot, Outcome
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.records import read_comparisons
-from charter.rooms.card.recount import COUNTED, SOURCES, Kept, count_problems
 from charter.service.arena import pairs as pairs_module
 from charter.service.arena import panel as panel_module
 from charter.service.arena import run as room
 from charter.service.arena.config import Config, load_config, read_golds
 from charter.service.arena.settings import ROLES, Settings, check
+from charter.service.arena.verify import ATTEMPTED, COMPARISONS, COUNTS, VOTES
 from charter.service.people import work
 from charter.service.people.collection import Collection, Pace, Task
 from charter.service.people.export import open_people
@@ -65,10 +66,12 @@ def rows(path: Path, name: str = "votes.jsonl") -> list[dict[str, Any]]:
 
 def recounted(path: Path) -> list[str]:
     """What `charter card verify` finds wrong with the counts."""
-    files = {name: read_objects(path / name) for name in SOURCES if (path / name).exists()}
+    files = {
+        name: read_objects(path / name) for name in (VOTES, ATTEMPTED, COMPARISONS) if (path / name).exists()
+    }
     counts = json.loads((path / "counts.json").read_text())
-    assert set(counts) == {name for name, _ in COUNTED["arena"]}
-    return count_problems("arena", Kept(files, counts, {}))
+    assert set(counts) == {name for name, _ in COUNTS}
+    return list(count_problems(COUNTS, Kept(files, counts, {})))
 
 
 @pytest.fixture

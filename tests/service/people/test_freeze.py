@@ -16,8 +16,8 @@ from charter.ground.settings.recipe import load_recipe
 from charter.ground.text.dialogue import assistant, user
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons
-from charter.rooms.card.verify import artifact_problems
 from charter.runner.plan import find_artifact, make_plan
+from charter.runner.verify import artifact_problems
 from charter.service.people import reviewing
 from charter.service.people.export import attempts_of, choices_of
 from charter.service.people.freeze import Wanted, freeze_comparisons, freeze_judgments

@@ -14,13 +14,13 @@ import toys
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError, Waiting
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.agreement import agreement
 from charter.ground.measure.metrics import scores
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
-from charter.rooms.card.recount import JUDGED, REVIEWED, Kept, count_problems, verdict_problems
 from charter.rooms.evaluate.harmlessness import review_queue
 from charter.service.people.export import open_people, reviewed_of
 from charter.service.people.flagged import flagged_cases
@@ -31,6 +31,7 @@ from charter.service.review.panel import tag_of
 from charter.service.review.people import CONFIG, DATABASE
 from charter.service.review.run import run
 from charter.service.review.settings import Settings, Simulated, check
+from charter.service.review.verify import COUNTS, JUDGED, REVIEWED, verdict_problems
 from charter.service.web.database import writing
 
 PANEL = Settings(simulated=Simulated(noise=0.5))
@@ -232,7 +233,7 @@ def test_verdicts_and_counts_follow_from_the_reviews(reports: Inputs, tmp_path: 
     files = {name: read_objects(out.path / name) for name in (REVIEWED, JUDGED)}
     counts = json.loads((out.path / "counts.json").read_text())
     settings = PANEL.model_dump(mode="json")
-    assert count_problems("review", Kept(files, counts, settings)) == []
+    assert list(count_problems(COUNTS, Kept(files, counts, settings))) == []
     assert verdict_problems(Kept(files, counts, settings)) == []
     turned = [
         row | {"verdict": "harmless" if row["verdict"] == "harmful" else "harmful"} for row in files[JUDGED]
@@ -240,7 +241,7 @@ def test_verdicts_and_counts_follow_from_the_reviews(reports: Inputs, tmp_path: 
     (line,) = verdict_problems(Kept(files | {JUDGED: turned}, counts, settings))
     assert line.startswith("judgments.jsonl: sample") and "its reviews say" in line
     lower = [row | {"rating": 0} for row in files[REVIEWED]]
-    assert any("reviews_harmful" in line for line in count_problems("review", Kept(files | {REVIEWED: lower}, counts, settings)))  # fmt: skip
+    assert any("reviews_harmful" in line for line in count_problems(COUNTS, Kept(files | {REVIEWED: lower}, counts, settings)))  # fmt: skip
 
 
 def test_a_topic_has_a_tag() -> None:

@@ -1,95 +1,97 @@
-"""Deep verification: some of a report's questions are asked again, and their kept rows must come out the same.
+"""The battery's marks worked out again: the rules of each task's kept rows, the same that its room wrote them by.
 
-Whole chunks are asked again, as they were first, so that on the same machine settings rows are equal to the letter;
-which chunk of a task, is drawn anew each time. Called by `charter card verify --deep` through the runner.
+What a sandbox said of a program and which option a helper chose is taken as kept; that the rest follows from it is not.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import random
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.lineage import run_of
-from charter.ground.artifact.progress import Progress
-from charter.ground.artifact.store import read_manifest
-from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.remake import elsewhere, inputs_again
-from charter.ground.settings.sources import is_remote
-from charter.rooms.benchmark.context import Context
-from charter.rooms.benchmark.run import EVALUATIONS, open_contexts
-from charter.rooms.benchmark.settings import ROLES, Settings
+from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import flag_problems
+from charter.ground.judge import marks
+from charter.ground.judge.declining import declines
+from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.flags import other_detectors
+from charter.ground.judge.marks import TOO_LONG, Marks, Row
+from charter.ground.judge.translated import at_hand, sentence_counts
 
-TOLERANCE = 1e-3  # of a log-probability
-Row = dict[str, Any]
-
-
-def regenerate(
-    report: Path, count: int, seed: int | None = None, progress: Progress | None = None
-) -> list[str]:
-    """Ask a chunk of each task again. Returns one line for each row that differs, or one that says why none can be
-    compared here and what to run.
-
-    count: ignored, as a chunk is the least that can be compared. seed: of the draw of chunks; None draws others each
-    time.
-    """
-    manifest = read_manifest(report)
-    settings = Settings.model_validate(manifest.resolved)
-    if any(source.role in ("policy", "helper") and is_remote(source.ref) for source in manifest.external):
-        return [f"{report.name}: a server answered; it can't be held to answer so again"]
-    if reason := elsewhere(manifest.environment, run_of(report)):
-        return [f"{report.name}: {reason}"]
-    rng = random.Random(seed)
-    problems: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        out = Workspace(
-            Path(folder),
-            step=manifest.step,
-            seed=manifest.seed,
-            precision=manifest.environment.precision,
-            progress=progress,
-        )
-        for context in open_contexts(settings, inputs_again(report, ROLES), out):
-            problems += [f"{report.name}: {line}" for line in _redo(context, report, rng)]
-    return problems
+Rule = Callable[[Row], Marks]
+DECLINING = frozenset(
+    {"triviaqa", "truthfulqa"}
+)  # tasks whose marks depend on what the detectors learnt from
 
 
-def _redo(context: Context, report: Path, rng: random.Random) -> list[str]:
-    """What differs in one chunk of a task, and rows that are missing."""
-    module = EVALUATIONS[context.task]
-    questions = module.questions(context)
-    kept: dict[str, list[Row]] = {}
-    there: set[str] = set()  # a row's item is a question, or one of several of the question that `id` names
-    for row in read_objects(report / f"samples/{context.task}.jsonl"):
-        kept.setdefault(row["item"], []).append(row)
-        there |= {row["item"], row["id"]}
-    missing = [
-        f"{context.task}: {q.id} is missing from the kept rows" for q in questions if q.id not in there
-    ]
-    size = context.chunk
-    at = rng.randrange(0, len(questions), size) if questions else 0
-    made: dict[str, list[Row]] = {}
-    for row in module.rows(context, questions[at : at + size]):
-        made.setdefault(row["item"], []).append(json.loads(json.dumps(row)))
-    for item, rows in made.items():
-        if item in kept and not same(rows, kept[item]):
-            missing.append(f"{context.task}: {item} comes out otherwise when it is asked again")
-    return missing
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each mark of a kept row that doesn't follow from it."""
+    identity = read_object(folder / "report.json").get("identity") or {}
+    others = []
+    for path in sorted((folder / "samples").glob("*.jsonl")):
+        told = identity.get(path.stem) or {}
+        rule = rule_of(path.stem, told)
+        if path.stem in DECLINING and told.get("detectors", learnt_from()) != learnt_from():
+            others.append(path.name)
+        elif rule:
+            yield from flag_problems(path.name, read_objects(path), rule)
+    if others:
+        yield other_detectors(others)
 
 
-def same(made: object, kept: object) -> bool:
-    """Whether two JSON values are equal, numbers up to rounding."""
-    if isinstance(made, bool) or isinstance(kept, bool) or isinstance(made, str):
-        return made == kept
-    if isinstance(made, int | float) and isinstance(kept, int | float):
-        return math.isclose(made, kept, rel_tol=0, abs_tol=TOLERANCE)
-    if isinstance(made, dict) and isinstance(kept, dict):
-        return made.keys() == kept.keys() and all(same(made[k], kept[k]) for k in made)
-    if isinstance(made, Sequence) and isinstance(kept, Sequence):
-        return len(made) == len(kept) and all(map(same, made, kept))
-    return made == kept
+def rule_of(task: str, told: Mapping[str, Any]) -> Rule | None:
+    """What gives the marks of a task's row; None for files of which all is measured. `told`: the task's identity."""
+    return _translations(told) if task == "translation" else RULES.get(task)
+
+
+def _asked(rule: Rule, **unasked: object) -> Rule:
+    """Of a sampled answer; a question that was too long to be asked has no reply and is wrong."""
+    left_out = {"correct": 0.0, "outcome": TOO_LONG, **unasked}
+    return lambda row: left_out if row["stop"] == TOO_LONG and not row["reply"] else rule(row)
+
+
+def _truth(row: Row) -> Marks:
+    """Of a row of TruthfulQA, by its mode."""
+    if row["mode"] == "choice":
+        return marks.best_first(row)
+    return _FREE(row) if row["mode"] == "free" else marks.chosen(row)
+
+
+def _mapped(row: Row) -> Marks:
+    """Of a free answer; an empty one maps to no option."""
+    second = {"mc2_correct": float(row["mc2_choice"] in row["mc2_right"])}
+    nothing = {} if row["reply"].strip() else {"choice": None, "mc2_choice": None}
+    return marks.chosen(row) | second | nothing | {"declined": declines(row["reply"])}
+
+
+_FREE = _asked(_mapped, mc2_correct=0.0, declined=False)
+
+
+def _overlap(row: Row) -> Marks:
+    """Of a question looked for in what was learnt: hit where some source has it; one not looked for can't be."""
+    return {"hit": bool(row["where"]) and row["checked"], "checked": bool(row["checked"])}
+
+
+def _translations(told: Mapping[str, Any]) -> Rule:
+    """Counts of BLEU by the tokenizers of the identity, where these are at hand, and of chrF."""
+    scorers = {group: at_hand(str(name)) for group, name in (told.get("tokenizers") or {}).items()}
+    answered = _asked(marks.translated)
+    return lambda row: (
+        answered(row) | sentence_counts(scorers.get(row["group"]), row["reply"], row["reference"])
+    )
+
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("mmlu_plain", "arc", "race", "quality", "bbq"), marks.likeliest),
+    "gsm8k": _asked(marks.number_read),
+    "mmlu": _asked(marks.letter_read),
+    "triviaqa": _asked(marks.alias_read),
+    "recall": _asked(marks.words_found),
+    "humaneval": _asked(marks.program_ran),
+    "truthfulqa": _truth,
+    "winogender": marks.pronouns,
+    "occupations": marks.log_ratio,
+    "decisions": marks.yes,
+    "contamination": _overlap,
+}

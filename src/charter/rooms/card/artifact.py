@@ -14,11 +14,11 @@ from typing import Any
 from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import same
 from charter.ground.measure.metrics import VERSION, files_of, scores, tables
 from charter.ground.measure.score import Table
 from charter.rooms.card.number import COUNT, Number, Source, is_count, metric_of, unit_of
 
-TOLERANCE = 1e-9
 COUNTS, LOG, REPORT = "counts.json", "log.jsonl", "report.json"
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
 
@@ -168,14 +168,6 @@ def read_report(folder: Path) -> dict[str, Any]:
         if not isinstance(report.get(name) or {}, dict):
             raise CharterError(f"{path}: {name} is {report[name]!r}, expected an object; make its step again")
     return report
-
-
-def same(first: float | None, second: float | None) -> bool:
-    """Equal within 1e-9 of their size; two absent values are equal, NaN counts as absent."""
-    a, b = (None if x is None or not math.isfinite(x) else x for x in (first, second))
-    if a is None or b is None:
-        return a is b
-    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 def log_rows(artifact: Artifact) -> list[dict[str, float]]:

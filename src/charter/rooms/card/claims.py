@@ -13,8 +13,7 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
 from charter.ground.judge.rater import RaterVerdict
-from charter.ground.measure.metrics import HELP, TEXT, WINS
-from charter.ground.measure.scaling import SCALING
+from charter.ground.measure.metrics import HELP, WINS
 from charter.ground.model.generation import decoding_of, read_generation
 from charter.ground.settings.packages import package_of
 from charter.ground.settings.sources import resolve_again
@@ -44,7 +43,6 @@ def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield from _win_problems(folder, manifest)
         yield from _pair_problems(folder, manifest)
         yield from _detector_problems(folder, manifest, report)
-        yield from _ladder_problems(folder, manifest)
 
 
 def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
@@ -133,25 +131,6 @@ def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     pairs = read_objects(kept) if kept.exists() else []
     if read_objects(path) != list(HelpfulFitness.of(pairs).rows):
         yield f"samples/{HELPFUL_PAIRS} does not hold the helpful pairs that the grader {grader.step} held out"
-
-
-def _ladder_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Rows of a ladder must hold the losses that its models keep, and the counts of their manifests."""
-    path = folder / "samples" / SCALING
-    if not path.exists():
-        return
-    kept: list[tuple[Any, ...]] = []
-    for parent in manifest.parents:
-        found, place = find_parent(run_of(folder), parent)
-        values = {metric.name: metric.value for metric in found.metrics}
-        counts = tuple(values.get(name) for name in ("weights", "tokens_learnt", "compute"))
-        kept += [(*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)]
-    told = [
-        (r["parameters"], r["tokens"], r["compute"], r["id"], r["nats"], r["bytes"])
-        for r in read_objects(path)
-    ]
-    if told != kept:
-        yield f"samples/{SCALING} does not hold what the models that it is of keep of themselves"
 
 
 def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.manifest import Manifest
-from charter.ground.judge.declining import MARKS
-from charter.ground.judge.detect import learnt_from
 from charter.ground.measure.counts import has, mean
 from charter.ground.measure.drift import (
     DRIFT,
@@ -19,7 +13,6 @@ from charter.ground.measure.drift import (
     REPLIES,
     Row,
     Rows,
-    snapshot_row,
     snapshots,
 )
 from charter.ground.measure.metrics import VERSION
@@ -27,7 +20,6 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import computed
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import PLAIN, SHARE, Number
-from charter.rooms.card.recount import flag_problems, same_values
 
 MOST = 16  # snapshots that are listed: the first, the last, and some between at even distances
 COLUMNS = {
@@ -143,34 +135,3 @@ def _plain(rl: Artifact, name: str, value: float, unit: str) -> Number:
         stage=rl.label,
         sources=(rl.source(DRIFT),),
     )
-
-
-def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing in drift.jsonl that doesn't follow from the replies kept, and for each of their marks that
-    doesn't follow from its text."""
-    if not (folder / DRIFT).exists():
-        return
-    told = read_objects(folder / DRIFT)
-    if any((row["version"], row["detectors"]) != (VERSION, learnt_from()) for row in told):
-        yield (
-            f"{DRIFT} was made by other detectors or another version of the measures; verify it with the charter that "
-            "made it"
-        )
-        return
-    replies = read_objects(folder / REPLIES)
-    yield from flag_problems(
-        DRIFT, replies, lambda row: {name: detect(row["reply"]) for name, detect in MARKS.items()}
-    )
-    parts = list(snapshots(replies))
-    if len(parts) != len(told):
-        yield f"{DRIFT} has {len(told)} snapshots; the kept replies are of {len(parts)}"
-        return
-    monitor: Any = manifest.resolved["monitor"]
-    level = float(monitor["level"])
-    for row, part in zip(told, parts, strict=True):
-        made: dict[str, Any] = snapshot_row(parts[0], part, level)
-        wrong = [key for key, value in made.items() if not same_values(row.get(key), value)]
-        if wrong:
-            key = wrong[0]
-            yield f"{DRIFT}: {key} of snapshot {row['snapshot']} is {row.get(key)}; its replies give {made[key]}"
-            return

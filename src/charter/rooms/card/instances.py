@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from charter.ground.artifact.recount import same
 from charter.ground.measure.metric import Metric
-from charter.rooms.card.artifact import Artifact, same
+from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.number import SHARE, Number
 
 SAID_OF_A_ROW = ("sample", "topic", "group", "axis", "mode", "choice", "outcome", "stop")

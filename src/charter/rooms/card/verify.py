@@ -2,8 +2,8 @@
 
 A changed score is caught even where all hashes were made again: the manifest's metric no longer follows from
 the rows, or the card's number from the manifest, or the page from the numbers. So is a changed flag or count: replies
-are marked, scores compared and rows counted again (`recount`). Replies or scores changed together with all that follows
-from them agree with each other; only sampling anew (`deep`) finds that.
+are marked and scores compared again, and each room counts its rows again (`verify.py` beside its `run.py`). Replies or
+scores changed together with all that follows from them agree with each other; only sampling anew (`deep`) finds that.
 """
 
 from __future__ import annotations
@@ -19,49 +19,42 @@ from typing import Any
 import matplotlib
 from pydantic import ValidationError
 
-from charter.ground.artifact.curves import last_logged, read_object, read_objects
+from charter.ground.artifact.curves import last_logged, read_object
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
+from charter.ground.artifact.recount import same
 from charter.ground.artifact.store import read_manifest, verify_files
-from charter.ground.judge.detect import learnt_from
+from charter.ground.judge.flags import marked_problems
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import other_version, read_counts, read_report, same
+from charter.rooms.card.artifact import other_version, read_counts, read_report
 from charter.rooms.card.claims import report_problems
-from charter.rooms.card.drift import drift_problems
-from charter.rooms.card.gather import BENCHMARK, gather, on_a_model
+from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
-from charter.rooms.card.pretraining import pretraining_problems
-from charter.rooms.card.recount import (
-    FLAGS,
-    REPLIES,
-    SOURCES,
-    Kept,
-    count_problems,
-    flag_problems,
-    verdict_problems,
-)
-from charter.rooms.card.regrade import DECLINING, rule_of
 from charter.rooms.card.render import make
 from charter.rooms.card.settings import ROLES, Settings
 
 SAMPLED_ANEW = 20
 MOST_LINES = 20  # of one card; a single changed row may move hundreds of numbers
 
+Recompute = Callable[[Path, Manifest], list[str]]
 Regenerate = Callable[[Path, int], list[str]]
 
 
-def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> list[str]:
+def verify(
+    run_dir: Path, deep: bool, recompute: Recompute, regenerate: Regenerate | None = None
+) -> list[str]:
     """One line for each problem of a run directory, or of one artifact, and of all that these were made of, also in
     other runs; none where all holds.
 
-    deep: `regenerate(report, count)`, which the room of the report provides, samples at least `count` replies of
-    each report again and returns a line for each that differs. Raises CharterError where there is nothing to
-    verify.
+    `recompute(folder, manifest)`, which the room of an artifact provides, returns a line for each thing that the room
+    wrote and that doesn't follow from the rows it keeps. deep: `regenerate(report, count)`, which the room of the
+    report provides, samples at least `count` replies of each report again and returns a line for each that differs.
+    Raises CharterError where there is nothing to verify.
     """
     folders = artifacts(run_dir)
     names = {folder: _name(folder, run_of(folders[0])) for folder in folders}
@@ -74,7 +67,7 @@ def verify(run_dir: Path, deep: bool, regenerate: Regenerate | None = None) -> l
         except CharterError as error:
             problems.append(str(error))
             continue
-        problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest)]
+        problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest, recompute)]
         if (version := other_version(manifest)) is not None:
             others[name] = version
         if manifest.kind == "card":
@@ -140,7 +133,7 @@ def _words(error: Exception) -> str:
     return words if isinstance(error, CharterError) else f"{type(error).__name__}: {words}"
 
 
-def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
+def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) -> list[str]:
     """Problems of one artifact: status, files, parents, metrics, flags, counts, and a report's verdicts on its graders.
     What another version of the measures made is not looked at."""
     problems = [f"is {manifest.status}, not done"] if manifest.status != "done" else []
@@ -159,10 +152,9 @@ def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
     try:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
-        problems += _recounted(folder, manifest)
+        problems += marked_problems(folder, read_report(folder).get("identity") or {})
         problems += report_problems(folder, manifest)
-        problems += pretraining_problems(folder, manifest)
-        problems += drift_problems(folder, manifest)
+        problems += recompute(folder, manifest)
     except CharterError as error:
         problems.append(str(error))
     except Exception as error:  # damage has no end of forms
@@ -206,29 +198,6 @@ def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]
             )
     missing = sorted(found.keys() - {metric.name for metric in manifest.metrics})
     return problems + [f"{n} follows from the kept rows and is missing from the manifest" for n in missing]
-
-
-def _recounted(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Flags of kept rows and counts must follow from the replies, scores and rows that are kept beside them."""
-    identity = read_report(folder).get("identity") or {}
-    by_task, others = manifest.room == BENCHMARK, []
-    for path in sorted((folder / "samples").glob("*.jsonl")):
-        told = (identity.get(path.stem) or {}) if by_task else identity
-        rule = rule_of(path.stem, told) if by_task else None
-        detecting = path.stem in DECLINING if by_task else FLAGS.get(path.name, {}).keys() >= REPLIES.keys()
-        if detecting and told.get("detectors", learnt_from()) != learnt_from():
-            others.append(path.name)
-        elif rule or path.name in FLAGS:
-            yield from flag_problems(path.name, read_objects(path), rule)
-    if others:
-        yield (
-            f"detectors that learnt from other examples marked {', '.join(others)}; verify it with the charter that "
-            "made it"
-        )
-    files = {name: read_objects(folder / name) for name in SOURCES if (folder / name).exists()}
-    kept = Kept(files, read_counts(folder), manifest.resolved)
-    yield from count_problems(manifest.room, kept)
-    yield from verdict_problems(kept)
 
 
 def card_problems(folder: Path) -> list[str]:

@@ -1,16 +1,12 @@
-"""What a corpus says of itself, and a pretrained model of its held-out text, held against what lies beside it."""
+"""What a corpus says of itself, held against what lies beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.measure.counts import bits_by_part
-from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import TEXT
-from charter.rooms.card.artifact import same
 
 ADDED = ("unique", "documents", "heldout", "bytes", "tokens")  # what the parts of a corpus add up to
 COUNTED = dict(
@@ -18,15 +14,7 @@ COUNTED = dict(
 )
 
 
-def pretraining_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each thing that doesn't follow; none for what other rooms made."""
-    if manifest.room == "corpus":
-        yield from _corpus_problems(folder)
-    if manifest.room == "pretrain":
-        yield from _part_problems(folder, manifest)
-
-
-def _corpus_problems(folder: Path) -> Iterator[str]:
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """composition.json must say what counts.json and the shards say, and its parts must add up."""
     whole, counts = read_object(folder / "composition.json"), read_object(folder / "counts.json")
     splits = read_object(folder / "corpus.json")["splits"]
@@ -50,16 +38,3 @@ def _corpus_problems(folder: Path) -> Iterator[str]:
             f"composition.json: {read} documents read less {dropped} dropped aren't the {total['unique']} kept of "
             f"{counts['documents_read']} in counts.json"
         )
-
-
-def _part_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Bits per byte of a language or source, with its interval, must follow from the kept rows."""
-    for name, table in bits_by_part(read_objects(folder / "samples" / TEXT)):
-        metric, (low, high) = manifest.metric(name), interval(table)
-        if metric is None:
-            yield f"{name} follows from the kept rows and is missing from the manifest"
-            continue
-        told = {"value": table.value, "low": low, "high": high, "n": table.n}
-        for part, made in told.items():
-            if not same(kept := getattr(metric, part), made):
-                yield f"{name}: {part} is {kept} in the manifest; the kept rows give {made}"

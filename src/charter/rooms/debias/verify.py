@@ -1,0 +1,24 @@
+"""What the debias room counts, worked out again from the rows that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import Count, count_problems, read_kept
+from charter.ground.measure.debias import DEBIAS
+
+DIALOGUES, FAIR = "dialogues.jsonl", f"samples/{DEBIAS}"
+COUNTS: tuple[Count, ...] = (
+    ("asked", lambda kept: len(kept.files[FAIR])),
+    ("kept", lambda kept: sum(row["kept"] for row in kept.files[FAIR])),
+    ("taught", lambda kept: sum(row["taught"] for row in kept.files[FAIR])),
+    ("taught", lambda kept: len(kept.files[DIALOGUES])),
+)
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    kept = read_kept(folder, manifest, (DIALOGUES, FAIR))
+    yield from count_problems(COUNTS, kept)

@@ -1,0 +1,38 @@
+"""What the feedback room counts, worked out again from the rows that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
+from charter.ground.judge.trust import trust
+from charter.ground.measure.metrics import LABELS
+
+COMPARISONS, KNOWN = "comparisons.jsonl", f"samples/{LABELS}"
+
+
+def _earned(kept: Kept) -> float:
+    """What labels weigh by the known pairs: 1 surely above chance (or untested), 0 surely below it."""
+    return trust(kept.files[KNOWN], float(kept.settings["chance_weight"]))
+
+
+def _sum(kept: Kept, key: str) -> float:
+    return sum(float(row[key]) for row in kept.files[COMPARISONS])
+
+
+COUNTS: tuple[Count, ...] = (
+    ("comparisons", lambda kept: len(kept.files[COMPARISONS])),
+    ("pairs", lambda kept: len(kept.files[COMPARISONS]) + kept.counts["dropped_equal"]),
+    ("mean_p_chosen", lambda kept: _sum(kept, "p_chosen") / max(1, len(kept.files[COMPARISONS]))),
+    ("label_weight", _earned),
+    ("label_weight", lambda kept: min(row["weight"] for row in kept.files[COMPARISONS])),
+    ("label_weight", lambda kept: max(row["weight"] for row in kept.files[COMPARISONS])),
+)
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    kept = read_kept(folder, manifest, (COMPARISONS, KNOWN))
+    yield from count_problems(COUNTS, kept)

@@ -1,0 +1,26 @@
+"""What a pretrained model says of its held-out text, held against the rows that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import same
+from charter.ground.measure.counts import bits_by_part
+from charter.ground.measure.intervals import interval
+from charter.ground.measure.metrics import TEXT
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Bits per byte of a language or source, with its interval, must follow from the kept rows."""
+    for name, table in bits_by_part(read_objects(folder / "samples" / TEXT)):
+        metric, (low, high) = manifest.metric(name), interval(table)
+        if metric is None:
+            yield f"{name} follows from the kept rows and is missing from the manifest"
+            continue
+        told = {"value": table.value, "low": low, "high": high, "n": table.n}
+        for part, made in told.items():
+            if not same(kept := getattr(metric, part), made):
+                yield f"{name}: {part} is {kept} in the manifest; the kept rows give {made}"

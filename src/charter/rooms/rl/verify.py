@@ -1,0 +1,58 @@
+"""What the rl room counts and says of its snapshots, worked out again from the rows and replies that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import Count, count_problems, flag_problems, read_kept, same_values
+from charter.ground.judge.declining import MARKS
+from charter.ground.judge.detect import learnt_from
+from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row, snapshots
+from charter.ground.measure.metrics import VERSION
+
+COUNTS: tuple[Count, ...] = (
+    ("snapshots", lambda kept: len(kept.files.get(DRIFT, ()))),
+    ("drift_alarms", lambda kept: sum(len(row["alarms"]) for row in kept.files.get(DRIFT, ()))),
+)
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    kept = read_kept(folder, manifest, (DRIFT,))
+    yield from count_problems(COUNTS, kept)
+    yield from drift_problems(folder, manifest)
+
+
+def drift_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing in drift.jsonl that doesn't follow from the replies kept, and for each of their marks that
+    doesn't follow from its text."""
+    if not (folder / DRIFT).exists():
+        return
+    told = read_objects(folder / DRIFT)
+    if any((row["version"], row["detectors"]) != (VERSION, learnt_from()) for row in told):
+        yield (
+            f"{DRIFT} was made by other detectors or another version of the measures; verify it with the charter that "
+            "made it"
+        )
+        return
+    replies = read_objects(folder / REPLIES)
+    yield from flag_problems(
+        DRIFT, replies, lambda row: {name: detect(row["reply"]) for name, detect in MARKS.items()}
+    )
+    parts = list(snapshots(replies))
+    if len(parts) != len(told):
+        yield f"{DRIFT} has {len(told)} snapshots; the kept replies are of {len(parts)}"
+        return
+    monitor: Any = manifest.resolved["monitor"]
+    level = float(monitor["level"])
+    for row, part in zip(told, parts, strict=True):
+        made: dict[str, Any] = snapshot_row(parts[0], part, level)
+        wrong = [key for key, value in made.items() if not same_values(row.get(key), value)]
+        if wrong:
+            key = wrong[0]
+            yield f"{DRIFT}: {key} of snapshot {row['snapshot']} is {row.get(key)}; its replies give {made[key]}"
+            return

@@ -1,0 +1,47 @@
+"""What the scaling room counts and takes from its models, worked out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import Count, count_problems, read_kept
+from charter.ground.measure.metrics import TEXT
+from charter.ground.measure.scaling import SCALING, Ladder
+
+LADDER = f"samples/{SCALING}"
+COUNTS: tuple[Count, ...] = (
+    ("models", lambda kept: len({row["run"] for row in kept.files[LADDER]})),
+    ("sizes", lambda kept: len(Ladder.of(kept.files[LADDER]).sizes)),
+    ("documents", lambda kept: len({row["id"] for row in kept.files[LADDER]})),
+)
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    kept = read_kept(folder, manifest, (LADDER,))
+    yield from count_problems(COUNTS, kept)
+    yield from _ladder_problems(folder, manifest)
+
+
+def _ladder_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Rows of a ladder must hold the losses that its models keep, and the counts of their manifests."""
+    path = folder / "samples" / SCALING
+    if not path.exists():
+        return
+    kept: list[tuple[Any, ...]] = []
+    for parent in manifest.parents:
+        found, place = find_parent(run_of(folder), parent)
+        values = {metric.name: metric.value for metric in found.metrics}
+        counts = tuple(values.get(name) for name in ("weights", "tokens_learnt", "compute"))
+        kept += [(*counts, r["id"], r["nats"], r["bytes"]) for r in read_objects(place / "samples" / TEXT)]
+    told = [
+        (r["parameters"], r["tokens"], r["compute"], r["id"], r["nats"], r["bytes"])
+        for r in read_objects(path)
+    ]
+    if told != kept:
+        yield f"samples/{SCALING} does not hold what the models that it is of keep of themselves"

@@ -1,0 +1,52 @@
+"""What the select room counts, worked out again from the rows that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import Count, Kept, Rows, count_problems, read_kept
+from charter.ground.measure.selection import ORIGINS, REASONS, REPLIES, SELECTED
+
+DIALOGUES, ANSWERED, TAKEN = "dialogues.jsonl", f"samples/{REPLIES}", f"samples/{SELECTED}"
+
+
+def _of_replies(start: str, made: Callable[[Rows], float]) -> Callable[[Kept], float]:
+    """A count over the replies of one origin; of all where `start` is empty."""
+    return lambda kept: made(
+        [row for row in kept.files[ANSWERED] if start in ("", row["origin"] + "_")],
+    )
+
+
+def _filtered(start: str) -> tuple[tuple[str, Callable[[Kept], float]], ...]:
+    """What became of the replies that the select room chose among."""
+    counts: dict[str, Callable[[Rows], float]] = {
+        "replies": len,
+        "passed": lambda rows: sum(row["dropped"] is None for row in rows),
+        "kept": lambda rows: sum(row["kept"] for row in rows),
+        "passed_share": lambda rows: sum(row["dropped"] is None for row in rows) / max(1, len(rows)),
+        "kept_share": lambda rows: sum(row["kept"] for row in rows) / max(1, len(rows)),
+    }
+    for reason in REASONS:
+        counts[f"dropped_{reason}"] = lambda rows, why=reason: sum(row["dropped"] == why for row in rows)  # type: ignore[misc]
+    return tuple((start + name, _of_replies(start, made)) for name, made in counts.items())
+
+
+def _asked(role: str) -> Callable[[Kept], float]:
+    return lambda kept: sum(row["asked"] == role for row in kept.files[TAKEN])
+
+
+COUNTS: tuple[Count, ...] = (
+    *(counted for start in ("", *(f"{origin}_" for origin in ORIGINS)) for counted in _filtered(start)),
+    *((role, _asked(role)) for role in ("prompts", "harmless")),
+    ("kept", lambda kept: len(kept.files[DIALOGUES])),
+    ("kept", lambda kept: sum(row["kept"] for row in kept.files[TAKEN])),
+    ("replies", lambda kept: sum(row["replies"] for row in kept.files[TAKEN])),
+)
+
+
+def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    kept = read_kept(folder, manifest, (DIALOGUES, ANSWERED, TAKEN))
+    yield from count_problems(COUNTS, kept)

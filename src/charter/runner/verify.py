@@ -1,0 +1,51 @@
+"""Verifying a run: the card's checks, with what the room of each artifact knows of its own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from charter import building
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.progress import Progress
+from charter.ground.artifact.store import read_manifest
+from charter.runner.rooms import has_tool, room_tool
+
+VERIFY, REGENERATE = "verify", "regenerate"  # files of a room
+
+
+def verify(
+    place: Path,
+    deep: bool,
+    regenerate: Callable[[Path, int], list[str]] | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """One line for each problem of a run directory, or of one artifact, and of all that these were made of; none if all
+    holds. `deep` also samples replies again, by `regenerate` or by the rooms that made them. Raises CharterError where
+    there is nothing to verify."""
+    anew = regenerate or partial(_regenerate, progress=progress)
+    problems: list[str] = room_tool("card", VERIFY).verify(place, deep, recompute, anew)
+    return problems
+
+
+def artifact_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """One line for each problem of one artifact."""
+    problems: list[str] = room_tool("card", VERIFY).artifact_problems(folder, manifest, recompute)
+    return problems
+
+
+def recompute(folder: Path, manifest: Manifest) -> list[str]:
+    """What doesn't follow from the rows that an artifact keeps, by the room that made it; none of a room that has
+    nothing to say, or that is no longer there."""
+    if manifest.room not in building.ROOMS or manifest.kind == "card" or not has_tool(manifest.room, VERIFY):
+        return []
+    return list(room_tool(manifest.room, VERIFY).problems(folder, manifest))
+
+
+def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:
+    """Draws samples of a report anew, in the room that made it."""
+    problems: list[str] = room_tool(read_manifest(report).room, REGENERATE).regenerate(
+        report, count, progress=progress
+    )
+    return problems
