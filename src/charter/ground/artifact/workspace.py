@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypedDict, TypeVar, Unpack
+from typing import Protocol, TypedDict, TypeVar, Unpack
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Metric
@@ -37,6 +37,25 @@ class MetricFacts(TypedDict, total=False):
     version: int
     unit: str | None
     note: str | None
+
+
+class Scored(Protocol):
+    """A number with its interval, of a version of the measures."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def unit(self) -> str: ...
 
 
 class Workspace:
@@ -109,6 +128,24 @@ class Workspace:
         )
         rows = [metric.model_dump() for metric in self._metrics.values()]
         atomic_write(self.folder / METRICS, json.dumps(rows))
+
+    def counts(
+        self,
+        counts: Mapping[str, float],
+        units: Mapping[str, str] | None = None,
+        n: Mapping[str, int] | None = None,
+    ) -> None:
+        """Writes path/counts.json and records each count as a metric. `units` and `n`: of those that have one."""
+        self.write_json("counts.json", dict(counts))
+        for name, value in counts.items():
+            self.metric(name, value, unit=(units or {}).get(name), n=(n or {}).get(name))
+
+    def scores(self, scores: Iterable[Scored]) -> None:
+        """Records scores, such as those that `measure.metrics.scores` makes of kept rows, as metrics."""
+        for s in scores:
+            self.metric(
+                s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None
+            )
 
     def log(self, **values: object) -> None:
         """Appends one line to path/log.jsonl: the points of a training curve."""

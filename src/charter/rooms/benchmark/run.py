@@ -69,8 +69,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.write_jsonl(f"samples/{context.task}.jsonl", rows)
     overlap = contamination(inputs.one("policy"), drawn, out)
     out.write_json("report.json", _report(settings, inputs, contexts) | {"contamination": overlap})
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    out.scores(scores(out.path))
 
 
 def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:

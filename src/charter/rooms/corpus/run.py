@@ -124,7 +124,5 @@ def report(
     """Samples, counts, the metrics and the page."""
     out.write_jsonl("samples/documents.jsonl", rows)
     out.write_json("composition.json", whole)
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value)
+    out.counts(counts)
     out.write_text("report.html", write_page(whole, counts, rows))

@@ -61,9 +61,7 @@ def _write(
 ) -> None:
     out.write_jsonl("dialogues.jsonl", rows)
     out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value, n=int(counts["revisions"]) if name == "kept_share" else None)
+    out.counts(counts, n={"kept_share": int(counts["revisions"])})
 
 
 def _row(record: dict[str, Any], reply: str, source: str, number: int, cut: bool = False) -> dict[str, Any]:

@@ -51,12 +51,9 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     counts = {"templates": len(templates), "questions": len(questions), "asked": len(asked)}
     counts |= {"kept": sum(row["kept"] for row in rows), "taught": len(taught), "replayed": len(replay)}
     counts |= _finetune(settings, lessons + replay, inputs, out)
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value)
+    out.counts(counts)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+    out.scores(scores(out.path))
 
 
 def _answers(

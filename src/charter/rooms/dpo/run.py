@@ -117,11 +117,8 @@ def _pairs(groups: Sequence[Group]) -> int:
 
 
 def _record(counts: dict[str, int], out: Workspace) -> None:
-    out.write_json("counts.json", counts)
-    for name, count in counts.items():
-        out.metric(name, count)
+    out.counts(counts)
     for name in FINAL:
         if (value := last_logged(out.path, name)) is not None:
             out.metric(name, value)
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+    out.scores(scores(out.path))

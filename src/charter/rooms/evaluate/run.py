@@ -43,8 +43,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if "acceptable_use" in settings.tasks:
         report["acceptable_use"] = acceptable_use.evaluate(settings, inputs, out)
     out.write_json("report.json", report)
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    out.scores(scores(out.path))
 
 
 def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:

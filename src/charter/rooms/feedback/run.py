@@ -55,11 +55,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl("comparisons.jsonl", rows)
     out.write_jsonl("samples/known_pairs.jsonl", tested)
     counts["label_weight"] = weight
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value)
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+    out.counts(counts)
+    out.scores(scores(out.path))
 
 
 def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:

@@ -38,7 +38,5 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
             merge_lora(whole)
         if world().leads:
             save_policy(whole, tokenizer, out.path)
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value)
+    out.counts(counts)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")

@@ -115,7 +115,4 @@ def _record(taken: Place, rows: Sequence[Row], out: Workspace) -> None:
     for group in GROUPS:
         flags = _flags(kept, group)
         counts |= {group: len(flags), f"refused_{group}": sum(flags), f"refused_{group}_rate": _rate(flags)}
-    out.write_json("counts.json", counts)
-    among = {f"refused_{group}_rate": int(counts[group]) for group in GROUPS}
-    for name, value in counts.items():
-        out.metric(name, value, n=among.get(name))
+    out.counts(counts, n={f"refused_{group}_rate": int(counts[group]) for group in GROUPS})

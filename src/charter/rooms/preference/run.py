@@ -75,9 +75,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     trained = [pair.comparison for ranking in train for pair in ranking.pairs]
     counts |= count_origins(trained) | count_contrasts(trained) | dict(sorted(unsure.items()))
     counts["shortened"] = sum(ranking.item.shortened for ranking in train)
-    out.write_json("counts.json", counts)
-    for name, count in counts.items():
-        out.metric(name, count)
+    out.counts(counts)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/pair")
 
 
@@ -136,5 +134,4 @@ def _keep(model: PreferenceModel, rows: list[dict[str, Any]], inputs: Inputs, ou
     out.write_jsonl("samples/heldout_pairs.jsonl", rows)
     gate = fitness(in_slices(model.score, out, "fitness"), read_triples(inputs.one("fitness").folder))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version)
+    out.scores(scores(out.path))

@@ -104,16 +104,7 @@ def _row(heldout: Pieces, part: int, document: int, nats: float) -> Row:
 def report(rows: Sequence[Row], out: Workspace) -> dict[str, float]:
     """Keeps the rows, records the number over all of them and over each part; the parts' counts."""
     out.write_jsonl(ROWS, rows)
-    for score in scores(out.path):
-        out.metric(
-            score.name,
-            score.value,
-            low=score.low,
-            high=score.high,
-            n=score.n,
-            version=score.version,
-            unit=score.unit,
-        )
+    out.scores(scores(out.path))
     counts: dict[str, float] = {}
     for name, table in bits_by_part(rows):
         low, high = interval(table)

@@ -63,9 +63,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         )
     out.write_jsonl("dialogues.jsonl", rows)
     table = {key: counts[key] for key in (*LABELS, *(f"dropped_{reason}" for reason in REASONS))}
-    out.write_json("counts.json", table)
-    for name, value in table.items():
-        out.metric(name, value)
+    out.counts(table)
 
 
 def part_of(key: str, split: Split) -> str:

@@ -80,17 +80,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
     out.write_jsonl(KEPT, rows)
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    out.scores(scores(out.path))
     counts = {
         "train_ratings": len(learnt),
         "heldout_ratings": len(kept_out),
         "left_out": dropped.total(),
         "shortened": sum(group.item.shortened for group in train),
     }
-    out.write_json("counts.json", counts)
-    for name, number in counts.items():
-        out.metric(name, number)
+    out.counts(counts)
     out.metric("loss", last_logged(out.path, "loss"), unit="rating²")
 
 

@@ -99,9 +99,7 @@ def final_metrics(out: Workspace, counts: dict[str, int]) -> None:
         if value is not None:
             out.metric(name, value)
     counts = {"rounds": sum("loss" in row for row in read_log(out.path)), **counts}
-    out.write_json("counts.json", counts)
-    for name, count in counts.items():
-        out.metric(name, count)
+    out.counts(counts)
 
 
 def names_of(sources: Sequence[str]) -> list[str]:

@@ -27,8 +27,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         rows = rows_of(models)
         out.write_jsonl(f"samples/{SCALING}", rows)
         bar.advance()
-        for s in scores(out.path):
-            out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+        out.scores(scores(out.path))
         bar.advance()
         shown = drawn(rows)
         svg = inline(scaling_figure(shown), "scaling", "Loss against compute", settings.stage)
@@ -40,9 +39,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "sizes": len(Ladder.of(rows).sizes),
         "documents": len({row["id"] for row in rows}),
     }
-    out.write_json("counts.json", counts)
-    for name, number in counts.items():
-        out.metric(name, number)
+    out.counts(counts)
 
 
 def _report(settings: Settings, rows: list[Row], shown: Drawn) -> dict[str, Any]:

@@ -36,11 +36,8 @@ def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Wor
     out.write_jsonl("dialogues.jsonl", (dialogue_row(d) for entry in judged for d in _dialogues(*entry)))
     out.write_jsonl(f"samples/{REPLIES}", replies)
     out.write_jsonl(f"samples/{SELECTED}", selected)
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value, unit="nats" if name == "kl_bound" else None)
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    out.counts(counts, units={"kl_bound": "nats"})
+    out.scores(scores(out.path))
 
 
 def counted(replies: Sequence[Row], selected: Sequence[Row]) -> dict[str, float]:

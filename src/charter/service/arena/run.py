@@ -58,6 +58,4 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "ratings": len(attempts),
         "left_share": sum(c.ballot.outcome == c.left for c in picked) / max(1, len(picked)),
     }
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value)
+    out.counts(counts)

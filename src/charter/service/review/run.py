@@ -37,8 +37,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl("judgments.jsonl", judged)
     out.write_jsonl(f"samples/{REVIEWS}", rows)
 
-    for s in scores(out.path):
-        out.metric(s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None)
+    out.scores(scores(out.path))
     given = [tag for row in rows for tag in row["tags"]]
     counts: dict[str, float] = {
         "transcripts": len(transcripts),
@@ -49,6 +48,4 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         "reviewers": len({row["rater"] for row in rows}),
         **{f"tag {tag}": given.count(tag) for tag in TAGS if tag in given},
     }
-    out.write_json("counts.json", counts)
-    for name, value in counts.items():
-        out.metric(name, value)
+    out.counts(counts)
