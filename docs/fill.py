@@ -99,11 +99,11 @@ def room_table() -> str:
     """Rooms in the order of building.py, then what stands below and above them."""
     rows = ["| room | makes | lines | in a phrase |", "|---|---|---:|---|"]
     for room, package in ROOMS.items():
-        settings = importlib.import_module(f"{package}.settings")
-        variant = f" ({settings.VARIANT})" if settings.VARIANT else ""
+        declared = importlib.import_module(f"{package}.settings").ROOM
+        variant = f" ({declared.variant})" if declared.variant else ""
         folder = folder_of(package)
         link = f"[{room}]({folder.relative_to(ROOT)}/README.md)"
-        rows.append(f"| {link} | {settings.PRODUCT}{variant} | {code_lines(folder):,} | {phrase(folder)} |")
+        rows.append(f"| {link} | {declared.product}{variant} | {code_lines(folder):,} | {phrase(folder)} |")
     ground, above = (
         code_lines(SOURCES / "ground"),
         code_lines(SOURCES / "runner") + code_lines(SOURCES / "cli"),

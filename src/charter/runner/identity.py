@@ -4,6 +4,7 @@ import functools
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import charter
 from charter.ground.artifact.inputs import Input, Inputs
@@ -16,7 +17,8 @@ from charter.ground.artifact.manifest import (
     digest_tree,
 )
 from charter.ground.settings.execution import Execution
-from charter.runner.rooms import Room, room_folder
+from charter.ground.settings.room import Room
+from charter.runner.rooms import room_folder
 
 SOURCES_EDITED = (
     "charter's own sources were edited while this run went on, so that its id would name code that didn't make it; "
@@ -88,14 +90,14 @@ def source_state() -> tuple[str | None, bool | None]:
     return git("rev-parse", "HEAD"), None if changed is None else bool(changed)
 
 
-def source_of(room: Room) -> Source:
+def source_of(room: Room[Any]) -> Source:
     """The code record of a manifest."""
     commit, dirty = source_state()
     return Source(commit=commit, dirty=dirty, digest=source_digest(room.package))
 
 
 def step_id(
-    room: Room, resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
+    room: Room[Any], resolved: dict[str, object], inputs: Sequence[Input], seed: int, execution: Execution
 ) -> str:
     """The id of what a step makes with the code of this process."""
     how = execution.device, execution.precision

@@ -8,7 +8,7 @@ from policy to policy.
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
@@ -16,7 +16,7 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.recognise import holds_bbq
-from charter.runner.rooms import Room
+from charter.ground.settings.room import Room
 
 
 class Planned(Protocol):
@@ -27,7 +27,7 @@ class Planned(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def room(self) -> Room: ...
+    def room(self) -> Room[Any]: ...
     @property
     def inputs(self) -> tuple[Input, ...]: ...
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -23,11 +24,12 @@ from charter.ground.settings.places import expanded
 from charter.ground.settings.problems import checked, suggest
 from charter.ground.settings.recipe import Recipe, Step
 from charter.ground.settings.roles import Given, Role
+from charter.ground.settings.room import Room
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import SCHEMES, Source, is_external, resolve
 from charter.runner.identity import step_id
 from charter.runner.order import check_debias
-from charter.runner.rooms import Room, open_room
+from charter.runner.rooms import open_room
 
 RUN_FILE = "run.json"
 
@@ -37,7 +39,7 @@ class PlannedStep:
     """A step that is ready to run; `inputs` name the folders where parents lie or will lie."""
 
     step: Step
-    room: Room
+    room: Room[Any]
     settings: BaseModel
     resolved: dict[str, object]
     inputs: tuple[Input, ...]
@@ -122,7 +124,7 @@ class _Planner:
         lists = tuple(inputs), tuple(parents), tuple(external)
         return PlannedStep(step, room, settings, resolved, *lists, seed, identity, made)
 
-    def _references(self, step: Step, room: Room) -> list[tuple[str, list[str]]]:
+    def _references(self, step: Step, room: Room[Any]) -> list[tuple[str, list[str]]]:
         """The references of each role in the room's order, with defaults filled in."""
         for role in step.sources:
             if role not in room.roles:

@@ -7,10 +7,10 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
 Task = Literal[
     "gsm8k",
@@ -34,8 +34,6 @@ TASKS: tuple[Task, ...] = get_args(Task)
 Form = Literal["text", "chat"]
 Decoding = Literal["own", "protocol"]
 
-PRODUCT: Kind = "report"
-VARIANT = None
 # Tasks that ask the same questions read them from one role.
 DATA: dict[Task, str] = {**{task: str(task) for task in TASKS}, "mmlu_plain": "mmlu"}
 SHIPPED = {"position": "quality", "recall": "quality"}  # long texts, for which its stories do
@@ -186,3 +184,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=14 * parameters / 2**30 + 2 * cache,
         disk_gib=0.01,
     )
+
+
+ROOM = Room(product="report", settings=Settings, roles=ROLES, estimate=estimate, check=check)

@@ -6,12 +6,10 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "card"
-VARIANT = None
 ROLES = {
     "reports": Role(kind="report", many=True),
     "benchmarks": Role(kind="report", many=True, required=False),
@@ -89,3 +87,6 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     if not others:
         return ""
     return f"an update of a card (`base`) shows reports alone; leave out {', '.join(others)}, or `base`"
+
+
+ROOM = Room(product="card", settings=Settings, roles=ROLES, check=check)

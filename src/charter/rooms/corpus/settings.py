@@ -6,16 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.dates import Period, as_written, period
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Filled, Role
+from charter.ground.settings.room import Room
 from charter.ground.settings.texts import LanguageCode
 from charter.rooms.corpus.quality_settings import Quality
 
-PRODUCT: Kind = "corpus"
-VARIANT = None
 ROLES = {
     "sources": Role(kind="sources", many=True),
     "benchmarks": Role(kind="questions", many=True, required=False),
@@ -137,3 +135,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     signature = settings.filters.permutations * PERMUTATION_BYTES if settings.filters.near else 0.0
     disk = size * (1 + signature / DOCUMENT_BYTES) / 2**30
     return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=disk, vocabulary=vocabulary)
+
+
+ROOM = Room(product="corpus", settings=Settings, roles=ROLES, estimate=estimate, check=check)

@@ -6,13 +6,11 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "dialogues"
-VARIANT = None
 ROLES = {
     "start": Role(kind="assistant"),
     "critic": Role(kind="assistant", required=False),
@@ -70,3 +68,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     read = settings.rounds * 400 * (1 + settings.shots)
     seconds = count * (tokens * 0.7 / 250 + read / 700) / sizes.speed(parameters)
     return Estimate(minutes=seconds / 60, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
+
+
+ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate, check=check)

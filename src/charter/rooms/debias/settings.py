@@ -7,15 +7,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Training
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 from charter.rooms.debias.balance import CELLS
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "policy"
-LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "teacher": Role(kind="assistant", required=False),
@@ -95,3 +92,14 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=(16 * policy + 4 * 3000 * settings.train.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * policy / 2**30,
     )
+
+
+ROOM = Room(
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    check=check,
+    learns=True,
+)

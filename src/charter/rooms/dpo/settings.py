@@ -6,14 +6,11 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Training
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "policy"
-LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True, required=False),
@@ -91,3 +88,14 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=(copies * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )
+
+
+ROOM = Room(
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    check=check,
+    learns=True,
+)

@@ -7,13 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "report"
-VARIANT = None
 ROLES = {
     "policy": Role(kind="assistant"),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
@@ -129,3 +127,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     scale = sizes.speed(parameters)
     seconds = ((graded + asked) * settings.max_tokens * 0.7 / 300 + read / 700) / scale
     return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)
+
+
+ROOM = Room(product="report", settings=Settings, roles=ROLES, estimate=estimate, check=check)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "comparisons"
-VARIANT = None
 ROLES = {
     "policy": Role(kind="assistant"),
     "labeller": Role(kind="assistant"),
@@ -74,3 +72,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     read = (count * settings.principles + settings.known_limit) * 2 * 250
     minutes = (sampled / (250 * scale) + read / (700 * scale)) / 60
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01)
+
+
+ROOM = Room(product="comparisons", settings=Settings, roles=ROLES, estimate=estimate)

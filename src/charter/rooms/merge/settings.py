@@ -6,13 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "policy"
 ROLES = {
     "start": Role(kind="checkpoint", variant="policy"),
     "policy": Role(kind="checkpoint", variant="policy"),
@@ -48,3 +46,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=14 * parameters / 2**30,
         disk_gib=4 * parameters / 2**30,
     )
+
+
+ROOM = Room(product="checkpoint", settings=Settings, roles=ROLES, variant="policy", estimate=estimate)

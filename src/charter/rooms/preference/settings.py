@@ -7,14 +7,11 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "preference"
-LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "comparisons": Role(kind="comparisons", many=True),
@@ -131,3 +128,14 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         * (1 if settings.members == 1 else 3)
         / 2**30,  # old and new sum of the members
     )
+
+
+ROOM = Room(
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="preference",
+    estimate=estimate,
+    check=check,
+    learns=True,
+)

@@ -7,19 +7,16 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.artifact.kinds import Kind
 from charter.ground.learn.flops import matrices
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Filled, Given, Role
+from charter.ground.settings.room import Room
 from charter.rooms.pretrain.cost import memory_bytes, minutes
 from charter.rooms.pretrain.size import NAMED, derive
 from charter.rooms.pretrain.window_settings import Window, problem, spans
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "policy"
-LEARNS = True
 ROLES = {
     "corpus": Role(kind="corpus", many=True),
     "policy": Role(kind="checkpoint", variant="policy", required=False),
@@ -221,3 +218,16 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         parameters=plan.shape.num_parameters,
         config=to_config(plan.shape),
     )
+
+
+ROOM = Room(
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    check=check,
+    context=context,
+    processes=processes,
+    learns=True,
+)

@@ -7,13 +7,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "dialogues"
-VARIANT = None
 ROLES = {
     "unsafe": Role(kind="dialogues", many=True, required=False),
     "benign": Role(kind="dialogues", many=True, required=False),
@@ -79,3 +77,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     counts = [round(n * share) for role in wanted for n in sizes.each.get(role, ())]
     rows = sum(min(n, settings.limit) if settings.limit else n for n in counts)
     return Estimate(minutes=read / 1000 / 60, memory_gib=0.2, disk_gib=0.001 * read / 1000, rows=rows)
+
+
+ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate, check=check)

@@ -6,14 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Moved
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "rating"
-LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "ratings": Role(kind="dialogues", many=True, default="shipped:ratings.train", also="comparisons"),
@@ -61,3 +58,8 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=(16 * parameters + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters / 2**30,
     )
+
+
+ROOM = Room(
+    product="checkpoint", settings=Settings, roles=ROLES, variant="rating", estimate=estimate, learns=True
+)

@@ -8,17 +8,14 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen, Moved
 from charter.ground.settings.roles import Filled, Role
+from charter.ground.settings.room import Room
 from charter.rooms.rl.monitor_settings import Monitor
 from charter.rooms.rl.prompts import HARMLESS, PROMPTS, label
 from charter.rooms.rl.reward_settings import Rewards
 
-PRODUCT: Kind = "checkpoint"
-VARIANT = "policy"
-LEARNS = True
 ROLES = {
     "policy": Role(kind="checkpoint", variant="policy"),
     "reward": Role(kind="checkpoint", variant="preference", many=True, required=False),
@@ -311,3 +308,14 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=(parameters * (copies + 4 + 8) + 4 * 3000 * settings.microbatch_tokens * 30) / 2**30,
         disk_gib=4 * parameters * (1 + kept) / 2**30,
     )
+
+
+ROOM = Room(
+    product="checkpoint",
+    settings=Settings,
+    roles=ROLES,
+    variant="policy",
+    estimate=estimate,
+    check=check,
+    learns=True,
+)

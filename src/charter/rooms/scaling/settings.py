@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.measure.scaling import LEAST_SIZES
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Filled, Given, Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "report"
-VARIANT = None
 ROLES = {"models": Role(kind="checkpoint", variant="policy", many=True)}
 
 
@@ -46,3 +44,6 @@ def differing(models: Sequence[Given]) -> str:
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """A few thousand small fits."""
     return Estimate(minutes=0.3, memory_gib=0.5, disk_gib=0.01)
+
+
+ROOM = Room(product="report", settings=Settings, roles=ROLES, estimate=estimate, check=check)

@@ -6,13 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Filled, Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "dialogues"
-VARIANT = None
 ROLES = {
     "policy": Role(kind="assistant", required=False),
     "graders": Role(kind="checkpoint", variant="preference", many=True, required=False),
@@ -131,3 +129,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     rows = asked * settings.keep or replies
     memory = 10 * max(answering, grading) / 2**30
     return Estimate(minutes=seconds / 60, memory_gib=memory, disk_gib=0.01, rows=rows)
+
+
+ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate, check=check)

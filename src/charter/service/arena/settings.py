@@ -7,15 +7,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.judge.showing import Showing
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 from charter.service.people.simulation import Simulated
 
-PRODUCT: Kind = "comparisons"
-VARIANT = None
 ROLES = {
     "models": Role(kind="assistant", many=True),
     "prompts": Role(kind="dialogues", many=True, required=False, default="shipped:helpful.train"),
@@ -102,3 +100,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     sampled, read = replies * settings.max_tokens * 0.8, pairs * 100 + replies * settings.max_tokens
     minutes = (sampled / (250 * scale) + read / (700 * scale)) / 60
     return Estimate(minutes=minutes, memory_gib=10 * parameters / 2**30, disk_gib=0.01, rows=pairs)
+
+
+ROOM = Room(product="comparisons", settings=Settings, roles=ROLES, estimate=estimate, check=check)

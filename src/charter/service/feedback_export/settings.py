@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Database, Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "judgments"
-VARIANT = None
 ROLES: dict[str, Role] = {}
 
 
@@ -29,3 +27,6 @@ class Settings(Frozen):
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Next to nothing: rows are read and written."""
     return Estimate(disk_gib=0.001)
+
+
+ROOM = Room(product="judgments", settings=Settings, roles=ROLES, estimate=estimate)

@@ -6,13 +6,11 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.artifact.kinds import Kind
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Database, Frozen
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT: Kind = "judgments"
-VARIANT = None
 ROLES = {
     "reports": Role(kind="report", many=True),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
@@ -84,3 +82,6 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         memory_gib=6 * parameters / 2**30,
         disk_gib=0.001,
     )
+
+
+ROOM = Room(product="judgments", settings=Settings, roles=ROLES, estimate=estimate, check=check)

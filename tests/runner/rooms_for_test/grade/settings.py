@@ -3,8 +3,8 @@
 from pydantic import BaseModel, ConfigDict
 
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT = "report"
 ROLES = {
     "policy": Role(kind="assistant"),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
@@ -15,3 +15,6 @@ ROLES = {
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     stage: str = "start"
+
+
+ROOM = Room(product="report", settings=Settings, roles=ROLES)

@@ -3,9 +3,8 @@
 from pydantic import BaseModel, ConfigDict
 
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT = "checkpoint"
-VARIANT = "policy"
 ROLES = {
     "dialogues": Role(kind="dialogues"),
     "base": Role(kind="checkpoint", variant="policy", required=False),
@@ -16,3 +15,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     steps: int = 2
     lr: float = 1e-3
+
+
+ROOM = Room(product="checkpoint", settings=Settings, roles=ROLES, variant="policy")

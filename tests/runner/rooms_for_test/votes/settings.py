@@ -3,12 +3,14 @@
 from pydantic import BaseModel, ConfigDict
 
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT = "dialogues"
-VARIANT = None
 ROLES = {"prompts": Role(kind="dialogues", many=True)}
 
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     wanted: int = 3
+
+
+ROOM = Room(product="dialogues", settings=Settings, roles=ROLES)

@@ -4,9 +4,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.roles import Role
+from charter.ground.settings.room import Room
 
-PRODUCT = "dialogues"
-VARIANT = None
 ROLES = {
     "prompts": Role(kind="dialogues", many=True),
     "constitution": Role(kind="constitution", required=False),
@@ -27,3 +26,6 @@ class Settings(BaseModel):
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     return Estimate(minutes=float(sizes.rows["prompts"]), memory_gib=0.5, disk_gib=0.01)
+
+
+ROOM = Room(product="dialogues", settings=Settings, roles=ROLES, estimate=estimate)

@@ -1,0 +1,38 @@
+"""What a room says of itself: one declaration at the end of its settings.py. Reading it leaves torch unloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from charter.ground.artifact.kinds import Kind
+from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.roles import Filled, Role
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Room(Generic[S]):
+    """A room: the kind of artifact that it makes, its settings, and the roles that a recipe fills.
+
+    `variant`: of a checkpoint. `estimate`: time, memory and disk, where they are known. `check`: how settings and
+    roles contradict each other, or "". `context`: tokens that the model it makes will read at once, if that isn't
+    what its policy reads. `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`:
+    why n of them can't run it, or "". `name` and `package` are those of `building.ROOMS`; the runner fills them in.
+    """
+
+    product: Kind
+    settings: type[S]
+    roles: Mapping[str, Role]
+    variant: str | None = None
+    estimate: Callable[[S, Sizes], Estimate] | None = None
+    check: Callable[[S, Filled], str] | None = None
+    context: Callable[[S, Filled], int | None] | None = None
+    processes: Callable[[S, int], str] | None = None
+    learns: bool = False
+    name: str = ""
+    package: str = ""
