@@ -34,7 +34,7 @@ from side import machine, print_table
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import alphabet_of, bytes_vocabulary
-from charter.ground.forms.forms import Compiled, Form, compile_form
+from charter.ground.forms.grammars import Compiled, Form, compile_form
 from charter.ground.forms.json_form import json_grammar
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from charter.building import ROOMS
-from charter.cli import check, pipeline
+from charter.cli import pipeline
 from charter.cli.chat_files import File, Style
 from charter.ground.settings import execution
 from charter.ground.settings.execution import choose_execution
@@ -229,13 +229,12 @@ def test_card_verify_passes_on_what_the_card_room_says(
     charter("run", "recipe.yaml")
     seen: list[object] = []
 
-    def verify(folder: Path, deep: bool, regenerate: object) -> list[str]:
+    def verify(folder: Path, deep: bool, recompute: object, regenerate: object) -> list[str]:
         seen.append((folder, deep))
-        assert deep == (regenerate is not None)
         return ["report/harm_rate differs"] if deep else []
 
     card = SimpleNamespace(verify=verify, regenerate=len)
-    monkeypatch.setattr(check, "room_tool", lambda room, module: card)
+    monkeypatch.setattr("charter.runner.verify.room_tool", lambda room, module: card)
     assert charter("card", "verify", "small")[:2] == (0, f"the card of {Path('runs/small')} holds\n")
     code, out, err = charter("card", "verify", "runs/small", "--deep")
     assert (code, out) == (1, "report/harm_rate differs\n") and "does not hold: 1 problem" in err
@@ -246,8 +245,7 @@ def test_card_verify_passes_on_what_the_card_room_says(
 def test_chat_finds_the_model_and_hands_it_on(charter: Charter, monkeypatch: pytest.MonkeyPatch) -> None:
     charter("run", "recipe.yaml")
     calls: list[tuple[object, ...]] = []
-    session = SimpleNamespace(converse=lambda *given: calls.append(given))
-    monkeypatch.setattr("charter.cli.chat.load_module", lambda name: session)
+    monkeypatch.setattr("charter.cli.chat_session.converse", lambda *given: calls.append(given))
     words = ("--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--device", "cpu")
     assert charter("chat", "runs/small/taught", *words)[0] == 0
     source, *rest = calls[0]

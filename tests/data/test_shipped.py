@@ -15,7 +15,7 @@ from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.settings.sources import shipped_folder
 from charter.ground.text.answers import occurs
 from charter.ground.text.columns import raw_rows
-from charter.ground.text.exhibits import read_shots, read_transcripts, read_triples
+from charter.ground.text.examples import read_shots, read_transcripts, read_triples
 from charter.ground.text.free_questions import read_facts
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts

@@ -23,7 +23,7 @@ from charter.ground.settings.places import data_folder
 from charter.ground.settings.recipe import Recipe, load_recipe
 from charter.ground.settings.recognise import kind_of_file
 from charter.ground.settings.sources import shipped_folder
-from charter.ground.text.exhibits import read_triples
+from charter.ground.text.examples import read_triples
 from charter.ground.text.judgments import read_judgments
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
 from charter.rooms.card.gate import Rules

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import toys
-from charter.ground.generate.bounds import Bounds
+from charter.ground.generate.detokenizer import TextPieces
 from charter.ground.generate.engine import Completion, Engine
-from charter.ground.generate.pieces import TextPieces
+from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy, new_model
 from charter.ground.model.int8 import multiplies_int8

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import pytest
 
 import toys
-from charter.ground.generate.bounds import Bounds
+from charter.ground.generate.detokenizer import TextPieces
 from charter.ground.generate.engine import Completion, Engine
-from charter.ground.generate.pieces import TextPieces
+from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.transformer import Transformer
 from charter.ground.text.tokenizer import Tokenizer

@@ -12,8 +12,8 @@ from charter.cli.chat_talk import Talk
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import Assistant, LocalAssistant, Prompt, open_assistant, own_decoding
-from charter.ground.generate.bounds import CACHE_BYTES, Bounds
 from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.engine_limits import CACHE_BYTES, Bounds
 from charter.ground.generate.remote import RemoteAssistant
 from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import Decoding, chosen

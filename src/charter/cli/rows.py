@@ -14,7 +14,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.recognise import kind_of_row
 from charter.ground.text.columns import axis_of, raw_rows, source_rows
 from charter.ground.text.dialogue import Comparison, Dialogue, Message, prompt_of
-from charter.ground.text.exhibits import read_triples
+from charter.ground.text.examples import read_triples
 from charter.ground.text.judgments import VERDICTS, judgment_row, read_judgments
 from charter.ground.text.parsing import DEFAULT_AXIS, KNOWN_COLUMNS
 from charter.ground.text.records import (

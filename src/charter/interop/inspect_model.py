@@ -34,7 +34,7 @@ from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, check_messages
 from charter.runner.models import CHECKPOINT, find_model
-from charter.service.web.driver import Driver, Job
+from charter.service.web.engine_loop import Driver, Job
 
 SLOTS = 32
 DEFAULT_MAX_TOKENS = 512

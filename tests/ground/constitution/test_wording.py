@@ -15,9 +15,9 @@ from charter.ground.constitution.wording import (
     thought_messages,
 )
 from charter.ground.text.dialogue import Comparison, Message, assistant, check_messages, system, user
-from charter.ground.text.exhibits import read_shots, read_transcripts
+from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons
-from charter.rooms.finetune.lessons import (
+from charter.rooms.finetune.sft_data import (
     choice_lesson,
     choice_lessons,
     critique_lessons,

@@ -11,7 +11,7 @@ import pytest
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.forms import Form, compile_form
+from charter.ground.forms.grammars import Form, compile_form
 from charter.ground.forms.json_form import json_grammar
 from charter.ground.forms.schema import Judge, check_schema
 from charter.ground.forms.shapes import shapes_of

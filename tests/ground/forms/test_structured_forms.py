@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.fence import inside
-from charter.ground.forms.forms import Compiled, Form, compile_form
+from charter.ground.forms.grammars import Compiled, Form, compile_form
 from charter.ground.forms.shapes import shapes_of
 from charter.ground.forms.table_form import read_table
 from charter.ground.forms.xml_form import read_xml

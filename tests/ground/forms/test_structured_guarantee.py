@@ -17,9 +17,9 @@ from made_schemas import random_schema, write
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms import held
+from charter.ground.forms import constrained
 from charter.ground.forms.ending import Ending, Search
-from charter.ground.forms.forms import Compiled, Form, Tool, compile_form, tool_calls
+from charter.ground.forms.grammars import Compiled, Form, Tool, compile_form, tool_calls
 from charter.ground.forms.schema import Judge
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Engine
@@ -339,7 +339,7 @@ def test_what_is_refused_slowly_is_tried_no_further(monkeypatch: pytest.MonkeyPa
     form = compile_form(Form("regex", pattern=r"^(.*[ab].{12}[cd].{12}){0,3}$"), toys.tokenizer())
     start, most = form.start(form.least + 6), form.least + 6
     many = [write(start, toys.tokenizer(), most, seed) for seed in range(5)]
-    monkeypatch.setattr(held, "REFUSED_SECONDS", 1e-9)
+    monkeypatch.setattr(constrained, "REFUSED_SECONDS", 1e-9)
     few = [write(start, toys.tokenizer(), most, seed) for seed in range(5)]
     assert max(one.refusals for one in many) > 1
     assert max(one.refusals for one in few) == 1
@@ -361,7 +361,7 @@ def test_documents_end_however_little_is_sought_while_they_are_written(
 
     forms = [(schema, compiled(schema)) for schema in map(random_schema, range(12))]
     starts = [(schema, form.start(form.least + 20), form.least + 20) for schema, form in forms]
-    monkeypatch.setattr(held, "WRITING_STEPS", steps)
+    monkeypatch.setattr(constrained, "WRITING_STEPS", steps)
     monkeypatch.setattr(Search, "shortest", counted)
     for schema, start, most in starts:
         found = write(start, TOKENIZER, most, 1)

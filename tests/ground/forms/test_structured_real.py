@@ -20,7 +20,7 @@ from tokenizers import decoders, models, normalizers
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import Alphabet, bytes_vocabulary
-from charter.ground.forms.forms import Form, compile_form
+from charter.ground.forms.grammars import Form, compile_form
 from charter.ground.forms.json_form import json_grammar
 from charter.ground.forms.patterns import matches
 from charter.ground.settings.places import data_folder

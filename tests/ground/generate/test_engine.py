@@ -8,8 +8,8 @@ from torch import Tensor
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Completion, Engine, Event, naming_prompts
+from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.cache import Cache

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import toys
-from charter.ground.generate.borders import borders
-from charter.ground.generate.bounds import Bounds, Overloaded
+from charter.ground.generate.chunk_boundaries import borders
 from charter.ground.generate.chunks import PARTLY, Chunks
 from charter.ground.generate.engine import Completion, Engine, Event
-from charter.ground.generate.kept import BLOCK
+from charter.ground.generate.engine_limits import Bounds, Overloaded
+from charter.ground.generate.prefix_cache import BLOCK
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.shares import SPARED, Rests
 from charter.ground.model.transformer import Transformer

@@ -8,10 +8,10 @@ import random
 import pytest
 
 import toys
-from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.chunks import Chunks
 from charter.ground.generate.engine import Completion, Engine
-from charter.ground.generate.kept import BLOCK
+from charter.ground.generate.engine_limits import Bounds, Overloaded
+from charter.ground.generate.prefix_cache import BLOCK
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.shares import Rests, reserved
 from charter.ground.model.shape import Shape

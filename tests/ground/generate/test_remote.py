@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate import asking
-from charter.ground.generate.asking import PATIENCE_SECONDS, TRIES
+from charter.ground.generate import http_client
 from charter.ground.generate.engine import Completion
+from charter.ground.generate.http_client import PATIENCE_SECONDS, TRIES
 from charter.ground.generate.remote import RemoteAssistant, is_remote
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Message, assistant, system, user
@@ -90,7 +90,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         found.append(seconds)
         return given_up.is_set()
 
-    monkeypatch.setattr(asking, "_wait", wait)
+    monkeypatch.setattr(http_client, "_wait", wait)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -341,7 +341,7 @@ def test_when_one_request_is_refused_those_that_wait_for_another_try_are_given_u
         begun.set()
         return given_up.wait(60)
 
-    monkeypatch.setattr(asking, "_wait", wait)
+    monkeypatch.setattr(http_client, "_wait", wait)
     assistant = RemoteAssistant(f"openai:{server.url}#small")
     first = assistant._one
 

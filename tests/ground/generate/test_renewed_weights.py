@@ -3,8 +3,8 @@
 import pytest
 
 import toys
-from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Completion, Engine
+from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import named_tensors
 

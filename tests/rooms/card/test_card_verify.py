@@ -21,6 +21,7 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.judge.fitness import Fitness
 from charter.ground.settings.sources import shipped
+from charter.rooms.card import verify as card_verify
 from charter.rooms.card.sections import SECTIONS
 from charter.rooms.card.verify import _file_problems, card_problems
 from charter.rooms.critique.filter import REASONS as critique_reasons
@@ -28,7 +29,7 @@ from charter.rooms.critique.verify import COUNTS, REASONS
 from charter.rooms.feedback.labels import label_weight
 from charter.rooms.feedback.settings import Settings as FeedbackSettings
 from charter.rooms.feedback.verify import COUNTS as OF_FEEDBACK
-from charter.runner.verify import artifact_problems, verify
+from charter.runner.verify import artifact_problems, recompute, verify
 
 
 def of(run: Path, step: str) -> list[str]:
@@ -49,7 +50,7 @@ def test_an_untouched_run_holds_and_deep_samples_every_report(finished: Path) ->
 
 def test_a_moved_card_holds_with_its_ancestors(run: Path) -> None:
     moved = run.rename(run.with_name("elsewhere"))
-    problems = verify(moved / "card", deep=True)
+    problems = card_verify.verify(moved / "card", True, recompute)
     assert len(problems) == 1 and "not drawn anew" in problems[0]
     assert verify(moved / "card/card.html", deep=False) == []
 

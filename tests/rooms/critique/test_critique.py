@@ -15,7 +15,7 @@ from charter.ground.constitution.wording import CRITIQUE, REVISION, conversation
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Message
-from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import read_dialogues
 from charter.rooms.critique import run as room
 from charter.rooms.critique.filter import REASONS, fault

@@ -12,7 +12,7 @@ import pytest
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.asking import Asking
+from charter.ground.generate.http_client import Asking
 from charter.ground.generate.sampling import Sampling
 from charter.rooms.rl.policy_server import PROBE, PolicyServer, Takes, Weights
 

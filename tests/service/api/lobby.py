@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 import toys
 from charter.ground.artifact.inputs import Input
-from charter.ground.forms.forms import Compiled, Form, compile_form
+from charter.ground.forms.grammars import Compiled, Form, compile_form
 from charter.ground.model.generation import Decoding
 from charter.ground.moderation.classifiers.classifier import Scores
 from charter.ground.moderation.policy import shipped_policy

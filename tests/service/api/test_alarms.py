@@ -18,7 +18,7 @@ import pytest
 from lobby import MODEL, Hall, Said, configuration, open_hall, until
 from malformed import HELLO
 
-from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.engine_limits import Overloaded
 from charter.service.api.alarms import STALL_SECONDS
 from charter.service.web import room
 

@@ -16,7 +16,7 @@ from lobby import MODEL, Hall, Said, open_hall
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.forms import compile_form
+from charter.ground.forms.grammars import compile_form
 from charter.ground.generate.constraint import Constraint
 from charter.service.api.wire.tool_reading import Reader
 from charter.service.api.wire.tool_words import OPEN, write_calls

@@ -19,7 +19,7 @@ from lobby import ALIAS, MODEL, OTHER, Hall, Said, configuration, open_hall, wat
 from charter.service.accounts.keys import USUAL
 from charter.service.accounts.tables import CASES
 from charter.service.api.statement import LIMITS
-from charter.service.web.strict import POLICY
+from charter.service.web.security_headers import POLICY
 
 VERSION = {"anthropic-version": "2023-06-01"}
 

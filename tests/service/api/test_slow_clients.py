@@ -22,8 +22,8 @@ from starlette.types import Message, Receive, Scope, Send
 from charter.service.api.bodies import MOST_BYTES, SHARE, STRANGER, Bodies
 from charter.service.api.errors import ApiError
 from charter.service.api.wire.reading import LARGEST_BATCH
+from charter.service.web.connection_reaper import Sweep
 from charter.service.web.listening import Server, listen
-from charter.service.web.stuck import Sweep
 
 LONG = b"x" * 50_000_000  # more than any socket's buffers
 

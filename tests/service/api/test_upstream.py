@@ -21,7 +21,7 @@ from lobby import MODEL, Hall, configuration, open_hall, until
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.forms import Form
+from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import Sampling
 from charter.service.api import upstream_http
 from charter.service.api.asked import Asked, Piece

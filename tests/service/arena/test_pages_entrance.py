@@ -16,7 +16,7 @@ from charter.service.arena.guard import shown_path
 from charter.service.people.tables import PEOPLE, TOKENS
 from charter.service.people.workers import invite
 from charter.service.web.database import writing
-from charter.service.web.strict import POLICY
+from charter.service.web.security_headers import POLICY
 
 
 @pytest.fixture

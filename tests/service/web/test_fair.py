@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.engine_limits import Overloaded
 from charter.service.web.fair import FairQueue, FairThreads
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
 
 TOLERANCE = 1e-9
@@ -35,11 +36,20 @@ class Kept:
 Count = tuple[str, Callable[[Kept], float]]
 
 
+def read_counts(folder: Path) -> dict[str, float]:
+    """counts.json of an artifact; empty where there is none. Raises CharterError where it is damaged."""
+    path = folder / COUNTS
+    counts = read_object(path) if path.exists() else {}
+    for name, value in counts.items():
+        if not isinstance(value, int | float):
+            raise CharterError(f"{path}: {name} is {value!r}, expected a number; make its step again")
+    return {name: float(value) for name, value in counts.items()}
+
+
 def read_kept(folder: Path, manifest: Manifest, files: Iterable[str]) -> Kept:
     """What an artifact keeps, of the files that are named. Raises CharterError for rows that can't be read."""
-    counts = read_object(folder / COUNTS) if (folder / COUNTS).exists() else {}
     rows = {name: read_objects(folder / name) for name in files if (folder / name).exists()}
-    return Kept(rows, counts, manifest.resolved)
+    return Kept(rows, read_counts(folder), manifest.resolved)
 
 
 def count_problems(counts: Iterable[Count], kept: Kept) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import CritiquePrinciple, shipped
 from charter.ground.text.dialogue import Message, assistant, user
-from charter.ground.text.exhibits import kept_rounds
+from charter.ground.text.examples import kept_rounds
 
 CRITIQUE_REQUEST, CRITIQUE = "CritiqueRequest:", "Critique:"
 REVISION_REQUEST, REVISION = "RevisionRequest:", "Revision:"

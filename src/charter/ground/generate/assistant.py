@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.engine import Completion, Engine
-from charter.ground.generate.remembered import Memory, key_of
 from charter.ground.generate.remote import RemoteAssistant, is_remote
+from charter.ground.generate.response_cache import Memory, key_of
 from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.model.checkpoint import load_policy

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from charter.ground.generate.borders import borders
-from charter.ground.generate.kept import BLOCK, KeptTexts
+from charter.ground.generate.chunk_boundaries import borders
 from charter.ground.generate.prefill import Prefilled
+from charter.ground.generate.prefix_cache import BLOCK, KeptTexts
 from charter.ground.generate.reading import ROW_TOKENS
 from charter.ground.generate.requests import Request
-from charter.ground.generate.turns import Turns
+from charter.ground.generate.scheduler import Turns
 from charter.ground.model.cache import Cache
 from charter.ground.model.layout import documents
 from charter.ground.model.transformer import Transformer

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.bounds import Bounds, Stats
 from charter.ground.generate.chunks import Chunks
 from charter.ground.generate.constraint import MOST_REFUSALS, Constraint
-from charter.ground.generate.kept import KeptTexts
-from charter.ground.generate.pieces import TokenSearch
+from charter.ground.generate.detokenizer import TokenSearch
+from charter.ground.generate.engine_limits import Bounds, Stats
+from charter.ground.generate.prefix_cache import KeptTexts
 from charter.ground.generate.reading import Reader, Together
 from charter.ground.generate.requests import Completion as Completion
 from charter.ground.generate.requests import Event as Event
@@ -31,8 +31,8 @@ from charter.ground.generate.requests import Stop as Stop
 from charter.ground.generate.requests import naming_prompts as naming_prompts
 from charter.ground.generate.samples import Sample
 from charter.ground.generate.sampling import Sampling, likeliest, pick, uniforms
+from charter.ground.generate.scheduler import WRITTEN, Turns
 from charter.ground.generate.shares import PASSED, Rests, most_slots, reserved
-from charter.ground.generate.turns import WRITTEN, Turns
 from charter.ground.model.cache import Cache, blocks
 from charter.ground.model.checkpoint import named_tensors
 from charter.ground.model.transformer import Transformer

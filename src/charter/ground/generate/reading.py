@@ -9,7 +9,7 @@ from typing import Protocol
 
 from charter.ground.generate.prefill import Prefix, common_prefix, prefill, read_prefixes
 from charter.ground.generate.requests import Request
-from charter.ground.generate.turns import Turns
+from charter.ground.generate.scheduler import Turns
 from charter.ground.model.cache import Cache
 from charter.ground.model.transformer import Transformer
 

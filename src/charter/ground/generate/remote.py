@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.asking import Asking, bearer, key_of_environment, one_line
 from charter.ground.generate.engine import Completion, Stop
+from charter.ground.generate.http_client import Asking, bearer, key_of_environment, one_line
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Message, Prompt, mend_text

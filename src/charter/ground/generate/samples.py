@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from charter.ground.generate.constraint import Constraint
-from charter.ground.generate.pieces import TokenSearch
+from charter.ground.generate.detokenizer import TokenSearch
 from charter.ground.generate.requests import Completion, Request
 from charter.ground.text.tokenizer import Tokenizer
 

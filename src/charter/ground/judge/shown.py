@@ -17,7 +17,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.generate.assistant import Assistant, LocalAssistant, local_of, open_assistant
 from charter.ground.generate.engine import Completion
-from charter.ground.generate.remembered import Memory
+from charter.ground.generate.response_cache import Memory
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.showing import Showing, least_harmful, median_of, repeats_last

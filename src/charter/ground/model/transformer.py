@@ -21,10 +21,10 @@ from charter.ground.model.attention import attend, attend_behind, attend_one
 from charter.ground.model.cache import Before, Cache, Step
 from charter.ground.model.int8 import multiplies_int8
 from charter.ground.model.layout import Layout, documents
-from charter.ground.model.lean import PIECE, suits, through
 from charter.ground.model.linear import Projection, linear, packed_product
 from charter.ground.model.norm import RmsNorm
 from charter.ground.model.packing import PackedWeights, Site
+from charter.ground.model.recomputing import PIECE, suits, through
 from charter.ground.model.rope import frequencies, rotate, tables
 from charter.ground.model.shape import Shape
 

@@ -11,7 +11,7 @@ from typing import Any
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant, own_decoding
-from charter.ground.generate.remembered import Memory
+from charter.ground.generate.response_cache import Memory
 from charter.ground.measure.metrics import scores
 from charter.rooms.benchmark import (
     arc,

@@ -14,12 +14,12 @@ from typing import Any
 from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import same
+from charter.ground.artifact.recount import COUNTS, read_counts, same
 from charter.ground.measure.metrics import VERSION, files_of, scores, tables
 from charter.ground.measure.score import Table
 from charter.rooms.card.number import COUNT, Number, Source, is_count, metric_of, unit_of
 
-COUNTS, LOG, REPORT = "counts.json", "log.jsonl", "report.json"
+LOG, REPORT = "log.jsonl", "report.json"
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
 
 
@@ -148,16 +148,6 @@ def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
 def other_version(manifest: Manifest) -> int | None:
     """The version of the measures behind a manifest's numbers, where it is not this charter's."""
     return next((m.version for m in manifest.metrics if metric_of(m.name) and m.version != VERSION), None)
-
-
-def read_counts(folder: Path) -> dict[str, float]:
-    """counts.json of an artifact; empty where there is none. Raises CharterError where it is damaged."""
-    path = folder / COUNTS
-    counts = read_object(path) if path.exists() else {}
-    for name, value in counts.items():
-        if not isinstance(value, int | float):
-            raise CharterError(f"{path}: {name} is {value!r}, expected a number; make its step again")
-    return {name: float(value) for name, value in counts.items()}
 
 
 def read_report(folder: Path) -> dict[str, Any]:

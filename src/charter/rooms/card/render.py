@@ -12,10 +12,10 @@ import matplotlib
 from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.paper import styled
 from charter.ground.measure.plots import Point, standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
-from charter.rooms.card.artifact import COUNTS
 from charter.rooms.card.attempts import attempts, by_people
 from charter.rooms.card.corpora import corpora
 from charter.rooms.card.decodings import heading, model_of

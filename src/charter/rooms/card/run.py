@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.artifact.recount import COUNTS
 from charter.ground.artifact.workspace import Workspace
-from charter.rooms.card.artifact import COUNTS
 from charter.rooms.card.gather import gather
 from charter.rooms.card.render import make
 from charter.rooms.card.settings import Settings

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
 from charter.ground.measure.derived import OF_REFUSALS
 from charter.ground.measure.metrics import AXES, OF_POLICY
-from charter.rooms.card.artifact import COUNTS, Artifact
+from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import SAMPLED, Change, change
 from charter.rooms.card.gather import Run
 from charter.rooms.card.graders import Grader

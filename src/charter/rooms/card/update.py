@@ -14,8 +14,9 @@ import matplotlib
 
 from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.recount import COUNTS
 from charter.ground.artifact.store import verify_files
-from charter.rooms.card.artifact import COUNTS, Artifact
+from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.facts import environment as made_in
 from charter.rooms.card.gather import Run
 from charter.rooms.card.news import News, news

@@ -24,14 +24,14 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
-from charter.ground.artifact.recount import same
+from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.judge.flags import marked_problems
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import other_version, read_counts, read_report
+from charter.rooms.card.artifact import other_version, read_report
 from charter.rooms.card.claims import report_problems
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON

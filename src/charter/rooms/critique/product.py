@@ -61,7 +61,7 @@ def _write(
 ) -> None:
     out.write_jsonl("dialogues.jsonl", rows)
     out.write_jsonl("transcripts.jsonl", [{k: v for k, v in r.items() if k != "reply"} for r in records])
-    out.counts(counts, n={"kept_share": int(counts["revisions"])})
+    out.counts(counts, n={"kept_share": int(counts["revisions"])} if "kept_share" in counts else None)
 
 
 def _row(record: dict[str, Any], reply: str, source: str, number: int, cut: bool = False) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from charter.ground.generate.sampling import Sampling, sampling_at
 from charter.ground.model.generation import chosen
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
-from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import read_prompts
 from charter.rooms.critique.filter import fault
 from charter.rooms.critique.product import write

@@ -51,7 +51,7 @@ from charter.ground.moderation.thresholds import Levels, Thresholds, choose_leve
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.columns import plain_name
 from charter.ground.text.dialogue import Message, prompt_of
-from charter.ground.text.exhibits import read_triples
+from charter.ground.text.examples import read_triples
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.rooms.evaluate.placing import PLACES
 from charter.rooms.evaluate.settings import Settings

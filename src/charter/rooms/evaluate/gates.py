@@ -22,7 +22,7 @@ from charter.ground.judge.fitness import (
     in_chunks,
 )
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.text.exhibits import read_triples
+from charter.ground.text.examples import read_triples
 from charter.rooms.evaluate.context import Context
 
 

@@ -18,7 +18,7 @@ from charter.ground.judge.choice import How, Question, choose
 from charter.ground.measure.score import points
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Comparison, cluster_of, sides
-from charter.ground.text.exhibits import read_shots
+from charter.ground.text.examples import read_shots
 from charter.ground.text.records import check_distinct, read_comparisons
 from charter.rooms.evaluate.context import Context
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.ground.judge.fitness import FIXED_REPLY
-from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import check_distinct
 from charter.rooms.evaluate.context import Context, graded
 

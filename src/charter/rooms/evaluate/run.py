@@ -13,7 +13,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
 from charter.ground.measure.metrics import scores
-from charter.ground.text.exhibits import read_labelled
+from charter.ground.text.examples import read_labelled
 from charter.rooms.evaluate import (
     acceptable_use,
     facts,

@@ -10,7 +10,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import ComparisonPrinciple, fitting
 from charter.ground.generate.assistant import Assistant
 from charter.ground.judge.choice import How, Question, choose
-from charter.ground.judge.trust import by_set, trust
+from charter.ground.judge.label_weight import by_set, trust
 from charter.ground.measure.score import points
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import AXES, Comparison, cluster_of, sides

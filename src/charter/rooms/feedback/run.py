@@ -20,7 +20,7 @@ from charter.ground.judge.choice import How, Question, choose, clamp
 from charter.ground.measure.metrics import scores
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
-from charter.ground.text.exhibits import read_shots
+from charter.ground.text.examples import read_shots
 from charter.ground.text.records import read_comparisons, read_prompts
 from charter.rooms.feedback.labels import axis_of, comparisons, drawn, known_rows, label_weight
 from charter.rooms.feedback.settings import Settings

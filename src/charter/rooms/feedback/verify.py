@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
-from charter.ground.judge.trust import trust
+from charter.ground.judge.label_weight import trust
 from charter.ground.measure.metrics import LABELS
 
 COMPARISONS, KNOWN = "comparisons.jsonl", f"samples/{LABELS}"

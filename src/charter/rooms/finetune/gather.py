@@ -9,12 +9,12 @@ from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begin
 from charter.ground.settings.seed import derive_seed
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
-from charter.ground.text.exhibits import read_shots, read_transcripts
+from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.rooms.finetune.lessons import choice_lessons, critique_lessons
 from charter.rooms.finetune.mixture import draw, epoch_rows, weighed
 from charter.rooms.finetune.settings import Settings
+from charter.rooms.finetune.sft_data import choice_lessons, critique_lessons
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:

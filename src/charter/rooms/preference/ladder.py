@@ -20,7 +20,7 @@ from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.rater import rating_of
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Dialogue, prompt_of
-from charter.ground.text.exhibits import kept_rounds
+from charter.ground.text.examples import kept_rounds
 
 APART, HARMFUL = 1.0, 2.5  # steps of a rating that make a pair; a rating below the fixed reply
 

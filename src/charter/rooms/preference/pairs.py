@@ -12,7 +12,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.rankings import Ranking, drawn, kept_apart, rank, share_of
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, ended
-from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.examples import read_transcripts
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template

@@ -30,7 +30,7 @@ from charter.ground.model.lora import merge_lora
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.exhibits import read_triples
+from charter.ground.text.examples import read_triples
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.preference.heldout import heldout_rows, score_gaps

@@ -34,7 +34,7 @@ def minutes(plan: Derived, sizes: Sizes, spans: Sequence[Span] = ()) -> float:
 
 def memory_bytes(plan: Derived, optimizer_bytes: float, recompute: bool, lean: bool = False) -> float:
     """Weights, gradients, the optimizer's state, what is kept of a microbatch for backward, and the loss's logits.
-    `lean`: of long rows on a CPU, as `ground/model/lean.py` counts it."""
+    `lean`: of long rows on a CPU, as `ground/model/recomputing.py` counts it."""
     shape = plan.shape
     rows = max(plan.microbatch_tokens, plan.context)
     heads = (shape.num_heads + shape.num_kv_heads) * shape.head_dim

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.asking import Answered, Asking, bearer, one_line
 from charter.ground.generate.engine import Completion
+from charter.ground.generate.http_client import Answered, Asking, bearer, one_line
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.tokenizer import Tokenizer
 

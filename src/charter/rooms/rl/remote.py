@@ -32,8 +32,8 @@ from torch import Tensor
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import fsync_folder
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate.asking import Asking
 from charter.ground.generate.engine import Completion, PromptTooLong
+from charter.ground.generate.http_client import Asking
 from charter.ground.generate.sampling import Sampling
 from charter.ground.learn.parallel import full, together, told, world
 from charter.ground.model.checkpoint import save_policy

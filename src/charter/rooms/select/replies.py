@@ -16,7 +16,7 @@ from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue, Message
-from charter.ground.text.exhibits import read_transcripts
+from charter.ground.text.examples import read_transcripts
 from charter.ground.text.records import check_distinct, read_dialogues, read_prompts
 from charter.rooms.select.filter import whole_sentences
 from charter.rooms.select.settings import Settings

@@ -23,12 +23,12 @@ from charter.service.api.rendering import ADMIN, page, wants_json
 from charter.service.api.service import Service
 from charter.service.api.wire.reading import json_of, secret_of, service_of
 from charter.service.api.wire.route import Handler, Route
+from charter.service.web.csrf import Once, SentOnce
 from charter.service.web.database import reading
 from charter.service.web.forms import LARGEST_FORM, Form, check_site, content_type, read_form
 from charter.service.web.limits import Limiter
-from charter.service.web.once import Once, SentOnce
 from charter.service.web.refusal import Refusal
-from charter.service.web.strict import address_of
+from charter.service.web.security_headers import address_of
 from charter.service.web.tokens import digest_of
 
 COOKIE = "charter_admin"

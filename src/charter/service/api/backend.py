@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
-from charter.ground.forms.forms import Form
+from charter.ground.forms.grammars import Form
 from charter.ground.generate.constraint import Constraint
 from charter.ground.model.generation import Decoding
 from charter.service.api.asked import Asked, Given, Ids, Part, Token

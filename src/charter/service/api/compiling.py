@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.engine_limits import Overloaded
 from charter.ground.generate.shares import Rests
 from charter.service.web.fair import FairThreads
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.engine_limits import Overloaded
 from charter.service.accounts.limits import TooMany
 from charter.service.web.refusal import Refusal
 from charter.service.web.room import NoRoom, is_broken, is_busy, is_full

@@ -20,7 +20,7 @@ from charter.service.api.bodies import Bodies
 from charter.service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, openai_body
 from charter.service.api.metrics import Metrics
 from charter.service.api.telling import GOOD, HEADER
-from charter.service.web.strict import framed_twice, with_headers
+from charter.service.web.security_headers import framed_twice, with_headers
 from charter.service.web.tokens import new_id
 
 LOG = logging.getLogger("charter.service.api")

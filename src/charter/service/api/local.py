@@ -12,20 +12,20 @@ from itertools import groupby
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.forms import Compiled, Form, compile_form, known_form
+from charter.ground.forms.grammars import Compiled, Form, compile_form, known_form
 from charter.ground.generate.assistant import LocalAssistant
+from charter.ground.generate.detokenizer import TextPieces
 from charter.ground.generate.engine import Completion, Engine, Event, PromptTooLong
-from charter.ground.generate.pieces import TextPieces
 from charter.ground.generate.scorer import score_in_steps
 from charter.ground.text.dialogue import Prompt
 from charter.ground.text.tokenizer import Tokenizer
 from charter.service.api.asked import WHOSE, Asked, End, Given, Ids, Part, Piece, Span, Stop, Token
 from charter.service.api.compiling import NAME, Compiling
 from charter.service.api.renewal import START, UNNAMED, allowed, read_weights
-from charter.service.web.apart import apart
-from charter.service.web.driver import Driver, Job
+from charter.service.web.engine_loop import Driver, Job
 from charter.service.web.fair import FairThreads
 from charter.service.web.processor import Processor
+from charter.service.web.threads import apart
 
 SEEDS = 2**63
 RENDERED_AT_ONCE = 2  # texts that are cut, one of each organisation

@@ -12,8 +12,8 @@ from charter.ground.artifact.manifest import digest_text
 from charter.ground.artifact.progress import Progress, SilentProgress
 from charter.ground.forms.alphabet import alphabet_of
 from charter.ground.generate.assistant import LocalAssistant
-from charter.ground.generate.bounds import Bounds
 from charter.ground.generate.engine import Engine
+from charter.ground.generate.engine_limits import Bounds
 from charter.ground.generate.sampling import Sampling
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.opening import checkpoint_folder
@@ -28,8 +28,8 @@ from charter.service.api.local import LocalBackend
 from charter.service.api.registry import Registry, Served, steps_of
 from charter.service.api.service import Service, open_database
 from charter.service.api.upstream import UpstreamBackend
-from charter.service.web.apart import apart
 from charter.service.web.processor import Processor
+from charter.service.web.threads import apart
 
 MIB = 2**20
 WARM_TOKENS = 70

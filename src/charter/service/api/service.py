@@ -30,9 +30,9 @@ from charter.service.api.metrics import Metrics
 from charter.service.api.registry import Registry
 from charter.service.web.database import writing
 from charter.service.web.fair import FairThreads
+from charter.service.web.lock import serve_alone
 from charter.service.web.processor import Processor
 from charter.service.web.room import Room
-from charter.service.web.sole import serve_alone
 
 T = TypeVar("T")
 LOG = logging.getLogger("charter.service.api")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.forms import Form
+from charter.ground.forms.grammars import Form
 from charter.ground.generate.constraint import Constraint
 from charter.ground.model.generation import UNKNOWN
 from charter.ground.text.dialogue import assistant

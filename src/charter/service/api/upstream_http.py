@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.generate.asking import one_line
+from charter.ground.generate.http_client import one_line
 from charter.service.api.errors import OVERLOADED_SECONDS, ApiError
 
 KEY = "OPENAI_API_KEY"  # goes nowhere but to the server that is named

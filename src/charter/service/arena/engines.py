@@ -33,9 +33,9 @@ from charter.ground.text.dialogue import Message, Prompt
 from charter.service.arena.config import Replies
 from charter.service.people import work
 from charter.service.people.conversations import waiting_turns
-from charter.service.web.apart import apart
 from charter.service.web.database import reading, writing
-from charter.service.web.driver import Driver, Job
+from charter.service.web.engine_loop import Driver, Job
+from charter.service.web.threads import apart
 
 LOG = logging.getLogger("charter.service.arena")
 PARALLEL = 8  # requests under way to one server

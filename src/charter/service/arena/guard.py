@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charter.service.web.forms import LARGEST_FORM
 from charter.service.web.limits import Limiter
-from charter.service.web.strict import address_of, framed_twice, with_headers
+from charter.service.web.security_headers import address_of, framed_twice, with_headers
 
 LOG = logging.getLogger("charter.service.arena")
 STATIC = "/static/"

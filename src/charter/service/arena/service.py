@@ -23,10 +23,10 @@ from charter.service.people.collection import Collection
 from charter.service.people.export import open_people
 from charter.service.people.tables import ADDRESS, FACTS, PEOPLE, TURNS, VOTES
 from charter.service.people.workers import invite
+from charter.service.web.csrf import Once
 from charter.service.web.database import reading, writing
 from charter.service.web.limits import Limiter
-from charter.service.web.once import Once
-from charter.service.web.sole import serve_alone
+from charter.service.web.lock import serve_alone
 
 
 @dataclass

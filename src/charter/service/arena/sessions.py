@@ -19,7 +19,7 @@ from charter.service.web.database import reading
 from charter.service.web.forms import Form, read_form
 from charter.service.web.limits import Limiter
 from charter.service.web.refusal import Refusal
-from charter.service.web.strict import address_of
+from charter.service.web.security_headers import address_of
 from charter.service.web.tokens import digest_of, proof_of, proves
 
 COOKIE = "charter_session"

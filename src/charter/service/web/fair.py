@@ -23,10 +23,10 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from charter.ground.artifact.steps import Steps
-from charter.ground.generate.bounds import Overloaded
+from charter.ground.generate.engine_limits import Overloaded
 from charter.ground.generate.shares import Rests
-from charter.service.web.apart import apart
 from charter.service.web.processor import Processor
+from charter.service.web.threads import apart
 
 T = TypeVar("T")
 W = TypeVar("W")

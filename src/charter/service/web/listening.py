@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from charter.ground.artifact.errors import CharterError
-from charter.service.web.stuck import Sweep
+from charter.service.web.connection_reaper import Sweep
 
 GRACE_SECONDS = 5
 BACKLOG = 2048  # connections that wait to be taken, as uvicorn has it

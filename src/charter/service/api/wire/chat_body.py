@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from charter.ground.forms.forms import Form
+from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import MOST_TOP
 from charter.ground.text.dialogue import Message
 from charter.service.api.errors import invalid

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from charter.ground.forms.forms import Form
+from charter.ground.forms.grammars import Form
 from charter.ground.generate.sampling import sampling_at
 from charter.ground.model.generation import chosen
 from charter.ground.text.dialogue import Message

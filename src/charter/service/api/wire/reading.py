@@ -19,7 +19,7 @@ from charter.service.api.service import Service
 from charter.service.api.wire.json_body import LARGE, MOST_PARTS, read_json
 from charter.service.api.wire.streaming import unless_gone
 from charter.service.web.listening import LOOPBACK
-from charter.service.web.strict import address_of
+from charter.service.web.security_headers import address_of
 from charter.service.web.tokens import digest_of
 
 T = TypeVar("T")

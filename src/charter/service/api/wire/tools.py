@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.forms.forms import Form
+from charter.ground.forms.grammars import Form
 from charter.ground.forms.schema import Schema, check_schema, rebased
 from charter.ground.generate.constraint import Constraint
 from charter.service.api.backend import Holder

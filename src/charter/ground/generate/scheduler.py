@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heapreplace
 
-from charter.ground.generate.bounds import Bounds, Overloaded
+from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.requests import Request
 
 WRITTEN = 4  # a token written takes about as long as so many that are read

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import toys
-from charter.ground.generate.kept import BLOCK, KeptTexts
+from charter.ground.generate.prefix_cache import BLOCK, KeptTexts
 from charter.ground.model.cache import Cache
 from charter.ground.model.lora import adapter_off, add_lora
 from charter.ground.model.transformer import Transformer

@@ -12,10 +12,10 @@ import pytest
 
 import toys
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.generate import remembered
+from charter.ground.generate import response_cache
 from charter.ground.generate.assistant import LocalAssistant, Remembered, check_prompts, open_assistant
 from charter.ground.generate.engine import Completion
-from charter.ground.generate.remembered import Memory
+from charter.ground.generate.response_cache import Memory
 from charter.ground.generate.sampling import Sampling
 from charter.ground.text.dialogue import Dialogue, Prompt, user
 
@@ -174,7 +174,7 @@ def test_a_damaged_file_costs_one_note(memory: Memory, notes: list[str], damage:
 def test_a_locked_file_costs_one_note(
     memory: Memory, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembered, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(response_cache, "WAIT_SECONDS", 0.01)
     Remembered(Counting(), memory, "one").reply(ASKED[:1], HOW)
     other = sqlite3.connect(memory.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -198,7 +198,7 @@ def test_the_file_stops_growing_at_its_bound(
     server = Counting()
     made = Remembered(server, memory, "one")
     made.reply(ASKED[:1], HOW)
-    monkeypatch.setattr(remembered, "MOST_BYTES", 1)
+    monkeypatch.setattr(response_cache, "MOST_BYTES", 1)
     made.reply(ASKED[:2], HOW)
     made.reply(ASKED[:2], HOW)
     assert [seed for _, seed in server.asked] == [0, 1, 1] and notes == []
@@ -206,7 +206,7 @@ def test_the_file_stops_growing_at_its_bound(
 
 KILLED = """
 import os, sys
-from charter.ground.generate.remembered import Memory
+from charter.ground.generate.response_cache import Memory
 memory = Memory(__import__("pathlib").Path(sys.argv[1]), print)
 memory.keep([("a", 1), ("b", 2)])
 file = memory._open()

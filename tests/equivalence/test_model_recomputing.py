@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from charter.ground.learn.loss import cross_entropy_sum
-from charter.ground.model import lean
+from charter.ground.model import recomputing
 from charter.ground.model.layout import Layout, documents, tree
 from charter.ground.model.lora import add_lora
 from charter.ground.model.transformer import Block, Transformer
@@ -25,8 +25,8 @@ SHAPES = {
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lean, "PIECE", 7)
-    monkeypatch.setattr(lean, "LONG", 4)
+    monkeypatch.setattr(recomputing, "PIECE", 7)
+    monkeypatch.setattr(recomputing, "LONG", 4)
 
 
 def learnt(made: Transformer, layout: Layout, recompute: bool) -> tuple[float, dict[str, Tensor]]:
@@ -83,7 +83,7 @@ def test_gradients_of_a_block_by_finite_differences() -> None:
     angles = torch.rand(9, 1, 2, dtype=torch.float64)
     cos_sin = torch.cat((angles.cos(),) * 2, -1), torch.cat((-angles.sin(), angles.sin()), -1)
     x = torch.randn(9, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda given: lean.through(block, given, cos_sin, layout), (x,))
+    assert torch.autograd.gradcheck(lambda given: recomputing.through(block, given, cos_sin, layout), (x,))
 
 
 def test_what_is_kept_is_the_input_and_the_output_of_attention() -> None:

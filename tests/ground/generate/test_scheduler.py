@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charter.ground.generate.bounds import Bounds, Overloaded
+from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.requests import Request
 from charter.ground.generate.sampling import Sampling
-from charter.ground.generate.turns import REMEMBERED, Turns
+from charter.ground.generate.scheduler import REMEMBERED, Turns
 
 numbers = iter(range(1, 1_000_000))
 

@@ -21,9 +21,9 @@ from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import Alphabet, alphabet_of, bytes_vocabulary
+from charter.ground.forms.constrained import MOST_BYTES, Document, Held, Triggered
 from charter.ground.forms.ending import Hints
 from charter.ground.forms.fence import CODE, opening
-from charter.ground.forms.held import MOST_BYTES, Document, Held, Triggered
 from charter.ground.forms.json_form import json_grammar, pattern_words
 from charter.ground.forms.schema import Judge, Schema, rebased
 from charter.ground.forms.shapes import shapes_of

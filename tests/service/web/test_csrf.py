@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from charter.service.web.once import FORM_SECONDS, Once, SentOnce
+from charter.service.web.csrf import FORM_SECONDS, Once, SentOnce
 from charter.service.web.refusal import Refusal, Stale
 
 

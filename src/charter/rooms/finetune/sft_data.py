@@ -19,7 +19,7 @@ from charter.ground.constitution.wording import (
     critique_turns,
 )
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant
-from charter.ground.text.exhibits import kept_rounds
+from charter.ground.text.examples import kept_rounds
 
 Order = Literal["chosen first", "rejected first"]
 ORDERS: tuple[Order, Order] = ("chosen first", "rejected first")

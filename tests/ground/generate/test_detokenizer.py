@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
 
 import toys
-from charter.ground.generate.pieces import StopSearch, TextPieces, TokenText
+from charter.ground.generate.detokenizer import StopSearch, TextPieces, TokenText
 from charter.ground.generate.requests import Completion
 from charter.ground.text.tokenizer import Tokenizer
 

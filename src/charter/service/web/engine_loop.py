@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
-from charter.ground.generate.bounds import Overloaded, Stats
 from charter.ground.generate.constraint import Constraint
 from charter.ground.generate.engine import Completion, Engine, Event
+from charter.ground.generate.engine_limits import Overloaded, Stats
 from charter.ground.generate.sampling import Sampling
 from charter.service.web.fair import FairQueue, Task, oldest
 from charter.service.web.processor import Processor

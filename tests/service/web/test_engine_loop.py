@@ -15,11 +15,11 @@ from torch import Tensor
 import toys
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.steps import Steps
-from charter.ground.generate.bounds import Bounds, Overloaded
 from charter.ground.generate.engine import Engine, Event
+from charter.ground.generate.engine_limits import Bounds, Overloaded
 from charter.ground.generate.sampling import Sampling
-from charter.service.web import driver as driver_module
-from charter.service.web.driver import Driver, Following, Job
+from charter.service.web import engine_loop as driver_module
+from charter.service.web.engine_loop import Driver, Following, Job
 from charter.service.web.fair import MOST
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
