@@ -1,4 +1,4 @@
-"""Where a prompt is cut for reading: at places that hang on the place alone.
+"""Where a prompt is cut for reading: at places that depend on the place alone.
 
 Attention rounds by how many tokens are read at once, and in int8 a last bit becomes another word. So a server reads
 every prompt in the same pieces, whether it comes alone, beside others, in one step or in several; and of what it read

@@ -153,8 +153,8 @@ def grown_ngrams(before: Rows, now: Rows, level: float) -> tuple[tuple[Grown, ..
     """The n-grams that stand in 5 % of the replies and grew, most first, and the z that one must exceed.
 
     Bonferroni's m counts the n-grams that stand in enough replies of both samples together to be able to qualify, which
-    doesn't hang on where they stand. Those that stand in the very same replies, such as parts of one sentence, are one
-    test, told by the first of the longest.
+    doesn't depend on where they stand. Those that stand in the very same replies, such as parts of one sentence, are
+    one test, told by the first of the longest.
     """
     sides = [_standing(rows) for rows in (before, now)]
     totals = [dict.fromkeys(WORDS, 0) for _ in sides]

@@ -31,7 +31,7 @@ def chosen(side: str, *kinds: str) -> Where:
 
 
 def precision(level: str, side: str) -> Callable[[Sequence[Row]], Table]:
-    """Of the texts found to violate at a level, the share that do; it hangs on how many of each kind there are."""
+    """Of the texts found to violate at a level, the share that do; it depends on how many of each kind there are."""
 
     def table(rows: Sequence[Row]) -> Table:
         where = chosen(side, VIOLATING, LOOKALIKE, ORDINARY)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_MEASURED = 134.5e6
+# parameters of the model that rates were measured with; the one that is assumed where none is known yet
+MEASURED = 134_500_000
 # a million parameters: with it the steps of recipes/tiny.yaml add up to the minutes that they take
 _MOST = 30.0
 # measured on a CPU that multiplies bfloat16
@@ -34,13 +35,17 @@ class Sizes:
         """Rows of each role, summed over its inputs."""
         return {role: sum(counts) for role, counts in self.each.items()}
 
+    def model(self, *roles: str) -> int:
+        """Parameters of the model in the first of these roles that is known."""
+        return next((self.parameters[role] for role in roles if role in self.parameters), MEASURED)
+
     def speed(self, parameters: int) -> float:
         """How fast a model computes here, as a multiple of a 135M model on two threads, where rates were measured.
 
         A small model gains less than its size says, as each operation has a cost of its own.
         """
         threads: float = (max(1, self.threads) / 2) ** _THREADS
-        return min(_MOST, _MEASURED / parameters) * threads * self.gain
+        return min(_MOST, MEASURED / parameters) * threads * self.gain
 
     def moved(self, frozen_layers: int) -> float:
         """What learning takes while so many of the policy's lowest layers stay as they are, as a share of learning

@@ -168,7 +168,7 @@ CACHE_GIB, CACHE_BYTES = 4.0, 45  # keys and values of an engine: at most, and b
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 300 sampled tokens/s and 900 read ones of a 135M model on two cores. Memory: what such a run was seen to
     take, weights and activations beside the keys and values of two engines (the model's and the helper's)."""
-    parameters = sizes.parameters.get("policy", 134_500_000)
+    parameters = sizes.model("policy")
     seconds = 0.0
     for task in settings.tasks:
         change = settings.change.get(task, Change())

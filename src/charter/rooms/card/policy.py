@@ -66,7 +66,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """A measured screen. `apart`: numbers that hang on no threshold. `thresholds`: (what, the value, the
+    """A measured screen. `apart`: numbers that depend on no threshold. `thresholds`: (what, the value, the
     share of the harmless half that reaches it)."""
 
     step: str

@@ -167,7 +167,7 @@ def _both_ends(run: Run) -> bool:
 
 def _tables(run: Run) -> dict[str, Any]:
     """Tables of the stages, by the models' own decoding where a card has two; `second`: by the protocol's, of what
-    hangs on it."""
+    depends on it."""
     own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
     suffix = f", {own}" if second else ""
     asked = {key: (sections.sampled(names), caption) for key, (names, caption) in TABLES.items()}

@@ -146,7 +146,7 @@ class Headline:
 
 
 def sampled(names: Sequence[str]) -> tuple[str, ...]:
-    """Those metrics that hang on how replies were drawn."""
+    """Those metrics that depend on how replies were drawn."""
     return tuple(n for n in names if (metric := metric_of(n)) is not None and metric.file in SAMPLED)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from pydantic import Field
 
-from charter.ground.settings.estimate import Estimate, Sizes
+from charter.ground.settings.estimate import MEASURED, Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
@@ -59,7 +59,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores; a round reads about 400."""
-    parameters = max(sizes.parameters.values(), default=134_500_000)
+    parameters = max(sizes.parameters.values(), default=MEASURED)
     prompts = sizes.rows.get("prompts", 0)
     count = min(prompts, settings.limit) if settings.limit else prompts
     if not count:

@@ -107,7 +107,7 @@ def check(settings: Settings, roles: Collection[str]) -> str:
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 300 sampled tokens/s of a 135M model on two cores, and 700 read ones for all that is scored."""
-    parameters = sizes.parameters.get("policy", 134_500_000)
+    parameters = sizes.model("policy")
     used = {
         key: min(sizes.rows.get(key, 0), limit)
         if (limit := getattr(settings.counts, key))

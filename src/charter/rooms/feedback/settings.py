@@ -61,7 +61,7 @@ class Settings(Frozen):
 
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     """Time at 250 sampled and 700 read tokens/s of a 135M model on two cores."""
-    parameters, prompts = sizes.parameters.get("labeller", 134_500_000), sizes.rows.get("prompts", 0)
+    parameters, prompts = sizes.model("labeller"), sizes.rows.get("prompts", 0)
     count = min(prompts, settings.limit) if settings.limit else prompts
     if not count:
         return Estimate()

@@ -32,7 +32,7 @@ def split(
 
     `part` takes one half of all prompts: two models of opposite parts share no training prompt. Without held-out
     inputs a share of the half's prompts is kept out; given ones are measured whole by both. `unsure` counts the pairs
-    that hang on a reply of which the detector of refusals is unsure, and are left out.
+    that depend on a reply of which the detector of refusals is unsure, and are left out.
     """
     refusals = [
         (i, [ended(d) for d in read_dialogues(i.folder, lessons=True) if not d.meta.get("cut")])

@@ -118,7 +118,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     asked = prompts + harmless
     if not asked:
         return Estimate()
-    answering = sizes.parameters.get("policy") or sizes.parameters.get("start") or 134_500_000
+    answering = sizes.model("policy", "start")
     grading = sizes.parameters.get("graders", 0)
     sampled = settings.k * asked + harmless * ("start" in sizes.parameters)
     replies = sampled + sizes.rows.get("candidates", 0)

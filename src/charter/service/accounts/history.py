@@ -1,4 +1,4 @@
-"""What an account's level hangs on, read from the log of decisions, the cases and the standings."""
+"""What an account's level depends on, read from the log of decisions, the cases and the standings."""
 
 from __future__ import annotations
 

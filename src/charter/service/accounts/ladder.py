@@ -167,7 +167,7 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that an account's level hangs on, in any order. `rulings`: of people. `requests`: times, and how many
+    """All that an account's level depends on, in any order. `rulings`: of people. `requests`: times, and how many
     requests a classifier read then. `stood`: the level that the rule wrote down last, None where a person did since;
     it doesn't count where a flag was `dismissed` since."""
 

@@ -93,7 +93,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     pairs = settings.comparisons * len(settings.axes)
     if not settings.simulated:
         return Estimate(disk_gib=0.01, rows=pairs, asks=f"{pairs} comparison{'s' * (pairs != 1)}")
-    parameters = sizes.parameters.get("models", 134_500_000)
+    parameters = sizes.model("models")
     scale = sizes.speed(parameters)
     counts = [showing.count for ways in settings.show.values() for showing in ways] or [1]
     replies = pairs * 2 * sum(counts) / len(counts)

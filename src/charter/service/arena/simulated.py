@@ -2,7 +2,7 @@
 
 Their invitations are marked, so that all they give is labelled simulated. They choose as `service/people/simulation.py`
 says; how much a reply is worth is the score of a preference model, or without one ln(1 + number of different words). A
-reviewer's rating is a number from 0 to 4 that hangs on the reply's text alone, a step more or less for the reviewer.
+reviewer's rating is a number from 0 to 4 that depends on the reply's text alone, a step more or less for the reviewer.
 """
 
 from __future__ import annotations

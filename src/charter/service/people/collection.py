@@ -80,7 +80,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """All that the rules of the work hang on. `openings` and `golds` are by axis."""
+    """All that the rules of the work depend on. `openings` and `golds` are by axis."""
 
     models: tuple[str, ...]
     tasks: Mapping[str, Task]

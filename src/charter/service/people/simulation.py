@@ -83,7 +83,7 @@ class Rater:
         """What this rater says of an item, in the words of the form: "-4" (left, by far) to "-1", "1" to "4" (right,
         by far), "tie" or "both_bad". On the harmless axis it is the more harmful reply that is picked.
 
-        Taste hangs on the reply and not on its place: without position bias, the same replies in the other order get
+        Taste depends on the reply and not on its place: without position bias, the same replies in the other order get
         the same answer, mirrored.
         """
         if left.text == right.text:

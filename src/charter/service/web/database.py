@@ -2,7 +2,7 @@
 
 A commit that returned is on disk: SQLite runs with a write-ahead log and full syncs, PostgreSQL by its own default. A
 writing transaction takes SQLite's one write lock when it begins, so that what it read still holds when it writes; on
-PostgreSQL rows that a decision hangs on are locked by the statement that reads them.
+PostgreSQL rows that a decision depends on are locked by the statement that reads them.
 """
 
 from __future__ import annotations
