@@ -1,8 +1,8 @@
 """Models as they are shown: assistants around an assistant, or around any function that replies.
 
 `shown` wraps an assistant, `open_shown` opens one and wraps it. What is sampled depends on the seeds alone. The first
-of the samples that are ranked is the reply that the model gives when shown as it is. Prompts are ranked one by one, each
-text once, so that neighbours can't change a choice.
+of the samples that are ranked is the reply that the model gives when shown as it is. Prompts are ranked one by one,
+each text once, so that neighbours can't change a choice.
 
 A wrapped reply's `text` is what is shown; its `ids` are all that was sampled.
 """
