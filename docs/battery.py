@@ -18,7 +18,7 @@ from fill import between, read_card
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.benchmarks import task_of
+from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage, tracked
 from charter.rooms.card.number import Number, figure, interval, kind_of, label, unit_of

@@ -144,7 +144,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
-    from charter.ground.measure.benchmarks import task_of
+    from charter.ground.measure.tasks import task_of
 
     identity = report["identity"]
     return [

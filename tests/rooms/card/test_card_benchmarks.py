@@ -13,7 +13,7 @@ from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_car
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.benchmarks import task_of
+from charter.ground.measure.tasks import task_of
 from charter.rooms.card import render
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.compare import compare, final_stage, track

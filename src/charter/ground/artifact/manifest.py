@@ -51,7 +51,8 @@ class FileRecord(Record):
 
 
 class Metric(Record):
-    """A measured number with its interval; equal names with another version aren't comparable."""
+    """A measured number with its interval; equal names with another version aren't comparable. `label`: what a table's
+    head calls it. `better`: "lower", "higher", "zero" (nearer to it) or "neither". `meaning`: what it counts."""
 
     name: str
     version: int = 1
@@ -61,6 +62,9 @@ class Metric(Record):
     n: int | None = None
     unit: str | None = None
     note: str | None = None
+    label: str | None = None
+    better: str | None = None
+    meaning: str | None = None
 
 
 class Source(Record):

@@ -29,7 +29,8 @@ SCRATCH = "scratch-"
 
 
 class MetricFacts(TypedDict, total=False):
-    """What may be said of a metric besides its name and value: interval, count, version, unit, note."""
+    """What may be said of a metric besides its name and value: interval, count, version, unit, note, and what a reader
+    needs to know of it."""
 
     low: float | None
     high: float | None
@@ -37,6 +38,9 @@ class MetricFacts(TypedDict, total=False):
     version: int
     unit: str | None
     note: str | None
+    label: str | None
+    better: str | None
+    meaning: str | None
 
 
 class Scored(Protocol):
@@ -56,6 +60,12 @@ class Scored(Protocol):
     def version(self) -> int: ...
     @property
     def unit(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def better(self) -> str: ...
+    @property
+    def meaning(self) -> str: ...
 
 
 class Workspace:
@@ -125,6 +135,9 @@ class Workspace:
             n=facts.get("n"),
             unit=facts.get("unit"),
             note=note,
+            label=facts.get("label"),
+            better=facts.get("better"),
+            meaning=facts.get("meaning"),
         )
         rows = [metric.model_dump() for metric in self._metrics.values()]
         atomic_write(self.folder / METRICS, json.dumps(rows))
@@ -144,7 +157,16 @@ class Workspace:
         """Records scores, such as those that `measure.metrics.scores` makes of kept rows, as metrics."""
         for s in scores:
             self.metric(
-                s.name, s.value, low=s.low, high=s.high, n=s.n, version=s.version, unit=s.unit or None
+                s.name,
+                s.value,
+                low=s.low,
+                high=s.high,
+                n=s.n,
+                version=s.version,
+                unit=s.unit or None,
+                label=s.label or None,
+                better=s.better or None,
+                meaning=s.meaning or None,
             )
 
     def log(self, **values: object) -> None:

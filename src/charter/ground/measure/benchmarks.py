@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
 
 from charter.ground.measure import counts, position, translation
@@ -263,10 +262,3 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
 def measures_model(metric: Metric) -> bool:
     """Whether a number says something of the model under test: not of its helper, nor of the questions themselves."""
     return metric.name != HELPER and metric not in OF_CONTAMINATION
-
-
-def task_of(name: str, tasks: Collection[str]) -> str:
-    """The task that a metric or a file of kept rows is of, by its name: `mmlu` of mmlu.jsonl, and of mmlu_hard.jsonl
-    unless there is a task of that name; empty where there is none."""
-    stem = name.removesuffix(".jsonl")
-    return max((t for t in tasks if f"{stem}_".startswith(f"{t}_")), key=len, default="")

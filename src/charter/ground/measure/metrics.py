@@ -9,6 +9,7 @@ compared, and only those of this one are verified.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from charter.ground.artifact.curves import read_objects
@@ -23,6 +24,7 @@ from charter.ground.measure.fluency import HELP as HELP
 from charter.ground.measure.fluency import LOOK as LOOK
 from charter.ground.measure.fluency import OF_FLUENCY
 from charter.ground.measure.intervals import interval
+from charter.ground.measure.labels import label
 from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.pairs import AXES as AXES
@@ -337,9 +339,12 @@ def scores(folder: Path) -> list[Score]:
     out = []
     for name, table in found.items():
         low, high = interval(table)
-        unit = BY_NAME[name].unit
-        out.append(Score(name, table.value, low, high, table.n, len(table.clusters), VERSION, unit))
+        out.append(
+            Score(name, table.value, low, high, table.n, len(table.clusters), VERSION, BY_NAME[name].unit)
+        )
     for derived in DERIVED.values():
         if all(part in found for part in derived.parts):
             out.append(derived.score([found[part] for part in derived.parts], VERSION))
-    return out
+    return [
+        replace(s, label=label(s.name), better=ALL[s.name].better, meaning=ALL[s.name].meaning) for s in out
+    ]

@@ -68,6 +68,9 @@ class Score:
     version: int
     unit: str = ""
     note: str = ""
+    label: str = ""
+    better: str = ""
+    meaning: str = ""
 
 
 def points(first: float, second: float) -> float:

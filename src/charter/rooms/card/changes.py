@@ -12,12 +12,12 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from charter.ground.measure.benchmarks import task_of
 from charter.ground.measure.derived import DERIVED
 from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.intervals import Difference, difference
 from charter.ground.measure.metrics import HARM, HELP, HHH, LOOK, WINS, files_of
+from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import BENCHMARK
 from charter.rooms.card.number import Number, judge_of, metric_of, unit_of

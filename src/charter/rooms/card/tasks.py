@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.benchmarks import task_of
 from charter.ground.measure.metrics import METRICS
+from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
