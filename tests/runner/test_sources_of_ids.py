@@ -52,7 +52,7 @@ def ids(copy: Path) -> dict[str, str]:
     ("files", "renamed"),
     [
         (("cli/main.py", "runner/plan.py", "terminal/bars.py", "interop/inspect_entry.py"), set()),
-        (("service/web/once.py", "service/accounts/ladder.py", "service/api/exchange.py"), {"votes"}),
+        (("service/web/csrf.py", "service/accounts/ladder.py", "service/api/exchange.py"), {"votes"}),
         (("rooms/rl/run.py",), set()),
         (("rooms/finetune/run.py",), {"taught", "votes"}),
         (("ground/learn/step.py",), {"taught", "votes"}),
