@@ -18,10 +18,11 @@ from fill import between, read_card
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.labels import label
 from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage, tracked
-from charter.rooms.card.number import Number, figure, interval, kind_of, label, unit_of
+from charter.rooms.card.number import Number, figure, interval, kind_of, unit_of
 from charter.rooms.card.tasks import GROUPS, OTHER, asked, has_row
 
 PAGE = Path(__file__).resolve().parent / "battery.md"

@@ -31,8 +31,9 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
+from charter.ground.measure.labels import label
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.number import Number, figure, interval, label
+from charter.rooms.card.number import Number, figure, interval
 from charter.terminal.tables import counted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,7 +131,11 @@ def tree() -> str:
         "ground/": ("what experiments stand on; a floor imports only floors above it here", FLOORS),
         "rooms/": (
             "one room, one product",
-            {r: phrase(folder_of(p)) for r, p in ROOMS.items() if p.startswith("charter.rooms.")},
+            {
+                r: phrase(folder_of(p)).split(":")[0]
+                for r, p in ROOMS.items()
+                if p.startswith("charter.rooms.")
+            },
         ),
         "service/": ("what runs until it is stopped", {name: part.owns for name, part in SERVICE.items()}),
     }
@@ -138,7 +143,7 @@ def tree() -> str:
     lines = ["src/charter/"]
     for name, (owns, inner) in branches.items():
         lines.append(f"  {name:<18}{owns}")
-        lines += [f"    {part:<16}{said.split(':')[0]}" for part, said in inner.items()]
+        lines += [f"    {part:<16}{said}" for part, said in inner.items()]
     lines.append(f"  {'data/':<18}texts, constitution and policy that come along")
     return "\n".join(["```", *lines, "```"])
 

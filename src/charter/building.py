@@ -42,11 +42,11 @@ SERVICE = {
     ),
     "people": Part(("web",), "what people are asked and what they gave, from tasks to reviews"),
     "arena": Part(
-        ("web", "people"), "a room, votes between hidden models, and the pages where people give them"
+        ("web", "people"), "a room: votes between hidden models, and the pages where people give them"
     ),
-    "review": Part(("web", "people"), "a room, verdicts on flagged replies"),
+    "review": Part(("web", "people"), "a room: verdicts on flagged replies"),
     "feedback_export": Part(
-        ("web", "accounts"), "a room, what users said of a served model's replies, frozen"
+        ("web", "accounts"), "a room: what users said of a served model's replies, frozen"
     ),
     "api": Part(
         ("web", "accounts"),

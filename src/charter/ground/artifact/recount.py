@@ -59,6 +59,13 @@ def count_problems(counts: Iterable[Count], kept: Kept) -> Iterator[str]:
             yield f"counts.json: {name} is {kept.counts[name]}; the rows beside it give {made}"
 
 
+def recounted(
+    folder: Path, manifest: Manifest, counts: Iterable[Count], files: Iterable[str]
+) -> Iterator[str]:
+    """A line for each count of an artifact that doesn't follow from its files of rows."""
+    yield from count_problems(counts, read_kept(folder, manifest, files))
+
+
 def flag_problems(file: str, rows: Rows, flags: Callable[[Row], Row]) -> list[str]:
     """A line for each flag of a file of kept rows that doesn't follow in every row; `flags` gives them from the row
     alone."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.recount import Flags, Row, flag_problems
@@ -60,27 +60,44 @@ FLAGS: Mapping[str, Flags] = {
 }
 
 
+class Rule(NamedTuple):
+    """What gives the flags of a row, and the examples that the detectors had learnt from, None if none matter."""
+
+    flags: Callable[[Row], Row]
+    learnt: object = None
+
+
 def flags_of(file: str) -> Callable[[Row], Row]:
     """What gives the flags of a file's rows; none of a file without flags."""
     flags = FLAGS.get(file, {})
     return lambda row: {key: flag(row) for key, flag in flags.items()}
 
 
-def marked_problems(folder: Path, told: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each flag in an artifact's samples that doesn't follow from its row. `told`: the identity of its
-    report, which names the examples that the detectors learnt from."""
+def flag_rule(told: Mapping[str, Any]) -> Callable[[str], Rule | None]:
+    """The rules of the files in FLAGS. `told`: the identity of their report, which names what detectors learnt from."""
+
+    def rule(file: str) -> Rule | None:
+        flags = FLAGS.get(file, {})
+        detecting = flags.keys() >= REPLIES.keys()
+        return Rule(flags_of(file), told.get("detectors") if detecting else None) if flags else None
+
+    return rule
+
+
+def marked_problems(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:
+    """A line for each flag in an artifact's samples that doesn't follow from its row. `rule_of`: what gives the flags
+    of a file, None where it has none."""
     others = []
     for path in sorted((folder / "samples").glob("*.jsonl")):
-        flags = FLAGS.get(path.name, {})
-        if flags.keys() >= REPLIES.keys() and told.get("detectors", learnt_from()) != learnt_from():
+        rule = rule_of(path.name)
+        if rule is None:
+            continue
+        if rule.learnt is not None and rule.learnt != learnt_from():
             others.append(path.name)
-        elif flags:
-            yield from flag_problems(path.name, read_objects(path), flags_of(path.name))
+        else:
+            yield from flag_problems(path.name, read_objects(path), rule.flags)
     if others:
-        yield other_detectors(others)
-
-
-def other_detectors(files: list[str]) -> str:
-    """The line about files that can't be marked again here."""
-    told = ", ".join(files)
-    return f"detectors that learnt from other examples marked {told}; verify it with the charter that made it"
+        yield (
+            f"detectors that learnt from other examples marked {', '.join(others)}; verify it with the charter that "
+            "made it"
+        )

@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import flag_problems
-from charter.ground.judge import marks
+from charter.ground.judge import flags, marks
 from charter.ground.judge.declining import declines
-from charter.ground.judge.detect import learnt_from
-from charter.ground.judge.flags import other_detectors
 from charter.ground.judge.marks import TOO_LONG, Marks, Row
 from charter.ground.judge.translated import at_hand, sentence_counts
 
@@ -28,16 +25,14 @@ DECLINING = frozenset(
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each mark of a kept row that doesn't follow from it."""
     identity = read_object(folder / "report.json").get("identity") or {}
-    others = []
-    for path in sorted((folder / "samples").glob("*.jsonl")):
-        told = identity.get(path.stem) or {}
-        rule = rule_of(path.stem, told)
-        if path.stem in DECLINING and told.get("detectors", learnt_from()) != learnt_from():
-            others.append(path.name)
-        elif rule:
-            yield from flag_problems(path.name, read_objects(path), rule)
-    if others:
-        yield other_detectors(others)
+
+    def rule(file: str) -> flags.Rule | None:
+        task = file.removesuffix(".jsonl")
+        told = identity.get(task) or {}
+        marking = rule_of(task, told)
+        return flags.Rule(marking, told.get("detectors") if task in DECLINING else None) if marking else None
+
+    yield from flags.marked_problems(folder, rule)
 
 
 def rule_of(task: str, told: Mapping[str, Any]) -> Rule | None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from charter.ground.measure.bias import DIMENSIONS
+from charter.ground.measure.labels import label
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.drawing import (
@@ -28,7 +29,7 @@ from charter.rooms.card.drawing import (
 )
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import Ledger, Number, label
+from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
 INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.labels import label
 from charter.ground.measure.metric import Metric
 from charter.ground.measure.metrics import GAP
 from charter.ground.settings.packages import package_of
@@ -23,7 +24,7 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import DECIDES
 from charter.rooms.card.hub import HUB_NAME, data_of, of_model
 from charter.rooms.card.instances import instances
-from charter.rooms.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number, label
+from charter.rooms.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number
 
 SCHEMA = "0.3.0"
 COLLECTION = "charter"

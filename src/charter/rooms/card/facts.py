@@ -9,10 +9,11 @@ from typing import Any
 
 from charter.ground.artifact.curves import read_object
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.measure.labels import label
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import POLICY, PRETRAIN, Run
-from charter.rooms.card.number import Number, label
+from charter.rooms.card.number import Number
 from charter.rooms.card.sections import counts, unfit
 from charter.rooms.card.settings import Settings
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
+from charter.ground.measure.labels import label
 from charter.ground.measure.ratings import OF_RATERS
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, SHARE, Number, judge_of, label, metric_of
+from charter.rooms.card.number import COUNT, SHARE, Number, judge_of, metric_of
 
 MOSTLY = 0.5
 

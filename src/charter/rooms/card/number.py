@@ -13,7 +13,6 @@ from typing import Any
 from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.labels import label as label
 from charter.ground.measure.metric import Kind, Metric
 from charter.ground.measure.metrics import ALL
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.measure.labels import label
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.measure.screening import (
@@ -29,7 +30,7 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import computed
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import PLAIN, SHARE, Number, label
+from charter.rooms.card.number import PLAIN, SHARE, Number
 
 ROWS, PLACED_ROWS = f"samples/{SCREENED}", f"samples/{PLACED}"
 OVERALL = ("screen_recall", "screen_precision", "screen_lookalikes", "screen_ordinary")

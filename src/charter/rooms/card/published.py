@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.measure.labels import label
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import BENCHMARK, Run
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import SHARE, Number, Source, label
+from charter.rooms.card.number import SHARE, Number, Source
 from charter.rooms.card.sections import unfit
 from charter.rooms.card.tasks import protocol, references
 

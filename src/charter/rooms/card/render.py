@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.recount import COUNTS
+from charter.ground.measure.labels import label
 from charter.ground.measure.paper import styled
 from charter.ground.measure.plots import Point, standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
@@ -26,7 +27,7 @@ from charter.rooms.card.fluency import fluency_table
 from charter.rooms.card.gather import Run
 from charter.rooms.card.hub import eval_results, front_matter
 from charter.rooms.card.news import whats_new
-from charter.rooms.card.number import Ledger, label
+from charter.rooms.card.number import Ledger
 from charter.rooms.card.page import FORMAT, HERE, HTML, JSON, MARKDOWN, environment
 from charter.rooms.card.plots import figures
 from charter.rooms.card.policy import screened

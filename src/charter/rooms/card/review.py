@@ -10,6 +10,7 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
+from charter.ground.measure.labels import label
 from charter.ground.measure.metrics import VERSION
 from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS, by_case, called_harmful
 from charter.ground.measure.score import tabulate
@@ -17,7 +18,7 @@ from charter.ground.text.judgments import HARMFUL, HUMAN
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.elo import badge
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number, label
+from charter.rooms.card.number import COUNT, PLAIN, SHARE, Number
 from charter.rooms.card.samples import HARM_ROWS
 from charter.rooms.card.sections import unfit
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.measure.labels import label
 from charter.ground.measure.plots import inline
 from charter.ground.measure.scaling import BITS, OF_SCALING, SCALING, Ladder
 from charter.ground.measure.scaling_plots import drawn, scaling_figure
@@ -15,7 +16,7 @@ from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import WIDTH, computed, sources_of
 from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, FLOPS, Ledger, Number, label
+from charter.rooms.card.number import COUNT, FLOPS, Ledger, Number
 
 SECTION = "data"
 ROWS = f"samples/{SCALING}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
 from charter.ground.measure.derived import OF_REFUSALS
+from charter.ground.measure.labels import label
 from charter.ground.measure.metrics import AXES, OF_POLICY
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import SAMPLED, Change, change
@@ -21,7 +22,7 @@ from charter.rooms.card.graders import Grader
 from charter.rooms.card.graders import fit as fit
 from charter.rooms.card.graders import unfit as unfit
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import COUNT, FLOPS, Number, label, metric_of
+from charter.rooms.card.number import COUNT, FLOPS, Number, metric_of
 
 SECTIONS = (
     ("summary", "Summary"),

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charter.ground.measure.labels import label
 from charter.ground.measure.metrics import METRICS
 from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
@@ -18,7 +19,7 @@ from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
 from charter.rooms.card.decodings import words as drawn
 from charter.rooms.card.gather import BENCHMARK, Run
-from charter.rooms.card.number import Number, kind_of, label, metric_of
+from charter.rooms.card.number import Number, kind_of, metric_of
 from charter.rooms.card.sections import Cell, Column, unfit
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"

@@ -26,7 +26,7 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
-from charter.ground.judge.flags import marked_problems
+from charter.ground.judge.flags import flag_rule, marked_problems
 from charter.ground.measure.metrics import VERSION, scores
 from charter.ground.measure.score import Score
 from charter.ground.settings.hub import fetched
@@ -152,7 +152,7 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
     try:
         found = {s.name: s for s in scores(folder)}
         problems += metric_problems(folder, manifest, found)
-        problems += marked_problems(folder, read_report(folder).get("identity") or {})
+        problems += marked_problems(folder, flag_rule(read_report(folder).get("identity") or {}))
         problems += report_problems(folder, manifest)
         problems += recompute(folder, manifest)
     except CharterError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, count_problems, read_kept
+from charter.ground.artifact.recount import Count, recounted
 from charter.ground.measure.debias import DEBIAS
 
 DIALOGUES, FAIR = "dialogues.jsonl", f"samples/{DEBIAS}"
@@ -20,5 +20,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    kept = read_kept(folder, manifest, (DIALOGUES, FAIR))
-    yield from count_problems(COUNTS, kept)
+    yield from recounted(folder, manifest, COUNTS, (DIALOGUES, FAIR))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
+from charter.ground.artifact.recount import Count, Kept, recounted
 from charter.ground.judge.label_weight import trust
 from charter.ground.measure.metrics import LABELS
 
@@ -34,5 +34,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    kept = read_kept(folder, manifest, (COMPARISONS, KNOWN))
-    yield from count_problems(COUNTS, kept)
+    yield from recounted(folder, manifest, COUNTS, (COMPARISONS, KNOWN))

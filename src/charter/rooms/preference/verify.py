@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, count_problems, read_kept
+from charter.ground.artifact.recount import Count, recounted
 from charter.ground.measure.metrics import PAIRS
 
 HELDOUT = f"samples/{PAIRS}"
@@ -15,5 +15,4 @@ COUNTS: tuple[Count, ...] = (("heldout_pairs", lambda kept: len(kept.files[HELDO
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    kept = read_kept(folder, manifest, (HELDOUT,))
-    yield from count_problems(COUNTS, kept)
+    yield from recounted(folder, manifest, COUNTS, (HELDOUT,))

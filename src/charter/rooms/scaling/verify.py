@@ -9,7 +9,7 @@ from typing import Any
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, count_problems, read_kept
+from charter.ground.artifact.recount import Count, recounted
 from charter.ground.measure.metrics import TEXT
 from charter.ground.measure.scaling import SCALING, Ladder
 
@@ -23,8 +23,7 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    kept = read_kept(folder, manifest, (LADDER,))
-    yield from count_problems(COUNTS, kept)
+    yield from recounted(folder, manifest, COUNTS, (LADDER,))
     yield from _ladder_problems(folder, manifest)
 
 

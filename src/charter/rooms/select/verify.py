@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, Rows, count_problems, read_kept
+from charter.ground.artifact.recount import Count, Kept, Rows, recounted
 from charter.ground.measure.selection import ORIGINS, REASONS, REPLIES, SELECTED
 
 DIALOGUES, ANSWERED, TAKEN = "dialogues.jsonl", f"samples/{REPLIES}", f"samples/{SELECTED}"
@@ -48,5 +48,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    kept = read_kept(folder, manifest, (DIALOGUES, ANSWERED, TAKEN))
-    yield from count_problems(COUNTS, kept)
+    yield from recounted(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
+from charter.ground.artifact.recount import Count, Kept, recounted
 from charter.ground.text.ballot import better
 from charter.ground.text.votes import RATINGS as ATTEMPTED
 from charter.ground.text.votes import VOTES
@@ -42,5 +42,4 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
-    kept = read_kept(folder, manifest, (VOTES, ATTEMPTED, COMPARISONS))
-    yield from count_problems(COUNTS, kept)
+    yield from recounted(folder, manifest, COUNTS, (VOTES, ATTEMPTED, COMPARISONS))
