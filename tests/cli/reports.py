@@ -7,7 +7,7 @@ from typing import Any
 
 from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import record_files, write_manifest
-from charter.ground.measure.metrics import scores
+from reported import keep_tables
 
 QUEUE = [("a", 0, "Climb in at night."), ("a", 1, "Ask the guard."), ("b", 0, "Hold it over steam.")]
 
@@ -37,7 +37,7 @@ def report(
 
 def finish(folder: Path, stage: str) -> None:
     """Writes the manifest of a report whose files stand already."""
-    metrics = [Metric(name=s.name, value=s.value, low=s.low, high=s.high, n=s.n, version=s.version) for s in scores(folder)]  # fmt: skip
+    metrics = [Metric(name=s.name, value=s.value, **s.facts) for s in keep_tables(folder)]  # fmt: skip
     manifest = Manifest(kind="report", id="", status="done", step=folder.name, room="evaluate", recipe="r",
                         resolved={"stage": stage}, files=record_files(folder), metrics=metrics)  # fmt: skip
     write_manifest(folder, manifest.model_copy(update={"id": manifest.derived_id}))

@@ -16,9 +16,9 @@ import yaml
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
 from charter.ground.judge.detect import DETECTORS
-from charter.ground.measure.metrics import scores
 from charter.runner.identity import package_folder
 from charter.runner.verify import verify
+from reported import scores
 
 RECIPE = Path(__file__).parents[2] / "recipes/tiny.yaml"
 STEPS = [step["name"] for step in yaml.safe_load(RECIPE.read_text())["steps"]]

@@ -81,9 +81,10 @@ def evaluate(
             )
         )
         return
-    from charter.ground.measure.metrics import BY_NAME
+    from charter.ground.measure.reporting import read_reported
 
-    whole = [row for row in rows if BY_NAME[row["score"]].kind != "part"]
+    declared = read_reported(plan.run / STEP).metrics
+    whole = [row for row in rows if declared[row["score"]].kind != "part"]
     console().print(score_table(whole), highlight=False)
     if parts := len(rows) - len(whole):
         print(f"{parts} scores of single parts, such as a dimension of BBQ: --json")

@@ -53,12 +53,15 @@ def card_export(
     """Write the scores of a run for other people's collections, with intervals, settings and samples."""
     from charter.rooms.card.every_eval_ever import Publisher
     from charter.rooms.card.export import to_eval_results, to_every_eval_ever
+    from charter.runner.verify import measures
 
     place = Path(run) if (Path(run) / MANIFEST).is_file() else find_run(run)
     if form is Form.eval_results:
         made = to_eval_results(place, dataset)
     else:
-        made = to_every_eval_ever(place, Publisher(organization, model, int(time.time())), samples)
+        made = to_every_eval_ever(
+            place, Publisher(organization, model, int(time.time())), measures if samples else lambda _: {}
+        )
     if out.exists() and not out.is_dir():
         raise CharterError(f"{out} is a file; --out names a folder")
     for name, content in made.items():

@@ -10,6 +10,8 @@ from charter import building
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.progress import Progress
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.metric import Measure
+from charter.ground.measure.reporting import Metrics
 from charter.runner.rooms import has_tool, room_tool
 
 VERIFY, REGENERATE = "verify", "regenerate"  # files of a room
@@ -41,6 +43,14 @@ def recompute(folder: Path, manifest: Manifest) -> list[str]:
     if manifest.room not in building.ROOMS or manifest.kind == "card" or not has_tool(manifest.room, VERIFY):
         return []
     return list(room_tool(manifest.room, VERIFY).problems(folder, manifest))
+
+
+def measures(manifest: Manifest) -> dict[str, Measure]:
+    """How the kept rows behind a report's numbers become tables, by metric, as the room that made it says."""
+    if manifest.room not in building.ROOMS or not has_tool(manifest.room, VERIFY):
+        return {}
+    metrics: Metrics = room_tool(manifest.room, VERIFY).METRICS
+    return {metric.name: metric.table for metric in metrics if metric.table is not None}
 
 
 def _regenerate(report: Path, count: int, progress: Progress | None) -> list[str]:

@@ -7,9 +7,11 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from charter.ground.measure.derived import DERIVED
 from charter.ground.measure.detection import as_probit, probit_difference
-from charter.ground.measure.score import Score, Table, tabulate
+from charter.ground.measure.reporting import Score
+from charter.ground.measure.reporting import score as scored
+from charter.ground.measure.score import Table, tabulate
+from reported import BY_NAME
 
 Z = NormalDist().inv_cdf
 
@@ -25,7 +27,8 @@ def some(refused: int, prompts: int, word: str = "p") -> Table:
 
 
 def score(name: str, *tables: Table) -> Score:
-    return DERIVED[name].score(tables, 1)
+    metric = BY_NAME[name]
+    return scored(metric, dict(zip(metric.parts, tables, strict=True)))
 
 
 def test_values_by_hand() -> None:

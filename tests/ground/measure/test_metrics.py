@@ -5,33 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import cut, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
-from charter.ground.measure.derived import DERIVED
+from charter.ground.measure.derived import OF_REFUSALS, OVER_RULE
 from charter.ground.measure.facts import OF_FACTS
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.members import OF_MEMBERS
-from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import (
-    ALL,
-    BY_NAME,
-    GAP,
-    METRICS,
-    OF_JUDGES,
-    OF_POLICY,
-    VERSION,
-    scores,
-    tables,
-)
+from charter.ground.measure.metric import VERSION, Metric
+from charter.ground.measure.metrics import OF_JUDGES, OF_LABELLERS, OF_POLICY, OF_PREFERENCE
 from charter.ground.measure.ratings import OF_RATERS
+from charter.ground.measure.reporting import read_reported, table_problems, write_tables
+from reported import BY_NAME, EVERY, keep_tables, reported, scores
 
 Rows = list[dict[str, Any]]
 Z = NormalDist().inv_cdf
@@ -422,17 +416,17 @@ def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pa
 
 
 def test_every_metric_has_an_expectation_and_its_own_name() -> None:
-    assert len(BY_NAME) == len(METRICS)
+    others = {m.name for m in OF_MEMBERS[3:]}  # of two members there are the spread and their accuracies
     of_a_report = (
         *(m for m in OF_POLICY if m not in OF_FACTS),  # tests/rooms/evaluate/test_facts.py
         *OF_JUDGES,
+        *OF_LABELLERS,
+        *(m for m in OF_PREFERENCE if not m.terms and m.name not in others),
         *OF_RATERS,
         *OF_DEBIAS,
-        *OF_MEMBERS[:3],  # of two members: the spread and their accuracies
     )  # those of the benchmark room: test_benchmarks.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
-    assert {m.better for m in METRICS} <= {"lower", "higher", "zero", "neither"}
-    assert GAP.name not in BY_NAME
+    assert {m.better for m in EVERY} <= {"lower", "higher", "zero", "neither"}
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
@@ -459,22 +453,24 @@ def test_scores_read_a_folder(tmp_path: Path) -> None:
     found = {score.name: score for score in scores(_write(tmp_path, ROWS))}
     expected = {name: entry for name, entry in EXPECTED.items() if not math.isnan(entry[0])}
     expected |= DERIVED_EXPECTED
-    assert set(found) == set(expected) and set(DERIVED_EXPECTED) == set(DERIVED)
+    assert set(found) == set(expected) and set(DERIVED_EXPECTED) == {
+        m.name for m in (*OF_REFUSALS, *OVER_RULE)
+    }
     for name, (value, n, clusters) in expected.items():
         score = found[name]
         assert (score.value, score.n, score.clusters) == (pytest.approx(value), n, clusters), name
-        assert (score.version, score.unit) == (VERSION, ALL[name].unit)
-        if clusters < 2 and name not in DERIVED:
+        assert (score.metric.version, score.facts["unit"] or "") == (VERSION, BY_NAME[name].unit)
+        if clusters < 2 and not score.metric.terms:
             assert score.low is None and score.high is None
         else:
             assert score.low is not None and score.high is not None
             assert score.low - 1e-12 <= score.value <= score.high + 1e-12, name
     assert (found["label_accuracy"].low, found["label_accuracy"].high) == wilson(1, 2)
-    assert found["bits_per_byte"].unit == "bits/byte"
+    assert found["bits_per_byte"].facts["unit"] == "bits/byte"
 
 
 def test_the_gap_is_unsafe_minus_lookalike_refusals(tmp_path: Path) -> None:
-    gap = next(score for score in scores(_write(tmp_path, ROWS)) if score.name == GAP.name)
+    gap = next(score for score in scores(_write(tmp_path, ROWS)) if score.name == "refusal_gap")
     assert gap.value == pytest.approx(3 / 6 - 2 / 5)
     assert gap.low is not None and gap.high is not None and gap.low < gap.value < gap.high
     assert (gap.n, gap.clusters) == (11, 8)
@@ -487,7 +483,7 @@ def test_the_gap_is_of_two_sets_of_prompts_whatever_their_ids(tmp_path: Path) ->
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     gaps = [
-        next(s for s in scores(_write(tmp_path / place, files)) if s.name == GAP.name)
+        next(s for s in scores(_write(tmp_path / place, files)) if s.name == "refusal_gap")
         for place, files in (("one", apart), ("two", apart | {"lookalikes.jsonl": alike}))
     ]
     assert gaps[0] == gaps[1]
@@ -530,7 +526,7 @@ def test_damaged_rows_name_file_and_line(tmp_path: Path, line: bytes) -> None:
 def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:
     folder = _write(tmp_path, {"wins.jsonl": [{"id": "h1", "score": 1.0}]})
     with pytest.raises(CharterError, match=r"wins\.jsonl: no helpful_win_rate .*baseline") as caught:
-        tables(folder)
+        scores(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -550,3 +546,70 @@ def test_rows_that_lack_a_field_are_said_to_be_damaged(tmp_path: Path) -> None:
 def test_what_counts_as_an_improvement(better: Any, before: float, after: float, improves: bool) -> None:
     metric = Metric("m", "m.jsonl", cut, better, "")
     assert metric.improves(before, after) is improves
+
+
+def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Facts, clusters, sums and statistics: whoever reads a report has all that the rows gave."""
+    keep_tables(_write(tmp_path, ROWS))
+    told, made = read_reported(tmp_path), reported(tmp_path)
+    assert list(told.metrics) == list(made.metrics)
+    for name, metric in made.metrics.items():
+        assert replace(told.metrics[name], label=metric.label) == metric, name
+    for name, table in made.tables.items():
+        other = told.tables[name]
+        assert (other.clusters, other.n, other.statistic) == (table.clusters, table.n, table.statistic), name
+        np.testing.assert_array_equal(other.sums, table.sums)
+    assert told.scores == [replace(s, metric=told.metrics[s.name]) for s in made.scores]
+    assert all(metric.label for metric in told.metrics.values())
+    assert list(table_problems(tmp_path, EVERY)) == []
+
+
+def _tampered(text: str, number: str, old: str, new: str) -> str:
+    """tables.json with one value of one number changed."""
+    lines = text.split("\n")
+    at = next(n for n, line in enumerate(lines) if f'"name": "{number}"' in line)
+    assert old in lines[at]
+    lines[at] = lines[at].replace(old, new, 1)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("number", "old", "new", "said"),
+    [
+        ("harm_rate", '"sums": [[', '"sums": [[1', "harm_rate: tables.json has other sums"),
+        ("harm_rate", '"n": ', '"n": 1', "harm_rate: tables.json has another number of rows"),
+        ("harm_rate", '"ratio"', '"leaning"', "harm_rate: tables.json has another statistic"),
+        ("harm_rate", '"better": "lower"', '"better": "higher"', "harm_rate: its better in tables.json"),
+        (
+            "harm_rate",
+            '"version": 7',
+            '"version": 6',
+            "harm_rate is of version 6 and this charter has version 7",
+        ),
+        ("harm_rate", '"name": "harm_rate"', '"name": "harm"', "harm_rate follows from the kept rows"),
+        ("refusal_gap", "[[1.0,", "[[2.0,", "refusal_gap: its terms in tables.json"),
+    ],
+)
+def test_a_changed_table_is_found(tmp_path: Path, number: str, old: str, new: str, said: str) -> None:
+    keep_tables(_write(tmp_path, ROWS))
+    path = tmp_path / "tables.json"
+    path.write_text(_tampered(path.read_text("utf-8"), number, old, new), "utf-8")
+    problems = list(table_problems(tmp_path, EVERY))
+    assert any(said in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "[]", '{"numbers": 3}', '{"clusters": [], "numbers": [{"name": "x"}]}']
+)
+def test_damaged_tables_are_one_clear_error(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "tables.json").write_text(damage, "utf-8")
+    with pytest.raises(CharterError, match=r"tables\.json") as caught:
+        read_reported(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_statistic_without_a_name_is_refused(tmp_path: Path) -> None:
+    made = reported(_write(tmp_path, ROWS))
+    odd = replace(made.tables["harm_rate"], statistic=lambda sums: sums[..., 0])
+    with pytest.raises(CharterError, match="has no name in measure/statistics"):
+        write_tables(tmp_path, replace(made, tables={**made.tables, "harm_rate": odd}))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from charter.ground.judge.fitness import HelpfulFitness
-from charter.ground.measure.derived import DERIVED
-from charter.ground.measure.metrics import BY_NAME
 from charter.ground.measure.pairs import alike_in_length, human_pair, rule_right
-from charter.ground.measure.score import Score, ranked_right
+from charter.ground.measure.reporting import Score, score
+from charter.ground.measure.score import ranked_right
+from reported import BY_NAME
 
 
 def row(chosen: int, rejected: int, axis: str = "helpful", p: float = 1.0, **more: Any) -> dict[str, Any]:
@@ -71,8 +71,8 @@ def heldout(count: int, right: float, seed: int = 0, source: str = "human") -> l
 
 
 def over_rule(rows: list[dict[str, Any]]) -> Score:
-    derived = DERIVED["pair_over_rule"]
-    return derived.score([BY_NAME[part].table(rows) for part in derived.parts], 1)
+    metric = BY_NAME["pair_over_rule"]
+    return score(metric, {part: BY_NAME[part].table(rows) for part in metric.parts})
 
 
 def test_a_model_that_is_the_length_rule_does_not_beat_it() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from charter.ground.measure.metrics import BY_NAME
 from charter.ground.measure.selection import OF_SELECTION
+from reported import BY_NAME
 
 ROWS = [
     {"id": "a", "asked": "prompts", "served": True, "gain": 1.5},

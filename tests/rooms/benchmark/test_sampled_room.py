@@ -10,13 +10,13 @@ import pytest
 
 import toys
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.measure.metrics import scores
 from charter.ground.sandbox.limits import Limits
 from charter.ground.sandbox.program import Outcome, Program, Verdict
 from charter.ground.settings.sources import shipped
 from charter.rooms.benchmark import humaneval
 from charter.rooms.benchmark import run as room
 from charter.rooms.benchmark.settings import ROLES, Settings, Task
+from reported import scores
 
 TASKS: tuple[Task, ...] = ("gsm8k", "humaneval", "mmlu", "triviaqa", "translation")
 SETTINGS = Settings(

@@ -31,12 +31,12 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.fitness import HELPFUL_PAIRS, Fitness, HelpfulFitness
-from charter.ground.measure.metrics import scores
 from charter.rooms.card.run import run as run_card
 from charter.rooms.card.settings import Settings
 from charter.rooms.evaluate.harmlessness import review_queue
 from charter.rooms.feedback.labels import label_weight
 from charter.rooms.feedback.settings import Settings as FeedbackSettings
+from reported import keep_tables
 
 DATA = Path(__file__).parents[3] / "src" / "charter" / "data"
 SETTINGS = Settings(model_name="demo assistant", authors=("A & B <c>",), eval_dataset="someone/prompts")
@@ -115,10 +115,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def metrics_of(folder: Path) -> list[Metric]:
     """Metrics from kept rows, counts and the log."""
-    metrics = [
-        Metric(name=s.name, value=s.value, low=s.low, high=s.high, n=s.n, version=s.version)
-        for s in scores(folder)
-    ]
+    metrics = [Metric(name=s.name, value=s.value, **s.facts) for s in keep_tables(folder)]
     if (folder / "counts.json").exists():
         counts = json.loads((folder / "counts.json").read_text())
         metrics += [Metric(name=k, value=v) for k, v in counts.items()]
@@ -144,6 +141,7 @@ def finish(
     """Write the manifest of a folder whose files stand already; metrics come from rows, counts and the
     log."""
     folder = run / step
+    metrics = metrics_of(folder)
     known = {p: read_manifest(run / p) for _, p in parents}
     inputs: dict[str, list[str]] = {}
     for role, name in [(r, known[p].id) for r, p in parents] + [(r, digest_of(ref)) for r, ref in external]:
@@ -166,7 +164,7 @@ def finish(
             python="3.11.9", torch="2.13.0", threads=2, platform="linux-x86_64", packages={"numpy": "2.4.6"}
         ),
         seed=len(step),
-        metrics=metrics_of(folder),
+        metrics=metrics,
         timing=Timing(started="2026-11-01T00:00:00Z", seconds=12.0),
     )
     return named(folder, manifest)

@@ -313,11 +313,18 @@ def test_what_was_looked_through_stands_once_a_table(both: Path) -> None:
 
 def test_another_task_or_helper_refuses_only_what_it_decides(run: Path) -> None:
     for place, helper in ((0, "one"), (3, "two")):
-        benchmark(run, place, {"truthfulqa": {"helper": helper}}, {"truthfulqa": truthfulqa(place)})
+        step = benchmark(run, place, {}, {"truthfulqa": truthfulqa(place)}).name
+        told = json.dumps({"name": helper, "id": helper})
+        edit(
+            run,
+            step,
+            "report.json",
+            lambda text, told=told: text.replace('"identity"', f'"helper": {told}, "identity"', 1),
+        )
     first, last = (final_stage(run / f"bench_{place}") for place in (0, 3))
     why = {name: refusal(first, last, name) for name in ("truthfulqa", "truthfulqa_mc1", "arc_contaminated")}
     assert why == {
-        "truthfulqa": "made differently: truthfulqa.helper differs",
+        "truthfulqa": "mapped by different models (one and two)",
         "truthfulqa_mc1": "",
         "arc_contaminated": "",
     }

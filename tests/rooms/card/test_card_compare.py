@@ -8,7 +8,7 @@ from pathlib import Path
 import card_world
 import numpy as np
 import pytest
-from card_world import edit
+from card_world import edit, remeasure
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest, write_manifest
@@ -121,11 +121,22 @@ def test_the_gap_moves_by_both_rates(finished: Path) -> None:
 
 
 def test_another_version_of_the_measures_is_one_line(run: Path) -> None:
-    manifest = read_manifest(run / "eval_2")
-    old = [m.model_copy(update={"version": 1}) for m in manifest.metrics]
-    write_manifest(run / "eval_2", manifest.model_copy(update={"metrics": old}))
+    edit(run, "eval_2", "tables.json", lambda text: text.replace('"measures": 7', '"measures": 1'))
     with pytest.raises(CharterError, match="made by version 1 of the measures"):
         compare(run / "eval_2", run / "eval_3")
+
+
+def test_a_metric_counted_in_two_ways_is_not_compared_and_others_are(run: Path) -> None:
+    def raised(text: str) -> str:
+        line = next(line for line in text.split("\n") if '"name": "harm_rate"' in line)
+        return text.replace(line, line.replace('"version": 7', '"version": 8'))
+
+    edit(run, "eval_3", "tables.json", raised)
+    rows = rows_of(run / "eval_2", run / "eval_3")
+    assert rows["harm_rate"]["verdict"] == (
+        "not compared: counted in two ways: versions 7 and 8 of harm_rate"
+    )
+    assert rows["unsafe_refusal_rate"]["difference"] is not None
 
 
 def test_reports_without_a_prompt_in_common_have_no_change(run: Path) -> None:
@@ -133,6 +144,7 @@ def test_reports_without_a_prompt_in_common_have_no_change(run: Path) -> None:
         return text.replace('"id": "', '"id": "other-')
 
     edit(run, "eval_2", "samples/text.jsonl", renamed)
+    remeasure(run, "eval_2")
     assert rows_of(run / "eval_2", run / "eval_3")["bits_per_byte"]["verdict"] == (
         "not compared: they have no prompt in common"
     )

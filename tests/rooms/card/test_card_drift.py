@@ -17,7 +17,7 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.judge.declining import MARKS
 from charter.ground.judge.detect import learnt_from
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 from charter.rooms.card.drift import MOST, drift_table
 from charter.rooms.card.gather import gather
 from charter.rooms.card.verify import card_inputs, card_problems

@@ -17,20 +17,27 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_
 
 from charter.cli.main import execute
 from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.manifest import Metric as Kept
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.rooms.card.every_eval_ever import Publisher
 from charter.rooms.card.export import reports, to_eval_results, to_every_eval_ever
 from charter.rooms.card.gather import Artifact
 from charter.rooms.card.hub import data_of
+from charter.runner.verify import measures
 
 NOW = Publisher(organization="A lab", now=1_800_000_000)
 OF_THE_GRADER = {"lookalike_harm_rate", "fixed_above_harmful", "good_above_fixed", "hhh_preference"}
 
 
+def no_measures(manifest: Manifest) -> dict[str, Any]:
+    """No samples are exported."""
+    return {}
+
+
 def exported(place: Path, samples: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The record of one report, and its samples."""
-    made = to_every_eval_ever(place, NOW, samples)
+    made = to_every_eval_ever(place, NOW, measures if samples else no_measures)
     (record,) = (json.loads(text) for name, text in made.items() if name.endswith(".json"))
     rows = [line for name, text in made.items() if name.endswith(".jsonl") for line in text.splitlines()]
     return record, [json.loads(line) for line in rows]
@@ -75,7 +82,7 @@ def test_records_and_samples_are_valid_under_its_own_schemas(
     from every_eval_ever.validator import validate_file
     from jsonschema import Draft7Validator
 
-    made = to_every_eval_ever(finished, NOW, samples=True) | to_every_eval_ever(benchmark, NOW, samples=True)
+    made = to_every_eval_ever(finished, NOW, measures) | to_every_eval_ever(benchmark, NOW, measures)
     assert len(made) == 10, "five reports, a file of scores and one of samples each"
     for name, text in made.items():
         path = tmp_path / name
@@ -152,10 +159,10 @@ def test_models_are_named_by_the_hub_or_by_the_recipe(finished: Path) -> None:
     assert final["model_info"]["id"] == "unpublished/demo_rl"
     assert final["model_info"]["additional_details"]["charter_id"] == read_manifest(finished / "rl").id
     assert final["source_metadata"]["evaluator_relationship"] == "first_party"
-    named = to_every_eval_ever(finished / "eval_3", Publisher(model="lab/model"), False)
+    named = to_every_eval_ever(finished / "eval_3", Publisher(model="lab/model"), no_measures)
     assert [name.split("/")[:4] for name in named] == [["data", "charter", "lab", "model"]]
     with pytest.raises(CharterError, match=r"'\.\./x' is no name of a model; give one as OWNER/NAME"):
-        to_every_eval_ever(finished / "eval_3", Publisher(model="../x"), False)
+        to_every_eval_ever(finished / "eval_3", Publisher(model="../x"), no_measures)
 
 
 def test_samples_give_the_scores_they_belong_to(finished: Path) -> None:
@@ -294,8 +301,8 @@ def test_a_longer_dialogue_is_written_turn_by_turn(run: Path) -> None:
 
 
 def test_an_export_is_the_same_whenever_it_is_made(finished: Path) -> None:
-    first = to_every_eval_ever(finished, NOW, True)
-    later = to_every_eval_ever(finished, Publisher(organization="A lab", now=1_900_000_000), True)
+    first = to_every_eval_ever(finished, NOW, measures)
+    later = to_every_eval_ever(finished, Publisher(organization="A lab", now=1_900_000_000), measures)
     assert first.keys() == later.keys()
     (record,) = (t for n, t in first.items() if n.endswith(".json") and "demo_rl" in n)
     (again,) = (t for n, t in later.items() if n.endswith(".json") and "demo_rl" in n)
@@ -312,8 +319,8 @@ def test_a_manifest_that_its_rows_do_not_give_is_not_exported(run: Path) -> None
         m if m.name != "harm_rate" else Kept(**{**m.model_dump(), "value": 0.0}) for m in manifest.metrics
     ]
     write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
-    with pytest.raises(CharterError, match=r"the manifest says harm_rate = 0.0, its kept rows give"):
-        to_every_eval_ever(run / "eval_3", NOW, True)
+    with pytest.raises(CharterError, match=r"the manifest says harm_rate = 0.0, its table gives"):
+        to_every_eval_ever(run / "eval_3", NOW, measures)
     with pytest.raises(CharterError, match=r"the manifest says harm_rate = 0.0"):
         to_eval_results(run / "eval_3", "someone/prompts")
 
@@ -329,7 +336,7 @@ def test_a_place_stands_for_its_reports(finished: Path) -> None:
     with pytest.raises(CharterError, match="has no report"):
         reports(finished / "rl/nothing")
     with pytest.raises(CharterError, match=r"--model names one model and .* has 4 reports; name one: eval_0"):
-        to_every_eval_ever(finished, Publisher(model="a/b"), True)
+        to_every_eval_ever(finished, Publisher(model="a/b"), measures)
 
 
 def test_eval_results_are_the_cards_for_the_final_model(finished: Path) -> None:

@@ -185,8 +185,6 @@ def test_what_can_not_be_compared_fails(run: Path) -> None:
     ("rules", "message"),
     [
         ({}, "asks for nothing; name the evaluations"),
-        ({"require": ["harm_rte"]}, r"no metric is called harm_rte; did you mean harm_rate\?$"),
-        ({"require": ["xyzzy"]}, "no metric is called xyzzy; `charter show RUN --json` names"),
         ({"require": {"harm_rate": -1}}, "the margin of harm_rate is -1.0; give how much worse it may be"),
         ({"require": {"harm_rate": float("nan")}}, "the margin of harm_rate is nan"),
         ({"require": ["unsafe_reply_tokens"], "baseline": "x"}, "has no direction that is worse"),
@@ -226,15 +224,14 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("bbq", r"no metric is called bbq; name one of its own: bbq_\w+(, bbq_\w+){3} \.\.\.$"),
-        ("harm_rte", r"did you mean harm_rate\?$"),
-        ("xyzzy", r"`charter show RUN --json` names those of a run$"),
+        ("hhh", r"has it; name one of its own: hhh_\w+(, hhh_\w+){3} \.\.\.$"),
+        ("harm_rte", r"has it; did you mean harm_rate\?$"),
+        ("xyzzy", r"missing: no report on RL-CAI has it$"),
     ],
 )
-def test_an_unknown_metric_is_told_in_one_short_line(finished: Path, name: str, words: str) -> None:
-    with pytest.raises(CharterError, match=words) as caught:
-        rows(finished, require=[name])
-    assert len(str(caught.value)) < 250
+def test_an_unknown_metric_fails_with_one_short_line(finished: Path, name: str, words: str) -> None:
+    row = rows(finished, require=[name])[name]
+    assert not row["passed"] and re.search(words, row["why"]) and len(row["why"]) < 250
 
 
 def test_rules_that_are_not_there(tmp_path: Path) -> None:

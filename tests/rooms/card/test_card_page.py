@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.metrics import scores
 from charter.rooms.card import render
 from charter.rooms.card.gather import gather
 from charter.rooms.card.number import Ledger, Number, Source, figure
 from charter.rooms.card.page import environment
 from charter.rooms.card.sections import SECTIONS
 from charter.rooms.card.settings import INTENDED, Settings
+from reported import keep_tables, scores
 
 
 class Outline(html.parser.HTMLParser):
@@ -378,7 +378,8 @@ def test_a_manifest_that_contradicts_its_rows_makes_no_card(run: Path) -> None:
     path = run / "eval_2/samples/harmlessness.jsonl"
     rows = [json.loads(line) | {"grader": -9.0} for line in path.read_text().splitlines()]
     card_world.write_rows(path, rows)
-    with pytest.raises(CharterError, match="kept rows give"):
+    keep_tables(run / "eval_2")
+    with pytest.raises(CharterError, match="its table gives"):
         render.make(SETTINGS, gather(card_world.inputs(run)))
 
 

@@ -76,8 +76,7 @@ def test_a_changed_score_is_found_though_hashes_were_made_again(run: Path) -> No
     edit(run, "eval_3", "samples/harmlessness.jsonl", better)
     problems = of(run, "eval_3")
     assert not any("sha256" in p for p in problems)
-    assert any(p.startswith("harm_rate: value is") and "the kept rows give" in p for p in problems)
-    assert any("can't be made again" in p for p in card_problems(run / "card"))
+    assert "harm_rate: tables.json has other sums than the kept rows give" in problems
 
 
 def test_a_changed_score_is_found_though_the_metrics_were_made_again(run: Path) -> None:
@@ -382,7 +381,9 @@ def test_a_dropped_metric_is_found(run: Path) -> None:
     manifest = read_manifest(run / "eval_3")
     metrics = [m for m in manifest.metrics if m.name != "lookalike_refusal_rate"]
     write_manifest(run / "eval_3", manifest.model_copy(update={"metrics": metrics}))
-    assert any("lookalike_refusal_rate follows from the kept rows" in p for p in of(run, "eval_3"))
+    assert any(
+        "lookalike_refusal_rate has a table and is missing from the manifest" in p for p in of(run, "eval_3")
+    )
 
 
 @pytest.mark.parametrize(
@@ -458,11 +459,21 @@ def test_damaged_json_gives_a_line_that_names_it(run: Path, step: str, file: str
 
 def test_what_another_version_made_is_one_line(run: Path) -> None:
     for step in ("eval_1", "eval_2"):
-        manifest = read_manifest(run / step)
-        old = [m.model_copy(update={"version": 1}) for m in manifest.metrics]
-        write_manifest(run / step, manifest.model_copy(update={"metrics": old}))
+        edit(run, step, "tables.json", lambda text: text.replace('"measures": 7', '"measures": 1'))
     (line,) = verify(run, deep=False)
-    assert line.startswith("eval_1, eval_2: made by another version of the measures (1, this charter has")
+    assert line.startswith(
+        "eval_1, eval_2: its numbers were made by version 1 of the measures, this charter has"
+    )
+
+
+def test_what_an_earlier_charter_made_is_one_line(run: Path) -> None:
+    (run / "eval_1" / "tables.json").unlink()
+    write_manifest(
+        run / "eval_1",
+        read_manifest(run / "eval_1").model_copy(update={"files": record_files(run / "eval_1")}),
+    )
+    (line,) = verify(run, deep=False)
+    assert line.startswith("eval_1: its numbers were made by an earlier charter, which kept no tables.json")
 
 
 def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.constitution.unbiased import CONCLUDE, REQUEST, THOUGHT
 from charter.ground.constitution.wording import ANSWER
 from charter.ground.judge.flags import flags_of
-from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.frozen import Lora
@@ -36,6 +35,7 @@ from charter.rooms.debias.questions import Question, make_questions
 from charter.rooms.debias.settings import Settings, Train, check, estimate
 from charter.rooms.debias.templates import read_templates
 from charter.rooms.debias.verify import COUNTS
+from reported import scores
 from toys import Scripted, dialogue
 
 Asked = Sequence[Message]

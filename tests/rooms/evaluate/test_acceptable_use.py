@@ -16,7 +16,6 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.measure.intervals import wilson
-from charter.ground.measure.metrics import scores
 from charter.ground.measure.screening import MEASURED, PLACED, SCREENED
 from charter.ground.moderation.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
@@ -24,6 +23,7 @@ from charter.rooms.evaluate import run as room
 from charter.rooms.evaluate.acceptable_use import CALIBRATION, THRESHOLDS, as_written, items
 from charter.rooms.evaluate.placing import AS_IT_IS, PLACES
 from charter.rooms.evaluate.settings import AcceptableUse, Settings, check
+from reported import scores
 from toys import comparison, dialogue
 
 SETTINGS = Settings(stage="screen", tasks=("acceptable_use",), chunk=8)

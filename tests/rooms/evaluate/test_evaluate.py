@@ -22,7 +22,6 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.generate.scorer import score
 from charter.ground.judge.fitness import FIXED_REPLY, Fitness
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.layout import documents
 from charter.ground.settings.execution import Execution
@@ -38,6 +37,7 @@ from charter.rooms.evaluate.regenerate import SCORES, regenerate
 from charter.rooms.evaluate.settings import Counts, Settings, check
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
+from reported import scores
 from toys import comparison, dialogue
 
 SETTINGS = Settings(samples=2, max_tokens=5, chunk=2)

@@ -12,7 +12,6 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.artifact.store import read_manifest, record_files, write_manifest
-from charter.ground.measure.metrics import scores
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
@@ -24,6 +23,7 @@ from charter.rooms.evaluate.settings import Counts, Settings, check, estimate
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
+from reported import scores
 
 SETTINGS = Settings(tasks=("facts",), max_tokens=5, chunk=1)
 FACTS = [

@@ -15,13 +15,13 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, RaterVerdict
-from charter.ground.measure.metrics import scores
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.recognise import HARM_RATING
 from charter.rooms.evaluate.regenerate import regenerate
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
+from reported import scores
 
 
 def kept_rows(worth: float) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from charter.ground.artifact.curves import read_log, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.measure.metrics import scores
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.generation import generation_at, read_generation
 from charter.ground.model.layout import documents
@@ -32,6 +31,7 @@ from charter.rooms.pretrain.settings import Guard, Learning, Samples, Settings, 
 from charter.rooms.pretrain.speed import SPEED
 from charter.rooms.pretrain.start import boundary_of, start
 from charter.rooms.pretrain.writing import rounded
+from reported import scores
 
 TRAIN, HELDOUT = world.texts(120), world.texts(12, 1)
 

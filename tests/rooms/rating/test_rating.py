@@ -13,7 +13,6 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rater import KEPT, rating_of
-from charter.ground.measure.metrics import scores
 from charter.ground.settings.frozen import Lora
 from charter.ground.settings.recognise import variant_of_folder
 from charter.ground.settings.roles import Role
@@ -24,6 +23,7 @@ from charter.ground.text.template import Template
 from charter.rooms.rating import run as room
 from charter.rooms.rating.conversations import encode, order, read_rated, split
 from charter.rooms.rating.settings import ROLES, Settings
+from reported import scores
 
 SETTINGS = Settings(batch=4, epochs=1, lr=1e-3, head_lr=1e-3, warmup=0, heldout_share=0.3)
 ROWS = [

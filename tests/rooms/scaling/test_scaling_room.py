@@ -16,11 +16,11 @@ from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import Manifest, Metric
 from charter.ground.artifact.store import read_manifest, write_manifest
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.measure.metrics import scores
 from charter.ground.settings.roles import Given
 from charter.rooms.scaling.ladder import CONFIG, COUNTS, TEXT
 from charter.rooms.scaling.run import run
 from charter.rooms.scaling.settings import Settings, check
+from reported import scores
 
 LAW = 0.9, 2.0, 0.15  # floor, coefficient, exponent
 DOCUMENTS = 8

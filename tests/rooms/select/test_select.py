@@ -20,7 +20,6 @@ from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.fitness import FIXED_REPLY
 from charter.ground.judge.flags import flags_of
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.measure.metrics import scores as measured
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.records import read_dialogues
 from charter.rooms.card.artifact import read_counts
@@ -28,6 +27,7 @@ from charter.rooms.select import grading, replies
 from charter.rooms.select import run as room
 from charter.rooms.select.settings import Filters, Settings
 from charter.rooms.select.verify import COUNTS
+from reported import scores as measured
 from toys import Scripted, dialogue
 
 README = Path(room.__file__).with_name("README.md")

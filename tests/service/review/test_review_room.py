@@ -17,7 +17,6 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.recount import Kept, count_problems
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.measure.agreement import agreement
-from charter.ground.measure.metrics import scores
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
@@ -33,6 +32,7 @@ from charter.service.review.run import run
 from charter.service.review.settings import Settings, Simulated, check
 from charter.service.review.verify import COUNTS, JUDGED, REVIEWED, verdict_problems
 from charter.service.web.database import writing
+from reported import scores
 
 PANEL = Settings(simulated=Simulated(noise=0.5))
 

@@ -52,7 +52,8 @@ class FileRecord(Record):
 
 class Metric(Record):
     """A measured number with its interval; equal names with another version aren't comparable. `label`: what a table's
-    head calls it. `better`: "lower", "higher", "zero" (nearer to it) or "neither". `meaning`: what it counts."""
+    head calls it. `better`: "lower", "higher", "zero" (nearer to it) or "neither". `meaning`: what it counts. `group`:
+    the table of a card that it stands in."""
 
     name: str
     version: int = 1
@@ -65,6 +66,7 @@ class Metric(Record):
     label: str | None = None
     better: str | None = None
     meaning: str | None = None
+    group: str | None = None
 
 
 class Source(Record):

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Metric
@@ -41,31 +41,7 @@ class MetricFacts(TypedDict, total=False):
     label: str | None
     better: str | None
     meaning: str | None
-
-
-class Scored(Protocol):
-    """A number with its interval, of a version of the measures."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-    @property
-    def n(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def better(self) -> str: ...
-    @property
-    def meaning(self) -> str: ...
+    group: str | None
 
 
 class Workspace:
@@ -138,6 +114,7 @@ class Workspace:
             label=facts.get("label"),
             better=facts.get("better"),
             meaning=facts.get("meaning"),
+            group=facts.get("group"),
         )
         rows = [metric.model_dump() for metric in self._metrics.values()]
         atomic_write(self.folder / METRICS, json.dumps(rows))
@@ -152,22 +129,6 @@ class Workspace:
         self.write_json("counts.json", dict(counts))
         for name, value in counts.items():
             self.metric(name, value, unit=(units or {}).get(name), n=(n or {}).get(name))
-
-    def scores(self, scores: Iterable[Scored]) -> None:
-        """Records scores, such as those that `measure.metrics.scores` makes of kept rows, as metrics."""
-        for s in scores:
-            self.metric(
-                s.name,
-                s.value,
-                low=s.low,
-                high=s.high,
-                n=s.n,
-                version=s.version,
-                unit=s.unit or None,
-                label=s.label or None,
-                better=s.better or None,
-                meaning=s.meaning or None,
-            )
 
     def log(self, **values: object) -> None:
         """Appends one line to path/log.jsonl: the points of a training curve."""

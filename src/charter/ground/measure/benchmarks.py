@@ -7,7 +7,7 @@ from functools import partial
 from charter.ground.measure import counts, position, translation
 from charter.ground.measure.bias import OF_BIAS
 from charter.ground.measure.counts import Row
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import EXPONENT, Metric
 
 LENGTHS = (*(2**k for k in range(8, 18)), 200_000)  # of the texts of recall, in tokens: 256, 512 ... 131072
 
@@ -162,6 +162,7 @@ OF_POSITION = (
         position.fit_table(position.fitted_exponent),
         "neither",
         "exponent of the power law of loss over position",
+        EXPONENT,
     ),
     Metric(
         "position_constant",
@@ -185,6 +186,7 @@ OF_CONTAMINATION = (
             counts.flag("hit", counts.equal(task=task, checked=True)),
             "neither",
             f"{task}: questions that share 13 words in a row with what the model was taught",
+            about="data",
         )
         for task in ASKED
     ),
@@ -201,6 +203,7 @@ OF_HONESTY: tuple[Metric, ...] = (
         counts.mean("correct", FREE),
         "higher",
         "free answers closest to the true option of the MC1 set",
+        judge="helper",
     ),
     Metric(
         "truthfulqa_mc2_mapped",
@@ -208,6 +211,7 @@ OF_HONESTY: tuple[Metric, ...] = (
         counts.mean("mc2_correct", FREE),
         "higher",
         "free answers closest to a true option of the MC2 set",
+        judge="helper",
     ),
     Metric(
         "truthfulqa_mc1",
@@ -232,6 +236,7 @@ OF_HONESTY: tuple[Metric, ...] = (
         counts.outcome(*UNANSWERED, where=FREE),
         "lower",
         "free answers that the helper maps to no option, and questions that could not be asked",
+        judge="helper",
         kind="fault",
     ),
     Metric(
@@ -240,6 +245,8 @@ OF_HONESTY: tuple[Metric, ...] = (
         counts.mean("correct", counts.equal(mode="helper")),
         "higher",
         "known answers that the helper maps to the right option",
+        judge="helper",
+        about="judge",
     ),
 )
 
@@ -257,8 +264,3 @@ OF_BENCHMARKS: tuple[Metric, ...] = (
     *OF_HONESTY,
     *OF_BIAS,
 )
-
-
-def measures_model(metric: Metric) -> bool:
-    """Whether a number says something of the model under test: not of its helper, nor of the questions themselves."""
-    return metric.name != HELPER and metric not in OF_CONTAMINATION

@@ -21,7 +21,7 @@ import numpy as np
 
 from charter.ground.measure import counts
 from charter.ground.measure.counts import Row
-from charter.ground.measure.metric import Kind, Metric
+from charter.ground.measure.metric import PLAIN, Kind, Metric
 from charter.ground.measure.score import Floats, Table, leaning, ratio, summed, tabulate
 
 DIMENSIONS = (
@@ -214,7 +214,7 @@ OF_BIAS: tuple[Metric, ...] = (
         pronouns_follow_shares,
         "neither",
         "correlation of p(female pronoun) with the share of women in an occupation",
-        "correlation",
+        PLAIN,
     ),
     Metric(
         "winogender_neutral",

@@ -1,45 +1,28 @@
-"""Every number that Charter reports, as a pure function from kept rows to a table, with its version.
-
-Rooms keep the rows behind their numbers in `samples/<file>.jsonl` and take the numbers from here; `charter
-card verify` reads the same rows and comes through the same functions, so a number without rows can't be
-reported. All measures have one version, which every kept metric carries; scores of different versions are never
-compared, and only those of this one are verified.
-"""
+"""The numbers that steps report of an assistant and of its judges: pure functions from kept rows to tables."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from pathlib import Path
 
-from charter.ground.artifact.curves import read_objects
-from charter.ground.artifact.errors import CharterError
 from charter.ground.measure import calibration, counts
 from charter.ground.measure.benchmarks import OF_BENCHMARKS
 from charter.ground.measure.debias import OF_DEBIAS
-from charter.ground.measure.derived import DERIVED, REFUSAL_GAP
+from charter.ground.measure.derived import OF_REFUSALS, OVER_RULE
 from charter.ground.measure.facts import OF_FACTS
 from charter.ground.measure.fluency import HARM as HARM
 from charter.ground.measure.fluency import HELP as HELP
 from charter.ground.measure.fluency import LOOK as LOOK
 from charter.ground.measure.fluency import OF_FLUENCY
-from charter.ground.measure.intervals import interval
-from charter.ground.measure.labels import label
 from charter.ground.measure.members import OF_MEMBERS
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import PLAIN, Metric
 from charter.ground.measure.pairs import AXES as AXES
 from charter.ground.measure.pairs import OF_PAIRS
 from charter.ground.measure.pairs import PAIRS as PAIRS
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.measure.scaling import OF_SCALING
-from charter.ground.measure.score import Score, Table
 from charter.ground.measure.screening import OF_SCREENS
 from charter.ground.measure.selection import OF_SELECTION
-
-# Goes up whenever a metric is counted, an interval made or a reply detected in another way.
-VERSION = 7
-
 
 SEEN, UNSEEN = counts.equal(unseen=False), counts.equal(unseen=True)
 
@@ -90,6 +73,10 @@ def _calibration(prefix: str, file: str, states: calibration.States, words: str)
         ),
     )
 
+
+OF_TEXT: tuple[Metric, ...] = (
+    Metric("bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"),
+)
 
 # What measures the policy of a report; the first one stands for the whole report in a tree of a run.
 OF_POLICY: tuple[Metric, ...] = (
@@ -161,6 +148,7 @@ OF_POLICY: tuple[Metric, ...] = (
             "lower",
             f"replies after {n} rounds of revision graded worse than the fixed reply",
             judge="grader",
+            about="others",
         )
         for n in range(ROUNDS)
     ),
@@ -193,6 +181,7 @@ OF_POLICY: tuple[Metric, ...] = (
         counts.mean("grader"),
         "higher",
         "grader's score of replies to helpful prompts",
+        PLAIN,
         judge="grader",
         gate="helpful",
     ),
@@ -207,7 +196,7 @@ OF_POLICY: tuple[Metric, ...] = (
         judge="grader",
         gate="helpful",
     ),
-    Metric("bits_per_byte", TEXT, counts.bits_per_byte, "lower", "loss on held-out text", "bits/byte"),
+    *OF_TEXT,
     *_hhh("content"),
     *_hhh("policy"),
     Metric(
@@ -220,8 +209,14 @@ OF_POLICY: tuple[Metric, ...] = (
     *OF_FACTS,
 )
 
-# What measures its judges: preference models and labellers.
-OF_JUDGES: tuple[Metric, ...] = (
+
+def _of_a_judge(*metrics: Metric) -> tuple[Metric, ...]:
+    """Numbers that describe a judge, not the model under test."""
+    return tuple(replace(metric, about="judge") for metric in metrics)
+
+
+# What measures the judges of a report.
+OF_JUDGES: tuple[Metric, ...] = _of_a_judge(
     Metric(
         "lookalike_harm_rate",
         LOOK,
@@ -246,8 +241,10 @@ OF_JUDGES: tuple[Metric, ...] = (
     *_calibration(
         "hhh_preference", HHH, calibration.of_gaps(counts.equal(mode="preference")), "HHH choices by score"
     ),
-    *OF_PAIRS,
-    *_calibration("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs"),
+)
+
+# What a step that labels by AI reports of its labeller.
+OF_LABELLERS: tuple[Metric, ...] = _of_a_judge(
     *_calibration("label", LABELS, calibration.of_choices(), "known pairs"),
     Metric(
         "label_accuracy", LABELS, counts.mean("correct"), "higher", "known pairs that the labeller gets right"
@@ -266,6 +263,10 @@ OF_JUDGES: tuple[Metric, ...] = (
         "neither",
         "probability put on the option shown first",
     ),
+)
+
+# The gate on harm of a preference model.
+OF_TRIPLES: tuple[Metric, ...] = _of_a_judge(
     Metric(
         "fixed_above_harmful",
         "fitness.jsonl",
@@ -282,69 +283,23 @@ OF_JUDGES: tuple[Metric, ...] = (
     ),
 )
 
-METRICS = (
-    *OF_POLICY,
-    *OF_JUDGES,
+# What a step that makes a preference model reports of it.
+OF_PREFERENCE: tuple[Metric, ...] = _of_a_judge(
+    *OF_PAIRS,
+    *_calibration("pair", PAIRS, calibration.of_pairs(counts.real_pair), "held-out pairs"),
+    *OF_TRIPLES,
     *OF_MEMBERS,
+    *OVER_RULE,
+)
+OF_REPORT: tuple[Metric, ...] = (*OF_POLICY, *OF_JUDGES, *OF_TRIPLES, *_of_a_judge(*OF_SCREENS), *OF_REFUSALS)
+METRICS: tuple[Metric, ...] = (
+    *OF_REPORT,
+    *OF_PREFERENCE,
+    *OF_LABELLERS,
     *OF_RATERS,
     *OF_REVIEWS,
     *OF_DEBIAS,
     *OF_SELECTION,
-    *OF_SCREENS,
     *OF_SCALING,
     *OF_BENCHMARKS,
 )
-
-BY_NAME = {metric.name: metric for metric in METRICS}
-GAP = REFUSAL_GAP.metric
-# With those over the tables of others, whose rows are these others'.
-ALL = {**BY_NAME, **{name: derived.metric for name, derived in DERIVED.items()}}
-
-
-def files_of(name: str) -> tuple[str, ...]:
-    """The files of kept rows that a metric is computed from; none of a name that isn't a metric's."""
-    if name in DERIVED:
-        return tuple(dict.fromkeys(BY_NAME[part].file for part in DERIVED[name].parts))
-    return (BY_NAME[name].file,) if name in BY_NAME else ()
-
-
-def tables(folder: Path) -> dict[str, Table]:
-    """Tables of all metrics whose kept rows lie in `folder`/samples; metrics with nothing to count are left
-    out.
-
-    Raises CharterError where rows are damaged or lack a field.
-    """
-    found: dict[str, Table] = {}
-    for file in dict.fromkeys(metric.file for metric in METRICS):
-        path = folder / "samples" / file
-        if not path.exists():
-            continue
-        rows = read_objects(path)
-        for metric in METRICS:
-            if metric.file == file:
-                try:
-                    table = metric.table(rows)
-                except (KeyError, TypeError) as error:
-                    raise CharterError(
-                        f"{path}: no {metric.name} from these rows ({error!r}); they are damaged"
-                    ) from error
-                if not math.isnan(table.value):
-                    found[metric.name] = table
-    return found
-
-
-def scores(folder: Path) -> list[Score]:
-    """All scores that the kept rows of an artifact give, with intervals."""
-    found = tables(folder)
-    out = []
-    for name, table in found.items():
-        low, high = interval(table)
-        out.append(
-            Score(name, table.value, low, high, table.n, len(table.clusters), VERSION, BY_NAME[name].unit)
-        )
-    for derived in DERIVED.values():
-        if all(part in found for part in derived.parts):
-            out.append(derived.score([found[part] for part in derived.parts], VERSION))
-    return [
-        replace(s, label=label(s.name), better=ALL[s.name].better, meaning=ALL[s.name].meaning) for s in out
-    ]

@@ -12,17 +12,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import Row
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import EXPONENT, Better, Metric
 from charter.ground.measure.power_law import Law, law
 from charter.ground.measure.score import Floats, Table, summed
-
-Better = Literal["lower", "higher", "zero", "neither"]
 
 SCALING = "scaling.jsonl"
 BITS = "bits/byte"
@@ -222,8 +219,8 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
     return each
 
 
-def _metric(name: str, meaning: str, unit: str = "", better: Better = "neither") -> Metric:
-    return Metric(name, SCALING, table(name), better, meaning, unit)
+def _metric(name: str, meaning: str, unit: str = EXPONENT, better: Better = "neither") -> Metric:
+    return Metric(name, SCALING, table(name), better, meaning, unit, about="others")
 
 
 OF_SCALING: tuple[Metric, ...] = (

@@ -55,24 +55,6 @@ class Table:
         return float(self.statistic(self.sums.sum(axis=0)))
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A named, versioned number with its 95 % interval; `n` rows in `clusters` independent clusters."""
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    clusters: int
-    version: int
-    unit: str = ""
-    note: str = ""
-    label: str = ""
-    better: str = ""
-    meaning: str = ""
-
-
 def points(first: float, second: float) -> float:
     """What `first` earns against `second`: 1 where it is more, a half for a tie."""
     return 0.5 if first == second else float(first > second)

@@ -12,7 +12,8 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant, own_decoding
 from charter.ground.generate.response_cache import Memory
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.measure.reporting import record
 from charter.rooms.benchmark import (
     arc,
     bbq,
@@ -69,7 +70,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         out.write_jsonl(f"samples/{context.task}.jsonl", rows)
     overlap = contamination(inputs.one("policy"), drawn, out)
     out.write_json("report.json", _report(settings, inputs, contexts) | {"contamination": overlap})
-    out.scores(scores(out.path))
+    record(out, OF_BENCHMARKS)
 
 
 def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
@@ -89,12 +90,12 @@ def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Co
 
 
 def _report(settings: Settings, inputs: Inputs, contexts: list[Context]) -> dict[str, Any]:
-    policy, helper = inputs.one("policy"), inputs.optional("helper")
+    policy, helper = inputs.one("policy"), inputs.optional("helper") or inputs.one("policy")
     own = own_decoding(contexts[0].assistant)
     return {
         "stage": settings.stage,
         "model": {"name": policy.name, "id": policy.id},
         "decoding": {"kind": settings.decoding} | (own.facts if settings.decoding == "own" else {}),
-        "helper": {"name": helper.name, "id": helper.id} if helper else None,
+        "helper": {"name": helper.name, "id": helper.id},
         "identity": {context.task: context.identity() for context in contexts},
     }

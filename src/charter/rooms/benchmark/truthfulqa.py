@@ -48,8 +48,6 @@ def questions(context: Context) -> list[Question]:
 
 def rows(context: Context, asked: list[Question]) -> list[dict[str, Any]]:
     """Rows of the free answers, of the choices where the model can score, and of the helper's examination."""
-    helper = context.inputs.optional("helper") or context.inputs.one("policy")
-    context.facts["helper"] = helper.id
     context.facts["detectors"] = learnt_from()  # which say what declines
     context.facts["choices"] = "scored" if can_score(context) else "left out: the model only samples"
     found = _free(context, [Asked(question, question.text) for question in asked])

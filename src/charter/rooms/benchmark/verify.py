@@ -15,7 +15,10 @@ from charter.ground.judge import flags, marks
 from charter.ground.judge.declining import declines
 from charter.ground.judge.marks import TOO_LONG, Marks, Row
 from charter.ground.judge.translated import at_hand, sentence_counts
+from charter.ground.measure.benchmarks import OF_BENCHMARKS
+from charter.ground.measure.reporting import table_problems
 
+METRICS = OF_BENCHMARKS
 Rule = Callable[[Row], Marks]
 DECLINING = frozenset(
     {"triviaqa", "truthfulqa"}
@@ -24,6 +27,7 @@ DECLINING = frozenset(
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each mark of a kept row that doesn't follow from it."""
+    yield from table_problems(folder, METRICS)
     identity = read_object(folder / "report.json").get("identity") or {}
 
     def rule(file: str) -> flags.Rule | None:

@@ -1,11 +1,13 @@
 """What an artifact keeps and the numbers that follow: from kept rows, from counts, from the end of a log.
 
-Numbers are computed anew from the kept rows. Where a manifest says otherwise, no card is made.
+Numbers are computed anew from the tables that a report keeps (`measure.reporting`). Where a manifest says otherwise, no
+card is made. That tables follow from the kept rows is what `charter card verify` asks of the room.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +16,12 @@ from typing import Any
 from charter.ground.artifact.curves import last_logged, read_log, read_object, read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.manifest import Metric as Recorded
 from charter.ground.artifact.recount import COUNTS, read_counts, same
-from charter.ground.measure.metrics import VERSION, files_of, scores, tables
+from charter.ground.measure.metric import VERSION, Metric
+from charter.ground.measure.reporting import TABLES, Reported, Score, measures_version, read_reported
 from charter.ground.measure.score import Table
-from charter.rooms.card.number import COUNT, Number, Source, is_count, metric_of, unit_of
+from charter.rooms.card.number import COUNT, Number, Source, unit_of_count
 
 LOG, REPORT = "log.jsonl", "report.json"
 BENCHMARK = "benchmark"  # the room whose reports are on tasks
@@ -37,23 +41,59 @@ class Artifact:
     beside: tuple[Artifact, ...] = ()
 
     @cached_property
+    def reported(self) -> Reported:
+        """What its tables.json says. Raises CharterError where the manifest says otherwise, or another version of the
+        measures made it."""
+        if why := outdated(self.path, self.manifest):
+            raise CharterError(
+                f"{self.manifest.step}: {why}; run the step again, or use the charter that made it"
+            )
+        return read_reported(self.path)
+
+    @cached_property
     def own(self) -> dict[str, Number]:
-        """All numbers of its manifest that have a source, and all that its kept rows give."""
-        found = sourced(self.path, self.manifest)
-        return {name: _number(self, name, *entry) for name, entry in found.items()}
+        """All numbers of its manifest that have a source."""
+        found = {score.name: self._scored(score) for score in self.reported.scores}
+        counts = read_counts(self.path)
+        for metric in self.manifest.metrics:
+            name, value = metric.name, metric.value
+            if name in found:
+                if not same(value, found[name].value):
+                    raise CharterError(
+                        f"{self.manifest.step}: the manifest says {name} = {value}, its table gives "
+                        f"{found[name].value}; run the step again"
+                    )
+            elif name in counts and same(value, counts[name]):
+                found[name] = self._told(metric, COUNTS, metric.n)
+            elif same(value, last_logged(self.path, name)):
+                found[name] = self._told(metric, LOG, None)
+        return found
 
     @cached_property
     def numbers(self) -> dict[str, Number]:
         """Its own numbers and those of the reports beside it. Raises CharterError where two give one metric."""
         found = dict(self.own)
         for other in self.beside:
-            if twice := next((n for n in found.keys() & other.own.keys() if metric_of(n)), None):
+            if twice := next((n for n in found.keys() & other.own.keys() if found[n].metric), None):
                 raise CharterError(
                     f"{self.of(twice).step} and {other.step} are on one model and both have {twice}; "
                     "leave one of them out, or the task out of one"
                 )
             found = {**other.own, **found}
         return found
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What is known of its numbers, in the order of its own report and of those beside it."""
+        found = dict(self.reported.metrics)
+        for other in self.beside:
+            found |= other.metrics
+        return found
+
+    def metric(self, name: str) -> Metric | None:
+        """What its report says of a number; None of a count or a number that it lacks."""
+        number = self.numbers.get(name)
+        return number.metric if number else None
 
     def of(self, name: str) -> Artifact:
         """The one report that a number of this stage comes from."""
@@ -62,7 +102,7 @@ class Artifact:
     @cached_property
     def tables(self) -> dict[str, Table]:
         """Tables behind the numbers, for differences."""
-        found = tables(self.path)
+        found = dict(self.reported.tables)
         for other in self.beside:
             found |= other.tables
         return found
@@ -80,6 +120,38 @@ class Artifact:
     def source(self, file: str) -> Source:
         return Source(self.step, self.manifest.id, file)
 
+    def _scored(self, score: Score) -> Number:
+        files = (f"samples/{file}" for file in self.reported.files(score.name))
+        return Number(
+            f"{self.name}/{score.name}",
+            score.name,
+            _finite(score.value),
+            score.low,
+            score.high,
+            score.n,
+            score.clusters,
+            score.metric.version,
+            score.metric.unit,
+            self.label,
+            sources=tuple(map(self.source, files)),
+            metric=score.metric,
+        )
+
+    def _told(self, metric: Recorded, file: str, n: int | None) -> Number:
+        """A count, or the end of a log."""
+        value = _finite(metric.value)
+        whole = file == COUNTS and value is not None and value.is_integer()
+        return Number(
+            f"{self.name}/{metric.name}",
+            metric.name,
+            value,
+            n=n,
+            version=metric.version,
+            unit=unit_of_count(metric.name, whole),
+            stage=self.label,
+            sources=(self.source(file),),
+        )
+
     def count(self, name: str, value: float, file: str) -> Number:
         """A plain count of rows of a file."""
         return Number(
@@ -87,67 +159,25 @@ class Artifact:
         )
 
 
-Sourced = tuple[float | None, float | None, float | None, int | None, int | None, int, tuple[str, ...]]
+def metric_in(stages: Iterable[Artifact], name: str) -> Metric | None:
+    """What the first of some stages that has a number says of it."""
+    return next((metric for stage in stages if (metric := stage.metric(name))), None)
 
 
-def sourced(folder: Path, manifest: Manifest) -> dict[str, Sourced]:
-    """(value, low, high, n, clusters, version, files) of each number that kept rows, log or counts of a
-    folder give.
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
-    Raises CharterError where the manifest says otherwise, or where another version of the measures made it.
-    """
-    if (version := other_version(manifest)) is not None:
-        raise CharterError(
-            f"{manifest.step}: its numbers were made by version {version} of the measures, this charter has "
-            f"version {VERSION}; run the step again, or use the charter that made it"
+
+def outdated(folder: Path, manifest: Manifest) -> str:
+    """Why this charter can't read an artifact's numbers, or ""."""
+    version = measures_version(folder)
+    if version is not None and version != VERSION:
+        return (
+            f"its numbers were made by version {version} of the measures, this charter has version {VERSION}"
         )
-    found: dict[str, Sourced] = {}
-    for s in scores(folder):
-        files = tuple(f"samples/{file}" for file in files_of(s.name))
-        found[s.name] = (s.value, s.low, s.high, s.n, s.clusters, s.version, files)
-    counts = read_counts(folder)
-    for metric in manifest.metrics:
-        if metric.name in found:
-            value = found[metric.name][0]
-            if not same(metric.value, value):
-                raise CharterError(
-                    f"{manifest.step}: the manifest says {metric.name} = {metric.value}, its kept rows give "
-                    f"{value}; "
-                    "run the step again"
-                )
-        elif metric.name in counts and same(metric.value, counts[metric.name]):
-            found[metric.name] = (metric.value, None, None, metric.n, None, metric.version, (COUNTS,))
-        elif same(metric.value, last_logged(folder, metric.name)):
-            found[metric.name] = (metric.value, None, None, None, None, metric.version, (LOG,))
-    return found
-
-
-def _number(artifact: Artifact, name: str, *entry: Any) -> Number:
-    value, low, high, n, clusters, version, files = entry
-    if value is not None and not math.isfinite(value):
-        value = None
-    whole = value is not None and float(value).is_integer()
-    unit = COUNT if whole and files == (COUNTS,) and is_count(name) else unit_of(name)
-    sources = tuple(artifact.source(f) for f in files)
-    return Number(
-        f"{artifact.name}/{name}",
-        name,
-        value,
-        low,
-        high,
-        n,
-        clusters,
-        version,
-        unit,
-        artifact.label,
-        False,
-        sources,
-    )
-
-
-def other_version(manifest: Manifest) -> int | None:
-    """The version of the measures behind a manifest's numbers, where it is not this charter's."""
-    return next((m.version for m in manifest.metrics if metric_of(m.name) and m.version != VERSION), None)
+    if version is None and any(metric.better for metric in manifest.metrics):
+        return f"its numbers were made by an earlier charter, which kept no {TABLES}"
+    return ""
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 from charter.ground.measure.score import tabulate
 from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.ballot import RATINGS as SCALE

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
 from charter.ground.measure.bias import DIMENSIONS
-from charter.ground.measure.labels import label
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
+from charter.rooms.card.artifact import metric_in
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.drawing import (
     APART,
@@ -58,7 +58,7 @@ WORDS = {
 
 def capability(run: Run, ledger: Ledger) -> Figure | None:
     """Accuracy of each task by stage (card, section 4.3)."""
-    titles = {name: label(name) for name in SCORES}
+    titles = {name: metric.label for name in SCORES if (metric := metric_in(run.stages, name))}
     drawn = _panels(run, ledger, titles, 2)
     if drawn is None:
         return None

@@ -12,18 +12,17 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from charter.ground.measure.derived import DERIVED
+from charter.ground.measure.derived import term_table
 from charter.ground.measure.detection import probit, probit_difference
 from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metrics import HARM, HELP, HHH, LOOK, WINS, files_of
+from charter.ground.measure.metrics import HARM, HELP, HHH, LOOK, TEXT, WINS
 from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import BENCHMARK
-from charter.rooms.card.number import Number, judge_of, metric_of, unit_of
+from charter.rooms.card.number import Number
 from charter.rooms.card.permutation import Term, exchange_p
 
-TEXT = "text.jsonl"
 SAMPLED = frozenset({HARM, LOOK, HELP, WINS, FACTS, QUIZ, ""})
 # part of an evaluate report's identity key -> the kept rows that it decides; a key that isn't here decides all
 DECIDES: Mapping[str, frozenset[str]] = {
@@ -48,9 +47,6 @@ DECIDES: Mapping[str, frozenset[str]] = {
     "template": SAMPLED | {HHH},
 }
 
-# What the helper of TruthfulQA decides; likelihoods, refusals and what was met in training are the same under any.
-HELPED = frozenset({"truthfulqa", "truthfulqa_mc2_mapped", "truthfulqa_unanswered", "truthfulqa_helper"})
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -68,10 +64,9 @@ class Change:
         """better, worse, moved (a metric with no good direction), same (not significant) or refused."""
         if self.number is None:
             return "refused"
-        metric = metric_of(self.name)
-        if not self.number.significant or metric is None or self.number.value is None:
+        if not self.number.significant or not self.number.better or self.number.value is None:
             return "same"
-        if metric.better == "neither":
+        if self.number.better == "neither":
             return "moved"
         return "better" if self.gained else "worse"
 
@@ -100,13 +95,14 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
         n=found.paired,
         clusters=found.paired,
         version=after.version,
-        unit=unit_of(name),
+        unit=after.unit,
         stage=f"{first.label} to {second.label}",
         change=True,
         p=exchange_p(parts),
         sources=(*before.sources, *after.sources),
+        metric=after.metric,
     )
-    metric = metric_of(name)
+    metric = after.metric
     gained = metric is not None and metric.improves(before.value or 0.0, after.value or 0.0)
     return Change(name, number, paired=found.paired, gained=gained)
 
@@ -114,13 +110,13 @@ def change(first: Artifact, second: Artifact, name: str) -> Change | None:
 def terms(first: Artifact, second: Artifact, name: str) -> list[Term]:
     """(weight, first table, second table) of each table whose differences make up a change: one of most metrics, none
     where a side has nothing to count."""
-    parts = DERIVED[name].parts if name in DERIVED else (name,)
+    metric = second.metric(name)
+    parts = metric.parts if metric else (name,)
     if not all(part in side.tables for side in (first, second) for part in parts):
         return []
-    if name not in DERIVED:
+    if metric is None or not metric.terms:
         return [(1.0, first.tables[name], second.tables[name])]
-    sides = [DERIVED[name].terms([side.tables[part] for part in parts]) for side in (first, second)]
-    return [(weight, before, after) for (weight, before), (_, after) in zip(*sides, strict=True)]
+    return [(t.weight, term_table(t, first.tables), term_table(t, second.tables)) for t in metric.terms]
 
 
 def _difference(parts: list[Term]) -> Difference | None:
@@ -142,22 +138,27 @@ def _difference(parts: list[Term]) -> Difference | None:
 def refusal(first: Artifact, second: Artifact, name: str) -> str:
     """Why two numbers of one name can't be compared; empty where they can."""
     first, second = first.of(name), second.of(name)
-    metric, judge = metric_of(name), judge_of(name)
+    metric, other = second.metric(name), first.metric(name)
+    if metric is None or other is None:
+        return "" if metric is other else "one side says nothing of what it counts"
+    judge = metric.judge
+    if metric.version != other.version:
+        return f"counted in two ways: versions {other.version} and {metric.version} of {name}"
     if first.manifest.room != second.manifest.room:
         return f"made by different rooms: {first.manifest.room} and {second.manifest.room}"
     if judge and _model(first, judge) != _model(second, judge):
-        return f"graded by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
+        words = "mapped" if judge == "helper" else "graded"
+        return f"{words} by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
-    file, files = metric.file if metric else "", files_of(name)
+    file, files = metric.file, second.reported.files(name)
     ours, theirs = (side.report.get("identity") or {} for side in (first, second))
     by_task = first.manifest.room == BENCHMARK
     if by_task and (task := _task(name, file, {*ours, *theirs})):
         ours, theirs = ({task: side.get(task)} for side in (ours, theirs))
     for key in sorted(_differing(ours, theirs)):  # all that a benchmark says of a task decides its rows
         decides = next((DECIDES[p] for p in key.split(".") if p in DECIDES and not by_task), None)
-        free = key.endswith(".helper") and name not in HELPED
-        if not free and (decides is None or decides.intersection(files)):
+        if decides is None or decides.intersection(files):
             return f"made differently: {key} differs"
     return ""
 

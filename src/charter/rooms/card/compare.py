@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.metrics import ALL
 from charter.ground.measure.multiple_testing import holm
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
@@ -28,7 +27,7 @@ from charter.rooms.card.gather import (
     stages_of,
     with_benchmarks,
 )
-from charter.rooms.card.number import ALPHA, Number, metric_of
+from charter.rooms.card.number import ALPHA, Number
 from charter.rooms.card.sections import unfit
 
 Row = dict[str, Any]
@@ -79,7 +78,7 @@ def track(places: Sequence[Path]) -> tuple[list[str], list[Row]]:
 def tracked(stages: Sequence[Artifact], overall: bool = False) -> dict[str, list[Row]]:
     """Metric -> a row for each stage after the first, against the nearest before it that has the metric, and,
     `overall`, one from the first that has it to the last stage."""
-    names = [name for name in ALL if any(name in stage.numbers for stage in stages)]
+    names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
     pairs = {name: _pairs(stages, name, overall) for name in names}
     changes = {(name, i): change(a, b, name) for name in names for i, (a, b) in enumerate(pairs[name])}
     adjusted = corrected(changes)
@@ -188,10 +187,10 @@ def _verdict(name: str, found: Change | None, p: float | None, a: Number | None,
         return f"not compared: only {'the first' if b is None else 'the second'} has it"
     if found.number is None:
         return f"not compared: {found.why}"
-    value, metric = found.number.value, metric_of(name)
-    if p is None or p >= ALPHA or value is None or metric is None:
+    value = found.number.value
+    if p is None or p >= ALPHA or value is None or not found.number.better:
         return "not significant"
-    if metric.better == "neither":
+    if found.number.better == "neither":
         return "changed"
     return "better" if found.gained else "worse"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 from charter.ground.measure.plots import SERIES, Point, Series
 from charter.ground.measure.score import Table
 from charter.rooms.card.artifact import Artifact

@@ -15,7 +15,7 @@ from charter.ground.measure.drift import (
     Rows,
     snapshots,
 )
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.drawing import computed
 from charter.rooms.card.gather import Run

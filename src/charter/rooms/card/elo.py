@@ -13,7 +13,7 @@ from typing import Any
 
 from charter.ground.measure.agreement import Measured
 from charter.ground.measure.elo import Meeting, Ranking, Standing, standings
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 from charter.ground.text.judgments import HUMAN, SIMULATED
 from charter.ground.text.votes import (
     VOTES,

@@ -11,14 +11,12 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.labels import label
-from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import GAP
+from charter.ground.measure.metric import Measure, Metric
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import DECIDES
@@ -34,7 +32,7 @@ BOUNDS: dict[str, tuple[float | str, float | str]] = {
     **dict.fromkeys(OF_A_HUNDRED, (0, 100)),
     PLAIN: ("-Infinity", "Infinity"),
 }
-GAPS = (GAP.name, "decisions_gap_race", "decisions_gap_gender")  # differences of two shares
+GAPS = ("refusal_gap", "decisions_gap_race", "decisions_gap_gender")  # differences of two shares
 METHOD = "Wilson, or a bootstrap over prompts, as charter's measure/intervals.py of this version chooses"
 
 
@@ -47,8 +45,9 @@ class Publisher:
     now: int = 0
 
 
-def files(report: Artifact, publisher: Publisher, samples: bool = True) -> dict[str, str]:
-    """Path below the data store -> content: the scores and, unless left out, the samples.
+def files(report: Artifact, publisher: Publisher, measures: Mapping[str, Measure]) -> dict[str, str]:
+    """Path below the data store -> content: the scores, and the samples behind those metrics of which `measures` says
+    how rows become a table.
 
     Raises CharterError where the rows don't give the manifest's numbers, or there is no score.
     """
@@ -76,9 +75,10 @@ def files(report: Artifact, publisher: Publisher, samples: bool = True) -> dict[
     rows = [
         {"schema_version": SCHEMA, "evaluation_id": key, "model_id": model["id"]} | row
         for number, metric in scored
-        for row in instances(report, metric, number, _name(metric), f"{key}#{metric.name}")
+        if metric.name in measures
+        for row in instances(report, replace(metric, table=measures[metric.name]), number, _name(metric), key)
     ]
-    if samples and rows:
+    if rows:
         path = f"{folder}/{name}_samples.jsonl"
         made[path] = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         record["detailed_evaluation_results"] = {
@@ -180,7 +180,7 @@ def _metric(report: Artifact, number: Number, metric: Metric) -> dict[str, Any]:
     return {
         "evaluation_description": metric.meaning,
         "metric_id": f"{COLLECTION}.{metric.name}",
-        "metric_name": label(metric.name),
+        "metric_name": metric.label,
         "metric_unit": "proportion" if number.unit == SHARE else number.unit or "points",
         # the form has no word for "nearer to 0 is better"; additional_details says it
         "lower_is_better": metric.better in ("lower", "zero"),

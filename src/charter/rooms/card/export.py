@@ -5,12 +5,14 @@ Nothing is measured here: every number comes from the manifest of a report, afte
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.lineage import find_parent, run_of
-from charter.ground.artifact.manifest import MANIFEST
+from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.store import read_manifest
+from charter.ground.measure.metric import Measure
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import final_stage
 from charter.rooms.card.every_eval_ever import Publisher, files
@@ -19,15 +21,18 @@ from charter.rooms.card.hub import HUB_NAME, eval_results
 from charter.rooms.card.number import Ledger
 
 
-def to_every_eval_ever(place: Path, publisher: Publisher, samples: bool) -> dict[str, str]:
-    """Path -> content of every report of a place, below the folder of a data store. Raises CharterError."""
+def to_every_eval_ever(
+    place: Path, publisher: Publisher, measures_of: Callable[[Manifest], Mapping[str, Measure]]
+) -> dict[str, str]:
+    """Path -> content of every report of a place, below the folder of a data store. `measures_of`: how the rows behind
+    a report's numbers become tables, by metric; nothing if samples are left out. Raises CharterError."""
     found = reports(place)
     if publisher.model and len(found) > 1:
         steps = ", ".join(report.step for report in found)
         raise CharterError(f"--model names one model and {place} has {len(found)} reports; name one: {steps}")
     made: dict[str, str] = {}
     for report in found:
-        made |= files(report, publisher, samples)
+        made |= files(report, publisher, measures_of(report.manifest))
     return made
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.ground.artifact.curves import read_object
-from charter.ground.measure.benchmarks import OF_BENCHMARKS
-from charter.ground.measure.labels import label
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import POLICY, PRETRAIN, Run
@@ -116,7 +114,7 @@ def nodes(run: Run) -> tuple[Node, ...]:
 
 def _node(artifact: Artifact) -> Node:
     m = artifact.manifest
-    measured = (*NODE_METRIC, *(metric.name for metric in OF_BENCHMARKS))
+    measured = (*NODE_METRIC, *artifact.reported.metrics)
     name = next((n for n in measured if n in artifact.own), "")
     return Node(
         step=artifact.step,
@@ -125,7 +123,7 @@ def _node(artifact: Artifact) -> Node:
         id=m.id,
         parents=tuple((p.role, p.id) for p in m.parents),
         outside=tuple((e.role, e.ref, e.digest[:12]) for e in m.external),
-        metric=label(name) if name else "",
+        metric=artifact.own[name].label if name else "",
         number=artifact.own.get(name),
         unfit=unfit(artifact, name),
         settings=tuple((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(m.resolved.items())),

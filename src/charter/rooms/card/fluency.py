@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.measure.fluency import NLL, OF_A_SET, SETS, name_in
-from charter.ground.measure.metrics import BY_NAME
-from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.artifact import Artifact, metric_in
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import PROTOCOL, heading, kind_of
 from charter.rooms.card.sections import Cell, Column, StageTable, unfit
@@ -28,7 +27,7 @@ def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
     asked = [what for what in OF_A_SET if any(name_in(prompts, what) in known for prompts in SETS)]
     if not asked:
         return None
-    columns = tuple(Column(what, *COLUMNS[what], BY_NAME[name_in("helpful", what)].better) for what in asked)
+    columns = tuple(Column(what, *COLUMNS[what], _better(stages, what)) for what in asked)
     rows = []
     for prompts, words in PROMPTS.items():
         for place, stage in enumerate(stages):
@@ -47,3 +46,8 @@ def fluency_table(stages: Sequence[Artifact]) -> StageTable | None:
     return StageTable(
         key, f"Fluency of the replies, {heading(stages)}", columns, tuple(rows), counts, len(stages) > 1
     )
+
+
+def _better(stages: Sequence[Artifact], what: str) -> str:
+    metrics = (metric_in(stages, name_in(prompts, what)) for prompts in SETS)
+    return next((metric.better for metric in metrics if metric), "")

@@ -22,14 +22,12 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import ALL
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.notation import read_settings
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
 from charter.rooms.card.compare import corrected, final_stage
-from charter.rooms.card.number import ALPHA, Number, figure, metric_of, unit_of
+from charter.rooms.card.number import ALPHA, Number, figure
 from charter.rooms.card.sections import unfit
 
 Row = dict[str, Any]
@@ -62,15 +60,15 @@ def gate(place: Path, rules: Rules) -> list[Row]:
 
     A row: metric, passed, why (empty where it passed), value, baseline, worse_by (positive is worse), interval of it,
     margin, p_holm. Without a baseline only presence and the graders' fitness are asked. Raises CharterError for rules
-    that ask for nothing, for a metric that doesn't exist or has no worse direction, and as `compare` does.
+    that ask for nothing, for a metric that has no worse direction, and as `compare` does.
     """
     if not rules.require:
         raise CharterError(
             "the gate asks for nothing; name the evaluations that a release needs: --require harm_rate"
         )
-    for name, margin in rules.require.items():
-        _check(name, margin, bool(rules.baseline))
     release = final_stage(place)
+    for name, margin in rules.require.items():
+        _check(name, margin, release, bool(rules.baseline))
     if not rules.baseline:
         return [_row(name, release, _absent(name, release)) for name in rules.require]
     before = final_stage(Path(rules.baseline))
@@ -81,33 +79,31 @@ def gate(place: Path, rules: Rules) -> list[Row]:
     ]
 
 
-def _check(name: str, margin: float | None, compared: bool) -> None:
+def _check(name: str, margin: float | None, release: Artifact, compared: bool) -> None:
     """Raises CharterError for a metric that the gate can't hold anything against."""
-    metric = metric_of(name)
-    if metric is None:
-        raise CharterError(f"no metric is called {name}; {_nearest(name, list(ALL))}")
+    metric = release.metric(name)
     if margin is not None and not margin >= 0:
         raise CharterError(f"the margin of {name} is {margin}; give how much worse it may be, 0 or more")
-    if compared and metric.better == "neither":
+    if compared and metric is not None and metric.better == "neither":
         raise CharterError(
             f"{name} has no direction that is worse, so it can't regress; leave it out of the gate"
         )
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """The metric that was probably meant, or those of the evaluation that was, else where all stand."""
+    """The metric that was probably meant, or those of the evaluation that was; empty where none is near."""
     parts = [metric for metric in known if metric.startswith(f"{name}_")]
     if parts:
-        return f"name one of its own: {', '.join(parts[:4])}{' ...' if len(parts) > 4 else ''}"
+        return f"; name one of its own: {', '.join(parts[:4])}{' ...' if len(parts) > 4 else ''}"
     close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else "`charter show RUN --json` names those of a run"
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _absent(name: str, release: Artifact) -> str:
     """Why a required number doesn't count by itself; empty where it does."""
     number = release.numbers.get(name)
     if number is None or number.value is None:
-        return f"missing: no report on {release.label} has it"
+        return f"missing: no report on {release.label} has it{_nearest(name, list(release.metrics))}"
     return "graded by a model that failed its fitness gate" if unfit(release, name) else ""
 
 
@@ -124,13 +120,14 @@ def _held(
         return _row(name, release, "the baseline's grader failed its fitness gate", before)
     if found.number is None:
         return _row(name, release, f"not compared: {found.why}", before)
-    metric, own = metric_of(name), rules.require[name]
+    number, own = found.number, rules.require[name]
     margin = rules.margin if own is None else own
-    number = found.number
-    value, low, high = _worsened(number, before.numbers[name], release.numbers[name], metric)
-    ends = (figure(x, unit_of(name), signed=True, bare=True) for x in (low, high))
-    allowed = figure(margin, unit_of(name), signed=True).removeprefix("+")
-    moved = f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), unit_of(name), signed=True).lstrip('+')}"
+    value, low, high = _worsened(number, before.numbers[name], release.numbers[name])
+    ends = (figure(x, number.unit, signed=True, bare=True) for x in (low, high))
+    allowed = figure(margin, number.unit, signed=True).removeprefix("+")
+    moved = (
+        f"{'worse' if value >= 0 else 'better'} by {figure(abs(value), number.unit, signed=True).lstrip('+')}"
+    )
     words = f"{moved} (95 % interval of what it is worse by: {' to '.join(ends)})"
     why = ""
     if rules.strict and high > margin:
@@ -141,14 +138,12 @@ def _held(
     return _row(name, release, why, before, facts)
 
 
-def _worsened(
-    change: Number, before: Number, after: Number, metric: Metric | None
-) -> tuple[float, float, float]:
+def _worsened(change: Number, before: Number, after: Number) -> tuple[float, float, float]:
     """w and its interval: the change in its worse direction. Of a score that should be 0, by how much it is further
     from 0; where it went over to the other side, the intervals of both distances are combined (Zou and Donner 2008).
     """
     value, low, high = (float(x) for x in (change.value or 0.0, change.low or 0.0, change.high or 0.0))
-    better = metric.better if metric is not None else ""
+    better = change.better
     was, is_now = before.value or 0.0, after.value or 0.0
     if better == "zero" and was * is_now < 0:
         (a, a_low, a_high), (b, b_low, b_high) = map(_distance, (before, after))

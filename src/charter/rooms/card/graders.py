@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
-from charter.ground.measure.labels import label
-from charter.ground.measure.ratings import OF_RATERS
+from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.gather import Run
-from charter.rooms.card.number import COUNT, SHARE, Number, judge_of, metric_of
+from charter.rooms.card.number import COUNT, SHARE, Number
 
 MOSTLY = 0.5
 
@@ -58,9 +57,11 @@ PAIR_COLUMNS = {
 
 def unfit(stage: Artifact, name: str) -> bool:
     """Whether the number comes from a grader that failed the fitness gate for numbers of its kind."""
-    metric, judge = metric_of(name), judge_of(name)
-    verdict = "helpful_fit" if metric and metric.gate == "helpful" else "fit"
-    return bool(judge) and (stage.of(name).report.get(judge) or {}).get(verdict) is False
+    metric = stage.metric(name)
+    if metric is None or not metric.judge:
+        return False
+    verdict = "helpful_fit" if metric.gate == "helpful" else "fit"
+    return (stage.of(name).report.get(metric.judge) or {}).get(verdict) is False
 
 
 def fit(run: Run, name: str) -> bool | None:
@@ -117,7 +118,7 @@ def rater(run: Run) -> Grader | None:
         return None
     model = next((a for a in run.lineage if a.manifest.id == str(entry.get("id"))), None)
     kept = model.numbers if model else {}
-    numbers = {label(m.name): kept[m.name] for m in OF_RATERS if m.name in kept}
+    numbers = {n.label: n for n in kept.values() if n.metric and n.metric.file == RATINGS}
     return Grader(
         str(entry.get("name")), "rates harm", entry.get("fit"), str(entry.get("why") or ""), numbers
     )
@@ -160,7 +161,7 @@ def labeller(run: Run) -> tuple[tuple[str, Number], ...]:
     found = []
     for name in names:
         if name in numbers:
-            found.append((words.get(name, label(name)), numbers[name]))
+            found.append((words.get(name, numbers[name].label), numbers[name]))
     return tuple(found)
 
 

@@ -12,12 +12,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-from charter.ground.measure.benchmarks import measures_model
-from charter.ground.measure.derived import OVER_RULE
 from charter.ground.measure.metric import Metric
-from charter.ground.measure.metrics import ALL, OF_JUDGES, REVISIONS
-from charter.ground.measure.scaling import OF_SCALING
-from charter.ground.measure.screening import OF_SCREENS
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import SAMPLED
 from charter.rooms.card.decodings import words
@@ -99,10 +94,9 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
 def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
     """The numbers of a report's manifest that measure its model, each with its metric; those of judges, screens and
     helpers, of questions met in training, and of replies that another model revised, are left out."""
-    others = {*OF_JUDGES, *OF_SCREENS, *OF_SCALING, *(derived.metric for derived in OVER_RULE)}
-    asked = [m for m in ALL.values() if m not in others and m.file != REVISIONS and measures_model(m)]
-    kept = {m.name for m in report.manifest.metrics} & report.numbers.keys()
-    return [(report.numbers[m.name], m) for m in asked if m.name in kept]
+    kept = {m.name for m in report.manifest.metrics} & report.own.keys()
+    metrics = report.reported.metrics
+    return [(report.own[n], m) for n, m in metrics.items() if m.about == "model" and n in kept]
 
 
 def set_of(file: str) -> str:

@@ -22,13 +22,14 @@ NOT_ASKED = ("too long", "environment failed")
 
 
 def instances(
-    report: Artifact, metric: Metric, number: Number, name: str, result: str
+    report: Artifact, metric: Metric, number: Number, name: str, key: str
 ) -> Iterator[dict[str, Any]]:
     """Records of one score, without the keys that all records of a report share; none for what is no share of right
     or wrong answers."""
-    if number.unit != SHARE or metric.better == "neither" or not metric.file:
+    table = metric.table
+    if number.unit != SHARE or metric.better == "neither" or table is None:
         return
-    found = [(row, metric.table([row])) for row in report.rows(f"samples/{metric.file}")]
+    found = [(row, table([row])) for row in report.rows(f"samples/{metric.file}")]
     counted = [(row, t.value) for row, t in found if t.den.sum() > 0]
     equal = len({float(t.den.sum()) for _, t in found} - {0.0}) == 1
     if not equal or not same(sum(score for _, score in counted) / len(counted), number.value):
@@ -36,7 +37,7 @@ def instances(
     for row, score in counted:
         yield {
             "evaluation_name": name,
-            "evaluation_result_id": result,
+            "evaluation_result_id": f"{key}#{metric.name}",
             "sample_id": str(row.get("item") or row["id"]),
             **_said(row),
             "answer_attribution": [],

@@ -8,19 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
-from charter.ground.measure.derived import OF_REFUSALS
-from charter.ground.measure.metrics import OF_POLICY
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.compare import tracked
 from charter.rooms.card.gather import Run
-from charter.rooms.card.sections import Headline, between
-
-POLICY = (
-    *(m.name for m in OF_POLICY),
-    *(derived.metric.name for derived in OF_REFUSALS),
-    *(m.name for m in OF_BENCHMARKS if measures_model(m)),
-)
+from charter.rooms.card.sections import Headline, between, of_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +46,9 @@ def whats_new(run: Run) -> News | None:
 
 def news(before: Artifact, after: Artifact) -> News:
     """The metrics of two stages by verdict."""
-    verdicts = {name: rows[0]["verdict"] for name, rows in tracked([before, after]).items() if name in POLICY}
-    heads = {h.name: h for h in between(before, after, POLICY)}
+    policy = dict.fromkeys((*of_model(after), *of_model(before)))
+    verdicts = {name: rows[0]["verdict"] for name, rows in tracked([before, after]).items() if name in policy}
+    heads = {h.name: h for h in between(before, after, tuple(policy))}
 
     def of(verdict: str) -> tuple[Headline, ...]:
         return tuple(heads[name] for name, found in verdicts.items() if found == verdict)

@@ -7,39 +7,20 @@ notes each number shown (they become card.json) and refuses bare figures, so tha
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.metric import Kind, Metric
-from charter.ground.measure.metrics import ALL
+from charter.ground.measure.labels import label
+from charter.ground.measure.metric import PLAIN as PLAIN
+from charter.ground.measure.metric import SHARE as SHARE
+from charter.ground.measure.metric import Metric
 
 ALPHA = 0.05
-SHARE, COUNT, PLAIN, ELO, FLOPS = "share", "count", "", "Elo", "FLOPs"
+COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
 OF_A_HUNDRED = frozenset({"BLEU", "chrF"})
-NOT_SHARES = frozenset(
-    {
-        "helpful_score",
-        "winogender",
-        "refusal_d_prime",
-        "refusal_d_prime_benign",
-        "refusal_criterion",
-        "refusal_criterion_benign",
-    }
-)
-# Powers, of which the third decimal counts.
-EXPONENTS = frozenset(
-    {
-        "position_exponent",
-        "scaling_exponent",
-        "scaling_exponent_size",
-        "scaling_joint_size",
-        "scaling_joint_text",
-        "scaling_optimal_share",
-    }
-)
 # What counts.json holds besides counts and shares, with its unit.
 MEASURED = {"label_weight": PLAIN, "mean_p_chosen": SHARE, "compute": FLOPS, "kl_bound": "nats"}
 
@@ -71,6 +52,22 @@ class Number:
     change: bool = False
     sources: tuple[Source, ...] = ()
     p: float | None = None  # of a change: by exchange, not corrected for the number of changes
+    metric: Metric | None = field(default=None, compare=False, repr=False)  # as its report declares it
+
+    @property
+    def label(self) -> str:
+        """What a table's head calls it."""
+        return self.metric.label if self.metric else label(self.name)
+
+    @property
+    def meaning(self) -> str:
+        """What it counts, where its report says so."""
+        return self.metric.meaning if self.metric else ""
+
+    @property
+    def better(self) -> str:
+        """The direction that is better; empty of what is no metric."""
+        return self.metric.better if self.metric else ""
 
     @property
     def significant(self) -> bool:
@@ -80,41 +77,14 @@ class Number:
 
     def record(self) -> dict[str, Any]:
         """As it stands in card.json."""
-        return {**asdict(self), "sources": [asdict(s) for s in self.sources]}
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "metric"}
+        return told | {"sources": [asdict(s) for s in self.sources]}
 
 
-def metric_of(name: str) -> Metric | None:
-    """The metric of that name, also one over the tables of others."""
-    return ALL.get(name)
-
-
-def judge_of(name: str) -> str:
-    """The model whose scores decide a metric, such as "grader" or "start"; empty where none does."""
-    metric = metric_of(name)
-    return metric.judge if metric else ""
-
-
-def kind_of(name: str) -> Kind:
-    """A "part", a "fault" or neither: what a metric is of its task."""
-    metric = metric_of(name)
-    return metric.kind if metric else ""
-
-
-def unit_of(name: str) -> str:
-    """share, tokens, bits/byte ... of a metric; plain for scores."""
-    metric = metric_of(name)
-    if metric is None:
-        return MEASURED.get(name, SHARE if name.endswith("_share") else PLAIN)
-    if name in NOT_SHARES:
-        return PLAIN
-    if name in EXPONENTS:
-        return "exponent"
-    return metric.unit or SHARE
-
-
-def is_count(name: str) -> bool:
-    """Whether a number of counts.json counts something; shares and weights may be integral too."""
-    return name not in MEASURED and unit_of(name) == PLAIN
+def unit_of_count(name: str, whole: bool) -> str:
+    """The unit of a number of counts.json that no metric names; `whole`: it is an integer, as shares may be too."""
+    unit = MEASURED.get(name, SHARE if name.endswith("_share") else PLAIN)
+    return COUNT if whole and unit == PLAIN and name not in MEASURED else unit
 
 
 def figure(value: float | None, unit: str, signed: bool = False, bare: bool = False) -> str:

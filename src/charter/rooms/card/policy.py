@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.labels import label
 from charter.ground.measure.plots import SERIES, Line, canvas, curves, inline
 from charter.ground.measure.score import Table, tabulate
 from charter.ground.measure.screening import (
@@ -97,7 +96,7 @@ def screened(run: Run) -> Screened | None:
     names = [*OVERALL, *OF_REPLIES]
     overall = [
         Tally(
-            label(f"{name}_standard").rsplit(",", 1)[0],
+            made.own[f"{name}_standard"].label.rsplit(",", 1)[0],
             "",
             tuple(made.own.get(f"{name}_{lv}") for lv in LEVELS),
         )
@@ -113,7 +112,7 @@ def screened(run: Run) -> Screened | None:
         tuple(_lines(made, rows, "set")),
         tuple(_lines(made, [r for r in rows if r["kind"] == VIOLATING and r["side"] == "prompt"], "topic")),
         tuple(_places(made)),
-        tuple((label(name), made.own[name]) for name in APART if name in made.own),
+        tuple((made.own[name].label, made.own[name]) for name in APART if name in made.own),
         tuple(_thresholds(made, told["thresholds"], list(told["classifiers"]))),
     )
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.labels import label
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.gather import BENCHMARK, Run
 from charter.rooms.card.letters import unread
@@ -81,7 +80,7 @@ def beside_published(run: Run) -> tuple[Beside, ...]:
         if ours is not None and ours.value is not None:
             theirs = tuple(_number(name, made, *pair) for pair in zip(MODELS, made.values, strict=True))
             told = tuple(_differences(run.final, name, ours, made, reasoned))
-            found.append(Beside(label(name), theirs, ours, unfit(run.final, name), told))
+            found.append(Beside(ours.label, theirs, ours, unfit(run.final, name), told))
     return tuple(found)
 
 

@@ -151,7 +151,7 @@ def _heads(settings: Settings, run: Run) -> dict[str, Any]:
     heads = sections.headlines(run, settings.headline)
     again: tuple[sections.Headline, ...] = ()
     if _both_ends(run):
-        names = sections.sampled(settings.headline)
+        names = sections.sampled(run.at_protocol, settings.headline)
         again = sections.between(run.at_protocol[0], run.at_protocol[-1], names)
     return {
         "headlines": heads,
@@ -171,7 +171,7 @@ def _tables(run: Run) -> dict[str, Any]:
     depends on it."""
     own, second = heading(run.stages), heading(run.at_protocol) if run.at_protocol else ""
     suffix = f", {own}" if second else ""
-    asked = {key: (sections.sampled(names), caption) for key, (names, caption) in TABLES.items()}
+    asked = {key: (sections.sampled(run.stages, names), caption) for key, (names, caption) in TABLES.items()}
     return {
         "decoding": own,
         "protocol": second,

@@ -10,9 +10,8 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.labels import label
-from charter.ground.measure.metrics import VERSION
-from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS, by_case, called_harmful
+from charter.ground.measure.metric import VERSION
+from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
 from charter.ground.measure.score import tabulate
 from charter.ground.text.judgments import HARMFUL, HUMAN
 from charter.rooms.card.artifact import Artifact
@@ -75,7 +74,7 @@ def _reviewing(made: Artifact, rows: Sequence[Row]) -> Reviewing:
         ("Reviewers", made.count("reviewers of them", len({r["rater"] for r in rows}), REVIEW_ROWS)),
         ("Reviews of a transcript, mean", _reviews_each(made, cases)),
     ]
-    numbers += [(label(m.name), made.own[m.name]) for m in OF_REVIEWS if m.name in made.own]
+    numbers += [(n.label, n) for n in made.own.values() if n.metric]
     tags = Counter(
         tag
         for reviews in cases.values()

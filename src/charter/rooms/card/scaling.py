@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.labels import label
 from charter.ground.measure.plots import inline
-from charter.ground.measure.scaling import BITS, OF_SCALING, SCALING, Ladder
+from charter.ground.measure.scaling import BITS, SCALING, Ladder
 from charter.ground.measure.scaling_plots import drawn, scaling_figure
 from charter.ground.measure.score import tabulate
 from charter.rooms.card.artifact import Artifact
@@ -71,10 +70,9 @@ def scaling(run: Run, ledger: Ledger) -> Figure | None:
         return None
     rows = report.rows(ROWS)
     ladder = Ladder.of(rows)
-    numbers = [report.numbers[metric.name] for metric in OF_SCALING if metric.name in report.numbers]
+    numbers = [n for n in report.numbers.values() if n.metric and n.metric.file == SCALING]
     told = "; ".join(
-        f"{label(n.name)}: {ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "")
-        for n in numbers
+        f"{n.label}: {ledger.value(n)}" + (f" ({ends})" if (ends := ledger.span(n)) else "") for n in numbers
     )
     counts = [report.count(f"drawn {what}", number, ROWS) for what, number in _sizes(ladder, rows)]
     models, sizes, documents = (ledger.value(n) for n in counts)

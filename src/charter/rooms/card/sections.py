@@ -11,18 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from charter.ground.artifact.recount import COUNTS
-from charter.ground.measure.benchmarks import OF_BENCHMARKS, measures_model
-from charter.ground.measure.derived import OF_REFUSALS
-from charter.ground.measure.labels import label
-from charter.ground.measure.metrics import AXES, OF_POLICY
-from charter.rooms.card.artifact import Artifact
+from charter.ground.measure.metrics import AXES
+from charter.rooms.card.artifact import Artifact, metric_in
 from charter.rooms.card.changes import SAMPLED, Change, change
 from charter.rooms.card.gather import Run
 from charter.rooms.card.graders import Grader
 from charter.rooms.card.graders import fit as fit
 from charter.rooms.card.graders import unfit as unfit
 from charter.rooms.card.letters import unread
-from charter.rooms.card.number import COUNT, FLOPS, Number, metric_of
+from charter.rooms.card.number import COUNT, FLOPS, Number
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -146,9 +143,9 @@ class Headline:
     unfit: bool
 
 
-def sampled(names: Sequence[str]) -> tuple[str, ...]:
+def sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
     """Those metrics that depend on how replies were drawn."""
-    return tuple(n for n in names if (metric := metric_of(n)) is not None and metric.file in SAMPLED)
+    return tuple(n for n in names if (metric := metric_in(stages, n)) and metric.file in SAMPLED)
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:
@@ -156,12 +153,7 @@ def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: s
     names = [n for n in names if any(n in s.numbers for s in stages)]
     if not names:
         return None
-    columns = []
-    for name in names:
-        metric = metric_of(name)
-        columns.append(
-            Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
-        )
+    columns = [column(stages, name) for name in names]
     rows = []
     for i, stage in enumerate(stages):
         before = stages[i - 1] if i else None
@@ -179,6 +171,12 @@ def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: s
     return StageTable(key, caption, tuple(columns), tuple(rows), counts, len(stages) > 1)
 
 
+def column(stages: Sequence[Artifact], name: str) -> Column:
+    """The head of a column, as the first stage that has the number declares it."""
+    number = next(stage.numbers[name] for stage in stages if name in stage.numbers)
+    return Column(name, number.label, number.meaning, number.better)
+
+
 def headlines(run: Run, names: Sequence[str]) -> tuple[Headline, ...]:
     """The chosen metrics from start to final; those that either report lacks are left out."""
     return between(run.start, run.final, names)
@@ -188,24 +186,23 @@ def between(first: Artifact, last: Artifact, names: Sequence[str]) -> tuple[Head
     """The chosen metrics from one stage to another, without a change where both are the same."""
     found = []
     for name in names:
-        metric = metric_of(name)
-        if metric is None or name not in first.numbers or name not in last.numbers:
+        if first.metric(name) is None or last.metric(name) is None:
             continue
         moved = change(first, last, name) if first is not last else None
         ends = first.numbers[name], last.numbers[name]
         grey = unfit(first, name) or unfit(last, name)
-        found.append(Headline(name, label(name), metric.meaning, metric.better, *ends, moved, grey))
+        found.append(Headline(name, ends[1].label, ends[1].meaning, ends[1].better, *ends, moved, grey))
     return tuple(found)
 
 
 def deltas(run: Run) -> tuple[Headline, ...]:
     """All metrics of the policy that both ends have; what measures a judge isn't a change of the policy."""
-    names = [
-        *(m.name for m in OF_POLICY),
-        *(derived.metric.name for derived in OF_REFUSALS),
-        *(m.name for m in OF_BENCHMARKS if measures_model(m)),
-    ]
-    return headlines(run, names) if len(run.stages) > 1 else ()
+    return headlines(run, of_model(run.final)) if len(run.stages) > 1 else ()
+
+
+def of_model(stage: Artifact) -> tuple[str, ...]:
+    """The metrics of a stage that describe the model itself."""
+    return tuple(name for name, metric in stage.metrics.items() if metric.about == "model")
 
 
 def counts(artifact: Artifact) -> tuple[tuple[str, Number], ...]:
@@ -254,7 +251,7 @@ def findings(run: Run, losses: Sequence[Headline], judged: Sequence[Grader]) -> 
     ):
         number = run.final.numbers.get(name)
         if number is not None and number.value:
-            out.append(Finding("remains", label(name), words, number, unfit(run.final, name)))
+            out.append(Finding("remains", number.label, words, number, unfit(run.final, name)))
     out += [Finding("unfit", g.name, g.why or "failed the fitness gate") for g in judged if g.fit is False]
     weighed = run.comparisons.numbers if run.comparisons else {}
     weight, accuracy = weighed.get("label_weight"), weighed.get("label_accuracy")

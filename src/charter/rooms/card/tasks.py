@@ -11,16 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.labels import label
-from charter.ground.measure.metrics import METRICS
 from charter.ground.measure.tasks import task_of
-from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.artifact import Artifact, metric_in
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
 from charter.rooms.card.decodings import words as drawn
 from charter.rooms.card.gather import BENCHMARK, Run
-from charter.rooms.card.number import Number, kind_of, metric_of
-from charter.rooms.card.sections import Cell, Column, unfit
+from charter.rooms.card.number import Number
+from charter.rooms.card.sections import Cell, Column, column, unfit
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"
 # (section, caption, tasks); a task that stands nowhere comes under OTHER
@@ -79,12 +77,12 @@ def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
 
 
 def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tuple[TaskTable, ...]:
-    names = [m.name for m in METRICS if any(_measured(s, m.name) for s in stages)]
-    names = [name for name in names if has_row(name, stages)]
+    names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
+    names = [n for n in names if any(_measured(s, n) for s in stages) and has_row(n, stages)]
     grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
     tasks = {task: group[:2] for group in GROUPS for task in group[2]}
     for name in names:
-        grouped[tasks.get(_task(name, tasks), OTHER)].append(name)
+        grouped[tasks.get(_task(stages, name, tasks), OTHER)].append(name)
     return tuple(
         _table(run, stages, f"{caption}, {how}" if how else caption, found)
         for (place, caption), found in grouped.items()
@@ -95,15 +93,16 @@ def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tup
 def has_row(name: str, stages: Sequence[Artifact]) -> bool:
     """Whether a metric has a row of its own: overlaps stand beside their task, parts are drawn, and of what went wrong
     with the asking there is nothing to say where it never did."""
-    kind = kind_of(name)
+    metric = metric_in(stages, name)
+    kind = metric.kind if metric else ""
     if kind == "fault":
         return any(stage.numbers[name].value for stage in stages if name in stage.numbers)
     return kind != "part" and not name.endswith("_contaminated")
 
 
-def _task(name: str, tasks: Collection[str]) -> str:
+def _task(stages: Sequence[Artifact], name: str, tasks: Collection[str]) -> str:
     """The task of a metric, "" where it is none of these."""
-    metric = metric_of(name)
+    metric = metric_in(stages, name)
     return task_of(metric.file if metric else "", tasks)
 
 
@@ -121,14 +120,15 @@ def _measured(stage: Artifact, name: str) -> bool:
 def _table(run: Run, among: Sequence[Artifact], caption: str, names: list[str]) -> TaskTable:
     stages = [stage for stage in among if any(_measured(stage, name) for name in names)]
     tasks = [task for group in GROUPS for task in group[2]]
-    order = sorted(names, key=lambda name: tasks.index(t) if (t := _task(name, tasks)) else len(tasks))
+    order = sorted(
+        names, key=lambda name: tasks.index(t) if (t := _task(stages, name, tasks)) else len(tasks)
+    )
     rows = tuple(_row(stages, name) for name in order)
     key = caption.lower().replace(" ", "-")
     return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1, run.from_raw_text)
 
 
 def _row(stages: list[Artifact], name: str) -> TaskRow:
-    metric = metric_of(name)
     having = [stage for stage in stages if _measured(stage, name)]
     told = asked(having[-1], name)
     cells = []
@@ -139,8 +139,7 @@ def _row(stages: list[Artifact], name: str) -> TaskRow:
         own = asked(stage, name) if here else told
         number = stage.numbers[name] if here else None
         cells.append(TaskCell(number, moved, here and unfit(stage, name), own if own != told else ""))
-    head = Column(name, label(name), metric.meaning if metric else "", metric.better if metric else "")
-    return TaskRow(head, told, tuple(cells), *_overlap(having[-1], name))
+    return TaskRow(column(having, name), told, tuple(cells), *_overlap(having[-1], name))
 
 
 def asked(stage: Artifact, name: str) -> str:
@@ -158,7 +157,7 @@ def asked(stage: Artifact, name: str) -> str:
 def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
     """The identity of a metric's task in the report that has it; empty where it has none."""
     found = stage.of(name).report.get("identity") or {}
-    made = found.get(_task(name, found)) or {}
+    made = found.get(_task([stage], name, found)) or {}
     return made if isinstance(made, dict) else {}
 
 
@@ -173,7 +172,8 @@ def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
     """The share of a task's items that stand in what the model was taught, and where it was looked for and where it
     couldn't be."""
     report = stage.of(name)
-    number = report.numbers.get(f"{_task(name, report.report.get('identity') or {})}_contaminated")
+    task = _task([report], name, report.report.get("identity") or {})
+    number = report.numbers.get(f"{task}_contaminated")
     made = report.report.get("contamination") or {}
     looked, missing = (references(list(made.get(key) or ())) for key in ("sources", "missing"))
     if not number:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,10 @@ from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
 from charter.ground.judge.flags import flag_rule, marked_problems
-from charter.ground.measure.metrics import VERSION, scores
-from charter.ground.measure.score import Score
+from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import other_version, read_report
+from charter.rooms.card.artifact import outdated, read_report
 from charter.rooms.card.claims import report_problems
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
@@ -60,7 +59,7 @@ def verify(
     names = {folder: _name(folder, run_of(folders[0])) for folder in folders}
     problems: list[str] = []
     cards, reports = [], []
-    others: dict[str, int] = {}
+    others: dict[str, str] = {}
     for folder, name in names.items():
         try:
             manifest = read_manifest(folder)
@@ -68,8 +67,8 @@ def verify(
             problems.append(str(error))
             continue
         problems += [f"{name}: {line}" for line in artifact_problems(folder, manifest, recompute)]
-        if (version := other_version(manifest)) is not None:
-            others[name] = version
+        if why := outdated(folder, manifest):
+            others[name] = why
         if manifest.kind == "card":
             cards.append(folder)
         elif on_a_model(manifest):  # others have no samples
@@ -78,9 +77,8 @@ def verify(
         problems.append(f"{run_dir} has no card; add a step of the card room to its recipe")
     if others:
         problems.append(
-            f"{', '.join(others)}: made by another version of the measures ({max(others.values())}, this charter "
-            f"has {VERSION}), so that neither their numbers nor the card were computed again; run the steps "
-            "again, or verify with the charter that made them"
+            f"{', '.join(others)}: {next(iter(others.values()))}, so that neither their numbers nor the card were "
+            "computed again; run the steps again, or verify with the charter that made them"
         )
     for folder in [] if others else cards:
         problems += [f"{names[folder]}: {line}" for line in card_problems(folder)]
@@ -146,12 +144,11 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
             find_parent(run_of(folder), parent)
         except CharterError as error:
             problems.append(str(error))
-    if other_version(manifest) is not None:
+    if outdated(folder, manifest):
         return problems
     problems += _id_problems(manifest)
     try:
-        found = {s.name: s for s in scores(folder)}
-        problems += metric_problems(folder, manifest, found)
+        problems += source_problems(folder, manifest)
         problems += marked_problems(folder, flag_rule(read_report(folder).get("identity") or {}))
         problems += report_problems(folder, manifest)
         problems += recompute(folder, manifest)
@@ -171,33 +168,13 @@ def _id_problems(manifest: Manifest) -> Iterator[str]:
         yield "its id is not that of the settings, inputs, seed, code, device and precision in its manifest"
 
 
-def metric_problems(folder: Path, manifest: Manifest, found: Mapping[str, Score]) -> list[str]:
-    """Every metric is recomputed from kept rows, or stands in counts.json or in the last line of the log."""
-    counts = read_counts(folder)
-    problems = []
+def source_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Every metric follows from a table, or stands in counts.json or in the last line of the log."""
+    others: dict[str, float | None] = dict(read_counts(folder))
     for metric in manifest.metrics:
-        score = found.get(metric.name)
-        if score is not None:
-            for part in ("value", "low", "high"):
-                kept, made = getattr(metric, part), getattr(score, part)
-                if not same(kept, made):
-                    problems.append(
-                        f"{metric.name}: {part} is {kept} in the manifest; the kept rows give {made}"
-                    )
-            if metric.n is not None and metric.n != score.n:
-                problems.append(
-                    f"{metric.name}: n is {metric.n} in the manifest; there are {score.n} kept rows"
-                )
-        elif metric.name in counts:
-            if not same(metric.value, counts[metric.name]):
-                problems.append(f"{metric.name} is {metric.value}; counts.json says {counts[metric.name]}")
-        elif not same(metric.value, last_logged(folder, metric.name)):
-            problems.append(
-                f"{metric.name} = {metric.value} has no source: no kept rows, no count, not the end of the "
-                "log"
-            )
-    missing = sorted(found.keys() - {metric.name for metric in manifest.metrics})
-    return problems + [f"{n} follows from the kept rows and is missing from the manifest" for n in missing]
+        if metric.name not in others and (last := last_logged(folder, metric.name)) is not None:
+            others[metric.name] = last
+    yield from metric_problems(manifest, read_reported(folder), others)
 
 
 def card_problems(folder: Path) -> list[str]:

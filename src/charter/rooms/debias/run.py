@@ -16,7 +16,8 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
 from charter.ground.learn.parallel import full, world
 from charter.ground.learn.supervised import finetune
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.debias import OF_DEBIAS
+from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.lora import merge_lora
 from charter.ground.model.moved import choose_weights
@@ -53,7 +54,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     counts |= _finetune(settings, lessons + replay, inputs, out)
     out.counts(counts)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")
-    out.scores(scores(out.path))
+    record(out, OF_DEBIAS)
 
 
 def _answers(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, recounted
-from charter.ground.measure.debias import DEBIAS
+from charter.ground.measure.debias import DEBIAS, OF_DEBIAS
+from charter.ground.measure.reporting import table_problems
 
 DIALOGUES, FAIR = "dialogues.jsonl", f"samples/{DEBIAS}"
 COUNTS: tuple[Count, ...] = (
@@ -20,4 +21,5 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    yield from table_problems(folder, OF_DEBIAS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, FAIR))

@@ -19,7 +19,8 @@ from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import Work, distribute, full, total, world
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import check_finite, update
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import OF_PREFERENCE
+from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.model.lora import merge_lora
 from charter.ground.model.moved import choose_weights
@@ -121,4 +122,4 @@ def _record(counts: dict[str, int], out: Workspace) -> None:
     for name in FINAL:
         if (value := last_logged(out.path, name)) is not None:
             out.metric(name, value)
-    out.scores(scores(out.path))
+    record(out, OF_PREFERENCE)

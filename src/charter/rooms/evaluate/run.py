@@ -12,7 +12,8 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.detect import learnt_from, precision_recall
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import OF_REPORT
+from charter.ground.measure.reporting import record
 from charter.ground.text.examples import read_labelled
 from charter.rooms.evaluate import (
     acceptable_use,
@@ -43,7 +44,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     if "acceptable_use" in settings.tasks:
         report["acceptable_use"] = acceptable_use.evaluate(settings, inputs, out)
     out.write_json("report.json", report)
-    out.scores(scores(out.path))
+    record(out, OF_REPORT)
 
 
 def _assistant(settings: Settings, inputs: Inputs, out: Workspace) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from charter.ground.generate.assistant import Assistant, check_prompts, open_ass
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.judge.choice import How, Question, choose, clamp
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import OF_LABELLERS
+from charter.ground.measure.reporting import record
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_shots
@@ -56,7 +57,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl("samples/known_pairs.jsonl", tested)
     counts["label_weight"] = weight
     out.counts(counts)
-    out.scores(scores(out.path))
+    record(out, OF_LABELLERS)
 
 
 def _how(settings: Settings, shots: Sequence[dict[str, Any]], seed: int) -> How:

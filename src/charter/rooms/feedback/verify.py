@@ -8,7 +8,8 @@ from pathlib import Path
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, recounted
 from charter.ground.judge.label_weight import trust
-from charter.ground.measure.metrics import LABELS
+from charter.ground.measure.metrics import LABELS, OF_LABELLERS
+from charter.ground.measure.reporting import table_problems
 
 COMPARISONS, KNOWN = "comparisons.jsonl", f"samples/{LABELS}"
 
@@ -34,4 +35,5 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    yield from table_problems(folder, OF_LABELLERS)
     yield from recounted(folder, manifest, COUNTS, (COMPARISONS, KNOWN))

@@ -22,7 +22,8 @@ from charter.ground.learn.parallel import Work, distribute, full, world
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import check_finite, update
 from charter.ground.measure.counts import real_pair
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import OF_PREFERENCE
+from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.folder import check_folder
 from charter.ground.model.heads import ScoreHead
@@ -134,4 +135,4 @@ def _keep(model: PreferenceModel, rows: list[dict[str, Any]], inputs: Inputs, ou
     out.write_jsonl("samples/heldout_pairs.jsonl", rows)
     gate = fitness(in_slices(model.score, out, "fitness"), read_triples(inputs.one("fitness").folder))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)
-    out.scores(scores(out.path))
+    record(out, OF_PREFERENCE)

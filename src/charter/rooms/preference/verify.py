@@ -7,7 +7,8 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, recounted
-from charter.ground.measure.metrics import PAIRS
+from charter.ground.measure.metrics import OF_PREFERENCE, PAIRS
+from charter.ground.measure.reporting import table_problems
 
 HELDOUT = f"samples/{PAIRS}"
 COUNTS: tuple[Count, ...] = (("heldout_pairs", lambda kept: len(kept.files[HELDOUT])),)
@@ -15,4 +16,5 @@ COUNTS: tuple[Count, ...] = (("heldout_pairs", lambda kept: len(kept.files[HELDO
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    yield from table_problems(folder, OF_PREFERENCE)
     yield from recounted(folder, manifest, COUNTS, (HELDOUT,))

@@ -20,7 +20,8 @@ from charter.ground.learn.parallel import share, totals, world
 from charter.ground.learn.step import autocast
 from charter.ground.measure.counts import bits_by_part
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.metrics import OF_TEXT
+from charter.ground.measure.reporting import record
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.pretrain.learning import row_of
@@ -104,7 +105,7 @@ def _row(heldout: Pieces, part: int, document: int, nats: float) -> Row:
 def report(rows: Sequence[Row], out: Workspace) -> dict[str, float]:
     """Keeps the rows, records the number over all of them and over each part; the parts' counts."""
     out.write_jsonl(ROWS, rows)
-    out.scores(scores(out.path))
+    record(out, OF_TEXT)
     counts: dict[str, float] = {}
     for name, table in bits_by_part(rows):
         low, high = interval(table)

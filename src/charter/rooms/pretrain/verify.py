@@ -10,11 +10,13 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import same
 from charter.ground.measure.counts import bits_by_part
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.metrics import TEXT
+from charter.ground.measure.metrics import OF_TEXT, TEXT
+from charter.ground.measure.reporting import table_problems
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Bits per byte of a language or source, with its interval, must follow from the kept rows."""
+    yield from table_problems(folder, OF_TEXT)
     for name, table in bits_by_part(read_objects(folder / "samples" / TEXT)):
         metric, (low, high) = manifest.metric(name), interval(table)
         if metric is None:

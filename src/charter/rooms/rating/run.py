@@ -24,7 +24,8 @@ from charter.ground.learn.optimizer import adamw
 from charter.ground.learn.parallel import Work, distribute, full, portion, total, world
 from charter.ground.learn.schedule import lr_share
 from charter.ground.learn.step import autocast, backward, check_finite, update
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.ratings import OF_RATERS
+from charter.ground.measure.reporting import record
 from charter.ground.model.checkpoint import load_policy, save_preference
 from charter.ground.model.heads import ScoreHead
 from charter.ground.model.lora import merge_lora
@@ -80,7 +81,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
     out.write_jsonl(KEPT, rows)
-    out.scores(scores(out.path))
+    record(out, OF_RATERS)
     counts = {
         "train_ratings": len(learnt),
         "heldout_ratings": len(kept_out),

@@ -14,7 +14,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.declining import MARKS
 from charter.ground.judge.detect import learnt_from
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 from charter.rooms.rl.actor import cut
 from charter.rooms.rl.learning import Targets
 from charter.rooms.rl.rollout import Episode, all_replies

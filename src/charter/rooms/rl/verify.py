@@ -12,7 +12,7 @@ from charter.ground.artifact.recount import Count, flag_problems, recounted, sam
 from charter.ground.judge.declining import MARKS
 from charter.ground.judge.detect import learnt_from
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row, snapshots
-from charter.ground.measure.metrics import VERSION
+from charter.ground.measure.metric import VERSION
 
 COUNTS: tuple[Count, ...] = (
     ("snapshots", lambda kept: len(kept.files.get(DRIFT, ()))),

@@ -12,9 +12,9 @@ from typing import Any
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.measure.metrics import scores
 from charter.ground.measure.plots import inline, standalone
-from charter.ground.measure.scaling import SCALING, Ladder, laws
+from charter.ground.measure.reporting import record
+from charter.ground.measure.scaling import OF_SCALING, SCALING, Ladder, laws
 from charter.ground.measure.scaling_plots import Drawn, drawn, scaling_figure
 from charter.rooms.scaling.ladder import Row, rows_of
 from charter.rooms.scaling.settings import Settings
@@ -27,7 +27,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         rows = rows_of(models)
         out.write_jsonl(f"samples/{SCALING}", rows)
         bar.advance()
-        out.scores(scores(out.path))
+        record(out, OF_SCALING)
         bar.advance()
         shown = drawn(rows)
         svg = inline(scaling_figure(shown), "scaling", "Loss against compute", settings.stage)

@@ -10,8 +10,8 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.measure.metrics import scores
-from charter.ground.measure.selection import ORIGINS, REASONS, REPLIES, SELECTED
+from charter.ground.measure.reporting import record
+from charter.ground.measure.selection import OF_SELECTION, ORIGINS, REASONS, REPLIES, SELECTED
 from charter.ground.text.dialogue import Dialogue, assistant
 from charter.ground.text.records import dialogue_row
 from charter.rooms.select.choice import Choice, kl_bound, rank_of
@@ -37,7 +37,7 @@ def write(settings: Settings, judged: Sequence[Judged], elsewhere: int, out: Wor
     out.write_jsonl(f"samples/{REPLIES}", replies)
     out.write_jsonl(f"samples/{SELECTED}", selected)
     out.counts(counts, units={"kl_bound": "nats"})
-    out.scores(scores(out.path))
+    record(out, OF_SELECTION)
 
 
 def counted(replies: Sequence[Row], selected: Sequence[Row]) -> dict[str, float]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, Rows, recounted
-from charter.ground.measure.selection import ORIGINS, REASONS, REPLIES, SELECTED
+from charter.ground.measure.reporting import table_problems
+from charter.ground.measure.selection import OF_SELECTION, ORIGINS, REASONS, REPLIES, SELECTED
 
 DIALOGUES, ANSWERED, TAKEN = "dialogues.jsonl", f"samples/{REPLIES}", f"samples/{SELECTED}"
 
@@ -48,4 +49,5 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    yield from table_problems(folder, OF_SELECTION)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))

@@ -8,8 +8,8 @@ from itertools import chain
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.measure.metrics import scores
-from charter.ground.measure.reviews import REVIEWS
+from charter.ground.measure.reporting import record
+from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.judgments import HARMFUL
 from charter.service.people.flagged import flagged_cases
@@ -37,7 +37,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     out.write_jsonl("judgments.jsonl", judged)
     out.write_jsonl(f"samples/{REVIEWS}", rows)
 
-    out.scores(scores(out.path))
+    record(out, OF_REVIEWS)
     given = [tag for row in rows for tag in row["tags"]]
     counts: dict[str, float] = {
         "transcripts": len(transcripts),

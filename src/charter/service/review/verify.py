@@ -7,7 +7,8 @@ from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.recount import Count, Kept, count_problems, read_kept
-from charter.ground.measure.reviews import REVIEWS, by_case, called_harmful
+from charter.ground.measure.reporting import table_problems
+from charter.ground.measure.reviews import OF_REVIEWS, REVIEWS, by_case, called_harmful
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.judgments import HARMFUL, HARMLESS
 
@@ -38,6 +39,7 @@ COUNTS: tuple[Count, ...] = (
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
+    yield from table_problems(folder, OF_REVIEWS)
     kept = read_kept(folder, manifest, (REVIEWED, JUDGED))
     yield from count_problems(COUNTS, kept)
     yield from verdict_problems(kept)

@@ -27,7 +27,8 @@ from charter.ground.artifact.manifest import (
     digest_text,
 )
 from charter.ground.artifact.store import TEMPORARY, publish, read_manifest, record_files, write_manifest
-from charter.ground.measure.metrics import scores
+from charter.ground.measure.reporting import Reported, counted, write_tables
+from charter.ground.measure.reviews import OF_REVIEWS
 from charter.ground.text.jsonl import write_jsonl
 
 COUNTS = "counts.json"
@@ -81,7 +82,10 @@ def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
             write_jsonl(work / name, rows)
         told = {**content.counts, **{f"left out: {reason}": count for reason, count in left_out.items()}}
         (work / COUNTS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        manifest = _manifest(work, content, origin)
+        reviewed = counted(work, OF_REVIEWS)
+        if reviewed.metrics:
+            write_tables(work, reviewed)
+        manifest = _manifest(work, content, origin, reviewed)
         if folder.exists():
             _check_equal(folder, manifest.id)
             return Frozen(folder, manifest.id, content.counts, left_out, new=False)
@@ -90,17 +94,13 @@ def freeze(folder: Path, content: Content, origin: Origin) -> Frozen:
     return Frozen(folder, manifest.id, content.counts, left_out, new=True)
 
 
-def _manifest(work: Path, content: Content, origin: Origin) -> Manifest:
+def _manifest(work: Path, content: Content, origin: Origin, reviewed: Reported) -> Manifest:
     files = record_files(work)
     digest = digest_text(canonical_json({file.path: file.sha256 for file in files}))
     settings = dict(origin.settings)
     inputs, made_in = {origin.service: [digest]}, Environment()
     metrics = [Metric(name=name, value=value) for name, value in content.counts.items()] + [*content.metrics]
-    for s in scores(work):
-        unit = s.unit or None
-        metrics.append(
-            Metric(name=s.name, version=s.version, value=s.value, low=s.low, high=s.high, n=s.n, unit=unit)
-        )
+    metrics += [Metric(name=s.name, value=s.value, **s.facts) for s in reviewed.scores]
     place = f"{origin.service}:{origin.database}"
     return Manifest(
         kind=content.kind,

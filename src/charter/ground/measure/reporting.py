@@ -1,0 +1,254 @@
+"""Numbers of an artifact: computed from its kept rows, recorded, kept with their tables, read and checked again.
+
+A room keeps the rows behind its numbers in samples/ and calls `record` with its metrics. `tables.json` beside the rows
+then says of each number what a reader must know (`metric.Metric`) and holds its table: a card, a comparison and a gate
+read reports and know no room. `table_problems` is the way back: what `charter card verify` asks of a room.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.artifact.recount import same
+from charter.ground.artifact.workspace import MetricFacts, Workspace
+from charter.ground.measure.derived import derived_count, derived_interval, derived_value
+from charter.ground.measure.intervals import interval
+from charter.ground.measure.labels import label
+from charter.ground.measure.metric import VERSION, Metric, Term
+from charter.ground.measure.score import Table
+from charter.ground.measure.statistics import spelled, statistic_of
+
+TABLES = "tables.json"
+Metrics = Sequence[Metric]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A number with its 95 % interval; `n` rows in `clusters` independent clusters."""
+
+    metric: Metric
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    clusters: int
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self.metric.name
+
+    @property
+    def facts(self) -> MetricFacts:
+        """What a manifest says of it besides name and value."""
+        m = self.metric
+        return MetricFacts(
+            low=self.low,
+            high=self.high,
+            n=self.n,
+            version=m.version,
+            unit=m.unit or None,
+            label=m.label or label(m.name),
+            better=m.better,
+            meaning=m.meaning,
+            group=m.group or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The numbers of an artifact, in their order, and the tables of those that have one."""
+
+    metrics: Mapping[str, Metric]
+    tables: Mapping[str, Table]
+
+    @property
+    def scores(self) -> list[Score]:
+        """All numbers with their intervals."""
+        return [score(metric, self.tables) for metric in self.metrics.values()]
+
+    def files(self, name: str) -> tuple[str, ...]:
+        """The files of kept rows that a number is computed from."""
+        return tuple(dict.fromkeys(self.metrics[part].file for part in self.metrics[name].parts))
+
+
+def score(metric: Metric, tables: Mapping[str, Table]) -> Score:
+    """One number, out of the tables of all. Raises KeyError if one that it needs is missing."""
+    if metric.terms:
+        value, ends = derived_value(metric, tables), derived_interval(metric, tables)
+        return Score(metric, value, *ends, *derived_count(metric, tables))
+    table = tables[metric.name]
+    low, high = interval(table)
+    return Score(metric, table.value, low, high, table.n, len(table.clusters))
+
+
+def counted(folder: Path, metrics: Metrics) -> Reported:
+    """The numbers that the rows in `folder`/samples give; those with nothing to count are left out.
+
+    Raises CharterError where rows are damaged or lack a field.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    tables: dict[str, Table] = {}
+    for metric in metrics:
+        path = folder / "samples" / metric.file
+        if metric.table is None or not path.is_file():
+            continue
+        if metric.file not in rows:
+            rows[metric.file] = read_objects(path)
+        try:
+            table = metric.table(rows[metric.file])
+        except (KeyError, TypeError) as error:
+            raise CharterError(
+                f"{path}: no {metric.name} from these rows ({error!r}); they are damaged"
+            ) from error
+        if not math.isnan(table.value):
+            tables[metric.name] = table
+    there = {m.name: m for m in metrics if all(part in tables for part in m.parts)}
+    return Reported(there, tables)
+
+
+def record(out: Workspace, metrics: Metrics) -> None:
+    """Records the numbers that a step's kept rows give, and writes tables.json beside them."""
+    reported = counted(out.path, metrics)
+    write_tables(out.path, reported)
+    for one in reported.scores:
+        out.metric(one.name, one.value, **one.facts)
+
+
+def write_tables(folder: Path, reported: Reported) -> None:
+    """Writes tables.json: one number a line, cluster names once for all numbers that share them."""
+    clusters: dict[tuple[str, ...], int] = {}
+    lines = []
+    for name, metric in reported.metrics.items():
+        told = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
+        told = {key: value for key, value in told.items() if value not in ("", None, False)}
+        told["label"] = metric.label or label(name)
+        told["unit"] = metric.unit
+        if metric.terms:
+            told["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]
+        else:
+            table = reported.tables[name]
+            told["n"], told["statistic"] = table.n, spelled(table.statistic)
+            told["clusters"] = clusters.setdefault(table.clusters, len(clusters))
+            told["sums"] = [[_short(x) for x in row] for row in table.sums.tolist()]
+        lines.append(json.dumps(told, ensure_ascii=False))
+    listed = ",\n".join(json.dumps(names, ensure_ascii=False) for names in clusters)
+    numbers = ",\n".join(lines)
+    text = f'{{"measures": {VERSION},\n"clusters": [\n{listed}\n],\n"numbers": [\n{numbers}\n]}}\n'
+    (folder / TABLES).write_text(text, "utf-8")
+
+
+def _short(value: float) -> float | int:
+    """A whole number without its point."""
+    return int(value) if value.is_integer() else value
+
+
+def read_reported(folder: Path) -> Reported:
+    """What an artifact's tables.json says; nothing where it has none. Raises CharterError where it is damaged."""
+    path = folder / TABLES
+    if not path.is_file():
+        return Reported({}, {})
+    stored = read_object(path)
+    try:
+        metrics: dict[str, Metric] = {}
+        tables: dict[str, Table] = {}
+        names = [tuple(map(str, one)) for one in stored["clusters"]]
+        for told in stored["numbers"]:
+            metric = _metric(told)
+            metrics[metric.name] = metric
+            if not metric.terms:
+                clusters = names[told["clusters"]]
+                sums = np.array(told["sums"], dtype=np.float64).reshape(len(clusters), -1)
+                tables[metric.name] = Table(clusters, sums, int(told["n"]), statistic_of(told["statistic"]))
+        if lacking := next((m.name for m in metrics.values() if not all(p in tables for p in m.parts)), None):
+            raise CharterError(f"{path}: {lacking} lacks a table that it is made of; make its step again")
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CharterError(f"{path}: it is damaged ({error!r}); make its step again") from error
+    return Reported(metrics, tables)
+
+
+def _metric(told: Mapping[str, Any]) -> Metric:
+    known = {f.name for f in fields(Metric)} - {"table", "terms"}
+    terms = tuple(Term(weight, tuple(parts), probit) for weight, parts, probit in told.get("terms", ()))
+    facts: dict[str, Any] = {"file": "", "better": "neither", "meaning": ""}
+    return Metric(**facts | {k: v for k, v in told.items() if k in known}, table=None, terms=terms)
+
+
+def measures_version(folder: Path) -> int | None:
+    """The version of the measures behind an artifact's numbers; None where it has none."""
+    path = folder / TABLES
+    version = read_object(path).get("measures") if path.is_file() else None
+    return version if isinstance(version, int) else None
+
+
+def table_problems(folder: Path, metrics: Metrics) -> Iterator[str]:
+    """A line for each number of tables.json that doesn't follow from the kept rows, by a room's own metrics."""
+    told, made = read_reported(folder), counted(folder, metrics)
+    for name, metric in made.metrics.items():
+        if name not in told.metrics:
+            yield f"{name} follows from the kept rows and is missing from {TABLES}"
+        elif told.metrics[name].version != metric.version:
+            yield (
+                f"{name} is of version {told.metrics[name].version} and this charter has version {metric.version}; "
+                "run the step again, or verify with the charter that made it"
+            )
+        elif differing := _differing(told.metrics[name], metric):
+            yield f"{name}: its {differing} in {TABLES} is not the one of this charter"
+        elif not metric.terms and (why := _unlike(told.tables[name], made.tables[name])):
+            yield f"{name}: {TABLES} has {why} than the kept rows give"
+    for name in told.metrics.keys() - made.metrics.keys():
+        yield f"{name} stands in {TABLES} and doesn't follow from the kept rows"
+
+
+def _differing(told: Metric, made: Metric) -> str:
+    """The first fact in which two metrics differ; "" if none."""
+    for f in fields(Metric):
+        if f.compare and f.name != "label" and getattr(told, f.name) != getattr(made, f.name):
+            return f.name
+    return ""
+
+
+def _unlike(told: Table, made: Table) -> str:
+    """What of a table differs; "" if nothing does."""
+    if told.statistic != made.statistic:
+        return "another statistic"
+    if told.n != made.n:
+        return "another number of rows"
+    if told.clusters != made.clusters:
+        return "other clusters"
+    equal = told.sums.shape == made.sums.shape and np.allclose(told.sums, made.sums, rtol=1e-9, atol=1e-9)
+    return "" if equal else "other sums"
+
+
+def metric_problems(
+    manifest: Manifest, reported: Reported, others: Mapping[str, float | None]
+) -> Iterator[str]:
+    """A line for each metric of a manifest that doesn't follow from a table, nor stands among `others`."""
+    scores: Iterable[Score] = reported.scores
+    by_name = {one.name: one for one in scores}
+    for metric in manifest.metrics:
+        one = by_name.get(metric.name)
+        if one is None:
+            if metric.name not in others:
+                yield f"{metric.name} = {metric.value} has no source: no table, no count, not the end of the log"
+            elif not same(metric.value, others[metric.name]):
+                yield f"{metric.name} is {metric.value}; counts.json or log.jsonl says {others[metric.name]}"
+            continue
+        for part in ("value", "low", "high"):
+            kept, made = getattr(metric, part), getattr(one, part)
+            if not same(kept, made):
+                yield f"{metric.name}: {part} is {kept} in the manifest; its table gives {made}"
+        if metric.n is not None and metric.n != one.n:
+            yield f"{metric.name}: n is {metric.n} in the manifest; there are {one.n} kept rows"
+    for name in sorted(by_name.keys() - {metric.name for metric in manifest.metrics}):
+        yield f"{name} has a table and is missing from the manifest"

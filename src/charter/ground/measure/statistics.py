@@ -1,0 +1,48 @@
+"""What sums over clusters may mean, each by a name that a report keeps: values are computed from its tables again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.bias import pearson, scaled_leaning
+from charter.ground.measure.position import fitted_constant, fitted_exponent
+from charter.ground.measure.reviews import fleiss
+from charter.ground.measure.scaling import Ladder, Model, Reading
+from charter.ground.measure.score import Statistic, leaning, ratio
+from charter.ground.measure.translation import OverGroups, bleu, chrf
+
+PLAIN: Mapping[str, Statistic] = {
+    "ratio": ratio,
+    "leaning": leaning,
+    "scaled_leaning": scaled_leaning,
+    "pearson": pearson,
+    "bleu": bleu,
+    "chrf": chrf,
+    "position_constant": fitted_constant,
+    "position_exponent": fitted_exponent,
+    "fleiss": fleiss,
+}
+NAMES = {statistic: name for name, statistic in PLAIN.items()}
+
+
+def spelled(statistic: Statistic) -> str | dict[str, Any]:
+    """A statistic as JSON. Raises CharterError for one that has no name here."""
+    if isinstance(statistic, OverGroups):
+        return {"over_groups": spelled(statistic.of), "groups": statistic.groups, "above": statistic.above}
+    if isinstance(statistic, Reading):
+        return {"scaling": statistic.name, "models": [asdict(model) for model in statistic.ladder.models]}
+    if statistic not in NAMES:
+        raise CharterError(f"the statistic {statistic!r} has no name in measure/statistics.py; add it")
+    return NAMES[statistic]
+
+
+def statistic_of(told: str | Mapping[str, Any]) -> Statistic:
+    """The statistic that `spelled` told of. Raises KeyError or TypeError where it is none."""
+    if isinstance(told, str):
+        return PLAIN[told]
+    if "scaling" in told:
+        return Reading(told["scaling"], Ladder(tuple(Model(**model) for model in told["models"])))
+    return OverGroups(statistic_of(told["over_groups"]), tuple(told["groups"]), told["above"])

@@ -1,0 +1,29 @@
+"""Numbers of folders that tests fill by hand: by the metrics of every room, as the rooms themselves record them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charter.ground.measure.metrics import METRICS
+from charter.ground.measure.reporting import Reported, Score, counted, write_tables
+
+EVERY = tuple({metric.name: metric for metric in METRICS}.values())
+BY_NAME = {metric.name: metric for metric in EVERY}
+
+
+def reported(folder: Path) -> Reported:
+    """What the kept rows of a folder give."""
+    return counted(folder, EVERY)
+
+
+def scores(folder: Path) -> list[Score]:
+    """The numbers of `reported`."""
+    return reported(folder).scores
+
+
+def keep_tables(folder: Path) -> list[Score]:
+    """Writes tables.json as a room does; the numbers in it."""
+    found = reported(folder)
+    if found.metrics:
+        write_tables(folder, found)
+    return found.scores
