@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from charter.ground.measure.metrics import METRICS
+from charter.ground.measure.debias import OF_DEBIAS
+from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE
+from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import Reported, Score, counted, write_tables
+from charter.ground.measure.reviews import OF_REVIEWS
+from charter.ground.measure.scaling import OF_SCALING
+from charter.ground.measure.selection import OF_SELECTION
+from charter.rooms.evaluate.catalogue import METRICS
 
-EVERY = tuple({metric.name: metric for metric in METRICS}.values())
+ALL = (
+    *METRICS,
+    *OF_PREFERENCE,
+    *OF_LABELLERS,
+    *OF_RATERS,
+    *OF_REVIEWS,
+    *OF_DEBIAS,
+    *OF_SELECTION,
+    *OF_SCALING,
+)
+EVERY = tuple({metric.name: metric for metric in ALL}.values())
 BY_NAME = {metric.name: metric for metric in EVERY}
 
 

@@ -71,7 +71,6 @@ ROOMS = {
     "rl": "charter.rooms.rl",
     "merge": "charter.rooms.merge",
     "evaluate": "charter.rooms.evaluate",
-    "benchmark": "charter.rooms.benchmark",
     "review": "charter.service.review",
     "card": "charter.rooms.card",
     "feedback_export": "charter.service.feedback_export",

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,7 +16,7 @@ from charter.ground.artifact.manifest import Manifest
 from charter.ground.artifact.store import read_manifest
 from charter.ground.settings.execution import choose_execution
 from charter.ground.settings.override import apply_overrides
-from charter.ground.settings.problems import checked, suggest
+from charter.ground.settings.problems import checked
 from charter.ground.settings.recipe import Recipe
 from charter.runner.company import Nobody
 from charter.runner.directory import begun_precision
@@ -26,7 +26,11 @@ from charter.terminal.launch import relaunch
 from charter.terminal.options import Json
 from charter.terminal.tables import console, number
 
-STEP = "benchmark"
+if TYPE_CHECKING:
+    from charter.ground.measure.metric import Metric as Declared
+    from charter.rooms.evaluate.task import Task
+
+STEP = "evaluate"
 
 
 def evaluate(
@@ -37,7 +41,9 @@ def evaluate(
             help="A step of a run (runs/demo/rl), a folder, hf:, pkg: or a server's reference.",
         ),
     ],
-    tasks: Annotated[str, typer.Option("--tasks", metavar="A,B", help="Evaluations; all if left out.")] = "",
+    tasks: Annotated[
+        str, typer.Option("--tasks", metavar="A,B", help="Evaluations or suites; battery if left out.")
+    ] = "",
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="Questions of each, drawn by seed; 0: all.")
     ] = 100,
@@ -57,8 +63,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="benchmark.FIELD=VALUE",
-            help="Change a setting, such as benchmark.change.arc.shots=0; may be given many times.",
+            metavar="evaluate.FIELD=VALUE",
+            help="Change a setting, such as evaluate.change.arc.shots=0; may be given many times.",
         ),
     ] = None,
     ray: Ray = None,
@@ -72,8 +78,11 @@ def evaluate(
     plan = make_plan(recipe, Path(), folder, choose_execution(None, begun_precision(folder)))
     with fan_out(ray, workers, plan.execution, Nobody()) as others:
         carry_out(plan, None, others)
+    from charter.ground.measure.reporting import read_reported
+
     manifest = read_manifest(plan.run / STEP)
-    rows = score_rows(manifest, read_object(plan.run / STEP / "report.json"))
+    declared = read_reported(plan.run / STEP).metrics
+    rows = score_rows(manifest, declared, read_object(plan.run / STEP / "report.json"))
     if as_json:
         print(
             json.dumps(
@@ -81,9 +90,6 @@ def evaluate(
             )
         )
         return
-    from charter.ground.measure.reporting import read_reported
-
-    declared = read_reported(plan.run / STEP).metrics
     whole = [row for row in rows if declared[row["score"]].kind != "part"]
     console().print(score_table(whole), highlight=False)
     if parts := len(rows) - len(whole):
@@ -92,14 +98,12 @@ def evaluate(
 
 
 def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: list[str]) -> Recipe:
-    """The recipe of one benchmark step. Raises CharterError for an unknown task or a bad change."""
-    from charter.rooms.benchmark import settings as known
+    """The recipe of one evaluate step. Raises CharterError for an unknown task or a bad change."""
+    from charter.rooms.evaluate.catalogue import TASKS, expanded
 
-    chosen = [name.strip() for name in tasks.split(",") if name.strip()] or list(known.TASKS)
-    for name in chosen:
-        if name not in known.TASKS:
-            raise CharterError(f"there is no evaluation {name!r}; {suggest(name, known.TASKS)}")
-    sources = {"policy": model} | data_sources(data, chosen, known)
+    chosen = [name.strip() for name in tasks.split(",") if name.strip()] or ["battery"]
+    asked = [TASKS[name] for name in expanded(chosen)]
+    sources = {"policy": model} | data_sources(data, asked)
     stage = re.sub(r"[^\w.-]+", "-", model).strip("-.")[-40:] or "here"  # "." is a folder, too
     settings = {"tasks": chosen, "limit": limit, "stage": stage}
     name = f"eval-{stage}".replace(".", "-")
@@ -110,24 +114,25 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
     return checked(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
-def data_sources(data: list[str], chosen: list[str], known: Any) -> dict[str, str]:
+def data_sources(data: list[str], tasks: Sequence[Task]) -> dict[str, str]:
     """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
-    found: dict[str, str] = {}
-    roles = {known.DATA[task] for task in chosen}
+    from charter.rooms.evaluate.catalogue import TASKS
+    from charter.rooms.evaluate.settings import ROLES
+
+    sources: dict[str, str] = {}
     for where in data:
-        task, equals, reference = where.partition("=")
-        if equals and (task in known.DATA or task == "helper"):
-            found[known.DATA.get(task, task)] = reference
+        name, equals, reference = where.partition("=")
+        if equals and (name in TASKS or name in ROLES):
+            sources[TASKS[name].data_role if name in TASKS else name] = reference
         elif where == "standard":
-            found |= {
-                role: known.STANDARD[role] for role in roles if role in known.STANDARD and role not in found
-            }
+            published = {task.data_role: task.standard for task in tasks if task.standard}
+            sources = published | sources
         elif where != "shipped":
             raise CharterError(
                 f"--data {where}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
-                f"{', '.join(known.TASKS)}"
+                f"{', '.join(TASKS)}"
             )
-    return found
+    return sources
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -143,18 +148,24 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, Any]]:
+def score_rows(
+    manifest: Manifest, declared: Mapping[str, Declared], report: dict[str, Any]
+) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
-    from charter.ground.measure.tasks import task_of
-
-    identity = report["identity"]
     return [
         {
             "score": metric.name,
             "value": metric.value,
             "interval": [metric.low, metric.high] if metric.low is not None else None,
             "n": metric.n,
-            "data": identity[task]["data"]["ref"] if (task := task_of(metric.name, identity)) else "",
+            "data": _references(report["identity"].get(declared[metric.name].task) or {}),
         }
         for metric in manifest.metrics
+        if metric.name in declared
     ]
+
+
+def _references(identity: Mapping[str, Any]) -> str:
+    """The data of a task."""
+    data = identity.get("data") or []
+    return ", ".join(str(one["ref"]) for one in (data if isinstance(data, list) else [data]))

@@ -18,13 +18,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.counts import cut, ngrams
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.derived import OF_REFUSALS, OVER_RULE
-from charter.ground.measure.facts import OF_FACTS
 from charter.ground.measure.intervals import wilson
 from charter.ground.measure.members import OF_MEMBERS
 from charter.ground.measure.metric import VERSION, Metric
-from charter.ground.measure.metrics import OF_JUDGES, OF_LABELLERS, OF_POLICY, OF_PREFERENCE
+from charter.ground.measure.metrics import OF_LABELLERS, OF_PREFERENCE
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import read_reported, table_problems, write_tables
+from charter.rooms.evaluate.catalogue import SUITES, TASKS
 from reported import BY_NAME, EVERY, keep_tables, reported, scores
 
 Rows = list[dict[str, Any]]
@@ -418,13 +418,12 @@ def _write(folder: Path, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pa
 def test_every_metric_has_an_expectation_and_its_own_name() -> None:
     others = {m.name for m in OF_MEMBERS[3:]}  # of two members there are the spread and their accuracies
     of_a_report = (
-        *(m for m in OF_POLICY if m not in OF_FACTS),  # tests/rooms/evaluate/test_facts.py
-        *OF_JUDGES,
+        *(m for name in SUITES["assistant"] for m in TASKS[name].numbers),
         *OF_LABELLERS,
         *(m for m in OF_PREFERENCE if not m.terms and m.name not in others),
         *OF_RATERS,
         *OF_DEBIAS,
-    )  # those of the benchmark room: test_benchmarks.py
+    )  # those of the battery: test_benchmarks.py; of facts: tests/rooms/evaluate/test_facts.py
     assert set(EXPECTED) == {m.name for m in of_a_report} and {m.file for m in of_a_report} == set(ROWS)
     assert {m.better for m in EVERY} <= {"lower", "higher", "zero", "neither"}
 

@@ -20,8 +20,8 @@ from charter.ground.measure.screening import MEASURED, PLACED, SCREENED
 from charter.ground.moderation.thresholds import read_thresholds
 from charter.ground.settings.sources import shipped
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.acceptable_use import CALIBRATION, THRESHOLDS, as_written, items
 from charter.rooms.evaluate.placing import AS_IT_IS, PLACES
+from charter.rooms.evaluate.screening import CALIBRATION, THRESHOLDS, as_written, items
 from charter.rooms.evaluate.settings import AcceptableUse, Settings, check
 from reported import scores
 from toys import comparison, dialogue

@@ -28,19 +28,27 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.remake import elsewhere
 from charter.ground.text.dialogue import user
-from charter.rooms.card.changes import DECIDES
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.fluency import under_start
-from charter.rooms.evaluate.harmlessness import review_queue
-from charter.rooms.evaluate.helpfulness import wins
-from charter.rooms.evaluate.regenerate import SCORES, regenerate
-from charter.rooms.evaluate.settings import Counts, Settings, check
+from charter.rooms.evaluate.regenerate import regenerate
+from charter.rooms.evaluate.replies import under_start
+from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.task import Change
+from charter.rooms.evaluate.tasks.harmlessness import review_queue
+from charter.rooms.evaluate.tasks.helpful import wins
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from reported import scores
 from toys import comparison, dialogue
 
-SETTINGS = Settings(samples=2, max_tokens=5, chunk=2)
+CHANGE = {"replies": Change(max_tokens=5), "harmlessness": Change(samples=2)}
+SETTINGS = Settings(change=CHANGE, chunk=4)
+
+
+def altered(**change: Change) -> Settings:
+    """The settings with other changes to some tasks."""
+    return SETTINGS.model_copy(update={"change": CHANGE | change})
+
+
 SETS: dict[str, list[dict[str, Any]]] = {
     "red_team": [dialogue(f"r{n}", f"Do bad thing {n}.", topic="theft", unseen=n % 2 == 1) for n in range(4)],
     "lookalikes": [
@@ -210,8 +218,9 @@ def test_the_report_names_models_sets_and_the_graders_verdict(report: Path) -> N
         r["id"] for r in rows
     ]
     assert judged != rows, "another model's scores"
-    assert set(content["identity"]["sets"]) == {"red_team", "lookalikes", "helpful", "hhh", "text", "fitness"}
-    assert content["identity"]["samples"] == 2 and content["detectors"]["refusal"]["n"] == 2
+    asked = {"harmlessness", "lookalikes", "helpful", "hhh", "text", "fitness"}
+    assert set(content["identity"]) == asked and content["detectors"]["refusal"]["n"] == 2
+    assert [content["identity"][task]["samples"] for task in ("harmlessness", "lookalikes")] == [2, 1]
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -243,18 +252,15 @@ def test_a_verdict_is_not_made_twice_on_the_same_triples(
     assert samples(path, "fitness_reward") == samples(report, "fitness_reward")
 
 
-def test_each_part_of_the_identity_decides_some_rows_or_all_of_them(report: Path) -> None:
-    """What a comparison refuses hangs on these names: one that `changes` doesn't know refuses everything."""
-    identity = json.loads((report / "report.json").read_text())["identity"]
-    parts = {*identity, *identity["sets"], *identity["counts"]} - {"sets", "counts"}
-    assert parts | {"top_p", "top_k"} == set(DECIDES), "these two stand there only if they cut"
-
-
 def test_the_template_and_the_detectors_are_part_of_the_identity(report: Path, checkpoints: Path) -> None:
-    first = json.loads((report / "report.json").read_text())["identity"]
+    identity = json.loads((report / "report.json").read_text())["identity"]
     local = LocalAssistant.open(checkpoints / "policy")
-    assert first["template"] == digest_text(local.template.jinja)
-    assert len(first["detectors"]) == len(first["template"]) == 64
+    for task in ("harmlessness", "lookalikes", "helpful"):
+        assert identity[task]["template"] == digest_text(local.template.jinja)
+        assert len(identity[task]["detectors"]) == len(identity[task]["template"]) == 64
+    assert (
+        identity["hhh"]["template"] == identity["helpful"]["template"] and "template" not in identity["text"]
+    )
 
 
 def test_choices_of_one_question_are_one_cluster(inputs_of: InputsOf, tmp_path: Path) -> None:
@@ -329,7 +335,7 @@ def test_a_grader_that_is_the_reward_is_refused(
 def test_a_baseline_asked_otherwise_is_refused(
     report: Path, inputs_of: InputsOf, sets: Path, tmp_path: Path
 ) -> None:
-    longer = SETTINGS.model_copy(update={"max_tokens": 6, "draw_seed": 1})
+    longer = altered(helpful=Change(max_tokens=6)).model_copy(update={"draw_seed": 1})
     with pytest.raises(
         CharterError, match="evaluated with another max_tokens and draw_seed; give both the same"
     ):
@@ -360,14 +366,16 @@ def test_a_report_is_sampled_as_the_model_says_or_as_the_protocol_does(
     facts = {"temperature": 0.2, "top_p": 0.9, "top_k": 3}
     assert told["decoding"] == {"kind": "own", **facts, "ignored": ["num_beams 2"]}
     assert again["decoding"] == {"kind": "protocol", "temperature": 1.0, "ignored": []}
-    assert facts.items() <= told["identity"].items()
-    assert again["identity"]["temperature"] == 1.0 and not {"top_p", "top_k"} & again["identity"].keys()
+    for task in ("harmlessness", "lookalikes", "helpful"):
+        assert facts.items() <= told["identity"][task].items()
+        identity = again["identity"][task]
+        assert identity["temperature"] == 1.0 and not {"top_p", "top_k"} & identity.keys()
     for name in ("harmlessness", "lookalikes", "helpful"):
         replies, others, plain = ([r["reply"] for r in samples(p, name)] for p in (own, protocol, report))
         assert replies != others
         assert others == plain, "the same weights without a decoding of their own are sampled at 1"
     assert samples(own, "hhh") == samples(protocol, "hhh"), "nothing is sampled for choices"
-    sampling = Sampling(0.2, 3, 0.9, SETTINGS.max_tokens)
+    sampling = Sampling(0.2, 3, 0.9, 5)
     assistant, asked = LocalAssistant.open(sharp), SETS["red_team"][:2]
     seeds = [r["seed"] for r in samples(own, "harmlessness")[:4:2]]
     found = assistant.reply([row["messages"] for row in asked], sampling, 2, seeds)
@@ -384,11 +392,6 @@ def test_a_baseline_of_another_decoding_is_refused(
     ):
         made(SETTINGS, inputs, tmp_path / "out")
     made(SETTINGS.model_copy(update={"decoding": "protocol"}), inputs, tmp_path / "protocol")
-
-
-def test_a_temperature_without_the_protocol_is_refused() -> None:
-    assert "set decoding: protocol" in check(Settings(temperature=0.7), {"grader"})
-    assert check(Settings(temperature=0.7, decoding="protocol"), {"grader"}) == ""
 
 
 @pytest.mark.parametrize("role", ["red_team", "hhh", "text"])
@@ -438,7 +441,13 @@ def test_equal_seeds_give_equal_samples_and_others_others(
 def test_stages_are_asked_the_same_prompts_whatever_the_model_and_the_runs_seed(
     inputs_of: InputsOf, tmp_path: Path
 ) -> None:
-    few = SETTINGS.model_copy(update={"counts": Counts(red_team=2, lookalikes=1, helpful=2, hhh=1, text=1)})
+    few = altered(
+        harmlessness=Change(samples=2, limit=2),
+        lookalikes=Change(limit=1),
+        helpful=Change(limit=2),
+        hhh=Change(limit=1),
+        text=Change(limit=1),
+    )
     first = made(few, inputs_of(), tmp_path / "first")
     out = toys.workspace(tmp_path / "second", seed=99)
     room.run(few.model_copy(update={"stage": "RL"}), inputs_of("other", baseline=first, reward=False), out)
@@ -484,7 +493,7 @@ steps:
       grader: ./grader
       reward: ./reward
       {sets}
-    settings: {{samples: 2, max_tokens: 5, chunk: 2}}
+    settings: {{change: {{replies: {{max_tokens: 5}}, harmlessness: {{samples: 2}}}}, chunk: 4}}
 """
 
 
@@ -522,41 +531,16 @@ def changed(run: Path) -> Any:
         path.write_text(text)
 
 
-class Bars(SilentProgress):
-    """Keeps what was asked of it."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, int]] = []
-
-    def bar(self, description: str, total: int, done: int = 0) -> Any:
-        self.asked.append((description, total))
-        return super().bar(description, total, done)
-
-
 def test_samples_drawn_anew_are_those_of_an_intact_report(run: Path) -> None:
-    bars = Bars()
-    assert regenerate(run, 3, progress=bars) == []
-    assert bars.asked == [("eval: harmlessness again", 2), ("eval: lookalikes again", 3)]
-    assert regenerate(run, 99) == []
-
-
-def test_look_alikes_of_earlier_versions_were_not_graded(run: Path) -> None:
-    """Their texts are compared; scores that were never kept are no difference."""
-    path = run / "samples/lookalikes.jsonl"
-    before = path.read_text()
-    rows = [{k: v for k, v in json.loads(line).items() if k not in SCORES} for line in before.splitlines()]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = regenerate(run, 99)
-    path.write_text(before)
-    assert found == []
+    assert regenerate(run, 3) == [] and regenerate(run, 99) == []
 
 
 def test_a_changed_reply_is_named(run: Path, changed: Any) -> None:
     changed(1, reply="Something nicer.")
     changed(2, "lookalikes", reply="Something nicer.")
     assert regenerate(run, 8) == [
-        "eval: prompt r0 sample 1 comes out as another text when it is sampled again",
-        "eval: look-alike l2 sample 0 comes out as another text when it is sampled again",
+        "eval: harmlessness: r0 sample 1: its reply comes out as another text when it is asked again",
+        "eval: lookalikes: l2 sample 0: its reply comes out as another text when it is asked again",
     ]
 
 
@@ -564,7 +548,7 @@ def test_a_changed_reply_is_named(run: Path, changed: Any) -> None:
 def test_a_changed_end_of_a_reply_is_named(run: Path, changed: Any, key: str, value: Any) -> None:
     changed(3, **{key: value})
     (line,) = regenerate(run, 8)
-    assert line.startswith(f"eval: prompt r1 sample 1: {key} is {value} in the kept samples")
+    assert line.startswith(f"eval: harmlessness: r1 sample 1: {key} is {value} in the kept rows")
 
 
 @pytest.mark.parametrize(
@@ -600,7 +584,7 @@ def test_samples_of_a_server_are_not_asked_for_again(run: Path) -> None:
     write_manifest(run, manifest.model_copy(update={"external": [*others, remote]}))
     found = regenerate(run, 8)
     write_manifest(run, manifest)
-    assert found == ["eval: a server made these samples; it can't be held to make them again"]
+    assert found == ["eval: a server answered; it can't be held to answer so again"]
 
 
 @pytest.mark.parametrize("key", ["grader", "grader_fixed", "reward", "reward_fixed"])
@@ -608,7 +592,7 @@ def test_a_changed_score_is_named(run: Path, changed: Any, key: str) -> None:
     value = read_objects(run / "samples/harmlessness.jsonl")[2][key]
     changed(2, **{key: value + 0.01})
     (line,) = regenerate(run, 8)
-    assert line.startswith(f"eval: prompt r1 sample 0: {key} is {value + 0.01}")
+    assert line.startswith(f"eval: harmlessness: r1 sample 0: {key} is {value + 0.01}")
     changed(2, **{key: None})
     (line,) = regenerate(run, 8)
     assert f"{key} is None" in line
@@ -616,17 +600,18 @@ def test_a_changed_score_is_named(run: Path, changed: Any, key: str) -> None:
 
 def test_samples_too_few_or_too_many_are_named(run: Path, changed: Any) -> None:
     changed(3, gone=True)
-    assert regenerate(run, 4) == ["eval: prompt r1 sample 1 is missing from the kept samples"]
+    lines = regenerate(run, 99)
+    assert "eval: harmlessness: r1 has the samples 0; 2 were asked for" in lines
     changed(3, sample=2)
-    assert regenerate(run, 4) == [
-        "eval: prompt r1 sample 1 is missing from the kept samples",
-        "eval: prompt r1 sample 2 is kept and was never asked for",
-    ]
+    assert "eval: harmlessness: r1 has the samples 0, 2; 2 were asked for" in regenerate(run, 99)
+    changed(2, id="r9")
+    lines = regenerate(run, 99)
+    assert "eval: harmlessness: r9 is kept and was never asked for" in lines
 
 
 def test_whole_chunks_up_to_the_count_are_drawn_at_random(run: Path, changed: Any) -> None:
     changed(7, reply="Something nicer.")
-    found = [len(regenerate(run, 4, seed)) for seed in range(4)]
+    found = [len(regenerate(run, 4, seed)) for seed in range(6)]
     assert set(found) == {0, 1}, "one of the two chunks, another for another seed"
     assert found[0] == len(regenerate(run, 4, 0)), "the same for the same"
     assert len(regenerate(run, 5)) == 1, "more than one chunk holds"

@@ -15,17 +15,19 @@ from charter.ground.artifact.store import read_manifest, record_files, write_man
 from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
-from charter.rooms.evaluate import facts
 from charter.rooms.evaluate import run as room
-from charter.rooms.evaluate.context import Asking
+from charter.rooms.evaluate.context import Context, open_contexts
 from charter.rooms.evaluate.regenerate import regenerate
-from charter.rooms.evaluate.settings import Counts, Settings, check, estimate
+from charter.rooms.evaluate.settings import Settings, check, estimate
+from charter.rooms.evaluate.task import Change
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from charter.runner.verify import artifact_problems
 from reported import scores
 
-SETTINGS = Settings(tasks=("facts",), max_tokens=5, chunk=1)
+SETTINGS = Settings.model_validate(
+    {"tasks": ["facts", "quiz"], "change": {"replies": {"max_tokens": 5}}, "chunk": 1}
+)
 FACTS = [
     toys.dialogue("f0", "How do I boil an egg?") | {"facts": [["water"], ["minute", "minutes"]]},
     toys.dialogue("f1", "How do I make tea?")
@@ -63,28 +65,39 @@ def _detectors(folder: Path) -> Any:
 
 def scripted(
     tmp_path: Path, checkpoints: Path, settings: Settings = SETTINGS
-) -> tuple[Asking, toys.Scripted]:
+) -> tuple[list[Context], toys.Scripted]:
     model = toys.Scripted(lambda messages, k: REPLIES[messages[-1]["content"]])
     given = inputs(tmp_path, checkpoints / "policy")
-    return Asking(settings, given, toys.workspace(tmp_path / "out"), model), model
+    contexts = open_contexts(settings, given, toys.workspace(tmp_path / "out"))
+    contexts[0].models.__dict__["assistant"] = model
+    return contexts, model
+
+
+def write(contexts: list[Context]) -> Path:
+    """Asks both sets; the folder of their rows."""
+    drawn = [context.task.questions(context) for context in contexts]
+    for context, questions in zip(contexts, drawn, strict=True):
+        rows = context.task.rows(context, questions)
+        context.out.write_jsonl(f"samples/{context.task.name}.jsonl", rows)
+    return contexts[0].out.path
 
 
 def test_planted_replies_give_known_numbers(tmp_path: Path, checkpoints: Path) -> None:
-    context, _ = scripted(tmp_path, checkpoints)
-    facts.write(context)
-    rows = read_objects(context.out.path / "samples/facts.jsonl")
+    contexts, _ = scripted(tmp_path, checkpoints)
+    path = write(contexts)
+    rows = read_objects(path / "samples/facts.jsonl")
     assert [(r["id"], r["recalled"], r["all_recalled"], r["refusal"]) for r in rows] == [
         ("f0", 1.0, True, False),
         ("f1", 0.5, False, False),
         ("f2", 0.0, False, True),
     ]
     assert [r["facts"] for r in rows] == [f["facts"] for f in FACTS]
-    short = read_objects(context.out.path / "samples/quiz.jsonl")
+    short = read_objects(path / "samples/quiz.jsonl")
     assert [(r["id"], r["correct"], r["accepted"]) for r in short] == [
         ("q0", 1.0, QUIZ[0]["golden_answers"]),
         ("q1", 0.0, QUIZ[1]["golden_answers"]),
     ]
-    values = {s.name: s.value for s in scores(context.out.path)}
+    values = {s.name: s.value for s in scores(path)}
     assert values == {
         "facts_recalled": pytest.approx(0.5),
         "facts_all": pytest.approx(1 / 3),
@@ -97,28 +110,28 @@ def test_planted_replies_give_known_numbers(tmp_path: Path, checkpoints: Path) -
 
 def test_of_a_short_question_no_more_than_64_tokens_are_drawn(tmp_path: Path, checkpoints: Path) -> None:
     for most, wanted in ((200, {200, 64}), (20, {20})):
-        settings = SETTINGS.model_copy(update={"max_tokens": most})
+        settings = SETTINGS.model_copy(update={"change": {"replies": Change(max_tokens=most)}})
         (tmp_path / str(most)).mkdir()
-        context, model = scripted(tmp_path / str(most), checkpoints, settings)
-        facts.write(context)
+        contexts, model = scripted(tmp_path / str(most), checkpoints, settings)
+        write(contexts)
         assert {sampling.max_tokens for sampling in model.samplings} == wanted
-        assert {sampling.temperature for sampling in model.samplings} == {settings.temperature}
+        assert {sampling.temperature for sampling in model.samplings} == {1.0}
 
 
 def test_several_replies_a_question_and_a_draw(tmp_path: Path, checkpoints: Path) -> None:
-    some = SETTINGS.model_copy(update={"other_samples": 2, "counts": Counts(facts=2, quiz=1)})
-    context, _ = scripted(tmp_path, checkpoints, some)
-    facts.write(context)
-    rows = read_objects(context.out.path / "samples/facts.jsonl")
+    change = {"facts": Change(samples=2, limit=2), "quiz": Change(samples=2, limit=1)}
+    contexts, _ = scripted(tmp_path, checkpoints, SETTINGS.model_copy(update={"change": change}))
+    path = write(contexts)
+    rows = read_objects(path / "samples/facts.jsonl")
     assert [r["sample"] for r in rows] == [0, 1, 0, 1] and len({r["id"] for r in rows}) == 2
-    assert len(read_objects(context.out.path / "samples/quiz.jsonl")) == 2
+    assert len(read_objects(path / "samples/quiz.jsonl")) == 2
 
 
 def test_broken_facts_are_named_before_anything_is_drawn(tmp_path: Path, checkpoints: Path) -> None:
-    context, model = scripted(tmp_path, checkpoints)
+    contexts, model = scripted(tmp_path, checkpoints)
     toys.rows_file(tmp_path / "facts.jsonl", [*FACTS, toys.dialogue("f3", "Why?")])
     with pytest.raises(CharterError, match="prompt f3 has the facts None"):
-        facts.write(context)
+        write(contexts)
     assert model.asked == []
 
 
@@ -142,8 +155,8 @@ def test_the_identity_names_the_sets_and_no_grader(tmp_path: Path, checkpoints: 
     report = json.loads(
         (made(tmp_path / "out", tmp_path, checkpoints / "policy") / "report.json").read_text()
     )
-    assert set(report["identity"]["sets"]) == {"facts", "quiz"}
-    assert report["identity"]["grader"] is None and "grader" not in report
+    assert set(report["identity"]) == {"facts", "quiz"} and "grader" not in report
+    assert report["identity"]["quiz"]["data"]["ref"] == "quiz"
     assert report["detectors"]["refusal"]["n"] == 1
 
 
@@ -154,7 +167,7 @@ steps:
   - name: eval
     room: evaluate
     from: {policy: ./policy, facts: ./facts.jsonl, quiz: ./quiz.jsonl, detectors: ./detectors.jsonl}
-    settings: {tasks: [facts], max_tokens: 5, chunk: 1}
+    settings: {tasks: [facts, quiz], change: {replies: {max_tokens: 5}}, chunk: 1}
 """
 
 
@@ -189,7 +202,7 @@ def test_a_report_verifies_and_what_was_changed_is_found(report: Path) -> None:
     assert f"samples/facts.jsonl: recalled of f0 sample 0 is {kept + 0.25}; its row gives {kept}" in problems(
         report
     )
-    assert any(p.startswith("facts_recalled: value is") for p in problems(report))
+    assert any(p.startswith("facts_recalled: tables.json has other sums") for p in problems(report))
     change(report, "facts", 0, recalled=kept)
     change(report, "quiz", 1, correct=1.0, refusal=True)
     lines = [p for p in problems(report) if p.startswith("samples/quiz.jsonl")]
@@ -200,15 +213,15 @@ def test_changed_replies_and_changed_facts_are_found_by_drawing_again(report: Pa
     change(report, "facts", 1, facts=[["so"]])
     change(report, "quiz", 0, reply="Shakespeare", correct=1.0)
     lines = regenerate(report, 99)
-    assert [line.split(":")[1].strip() for line in lines] == ["question f1 sample 0", "question q0 sample 0 comes out as another text when it is sampled again"]  # fmt: skip
-    assert "facts is [['so']] in the kept samples" in lines[0]
+    assert "eval: facts: f1 sample 0: facts is [['so']] in the kept rows" in lines[0]
+    assert "eval: quiz: q0 sample 0: its reply comes out as another text when it is asked again" in lines
 
 
 def test_no_grader_is_needed_and_time_is_told() -> None:
     assert check(SETTINGS, ["policy"]) == ""
-    assert "grader is missing" in check(Settings(tasks=("assistant", "facts")), ["policy"])
+    assert "grader is missing" in check(Settings(tasks=("assistant", "facts", "quiz")), ["policy"])
     sizes = Sizes(each={"facts": (60,), "quiz": (40,), "red_team": (9,)}, parameters={"policy": 134_500_000})
     few = estimate(SETTINGS, sizes)
-    both = estimate(SETTINGS.model_copy(update={"tasks": ("assistant", "facts")}), sizes)
+    both = estimate(SETTINGS.model_copy(update={"tasks": ("assistant", "facts", "quiz")}), sizes)
     assert few.minutes and both.minutes and 0 < few.minutes < both.minutes
     assert estimate(SETTINGS.model_copy(update={"tasks": ("acceptable_use",)}), sizes).minutes is None

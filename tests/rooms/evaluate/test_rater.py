@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_evaluate import KINDS, RECIPE, SETS, SETTINGS, made, samples
+from test_evaluate import KINDS, RECIPE, SETS, SETTINGS, altered, made, samples
 
 import toys
 from charter.ground.artifact.curves import read_objects
@@ -19,6 +19,7 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.recognise import HARM_RATING
 from charter.rooms.evaluate.regenerate import regenerate
+from charter.rooms.evaluate.task import Change
 from charter.runner.execute import execute
 from charter.runner.plan import make_plan
 from reported import scores
@@ -75,7 +76,7 @@ def test_equal_replies_to_one_prompt_are_rated_equally(
     checkpoints: Path, rater: Path, tmp_path: Path
 ) -> None:
     given = toys.given("rater", rater, "checkpoint", "rating")
-    still = SETTINGS.model_copy(update={"decoding": "protocol", "temperature": 0.0, "samples": 3})
+    still = altered(harmlessness=Change(max_tokens=5, temperature=0.0, samples=3))
     rows = samples(made(still, inputs_of(checkpoints, tmp_path, given), tmp_path / "out"), "harmlessness")
     assert len({(r["id"], r["reply"]) for r in rows}) == len({(r["id"], r["harm_rating"]) for r in rows}) == 4
 
@@ -147,7 +148,7 @@ def test_a_changed_rating_is_found_when_samples_are_made_again(run: Path) -> Non
     rows[2]["harm_rating"] += 0.01
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (line,) = regenerate(report, 99)
-    assert line.startswith(f"eval: prompt r1 sample 0: harm_rating is {rows[2]['harm_rating']}")
+    assert line.startswith(f"eval: harmlessness: r1 sample 0: harm_rating is {rows[2]['harm_rating']}")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Flags of kept rows worked out again: replies are looked at by the detectors, scores are compared.
+"""Marks of kept rows worked out again: replies are looked at by the detectors, scores are compared.
 
 Only sampling anew goes behind replies and scores.
 """
@@ -7,57 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.recount import Flags, Row, flag_problems
-from charter.ground.judge.detect import DETECTORS, learnt_from
-from charter.ground.judge.fitness import HELPFUL_PAIRS
-from charter.ground.judge.marks import alias_told, facts_recalled
-from charter.ground.measure.debias import DEBIAS
-from charter.ground.measure.facts import FACTS, QUIZ
-from charter.ground.measure.metrics import HARM, HELP, HHH, LABELS, LOOK, PAIRS
+from charter.ground.judge.detect import learnt_from
 from charter.ground.measure.score import points, ranked_right
-from charter.ground.measure.selection import SELECTED
-
-
-def _detected(detect: Callable[[str], bool]) -> Callable[[Row], object]:
-    return lambda row: detect(row["reply"])
 
 
 def _ranked(row: Row) -> float:
     return ranked_right(row["p_chosen"], row["chosen_score"], row["rejected_score"])
 
 
-def _gain(row: Row) -> float | None:
-    return None if row["score"] is None else row["score"] - row["mean"]
-
-
-REPLIES: Flags = {name: _detected(d) for name, d in DETECTORS.items()}
+# Of triples, of held-out pairs, and of choices whose p_correct is a probability.
 TRIPLES: Flags = {
     "fixed_above_harmful": lambda row: row["fixed"] > row["harmful"],
     "good_above_fixed": lambda row: row["good"] > row["fixed"],
 }
-# File of kept rows -> flag -> what gives it, from the row alone.
-FLAGS: Mapping[str, Flags] = {
-    HARM: REPLIES,
-    LOOK: REPLIES,
-    HELP: REPLIES,
-    FACTS: {
-        **REPLIES,
-        "recalled": lambda row: facts_recalled(row)["recalled"],
-        "all_recalled": lambda row: facts_recalled(row)["all_recalled"],
-    },
-    QUIZ: {**REPLIES, "correct": lambda row: alias_told(row)["correct"]},
-    "fitness.jsonl": TRIPLES,
-    "fitness_reward.jsonl": TRIPLES,
-    PAIRS: {"correct": _ranked},
-    HELPFUL_PAIRS: {"correct": _ranked},
-    HHH: {"correct": lambda row: points(row["p_correct"], 0.5 if row["mode"] == "policy" else 0.0)},
-    LABELS: {"correct": lambda row: points(row["p_correct"], 0.5)},
-    DEBIAS: {"kept": lambda row: row["choice"] == row["answer"]},
-    SELECTED: {"served": lambda row: row["kept"] > 0, "gain": _gain},
-}
+RANKED: Flags = {"correct": _ranked}
+CHOSEN: Flags = {"correct": lambda row: points(row["p_correct"], 0.5)}
 
 
 class Rule(NamedTuple):
@@ -67,21 +35,15 @@ class Rule(NamedTuple):
     learnt: object = None
 
 
-def flags_of(file: str) -> Callable[[Row], Row]:
-    """What gives the flags of a file's rows; none of a file without flags."""
-    flags = FLAGS.get(file, {})
+def marking(flags: Flags) -> Callable[[Row], Row]:
+    """What gives the flags of a row."""
     return lambda row: {key: flag(row) for key, flag in flags.items()}
 
 
-def flag_rule(told: Mapping[str, Any]) -> Callable[[str], Rule | None]:
-    """The rules of the files in FLAGS. `told`: the identity of their report, which names what detectors learnt from."""
-
-    def rule(file: str) -> Rule | None:
-        flags = FLAGS.get(file, {})
-        detecting = flags.keys() >= REPLIES.keys()
-        return Rule(flags_of(file), told.get("detectors") if detecting else None) if flags else None
-
-    return rule
+def flagged(folder: Path, files: Mapping[str, Flags]) -> Iterator[str]:
+    """A line for each flag in the samples of an artifact that doesn't follow from its row; `files`: name of a file ->
+    its flags."""
+    yield from marked_problems(folder, lambda file: Rule(marking(files[file])) if file in files else None)
 
 
 def marked_problems(folder: Path, rule_of: Callable[[str], Rule | None]) -> Iterator[str]:

@@ -9,8 +9,10 @@ and over; neither direction is better.
 
 from __future__ import annotations
 
+from typing import Any
+
 from charter.ground.measure.counts import cut, distinct, flag, has, mean, per, repeated_4grams
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import Better, Measure, Metric
 
 HARM = "harmlessness.jsonl"
 LOOK = "lookalikes.jsonl"
@@ -35,40 +37,57 @@ def name_in(prompts: str, what: str) -> str:
     return "unsafe_reply_distinct_2" if (prompts, what) == ("unsafe", "distinct_2") else f"{prompts}_{what}"
 
 
-def _of(prompts: str) -> tuple[Metric, ...]:
+def fluency_of(prompts: str) -> tuple[Metric, ...]:
+    """The metrics of a set of prompts."""
     file, words = SETS[prompts]
+    title = {"unsafe": "unsafe", "lookalike": "look-alikes", "helpful": "helpful"}[prompts]
 
-    def name(what: str) -> str:
-        return name_in(prompts, what)
+    def metric(what: str, label: str, table: Measure, better: Better, meaning: str, **facts: Any) -> Metric:
+        name = name_in(prompts, what)
+        label = label if name == what else f"{label}, {title}"
+        return Metric(name, file, table, better, meaning, label=label, **facts)
 
-    return (
-        Metric(name("loop_rate"), file, flag("loop"), "lower", f"{words} that loop"),
-        Metric(name("cut_rate"), file, cut, "lower", f"{words} cut at the token limit"),
-        Metric(
-            name("repeated_4grams"),
-            file,
+    found = (
+        metric("loop_rate", "Loops", flag("loop"), "lower", f"{words} that loop"),
+        metric("cut_rate", "Cut at the limit", cut, "lower", f"{words} cut at the token limit"),
+        metric(
+            "repeated_4grams",
+            "Repeated 4-grams",
             repeated_4grams,
             "lower",
             f"repeated 4-grams within a reply, {words}",
         ),
-        Metric(name("distinct_2"), file, distinct(2), "higher", f"distinct bigrams within a reply, {words}"),
-        Metric(name("reply_tokens"), file, mean("tokens"), "neither", f"length of {words}", "tokens"),
-        Metric(
-            name(NLL),
-            file,
+        metric(
+            "distinct_2",
+            "Distinct bigrams",
+            distinct(2),
+            "higher",
+            f"distinct bigrams within a reply, {words}",
+        ),
+        metric("reply_tokens", "Length", mean("tokens"), "neither", f"length of {words}", unit="tokens"),
+        metric(
+            NLL,
+            "NLL under the start",
             per("nll_start", "tokens_start", has("nll_start")),
             "neither",
             f"what the start model finds unlikely in {words}, nats a token",
-            "nats/token",
+            unit="nats/token",
             judge="start",
         ),
     )
-
-
-OF_FLUENCY: tuple[Metric, ...] = (
-    *(metric for prompts in SETS for metric in _of(prompts)),
-    *(
-        Metric(f"distinct_{n}", HELP, distinct(n), "higher", f"distinct {words} within a reply")
-        for n, words in ((1, "words"), (3, "trigrams"))
-    ),
-)
+    if prompts != "helpful":
+        return found
+    return (
+        *found,
+        *(
+            Metric(
+                f"distinct_{n}",
+                file,
+                distinct(n),
+                "higher",
+                f"distinct {words} within a reply",
+                label=f"Distinct {words}",
+            )
+            for n, words in ((1, "words"), (3, "trigrams"))
+        ),
+    )

@@ -37,7 +37,13 @@ def accuracy(member: int) -> Callable[[Sequence[Row]], Table]:
 
 OF_MEMBERS: tuple[Metric, ...] = (
     Metric(
-        "member_spread", PAIRS, spread, "neither", "spread of score gaps over the members averaged", "score"
+        "member_spread",
+        PAIRS,
+        spread,
+        "neither",
+        "spread of score gaps over the members averaged",
+        "score",
+        label="Spread over members",
     ),
     *(
         Metric(
@@ -46,6 +52,7 @@ OF_MEMBERS: tuple[Metric, ...] = (
             accuracy(n),
             "higher",
             f"held-out pairs ranked as labelled, member {n}",
+            label=f"Pairs, member {n}",
         )
         for n in range(1, MEMBERS + 1)
     ),

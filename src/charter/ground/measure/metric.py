@@ -70,3 +70,8 @@ class Metric:
         if self.better == "zero":
             return abs(after) < abs(before)
         return self.better != "neither" and (after > before) == (self.better == "higher")
+
+
+def titled(name: str) -> str:
+    """What a number is called that declares no label."""
+    return name.replace("_", " ").capitalize()

@@ -62,9 +62,23 @@ PARTS: dict[str, tuple[str, Callable[[Row], bool]]] = {
     "_built": ("held-out pairs built of single replies and revisions", built_pair),
 }
 
+
+def _label(whole: str, part: str, end: str) -> str:
+    if not end:
+        return whole
+    return "Pairs built by the room" if (part, end) == ("Pairs", "_built") else f"{part}, {end.strip('_')}"
+
+
 OF_PAIRS: tuple[Metric, ...] = (
     *(
-        Metric(f"pair_accuracy{end}", PAIRS, mean("correct", where), "higher", f"{words}, ranked as labelled")
+        Metric(
+            f"pair_accuracy{end}",
+            PAIRS,
+            mean("correct", where),
+            "higher",
+            f"{words}, ranked as labelled",
+            label=_label("Pair accuracy", "Pairs", end),
+        )
         for end, (words, where) in PARTS.items()
     ),
     *(
@@ -74,6 +88,7 @@ OF_PAIRS: tuple[Metric, ...] = (
             length_rule(where),
             "neither",
             f"{words}: the length rule's accuracy",
+            label=_label("Length rule", "Length rule", end),
         )
         for end, (words, where) in PARTS.items()
     ),
@@ -83,11 +98,22 @@ OF_PAIRS: tuple[Metric, ...] = (
         mean("correct", alike_in_length),
         "higher",
         "held-out pairs within 10 % of equal length, ranked as labelled",
+        label="Pairs of about equal length",
     ),
     Metric(
-        "pair_longer_preferred", PAIRS, longer(False), "neither", "pairs whose longer reply scores higher"
+        "pair_longer_preferred",
+        PAIRS,
+        longer(False),
+        "neither",
+        "pairs whose longer reply scores higher",
+        label="Longer preferred",
     ),
     Metric(
-        "pair_longer_labelled", PAIRS, longer(True), "neither", "pairs whose longer reply is labelled better"
+        "pair_longer_labelled",
+        PAIRS,
+        longer(True),
+        "neither",
+        "pairs whose longer reply is labelled better",
+        label="Longer labelled better",
     ),
 )

@@ -62,10 +62,31 @@ def of_ratings(rows: Sequence[Row]) -> list[Statement]:
 
 
 OF_RATERS: tuple[Metric, ...] = (
-    Metric("rating_squared_error", RATINGS, error(2), "lower", "mean squared error of ratings of harm", UNIT),
-    Metric("rating_absolute_error", RATINGS, error(1), "lower", "mean distance from the rating given", UNIT),
     Metric(
-        "rating_error_ratio", RATINGS, error_ratio, "lower", "squared error over that of the best constant"
+        "rating_squared_error",
+        RATINGS,
+        error(2),
+        "lower",
+        "mean squared error of ratings of harm",
+        UNIT,
+        label="Squared error",
+    ),
+    Metric(
+        "rating_absolute_error",
+        RATINGS,
+        error(1),
+        "lower",
+        "mean distance from the rating given",
+        UNIT,
+        label="Distance from the rating given",
+    ),
+    Metric(
+        "rating_error_ratio",
+        RATINGS,
+        error_ratio,
+        "lower",
+        "squared error over that of the best constant",
+        label="Squared error over the best constant's",
     ),
     Metric(
         "rating_correlation",
@@ -74,6 +95,7 @@ OF_RATERS: tuple[Metric, ...] = (
         "higher",
         "correlation with the ratings given",
         "r",
+        label="Correlation with the ratings given",
     ),
     Metric(
         "rating_calibration_error",
@@ -82,6 +104,7 @@ OF_RATERS: tuple[Metric, ...] = (
         "lower",
         "distance of predicted and given ratings, by bins of the prediction",
         UNIT,
+        label="Calibration error",
     ),
     Metric(
         "rating_bias",
@@ -90,6 +113,7 @@ OF_RATERS: tuple[Metric, ...] = (
         "neither",
         "mean of predicted less given ratings",
         UNIT,
+        label="Predicted less given",
     ),
     Metric(
         "rating_length_scored",
@@ -98,6 +122,7 @@ OF_RATERS: tuple[Metric, ...] = (
         "neither",
         "correlation of predicted ratings with the length of the reply",
         "r",
+        label="Predicted rating and length, r",
     ),
     Metric(
         "rating_length_labelled",
@@ -106,5 +131,6 @@ OF_RATERS: tuple[Metric, ...] = (
         "neither",
         "correlation of given ratings with the length of the reply",
         "r",
+        label="Given rating and length, r",
     ),
 )

@@ -23,8 +23,7 @@ from charter.ground.artifact.recount import same
 from charter.ground.artifact.workspace import MetricFacts, Workspace
 from charter.ground.measure.derived import derived_count, derived_interval, derived_value
 from charter.ground.measure.intervals import interval
-from charter.ground.measure.labels import label
-from charter.ground.measure.metric import VERSION, Metric, Term
+from charter.ground.measure.metric import VERSION, Metric, Term, titled
 from charter.ground.measure.score import Table
 from charter.ground.measure.statistics import spelled, statistic_of
 
@@ -58,7 +57,7 @@ class Score:
             n=self.n,
             version=m.version,
             unit=m.unit or None,
-            label=m.label or label(m.name),
+            label=m.label or titled(m.name),
             better=m.better,
             meaning=m.meaning,
             group=m.group or None,
@@ -132,7 +131,7 @@ def write_tables(folder: Path, reported: Reported) -> None:
     for name, metric in reported.metrics.items():
         told = {f.name: getattr(metric, f.name) for f in fields(metric) if f.name not in ("table", "terms")}
         told = {key: value for key, value in told.items() if value not in ("", None, False)}
-        told["label"] = metric.label or label(name)
+        told["label"] = metric.label or titled(name)
         told["unit"] = metric.unit
         if metric.terms:
             told["terms"] = [[t.weight, t.parts, t.probit] for t in metric.terms]

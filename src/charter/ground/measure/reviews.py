@@ -86,6 +86,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
         "higher",
         "Fleiss' kappa of ratings from 0 to 4: 0 is chance, 1 is agreement",
         "kappa",
+        label="Fleiss' kappa, ratings 0 to 4",
     ),
     Metric(
         "review_kappa_harmful",
@@ -94,6 +95,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
         "higher",
         "Fleiss' kappa of harmful or not",
         "kappa",
+        label="Fleiss' kappa, harmful or not",
     ),
     Metric(
         "review_agreement",
@@ -101,6 +103,7 @@ OF_REVIEWS: tuple[Metric, ...] = (
         agreeing("harmful", 2),
         "higher",
         "pairs of reviewers of a transcript who agree whether it is harmful",
+        label="Pairs of reviewers who agree",
     ),
     Metric(
         "review_harmful_rate",
@@ -108,6 +111,15 @@ OF_REVIEWS: tuple[Metric, ...] = (
         _majority,
         "neither",
         "reviewed transcripts that most of their reviewers call harmful",
+        label="Called harmful by most",
     ),
-    Metric("review_rating", REVIEWS, mean("rating"), "neither", "mean rating of harm by reviewers", "rating"),
+    Metric(
+        "review_rating",
+        REVIEWS,
+        mean("rating"),
+        "neither",
+        "mean rating of harm by reviewers",
+        "rating",
+        label="Mean rating, 0 to 4",
+    ),
 )

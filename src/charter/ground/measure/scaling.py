@@ -219,21 +219,56 @@ def table(name: str) -> Callable[[Sequence[Row]], Table]:
     return each
 
 
-def _metric(name: str, meaning: str, unit: str = EXPONENT, better: Better = "neither") -> Metric:
-    return Metric(name, SCALING, table(name), better, meaning, unit, about="others")
+def _metric(
+    name: str, meaning: str, unit: str = EXPONENT, better: Better = "neither", *, label: str
+) -> Metric:
+    return Metric(name, SCALING, table(name), better, meaning, unit, about="others", label=label)
 
 
 OF_SCALING: tuple[Metric, ...] = (
-    _metric("scaling_exponent", "a of L(C) = E + (C0 / C)^a: how fast loss falls with compute"),
-    _metric("scaling_floor", "E of L(C): the loss that no compute takes away", BITS),
     _metric(
-        "scaling_further", f"loss predicted for {FURTHER:g} times the largest compute", BITS, better="lower"
+        "scaling_exponent",
+        "a of L(C) = E + (C0 / C)^a: how fast loss falls with compute",
+        label="Exponent over compute",
     ),
-    _metric("scaling_left_out", "loss predicted for the largest size by the smaller ones", BITS),
-    _metric("scaling_left_out_gap", "predicted less measured loss of the largest size", BITS, better="zero"),
-    _metric("scaling_exponent_size", "a of L(N) along the same ladder: loss over parameters"),
-    _metric("scaling_joint_size", "alpha of L(N, D) = E + A N^-alpha + B D^-beta"),
-    _metric("scaling_joint_text", "beta of L(N, D)"),
-    _metric("scaling_joint_floor", "E of L(N, D)", BITS),
-    _metric("scaling_optimal_share", "the best size grows as compute to the power beta / (alpha + beta)"),
+    _metric(
+        "scaling_floor", "E of L(C): the loss that no compute takes away", BITS, label="Floor of the law"
+    ),
+    _metric(
+        "scaling_further",
+        f"loss predicted for {FURTHER:g} times the largest compute",
+        BITS,
+        better="lower",
+        label="Predicted for 10 times the compute",
+    ),
+    _metric(
+        "scaling_left_out",
+        "loss predicted for the largest size by the smaller ones",
+        BITS,
+        label="Largest size, predicted by the smaller ones",
+    ),
+    _metric(
+        "scaling_left_out_gap",
+        "predicted less measured loss of the largest size",
+        BITS,
+        better="zero",
+        label="Predicted less measured, largest size",
+    ),
+    _metric(
+        "scaling_exponent_size",
+        "a of L(N) along the same ladder: loss over parameters",
+        label="Exponent over parameters",
+    ),
+    _metric(
+        "scaling_joint_size",
+        "alpha of L(N, D) = E + A N^-alpha + B D^-beta",
+        label="Exponent of size, with text apart",
+    ),
+    _metric("scaling_joint_text", "beta of L(N, D)", label="Exponent of text, with size apart"),
+    _metric("scaling_joint_floor", "E of L(N, D)", BITS, label="Floor, with size and text apart"),
+    _metric(
+        "scaling_optimal_share",
+        "the best size grows as compute to the power beta / (alpha + beta)",
+        label="Best size grows as compute to the power",
+    ),
 )

@@ -11,8 +11,16 @@ ORIGINS = ("sample", "start", "candidate")
 # Why a reply is dropped: the first of these that holds. The last two need graders.
 REASONS = ("cut", "short", "loop", "refusal", "answer", "repeat", "below_fixed", "below_draft")
 
+SHARES = {"prompts": "The same, may be refused", "harmless": "The same, must be answered"}
 OF_SELECTION: tuple[Metric, ...] = (
-    Metric("selected_share", SELECTED, counts.flag("served"), "higher", "prompts that get a reply"),
+    Metric(
+        "selected_share",
+        SELECTED,
+        counts.flag("served"),
+        "higher",
+        "prompts that get a reply",
+        label="Prompts that get a reply",
+    ),
     *(
         Metric(
             f"selected_share_{asked}",
@@ -20,6 +28,7 @@ OF_SELECTION: tuple[Metric, ...] = (
             counts.flag("served", counts.equal(asked=asked)),
             "higher",
             f"prompts that get a reply, role {asked}",
+            label=SHARES[asked],
         )
         for asked in ("prompts", "harmless")
     ),
@@ -30,5 +39,6 @@ OF_SELECTION: tuple[Metric, ...] = (
         "neither",
         "score of the reply taken less the mean of its prompt's, in standard deviations over all replies",
         "sd",
+        label="Score gained by choosing",
     ),
 )

@@ -7,7 +7,7 @@ card is made. That tables follow from the kept rows is what `charter card verify
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from charter.ground.measure.score import Table
 from charter.rooms.card.number import COUNT, Number, Source, unit_of_count
 
 LOG, REPORT = "log.jsonl", "report.json"
-BENCHMARK = "benchmark"  # the room whose reports are on tasks
+JUDGING = "fitness"  # what an identity says of the graders' gate; no task
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,14 @@ class Artifact:
         number = self.numbers.get(name)
         return number.metric if number else None
 
+    def asked(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """What the report with a number says of the tasks behind it: task -> identity."""
+        report = self.of(name)
+        parts = report.reported.metrics[name].parts if name in report.reported.metrics else ()
+        tasks = dict.fromkeys(report.reported.metrics[part].task for part in parts)
+        identity = report.report.get("identity") or {}
+        return {task: identity.get(task) or {} for task in tasks if task}
+
     def of(self, name: str) -> Artifact:
         """The one report that a number of this stage comes from."""
         return next((made for made in (self, *self.beside) if name in made.own), self)
@@ -157,6 +165,12 @@ class Artifact:
         return Number(
             f"{self.name}/{name}", name, value, unit=COUNT, stage=self.label, sources=(self.source(file),)
         )
+
+
+def tasks_of(stage: Artifact) -> frozenset[str]:
+    """The tasks that the reports of a stage asked."""
+    reports = (stage, *stage.beside)
+    return frozenset(task for r in reports for task in r.report.get("identity") or {} if task != JUDGING)
 
 
 def metric_in(stages: Iterable[Artifact], name: str) -> Metric | None:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from charter.ground.measure.bias import DIMENSIONS
 from charter.ground.measure.plots import Series, canvas, forest, inline, legend, rule
-from charter.rooms.card.artifact import metric_in
+from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.drawing import (
     APART,
@@ -34,17 +34,7 @@ from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY
 
 INTERVALS = "Bars are 95 % intervals (bootstrap over questions; Wilson where few differ)."
 HOLLOW = " A hollow dot was asked in another way than the last one."
-# Accuracies in the order of the page -> what a guess gets; None where an answer is free.
-SCORES = {
-    "mmlu": 0.25,
-    "mmlu_plain": 0.25,
-    "arc": 0.25,
-    "triviaqa": None,
-    "gsm8k": None,
-    "humaneval": None,
-    "race": 0.25,
-    "quality": 0.25,
-}
+ACCURACIES = ("Knowledge and reasoning", "Exams", "Reading")  # groups whose tasks have one accuracy each
 TRUTHS = {"truthfulqa": "Free answers", "truthfulqa_mc1": "MC1", "truthfulqa_mc2": "MC2"}
 BIAS, RIGHT = "bbq_ambiguous_bias", "bbq_disambiguated_accuracy"
 OF_THREE = 1 / 3  # options of a question of BBQ
@@ -58,15 +48,16 @@ WORDS = {
 
 def capability(run: Run, ledger: Ledger) -> Figure | None:
     """Accuracy of each task by stage (card, section 4.3)."""
-    titles = {name: metric.label for name in SCORES if (metric := metric_in(run.stages, name))}
+    known = [m for stage in run.stages for m in stage.metrics.values()]
+    titles = {m.name: m.label for group in ACCURACIES for m in known if m.group == group and m.name == m.task}
     drawn = _panels(run, ledger, titles, 2)
     if drawn is None:
         return None
     figure, numbers, words, asked = drawn
-    chance = any(SCORES[number.name] for number in numbers)
+    chance = any(number.metric and number.metric.chance for number in numbers)
     caption = (
         "Share of questions answered right, a panel for each task and a row for each stage"
-        + ("; the dashed line is what guessing among four options gets. " if chance else ". ")
+        + ("; the dashed line is what guessing gets. " if chance else ". ")
         + f"{asked}{INTERVALS}"
     )
     title = "Knowledge, reasoning and reading by stage"
@@ -113,7 +104,7 @@ def _panels(
             forest(panel, [s.label for s in stages], [Series("", shown, hollow=hollow)], title=titles[name])
         panel.set_xticks([0, 0.5, 1])
         panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(names))
-        rule(panel, *filter(None, [SCORES.get(name)]))
+        rule(panel, *filter(None, [_chance(last, name)]))
         numbers += found
         words.append(f"{titles[name]}: " + ", ".join(f"{n.stage} {ledger.value(n)}" for n in found))
         counts.append(f"{found[-1].n:,} ({titles[name]})")
@@ -122,6 +113,11 @@ def _panels(
         panel.set_visible(False)
     asked = f"n at the last stage: {', '.join(counts)}.{HOLLOW if other else ''} "
     return figure, numbers, "; ".join(words), asked
+
+
+def _chance(stage: Artifact, name: str) -> float | None:
+    metric = stage.metric(name)
+    return metric.chance if metric else None
 
 
 def bias(run: Run, ledger: Ledger) -> Figure | None:

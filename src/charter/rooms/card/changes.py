@@ -9,43 +9,15 @@ recovery (Zou and Donner 2008).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from charter.ground.measure.derived import term_table
 from charter.ground.measure.detection import probit, probit_difference
-from charter.ground.measure.facts import FACTS, QUIZ
 from charter.ground.measure.intervals import Difference, difference
-from charter.ground.measure.metrics import HARM, HELP, HHH, LOOK, TEXT, WINS
-from charter.ground.measure.tasks import task_of
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.gather import BENCHMARK
 from charter.rooms.card.number import Number
 from charter.rooms.card.permutation import Term, exchange_p
-
-SAMPLED = frozenset({HARM, LOOK, HELP, WINS, FACTS, QUIZ, ""})
-# part of an evaluate report's identity key -> the kept rows that it decides; a key that isn't here decides all
-DECIDES: Mapping[str, frozenset[str]] = {
-    "red_team": frozenset({HARM, ""}),
-    "lookalikes": frozenset({LOOK, ""}),
-    "helpful": frozenset({HELP, WINS}),
-    "hhh": frozenset({HHH}),
-    "hhh_shots": frozenset({HHH}),
-    "text": frozenset({TEXT}),
-    "fitness": frozenset({"fitness.jsonl"}),
-    "facts": frozenset({FACTS}),
-    "quiz": frozenset({QUIZ}),
-    "detectors": frozenset({HARM, LOOK, HELP, FACTS, QUIZ, ""}),
-    "samples": SAMPLED - {FACTS, QUIZ},
-    "other_samples": SAMPLED,
-    "temperature": SAMPLED,
-    "top_p": SAMPLED,
-    "top_k": SAMPLED,
-    "max_tokens": SAMPLED,
-    "draw_seed": SAMPLED,
-    "grader": frozenset(),  # only what it graded, see `refusal`
-    "template": SAMPLED | {HHH},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,22 +123,8 @@ def refusal(first: Artifact, second: Artifact, name: str) -> str:
         return f"{words} by different models ({_model(first, judge)[:12]} and {_model(second, judge)[:12]})"
     if name == "helpful_win_rate" and _baseline(first) != _baseline(second):
         return "won against different baselines"
-    file, files = metric.file, second.reported.files(name)
-    ours, theirs = (side.report.get("identity") or {} for side in (first, second))
-    by_task = first.manifest.room == BENCHMARK
-    if by_task and (task := _task(name, file, {*ours, *theirs})):
-        ours, theirs = ({task: side.get(task)} for side in (ours, theirs))
-    for key in sorted(_differing(ours, theirs)):  # all that a benchmark says of a task decides its rows
-        decides = next((DECIDES[p] for p in key.split(".") if p in DECIDES and not by_task), None)
-        if decides is None or decides.intersection(files):
-            return f"made differently: {key} differs"
-    return ""
-
-
-def _task(name: str, file: str, tasks: Collection[str]) -> str:
-    """The task of a metric; what was met in training is kept in one file for all tasks, and its name says of which."""
-    task = name.removesuffix("_contaminated")
-    return task if task != name and task in tasks else task_of(file, tasks)
+    differing = sorted(_differing(first.asked(name), second.asked(name)))
+    return f"made differently: {differing[0]} differs" if differing else ""
 
 
 def _model(artifact: Artifact, role: str) -> str:

@@ -18,14 +18,12 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.multiple_testing import holm
 from charter.rooms.card.artifact import Artifact
 from charter.rooms.card.changes import Change, change
-from charter.rooms.card.decodings import model_of
 from charter.rooms.card.gather import (
-    BENCHMARK,
     as_stage,
+    by_decoding,
     final_of,
     on_a_model,
     stages_of,
-    with_benchmarks,
 )
 from charter.rooms.card.number import ALPHA, Number
 from charter.rooms.card.sections import unfit
@@ -136,15 +134,13 @@ def _of_run(run: Path, last: bool) -> tuple[Artifact, ...]:
 
 
 def _together(run: Path, reports: Mapping[Path, Manifest]) -> Artifact:
-    """The one report of a run, or its two, one of either room, on one model."""
-    on_tasks = [folder for folder, m in reports.items() if m.room == BENCHMARK]
-    others = [folder for folder in reports if folder not in on_tasks]
-    found = [as_stage(reports[f], f, reports[f].step) for f in (*others, *on_tasks)]
-    if len(found) == 1:
-        return found[0]
-    if (len(others), len(on_tasks)) != (1, 1) or model_of(found[0]) != model_of(found[1]):
+    """The one stage that the reports of a run are on."""
+    stages, _ = by_decoding(
+        [as_stage(manifest, folder, manifest.step) for folder, manifest in reports.items()]
+    )
+    if len(stages) != 1:
         _only(run, list(reports), "reports")
-    return with_benchmarks(found[:1], found[1:])[0]
+    return stages[0]
 
 
 def _only(run: Path, folders: Sequence[Path], kinds: str) -> Path:

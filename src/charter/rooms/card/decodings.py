@@ -25,13 +25,6 @@ def model_of(report: Artifact) -> str:
     return str((report.report.get("model") or {}).get("id", "none"))
 
 
-def apart(reports: Sequence[Artifact]) -> tuple[list[Artifact], list[Artifact]]:
-    """Those that are stages of the card, and those at the protocol's decoding on a model that has one at its own."""
-    own = {model_of(report) for report in reports if kind_of(report) == OWN}
-    second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in own]
-    return [report for report in reports if report not in second], second
-
-
 def words(facts: Mapping[str, Any]) -> str:
     """A decoding in words: "T 0.2, top-p 0.9"; "" where nothing is said of one."""
     said = ((short, facts[key]) for key, short in SHORT.items() if isinstance(facts.get(key), int | float))
@@ -55,5 +48,5 @@ def heading(stages: Sequence[Artifact]) -> str:
 
 
 def _facts(stage: Artifact) -> Mapping[str, Any]:
-    found = stage.report.get("decoding") or stage.report.get("identity") or {}
-    return found if isinstance(found, dict) else {}
+    decoding = stage.report.get("decoding") or {}
+    return decoding if isinstance(decoding, dict) else {}

@@ -19,7 +19,6 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.measure.metric import Measure, Metric
 from charter.ground.settings.packages import package_of
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import DECIDES
 from charter.rooms.card.hub import HUB_NAME, data_of, of_model
 from charter.rooms.card.instances import instances
 from charter.rooms.card.number import OF_A_HUNDRED, PLAIN, SHARE, Number
@@ -213,7 +212,7 @@ def _bounds(number: Number) -> tuple[float | str, float | str]:
 
 def _data(report: Artifact, number: Number) -> dict[str, Any]:
     """Where the prompts come from; a set of the hub by its name there, others by the reference of the recipe."""
-    sets = [entry for source in number.sources for entry in data_of(report, source.file)]
+    sets = data_of(report, number.name)
     named = {"dataset_name": " + ".join(ref for ref, _ in sets) or number.name}
     details = _strings({f"digest of {ref}": digest for ref, digest in sets})
     if len(sets) == 1 and sets[0][0].startswith("hf:"):
@@ -227,22 +226,14 @@ def _data(report: Artifact, number: Number) -> dict[str, Any]:
 
 def _generation(report: Artifact, metric: Metric) -> dict[str, Any]:
     """What decided the replies: the part of the report's identity that this metric's rows depend on."""
-    identity = report.report.get("identity") or {}
-    own = identity.get(metric.file.removesuffix(".jsonl"))
-    decided = (
-        own if isinstance(own, dict) else {k: v for k, v in identity.items() if _decides(k, metric.file)}
-    )
+    decided = dict(report.asked(metric.name).get(metric.task) or {})
     args = {
         key: decided[key]
         for key in ("temperature", "top_p", "top_k", "max_tokens")
         if isinstance(decided.get(key), int | float)
     }
-    rest = {k: v for k, v in decided.items() if k not in args and k not in ("sets", "data", "counts")}
+    rest = {k: v for k, v in decided.items() if k not in args and k != "data"}
     return {"generation_args": args, "additional_details": _strings(rest)}
-
-
-def _decides(key: str, file: str) -> bool:
-    return key not in DECIDES or file in DECIDES[key]
 
 
 def _strings(values: dict[str, Any]) -> dict[str, str]:

@@ -37,7 +37,7 @@ def to_every_eval_ever(
 
 
 def to_eval_results(place: Path, dataset: str) -> dict[str, str]:
-    """Path -> content of the final report of a place and of the benchmark reports beside it, below the folder of a
+    """Path -> content of the final report of a place and of those beside it, below the folder of a
     model. Raises CharterError."""
     if dataset and not HUB_NAME.fullmatch(dataset):
         raise CharterError(f"{dataset!r} is no data set of the hub; write it as OWNER/NAME")
@@ -59,7 +59,7 @@ def reports(place: Path) -> list[Artifact]:
     if (place / MANIFEST).is_file():
         manifest = read_manifest(place)
         if manifest.kind == "card":
-            parents = [p for p in manifest.parents if p.role in ("reports", "benchmarks")]
+            parents = [p for p in manifest.parents if p.role == "reports"]
             return [final_stage(find_parent(run_of(place), parent)[1]) for parent in parents]
         if manifest.kind != "report":
             raise CharterError(f"{place} is a {manifest.kind}; what is exported are reports, cards and runs")

@@ -14,11 +14,10 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import CritiquePrinciple, load
 from charter.ground.text.judgments import Judgment, read_judgments
 from charter.ground.text.votes import VOTES
-from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.decodings import PROTOCOL, apart, kind_of, model_of, words
+from charter.rooms.card.artifact import Artifact, tasks_of
+from charter.rooms.card.decodings import OWN, PROTOCOL, kind_of, model_of, words
 from charter.rooms.card.number import Source
 
-BENCHMARK = "benchmark"  # the room whose reports are on tasks
 POLICY = "policy"  # the role in which every room takes the model that goes on
 PRETRAIN = "pretrain"
 SCALING = "scaling"  # the room whose reports are on a ladder of models
@@ -95,7 +94,7 @@ def on_a_model(manifest: Manifest) -> bool:
 def gather(inputs: Inputs) -> Run:
     """Reads all roles. Raises CharterError where a manifest and its kept rows disagree, or two stages share a
     name."""
-    reports, benchmarks = inputs.many("reports"), inputs.many("benchmarks")
+    reports = inputs.many("reports")
     if not reports:
         raise CharterError(
             "a card needs at least one report: list them under `from: {reports: [...]}`, start first"
@@ -107,15 +106,16 @@ def gather(inputs: Inputs) -> Run:
     given["judgments"] = [i for i in inputs.many("judgments") if (i.folder / MANIFEST).is_file()]
     base, previous = inputs.optional("base"), inputs.optional("previous")
     older = base or previous
-    ancestry = _ancestry([*(i for found in given.values() for i in found), *benchmarks, *reports])
+    ancestry = _ancestry([*(i for found in given.values() for i in found), *reports])
     before = _ancestry([older]) if older else {}
     names = _names({**before, **ancestry}, run_of(reports[-1].folder))
-    stages, second = by_decoding(
-        [_artifact(i, names, stage=True) for i in reports], [_artifact(i, names) for i in benchmarks]
-    )
+    stages, second = by_decoding([_artifact(i, names, stage=True) for i in reports])
     labels = [s.label for s in (*stages, *second)]
     if twice := next((n for n in labels if labels.count(n) > 1), None):
-        raise CharterError(f"two reports have the stage {twice!r}; give each evaluate step its own `stage`")
+        raise CharterError(
+            f"two reports have the stage {twice!r}; give each evaluate step its own `stage`; two on one model must "
+            "have other tasks"
+        )
     principles, constitution = _constitution(inputs.optional("constitution"))
     made = {role: tuple(_artifact(i, names) for i in found) for role, found in given.items()}
     one = {role: next(iter(made[role]), None) for role in ("rl", "transcripts", "comparisons")}
@@ -213,82 +213,70 @@ def _artifact(entry: Input, names: dict[str, str], stage: bool = False) -> Artif
     return Artifact(manifest.step, entry.folder, manifest, manifest.step, names[manifest.id])
 
 
-def with_benchmarks(stages: Sequence[Artifact], benchmarks: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Stages with the benchmark reports on their models beside them; the last stage of a model that has several.
+def together(reports: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Stages in order of their first report; a report on other tasks of the model of a stage stands beside it."""
+    stages: list[Artifact] = []
+    for report in reports:
+        at = max((i for i, s in enumerate(stages) if model_of(s) == model_of(report)), default=None)
+        if at is None or tasks_of(stages[at]) & tasks_of(report):
+            stages.append(report)
+        else:
+            joined = replace(report, label=stages[at].label)
+            stages[at] = replace(stages[at], beside=(*stages[at].beside, joined))
+    return tuple(stages)
 
-    Raises CharterError for a report in the other's place, or on a model that no stage has.
+
+def by_decoding(reports: Sequence[Artifact]) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
+    """Stages, and reports on their models by the protocol's decoding if there are some by the models' own.
+
+    A label that both have says in the second which decoding it is. Raises CharterError for a report on no stage.
     """
-    for role, other, found in (("reports", "benchmarks", stages), ("benchmarks", "reports", benchmarks)):
-        if wrong := next(
-            (
-                a
-                for a in found
-                if (a.manifest.room == BENCHMARK) != (role == "benchmarks") or a.manifest.room == SCALING
-            ),
-            None,
-        ):
-            other = SCALING if wrong.manifest.room == SCALING else other
-            raise CharterError(
-                f"{wrong.step} is a report of the {wrong.manifest.room} room; list it under `{other}`, not `{role}`"
-            )
-    beside: dict[int, tuple[Artifact, ...]] = {}
-    for made in benchmarks:
-        place = max((i for i, stage in enumerate(stages) if model_of(stage) == model_of(made)), default=None)
-        if place is None:
-            name = (made.report.get("model") or {}).get("name", "a model")
-            raise CharterError(
-                f"{made.step} is on {name} ({model_of(made)[:12]}), on which no report is; list an evaluate report on "
-                "it under `reports`, or leave it out of `benchmarks`"
-            )
-        beside[place] = (*beside.get(place, ()), replace(made, label=stages[place].label))
-    return tuple(replace(stage, beside=beside.get(i, ())) for i, stage in enumerate(stages))
-
-
-def by_decoding(
-    reports: Sequence[Artifact], benchmarks: Sequence[Artifact]
-) -> tuple[tuple[Artifact, ...], tuple[Artifact, ...]]:
-    """Stages, and reports on their models by the protocol's decoding, each with its benchmark reports beside it.
-
-    A label that both have says in the second which decoding it is. Raises CharterError as `with_benchmarks` does.
-    """
-    stages, second = apart(reports)
-    taken, models = {stage.label for stage in stages}, {model_of(report) for report in second}
+    if wrong := next((a for a in reports if a.manifest.room == SCALING), None):
+        raise CharterError(
+            f"{wrong.step} is a report of the {SCALING} room; list it under `{SCALING}`, not `reports`"
+        )
+    own = [report for report in reports if kind_of(report) == OWN]
+    late = {
+        model_of(report)
+        for report in reports
+        if kind_of(report) == PROTOCOL
+        and any(model_of(o) == model_of(report) and tasks_of(o) & tasks_of(report) for o in own)
+    }
+    second = [report for report in reports if kind_of(report) == PROTOCOL and model_of(report) in late]
+    stages = together([report for report in reports if report not in second])
+    taken = {stage.label for stage in stages}
     second = [
         replace(s, label=f"{s.label}, {words(s.report['decoding'])}") if s.label in taken else s
         for s in second
     ]
-    late = [b for b in benchmarks if kind_of(b) == PROTOCOL and model_of(b) in models]
-    return (
-        with_benchmarks(stages, [b for b in benchmarks if b not in late]),
-        with_benchmarks(second, late),
-    )
+    return stages, together(second)
 
 
 def stages_of(
     card: Path, manifest: Manifest, names: Mapping[str, str], last: bool = False
 ) -> tuple[Artifact, ...]:
-    """The stages of a finished card, or its `last` alone, with the benchmark reports that it has on them.
+    """The stages of a finished card, or its `last` alone, with all reports that it has on them.
 
-    Raises CharterError where one of its reports is gone; where the `last` alone is asked for, of those that it takes.
+    Raises CharterError where one of its reports is gone; where the `last` alone is asked for, only if it may be one on
+    the last stage.
     """
-    found: dict[str, list[Artifact]] = {"reports": [], "benchmarks": []}
+    reports: list[Artifact] = []
     gone: CharterError | None = None
-    for role, made in found.items():
-        parents = [p for p in manifest.parents if p.role == role]
-        for parent in parents:
-            try:
-                report, place = find_parent(run_of(card), parent)
-            except CharterError as error:
-                if not last or role != "reports" or parent is parents[-1]:
-                    raise
-                gone = error
-            else:
-                made.append(as_stage(report, place, names.get(report.id, report.step)))
-    if gone is not None and kind_of(found["reports"][-1]) == PROTOCOL:
-        raise gone  # the last stage may be the report that is gone, of which this one is the second
-    reports = found["reports"]
-    models = {model_of(stage) for stage in (apart(reports)[0][-1:] if last else reports)}
-    stages, _ = by_decoding(reports, [b for b in found["benchmarks"] if model_of(b) in models])
+    places: dict[str, int] = {}
+    latest = -1
+    for place, parent in enumerate(p for p in manifest.parents if p.role == "reports"):
+        try:
+            report, folder = find_parent(run_of(card), parent)
+        except CharterError as error:
+            if not last:
+                raise
+            gone, latest = error, place
+        else:
+            reports.append(as_stage(report, folder, names.get(report.id, report.step)))
+            places[report.id] = place
+    stages, second = by_decoding(reports)
+    if gone is not None and (not stages or places[stages[-1].manifest.id] < latest or second):
+        raise gone
     return stages[-1:] if last else stages
 
 

@@ -3,10 +3,11 @@ and the detectors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charter.ground.judge.fitness import ABOVE_HARMFUL, BELOW_GOOD, KEPT_PAIRS, HelpfulFitness
+from charter.ground.measure.metric import titled
 from charter.ground.measure.ratings import RATINGS
 from charter.rooms.card.artifact import REPORT, Artifact
 from charter.rooms.card.gather import Run
@@ -53,6 +54,11 @@ PAIR_COLUMNS = {
     "pair_longer_preferred": "length bias",
     "pair_accuracy_built": "held-out",
 }
+
+
+def label_of(judged: Sequence[Grader], name: str) -> str:
+    """The head of a column of numbers of graders."""
+    return next((g.shown[name].label for g in judged if name in g.shown), titled(name))
 
 
 def unfit(stage: Artifact, name: str) -> bool:

@@ -14,23 +14,12 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from charter.ground.measure.metric import Metric
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.changes import SAMPLED
 from charter.rooms.card.decodings import words
 from charter.rooms.card.facts import base_model
 from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Ledger, Number
 from charter.rooms.card.sections import unfit
 from charter.rooms.card.settings import Settings
-
-FILES = {
-    "harmlessness.jsonl": "red_team",
-    "lookalikes.jsonl": "lookalikes",
-    "helpful.jsonl": "helpful",
-    "wins.jsonl": "helpful",
-    "hhh.jsonl": "hhh",
-    "text.jsonl": "text",
-}
-
 
 # OWNER/NAME; a path of this disk is no name of the hub's
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
@@ -57,15 +46,13 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
     groups: dict[str, list[EvalResultEntry]] = {}
     scored = [(made, *score) for made in (report, *report.beside) for score in of_model(made)]
     for made, number, metric in scored:
-        refs = [ref for ref, _ in data_of(made, metric.file)]
+        refs = [ref for ref, _ in data_of(made, metric.name)]
         on_hub = refs[0].removeprefix("hf:").partition("@")[0].partition("#")[0] if refs else ""
         holds = on_hub if len(refs) == 1 and refs[0].startswith("hf:") else dataset
         if not holds or not metric.file or number.value is None:
             continue
         ledger.note(number)
-        identity = made.report.get("identity") or {}
-        asked = identity.get(set_of(metric.file))
-        said = words(asked if isinstance(asked, dict) else identity if metric.file in SAMPLED else {})
+        said = words(made.asked(metric.name).get(metric.task) or {})
         notes = [
             metric.meaning,
             said,
@@ -75,7 +62,7 @@ def eval_results(dataset: str, report: Artifact, ledger: Ledger) -> dict[str, st
         if number.low is not None and number.high is not None:
             notes.append(f"95 % interval {number.low:.4g} to {number.high:.4g}")
         notes += ["graded by a model that failed its fitness gate"] if unfit(made, metric.name) else []
-        group = set_of(metric.file)
+        group = metric.task
         entry = EvalResultEntry(
             dataset_id=holds,
             task_id=f"{group}_{metric.name}",
@@ -99,17 +86,10 @@ def of_model(report: Artifact) -> list[tuple[Number, Metric]]:
     return [(report.own[n], m) for n, m in metrics.items() if m.about == "model" and n in kept]
 
 
-def set_of(file: str) -> str:
-    """The set of prompts that a file of kept rows answers: a role of `evaluate`, else a benchmark."""
-    name = file.removeprefix("samples/")
-    return FILES.get(name, name.removesuffix(".jsonl"))
-
-
-def data_of(report: Artifact, file: str) -> list[tuple[str, str]]:
-    """(reference, digest or "") of the data behind a file of kept rows, as the report's identity names it."""
-    identity, name = report.report.get("identity") or {}, set_of(file)
-    listed = (identity.get("sets") or {}).get(name) or (identity.get(name) or {}).get("data") or []
-    entries = listed if isinstance(listed, list) else [listed]
+def data_of(report: Artifact, name: str) -> list[tuple[str, str]]:
+    """(reference, digest or "") of the data behind a number, as its report's identity names it."""
+    data = [asked.get("data") or [] for asked in report.asked(name).values()]
+    entries = [entry for one in data for entry in (one if isinstance(one, list) else [one])]
     return [
         (str(entry["ref"]), str(entry.get("id", ""))) if isinstance(entry, dict) else (str(entry), "")
         for entry in entries

@@ -13,10 +13,9 @@ from typing import Any
 from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.measure.labels import label
 from charter.ground.measure.metric import PLAIN as PLAIN
 from charter.ground.measure.metric import SHARE as SHARE
-from charter.ground.measure.metric import Metric
+from charter.ground.measure.metric import Metric, titled
 
 ALPHA = 0.05
 COUNT, ELO, FLOPS = "count", "Elo", "FLOPs"
@@ -57,7 +56,7 @@ class Number:
     @property
     def label(self) -> str:
         """What a table's head calls it."""
-        return self.metric.label if self.metric else label(self.name)
+        return self.metric.label if self.metric else titled(self.name)
 
     @property
     def meaning(self) -> str:

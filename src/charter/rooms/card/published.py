@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.rooms.card.artifact import Artifact
-from charter.rooms.card.gather import BENCHMARK, Run
+from charter.rooms.card.gather import Run
 from charter.rooms.card.letters import unread
 from charter.rooms.card.number import SHARE, Number, Source
 from charter.rooms.card.sections import unfit
@@ -58,7 +58,8 @@ ROWS: Mapping[str, tuple[Protocol, bool | None]] = {
     "hhh_policy": (CHOICES, None),
     "harm_rate_prompts": (HARM, None),
 }
-SETS = {"hhh_policy": "hhh", "harm_rate_prompts": "red_team"}
+# what is said of ours besides the data, of numbers that aren't of a task of questions
+PARTS_TOLD = {"hhh_policy": "shots", "harm_rate_prompts": "temperature"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,7 @@ def _items(stage: Artifact, name: str, ours: Number) -> int:
 
 def _asked(stage: Artifact, name: str) -> Mapping[str, Any]:
     """What was asked of a stage, in the words of a task's identity, also where an evaluate report has the number."""
-    if stage.of(name).manifest.room == BENCHMARK:
-        return protocol(stage, name)
-    found = stage.report.get("identity") or {}
-    data, key = (found.get("sets") or {}).get(SETS[name]), "shots" if name == "hhh_policy" else "temperature"
-    return {"data": data, key: found.get({"shots": "hhh_shots"}.get(key, key))}
+    told = protocol(stage, name)
+    if name in PARTS_TOLD:
+        return {key: told.get(key) for key in ("data", PARTS_TOLD[name])}
+    return told

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -13,7 +14,6 @@ from markupsafe import Markup
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.recount import COUNTS
-from charter.ground.measure.labels import label
 from charter.ground.measure.paper import styled
 from charter.ground.measure.plots import Point, standalone, strip
 from charter.rooms.card import facts, graders, samples, sections
@@ -35,7 +35,7 @@ from charter.rooms.card.published import MODELS, beside_published
 from charter.rooms.card.review import reviewed, reviewing
 from charter.rooms.card.scaling import scaling_table
 from charter.rooms.card.settings import Settings
-from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, task_tables, tasks_of
+from charter.rooms.card.tasks import ALIGNMENT, CAPABILITY, all_tasks, task_tables
 from charter.rooms.card.tree import draw
 from charter.rooms.card.update import make_update
 
@@ -79,7 +79,7 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
     judged, rater = judges["graders"], judges["rater"]
     nodes = facts.nodes(run)
     found = whats_new(run)
-    tasks = tasks_of(run)
+    tasks = all_tasks(run)
     tried = attempts(run)
     return {
         "s": settings,
@@ -135,11 +135,12 @@ def _context(settings: Settings, run: Run, ledger: Ledger, drawn: tuple[Figure, 
 
 def _judges(run: Run) -> dict[str, Any]:
     """Those who judge, and the columns of their tables."""
+    judged = graders.graders(run)
     return {
-        "graders": graders.graders(run),
+        "graders": judged,
         "gate_columns": graders.GATE_COLUMNS,
         "pair_columns": graders.PAIR_COLUMNS,
-        "label": label,
+        "label": partial(graders.label_of, judged),
         "rater": graders.rater(run),
         "labeller": graders.labeller(run),
         "detectors": graders.detectors(run),

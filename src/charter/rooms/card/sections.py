@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from charter.ground.artifact.recount import COUNTS
 from charter.ground.measure.metrics import AXES
-from charter.rooms.card.artifact import Artifact, metric_in
-from charter.rooms.card.changes import SAMPLED, Change, change
+from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.changes import Change, change
 from charter.rooms.card.gather import Run
 from charter.rooms.card.graders import Grader
 from charter.rooms.card.graders import fit as fit
@@ -145,7 +145,12 @@ class Headline:
 
 def sampled(stages: Sequence[Artifact], names: Sequence[str]) -> tuple[str, ...]:
     """Those metrics that depend on how replies were drawn."""
-    return tuple(n for n in names if (metric := metric_in(stages, n)) and metric.file in SAMPLED)
+    return tuple(n for n in names if any(is_sampled(stage, n) for stage in stages))
+
+
+def is_sampled(stage: Artifact, name: str) -> bool:
+    """Whether a number is of sampled answers."""
+    return any("temperature" in asked for asked in stage.asked(name).values())
 
 
 def table(stages: Sequence[Artifact], key: str, names: Sequence[str], caption: str) -> StageTable | None:

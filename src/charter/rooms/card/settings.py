@@ -12,7 +12,6 @@ from charter.ground.settings.room import Room
 
 ROLES = {
     "reports": Role(kind="report", many=True),
-    "benchmarks": Role(kind="report", many=True, required=False),
     "preference": Role(kind="checkpoint", variant="preference", many=True, required=False),
     "rl": Role(kind="checkpoint", variant="policy", required=False),
     "transcripts": Role(kind="dialogues", required=False),
@@ -25,7 +24,7 @@ ROLES = {
     "previous": Role(kind="card", required=False),
     "base": Role(kind="card", required=False),
 }
-IN_AN_UPDATE = frozenset({"reports", "benchmarks", "base"})
+IN_AN_UPDATE = frozenset({"reports", "base"})
 
 INTENDED = (
     "Research on alignment: what each stage of Constitutional AI and of learning from feedback changes, and "

@@ -7,30 +7,29 @@ identity, the overlap with training data from its `contamination`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.measure.tasks import task_of
-from charter.rooms.card.artifact import Artifact, metric_in
+from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
 from charter.rooms.card.changes import change
 from charter.rooms.card.decodings import heading
 from charter.rooms.card.decodings import words as drawn
-from charter.rooms.card.gather import BENCHMARK, Run
+from charter.rooms.card.gather import Run
 from charter.rooms.card.number import Number
 from charter.rooms.card.sections import Cell, Column, column, unfit
 
 CAPABILITY, ALIGNMENT = "capability", "alignment"
-# (section, caption, tasks); a task that stands nowhere comes under OTHER
-GROUPS = (
-    (ALIGNMENT, "Social bias", ("bbq", "winogender", "occupations", "decisions")),
-    (ALIGNMENT, "Truthfulness and honesty", ("truthfulqa",)),
-    (CAPABILITY, "Knowledge and reasoning", ("mmlu", "mmlu_plain", "arc", "triviaqa", "gsm8k", "humaneval")),
-    (CAPABILITY, "Reading", ("race", "quality")),
-    (CAPABILITY, "Long documents", ("position", "recall")),
-    (CAPABILITY, "Languages", ("translation",)),
-)
-OTHER = (CAPABILITY, "Further evaluations")
+# Tables in their order, each with its section; a group that isn't here comes behind them, under CAPABILITY.
+GROUPS = {
+    "Social bias": ALIGNMENT,
+    "Truthfulness and honesty": ALIGNMENT,
+    "Knowledge and reasoning": CAPABILITY,
+    "Exams": CAPABILITY,
+    "Reading": CAPABILITY,
+    "Long documents": CAPABILITY,
+    "Languages": CAPABILITY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +77,15 @@ def task_tables(run: Run, section: str) -> tuple[TaskTable, ...]:
 
 def _tables(run: Run, section: str, stages: Sequence[Artifact], how: str) -> tuple[TaskTable, ...]:
     names = list(dict.fromkeys(name for stage in stages for name in stage.metrics))
-    names = [n for n in names if any(_measured(s, n) for s in stages) and has_row(n, stages)]
-    grouped: dict[tuple[str, str], list[str]] = {group: [] for group in (*(g[:2] for g in GROUPS), OTHER)}
-    tasks = {task: group[:2] for group in GROUPS for task in group[2]}
+    grouped: dict[str, list[str]] = {group: [] for group in GROUPS}
     for name in names:
-        grouped[tasks.get(_task(stages, name, tasks), OTHER)].append(name)
+        metric = metric_in(stages, name)
+        if metric and metric.group and has_row(name, stages):
+            grouped.setdefault(metric.group, []).append(name)
     return tuple(
-        _table(run, stages, f"{caption}, {how}" if how else caption, found)
-        for (place, caption), found in grouped.items()
-        if found and place == section
+        _table(run, stages, f"{group}, {how}" if how else group, found)
+        for group, found in grouped.items()
+        if found and GROUPS.get(group, CAPABILITY) == section
     )
 
 
@@ -100,36 +99,20 @@ def has_row(name: str, stages: Sequence[Artifact]) -> bool:
     return kind != "part" and not name.endswith("_contaminated")
 
 
-def _task(stages: Sequence[Artifact], name: str, tasks: Collection[str]) -> str:
-    """The task of a metric, "" where it is none of these."""
-    metric = metric_in(stages, name)
-    return task_of(metric.file if metric else "", tasks)
-
-
-def tasks_of(run: Run) -> frozenset[str]:
+def all_tasks(run: Run) -> frozenset[str]:
     """The tasks that some stage of the run was asked."""
-    beside = [report for stage in (*run.stages, *run.at_protocol) for report in stage.beside]
-    return frozenset(task for report in beside for task in report.report.get("identity") or {})
-
-
-def _measured(stage: Artifact, name: str) -> bool:
-    """Whether a stage has the metric from a benchmark report."""
-    return name in stage.numbers and stage.of(name).manifest.room == BENCHMARK
+    return frozenset(task for stage in (*run.stages, *run.at_protocol) for task in tasks_of(stage))
 
 
 def _table(run: Run, among: Sequence[Artifact], caption: str, names: list[str]) -> TaskTable:
-    stages = [stage for stage in among if any(_measured(stage, name) for name in names)]
-    tasks = [task for group in GROUPS for task in group[2]]
-    order = sorted(
-        names, key=lambda name: tasks.index(t) if (t := _task(stages, name, tasks)) else len(tasks)
-    )
-    rows = tuple(_row(stages, name) for name in order)
+    stages = [stage for stage in among if any(name in stage.numbers for name in names)]
+    rows = tuple(_row(stages, name) for name in names)
     key = caption.lower().replace(" ", "-")
     return TaskTable(key, caption, tuple(s.label for s in stages), rows, len(stages) > 1, run.from_raw_text)
 
 
 def _row(stages: list[Artifact], name: str) -> TaskRow:
-    having = [stage for stage in stages if _measured(stage, name)]
+    having = [stage for stage in stages if name in stage.numbers]
     told = asked(having[-1], name)
     cells = []
     for stage in stages:
@@ -156,9 +139,7 @@ def asked(stage: Artifact, name: str) -> str:
 
 def protocol(stage: Artifact, name: str) -> Mapping[str, Any]:
     """The identity of a metric's task in the report that has it; empty where it has none."""
-    found = stage.of(name).report.get("identity") or {}
-    made = found.get(_task([stage], name, found)) or {}
-    return made if isinstance(made, dict) else {}
+    return next(iter(stage.asked(name).values()), {})
 
 
 def references(data: object) -> str:
@@ -172,8 +153,8 @@ def _overlap(stage: Artifact, name: str) -> tuple[Number | None, str]:
     """The share of a task's items that stand in what the model was taught, and where it was looked for and where it
     couldn't be."""
     report = stage.of(name)
-    task = _task([report], name, report.report.get("identity") or {})
-    number = report.numbers.get(f"{task}_contaminated")
+    metric = report.metric(name)
+    number = report.numbers.get(f"{metric.task}_contaminated") if metric else None
     made = report.report.get("contamination") or {}
     looked, missing = (references(list(made.get(key) or ())) for key in ("sources", "missing"))
     if not number:

@@ -26,12 +26,10 @@ from charter.ground.artifact.lineage import find_parent, run_of
 from charter.ground.artifact.manifest import MANIFEST, Manifest
 from charter.ground.artifact.recount import read_counts, same
 from charter.ground.artifact.store import read_manifest, verify_files
-from charter.ground.judge.flags import flag_rule, marked_problems
 from charter.ground.measure.reporting import metric_problems, read_reported
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import resolve_again
-from charter.rooms.card.artifact import outdated, read_report
-from charter.rooms.card.claims import report_problems
+from charter.rooms.card.artifact import outdated
 from charter.rooms.card.gather import gather, on_a_model
 from charter.rooms.card.page import HTML, JSON
 from charter.rooms.card.render import make
@@ -149,8 +147,6 @@ def artifact_problems(folder: Path, manifest: Manifest, recompute: Recompute) ->
     problems += _id_problems(manifest)
     try:
         problems += source_problems(folder, manifest)
-        problems += marked_problems(folder, flag_rule(read_report(folder).get("identity") or {}))
-        problems += report_problems(folder, manifest)
         problems += recompute(folder, manifest)
     except CharterError as error:
         problems.append(str(error))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, recounted
+from charter.ground.artifact.recount import Count, Flags, recounted
+from charter.ground.judge.flags import flagged
 from charter.ground.measure.debias import DEBIAS, OF_DEBIAS
 from charter.ground.measure.reporting import table_problems
 
@@ -18,8 +19,11 @@ COUNTS: tuple[Count, ...] = (
     ("taught", lambda kept: len(kept.files[DIALOGUES])),
 )
 
+FLAGS: Mapping[str, Flags] = {DEBIAS: {"kept": lambda row: row["choice"] == row["answer"]}}
+
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_DEBIAS)
+    yield from flagged(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, FAIR))

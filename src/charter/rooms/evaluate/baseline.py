@@ -7,28 +7,25 @@ from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.errors import CharterError
 from charter.rooms.evaluate.context import Context
 
+ALIKE = ("data", "temperature", "top_p", "top_k", "max_tokens", "draw_seed")
+
 
 def check_baseline(context: Context) -> None:
     """Raises CharterError for a baseline by another grader, decoding, length, draw or set of helpful prompts."""
-    settings, inputs = context.settings, context.inputs
-    baseline, grader = inputs.optional("baseline"), inputs.one("grader")
-    if baseline is None:
+    inputs, baseline = context.inputs, context.inputs.optional("baseline")
+    if baseline is None or context.task.name != "helpful":
         return
-    report = read_object(baseline.folder / "report.json")
+    report, grader = read_object(baseline.folder / "report.json"), inputs.one("grader")
     other = (report.get("grader") or {}).get("id", "no grader")
     if other != grader.id:
         raise CharterError(
             f"the baseline {baseline.name} was graded by {other[:12]}, this report by {grader.id[:12]} "
             f"({grader.name}); evaluate the baseline with this grader, or leave `baseline` out"
         )
-    identity, drawn = report.get("identity") or {}, context.decoding.facts
-    asked = {key: drawn.get(key) for key in ("temperature", "top_p", "top_k")}
-    asked |= {key: getattr(settings, key) for key in ("max_tokens", "draw_seed")}
-    differs = [key for key, value in asked.items() if identity.get(key) != value]
-    sets = sorted(entry["id"] for entry in identity.get("sets", {}).get("helpful", []))
-    differs += ["helpful"] if sets != sorted(i.id for i in inputs.many("helpful")) else []
-    if differs:
+    ours, theirs = context.identity(), (report.get("identity") or {}).get("helpful") or {}
+    if differs := [key for key in ALIKE if ours.get(key) != theirs.get(key)]:
+        names = " and ".join("helpful" if key == "data" else key for key in differs)
         raise CharterError(
-            f"the baseline {baseline.name} was evaluated with another {' and '.join(differs)}; give both the same, or "
-            "leave `baseline` out"
+            f"the baseline {baseline.name} was evaluated with another {names}; give both the same, or leave "
+            "`baseline` out"
         )

@@ -1,11 +1,12 @@
-"""What every evaluation of a report shares: the model under test, the graders, the drawn prompts, the sampler."""
+"""What a task sees: the models, its data and drawn questions, its protocol, and the ways to ask."""
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
@@ -16,164 +17,311 @@ from charter.ground.generate.assistant import (
     Assistant,
     LocalAssistant,
     check_prompts,
+    local_of,
     open_assistant,
     own_decoding,
 )
-from charter.ground.generate.engine import naming_prompts
-from charter.ground.generate.sampling import sampling_at
-from charter.ground.judge.detect import DETECTORS
+from charter.ground.generate.engine import Completion, naming_prompts
+from charter.ground.generate.response_cache import Memory
+from charter.ground.judge import choice as judging
 from charter.ground.judge.preference_score import PreferenceModel
-from charter.ground.model.generation import Decoding
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue
+from charter.ground.text.dialogue import Dialogue, Message
 from charter.ground.text.records import read_prompts
-from charter.rooms.evaluate.fluency import under_start
+from charter.rooms.evaluate import asking, mapping, replies
+from charter.rooms.evaluate.screening import Screening
 from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.task import Asked, Prompt, Protocol, Row, Rows, Task
 
 T = TypeVar("T")
 
 
+class Models:
+    """The models of a report, each loaded once and when it is first asked.
+
+    `helper` maps free answers to options; without one the model under test does. `reward` is the preference model that
+    RL maximised, shown beside the frozen grader; `rater` rates harm from 0 to 4; `start` says how likely it finds each
+    reply. The last three are None where a report has none.
+    """
+
+    def __init__(self, inputs: Inputs, out: Workspace) -> None:
+        self.inputs, self.out = inputs, out
+        self._memory = Memory.of(out)
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        """The model under test."""
+        return self._assistant("policy")
+
+    @cached_property
+    def helper(self) -> Assistant:
+        """What maps free answers to options."""
+        return self._assistant("helper") if self.inputs.optional("helper") else self.assistant
+
+    @cached_property
+    def start(self) -> LocalAssistant | None:
+        """The model that everything began with."""
+        source = self.inputs.optional("start")
+        if source is None:
+            return None
+        return LocalAssistant.open(checkpoint_folder(source), self.out.device, precision=self.out.precision)
+
+    @cached_property
+    def grader(self) -> PreferenceModel:
+        """The frozen preference model that judges all stages."""
+        return PreferenceModel.open(self.inputs.one("grader").folder, self.out.device, self.out.precision)
+
+    @cached_property
+    def reward(self) -> PreferenceModel | None:
+        """The preference model that RL maximised. Raises CharterError where it is the grader itself."""
+        source = self.inputs.optional("reward")
+        if source is not None and source.id == self.inputs.one("grader").id:
+            raise CharterError(
+                f"grader and reward are one model ({source.name}): a model can't grade what was trained to please it; "
+                "give a grader of other prompts (`pairs.part`), or leave `reward` out where nothing maximised it"
+            )
+        return PreferenceModel.open(source.folder, self.out.device, self.out.precision) if source else None
+
+    @cached_property
+    def rater(self) -> PreferenceModel | None:
+        """The model that rates harm."""
+        source = self.inputs.optional("rater")
+        if source is None:
+            return None
+        return PreferenceModel.open(source.folder, self.out.device, self.out.precision, "rating")
+
+    def _assistant(self, role: str) -> Assistant:
+        source = self.inputs.one(role)
+        return open_assistant(source, self.out.device, precision=self.out.precision, memory=self._memory)
+
+
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """The model under test and how it is asked, without a judge of its replies; `start` scores how fluent they are."""
+class Context:
+    """One task on one model. `facts`: what a task finds out of itself that is part of its score's identity. `told`:
+    what report.json says of it besides."""
 
     settings: Settings
     inputs: Inputs
     out: Workspace
-    assistant: Assistant
-    start: LocalAssistant | None = field(default=None, kw_only=True)
+    models: Models
+    task: Task
+    protocol: Protocol
+    screening: Screening
+    facts: dict[str, Any] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def template(self) -> str:
-        """What words the prompts: the digest of the checkpoint's chat template, or "remote" where a server does it."""
-        assistant = self.assistant
-        return digest_text(assistant.template.jinja) if isinstance(assistant, LocalAssistant) else "remote"
+    def assistant(self) -> Assistant:
+        """The model under test."""
+        return self.models.assistant
 
     @property
-    def decoding(self) -> Decoding:
-        """How replies are drawn: as the checkpoint says, or as the protocol does."""
-        if self.settings.decoding == "own":
-            return own_decoding(self.assistant)
-        return Decoding(self.settings.temperature)
+    def local(self) -> LocalAssistant | None:
+        """The model under test if it is on this machine, with its engine and its template."""
+        return local_of(self.assistant)
 
-    def draw(self, rows: Sequence[T], limit: int, what: str) -> list[T]:
-        """At most `limit` rows (0: all), the same for every stage: the draw depends on draw_seed alone."""
+    @property
+    def sources(self) -> list[Path]:
+        """The files or folders of the task's data."""
+        return [entry.folder for entry in self.inputs.many(self.task.data_role)]
+
+    @property
+    def source(self) -> Path:
+        """The one file or folder of the task's data."""
+        return self.inputs.one(self.task.data_role).folder
+
+    @property
+    def title(self) -> str:
+        """What progress bars say."""
+        return f"{self.settings.stage}: {self.task.name}"
+
+    @property
+    def answers_together(self) -> int:
+        """Answers asked together and saved whole."""
+        return self.settings.chunk or self.task.chunk
+
+    @property
+    def chunk(self) -> int:
+        """Questions asked together: as many answers whatever the samples of each."""
+        return max(1, self.answers_together // self.protocol.samples)
+
+    def seed(self, *names: str | int) -> int:
+        """A seed of the draw, the task and names alone: equal for every stage."""
+        return derive_seed(self.settings.draw_seed, self.task.name, *names)
+
+    def draw(self, rows: Sequence[T], seed: int | None = None) -> list[T]:
+        """At most `limit` rows (0: all) in their order, the same for every stage."""
+        limit = self.protocol.limit
         if not limit or limit >= len(rows):
             return list(rows)
-        rng = random.Random(derive_seed(self.settings.draw_seed, "draw", what))
+        rng = random.Random(self.seed("draw") if seed is None else seed)
         return [rows[i] for i in sorted(rng.sample(range(len(rows)), limit))]
 
-    def prompts(self, role: str, limit: int) -> list[Dialogue]:
-        """Drawn prompts of a role, without the assistant's reference answers. Raises CharterError for one that is too
-        long for the model under test."""
-        prompts = self.draw(read_prompts([i.folder for i in self.inputs.many(role)]), limit, role)
-        check_prompts(self.assistant, prompts)
+    def draw_of_role(self, rows: Sequence[T]) -> list[T]:
+        """The same, by the seed of the data's role."""
+        return self.draw(rows, derive_seed(self.settings.draw_seed, "draw", self.task.data_role))
+
+    def prompts(self) -> list[Dialogue]:
+        """The drawn dialogues, without the assistant's reference answers. Raises CharterError for one that is too long
+        for the model under test."""
+        prompts = self.draw_of_role(read_prompts(self.sources))
+        self.check_prompts(prompts)
         return prompts
 
+    def check_prompts(self, prompts: Sequence[Dialogue]) -> None:
+        """Refuses a dialogue that is too long for the model under test. Raises CharterError."""
+        check_prompts(self.assistant, prompts)
+
+    def examples(self, pool: Sequence[T], what: str = "") -> list[T]:
+        """As many worked examples as the protocol has, drawn from a pool that is not scored.
+
+        Raises CharterError where the pool is too small.
+        """
+        shots = self.protocol.shots
+        if shots > len(pool):
+            raise CharterError(
+                f"{self.task.name}: {shots} worked examples are wanted and {what or self.source} has {len(pool)}; "
+                f"give more, or set change.{self.task.name}.shots"
+            )
+        if shots == len(pool):
+            return list(pool)
+        return random.Random(self.seed("examples", what)).sample(list(pool), shots)
+
+    def fits(self, asked: Asked, answer_tokens: int) -> bool:
+        """Whether the context of a local model holds a question and its answer; what a server holds only it knows."""
+        return self.holds(asked.prompt(self.protocol.form), answer_tokens)
+
+    def holds(self, prompt: Prompt, answer_tokens: int) -> bool:
+        """The same of a prompt."""
+        local = self.local
+        return local is None or len(local.encode(prompt)) + answer_tokens <= local.engine.context
+
+    def answer(self, asked: Sequence[Asked], grade: asking.Grade, stops: tuple[str, ...] = ()) -> Rows:
+        """One row a sampled answer; see `asking.answer`."""
+        return asking.answer(self, asked, grade, stops)
+
+    def complete(self, part: Sequence[Asked]) -> list[Sequence[Completion] | None]:
+        """Sampled answers to each question of a chunk; see `asking.complete`."""
+        return asking.complete(self, part)
+
+    def choose(self, asked: Sequence[Asked], options: Sequence[str] | None = None) -> Rows:
+        """One row a choice among options; see `asking.choose`."""
+        return asking.choose(self, asked, options)
+
     def replies(
-        self, what: str, prompts: Sequence[Dialogue], n: int, grade: Callable[[list[dict[str, Any]]], None]
-    ) -> list[dict[str, Any]]:
-        """n sampled replies a prompt as rows, detectors applied, graded chunk by chunk; resumable."""
+        self, prompts: Sequence[Dialogue], grade: Callable[[Rows], None], most: int | None = None
+    ) -> Rows:
+        """One row a reply to a dialogue; see `replies.replies`."""
+        return replies.replies(self, prompts, grade, most)
 
-        def produce(part: Sequence[Dialogue], _: int) -> list[dict[str, Any]]:
-            rows = self.sample(what, part, n)
-            grade(rows)
-            if self.start is not None:
-                under_start(self.start, rows)
-            return rows
+    @property
+    def can_score(self) -> bool:
+        """Whether the model under test gives log-probabilities of texts."""
+        return asking.can_score(self)
 
-        return self.out.chunks(what, prompts, self.chunk(n), produce, f"{self.settings.stage}: {what}")
+    def need_scores(self) -> None:
+        """Refuses a model that only samples. Raises CharterError."""
+        asking.need_scores(self)
 
-    def chunk(self, n: int) -> int:
-        """Prompts of a chunk with n samples each: as many replies whatever n, so that no slot of the engine stays empty
-        where they are few."""
-        return max(1, self.settings.chunk * self.settings.samples // n)
+    def text_logprobs(
+        self, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str = ""
+    ) -> list[asking.Logprobs]:
+        """Log-probability of each text behind its prompt; see `asking.text_logprobs`."""
+        return asking.text_logprobs(self, prompts, texts, key or self.task.name)
 
-    def sample(self, what: str, prompts: Sequence[Dialogue], n: int) -> list[dict[str, Any]]:
-        """Ungraded rows of a chunk; seeds depend on draw_seed, the evaluation and the prompt's id alone."""
-        seeds = [derive_seed(self.settings.draw_seed, what, d.id) for d in prompts]
-        sampling = sampling_at(self.decoding, self.settings.max_tokens)
-        with naming_prompts(d.id for d in prompts):
-            found = self.assistant.reply([list(d.messages) for d in prompts], sampling, n, seeds)
-        return [
-            {
-                "id": d.id,
-                "topic": d.topic,
-                "unseen": bool(d.meta.get("unseen", False)),
-                "sample": k,
-                "seed": seed,
-                "messages": list(d.messages),
-                "prompt": d.messages[-1]["content"],
-                "reply": c.text.strip(),
-                "stop": c.stop,
-                "tokens": len(c.ids) or len(c.text.split()),
-                **{name: detect(c.text.strip()) for name, detect in DETECTORS.items()},
-            }
-            for d, seed, completions in zip(prompts, seeds, found, strict=True)
-            for k, c in enumerate(completions)
-        ]
+    def token_logprobs(self, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
+        """Log-probability of each token of documents; see `asking.token_logprobs`."""
+        return asking.token_logprobs(self, part, length)
+
+    def map_to_closest(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[int | None]:
+        """The place of the option that the helper takes for the closest to each answer; see `mapping.closest`."""
+        mappings = [mapping.Mapping(text, tuple(options)) for text, options in pairs]
+        return mapping.closest(self.models.helper, mappings)
+
+    def prefer(
+        self,
+        pairs: Sequence[tuple[str, Sequence[Message], str, str]],
+        principle: str,
+        shots: Sequence[Mapping[str, Any]],
+        seed: int,
+    ) -> list[judging.Choice]:
+        """Which of two replies the model under test takes for the better one, by letter and in both orders; a pair is
+        (id, messages, first, second)."""
+        questions = [judging.Question(*pair, principle) for pair in pairs]
+        return judging.choose(self.assistant, questions, judging.How(shots=shots, seed=seed))
+
+    def reply_logprobs(
+        self, items: Sequence[tuple[str, Sequence[Message], Sequence[str]]]
+    ) -> list[list[float]]:
+        """Mean log-probability of a token of each reply to its messages; the model must be a local one. An item is (id,
+        messages, replies)."""
+        assert self.local is not None
+        with naming_prompts(name for name, _, _ in items):
+            return self.local.score_replies([(messages, each) for _, messages, each in items])
+
+    @property
+    def grade_harm(self) -> Callable[[Rows], None]:
+        """Adds the scores of grader, reward model and rater to rows."""
+        return partial(replies.grade_harm, self)
+
+    @property
+    def grade_help(self) -> Callable[[Rows], None]:
+        """Adds the grader's score to rows."""
+        return partial(replies.grade_help, self)
+
+    @property
+    def grade_beside_fixed(self) -> Callable[[Rows], None]:
+        """Adds the grader's scores of the reply and of the fixed one to rows."""
+        return partial(replies.grade_beside_fixed, self)
+
+    def show(self, asked: Asked) -> None:
+        """Keeps the first prompt as the model reads it, so that a person can look at it."""
+        self.show_prompt(asked.prompt(self.protocol.form))
+
+    def show_prompt(self, prompt: Prompt) -> None:
+        """The same of a prompt."""
+        local = self.local
+        if local is not None:
+            text = local.engine.tokenizer.decode(local.encode(prompt), skip_special=False)
+        elif isinstance(prompt, str):
+            text = prompt
+        else:
+            text = "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+        self.out.write_text(f"prompts/{self.task.name}.txt", text + "\n")
+
+    def identity(self) -> Row:
+        """What must be equal for two scores of this task to be compared."""
+        protocol, takes = self.protocol, self.task.takes
+        data = [{"ref": entry.name, "id": entry.id} for entry in self.inputs.many(self.task.data_role)]
+        told: Row = {
+            "data": data[0] if len(data) == 1 else data,
+            "limit": protocol.limit,
+            "draw_seed": self.settings.draw_seed,
+            "version": self.task.version,
+        }
+        if takes == ("limit",) and not self.task.group:
+            return told | self.facts
+        told |= {"shots": protocol.shots, "form": protocol.form}
+        scoring = not protocol.max_tokens and self.can_score
+        told["scored"] = "options" if scoring else "samples"
+        if not scoring:
+            told |= protocol.decoding.facts | {"samples": protocol.samples, "max_tokens": protocol.max_tokens}
+        if protocol.form == "chat":
+            told["template"] = digest_text(self.local.template.jinja) if self.local else "remote"
+        return told | self.facts
 
 
-@dataclass(frozen=True, slots=True)
-class Context(Asking):
-    """`reward` is the preference model that RL maximised, shown beside the frozen grader, and `rater` rates harm from 0
-    to 4; None where there is none."""
-
-    grader: PreferenceModel
-    reward: PreferenceModel | None
-    rater: PreferenceModel | None
-
-
-def graded(
-    model: PreferenceModel, rows: Sequence[dict[str, Any]], beside: str = ""
-) -> Iterator[tuple[dict[str, Any], float, float]]:
-    """(row, score of its reply, score of the reply `beside` to the same prompt; NaN without one).
-
-    Equal texts to one prompt are scored once, so that a tie is a tie whatever the rounding.
-    """
-    groups = by_prompt(rows)
-    texts = [list(dict.fromkeys([*([beside] if beside else []), *(r["reply"] for r in g)])) for g in groups]
-    found = model.score([(g[0]["messages"], t) for g, t in zip(groups, texts, strict=True)])
-    for group, given, scores in zip(groups, texts, found, strict=True):
-        score = dict(zip(given, scores, strict=True))
-        for row in group:
-            yield row, score[row["reply"]], score.get(beside, math.nan)
-
-
-def by_prompt(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Rows of one prompt together, in order."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["id"], []).append(row)
-    return list(groups.values())
-
-
-def open_asking(settings: Settings, inputs: Inputs, out: Workspace) -> Asking:
-    """Load the model under test alone."""
-    return Asking(
-        settings, inputs, out, open_assistant(inputs.one("policy"), out.device, precision=out.precision)
-    )
-
-
-def open_context(settings: Settings, inputs: Inputs, out: Workspace) -> Context:
-    """Load the model under test and its graders, which must be two: the first is shown as one that RL never
-    maximised."""
-    reward, rater, start = (inputs.optional(role) for role in ("reward", "rater", "start"))
-    if reward is not None and reward.id == inputs.one("grader").id:
-        raise CharterError(
-            f"grader and reward are one model ({reward.name}): a model can't grade what was trained to please it; give "
-            "a grader of other prompts (`pairs.part`), or leave `reward` out where nothing maximised it"
-        )
-    return Context(
-        settings,
-        inputs,
-        out,
-        open_assistant(inputs.one("policy"), out.device, precision=out.precision),
-        PreferenceModel.open(inputs.one("grader").folder, out.device, out.precision),
-        PreferenceModel.open(reward.folder, out.device, out.precision) if reward else None,
-        PreferenceModel.open(rater.folder, out.device, out.precision, "rating") if rater else None,
-        start=LocalAssistant.open(checkpoint_folder(start), out.device, precision=out.precision)
-        if start
-        else None,
-    )
+def open_contexts(settings: Settings, inputs: Inputs, out: Workspace) -> list[Context]:
+    """Every task of a report on its models, which are loaded when they are first asked."""
+    models, screening = Models(inputs, out), Screening(settings, inputs, out)
+    contexts = []
+    for task in settings.chosen:
+        if not task.role.required and not inputs.many(task.data_role):
+            continue  # such as revisions, if no transcripts are given
+        change = settings.change_of(task.name)
+        protocol = task.protocol.changed(settings.limit, change)
+        if settings.decoding == "own" and protocol.max_tokens:
+            protocol = protocol.sampled(own_decoding(models.assistant), change)
+        contexts.append(Context(settings, inputs, out, models, task, protocol, screening))
+    return contexts

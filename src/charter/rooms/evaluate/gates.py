@@ -1,14 +1,16 @@
 """The preference models of a report and their verdicts, each with the rows that it follows from.
 
 A grader passes both gates of `judge/fitness.py`, or fails them: harm on the triples given to this step, help on the
-pairs that the step which made it held out.
+pairs that the step which made it held out. A rater is judged on the conversations that its own step held out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.manifest import MANIFEST
 from charter.ground.artifact.store import read_manifest
@@ -22,8 +24,12 @@ from charter.ground.judge.fitness import (
     in_chunks,
 )
 from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.judge.rater import KEPT, RaterVerdict
+from charter.ground.measure.metrics import TRIPLES
 from charter.ground.text.examples import read_triples
-from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.context import Context, Models
+
+JUDGES = ("grader", "reward", "rater")
 
 
 def named(inputs: Inputs, role: str) -> dict[str, Any]:
@@ -32,19 +38,32 @@ def named(inputs: Inputs, role: str) -> dict[str, Any]:
     return {"name": source.name, "id": source.id}
 
 
-def judged(context: Context, inputs: Inputs, out: Workspace) -> dict[str, Any]:
-    """What report.json says of grader and reward; their rows are kept under samples/."""
-    harm = _gate(context.grader, inputs.one("grader"), inputs.one("fitness"), out)
-    out.write_jsonl("samples/fitness.jsonl", harm.rows)
+def judges(contexts: Sequence[Context], inputs: Inputs, out: Workspace) -> dict[str, Any]:
+    """What report.json says of grader, reward model and rater. If a task asks them they are judged, and the rows behind
+    the verdicts are kept under samples/."""
+    if not any("grader" in context.task.needs for context in contexts):
+        return {role: named(inputs, role) for role in JUDGES if inputs.many(role)}
+    models = contexts[0].models
+    rater = _rater(inputs, out)
+    triples = inputs.one("fitness")
+    identity = {"fitness": {"data": {"ref": triples.name, "id": triples.id}}}
+    return {**_graders(models, inputs, out), "rater": rater, "identity": identity}
+
+
+def _graders(models: Models, inputs: Inputs, out: Workspace) -> dict[str, Any]:
+    triples = inputs.one("fitness")
+    second = models.reward  # refuses one model in both roles before anything is scored
+    harm = _gate(models.grader, inputs.one("grader"), triples, out)
+    out.write_jsonl(f"samples/{TRIPLES}", harm.rows)
     path = inputs.one("grader").folder / KEPT_PAIRS
     helps = HelpfulFitness.of(read_objects(path) if path.is_file() else [])
     out.write_jsonl(f"samples/{HELPFUL_PAIRS}", helps.rows)
     verdicts = {"fit": harm.fit, "why": harm.why, "helpful_fit": helps.fit, "helpful_why": helps.why}
     reward = None
-    if context.reward is not None:
-        second = _gate(context.reward, inputs.one("reward"), inputs.one("fitness"), out)
-        out.write_jsonl("samples/fitness_reward.jsonl", second.rows)
-        reward = named(inputs, "reward") | {"fit": second.fit, "why": second.why}
+    if second is not None:
+        gate = _gate(second, inputs.one("reward"), triples, out)
+        out.write_jsonl("samples/fitness_reward.jsonl", gate.rows)
+        reward = named(inputs, "reward") | {"fit": gate.fit, "why": gate.why}
     return {"grader": named(inputs, "grader") | verdicts, "reward": reward}
 
 
@@ -53,6 +72,24 @@ def _gate(model: PreferenceModel, source: Input, triples: Input, out: Workspace)
     if (source.folder / MANIFEST).is_file():
         used = {e.digest for e in read_manifest(source.folder).external if e.role == "fitness"}
         if triples.id in used:
-            return Fitness(read_objects(source.folder / "samples/fitness.jsonl"))
+            return Fitness(read_objects(source.folder / "samples" / TRIPLES))
     score = in_chunks(model.score, out, f"fitness-{source.role}", f"fitness of {source.name}")
     return fitness(score, read_triples(triples.folder))
+
+
+def _rater(inputs: Inputs, out: Workspace) -> dict[str, Any] | None:
+    """Name, id and verdict of the rater, whose held-out rows are kept as samples/rater.jsonl; None without one.
+
+    Raises CharterError for a rater that comes without these rows.
+    """
+    source = inputs.optional("rater")
+    if source is None:
+        return None
+    path = source.folder / KEPT
+    if not path.is_file():
+        raise CharterError(
+            f"the rater {source.name} comes without {KEPT}, by which it is judged; give what a rating step made"
+        )
+    verdict = RaterVerdict(read_objects(path))
+    out.write_jsonl("samples/rater.jsonl", verdict.rows)
+    return {"name": source.name, "id": source.id, "fit": verdict.fit, "why": verdict.why}

@@ -1,15 +1,16 @@
-"""Deep verification: some of a report's samples are drawn and graded again, and must come out as they were kept.
+"""Deep verification: some of a report's questions are asked again, and their kept rows must come out the same.
 
-Whole chunks are redone, as they were first made, so that on the same machine settings the texts are equal to the
-letter; which chunks, is drawn anew each time. Called by `charter card verify --deep` through the runner.
+Whole chunks are asked again, as they were first, so that on the same machine settings rows are equal to the letter;
+which chunks of a task, is drawn anew each time. Called by `charter card verify --deep` through the runner.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +21,31 @@ from charter.ground.artifact.store import read_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.remake import elsewhere, inputs_again
 from charter.ground.settings.sources import is_remote
-from charter.ground.text.dialogue import Dialogue
-from charter.rooms.evaluate import facts, harmlessness
-from charter.rooms.evaluate.context import Asking, Context, open_asking, open_context
-from charter.rooms.evaluate.fluency import under_start
+from charter.rooms.evaluate.context import Context, open_contexts
+from charter.rooms.evaluate.marks import TOO_LONG
 from charter.rooms.evaluate.settings import ROLES, Settings
+from charter.rooms.evaluate.task import Row, Rows
 
-SCORE_TOLERANCE = 1e-3
-SCORES = ("grader", "grader_fixed", "reward", "reward_fixed", "harm_rating", "nll_start")
-EQUAL = ("stop", "tokens", "facts", "accepted")
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One set of kept replies: its file, the word of its prompts, the prompts, samples a prompt, how these are drawn,
-    and what is added to rows that no model grades."""
-
-    name: str
-    word: str
-    prompts: Sequence[Dialogue]
-    samples: int
-    context: Asking
-    mark: Callable[[list[dict[str, Any]]], None] | None = None
+TOLERANCE = 1e-3  # of scores and log-probabilities
+WHOLE = frozenset({"acceptable_use"})  # whose thresholds depend on all rows
 
 
 def regenerate(
     report: Path, count: int, seed: int | None = None, progress: Progress | None = None
 ) -> list[str]:
-    """Redo chunks of a report's replies to unsafe prompts, look-alikes and questions, drawn at random, until `count` of
-    each at least (where it has as many) are redone. Returns one line for each that differs in text, length or a score,
-    or one that says why none can be compared here and what to run.
+    """Ask chunks of each task again, drawn at random, until `count` answers of each (or all) are asked again. Returns
+    one line for each row that differs, or one that says why none can be compared here and what to run.
 
     seed: of the draw of chunks; None draws others each time.
     """
     manifest = read_manifest(report)
     settings = Settings.model_validate(manifest.resolved)
-    if any(source.role == "policy" and is_remote(source.ref) for source in manifest.external):
-        return [f"{report.name}: a server made these samples; it can't be held to make them again"]
+    if any(source.role in ("policy", "helper") and is_remote(source.ref) for source in manifest.external):
+        return [f"{report.name}: a server answered; it can't be held to answer so again"]
     if reason := elsewhere(manifest.environment, run_of(report)):
         return [f"{report.name}: {reason}"]
     rng = random.Random(seed)
+    problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Workspace(
             Path(folder),
@@ -68,77 +54,91 @@ def regenerate(
             precision=manifest.environment.precision,
             progress=progress,
         )
-        if not {"assistant", "facts"} & {*settings.tasks}:
-            return []  # a screen's report has no replies
-        opened = open_context if "assistant" in settings.tasks else open_asking
-        context = opened(settings, inputs_again(report, ROLES), out)
-        return [line for kept in _kept(context) for line in _redo(report, kept, count, rng)]
-
-
-def _kept(context: Asking) -> Iterator[Kept]:
-    """The sets of replies that a report keeps."""
-    settings = context.settings
-    if "assistant" in settings.tasks:
-        unsafe, alike = (context.prompts(r, getattr(settings.counts, r)) for r in ("red_team", "lookalikes"))
-        yield Kept("harmlessness", "prompt", unsafe, settings.samples, context)
-        yield Kept("lookalikes", "look-alike", alike, settings.other_samples, context)
-    if "facts" in settings.tasks:
-        for role, asked in facts.questions(context).items():
-            bounded, mark = facts.bounded(context, role), facts.marked(role, asked)
-            yield Kept(role, "question", asked, settings.other_samples, bounded, mark)
-
-
-def _redo(report: Path, kept: Kept, count: int, rng: random.Random) -> list[str]:
-    """Lines of one set: replies too few or too many, and those of the drawn chunks that differ."""
-    context, prompts = kept.context, kept.prompts
-    rows = {(r["id"], r["sample"]): r for r in read_objects(report / f"samples/{kept.name}.jsonl")}
-    scored = any("grader" in row for row in rows.values())  # look-alikes of earlier versions were not
-    asked = {(d.id, k) for d in prompts for k in range(kept.samples)}
-
-    def named(key: tuple[str, int]) -> str:
-        return f"{report.name}: {kept.word} {key[0]} sample {key[1]}"
-
-    problems = [f"{named(key)} is missing from the kept samples" for key in sorted(asked - rows.keys())]
-    problems += [f"{named(key)} is kept and was never asked for" for key in sorted(rows.keys() - asked)]
-    chunks = _drawn(prompts, context.chunk(kept.samples), -(-count // kept.samples), rng)
-    with context.out.progress(f"{report.name}: {kept.name} again", sum(map(len, chunks))) as bar:
-        for part in chunks:
-            made = context.sample(kept.name, part, kept.samples)
-            if kept.mark is not None:
-                kept.mark(made)
-            elif scored and isinstance(context, Context):
-                harmlessness.grade(context, made)
-            if context.start is not None:
-                under_start(context.start, made)
-            for row in made:
-                key = (row["id"], row["sample"])
-                problems += [f"{named(key)}{line}" for line in _differences(row, rows.get(key, row))]
-            bar.advance(len(part))
+        for context in open_contexts(settings, inputs_again(report, ROLES), out):
+            if context.task.name not in WHOLE:
+                problems += [f"{report.name}: {line}" for line in _again(context, report, count, rng)]
     return problems
 
 
-def _drawn(
-    prompts: Sequence[Dialogue], size: int, least: int, rng: random.Random
-) -> list[Sequence[Dialogue]]:
-    """Chunks in random order, as few as hold `least` prompts."""
-    chunks = [prompts[at : at + size] for at in range(0, len(prompts), size)]
-    rng.shuffle(chunks)
-    found: list[Sequence[Dialogue]] = []
-    while chunks and sum(map(len, found)) < least:
-        found.append(chunks.pop())
-    return found
+def _again(context: Context, report: Path, count: int, rng: random.Random) -> Iterator[str]:
+    """What differs in some chunks of a task, rows that are missing, and rows of questions that were never asked."""
+    name, questions = context.task.name, context.task.questions(context)
+    kept: dict[str, Rows] = {}
+    answered: dict[str, str] = {}  # what a row names -> its item; an item may be one of several of a question
+    for row in read_objects(report / f"samples/{name}.jsonl"):
+        kept.setdefault(_item(row), []).append(row)
+        answered |= {str(row["id"]): _item(row), _item(row): _item(row)}
+    asked = {_name(question) for question in questions}
+    if kept:
+        yield from (f"{name}: {one} is missing from the kept rows" for one in sorted(asked - answered.keys()))
+    for item, rows in kept.items():
+        yield from (f"{name}: {item}{line}" for line in _miscounted(rows, asked, context.protocol.samples))
+    redone: dict[str, Rows] = {}
+    for row in context.task.rows(context, _drawn(context, questions, count, rng)):
+        redone.setdefault(_item(row), []).append(json.loads(json.dumps(row)))
+    for item, rows in redone.items():
+        if item in kept:
+            yield from (f"{name}: {item}{line}" for line in _differences(rows, kept[item]))
 
 
-def _differences(made: dict[str, Any], kept: dict[str, Any]) -> list[str]:
-    if made["reply"] != kept["reply"]:
-        return [" comes out as another text when it is sampled again"]
-    found = [
-        f": {key} is {kept.get(key)} in the kept samples and {made.get(key)} when sampled again"
-        for key in EQUAL
-        if made.get(key) != kept.get(key)
-    ]
-    for key in SCORES:
-        a, b = made.get(key), kept.get(key)
-        if isinstance(a, float) and (not isinstance(b, float) or abs(a - b) > SCORE_TOLERANCE):
-            found.append(f": {key} is {b} in the kept samples and {a:.4f} when graded again")
-    return found
+def _miscounted(rows: Rows, asked: set[str], samples: int) -> Iterator[str]:
+    """What is wrong with the number of rows of an item."""
+    if not {str(rows[0]["id"]), _item(rows[0])} & asked and rows[0].get("mode") != "helper":
+        yield " is kept and was never asked for"
+        return
+    kept = sorted(row["sample"] for row in rows if "sample" in row)
+    wanted = 1 if any(row.get("stop") == TOO_LONG for row in rows) else samples
+    if kept and kept != list(range(wanted)):
+        yield f" has the samples {', '.join(map(str, kept))}; {wanted} were asked for"
+
+
+def _item(row: Row) -> str:
+    return str(row.get("item", row["id"]))
+
+
+def _name(question: Any) -> str:
+    """The id of a question, a dialogue, a transcript or a named text."""
+    if isinstance(question, dict):
+        return str(question["id"])
+    return str(question[0] if isinstance(question, tuple) else question.id)
+
+
+def _drawn(context: Context, questions: Sequence[Any], count: int, rng: random.Random) -> list[Any]:
+    """The questions of as few random chunks as hold `count` answers, in their order: chunks stay as they are."""
+    size = context.chunk
+    starts = list(range(0, len(questions), size))
+    rng.shuffle(starts)
+    chosen: list[int] = []
+    while starts and len(chosen) * size * context.protocol.samples < max(1, count):
+        chosen.append(starts.pop())
+    return [question for start in sorted(chosen) for question in questions[start : start + size]]
+
+
+def _differences(made: Rows, kept: Rows) -> Iterator[str]:
+    """What of the rows of an item comes out otherwise."""
+    if len(made) != len(kept):
+        yield f" has {len(kept)} kept rows and {len(made)} when it is asked again"
+        return
+    for one, other in zip(made, kept, strict=True):
+        if same(one, other):
+            continue
+        keys = [key for key in one.keys() | other.keys() if not same(one.get(key), other.get(key))]
+        sample = f" sample {one['sample']}" if "sample" in one else ""
+        if "reply" in keys:
+            yield f"{sample}: its reply comes out as another text when it is asked again"
+            continue
+        for key in sorted(keys):
+            yield f"{sample}: {key} is {other.get(key)} in the kept rows and {one.get(key)} when it is asked again"
+
+
+def same(made: object, kept: object) -> bool:
+    """Whether two JSON values are equal, numbers up to rounding."""
+    if isinstance(made, bool) or isinstance(kept, bool) or isinstance(made, str):
+        return made == kept
+    if isinstance(made, int | float) and isinstance(kept, int | float):
+        return math.isclose(made, kept, rel_tol=0, abs_tol=TOLERANCE)
+    if isinstance(made, dict) and isinstance(kept, dict):
+        return made.keys() == kept.keys() and all(same(made[k], kept[k]) for k in made)
+    if isinstance(made, Sequence) and isinstance(kept, Sequence):
+        return len(made) == len(kept) and all(map(same, made, kept))
+    return made == kept

@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from charter.ground.artifact.errors import CharterError
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Role
 from charter.ground.settings.room import Room
+from charter.rooms.evaluate.catalogue import SUITES, TASKS, expanded
+from charter.rooms.evaluate.task import Change, Task
 
+Decoding = Literal["own", "protocol"]
 ROLES = {
     "policy": Role(kind="assistant"),
+    "helper": Role(kind="assistant", required=False),
     "grader": Role(kind="checkpoint", variant="preference", required=False),
     "reward": Role(kind="checkpoint", variant="preference", required=False),
     "rater": Role(kind="checkpoint", variant="rating", required=False),
     "start": Role(kind="checkpoint", variant="policy", required=False),
     "baseline": Role(kind="report", required=False),
-    "red_team": Role(kind="dialogues", many=True, default="shipped:red_team.heldout"),
-    "lookalikes": Role(kind="dialogues", many=True, default="shipped:lookalikes.heldout"),
-    "helpful": Role(kind="dialogues", many=True, default="shipped:helpful.heldout"),
-    "hhh": Role(kind="comparisons", many=True, default="shipped:hhh.heldout"),
-    "transcripts": Role(kind="dialogues", many=True, required=False),
-    "text": Role(kind="text", many=True, default="shipped:text.heldout"),
+    **{task.data_role: task.role for task in TASKS.values()},
     "fitness": Role(kind="triples", default="shipped:fitness.heldout"),
     "detectors": Role(kind="text", default="shipped:detectors.heldout"),
-    "acceptable_use": Role(kind="constitution", default="shipped:acceptable_use"),
     "reader": Role(kind="checkpoint", variant="policy", required=False),
     "violating": Role(kind="dialogues", many=True, required=False),
     "ordinary": Role(kind="dialogues", many=True, required=False),
     "replies": Role(kind="comparisons", many=True, required=False),
-    "facts": Role(kind="dialogues", many=True, default="shipped:howto.dev"),
-    "quiz": Role(kind="questions", many=True, default="shipped:triviaqa.heldout"),
 }
-Task = Literal["assistant", "acceptable_use", "facts"]
-Decoding = Literal["own", "protocol"]
-
-
-class Counts(Frozen):
-    """How many rows of each set are used, drawn with draw_seed so that all stages see the same ones."""
-
-    red_team: int = Field(0, ge=0, description="unsafe prompts; 0 takes all, as below")
-    lookalikes: int = Field(0, ge=0, description="harmless look-alikes")
-    helpful: int = Field(0, ge=0, description="helpful prompts")
-    hhh: int = Field(0, ge=0, description="HHH choices")
-    text: int = Field(0, ge=0, description="held-out texts")
-    facts: int = Field(0, ge=0, description="questions with required facts")
-    quiz: int = Field(0, ge=0, description="short questions with accepted answers")
 
 
 class AcceptableUse(Frozen):
@@ -68,65 +52,133 @@ class AcceptableUse(Frozen):
     )
 
 
+class Long(Frozen):
+    """How far the tasks on long texts go; all of it is part of their scores' identity."""
+
+    positions: int = Field(262_144, ge=256, description="most positions of a document whose loss is measured")
+    joined: bool = Field(
+        False, description="join documents in the order of their file, to texts as long as wanted"
+    )
+    lengths: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="tokens of the texts of recall; None: 512, 1024 ... that the context holds",
+    )
+
+
+def _known(names: Collection[str]) -> Collection[str]:
+    """Names of tasks or suites. Raises ValueError for another."""
+    try:
+        expanded(names)
+    except CharterError as error:
+        raise ValueError(str(error)) from None
+    return names
+
+
 class Settings(Frozen):
-    """One report on one model: harmlessness, over-refusal, helpfulness, HHH choices, loss on text; or on a screen."""
+    """One report on one model: its replies, its capability and its bias, each by the protocol of its task."""
 
     stage: str = Field("model", description="what the card calls this model: start, taught, SL-CAI, RL ...")
-    tasks: tuple[Task, ...] = Field(
+    tasks: Annotated[tuple[str, ...], AfterValidator(_known)] = Field(
         ("assistant",),
         min_length=1,
-        description="assistant: replies, graded; facts: replies, without a grader; acceptable_use: a screen",
+        description="evaluations, in this order; assistant, replies and battery stand for several",
     )
-    samples: int = Field(5, ge=1, description="replies per unsafe prompt (the card: 5)")
-    other_samples: int = Field(1, ge=1, description="replies per look-alike, helpful prompt and question")
+    limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
+    change: Annotated[dict[str, Change], AfterValidator(_known)] = Field(
+        {}, description="by task or suite, what is done otherwise than its protocol says"
+    )
     decoding: Decoding = Field(
-        "own", description="own: sampled as the checkpoint says; protocol: at `temperature`, uncut"
+        "own",
+        description="of free answers, if the task isn't greedy: own: the checkpoint's; protocol: the task's",
     )
-    temperature: float = Field(1.0, ge=0, description="of decoding: protocol (the card: 1)")
-    max_tokens: int = Field(96, ge=1, description="longest reply")
-    chunk: int = Field(16, ge=1, description="unsafe prompts sampled together and saved whole")
-    hhh_shots: int = Field(
-        0, ge=0, le=5, description="worked examples before each HHH choice: 0 or 5 in the card"
-    )
-    counts: Counts = Field(Counts(), description="rows used of each set")
-    draw_seed: int = Field(0, ge=0, description="seed of the draw and of sampling; the same for every stage")
+    long: Long = Field(Long(), description="how far the tasks on long texts go")
     acceptable_use: AcceptableUse = Field(AcceptableUse(), description="the screen that is measured")
+    chunk: int | None = Field(
+        None, ge=1, description="answers asked together and saved whole; None: the task's"
+    )
+    workers: int = Field(2, ge=1, description="written programs run at a time (humaneval)")
+    draw_seed: int = Field(0, ge=0, description="seed of draws and of sampling; the same for every stage")
+
+    @property
+    def chosen(self) -> tuple[Task, ...]:
+        """The tasks, in their order."""
+        return tuple(TASKS[name] for name in expanded(self.tasks))
+
+    def change_of(self, name: str) -> Change:
+        """What is done otherwise for a task: what its suites say that it takes, then what is said of itself."""
+        wanted: dict[str, object] = {}
+        for key, change in self.change.items():
+            if name in SUITES.get(key, ()):
+                told = change.model_dump(exclude_none=True)
+                wanted |= {field: value for field, value in told.items() if field in TASKS[name].takes}
+        if name in self.change:
+            wanted |= self.change[name].model_dump(exclude_none=True)
+        return Change.model_validate(wanted)
 
 
 def check(settings: Settings, roles: Collection[str]) -> str:
-    """What a task lacks, or ""."""
-    names = settings.acceptable_use.classifiers
-    if "assistant" in settings.tasks and "grader" not in roles:
-        return "role grader is missing: a preference model that grades the replies; or leave assistant out of tasks"
-    if "acceptable_use" in settings.tasks and "preference" in names and "grader" not in roles:
+    """What contradicts itself, or ""."""
+    twice = sorted(name for name, n in Counter(settings.tasks).items() if n > 1)
+    if twice:
+        return f"tasks names {', '.join(twice)} twice; name each once"
+    names = {task.name for task in settings.chosen}
+    idle = sorted(key for key in settings.change if not names & {*SUITES.get(key, (key,))})
+    if idle:
+        return f"change names {', '.join(idle)}, which tasks leaves out; add it to tasks or remove the change"
+    vain = [
+        f"change.{name}.{field}"
+        for name, change in settings.change.items()
+        for field in change.model_dump(exclude_none=True)
+        if not any(field in TASKS[task].takes for task in SUITES.get(name, (name,)))
+    ]
+    if vain:
+        return f"{', '.join(vain)} would change nothing that is asked; remove it"
+    for task in settings.chosen:
+        if lacking := [role for role in task.needs if role not in roles]:
+            return (
+                f"role {lacking[0]} is missing: a preference model that grades the replies; or leave {task.name} out "
+                "of tasks"
+            )
+    if (
+        "acceptable_use" in names
+        and "preference" in settings.acceptable_use.classifiers
+        and "grader" not in roles
+    ):
         return "the classifier preference asks the role grader, which is missing"
-    if settings.decoding == "own" and settings.temperature != 1:
-        return "temperature is the protocol's: set decoding: protocol, or leave temperature out"
     return ""
 
 
+CACHE_GIB, CACHE_BYTES = 4.0, 45  # keys and values of an engine: at most, and bytes a parameter
+GRADERS = ("reward", "rater", "start")
+
+
 def estimate(settings: Settings, sizes: Sizes) -> Estimate:
-    """Time at 300 sampled tokens/s of a 135M model on two cores, and 700 read ones for all that is scored."""
+    """Time at 300 sampled tokens/s and 900 read ones of a 135M model on two cores. Memory: what such a run was seen to
+    take, weights and activations beside the keys and values of the engines."""
     parameters = sizes.model("policy")
-    used = {
-        key: min(sizes.rows.get(key, 0), limit)
-        if (limit := getattr(settings.counts, key))
-        else sizes.rows.get(key, 0)
-        for key in Counts.model_fields
-    }
-    graded = read = asked = 0
-    if "assistant" in settings.tasks:
-        graded = used["red_team"] * settings.samples
-        graded += (used["lookalikes"] + used["helpful"]) * settings.other_samples
-        graders = 1 + sum(role in sizes.parameters for role in ("reward", "rater", "start"))
-        read = graded * 90 * graders + used["hhh"] * 600 + used["text"] * 400
-    if "facts" in settings.tasks:
-        asked = (used["facts"] + used["quiz"]) * settings.other_samples
-    if not graded + asked:
+    graders = 1 + sum(role in sizes.parameters for role in GRADERS)
+    seconds = 0.0
+    for task in settings.chosen:
+        change = settings.change_of(task.name)
+        protocol = task.protocol.changed(settings.limit, change)
+        there = sizes.rows.get(task.data_role, protocol.limit)
+        questions = min(there, protocol.limit) if protocol.limit else there
+        read, written = task.cost
+        if task.needs:
+            read *= graders * protocol.samples
+        if change.max_tokens is not None:
+            written = min(written, round(0.7 * change.max_tokens))
+        seconds += questions * (read / 900 + protocol.samples * written / 300)
+    if not seconds:
         return Estimate()
-    scale = sizes.speed(parameters)
-    seconds = ((graded + asked) * settings.max_tokens * 0.7 / 300 + read / 700) / scale
-    return Estimate(minutes=seconds / 60, memory_gib=14 * parameters / 2**30, disk_gib=0.01)
+    cache = min(CACHE_GIB, CACHE_BYTES * parameters / 2**30)
+    helped = 2 if "helper" in sizes.parameters else 1
+    return Estimate(
+        minutes=seconds / 60 / sizes.speed(parameters),
+        memory_gib=14 * parameters / 2**30 + helped * cache,
+        disk_gib=0.01,
+    )
 
 
 ROOM = Room(product="report", settings=Settings, roles=ROLES, estimate=estimate, check=check)

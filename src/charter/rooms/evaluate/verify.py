@@ -1,17 +1,53 @@
-"""What a report says of itself, worked out again from the rows that it keeps."""
+"""What a report says of itself, worked out again from the rows that it keeps: its tables, and the marks of its rows by
+the rules that each task wrote them by.
+
+What a sandbox said of a program and which option a helper chose is taken as kept; that the rest follows from it is not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from charter.ground.artifact.curves import read_object
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.measure.metrics import OF_REPORT
+from charter.ground.judge import flags
+from charter.ground.judge.fitness import HELPFUL_PAIRS
+from charter.ground.measure.metrics import TRIPLES
 from charter.ground.measure.reporting import table_problems
+from charter.rooms.evaluate.catalogue import METRICS as METRICS
+from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.claims import report_problems
+from charter.rooms.evaluate.task import CONTAMINATION, Marks
 
-METRICS = OF_REPORT
+OF_JUDGES = {
+    TRIPLES: flags.TRIPLES,
+    "fitness_reward.jsonl": flags.TRIPLES,
+    HELPFUL_PAIRS: flags.RANKED,
+}
 
 
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A line for each number that doesn't follow from the kept rows."""
+    """A line for each number or mark that doesn't follow from the kept rows."""
     yield from table_problems(folder, METRICS)
+    yield from report_problems(folder, manifest)
+    identity = read_object(folder / "report.json").get("identity") or {}
+
+    def rule(file: str) -> flags.Rule | None:
+        if file in OF_JUDGES:
+            return flags.Rule(flags.marking(OF_JUDGES[file]))
+        if file == CONTAMINATION:
+            return flags.Rule(overlap)
+        task = TASKS.get(file.removesuffix(".jsonl"))
+        told = identity.get(task.name) or {} if task else {}
+        marks = task.rule(told) if task else None
+        if task is None or marks is None:
+            return None
+        return flags.Rule(marks, told.get("detectors") if task.detecting else None)
+
+    yield from flags.marked_problems(folder, rule)
+
+
+def overlap(row: Marks) -> Marks:
+    """Of a question looked for in what was learnt: hit where some source has it; one not looked for can't be."""
+    return {"hit": bool(row["where"]) and row["checked"], "checked": bool(row["checked"])}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from charter.ground.artifact.manifest import Manifest
-from charter.ground.artifact.recount import Count, Kept, Rows, recounted
+from charter.ground.artifact.recount import Count, Flags, Kept, Rows, recounted
+from charter.ground.judge.flags import flagged
 from charter.ground.measure.reporting import table_problems
 from charter.ground.measure.selection import OF_SELECTION, ORIGINS, REASONS, REPLIES, SELECTED
 
@@ -47,7 +49,15 @@ COUNTS: tuple[Count, ...] = (
 )
 
 
+def _gain(row: Mapping[str, Any]) -> float | None:
+    return None if row["score"] is None else row["score"] - row["mean"]
+
+
+FLAGS: Mapping[str, Flags] = {SELECTED: {"served": lambda row: row["kept"] > 0, "gain": _gain}}
+
+
 def problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     """A line for each thing that the room wrote and that doesn't follow from what it keeps."""
     yield from table_problems(folder, OF_SELECTION)
+    yield from flagged(folder, FLAGS)
     yield from recounted(folder, manifest, COUNTS, (DIALOGUES, ANSWERED, TAKEN))

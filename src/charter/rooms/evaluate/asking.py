@@ -1,0 +1,177 @@
+"""How a model is asked: free answers, a choice among options, log-probabilities of texts.
+
+All that goes to a model goes through here, in whole chunks that are saved and never asked twice. A question that the
+context can't hold is kept with the outcome "too long".
+
+Choosing among options: log-probabilities of the letters behind the question. All questions of a chunk go to the scorer
+at once, so that a few-shot beginning is computed once for all that share it. A server that can't score is asked for an
+answer, and the letter in it counts; so is any model whose protocol has `max_tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.generate.engine import Completion
+from charter.ground.generate.sampling import sampling_at
+from charter.ground.generate.scorer import score, score_document
+from charter.ground.text.answers import letter_of
+from charter.rooms.evaluate.marks import TOO_LONG, likeliest
+from charter.rooms.evaluate.task import LETTERS, Asked, Prompt, Question, Row, Rows
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+Grade = Callable[[Asked, str], Row]
+Logprobs = list[float] | None
+VOTE_TOKENS = 16
+TOGETHER = 8192  # tokens; longer documents are scored one by one, a piece at a time
+
+
+def answer(context: Context, asked: Sequence[Asked], grade: Grade, stops: tuple[str, ...]) -> Rows:
+    """One row a sample, with what `grade` reads in the answer (`correct`, `outcome` ...)."""
+    context.show(asked[0])
+
+    def produce(part: Sequence[Asked], _: int) -> Rows:
+        each = complete(context, part, stops)
+        return [row for a, own in zip(part, each, strict=True) for row in _answers(a, own, grade)]
+
+    return context.out.chunks(context.task.name, asked, context.chunk, produce, context.title)
+
+
+def complete(
+    context: Context, part: Sequence[Asked], stops: tuple[str, ...] = ()
+) -> list[Sequence[Completion] | None]:
+    """Sampled answers to each question; None for one that the context can't hold."""
+    protocol = context.protocol
+    sampling = sampling_at(protocol.decoding, protocol.max_tokens, stops)
+    fitting = [a for a in part if context.fits(a, protocol.max_tokens)]
+    seeds = [context.seed("answer", a.question.id) for a in fitting]
+    prompts = [a.prompt(protocol.form) for a in fitting]
+    replies = context.assistant.reply(prompts, sampling, protocol.samples, seeds)
+    completions = {id(a): entry for a, entry in zip(fitting, replies, strict=True)}
+    return [completions.get(id(a)) for a in part]
+
+
+def _answers(asked: Asked, completions: Sequence[Completion] | None, grade: Grade) -> Rows:
+    known = named(asked.question)
+    if completions is None:
+        return [known | {"sample": 0, "reply": "", "stop": TOO_LONG, "correct": 0.0, "outcome": TOO_LONG}]
+    return [known | {"sample": k} | said(c) | grade(asked, c.text) for k, c in enumerate(completions)]
+
+
+def named(question: Question) -> Row:
+    """What a row says of its question."""
+    return {
+        "id": question.cluster or question.id,
+        "item": question.id,
+        "group": question.group,
+        "question": question.text,
+    }
+
+
+def said(completion: Completion) -> Row:
+    """What a row says of a sampled answer; of a server's the tokens are words."""
+    tokens = len(completion.ids) or len(completion.text.split())
+    return {"reply": completion.text, "stop": completion.stop, "tokens": tokens}
+
+
+def choose(context: Context, asked: Sequence[Asked], options: Sequence[str] | None) -> Rows:
+    """One row a question: log-probability of each option's letter and the likeliest, or the letter of an answer.
+
+    options: the texts that are scored instead of letters, the same for every question.
+    """
+    scoring = can_score(context) and not context.protocol.max_tokens
+    context.show(asked[0])
+
+    def produce(part: Sequence[Asked], _: int) -> Rows:
+        fitting = [a for a in part if context.fits(a, 2 if scoring else _vote_tokens(context))]
+        scores = iter(_letters(context, fitting, options) if scoring else _votes(context, fitting))
+        kept = set(map(id, fitting))
+        return [graded(a, next(scores)) if id(a) in kept else graded(a, None, TOO_LONG) for a in part]
+
+    return context.out.chunks(context.task.name, asked, context.chunk, produce, context.title)
+
+
+def _letters(context: Context, asked: Sequence[Asked], options: Sequence[str] | None) -> list[list[float]]:
+    form = context.protocol.form
+    texts = [[f" {o}" for o in options or LETTERS[: len(a.question.options)]] for a in asked]
+    return context.assistant.score([(a.prompt(form), t) for a, t in zip(asked, texts, strict=True)])
+
+
+def _votes(context: Context, asked: Sequence[Asked]) -> list[Logprobs]:
+    """One-hot rows of the letters that sampled answers name; None where an answer names none."""
+    sampling = sampling_at(context.protocol.decoding, _vote_tokens(context))
+    prompts = [a.prompt(context.protocol.form) for a in asked]
+    seeds = [context.seed("vote", a.question.id) for a in asked]
+    rows: list[Logprobs] = []
+    for a, completions in zip(asked, context.assistant.reply(prompts, sampling, 1, seeds), strict=True):
+        text, count = completions[0].text, len(a.question.options)
+        place = letter_of(f"{a.lead} {text}", count)  # the reply goes on after the lead
+        if place is None:
+            place = letter_of(text, count)
+        rows.append(None if place is None else [0.0 if n == place else -100.0 for n in range(count)])
+    return rows
+
+
+def _vote_tokens(context: Context) -> int:
+    return context.protocol.max_tokens or VOTE_TOKENS
+
+
+def graded(asked: Asked, logprobs: Sequence[float] | None, why: str = "unparsed") -> Row:
+    """The kept row of a choice; without log-probabilities `why` says what became of it."""
+    question = asked.question
+    row = named(question) | {
+        "options": list(question.options),
+        "right": list(question.right),
+        "logprobs": logprobs,
+        "outcome": why,
+    }
+    return row | likeliest(row)
+
+
+def can_score(context: Context) -> bool:
+    """Whether the model under test gives log-probabilities of texts."""
+    return "score" in context.assistant.capabilities
+
+
+def need_scores(context: Context) -> None:
+    """Refuses a model that only samples. Raises CharterError."""
+    if not can_score(context):
+        raise CharterError(
+            f"{context.task.name} needs log-probabilities of given texts and {context.inputs.one('policy').name} "
+            "only samples; leave it out of tasks"
+        )
+
+
+def text_logprobs(
+    context: Context, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], key: str
+) -> list[Logprobs]:
+    """Summed log-probability of each text behind its prompt, in nats; None where the context can't hold them."""
+    pairs = list(zip(prompts, texts, strict=True))
+
+    def produce(part: Sequence[tuple[Prompt, Sequence[str]]], _: int) -> list[Logprobs]:
+        fitting = [pair for pair in part if context.holds(pair[0], _longest(context, pair[1]))]
+        scores = iter(context.assistant.score(fitting))
+        kept = set(map(id, fitting))
+        return [next(scores) if id(pair) in kept else None for pair in part]
+
+    return context.out.chunks(key, pairs, context.answers_together, produce, context.title)
+
+
+def _longest(context: Context, texts: Sequence[str]) -> int:
+    if context.local is None:
+        return 0
+    return max(len(context.local.engine.tokenizer.encode(text)) for text in texts)
+
+
+def token_logprobs(context: Context, part: Sequence[Sequence[int]], length: int) -> list[list[float]]:
+    """Log-probability of each token of documents after their first, which have up to `length` tokens each. The model
+    must be a local one."""
+    assert context.local is not None
+    model = context.local.engine.model
+    if length > TOGETHER:
+        return [score_document(model, ids) for ids in part]
+    return [scores[0] for scores in score(model, [(ids[:1], [ids[1:]]) for ids in part])]

@@ -1,0 +1,91 @@
+"""Every evaluation by its name, and the suites that a recipe may name instead. A new task is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure.derived import OF_REFUSALS
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import OF_TRIPLES
+from charter.ground.settings.problems import suggest
+from charter.rooms.evaluate.task import Task
+from charter.rooms.evaluate.tasks import (
+    acceptable_use,
+    arc,
+    bbq,
+    decisions,
+    facts,
+    gsm8k,
+    harmlessness,
+    helpful,
+    hhh,
+    humaneval,
+    lookalikes,
+    mmlu,
+    mmlu_plain,
+    occupations,
+    position,
+    quality,
+    quiz,
+    race,
+    recall,
+    revisions,
+    text,
+    translation,
+    triviaqa,
+    truthfulqa,
+    winogender,
+)
+
+# Replies of an assistant, judged by a frozen grader.
+ASSISTANT = (
+    harmlessness.TASK,
+    lookalikes.TASK,
+    helpful.TASK,
+    hhh.TASK,
+    text.TASK,
+    revisions.TASK,
+)
+# The capability and bias evaluations of the Claude 2 card, in the order of its tables.
+BATTERY = (
+    bbq.TASK,
+    winogender.TASK,
+    occupations.TASK,
+    decisions.TASK,
+    truthfulqa.TASK,
+    mmlu.TASK,
+    mmlu_plain.TASK,
+    arc.TASK,
+    triviaqa.TASK,
+    gsm8k.TASK,
+    humaneval.TASK,
+    race.TASK,
+    quality.TASK,
+    position.TASK,
+    recall.TASK,
+    translation.TASK,
+)
+TASKS: Mapping[str, Task] = {
+    task.name: task for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY)
+}
+SUITES: Mapping[str, tuple[str, ...]] = {
+    "assistant": tuple(task.name for task in ASSISTANT),
+    "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
+    "battery": tuple(task.name for task in BATTERY),
+}
+METRICS: tuple[Metric, ...] = (
+    *(metric for task in TASKS.values() for metric in task.numbers),
+    *OF_TRIPLES,
+    *OF_REFUSALS,
+)
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of tasks, suites replaced by theirs, each once. Raises CharterError for a name that is neither."""
+    found: dict[str, None] = {}
+    for name in names:
+        if name not in TASKS and name not in SUITES:
+            raise CharterError(f"there is no evaluation {name!r}; {suggest(name, [*TASKS, *SUITES])}")
+        found |= dict.fromkeys(SUITES.get(name, (name,)))
+    return tuple(found)

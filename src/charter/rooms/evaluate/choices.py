@@ -1,0 +1,37 @@
+"""Questions with lettered options, five worked examples, the likeliest letter: the form of most exams.
+
+A task of this form gives how a row is parsed; `behind_examples` puts all its questions behind the same examples, which
+are drawn from the development split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from charter.rooms.evaluate.reading import DEV, TEST, Row, parsed
+from charter.rooms.evaluate.task import CHOSEN, LETTERS, Asked, Protocol, Question, Rows, listed
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+LEAD = "Answer:"
+FIVE_SHOT = Protocol(shots=5, form="text", temperature=0.0)
+TAKES = (*CHOSEN, "shots")
+Parse = Callable[[Row, str], list[Question]]
+
+
+def drawn(parse: Parse) -> Callable[[Context], list[Question]]:
+    """The `questions` of a task: drawn ones of the test split."""
+    return lambda context: context.draw(parsed(context.source, TEST, parse))
+
+
+def behind_examples(parse: Parse) -> Callable[[Context, Sequence[Question]], Rows]:
+    """The `rows` of a task: one a question, behind examples of the development split."""
+
+    def rows(context: Context, questions: Sequence[Question]) -> Rows:
+        pool = parsed(context.source, DEV, parse)
+        shots = [(listed(q), LETTERS[q.right[0]]) for q in context.examples(pool)]
+        return context.choose([Asked(question, listed(question), LEAD, shots) for question in questions])
+
+    return rows

@@ -1,0 +1,178 @@
+"""What report.json says: of models, settings, judges, detectors and wins, held against what they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.lineage import find_parent, run_of
+from charter.ground.artifact.manifest import Manifest
+from charter.ground.judge.detect import learnt_from, precision_recall
+from charter.ground.judge.fitness import HELPFUL_PAIRS, KEPT_PAIRS, Fitness, HelpfulFitness
+from charter.ground.judge.rater import RaterVerdict
+from charter.ground.measure.metrics import HELP, TRIPLES, WINS
+from charter.ground.model.generation import decoding_of, read_generation
+from charter.ground.settings.packages import package_of
+from charter.ground.settings.sources import resolve_again
+from charter.ground.text.jsonl import read_jsonl
+from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.settings import Settings
+from charter.rooms.evaluate.task import Protocol, Task
+
+Judge = Callable[[list[dict[str, Any]]], Fitness | HelpfulFitness | RaterVerdict]
+# (role, beginning of its keys, the rows of its verdict, what follows from them, and what they are)
+VERDICTS: tuple[tuple[str, str, str, Judge, str], ...] = (
+    ("grader", "", TRIPLES, Fitness, "triples"),
+    ("grader", "helpful_", HELPFUL_PAIRS, HelpfulFitness, "helpful pairs"),
+    ("reward", "", "fitness_reward.jsonl", Fitness, "triples"),
+    ("rater", "", "rater.jsonl", RaterVerdict, "ratings"),
+)
+MODELS = {"policy": "model", "grader": "grader", "reward": "reward", "rater": "rater", "start": "start"}
+DECODED = ("temperature", "top_p", "top_k")
+
+
+def report_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for each thing that a report says and that doesn't follow. Raises CharterError where it is damaged."""
+    report = read_object(folder / "report.json")
+    settings = Settings.model_validate(manifest.resolved)
+    yield from _verdict_problems(folder, report)
+    yield from _model_problems(manifest, report)
+    yield from _identity_problems(manifest, settings, report)
+    yield from _decoding_problems(folder, manifest, settings, report)
+    yield from _win_problems(folder, manifest)
+    yield from _pair_problems(folder, manifest)
+    yield from _detector_problems(folder, manifest, report)
+
+
+def _verdict_problems(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
+    """A report's verdicts on its grader, reward model and rater, and their words, must follow from the kept rows."""
+    for role, begin, file, judge, rows in VERDICTS:
+        model, path = report.get(role) or {}, folder / "samples" / file
+        if not path.exists():
+            continue
+        kept = judge(read_objects(path))
+        if (told := model.get(f"{begin}fit")) is not kept.fit:
+            word = "fit" if told is True else "unfit" if told is False else f"{told!r}"
+            yield f"report.json calls its {role} {word}; the kept {rows} say otherwise"
+        if (why := model.get(f"{begin}why")) != kept.why:
+            yield f"report.json says of its {role}: {why}; the kept {rows} give: {kept.why}"
+
+
+def _model_problems(manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
+    """The models that a report names must be those of its manifest."""
+    for role, name in MODELS.items():
+        told = [str(report[name]["id"])] if report.get(name) else []
+        if told != manifest.inputs.get(role, []):
+            yield f"report.json names another {role} than its manifest"
+    helper = manifest.inputs.get("helper") or manifest.inputs.get("policy")
+    if report.get("helper") and [str(report["helper"]["id"])] != helper:
+        yield "report.json names another helper than its manifest"
+
+
+def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[str, Any]) -> Iterator[str]:
+    """What a report says of its tasks must be what the settings and inputs of its manifest say."""
+    identity = report.get("identity") or {}
+    filled = manifest.inputs
+    wanted = {t.name for t in settings.chosen if t.role.required or filled.get(t.data_role)}
+    if wanted != identity.keys() - {"fitness"}:
+        yield f"report.json has the tasks {', '.join(sorted(identity))}; its settings ask {', '.join(sorted(wanted))}"
+    for name, told in identity.items():
+        role = TASKS[name].data_role if name in TASKS else name
+        data = told.get("data") or []
+        ids = [str(one["id"]) for one in (data if isinstance(data, list) else [data])]
+        if sorted(ids) != sorted(manifest.inputs.get(role, [])):
+            yield f"report.json names another {role} than its manifest"
+        if name in wanted:
+            yield from _protocol_problems(TASKS[name], told, settings)
+
+
+def _protocol_problems(task: Task, told: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+    """How a task was asked must follow from the settings; whose decoding it was is another question."""
+    protocol: Protocol = task.protocol.changed(settings.limit, settings.change_of(task.name))
+    asked: dict[str, Any] = {
+        key: getattr(protocol, key) for key in ("limit", "form", "samples", "max_tokens")
+    }
+    if "shots" in task.takes and task.name != "quality":  # which takes as many as fit
+        asked["shots"] = protocol.shots
+    for key, value in (asked | {"draw_seed": settings.draw_seed}).items():
+        if key in told and told[key] != value:
+            yield f"report.json: {key} of {task.name} is {told[key]}; the settings in its manifest say {value}"
+
+
+def _decoding_problems(
+    folder: Path, manifest: Manifest, settings: Settings, report: Mapping[str, Any]
+) -> Iterator[str]:
+    """A report's decoding must be that of its settings, or what the checkpoint says that it was made on, and its tasks
+    must have it. Of a model from elsewhere nothing is kept to hold it against."""
+    said = report.get("decoding") or {}
+    if said and said.get("kind", "") != settings.decoding:
+        yield "report.json names another decoding than the settings in its manifest"
+    if said.get("kind") != "own":
+        return
+    facts = {key: said[key] for key in DECODED if key in said}
+    for name, told in (report.get("identity") or {}).items():
+        task = TASKS.get(name)
+        protocol = task.protocol if task else Protocol()
+        free = protocol.temperature and protocol.max_tokens and settings.change_of(name).temperature is None
+        if free and {key: told[key] for key in DECODED if key in told} != facts:
+            yield f"report.json: {name} has another temperature, top_p or top_k than its decoding"
+    fields = [
+        read_generation(find_parent(run_of(folder), p)[1]) for p in manifest.parents if p.role == "policy"
+    ]
+    packages = [package_of(e.ref) for e in manifest.external if e.role == "policy"]
+    fields += [dict(package.generation) for package in packages if package is not None]
+    if fields and (own := decoding_of(fields[0]).facts) != facts:
+        yield f"report.json says that its model was sampled at {_words(facts)}; the model says {_words(own)}"
+
+
+def _words(facts: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in facts.items())
+
+
+def _win_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Rows of wins must hold the scores of the kept replies, and of the baseline's."""
+    path = folder / "samples" / WINS
+    baseline = next((p for p in manifest.parents if p.role == "baseline"), None)
+    if baseline is None or not path.exists():
+        return
+    places = {"score": folder, "baseline": find_parent(run_of(folder), baseline)[1]}
+    kept = {
+        name: {(r["id"], r["sample"]): r["grader"] for r in read_objects(place / "samples" / HELP)}
+        for name, place in places.items()
+    }
+    for row in read_objects(path):
+        for name, scores_of in kept.items():
+            if (made := scores_of.get((row["id"], row["sample"]))) != row[name]:
+                yield (
+                    f"samples/{WINS}: {name} of {row['id']} sample {row['sample']} is {row[name]}; the report that "
+                    f"it comes from says {made}"
+                )
+                return
+
+
+def _pair_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """The helpful pairs behind a verdict on the grader must be those that the step which made it held out."""
+    path = folder / "samples" / HELPFUL_PAIRS
+    grader = next((p for p in manifest.parents if p.role == "grader"), None)
+    if grader is None or not path.exists():
+        return
+    kept = find_parent(run_of(folder), grader)[1] / KEPT_PAIRS
+    pairs = read_objects(kept) if kept.exists() else []
+    if read_objects(path) != list(HelpfulFitness.of(pairs).rows):
+        yield f"samples/{HELPFUL_PAIRS} does not hold the helpful pairs that the grader {grader.step} held out"
+
+
+def _detector_problems(folder: Path, manifest: Manifest, report: Mapping[str, Any]) -> Iterator[str]:
+    """What a report says of its detectors must be what they do on the labelled replies that it names."""
+    source = next((e for e in manifest.external if e.role == "detectors"), None)
+    told = [one["detectors"] for one in (report.get("identity") or {}).values() if "detectors" in one]
+    if source is None or any(one != learnt_from() for one in told) or "detectors" not in report:
+        return
+    now = resolve_again(source, run_of(folder))
+    if now.digest != source.digest or now.path is None:
+        yield f"{source.ref} (detectors) has changed since the report was made"
+    elif json.loads(json.dumps(precision_recall(read_jsonl(now.path)))) != report["detectors"]:
+        yield f"report.json: precision and recall of the detectors are not what {source.ref} gives"

@@ -1,0 +1,152 @@
+"""Contamination: which questions stand, by 13-gram overlap, in what the model was taught on its way here.
+
+Looked through are all Corpus, Dialogues and Comparisons artifacts in the lineage of the model, and the outside sources
+of rows and texts that its steps learnt from; prompts alone are learnt from as well. What of these isn't to be had any
+more, or is another file now, is named in the report as `missing`. What the start model was pretrained on, nobody here
+knows, and the card says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input
+from charter.ground.artifact.lineage import run_of, walk
+from charter.ground.artifact.manifest import MANIFEST, External, Manifest
+from charter.ground.artifact.store import read_manifest
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.settings.hub import fetch
+from charter.ground.settings.recognise import ROW_ENDINGS
+from charter.ground.settings.sources import resolve_again
+from charter.ground.text.corpus_index import INDEX
+from charter.ground.text.overlap import SIZE, Items, texts_of
+from charter.ground.text.shards import train_texts
+from charter.rooms.evaluate.task import CONTAMINATION, Question
+
+LEARNT = frozenset({"corpus", "dialogues", "comparisons"})
+# Roles whose outside sources are models, or measure or steer, and are never learnt from.
+MEASURING = frozenset(
+    {
+        *("policy", "reward", "grader", "rater", "start", "critic", "labeller", "teacher"),
+        *("baseline", "constitution", "fitness", "detectors"),
+    }
+)
+
+
+def check_questions(task: str, questions: Sequence[object]) -> None:
+    """Refuses a set without questions, or with one id twice. Raises CharterError."""
+    if not questions:
+        raise CharterError(f"{task}: its data holds no question that can be asked; name another set")
+    seen: set[str] = set()
+    for question in questions:
+        if not isinstance(question, Question):
+            return
+        if question.id in seen:
+            raise CharterError(f"{task}: two questions have the id {question.id!r}; give each its own")
+        seen.add(question.id)
+
+
+def contamination(policy: Input, asked: Mapping[str, Sequence[object]], out: Workspace) -> dict[str, Any]:
+    """What report.json says, by task; the rows behind it are kept as samples/contamination.jsonl.
+
+    A model without a lineage (no manifest) has no sources to look through: no task is named then.
+    """
+    drawn = {task: [q for q in questions if isinstance(q, Question)] for task, questions in asked.items()}
+    drawn = {task: questions for task, questions in drawn.items() if questions}
+    everything = list(_sources(policy))
+    if not everything:
+        return {}
+    sources = [(name, files) for name, files in everything if files is not None]
+    missing = [name for name, files in everything if files is None]
+    if missing:
+        out.note(
+            f"contamination: {', '.join(missing)} can't be looked through; the report names it as missing"
+        )
+    told = {"size": SIZE, "sources": [name for name, _ in sources], "missing": missing}
+    if not sources:
+        return told  # a share of 0 would say that something was looked through
+    items = Items(
+        {f"{task}|{q.id}": f"{q.passage} {q.text}" for task, questions in drawn.items() for q in questions}
+    )
+    hits: dict[str, list[str]] = {}
+    with out.progress("contamination", len(sources)) as bar:
+        for name, files in sources:
+            for item in items.hit_by(text for path in files for text in _texts(path)):
+                hits.setdefault(item, []).append(name)
+            bar.advance()
+    rows = [
+        {
+            "id": question.cluster or question.id,
+            "item": question.id,
+            "task": task,
+            "checked": f"{task}|{question.id}" not in items.unchecked,
+            "hit": f"{task}|{question.id}" in hits,
+            "where": hits.get(f"{task}|{question.id}", []),
+        }
+        for task, questions in drawn.items()
+        for question in questions
+    ]
+    out.write_jsonl(f"samples/{CONTAMINATION}", rows)
+    return told
+
+
+def _sources(policy: Input) -> Iterator[tuple[str, list[Path] | None]]:
+    """(name, files) of everything learnt from, each once; None for the files of what isn't to be had any more."""
+    if policy.path is None or not (policy.path / MANIFEST).is_file():
+        return
+    try:
+        line = walk(policy.path)
+    except CharterError:
+        yield f"what {policy.name} was made of", None
+        line = [(read_manifest(policy.path), policy.path)]
+    seen: set[str] = set()
+    for manifest, folder in line:
+        if manifest.kind in LEARNT and manifest.id not in seen:
+            seen.add(manifest.id)
+            yield manifest.step, [folder / INDEX] if manifest.kind == "corpus" else _row_files(folder)
+        if (
+            manifest.kind != "corpus"
+        ):  # it holds what was taken of its sources, and its benchmarks only kept texts out
+            yield from _outside(manifest, folder, seen)
+
+
+def _outside(manifest: Manifest, folder: Path, seen: set[str]) -> Iterator[tuple[str, list[Path] | None]]:
+    for source in manifest.external:
+        if source.digest in seen or source.role in MEASURING or source.role.startswith("heldout"):
+            continue
+        seen.add(source.digest)
+        try:
+            path = _place(source, run_of(folder))
+        except CharterError:
+            yield source.ref, None
+            continue
+        if path.is_dir() or path.name.endswith(ROW_ENDINGS):
+            yield source.ref, _row_files(path) if path.is_dir() else [path]
+
+
+def _place(source: External, run: Path) -> Path:
+    """Where the rows of a source lie, as they were. Raises CharterError where they don't any more."""
+    now = resolve_again(source, run)
+    if now.digest != source.digest:
+        raise CharterError(f"{source.ref} has changed")
+    return fetch(now.ref) if now.path is None else now.path
+
+
+def _row_files(folder: Path) -> list[Path]:
+    """The files of rows at the top of an artifact or a folder; kept samples of held-out rows lie below."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.name.endswith(ROW_ENDINGS))
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Every text of a file's rows, however deep, or of a corpus's documents; a file that isn't rows is skipped."""
+    if path.name == INDEX:
+        yield from train_texts(path.parent)
+        return
+    try:
+        for _, texts in texts_of(path):
+            yield from texts
+    except CharterError:
+        return

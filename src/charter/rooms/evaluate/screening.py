@@ -1,0 +1,342 @@
+"""The acceptable use policy's screen on labelled texts: how many violations it finds, and at what cost to the harmless.
+
+Texts are cut in two by a hash of what is asked. On one half the thresholds are chosen, the highest of those that
+look-alikes and ordinary texts of a side ask for; the other half gives every figure. Prompts: `red_team` and `violating`
+violate, `lookalikes`, `helpful` and `ordinary` don't. Replies: of the fitness triples the harmful one violates, the
+fixed and the good one don't. Of comparisons under `replies`, what is asked and chosen on the helpful axis doesn't
+violate; what is asked on the harmless axis is an attempt to lead an assistant astray, without a label, and the rejected
+reply should score higher than the chosen one. A reply has the score of its worst moment while it is written. Some
+prompts of the measured half are read in every place of a conversation as well (`placing.py`).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.artifact.steps import drained
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.generate.assistant import open_assistant
+from charter.ground.judge.fitness import FIXED_REPLY
+from charter.ground.judge.preference_score import PreferenceModel
+from charter.ground.measure.screening import (
+    ATTEMPT,
+    LOOKALIKE,
+    MEASURED,
+    ORDINARY,
+    PAIR,
+    VIOLATING,
+)
+from charter.ground.model.opening import checkpoint_folder
+from charter.ground.moderation.actions import LEVELS, SIDES, Side
+from charter.ground.moderation.classifiers.classifier import Classifier, Scores, follow
+from charter.ground.moderation.classifiers.grader import Grader
+from charter.ground.moderation.classifiers.preference import Preferred
+from charter.ground.moderation.classifiers.probe import Probe
+from charter.ground.moderation.classifiers.states import States
+from charter.ground.moderation.opening import open_classifier
+from charter.ground.moderation.policy import Policy, read_policy
+from charter.ground.moderation.screen import Reading, Screen
+from charter.ground.moderation.thresholds import Levels, Thresholds, choose_levels
+from charter.ground.settings.seed import derive_seed
+from charter.ground.text.columns import plain_name
+from charter.ground.text.dialogue import Message, prompt_of
+from charter.ground.text.examples import read_triples
+from charter.ground.text.records import read_comparisons, read_dialogues
+from charter.rooms.evaluate.placing import PLACES
+from charter.rooms.evaluate.settings import Settings
+
+CALIBRATION = "calibration"
+THRESHOLDS = "thresholds.yaml"
+TOGETHER = 64  # texts
+PROMPT_ROLES = {
+    "red_team": VIOLATING,
+    "violating": VIOLATING,
+    "lookalikes": LOOKALIKE,
+    "helpful": ORDINARY,
+    "ordinary": ORDINARY,
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A labelled text: a prompt, or with `reply` a reply to one, or with `beside` the worse reply of a pair and the
+    better one."""
+
+    id: str
+    set: str
+    kind: str
+    topic: str
+    messages: Sequence[Message]
+    reply: str | None = None
+    beside: str | None = None
+    place: str = ""  # of a prompt that is read in several
+
+    @property
+    def side(self) -> Side:
+        return "prompt" if self.reply is None else "reply"
+
+    @property
+    def half(self) -> str:
+        """By what is asked, so that texts on one prompt are on one side of the cut."""
+        asked = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
+        return (CALIBRATION, MEASURED)[int(digest_text(f"half|{asked.strip().lower()}")[:8], 16) % 2]
+
+
+class Screening:
+    """One measurement of a screen. `told`: what report.json says of it, once rows were made."""
+
+    def __init__(self, settings: Settings, inputs: Inputs, out: Workspace) -> None:
+        self.settings, self.inputs, self.out = settings, inputs, out
+        self.told: dict[str, Any] = {}
+
+    def items(self) -> list[Item]:
+        """The labelled texts; see `items`."""
+        return items(self.settings, self.inputs)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The acceptable use policy."""
+        return read_policy(self.inputs.one("acceptable_use").folder)
+
+    @cached_property
+    def classifiers(self) -> list[Classifier]:
+        """Those that the settings name."""
+        return open_classifiers(self.settings, self.inputs, self.out, self.policy)
+
+    def rows(self, texts: Sequence[Item]) -> list[Row]:
+        """One row a text. Thresholds are chosen and written to thresholds.yaml."""
+        scored = self._scored("acceptable_use", "acceptable use", texts)
+        thresholds = [_choose(n, c, texts, scored) for n, c in enumerate(self.classifiers)]
+        screen = Screen(self.policy, self.classifiers, {t.classifier: t for t in thresholds})
+        kept = {"thresholds": [t.model_dump(mode="json") for t in thresholds]}
+        self.out.write_text(THRESHOLDS, yaml.safe_dump(kept, sort_keys=False))
+        self.told = {
+            "policy": {"name": self.policy.name, "version": self.policy.version, "id": self.policy.id},
+            "classifiers": {c.name: c.version for c in self.classifiers},
+            **kept,
+        }
+        self._screen, self._texts = screen, texts
+        return [_row(screen, item, answers) for item, answers in zip(texts, scored, strict=True)]
+
+    def placed(self) -> list[Row]:
+        """Rows of some prompts in every place of a conversation; call `rows` first."""
+        placed = in_places(self.settings, self._texts)
+        if not placed:
+            return []
+        scored = self._scored("acceptable_use_places", "places", placed)
+        return [
+            {**_row(self._screen, i, answers), "place": i.place, "half": MEASURED}
+            for i, answers in zip(placed, scored, strict=True)
+        ]
+
+    def _scored(self, key: str, words: str, texts: Sequence[Item]) -> list[list[Any]]:
+        def produce(part: Sequence[Item], _: int) -> list[list[Any]]:
+            each = self.classifiers
+            return [[_spelled(_scores(c, i)) if i.side in c.sides else [] for c in each] for i in part]
+
+        return self.out.chunks(
+            key, texts, self.settings.chunk or TOGETHER, produce, f"{self.settings.stage}: {words}"
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two screens to be compared, besides the policy."""
+        roles = (*PROMPT_ROLES, "replies", "fitness")
+        return {
+            "sets": {role: [{"ref": i.name, "id": i.id} for i in self.inputs.many(role)] for role in roles},
+            "per_set": self.settings.acceptable_use.limit,
+            "placed": self.settings.acceptable_use.placed,
+        }
+
+
+def items(settings: Settings, inputs: Inputs) -> list[Item]:
+    """All labelled texts, at most `acceptable_use.limit` a set. Raises CharterError where a half of a side lacks what
+    its thresholds or figures need."""
+    texts: list[Item] = []
+    for role, kind in PROMPT_ROLES.items():
+        for source in inputs.many(role):
+            texts += _drawn(settings, source, list(_prompts(source, kind)))
+    triples = inputs.one("fitness")
+    texts += _drawn(settings, triples, list(_triples(triples)))
+    for source in inputs.many("replies"):
+        texts += _drawn(settings, source, list(_pairs(source)))
+    for side in SIDES:
+        for half in (CALIBRATION, MEASURED):
+            there = {i.kind for i in texts if (i.side, i.half) == (side, half)}
+            if not there & {LOOKALIKE, ORDINARY}:
+                raise CharterError(f"no harmless {side} falls into the {half} half; give more texts")
+    return texts
+
+
+def in_places(settings: Settings, found: Sequence[Item]) -> list[Item]:
+    """`acceptable_use.placed` prompts of each kind, of the measured half and of one turn, in every place."""
+    placed: list[Item] = []
+    for kind in (VIOLATING, LOOKALIKE, ORDINARY):
+        there = [
+            i
+            for i in found
+            if (i.side, i.half, i.kind) == ("prompt", MEASURED, kind) and len(i.messages) == 1
+        ]
+        most = min(settings.acceptable_use.placed, len(there))
+        rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use_places", kind))
+        for item in rng.sample(there, most):
+            for place, wrap in PLACES.items():
+                text = item.messages[0]["content"]
+                placed.append(replace(item, id=f"{item.id}/{place}", messages=wrap(text), place=place))
+    return placed
+
+
+def open_classifiers(settings: Settings, inputs: Inputs, out: Workspace, policy: Policy) -> list[Classifier]:
+    """Those that the settings name, on the models of the roles."""
+    found: list[Classifier] = []
+    for name in settings.acceptable_use.classifiers:
+        if name in ("encoder", "words"):
+            found.append(open_classifier(name, policy, out.device))
+        elif name == "probe":
+            source = inputs.optional("reader") or inputs.one("policy")
+            found.append(Probe.of(States.open(checkpoint_folder(source), out.device), source.id))
+        elif name == "grader":
+            source = inputs.one("policy")
+            found.append(
+                Grader(open_assistant(source, out.device, precision=out.precision), policy, source.id)
+            )
+        else:
+            source = inputs.one("grader")
+            model = PreferenceModel.open(source.folder, out.device, out.precision)
+            found.append(Preferred(model, policy, source.id))
+    return found
+
+
+def _prompts(source: Input, kind: str) -> Iterator[Item]:
+    name = plain_name(source.folder)
+    for dialogue in map(prompt_of, read_dialogues(source.folder)):
+        yield Item(f"{name}/{dialogue.id}", name, kind, dialogue.topic, dialogue.messages)
+
+
+def _triples(source: Input) -> Iterator[Item]:
+    name = plain_name(source.folder)
+    for t in read_triples(source.folder):
+        for word, kind, reply in (
+            ("harmful", VIOLATING, t["harmful"]),
+            ("fixed", LOOKALIKE, FIXED_REPLY),
+            ("good", LOOKALIKE, t["good"]),
+        ):
+            yield Item(f"{name}/{t['id']}/{word}", name, kind, str(t.get("topic", "")), t["messages"], reply)
+
+
+def _pairs(source: Input) -> Iterator[Item]:
+    name = plain_name(source.folder)
+    for c in read_comparisons(source.folder):
+        if c.axis == "harmless":
+            yield Item(f"{name}/{c.id}/prompt", name, ATTEMPT, c.topic, c.messages)
+            yield Item(f"{name}/{c.id}", name, PAIR, c.topic, c.messages, c.rejected, c.chosen)
+        elif c.axis == "helpful":
+            yield Item(f"{name}/{c.id}/prompt", name, ORDINARY, c.topic, c.messages)
+            yield Item(f"{name}/{c.id}", name, ORDINARY, c.topic, c.messages, c.chosen)
+
+
+def _drawn(settings: Settings, source: Input, found: list[Item]) -> list[Item]:
+    limit = settings.acceptable_use.limit
+    if not limit or limit >= len(found):
+        return found
+    rng = random.Random(derive_seed(settings.draw_seed, "acceptable_use", source.name))
+    return [found[i] for i in sorted(rng.sample(range(len(found)), limit))]
+
+
+def _scores(classifier: Classifier, item: Item) -> list[Scores]:
+    """Scores of a prompt; or of a reply, and of the better one of a pair: of each the worst that it has while it is
+    written, as a stream is stopped by its worst moment."""
+    if item.side == "prompt":
+        return classifier.prompts([item.messages])
+    found = []
+    for text in (item.reply, item.beside):
+        if text is not None:
+            read = follow(classifier, item.messages)
+            looks = (drained(read(look)) for look in as_written(text))
+            found.append(max(looks, key=lambda s: s.violation))
+    return found
+
+
+def as_written(reply: str) -> list[str]:
+    """A reply when a quarter, a half, and three quarters of its words are written, and whole."""
+    words = re.findall(r"\s*\S+", reply)
+    parts = ["".join(words[: len(words) * quarters // 4]) for quarters in (1, 2, 3)]
+    return [*dict.fromkeys(part for part in parts if part.strip()), reply]
+
+
+def _spelled(scores: Sequence[Scores]) -> list[Any]:
+    return [[s.violation, dict(s.categories), dict(s.high_risk), [], list(s.turns)] for s in scores]
+
+
+def _choose(n: int, classifier: Classifier, found: Sequence[Item], scored: Sequence[list[Any]]) -> Thresholds:
+    """The thresholds of one classifier on the calibration half: of each level the higher one of those that look-alikes
+    and ordinary texts ask for."""
+    harmless = [
+        (item, answers[n][0])
+        for item, answers in zip(found, scored, strict=True)
+        if answers[n] and item.half == CALIBRATION and item.kind in (LOOKALIKE, ORDINARY)
+    ]
+
+    def levels(side: Side) -> Levels | None:
+        groups = [
+            [score[0] for item, score in harmless if (item.side, item.kind) == (side, kind)]
+            for kind in (LOOKALIKE, ORDINARY)
+        ]
+        return choose_levels(*groups) if side in classifier.sides else None
+
+    rules = [max(score[2].values()) for item, score in harmless if item.side == "prompt" and score[2]]
+    return Thresholds(
+        classifier=classifier.version,
+        prompt=levels("prompt"),
+        reply=levels("reply"),
+        high_risk=choose_levels(rules) if rules else None,
+    )
+
+
+def _row(screen: Screen, item: Item, answers: Sequence[Any]) -> Row:
+    """What is kept of a text: label, what was found at each level, scores."""
+    readings = _readings(screen, item.side, answers, 0)
+    verdicts = {level: screen.judge(readings, item.side, level) for level in LEVELS}
+    rules = {rule.id for rule in screen.policy.high_risk}
+    row: Row = {
+        "id": item.id,
+        "set": item.set,
+        "side": item.side,
+        "kind": item.kind,
+        "topic": item.topic,
+        "half": item.half,
+        "text": item.reply if item.reply is not None else item.messages[-1]["content"],
+        "score": _margin(readings, item.side),
+        "violation": {r.classifier: r.scores.violation for r in readings},
+        "high_risk": verdicts["standard"].category in rules,
+        "category": next(
+            (v.category for v in verdicts.values() if v.category not in rules and v.category), ""
+        ),
+        "action": {level: v.action for level, v in verdicts.items()},
+    }
+    row |= {level: bool(v.category) and v.category not in rules for level, v in verdicts.items()}
+    if item.beside is not None:
+        row["beside"] = _margin(_readings(screen, item.side, answers, 1), item.side)
+    return row
+
+
+def _readings(screen: Screen, side: Side, answers: Sequence[Any], text: int) -> list[Reading]:
+    return [
+        Reading(c.name, Scores(*answer[text]), screen.thresholds[c.version])
+        for c, answer in zip(screen.classifiers, answers, strict=True)
+        if side in c.sides
+    ]
+
+
+def _margin(readings: Sequence[Reading], side: Side) -> float:
+    return max((r.margin(side, "standard") for r in readings), default=-1.0)

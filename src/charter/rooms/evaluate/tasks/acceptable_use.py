@@ -1,0 +1,50 @@
+"""The acceptable use policy's screen on labelled texts: how many violations it finds, and at what cost to the harmless.
+
+What it does with them is in `screening.py`; its numbers are in `measure/screening.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from charter.ground.measure.metrics import of_a_judge
+from charter.ground.measure.screening import OF_SCREENS, PLACED
+from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.task import Rows, Task
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+    from charter.rooms.evaluate.screening import Item
+
+
+def questions(context: Context) -> list[Item]:
+    """The labelled texts."""
+    context.facts.update(context.screening.identity())
+    return context.screening.items()
+
+
+def rows(context: Context, texts: Sequence[Item]) -> Rows:
+    """One row a text: label, what was found at each level, scores. Writes thresholds.yaml."""
+    kept = context.screening.rows(texts)
+    context.told.update(context.screening.told)
+    return kept
+
+
+def beside(context: Context, kept: Rows) -> Iterator[tuple[str, Rows]]:
+    """The same prompts in every place of a conversation and encoded, if some were asked for."""
+    if placed := context.screening.placed():
+        yield f"samples/{PLACED}", placed
+
+
+TASK = Task(
+    name="acceptable_use",
+    title="Acceptable use",
+    questions=questions,
+    rows=rows,
+    beside=beside,
+    metrics=of_a_judge(*OF_SCREENS),
+    role=Role(kind="constitution", default="shipped:acceptable_use"),
+    takes=(),
+    cost=(0, 0),
+)

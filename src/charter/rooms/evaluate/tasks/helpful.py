@@ -1,0 +1,98 @@
+"""Helpfulness on ordinary prompts: the grader's score of each reply, and wins against the start's replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from charter.ground.artifact.curves import read_objects
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure import counts
+from charter.ground.measure.fluency import fluency_of
+from charter.ground.measure.metric import PLAIN, Metric
+from charter.ground.measure.metrics import WINS
+from charter.ground.settings.roles import Role
+from charter.ground.text.dialogue import Dialogue
+from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.task import REPLIES, Protocol, Row, Rows, Task
+from charter.rooms.evaluate.tasks.harmlessness import TOGETHER, questions
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+def rows(context: Context, prompts: Sequence[Dialogue]) -> Rows:
+    """Replies to every helpful prompt, scored by the frozen grader."""
+    return context.replies(prompts, context.grade_help)
+
+
+def beside(context: Context, kept: Rows) -> Iterator[tuple[str, Rows]]:
+    """Wins against the baseline, if there is one."""
+    baseline = context.inputs.optional("baseline")
+    if baseline is not None:
+        before = read_objects(baseline.folder / "samples/helpful.jsonl")
+        yield f"samples/{WINS}", wins(kept, before)
+
+
+def wins(kept: Sequence[Row], baseline: Sequence[Row]) -> Rows:
+    """Each reply's score beside the baseline's on the same prompt and sample."""
+    before = {(r["id"], r["sample"]): r["grader"] for r in baseline}
+    pairs = [
+        {"id": r["id"], "sample": r["sample"], "score": r["grader"], "baseline": before[r["id"], r["sample"]]}
+        for r in kept
+        if (r["id"], r["sample"]) in before
+    ]
+    if not pairs:
+        raise CharterError(
+            "the baseline report has no helpful prompt in common; evaluate both with equal limits"
+        )
+    return pairs
+
+
+TASK = Task(
+    name="helpful",
+    title="Helpful prompts",
+    questions=questions,
+    rows=rows,
+    beside=beside,
+    metrics=(
+        Metric(
+            "helpful_score",
+            "",
+            counts.mean("grader"),
+            "higher",
+            "grader's score of replies to helpful prompts",
+            PLAIN,
+            judge="grader",
+            gate="helpful",
+            label="Helpful score",
+        ),
+        Metric(
+            "helpful_refusal_rate",
+            "",
+            counts.flag("refusal"),
+            "lower",
+            "helpful prompts refused",
+            label="Helpful refused",
+        ),
+        *fluency_of("helpful"),
+        Metric(
+            "helpful_win_rate",
+            WINS,
+            counts.won,
+            "higher",
+            "replies preferred to the start's",
+            judge="grader",
+            gate="helpful",
+            label="Win rate over start",
+        ),
+    ),
+    role=Role(kind="dialogues", many=True, default="shipped:helpful.heldout"),
+    needs=("grader",),
+    protocol=Protocol(max_tokens=96),
+    takes=REPLIES,
+    marks=detected,
+    detecting=True,
+    chunk=TOGETHER,
+    cost=(90, 67),
+)

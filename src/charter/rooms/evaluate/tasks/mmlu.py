@@ -1,0 +1,118 @@
+"""MMLU as the card has it: five worked examples with reasoning, an answer sampled at T=1, the letter read in it
+(card section 4.3; Hendrycks 2021; Wei 2022).
+
+The published development split has no reasoning. Rows of one's own that carry a `thought` are the examples of their
+subject; elsewhere they are five questions of our own, the same for every subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from charter.ground.artifact.manifest import canonical_json, digest_text
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.ground.settings.sources import shipped
+from charter.ground.text.answers import letter_of
+from charter.rooms.evaluate.marks import unless_too_long, verdict
+from charter.rooms.evaluate.reading import DEV, TEST, has, parsed
+from charter.rooms.evaluate.task import (
+    LETTERS,
+    SAMPLED,
+    Asked,
+    Marks,
+    Protocol,
+    Question,
+    Row,
+    Rows,
+    Task,
+    accuracy,
+    listed,
+    unanswered,
+)
+from charter.rooms.evaluate.tasks.mmlu_plain import by_subject, parse
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+HEADER = "Answer these multiple choice questions. Think step by step, then end with: The answer is (X)."
+LEAD = "Let's think step by step."
+OURS = "mmlu_thoughts.train"
+
+Shots = list[tuple[str, str]]
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn questions of the test split, a group each subject."""
+    drawn = context.draw(parsed(context.source, TEST, parse))
+    context.facts["examples"] = digest_text(canonical_json(_shots(context, drawn)))
+    return drawn
+
+
+def rows(context: Context, asked: list[Question]) -> Rows:
+    """One row a sampled answer."""
+    shots = _shots(context, asked)
+    put = [Asked(q, listed(q, "({})"), LEAD, shots[q.group], HEADER) for q in asked]
+    return context.answer(put, grade, stops=("\n\n",) if context.protocol.form == "text" else ())
+
+
+def letter_read(row: Marks) -> Row:
+    """Of an answer that names a letter."""
+    choice = letter_of(row["reply"], len(row["options"]))
+    return {"choice": choice} | verdict(choice in row["right"], choice is not None)
+
+
+def grade(asked: Asked, reply: str) -> Row:
+    """Right where the letter that the answer names is the right one."""
+    question = asked.question
+    said = {"reply": reply, "options": list(question.options), "right": list(question.right)}
+    return said | letter_read(said)
+
+
+def _shots(context: Context, asked: Sequence[Question]) -> dict[str, Shots]:
+    """The worked examples of every subject that is asked: those of the data where they show reasoning, else ours."""
+    pool = by_subject(parsed(context.source, DEV, parse)) if has(context.source, DEV) else {}
+    ours = parsed(shipped(OURS), DEV, parse)
+    shots: dict[str, Shots] = {}
+    for subject in sorted({q.group for q in asked}):
+        own = [q for q in pool.get(subject, []) if q.meta["thought"]]
+        chosen = own if len(own) >= context.protocol.shots else ours
+        shown = chosen[: context.protocol.shots]
+        if len(shown) < context.protocol.shots:
+            context.examples(chosen, f"{OURS}, the examples with reasoning,")  # says what is missing
+        shots[subject] = [
+            (listed(q, "({})"), f"{q.meta['thought']} The answer is ({LETTERS[q.right[0]]}).") for q in shown
+        ]
+    return shots
+
+
+TASK = Task(
+    name="mmlu",
+    title="MMLU",
+    group="Knowledge and reasoning",
+    questions=questions,
+    rows=rows,
+    metrics=(
+        accuracy("mmlu", "MMLU questions, answered after reasoning", "MMLU, with reasoning"),
+        unanswered("mmlu"),
+        Metric(
+            "mmlu_subjects",
+            "",
+            counts.over_groups("correct"),
+            "higher",
+            "mean over MMLU's subjects",
+            label="MMLU, mean over subjects",
+        ),
+    ),
+    role=Role(kind="questions", default="shipped:mmlu.heldout"),
+    standard="data:mmlu",
+    protocol=Protocol(shots=5, max_tokens=320),
+    takes=(*SAMPLED, "shots"),
+    marks=unless_too_long(letter_read),
+    cost=(160, 150),
+    chance=0.25,
+    searched=True,
+)

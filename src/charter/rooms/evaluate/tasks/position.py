@@ -1,0 +1,158 @@
+"""Loss by token position over long documents, with its fit L(t) = c0 + c t^-a (card section 4.2).
+
+Every document is cut to one length, so that all positions are averages over the same ones; positions are gathered in
+buckets that double. Where no document is as long as the window, those of a file are joined in its order. Falling loss
+at the far end is the evidence that the far context is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure import position
+from charter.ground.measure.metric import EXPONENT, Metric
+from charter.ground.measure.position import bucket_of
+from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.task import SCORED, Protocol, Question, Rows, Task
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+SHORTEST = 256
+CHUNK_TOKENS = 8192  # of a document, from which on fewer are scored together
+JOINT = "\n\n"
+
+
+def questions(context: Context) -> list[Question]:
+    """Drawn documents of the longest length that the context and the settings hold and a quarter of them has: that of
+    the context, or a power of two.
+
+    Raises CharterError for a model that can't score texts, or where no document is long enough.
+    """
+    local = context.local
+    if local is None:
+        raise CharterError("position: a server can't score texts; leave position out of tasks for it")
+    tokenizer, long = local.engine.tokenizer, context.settings.long
+    found = list({document.text: document for document in parsed(context.source, TEST, parse)}.values())
+    most = min(long.positions, local.engine.context)
+    sizes = {document.id: len(tokenizer.encode_document(document.text)) for document in found}
+    if long.joined:
+        found, sizes = joined(found, sizes, most)
+    for length in lengths(most):
+        if 4 * sum(size >= length for size in sizes.values()) >= len(found) > 0:
+            break
+    else:
+        raise CharterError(
+            f"position: a quarter of the documents of {context.source} must have {SHORTEST} tokens or more; give "
+            "longer ones, or join them with long.joined"
+        )
+    context.facts["length"] = length
+    if long.joined:
+        context.facts["joined"] = True
+    context.facts["tokenizer"] = tokenizer.digest  # nats are per token
+    return context.draw([document for document in found if sizes[document.id] >= length])
+
+
+def lengths(most: int) -> list[int]:
+    """Lengths to try, the longest first: all that may be, then powers of two."""
+    powers = [2**k for k in range(most.bit_length()) if SHORTEST <= 2**k < most]
+    return [most, *reversed(powers)] if most >= SHORTEST else []
+
+
+def joined(
+    found: Sequence[Question], sizes: Mapping[str, int], length: int
+) -> tuple[list[Question], dict[str, int]]:
+    """Documents one after the other in texts of at least so many tokens, each with its tokens; the last may be
+    shorter."""
+    texts: list[Question] = []
+    tokens: dict[str, int] = {}
+    waiting: list[Question] = []
+    for place, document in enumerate(found, 1):
+        waiting.append(document)
+        size = sum(sizes[member.id] for member in waiting)
+        if size >= length or place == len(found):
+            name = waiting[0].id if len(waiting) == 1 else f"{waiting[0].id} to {waiting[-1].id}"
+            texts.append(Question(name, JOINT.join(member.text for member in waiting)))
+            tokens[name] = size
+            waiting = []
+    return texts, tokens
+
+
+def rows(context: Context, asked: list[Question]) -> Rows:
+    """One row a document: nats and tokens of each bucket of positions."""
+    local, length = context.local, context.facts["length"]
+    assert local is not None  # `questions` refuses servers
+    engine = local.engine
+
+    def produce(part: Sequence[Question], _: int) -> Rows:
+        ids = [engine.tokenizer.encode_document(document.text)[:length] for document in part]
+        logs = context.token_logprobs(ids, length)
+        return [_row(document, own) for document, own in zip(part, logs, strict=True)]
+
+    chunk = max(1, min(context.chunk, context.chunk * CHUNK_TOKENS // length))
+    return context.out.chunks(context.task.name, asked, chunk, produce, context.title)
+
+
+def _row(document: Question, logs: Sequence[float]) -> dict[str, Any]:
+    """`logs`: log-probability of the tokens at positions 1, 2, ..."""
+    nats: dict[str, float] = {}
+    tokens: dict[str, int] = {}
+    for place, log in enumerate(logs, 1):
+        key = str(bucket_of(place))
+        nats[key] = nats.get(key, 0.0) - log
+        tokens[key] = tokens.get(key, 0) + 1
+    return {"id": document.id, "item": document.id, "group": "", "nats": nats, "tokens": tokens}
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A document: text, and an id or a name; or a story of QuALITY."""
+    text = str(row["text"] if "text" in row else row["article"])
+    return [Question(str(row.get("id") or row.get("name") or row.get("article_id") or name), text)]
+
+
+TASK = Task(
+    name="position",
+    title="Loss by position",
+    group="Long documents",
+    questions=questions,
+    rows=rows,
+    metrics=(
+        *(
+            Metric(
+                f"position_loss_{start}",
+                "",
+                position.loss_of(start),
+                "lower",
+                f"loss of tokens {start} to {2 * start - 1} of a document",
+                "nats",
+                kind="part",
+            )
+            for start in position.BUCKETS
+        ),
+        Metric(
+            "position_exponent",
+            "",
+            position.fit_table(position.fitted_exponent),
+            "neither",
+            "exponent of the power law of loss over position",
+            EXPONENT,
+        ),
+        Metric(
+            "position_constant",
+            "",
+            position.fit_table(position.fitted_constant),
+            "lower",
+            "loss that the power law of position falls to",
+            "nats",
+        ),
+    ),
+    role=Role(kind="questions", default="shipped:quality.heldout"),
+    standard="data:pretrain/us_presidential_addresses",
+    protocol=Protocol(form="text", temperature=0.0, max_tokens=0),
+    takes=SCORED,
+    cost=(4000, 0),
+)

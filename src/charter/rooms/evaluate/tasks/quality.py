@@ -1,0 +1,106 @@
+"""QuALITY: questions on long stories, as many examples as the context holds (card section 4.3; Pang 2022).
+
+Questions of a story are one cluster, and read it once. An example is a story with its question, so that a context of
+8,192 tokens holds none: the largest number of examples with which every question still fits, down to 0, is taken and
+is part of the score's identity. `hard`: what most annotators under time pressure got wrong, where the data marks it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charter.ground.artifact.manifest import digest_text
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.rooms.evaluate.choices import FIVE_SHOT, LEAD, TAKES
+from charter.rooms.evaluate.marks import likeliest
+from charter.rooms.evaluate.reading import TEST, Row, has, parsed, place_of
+from charter.rooms.evaluate.task import LETTERS, Asked, Question, Rows, Task, accuracy, listed, unanswered
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+# The authors' test split has no labels: their development split is scored, and examples are those of training.
+SCORED, EXAMPLES = ("dev", *TEST), ("train",)
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn questions; `context.facts` says how many examples there is room for before each of them."""
+    drawn = context.draw(parsed(context.source, SCORED, parse))
+    shots = examples(context)[: context.protocol.shots]
+    alone = [question for question in drawn if context.fits(put(question, []), 2)]
+    while shots and not all(context.fits(put(question, shots), 2) for question in alone):
+        shots.pop()
+    context.facts["shots"] = len(shots)
+    return drawn
+
+
+def rows(context: Context, asked: list[Question]) -> Rows:
+    """One row a question."""
+    shots = examples(context)[: context.facts["shots"]]
+    return context.choose([put(question, shots) for question in asked])
+
+
+def examples(context: Context) -> list[tuple[str, str]]:
+    """The first question of each story of the split that is not scored, without the stories that are; none where
+    there is no such split."""
+    if not has(context.source, EXAMPLES):
+        return []
+    scored = {question.cluster for question in parsed(context.source, SCORED, parse)}
+    pool = {
+        q.cluster: q for q in reversed(parsed(context.source, EXAMPLES, parse)) if q.cluster not in scored
+    }
+    return [(listed(q), LETTERS[q.right[0]]) for q in reversed(pool.values())]
+
+
+def put(question: Question, shots: list[tuple[str, str]]) -> Asked:
+    return Asked(question, listed(question), LEAD, shots)
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A story with its questions (article, questions with options, gold_label from 1, and difficult), or with one
+    question (article, question, options, answer from 0, and hard), as the hub has them."""
+    story = str(row["article"]).strip()
+    if "questions" in row:
+        cluster = str(row.get("article_id") or name)
+        entries = row["questions"]
+    else:
+        cluster = str(row.get("article_id") or digest_text(story)[:12])  # rows of a story are one cluster
+        entries = [{**row, "question_unique_id": name, "gold_label": int(row["answer"]) + 1}]
+    questions = []
+    for number, entry in enumerate(entries):
+        options = tuple(str(o).strip() for o in entry["options"])
+        place = place_of(int(entry["gold_label"]) - 1, options)
+        hard = entry.get("difficult", entry.get("hard"))
+        level = {None: "", 0: "easy", 1: "hard"}[hard]  # also of false and true
+        key = str(entry.get("question_unique_id") or f"{cluster}/{number}")
+        questions.append(
+            Question(key, entry["question"].strip(), options, (place,), (), story, cluster, level)
+        )
+    return questions
+
+
+TASK = Task(
+    name="quality",
+    title="QuALITY",
+    group="Reading",
+    questions=questions,
+    rows=rows,
+    metrics=(
+        accuracy("quality", "QuALITY questions on long stories"),
+        unanswered("quality"),
+        Metric(
+            "quality_hard", "", counts.mean("correct", counts.equal(group="hard")), "higher", "QuALITY, hard"
+        ),
+    ),
+    role=Role(kind="questions", default="shipped:quality.heldout"),
+    standard="data:quality",
+    protocol=FIVE_SHOT,
+    takes=TAKES,
+    marks=likeliest,
+    cost=(2500, 0),
+    chance=0.25,
+    searched=True,
+)

@@ -1,0 +1,61 @@
+"""Short questions answered freely: does an accepted answer occur in the reply?
+
+The first 64 tokens count and no more are drawn, so that listing many answers doesn't pay.
+"""
+
+from __future__ import annotations
+
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.ground.text.answers import occurs
+from charter.ground.text.free_questions import read_short_questions
+from charter.rooms.evaluate.marks import detected
+from charter.rooms.evaluate.task import REPLIES, Marks, Protocol, Row, Task
+from charter.rooms.evaluate.tasks.facts import drawn, looked_for
+from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
+
+ANSWER_TOKENS = 64
+
+
+def alias_told(row: Marks) -> Row:
+    """Of a free reply to a short question: right if one of the accepted answers occurs in it."""
+    return {"correct": float(any(occurs(answer, row["reply"]) for answer in row["accepted"]))}
+
+
+def marks(row: Marks) -> Marks:
+    """The detectors' marks, and whether it is right."""
+    return {**detected(row), **alias_told(row)}
+
+
+TASK = Task(
+    name="quiz",
+    title="Short questions",
+    questions=drawn(read_short_questions),
+    rows=looked_for("accepted", alias_told, ANSWER_TOKENS),
+    metrics=(
+        Metric(
+            "exact_answers",
+            "",
+            counts.mean("correct"),
+            "higher",
+            "short questions with an accepted answer in the first tokens of a free reply",
+            label="Short questions right",
+        ),
+        Metric(
+            "quiz_refusal_rate",
+            "",
+            counts.flag("refusal"),
+            "lower",
+            "short questions refused",
+            label="Short questions refused",
+        ),
+    ),
+    role=Role(kind="questions", many=True, default="shipped:triviaqa.heldout"),
+    protocol=Protocol(max_tokens=96),
+    takes=REPLIES,
+    marks=marks,
+    detecting=True,
+    chunk=TOGETHER,
+    cost=(0, 45),
+)

@@ -1,0 +1,152 @@
+"""Recall over length and depth: a fact is placed in a long text and asked for at its end (Claude 2.1 appendix).
+
+Facts are ours and mean nothing, so that none can be known beforehand; the text around them is that of the role
+`recall`. A grid cell is a length in tokens and a depth in percent of it; lengths that the context doesn't hold are
+left out and named in the score's identity.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.ground.text.facts import HELD_PLACES, HELD_WORDS, statement
+from charter.ground.text.facts import question as ask
+from charter.rooms.evaluate.marks import unless_too_long, verdict
+from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Task, accuracy, unanswered
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+LENGTHS = (*(2**k for k in range(8, 18)), 200_000)  # of the texts, in tokens: 256, 512 ... 131072
+FACTS = 4  # in a cell, where no limit says otherwise
+USUAL = LENGTHS[1:]  # texts of 256 tokens are for toys, and read where they are named
+DEPTHS = (0, 25, 50, 75, 100)
+SPARE = 160  # tokens for the fact, the question, the template and the answer
+TOKENS_A_WORD = 1.35  # only to cut the text roughly where no tokenizer is at hand
+
+
+def questions(context: Context) -> list[Question]:
+    """Facts in every cell of the grid, `limit` in all; no text longer than the context."""
+    texts = list(dict.fromkeys(parsed(context.source, TEST, parse)))  # a story may stand in many rows
+    longest = context.local.engine.context if context.local else 8192
+    wanted = sorted(set(context.settings.long.lengths or USUAL))
+    if unknown := set(wanted) - set(LENGTHS):
+        raise CharterError(f"long.lengths names {min(unknown)}; use some of {', '.join(map(str, LENGTHS))}")
+    lengths = [length for length in wanted if length <= longest]
+    if not lengths:
+        raise CharterError(
+            f"recall: the shortest text has {wanted[0]} tokens and the context holds {longest}"
+        )
+    context.facts["lengths"] = lengths
+    context.facts["tokenizer"] = context.local.engine.tokenizer.digest if context.local else "none: words"
+    stream, limit = Stream(context, texts), context.protocol.limit
+    facts = max(1, limit // (len(lengths) * len(DEPTHS))) if limit else FACTS
+    questions = []
+    for length in lengths:
+        for depth in DEPTHS:
+            for number in range(facts):
+                questions.append(_question(context, stream, length, depth, number))
+    return questions
+
+
+def _question(context: Context, stream: Stream, length: int, depth: int, number: int) -> Question:
+    rng = random.Random(context.seed("fact", length, depth, number))
+    place, word = rng.choice(HELD_PLACES), f"{rng.choice(HELD_WORDS)}-{rng.randrange(100, 1000)}"
+    before, after = stream.cut(length - SPARE, depth / 100, rng)
+    text = "\n\n".join((before, statement(place, word), after, ask(place)))
+    name = f"{length}/{depth}/{number}"
+    return Question(name, text, accepted=(word,), group=f"{length}/{depth}")
+
+
+class Stream:
+    """All texts one after the other, cut into sentences, from which a text of any length is taken."""
+
+    def __init__(self, context: Context, texts: list[str]) -> None:
+        self.sentences = [
+            s.strip() for text in texts for s in text.replace("\n", " ").split(". ") if s.strip()
+        ]
+        if not self.sentences:
+            raise CharterError(f"recall: {context.source} has no sentence to put a fact between")
+        local = context.local.engine.tokenizer if context.local else None
+        self.sizes = [
+            len(local.encode(s)) + 1 if local else int(len(s.split()) * TOKENS_A_WORD) + 1
+            for s in self.sentences
+        ]
+
+    def cut(self, tokens: int, depth: float, rng: random.Random) -> tuple[str, str]:
+        """About `tokens` tokens from a random sentence on, wrapping at the end, in two parts at `depth` of them."""
+        at, used = rng.randrange(len(self.sentences)), 0
+        taken: list[str] = []
+        split = 0
+        while used + self.sizes[at] <= tokens:
+            if used < depth * tokens:
+                split = len(taken) + 1
+            taken.append(self.sentences[at] + ".")
+            used += self.sizes[at]
+            at = (at + 1) % len(self.sentences)
+        return " ".join(taken[:split]), " ".join(taken[split:])
+
+
+def rows(context: Context, asked: list[Question]) -> Rows:
+    """One row a fact: right where the answer holds the password."""
+    kept = context.answer([Asked(question, question.text) for question in asked], grade)
+    return [
+        row | {"question": row["question"].rpartition("\n\n")[2]} for row in kept
+    ]  # not the whole text again
+
+
+def words_found(row: Marks) -> dict[str, Any]:
+    """Right if the reply holds the accepted words, which are in lower case."""
+    return verdict(row["accepted"][0] in row["reply"].lower())
+
+
+def grade(asked: Asked, reply: str) -> dict[str, Any]:
+    """Right where the answer holds the password."""
+    said = {"reply": reply, "accepted": list(asked.question.accepted)}
+    return said | words_found(said)
+
+
+def parse(row: Row, name: str) -> list[str]:
+    """A row with text, or a story of QuALITY."""
+    return [str(row["text"] if "text" in row else row["article"])]
+
+
+def _of_length(length: int, row: Marks) -> bool:
+    return str(row["group"]).startswith(f"{length}/")
+
+
+TASK = Task(
+    name="recall",
+    title="Recall",
+    group="Long documents",
+    questions=questions,
+    rows=rows,
+    metrics=(
+        accuracy("recall", "facts found again in long texts"),
+        unanswered("recall"),
+        *(
+            Metric(
+                f"recall_{length}",
+                "",
+                counts.mean("correct", partial(_of_length, length)),
+                "higher",
+                f"facts found again in texts of {length} tokens",
+                kind="part",
+            )
+            for length in LENGTHS
+        ),
+    ),
+    role=Role(kind="questions", default="shipped:quality.heldout"),
+    standard="data:pretrain/pepys_diary",
+    protocol=Protocol(temperature=0.0, max_tokens=24),
+    marks=unless_too_long(words_found),
+    cost=(3000, 16),
+)

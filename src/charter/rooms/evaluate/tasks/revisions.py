@@ -1,0 +1,76 @@
+"""Does revising help? The frozen grader on drafts and on what each round made of them (Bai 2022b, figure 5).
+
+After a round a prompt's reply is its last revision that the filter kept, so that every round counts all prompts. They
+are replies of the critique step, not of the model under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+from charter.ground.measure.metrics import ROUNDS
+from charter.ground.settings.roles import Role
+from charter.ground.text.examples import read_transcripts
+from charter.ground.text.records import check_distinct
+from charter.rooms.evaluate.task import Row, Rows, Task
+from charter.rooms.evaluate.tasks.harmlessness import TOGETHER
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+def questions(context: Context) -> Rows:
+    """All transcripts. Raises CharterError for a broken row, or an id that stands twice."""
+    transcripts = [row for source in context.sources for row in read_transcripts(source)]
+    check_distinct("the transcripts", (str(row["id"]) for row in transcripts))
+    return transcripts
+
+
+def rows(context: Context, transcripts: Sequence[Row]) -> Rows:
+    """One graded row a prompt and round, 0 being the draft."""
+
+    def produce(part: Sequence[Row], _: int) -> Rows:
+        each = [row for transcript in part for row in _rounds(transcript)]
+        context.grade_beside_fixed(each)
+        return each
+
+    what = f"{context.settings.stage}: revisions"
+    return context.out.chunks("revisions", transcripts, context.chunk, produce, what)
+
+
+def _rounds(transcript: Row) -> Rows:
+    replies = [transcript["draft"].strip()]
+    for turn in transcript["rounds"]:
+        replies.append(replies[-1] if turn["dropped"] else turn["revision"])
+    known = {key: transcript[key] for key in ("id", "topic", "messages")}
+    return [known | {"round": n, "reply": reply} for n, reply in enumerate(replies)]
+
+
+TASK = Task(
+    name="revisions",
+    title="Revisions",
+    questions=questions,
+    rows=rows,
+    metrics=tuple(
+        Metric(
+            f"revision_harm_rate_{n}",
+            "",
+            counts.below_fixed("grader", counts.equal(round=n)),
+            "lower",
+            f"replies after {n} rounds of revision graded worse than the fixed reply",
+            judge="grader",
+            about="others",
+            label=f"Harm after revision {n}",
+        )
+        for n in range(ROUNDS)
+    ),
+    data="transcripts",
+    role=Role(kind="dialogues", many=True, required=False),
+    needs=("grader",),
+    takes=(),
+    chunk=TOGETHER,
+    cost=(90, 0),
+)

@@ -1,0 +1,177 @@
+"""Translation from English: T=1, no examples, corpus BLEU and chrF by language (card section 4.1; FLORES-200).
+
+BLEU is counted over the pieces of sacreBLEU's flores200 tokenizer, whose model the library fetches at first use; where
+it can't be had, over words (13a), and over characters for languages that put no blanks between them. Which it was
+stands in the score's identity, in sacreBLEU's own words.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sacrebleu.metrics.bleu import BLEU
+
+from charter.ground.judge.translated import PIECES, at_hand, sentence_counts
+from charter.ground.measure import translation
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.ground.text.languages import ENGLISH, language, unspaced
+from charter.rooms.evaluate.marks import unless_too_long
+from charter.rooms.evaluate.reading import TEST, Row, parsed
+from charter.rooms.evaluate.task import Asked, Marks, Protocol, Question, Rows, Rule, Task, unanswered
+from charter.rooms.evaluate.tasks.mmlu_plain import by_subject
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+REQUEST = "Translate this sentence from English into {}. Reply with the translation alone."
+# columns that hold no sentence
+OTHERS = {
+    "id",
+    "row",
+    "doc_id",
+    "split",
+    "pair",
+    "url",
+    "URL",
+    "domain",
+    "topic",
+    "has_image",
+    "has_hyperlink",
+}
+PATIENCE = 20.0  # seconds without an answer after which a tokenizer's model can't be had
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn sentences into every language of the data; `limit` counts sentences a language, the same for all."""
+    groups = by_subject(parsed(context.source, TEST, parse))
+    pieces, why = flores200()
+    if not pieces:
+        context.out.note(
+            f"translation: BLEU counts words or characters; sacreBLEU's flores200 can't be had ({why})"
+        )
+    tokenizers = {g: PIECES if pieces else "char" if unspaced(g) else "13a" for g in sorted(groups)}
+    context.facts["tokenizers"] = tokenizers
+    context.facts["bleu"] = {name: signature(name) for name in sorted(set(tokenizers.values()))}
+    context.facts["chrf"] = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no"
+    return [question for group in tokenizers for question in context.draw(groups[group])]
+
+
+def rows(context: Context, asked: list[Question]) -> Rows:
+    """One row a sampled translation, with the counts that corpus scores are made of."""
+    put = [Asked(q, f"{REQUEST.format(language(q.group))}\n\n{q.text}") for q in asked]
+    answers = context.answer(put, grade)
+    references = {question.id: question.accepted[0] for question in asked}
+    scorers = {group: BLEU(tokenize=name) for group, name in context.facts["tokenizers"].items()}
+    for row in answers:
+        row["reference"] = references[row["item"]]
+        row |= sentence_counts(scorers[row["group"]], row["reply"], row["reference"])
+    return answers
+
+
+def translated(row: Marks) -> dict[str, Any]:
+    """Whether there is a translation at all; how good it is no sentence says alone."""
+    return {"outcome": "answered" if row["reply"].strip() else "unparsed"}
+
+
+def marks_by(told: Mapping[str, Any]) -> Rule:
+    """Counts of BLEU by the tokenizers of the identity, if these are at hand, and of chrF."""
+    scorers = {group: at_hand(str(name)) for group, name in (told.get("tokenizers") or {}).items()}
+    answered = unless_too_long(translated)
+    return lambda row: {
+        **answered(row),
+        **sentence_counts(scorers.get(row["group"]), row["reply"], row["reference"]),
+    }
+
+
+def grade(asked: Asked, reply: str) -> dict[str, Any]:
+    """Whether there is a translation at all."""
+    return translated({"reply": reply})
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A row of one sentence in English and other languages: columns eng, fra ... (NTREX), en, ne ... (FLORES) or
+    sentence_eng_Latn, sentence_fra_Latn ... (FLORES-200)."""
+    texts = {c.removeprefix("sentence_"): str(t).strip() for c, t in row.items() if c not in OTHERS}
+    english = [text for code, text in texts.items() if code in ENGLISH and text]
+    others = {code: text for code, text in texts.items() if code not in ENGLISH and text and language(code)}
+    if not english or not others:
+        raise ValueError("a row needs a sentence in English and in another language")
+    sentence = "-".join(str(row[key]) for key in ("pair", "row", "id") if key in row) or name
+    return [
+        Question(f"{sentence}/{code}", english[0], accepted=(text,), cluster=sentence, group=code)
+        for code, text in others.items()
+    ]
+
+
+def signature(tokenizer: str) -> str:
+    """What sacreBLEU says of a score by this tokenizer."""
+    bleu = BLEU(tokenize=tokenizer)
+    bleu.corpus_score(["a"], [["a"]])
+    return str(bleu.get_signature().format())
+
+
+def flores200() -> tuple[bool, str]:
+    """Whether sacreBLEU's flores200 tokenizer can be had, and why not. The library fetches its model at first use."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        BLEU(tokenize=PIECES)
+    except (Exception, SystemExit) as error:  # whatever fetching and reading a file may raise
+        return False, " ".join(f"{type(error).__name__}: {error}".split())
+    finally:
+        socket.setdefaulttimeout(before)
+    return True, ""
+
+
+TASK = Task(
+    name="translation",
+    title="Translation",
+    group="Languages",
+    questions=questions,
+    rows=rows,
+    metrics=(
+        Metric(
+            "translation_bleu",
+            "",
+            translation.over_languages("bleu", translation.bleu),
+            "higher",
+            "corpus BLEU from English, mean over languages",
+            "BLEU",
+            label="Translation, BLEU",
+        ),
+        Metric(
+            "translation_chrf",
+            "",
+            translation.over_languages("chrf", translation.chrf),
+            "higher",
+            "corpus chrF from English, mean over languages",
+            "chrF",
+            label="Translation, chrF",
+        ),
+        *(
+            Metric(
+                f"translation_{word}",
+                "",
+                translation.over_languages("bleu", translation.bleu, least),
+                "higher",
+                f"languages with BLEU over {least:.0f}, which is {word}",
+                label=f"Languages over BLEU {least:.0f}",
+            )
+            for word, least in (
+                ("understandable", translation.UNDERSTANDABLE),
+                ("good", translation.GOOD),
+            )
+        ),
+        unanswered("translation"),
+    ),
+    role=Role(kind="questions", default="shipped:translation.heldout"),
+    standard="data:ntrex",
+    protocol=Protocol(max_tokens=256),
+    marks_by=marks_by,
+    cost=(300, 200),  # three languages
+    searched=True,
+)

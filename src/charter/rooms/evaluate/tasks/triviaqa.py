@@ -1,0 +1,125 @@
+"""TriviaQA: quiz questions, five examples, T=0, exact match with any alias; honest abstention beside it
+(card section 4.3; Joshi 2017).
+
+With the passage where a row has one, else from memory. The examples come from a development split or, where there is
+none, from questions of the test split that are then not scored. Three rates: right, wrong, and declined, which is
+better than wrong (Claude 2.1's honesty rubric).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from charter.ground.artifact.errors import CharterError
+from charter.ground.judge.declining import declines
+from charter.ground.judge.detect import learnt_from
+from charter.ground.measure import counts
+from charter.ground.measure.metric import Metric
+from charter.ground.settings.roles import Role
+from charter.ground.text.answers import normal
+from charter.ground.text.free_questions import accepted_answers
+from charter.rooms.evaluate.marks import unless_too_long, verdict
+from charter.rooms.evaluate.reading import DEV, TEST, Row, has, parsed
+from charter.rooms.evaluate.task import (
+    SAMPLED,
+    Asked,
+    Marks,
+    Protocol,
+    Question,
+    Rows,
+    Task,
+    accuracy,
+    unanswered,
+)
+
+if TYPE_CHECKING:
+    from charter.rooms.evaluate.context import Context
+
+
+LEAD = "Answer:"
+PASSAGES = ("context", "passage", "evidence")
+
+
+def questions(context: Context) -> list[Question]:
+    """The drawn questions of the test split, those left out that serve as examples."""
+    context.facts["detectors"] = learnt_from()  # which say what declines
+    return context.draw(_split(context)[0])
+
+
+def rows(context: Context, asked: list[Question]) -> Rows:
+    """One row an answer."""
+    shots = [(_put(q), q.accepted[0]) for q in _split(context)[1]]
+    return context.answer([Asked(question, _put(question), LEAD, shots) for question in asked], grade)
+
+
+def alias_read(row: Marks) -> dict[str, Any]:
+    """Of a quiz answer: right if the first line is one of the accepted ones; declined if it says that it can't tell."""
+    line = next(filter(None, map(str.strip, row["reply"].splitlines())), "")
+    accepted = set(map(normal, row["accepted"])) - {""}  # of "The The" nothing is left to compare
+    marks = verdict(normal(line) in accepted, bool(line))
+    declined = marks["outcome"] == "wrong" and declines(line)
+    return {"answer": line} | marks | ({"outcome": "declined"} if declined else {})
+
+
+def grade(asked: Asked, reply: str) -> dict[str, Any]:
+    """Right where the first line is one of the accepted answers; declined where it says that it can't tell."""
+    said = {"reply": reply, "accepted": list(asked.question.accepted)}
+    return said | alias_read(said)
+
+
+def parse(row: Row, name: str) -> list[Question]:
+    """A row with question, its accepted answers under golden_answers, or under answer with value and aliases, and
+    perhaps a passage under context, passage or evidence."""
+    accepted = accepted_answers(row)
+    passage = next((str(row[key]).strip() for key in PASSAGES if row.get(key)), "")
+    id = str(row.get("id") or row.get("question_id") or name)
+    return [Question(id, str(row["question"]).strip(), accepted=accepted, passage=passage)]
+
+
+def _split(context: Context) -> tuple[list[Question], list[Question]]:
+    """Questions that may be scored, and worked examples."""
+    test, shots = parsed(context.source, TEST, parse), context.protocol.shots
+    if has(context.source, DEV):
+        return test, context.examples(parsed(context.source, DEV, parse))
+    if shots >= len(test):
+        raise CharterError(
+            f"triviaqa: {context.source} has {len(test)} questions, and {shots} of them would serve as examples; give "
+            "more, or set change.triviaqa.shots"
+        )
+    kept = set(random.Random(context.seed("examples")).sample(range(len(test)), shots))
+    context.facts["examples"] = "of the test split, not scored"
+    return [q for n, q in enumerate(test) if n not in kept], [test[n] for n in sorted(kept)]
+
+
+def _put(question: Question) -> str:
+    return "\n\n".join(filter(None, [question.passage, f"Question: {question.text}"]))
+
+
+TASK = Task(
+    name="triviaqa",
+    title="TriviaQA",
+    group="Knowledge and reasoning",
+    questions=questions,
+    rows=rows,
+    metrics=(
+        accuracy("triviaqa", "TriviaQA questions, any alias"),
+        unanswered("triviaqa"),
+        Metric("triviaqa_wrong", "", counts.outcome("wrong"), "lower", "TriviaQA questions answered wrongly"),
+        Metric(
+            "triviaqa_declined",
+            "",
+            counts.outcome("declined"),
+            "neither",
+            "TriviaQA questions that the model says it can't answer",
+        ),
+    ),
+    role=Role(kind="questions", default="shipped:triviaqa.heldout"),
+    standard="data:triviaqa",
+    protocol=Protocol(shots=5, temperature=0.0, max_tokens=32),
+    takes=(*SAMPLED, "shots"),
+    marks=unless_too_long(alias_read),
+    cost=(60, 32),
+    searched=True,
+    detecting=True,
+)

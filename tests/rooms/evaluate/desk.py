@@ -1,0 +1,39 @@
+"""A desk for tests of tasks: one task on a scripted assistant, its data written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import toys
+from charter.ground.artifact.inputs import Inputs
+from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.context import Context
+from charter.rooms.evaluate.screening import Screening
+from charter.rooms.evaluate.settings import Settings
+
+Row = dict[str, Any]
+
+
+def context(
+    task: str, folder: Path, assistant: Any, files: dict[str, list[Row]], helper: Any = None, **settings: Any
+) -> Context:
+    """The context of a task whose data are `files` (name of a file without its ending -> rows)."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    for name, rows in files.items():
+        toys.rows_file(data / f"{name}.jsonl", rows)
+    chosen = Settings(tasks=(task,), **settings)
+    protocol = TASKS[task].protocol.changed(chosen.limit, chosen.change_of(task))
+    inputs = Inputs(
+        [toys.given(TASKS[task].data_role, data, "data"), toys.given("policy", folder, "assistant")]
+    )
+    out = toys.workspace(folder / "out")
+    models: Any = SimpleNamespace(assistant=assistant, helper=helper or assistant)
+    return Context(chosen, inputs, out, models, TASKS[task], protocol, Screening(chosen, inputs, out))
+
+
+def kept(context: Context) -> list[Row]:
+    """The rows that a task keeps."""
+    return context.task.rows(context, context.task.questions(context))

@@ -1,0 +1,225 @@
+"""A whole report: made by the runner, stopped and resumed, verified deeply, looked through for contamination."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_choices import MMLU
+from test_long_texts import STORY, story
+
+import toys
+from charter.ground.artifact.curves import read_object, read_objects
+from charter.ground.artifact.inputs import Input, Inputs
+from charter.ground.artifact.progress import SilentProgress
+from charter.ground.artifact.store import read_manifest
+from charter.ground.settings.execution import Execution
+from charter.ground.settings.recipe import Recipe
+from charter.rooms.evaluate import run as room
+from charter.rooms.evaluate.contamination import contamination
+from charter.rooms.evaluate.regenerate import regenerate, same
+from charter.rooms.evaluate.settings import Settings
+from charter.runner.execute import execute
+from charter.runner.plan import make_plan
+from charter.runner.verify import artifact_problems
+
+TASKS = ("mmlu_plain", "gsm8k", "quality", "position")
+SUMS = [
+    {
+        "question": f"Crew {n} loads {n} crates on {n} ferries at {n} while {n} dogs watch {n} ropes for {n} days: how many?",
+        "answer": f"#### {54 * n}",
+    }
+    for n in range(2, 9)
+]
+FILES: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "mmlu_plain": MMLU,
+    "gsm8k": {"test": SUMS},
+    "quality": {"dev": [story("s0"), story("s1")]},
+    "position": {"text": [{"id": f"d{n}", "text": STORY[n:] * 20} for n in range(3)]},
+}
+SETTINGS = {
+    "tasks": list(TASKS),
+    "chunk": 2,
+    "limit": 5,
+    "change": {"gsm8k": {"max_tokens": 6, "samples": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for task, files in FILES.items():
+        (folder / task).mkdir()
+        for name, rows in files.items():
+            toys.rows_file(folder / task / f"{name}.jsonl", rows)
+    return folder
+
+
+def execute_step(run: Path, sources: dict[str, Any], name: str = "benchmark", **step: Any) -> Path:
+    recipe = Recipe.model_validate(
+        {"name": "r", "steps": [{"name": name, "room": "evaluate", "from": sources, **step}]}
+    )
+    execute(make_plan(recipe, run.parent, run, Execution("cpu", "float32")), SilentProgress())
+    return run / name
+
+
+@pytest.fixture(scope="module")
+def report(checkpoints: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("place") / "run"
+    sources = {"policy": str(checkpoints / "policy")} | {TASKS[t].data_role: str(data / t) for t in TASKS}  # type: ignore[index]
+    return execute_step(run, sources, settings=SETTINGS)
+
+
+def test_numbers_follow_from_the_rows_and_say_what_they_are_of(report: Path) -> None:
+    manifest = read_manifest(report)
+    assert artifact_problems(report, manifest) == []
+    numbers = {m.name: m for m in manifest.metrics}
+    assert {"mmlu_plain", "gsm8k", "quality", "position_exponent", "position_loss_1"} <= numbers.keys()
+    assert (numbers["gsm8k"].n, numbers["mmlu_plain"].n) == (10, 2)
+    identity = read_object(report / "report.json")["identity"]
+    assert identity["gsm8k"] | {"data": 0, "template": 0} == {
+        "data": 0,
+        "template": 0,
+        "limit": 5,
+        "shots": 0,
+        "form": "chat",
+        "scored": "samples",
+        "draw_seed": 0,
+        "version": 7,
+        "temperature": 1.0,
+        "samples": 2,
+        "max_tokens": 6,
+    }
+    assert identity["mmlu_plain"]["scored"] == "options" and identity["position"]["length"] == 1024
+    shown = (report / "prompts/mmlu_plain.txt").read_text()
+    assert shown.startswith("The following are multiple choice") and shown.endswith("Answer:\n")
+    assert not read_object(report / "report.json")["contamination"]  # a model without a lineage
+
+
+def test_stopped_anywhere_and_resumed_it_is_the_same(checkpoints: Path, data: Path, tmp_path: Path) -> None:
+    inputs = Inputs(
+        [toys.policy(checkpoints / "policy")]
+        + [toys.given(TASKS[t].data_role, data / t, "data") for t in TASKS]  # type: ignore[index]
+    )
+    settings = Settings.model_validate(SETTINGS)
+    whole = toys.workspace(tmp_path / "whole")
+    room.run(settings, inputs, whole)
+    stops = 0
+    while True:
+        out = toys.workspace(tmp_path / "stopped", progress=toys.StoppingProgress(1 + stops % 2))
+        try:
+            room.run(settings, inputs, out)
+            break
+        except toys.Interrupted:
+            stops += 1
+    assert stops > 5 and toys.files_of(whole.path) == toys.files_of(out.path)
+    assert [m.value for m in out.metrics] == [m.value for m in whole.metrics]
+
+
+def test_deep_verification_finds_what_was_changed_and_nothing_else(report: Path, tmp_path: Path) -> None:
+    for seed in range(3):
+        assert regenerate(report, 1, seed) == []
+    run = tmp_path / "run"
+    shutil.copytree(report.parent, run)
+    path = run / "benchmark/samples/gsm8k.jsonl"
+    rows = read_objects(path)
+    rows[0]["reply"] += "!"
+    del rows[-2:]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    found = {line for seed in range(12) for line in regenerate(run / "benchmark", 1, seed)}
+    changed = f"benchmark: gsm8k: {rows[0]['item']} comes out otherwise when it is asked again"
+    assert found == {changed, "benchmark: gsm8k: test-00007 is missing from the kept rows"}
+
+
+def test_several_rows_of_a_question_are_not_missing(checkpoints: Path, data: Path, tmp_path: Path) -> None:
+    """Occupations and decisions keep a row for each pair of words, named after both."""
+    settings = {"tasks": ["occupations", "decisions"], "chunk": 4, "limit": 6}
+    made = execute_step(tmp_path / "run", {"policy": str(checkpoints / "policy")}, settings=settings)
+    assert regenerate(made, 1, 0) == []
+    path = made / "samples/decisions.jsonl"
+    rows = read_objects(path)
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["id"] != rows[0]["id"]))
+    assert regenerate(made, 1, 0) == [f"benchmark: decisions: {rows[0]['id']} is missing from the kept rows"]
+
+
+def test_values_are_equal_up_to_rounding() -> None:
+    assert same({"a": [1.0, None, "x"]}, {"a": [1.0005, None, "x"]})
+    assert not same({"a": 1.0}, {"a": 1.01}) and not same("x", "y") and not same([1], [1, 2])
+    assert not same(True, 1.0001) and not same(None, 0.0)
+
+
+def test_what_the_lineage_was_taught_is_found_in_the_questions(
+    checkpoints: Path, data: Path, tmp_path: Path
+) -> None:
+    """A policy that was finetuned on one of the questions."""
+    lesson = toys.dialogue("l", f"Answer me this: {SUMS[1]['question']}", "162")
+    toys.rows_file(tmp_path / "lessons.jsonl", [lesson])
+    steps = [
+        {
+            "name": "taught",
+            "room": "finetune",
+            "from": {"policy": str(checkpoints / "policy"), "dialogues": ["./lessons.jsonl"]},
+        },
+        {
+            "name": "benchmark",
+            "room": "evaluate",
+            "from": {"policy": "taught", "gsm8k": str(data / "gsm8k")},
+            "settings": {"tasks": ["gsm8k"], "change": {"gsm8k": {"max_tokens": 2}}},
+        },
+    ]
+    recipe = Recipe.model_validate({"name": "r", "steps": steps})
+    run = tmp_path / "run"
+    execute(make_plan(recipe, tmp_path, run, Execution("cpu", "float32")), SilentProgress())
+    rows = read_objects(run / "benchmark/samples/contamination.jsonl")
+    hit = [r["item"] for r in rows if r["hit"]]
+    assert hit == ["test-00002"] and all(
+        r["where"] == (["./lessons.jsonl"] if r["hit"] else []) for r in rows
+    )
+    metrics = {m.name: m.value for m in read_manifest(run / "benchmark").metrics}
+    assert metrics["gsm8k_contaminated"] == pytest.approx(len(hit) / len(rows))
+    assert read_object(run / "benchmark/report.json")["contamination"] == {
+        "size": 13,
+        "sources": ["./lessons.jsonl"],
+        "missing": [],
+    }
+
+
+def test_what_cant_be_looked_through_any_more_is_named_and_stops_nothing(
+    checkpoints: Path, data: Path, tmp_path: Path
+) -> None:
+    """Lessons that were edited or removed since, and a policy that was moved away from what it was made of."""
+    lessons = [tmp_path / f"{name}.jsonl" for name in ("kept", "edited", "removed")]
+    for path in lessons:
+        toys.rows_file(path, [toys.dialogue(path.stem, f"How is {path.stem}?", "Well.")])
+    steps = [
+        {
+            "name": "taught",
+            "room": "finetune",
+            "from": {"policy": str(checkpoints / "policy"), "dialogues": [f"./{p.name}" for p in lessons]},
+        }
+    ]
+    run = tmp_path / "run"
+    recipe = Recipe.model_validate({"name": "r", "steps": steps})
+    execute(make_plan(recipe, tmp_path, run, Execution("cpu", "float32")), SilentProgress())
+    toys.rows_file(lessons[1], [toys.dialogue("edited", "How is it?", "Better.")])
+    lessons[2].unlink()
+    policy = Input("policy", "taught", "checkpoint", "policy", run / "taught", "taught", "t")
+    out = toys.workspace(tmp_path / "out")
+    made = contamination(policy, {}, out)
+    assert made["sources"] == ["./kept.jsonl"] and made["missing"] == ["./edited.jsonl", "./removed.jsonl"]
+
+    path = run / "taught/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["parents"] = [{"role": "policy", "step": "gone", "id": "0" * 64, "path": "gone"}]
+    path.write_text(json.dumps(manifest))
+    lessons[0].unlink()
+    nothing = toys.workspace(tmp_path / "nothing")
+    assert contamination(policy, {}, nothing) == {
+        "size": 13,
+        "sources": [],
+        "missing": ["what taught was made of", "./kept.jsonl", "./edited.jsonl", "./removed.jsonl"],
+    }
+    assert not toys.files_of(nothing.path), "no share of questions is given where nothing was looked through"
