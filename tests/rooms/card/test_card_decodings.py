@@ -11,15 +11,15 @@ from typing import Any
 import card_world
 import pytest
 from card_world import CARD_PARENTS, SETTINGS, STAGES
+from charter.rooms.card.claims import report_problems
+from charter.rooms.evaluate.harmlessness import review_queue
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Parent
 from charter.ground.artifact.store import read_manifest, record_files
-from charter.rooms.card.claims import report_problems
 from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.gate import Rules, gate
 from charter.rooms.card.gather import gather
-from charter.rooms.evaluate.harmlessness import review_queue
 from charter.runner.verify import verify
 
 OWN: dict[str, Any] = {"kind": "own", "temperature": 0.2, "top_p": 0.9, "ignored": []}

@@ -275,7 +275,7 @@ def test_scores_of_benchmarks_have_their_own_range_and_direction(run: Path) -> N
 
 def test_the_hub_and_a_card_get_the_benchmarks_too(run: Path) -> None:
     card_world.benchmark(run, 3)
-    parents = (("reports", "eval_0"), ("reports", "eval_3"), ("benchmarks", "bench_3"))
+    parents = (("reports", "eval_0"), ("reports", "eval_3"), ("reports", "bench_3"))
     card = card_world.make_card(run, card_world.SETTINGS, parents, step="both")
     assert [r.step for r in reports(card)] == ["eval_0", "eval_3", "bench_3"]
     made = to_eval_results(card, "someone/prompts")

@@ -9,8 +9,8 @@ from typing import Any
 import card_world
 import pytest
 from card_world import SETTINGS, edit, marks, remeasure, write_rows
-
 from charter.ground.judge.marks import alias_told, facts_recalled
+
 from charter.rooms.card.compare import compare
 from charter.runner.verify import verify
 

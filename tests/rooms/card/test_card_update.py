@@ -17,7 +17,7 @@ from charter.runner.verify import verify
 
 NEWER = Settings(model_name="demo 1.1")
 OLD = tuple(("reports", f"eval_{i}") for i in range(3))
-UPDATE = (("reports", "eval_3"), ("benchmarks", "bench_3"), ("base", "card"))
+UPDATE = (("reports", "eval_3"), ("reports", "bench_3"), ("base", "card"))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_an_update_verifies_with_its_base_and_fails_where_either_was_changed(upd
 def test_the_newest_card_of_a_run_stands_for_it_and_an_update_can_be_updated(updated: Path) -> None:
     assert final_stage(updated).step == "eval_3" and "arc" in final_stage(updated / "update").numbers
     benchmark(updated, 2)
-    parents = (("reports", "eval_2"), ("benchmarks", "bench_2"), ("base", "update"))
+    parents = (("reports", "eval_2"), ("reports", "bench_2"), ("base", "update"))
     again = make_card(updated, NEWER, parents, step="again")
     page = (again / "card.html").read_text("utf-8")
     assert page.count("Appendix: update to") == 2 and page.count("An update was added") == 2

@@ -48,5 +48,5 @@ def heading(stages: Sequence[Artifact]) -> str:
 
 
 def _facts(stage: Artifact) -> Mapping[str, Any]:
-    decoding = stage.report.get("decoding") or {}
-    return decoding if isinstance(decoding, dict) else {}
+    identity = (stage.report.get("identity") or {}).values()
+    return stage.report.get("decoding") or next((told for told in identity if "temperature" in told), {})
