@@ -16,6 +16,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ from charter.ground.model.source import materialise
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue, prompt_of
 from charter.ground.text.records import read_dialogues
-from charter.rooms.rl.actor import Actor
 from charter.rooms.rl.learning import accumulate, targets_of
 from charter.rooms.rl.prompts import Prompt
-from charter.rooms.rl.rollout import Episode, Reply
+from charter.rooms.rl.rollout import Episode, Reply, by_reply
+from charter.rooms.rl.run import open_models
 from charter.rooms.rl.settings import Settings
 
 PROMPTS, REPLIES, NEW, BETA, NOISE = 4, 4, 16, 0.2, 0.02
@@ -107,24 +108,24 @@ def ours(folder: Path, moved: Path, work: Path, batch: Mapping[str, Any]) -> tup
             "kl": {"coefficient": BETA},
         }
     )
-    actor = Actor(settings, Inputs([filled("policy", moved, "checkpoint", "policy")]), Workspace(work))
-    actor.reference = load_policy(folder)[0].requires_grad_(False)
+    inputs = Inputs([filled("policy", moved, "checkpoint", "policy")])
+    policy, critic, _, _ = open_models(settings, inputs, Workspace(work))
+    policy = replace(policy, reference=load_policy(folder)[0].requires_grad_(False))
     episodes, rows = _episodes(batch)
     replies = [reply for episode in episodes for reply in episode.replies]
-    with torch.no_grad():
-        flat = actor._logprobs(actor.model, episodes).tolist()
-    for reply in replies:
-        reply.log_probs, flat = flat[: len(reply.ids)], flat[len(reply.ids) :]
-    targets = targets_of(episodes, _reward([reply.ids for reply in replies]), BETA, settings, actor)
-    accumulate(actor, episodes, range(PROMPTS), targets, settings)
+    for reply, log_probs in zip(replies, by_reply(policy.logprobs(episodes).tolist(), episodes), strict=True):
+        reply.log_probs = log_probs
+    rewards = _reward([reply.ids for reply in replies])
+    targets = targets_of(policy, critic, episodes, rewards, BETA, settings.kl_by_token)
+    accumulate(policy, critic, targets, range(PROMPTS), settings.clip)
     lengths = [len(reply.ids) for reply in replies]
     starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
-    for parameter in actor.model.parameters():
+    for parameter in policy.model.parameters():
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         parameter.data = gradient * (sum(lengths) / len(lengths))
     advantages = torch.empty(len(rows))
     advantages[rows] = targets.advantages[starts]
-    return advantages, named_tensors(actor.model)
+    return advantages, named_tensors(policy.model)
 
 
 def compared(options: argparse.Namespace) -> dict[str, float]:

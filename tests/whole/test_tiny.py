@@ -225,7 +225,7 @@ MOMENTS = [
     ("rl", "charter.rooms.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
     (
         "rl",
-        "charter.rooms.rl.actor:Actor.reference_logprobs",
+        "charter.rooms.rl.policy:Policy.reference_logprobs",
         1,
         "after",
     ),  # right after that resume, mid-round

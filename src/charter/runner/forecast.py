@@ -8,7 +8,6 @@ from typing import Any
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, Environment
 from charter.ground.artifact.store import folder_bytes
-from charter.ground.model.folder import count_parameters
 from charter.ground.model.shape import to_config
 from charter.ground.settings.environment import environment_of
 from charter.ground.settings.estimate import Estimate, Sizes
@@ -16,7 +15,7 @@ from charter.ground.settings.recognise import count_rows
 from charter.ground.settings.texts import text_bytes
 from charter.ground.text.corpus_index import INDEX, read_index
 from charter.runner.directory import RunDirectory, Standing
-from charter.runner.plan import Plan, PlannedStep, known_shape, own_parents
+from charter.runner.plan import Plan, PlannedStep, own_parents
 
 _STATUS = {"reused": "reused", "restore": "reused", "publish": "resume", "resume": "resume", "run": "run"}
 
@@ -88,12 +87,13 @@ class _Known:
             rows.setdefault(entry.role, []).append(count)
             if planned.room.roles[entry.role].kind == "sources" and entry.path is not None:
                 texts[entry.role] = texts.get(entry.role, 0) + text_bytes(entry.path)
-            size = self.parameters.get(entry.name) or _parameters(entry)
+            model = planned.models.get(entry.ref)
+            size = self.parameters.get(entry.name) or (model.parameters if model else None)
             if size is not None:
                 parameters[entry.role] = max(size, parameters.get(entry.role, 0))
             if tokens := self.vocabulary.get(entry.name) or known_vocabulary(entry):
                 vocabulary[entry.role] = tokens
-            if config := self.configs.get(entry.name) or known_config(entry):
+            if config := self.configs.get(entry.name) or (to_config(model.shape) if model else None):
                 configs[entry.role] = config
         known = {role: tuple(c for c in counts if c is not None) for role, counts in rows.items()}
         counted = {role: counts for role, counts in known.items() if len(counts) == len(rows[role])}
@@ -119,20 +119,6 @@ class _Known:
                 rows = min(prompts, limit) if isinstance(limit, int) and limit > 0 else prompts
         if rows is not None:
             self.rows[planned.name] = rows
-
-
-def _parameters(entry: Input) -> int | None:
-    """Parameters of a model, from its name or its files' headers; None for what isn't one or doesn't say."""
-    if entry.kind == "checkpoint" and entry.path is not None:
-        return count_parameters(entry.path)
-    shape = known_shape(entry)
-    return shape.num_parameters if shape else None
-
-
-def known_config(entry: Input) -> Mapping[str, Any] | None:
-    """What config.json says of a model, from its name or its folder; None for what isn't one or doesn't tell."""
-    shape = known_shape(entry)
-    return to_config(shape) if shape else None
 
 
 def known_vocabulary(entry: Input) -> int | None:

@@ -73,8 +73,17 @@ class Work(Frozen):
         settings = checked(room.settings, self.resolved, f"step {self.step.name} (room {room.name})")
         if step_id(room, self.resolved, self.inputs, self.seed, execution) != self.id:
             raise CharterError(f"{self.step.name}: {SOURCES_EDITED}")
-        lists = self.inputs, self.parents, self.external
-        return PlannedStep(self.step, room, settings, self.resolved, *lists, self.seed, self.id)
+        return PlannedStep(
+            step=self.step,
+            room=room,
+            settings=settings,
+            resolved=self.resolved,
+            inputs=self.inputs,
+            parents=self.parents,
+            external=self.external,
+            seed=self.seed,
+            id=self.id,
+        )
 
 
 class SpokenProgress:

@@ -4,9 +4,8 @@ Everything that can be wrong with a recipe is found here, before anything starts
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.manifest import MANIFEST, External, Parent
 from charter.ground.artifact.store import read_manifest
-from charter.ground.model.folder import check_folder
+from charter.ground.model.folder import ModelSize, read_size
 from charter.ground.model.shape import Shape, from_config, named
 from charter.ground.settings.execution import Execution
 from charter.ground.settings.packages import package_of
@@ -36,7 +35,11 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step that is ready to run; `inputs` name the folders where parents lie or will lie."""
+    """A step that is ready to run; `inputs` name the folders where parents lie or will lie.
+
+    `context`: tokens that the model it makes will read at once, None if that can't be told. `models`: the size of each
+    model among the inputs, by its `ref`, as far as a plan can tell.
+    """
 
     step: Step
     room: Room[Any]
@@ -47,7 +50,8 @@ class PlannedStep:
     external: tuple[External, ...]
     seed: int
     id: str
-    context: int | None = None  # tokens that the model it makes will read at once, where that can be told
+    context: int | None = None
+    models: Mapping[str, ModelSize] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -89,13 +93,15 @@ def own_parents(planned: PlannedStep) -> set[str]:
 
 @dataclass
 class _Planner:
-    """What planning a step needs to know of the recipe and of the steps before it."""
+    """What planning a step needs to know of the recipe, of the steps before it, and of the models read so far, by
+    their `ref`."""
 
     recipe: Recipe
     folder: Path
     run: Path
     execution: Execution
-    done: dict[str, PlannedStep]
+    done: dict[str, PlannedStep] = field(default_factory=dict)
+    models: dict[str, ModelSize | None] = field(default_factory=dict)
 
     def plan(self, step: Step) -> PlannedStep:
         """Checks one step whose parents are planned."""
@@ -105,12 +111,18 @@ class _Planner:
         parents: list[Parent] = []
         external: list[External] = []
         filled: dict[str, list[Given]] = {}
+        models: dict[str, ModelSize] = {}
         for role, refs in self._references(step, room):
             for ref in refs:
                 entry, record = self._fill(step, role, ref, room.roles[role])
                 inputs.append(entry)
-                context = self.done[ref].context if ref in self.done else _context(entry)
+                model = self._model(step, entry, isinstance(record, External))
+                context = model.shape.context if model is not None else None
+                if ref in self.done:
+                    context = self.done[ref].context
                 filled.setdefault(role, []).append(Given(entry.name, context))
+                if model is not None:
+                    models[entry.ref] = model
                 if isinstance(record, Parent):
                     parents.append(record)
                 else:
@@ -119,10 +131,19 @@ class _Planner:
             raise CharterError(f"step {step.name} (room {room.name}): {wrong}")
         resolved = settings.model_dump(mode="json")
         seed = derive_seed(self.recipe.seed, step.name)
-        identity = step_id(room, resolved, inputs, seed, self.execution)
-        made = room.context(settings, filled) if room.context else _first(filled.get("policy", ()))
-        lists = tuple(inputs), tuple(parents), tuple(external)
-        return PlannedStep(step, room, settings, resolved, *lists, seed, identity, made)
+        return PlannedStep(
+            step=step,
+            room=room,
+            settings=settings,
+            resolved=resolved,
+            inputs=tuple(inputs),
+            parents=tuple(parents),
+            external=tuple(external),
+            seed=seed,
+            id=step_id(room, resolved, inputs, seed, self.execution),
+            context=room.context(settings, filled) if room.context else _first(filled.get("policy", ())),
+            models=models,
+        )
 
     def _references(self, step: Step, room: Room[Any]) -> list[tuple[str, list[str]]]:
         """The references of each role in the room's order, with defaults filled in."""
@@ -172,9 +193,19 @@ class _Planner:
         if not wanted.accepts(entry.kind, entry.variant, made=isinstance(record, Parent)):
             found = f"{entry.kind} ({entry.variant})" if entry.variant else entry.kind
             raise CharterError(f"step {step.name}: role {role} takes {wanted.wants()}, and {ref} is {found}")
-        if isinstance(record, External):
-            _check_model(entry, f"step {step.name}: role {role}")
         return entry, record
+
+    def _model(self, step: Step, entry: Input, external: bool) -> ModelSize | None:
+        """The size of the model behind an input, read once a plan. Raises CharterError for an external model that the
+        step would refuse; an artifact that is damaged is found when it is opened."""
+        if entry.ref not in self.models:
+            try:
+                self.models[entry.ref] = size_of(entry)
+            except CharterError as error:
+                if external:
+                    raise CharterError(f"step {step.name}: role {entry.role}: {error}") from None
+                self.models[entry.ref] = None
+        return self.models[entry.ref]
 
 
 def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> Plan:
@@ -183,7 +214,7 @@ def make_plan(recipe: Recipe, folder: Path, run: Path, execution: Execution) -> 
     Raises CharterError, one line, for each thing that can be wrong: cycles, missing steps, unknown rooms,
     roles or settings, bad values, inputs of the wrong kind, sources that don't exist, debiasing out of order.
     """
-    planner = _Planner(recipe, folder, run, execution, {})
+    planner = _Planner(recipe, folder, run, execution)
     for step in order_steps(recipe, folder):
         planner.done[step.name] = planner.plan(step)
     check_debias(tuple(planner.done.values()))
@@ -227,35 +258,20 @@ def open_source(source: Source, name: str, role: str = "") -> Input:
     return Input(role, name, source.kind, source.variant, None if packed else source.path, ref, source.digest)
 
 
-def _check_model(entry: Input, where: str) -> None:
-    """Refuses a model that the step would refuse, as far as its files' headers and names tell."""
-    if entry.kind != "checkpoint":
-        return
-    try:
-        if entry.ref.startswith("random:"):
-            named(entry.ref)
-        elif entry.path is not None:
-            check_folder(entry.path, entry.variant)
-    except CharterError as error:
-        raise CharterError(f"{where}: {error}") from None
-
-
-def known_shape(entry: Input) -> Shape | None:
-    """The shape of a model, by its name or its folder; None for what isn't one, and where neither tells."""
+def size_of(entry: Input) -> ModelSize | None:
+    """The size of a model, by its name or from its folder's config.json and headers; None for what isn't one, and if
+    neither tells. Raises CharterError for a folder that a room would refuse."""
     if entry.ref.startswith("random:"):
-        return named(entry.ref)[1]
-    if (package := package_of(entry.ref)) is not None:
-        return from_config(package.config)
+        return _sized(named(entry.ref)[1])
+    in_folder = None
     if entry.kind == "checkpoint" and entry.path is not None:
-        with suppress(CharterError):  # an artifact that is damaged is found when it is opened
-            return check_folder(entry.path, entry.variant)
-    return None
+        in_folder = read_size(entry.path, entry.variant)
+    package = package_of(entry.ref)
+    return _sized(from_config(package.config)) if package is not None else in_folder
 
 
-def _context(entry: Input) -> int | None:
-    """Tokens that a model reads at once, where that is known."""
-    shape = known_shape(entry)
-    return shape.context if shape else None
+def _sized(shape: Shape) -> ModelSize:
+    return ModelSize(shape, shape.num_parameters)
 
 
 def _first(policies: Sequence[Given]) -> int | None:

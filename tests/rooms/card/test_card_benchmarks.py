@@ -64,7 +64,7 @@ def test_a_report_on_other_tasks_of_a_stages_model_stands_beside_it_whatever_the
 
 def test_two_reports_on_the_same_tasks_of_a_model_are_two_stages_and_need_two_names(run: Path) -> None:
     benchmark(run, 0)
-    with pytest.raises(CharterError, match="two reports have the stage 'start'.* must have other tasks"):
+    with pytest.raises(CharterError, match=r"two reports have the stage 'start'.* must have other tasks"):
         gathered(run, (("reports", "eval_0"), ("reports", "bench_0"), ("reports", "bench_0")))
 
 

@@ -18,6 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input
 from charter.ground.artifact.progress import SilentProgress
 from charter.ground.learn.flops import multiplying
+from charter.ground.model import folder
 from charter.ground.model.checkpoint import new_model
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Sizes
@@ -29,8 +30,8 @@ from charter.rooms.pretrain.settings import Learning, Settings, Sizing, check, c
 from charter.rooms.pretrain.size import NAMED, derive
 from charter.rooms.pretrain.window_settings import Stage, Window
 from charter.runner.execute import execute
-from charter.runner.forecast import expected_minutes, forecast, known_config, known_vocabulary
-from charter.runner.plan import make_plan
+from charter.runner.forecast import expected_minutes, forecast, known_vocabulary
+from charter.runner.plan import make_plan, size_of
 
 VOCABULARY = 16384
 # size -> layers, width, heads, key heads, head size, feed-forward, context, tied; millions that multiply; log2 of the
@@ -237,8 +238,26 @@ def test_a_plan_knows_the_shape_of_the_model_that_goes_on(tmp_path: Path) -> Non
 
     assert minutes("small") > 2 * minutes("mini") > 4 * minutes("tiny")
     entry = toys.policy(toys.policy_folder(tmp_path / "model"))
-    assert from_config(known_config(entry) or {}) == toys.SHAPE
-    assert known_config(replace(entry, path=tmp_path / "none")) is None
+    model = size_of(entry)
+    assert model is not None and model.shape == toys.SHAPE
+    with pytest.raises(CharterError, match=r"has no config\.json"):
+        size_of(replace(entry, path=tmp_path / "none"))
+
+
+def test_a_plan_reads_a_model_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toys.policy_folder(tmp_path / "model")
+    tuned = {"room": "finetune", "from": {"policy": "./model", "dialogues": "shipped:helpful.train"}}
+    path = tmp_path / "recipe.yaml"
+    steps = [{"name": "one", **tuned}, {"name": "two", **tuned}]
+    path.write_text(yaml.safe_dump({"name": "twice", "seed": 1, "steps": steps}))
+    headers: list[Path] = []
+    real = folder.read_header
+    monkeypatch.setattr(folder, "read_header", lambda place: headers.append(place) or real(place))
+    plan = make_plan(load_recipe(path, []), tmp_path, tmp_path / "run", Execution())
+    minutes = expected_minutes(plan)
+    assert len(headers) == 1 and minutes["one"] == minutes["two"] is not None
+    (model,) = plan.steps[0].models.values()
+    assert model.shape == toys.SHAPE and plan.steps[1].context == toys.SHAPE.context
 
 
 def test_a_plan_knows_the_vocabulary_of_a_corpus_that_is_there(tmp_path: Path) -> None:

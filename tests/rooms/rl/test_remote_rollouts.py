@@ -34,7 +34,7 @@ from charter.ground.settings.frozen import Lora
 from charter.rooms.rl import run as room
 from charter.rooms.rl.remote import Gap, gap_of, importance
 from charter.rooms.rl.rollout import Reply
-from charter.rooms.rl.settings import Keep, Rollout, Sampler, Settings, estimate
+from charter.rooms.rl.settings import Keep, Rollout, Server, Settings, estimate
 from charter.service.api.app import make_app
 from charter.service.api.local import LocalBackend
 from charter.service.api.opening import open_service
@@ -102,7 +102,7 @@ def inputs(checkpoints: Path, tmp_path: Path) -> Inputs:
 
 
 def settings_of(url: str | None, lora: Lora | None = None, **sampler: Any) -> Settings:
-    chosen = None if url is None else Sampler(url=url, **({"away": 30.0} | STRICT | sampler))
+    chosen = None if url is None else Server(url=url, **({"away": 30.0} | STRICT | sampler))
     rollout = Rollout(prompts=4, replies=2, max_tokens=8, sampler=chosen)
     lr = 1e-2 if lora else 2e-3
     return Settings(steps=3, lr=lr, rollout=rollout, microbatch_tokens=256, lora=lora, save_every=1)
@@ -343,7 +343,7 @@ def test_the_gap_and_the_weights_of_importance_by_hand() -> None:
     replies = [reply([-1.0, -2.0], [-1.5, -2.0]), reply([-3.0], [-2.0])]
     found = gap_of(replies)
     assert found == Gap(pytest.approx(0.5), pytest.approx(1.0))
-    sampler = Sampler(url="http://127.0.0.1:1", beyond="correct", truncate=1.5)
+    sampler = Server(url="http://127.0.0.1:1", beyond="correct", truncate=1.5)
     weights = importance(replies, sampler)
     assert weights is not None  # exp(0.5) is cut at 1.5, equal ones weigh 1, exp(-1) stays
     assert weights.tolist() == pytest.approx([1.5, 1.0, 0.36787945])
@@ -355,7 +355,7 @@ def test_importance_makes_means_over_the_servers_tokens_means_over_the_policys()
     generator = torch.Generator().manual_seed(4)
     pi, mu = (torch.randn(50, generator=generator).log_softmax(0) for _ in range(2))
     f = torch.randn(50, generator=generator)
-    sampler = Sampler(url="http://127.0.0.1:1", beyond="correct", truncate=1e6)
+    sampler = Server(url="http://127.0.0.1:1", beyond="correct", truncate=1e6)
     weights = importance([reply(pi.tolist(), mu.tolist())], sampler)
     assert weights is not None
     assert float((mu.exp() * weights * f).sum()) == pytest.approx(float((pi.exp() * f).sum()), abs=1e-5)
@@ -364,10 +364,10 @@ def test_importance_makes_means_over_the_servers_tokens_means_over_the_policys()
 
 def test_senseless_samplers_are_refused() -> None:
     with pytest.raises(ValidationError, match="takes adapters needs lora"):
-        Settings(rollout=Rollout(sampler=Sampler(url="http://127.0.0.1:1", weights="lora")))
+        Settings(rollout=Rollout(sampler=Server(url="http://127.0.0.1:1", weights="lora")))
     for url in ("127.0.0.1:8000", "ftp://host", "http://", "http://u:secret@host"):
         with pytest.raises(ValidationError, match="is no address of a server"):
-            Sampler(url=url)
+            Server(url=url)
 
 
 def test_a_plan_counts_no_time_for_replies_that_are_written_elsewhere() -> None:

@@ -1,10 +1,11 @@
 """RL: ratio 1 and KL 0 at the start, the reference, the critic, stopping, resuming."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -25,18 +26,21 @@ from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Dialogue, prompt_of
 from charter.ground.text.records import read_dialogues
 from charter.rooms.rl import run as room
-from charter.rooms.rl.actor import Actor
-from charter.rooms.rl.learning import accumulate, targets_of
+from charter.rooms.rl.critic import Critic
+from charter.rooms.rl.learning import Targets, accumulate, optimizer_of, targets_of
+from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.ppo import adapt
 from charter.rooms.rl.prompts import Prompt, prompts_of_round, read_round_prompts
 from charter.rooms.rl.reward import Reward, Scale
 from charter.rooms.rl.reward_settings import Rewards
 from charter.rooms.rl.rollout import Episode, all_replies, batch_of, groups
+from charter.rooms.rl.sampler import Sampler
 from charter.rooms.rl.settings import Kl, Rollout, Settings, Value
 from toys import dialogue
 
 ROLLOUT = Rollout(prompts=4, replies=2, max_tokens=6)
 SETTINGS = Settings(steps=2, lr=1e-3, rollout=ROLLOUT, microbatch_tokens=128)
+CLIP = SETTINGS.clip
 
 
 @pytest.fixture
@@ -78,14 +82,36 @@ def test_the_model_keeps_how_it_is_sampled_and_learns_from_its_whole_distributio
     assert drawn[0] == drawn[1], "rollouts are drawn as before"
 
 
-def actor_of(
-    settings: Settings, inputs: Inputs, folder: Path, precision: str = "float32"
-) -> tuple[Actor, list[Episode]]:
-    """An actor and its first round."""
-    actor = Actor(settings, inputs, toys.workspace(folder, precision=precision))
-    episodes = actor.sample(read_round_prompts(inputs)[: settings.rollout.prompts], 0)
-    actor.score(episodes)
-    return actor, episodes
+class First(NamedTuple):
+    """The models of a run, which has a critic, and its first round."""
+
+    policy: Policy
+    critic: Critic
+    sampler: Sampler
+    episodes: list[Episode]
+
+    def targets(self, scores: Sequence[float] = (1.0, -1.0) * 4) -> Targets:
+        return targets_of(self.policy, self.critic, self.episodes, scores, 0.05, kl_by_token=True)
+
+
+def first_round(settings: Settings, inputs: Inputs, folder: Path, precision: str = "float32") -> First:
+    out = toys.workspace(folder, precision=precision)
+    policy, critic, graders, sampler = room.open_models(settings, inputs, out)
+    assert critic is not None
+    prompts = read_round_prompts(inputs)[: settings.rollout.prompts]
+    episodes = sampler.sample(policy, critic, prompts, 0)
+    graders.score(episodes)
+    return First(policy, critic, sampler, episodes)
+
+
+def reading(policy: Policy, tokens: int) -> Policy:
+    """The policy with microbatches of so many tokens."""
+    return replace(policy, microbatches=replace(policy.microbatches, most_tokens=tokens))
+
+
+def weighing(critic: Critic, coefficient: float) -> Critic:
+    """The critic with another weight of its loss."""
+    return replace(critic, settings=critic.settings.model_copy(update={"coefficient": coefficient}))
 
 
 def start_logprobs(checkpoints: Path, episodes: list[Episode]) -> torch.Tensor:
@@ -142,80 +168,86 @@ def test_at_step_zero_the_ratio_is_one_and_kl_zero(inputs: Inputs, tmp_path: Pat
 def test_sampling_and_training_agree_or_the_run_is_refused(
     inputs: Inputs, checkpoints: Path, tmp_path: Path
 ) -> None:
-    actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w")
+    policy, _, _, episodes = first_round(SETTINGS, inputs, tmp_path / "w")
     old = torch.tensor([p for r in all_replies(episodes) for p in r.log_probs])
     assert torch.allclose(old, start_logprobs(checkpoints, episodes), atol=1e-4)
-    actor.check_ratio_one(episodes)
+    policy.check_ratio_one(episodes)
     for reply in all_replies(episodes):
         reply.log_probs = [p + 0.02 for p in reply.log_probs]
     with pytest.raises(CharterError, match=r"disagree by 0\.0\d+ nats on a token"):
-        actor.check_ratio_one(episodes)
+        policy.check_ratio_one(episodes)
 
 
 def test_in_bfloat16_the_first_ratio_is_one_although_sampling_rounds_otherwise(
     inputs: Inputs, tmp_path: Path
 ) -> None:
-    actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w", "bfloat16")
-    exact = [p for r in all_replies(actor_of(SETTINGS, inputs, tmp_path / "x")[1]) for p in r.log_probs]
+    first = first_round(SETTINGS, inputs, tmp_path / "w", "bfloat16")
+    policy, critic, _, episodes = first
+    plain = all_replies(first_round(SETTINGS, inputs, tmp_path / "x").episodes)
+    exact = [p for r in plain for p in r.log_probs]
     assert exact != [p for r in all_replies(episodes) for p in r.log_probs], "sampling rounds too"
-    actor.check_ratio_one(episodes)
-    targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, SETTINGS, actor)
+    policy.check_ratio_one(episodes)
+    targets = first.targets()
     sampled = torch.tensor([p for r in all_replies(episodes) for p in r.log_probs])
     assert float((targets.old - sampled).abs().max()) > 1e-3, "rounding shows"
     assert float(targets.kl.abs().max()) < 0.05
-    figures = accumulate(actor, episodes, range(4), targets, SETTINGS)
+    figures, _ = accumulate(policy, critic, targets, range(4), CLIP)
     assert figures["clip_fraction"] == 0 and abs(figures["approx_kl"]) < 1e-3
-    first = all_replies(episodes)[0]
-    first.log_probs = [first.log_probs[0] + 0.7, *first.log_probs[1:]]
-    actor.check_ratio_one(episodes)  # one token far off
+    reply = all_replies(episodes)[0]
+    reply.log_probs = [reply.log_probs[0] + 0.7, *reply.log_probs[1:]]
+    # one token far off
+    policy.check_ratio_one(episodes)
     for reply in all_replies(episodes):
         reply.log_probs = [p + 0.2 for p in reply.log_probs]
     with pytest.raises(CharterError, match=r"disagree by 0\.\d+ nats a token in the mean"):
-        actor.check_ratio_one(episodes)
+        policy.check_ratio_one(episodes)
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["full", "lora"])
 def test_the_reference_stays_the_start(
     inputs: Inputs, checkpoints: Path, tmp_path: Path, lora: Lora | None
 ) -> None:
-    actor, episodes = actor_of(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / "w")
-    assert (actor.reference is None) == (lora is not None)
+    first = first_round(SETTINGS.model_copy(update={"lora": lora}), inputs, tmp_path / "w")
+    policy, critic, _, episodes = first
+    assert policy.has_adapters == (lora is not None)
     with torch.no_grad():
-        for parameter in lora_parameters(actor.model) if lora else actor.model.parameters():
+        for parameter in lora_parameters(policy.model) if lora else policy.model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     expected = start_logprobs(checkpoints, episodes)
-    assert torch.allclose(actor.reference_logprobs(episodes), expected, atol=1e-4)
-    targets = targets_of(episodes, [0.0] * 8, 0.05, SETTINGS, actor)
+    assert torch.allclose(policy.reference_logprobs(episodes), expected, atol=1e-4)
+    targets = first.targets([0.0] * 8)
     assert torch.allclose(targets.reference, expected, atol=1e-4)
-    settings = SETTINGS.model_copy(update={"value": Value(coefficient=0.0)})
-    drift = accumulate(actor, episodes, range(4), targets, settings)["approx_kl"]
-    assert abs(drift) > 1e-3, "with the adapters on, or its own weights, the policy is another one"
+    figures, _ = accumulate(policy, weighing(critic, 0.0), targets, range(4), CLIP)
+    assert abs(figures["approx_kl"]) > 1e-3, (
+        "with the adapters on, or its own weights, the policy is another one"
+    )
 
 
 def test_frozen_layers_are_computed_once_for_policy_and_reference(
     inputs: Inputs, checkpoints: Path, tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(update={"frozen_layers": 1})
-    found = []
+    both = []
     for kept in (True, False):
-        actor, episodes = actor_of(settings, inputs, tmp_path / str(kept))
-        assert actor.reference is not None
+        first = first_round(settings, inputs, tmp_path / str(kept))
+        policy, critic, _, episodes = first
+        assert policy.reference is not None
         with torch.no_grad():
-            for parameter in actor.model.blocks()[1].parameters():
+            for parameter in policy.model.blocks()[1].parameters():
                 parameter.mul_(1.1)
         if kept:
-            actor.reference_logprobs(episodes)
+            policy.reference_logprobs(episodes)
             with torch.no_grad():  # whoever computed these again would show it
-                for model in (actor.model, actor.reference):
+                for model in (policy.model, policy.reference):
                     for parameter in model.blocks()[0].parameters():
                         parameter.fill_(torch.nan)
-        reference = actor.reference_logprobs(episodes)
-        targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
+        reference = policy.reference_logprobs(episodes)
+        targets = first.targets()
         for episode in episodes if not kept else ():
             episode.below = None
-        figures = accumulate(actor, episodes, [3, 1, 0], targets, settings)
-        found.append((reference, figures["approx_kl"], gradients(actor)))
-    (reference, kl, learnt), (alone, expected_kl, expected) = found
+        figures, _ = accumulate(policy, critic, targets, [3, 1, 0], CLIP)
+        both.append((reference, figures["approx_kl"], gradients(policy)))
+    (reference, kl, learnt), (alone, expected_kl, expected) = both
     torch.testing.assert_close(reference, alone, atol=1e-5, rtol=1e-5)
     assert torch.allclose(alone, start_logprobs(checkpoints, episodes), atol=1e-4)
     assert kl == pytest.approx(expected_kl, abs=1e-5)
@@ -224,15 +256,18 @@ def test_frozen_layers_are_computed_once_for_policy_and_reference(
 
 
 def test_only_adapters_and_critic_are_trained_with_lora(inputs: Inputs, tmp_path: Path) -> None:
-    actor, _ = actor_of(SETTINGS.model_copy(update={"lora": Lora(rank=2, alpha=4.0)}), inputs, tmp_path / "w")
-    moved = {id(p) for group in actor.optimizer.param_groups for p in group["params"]}
-    assert moved == {id(p) for p in [*lora_parameters(actor.model), *actor.value_head.parameters()]}
+    settings = SETTINGS.model_copy(update={"lora": Lora(rank=2, alpha=4.0)})
+    policy, critic, _, _ = first_round(settings, inputs, tmp_path / "w")
+    optimizer = optimizer_of(policy, critic, settings.lr)
+    moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert moved == {id(p) for p in [*lora_parameters(policy.model), *critic.head.parameters()]}
 
 
-def gradients(actor: Actor) -> list[torch.Tensor]:
-    found = [p.grad.clone() for p in actor.model.parameters() if p.grad is not None]
-    actor.optimizer.zero_grad(set_to_none=True)
-    return found
+def gradients(policy: Policy) -> list[torch.Tensor]:
+    """The gradients that were accumulated, which are cleared."""
+    rows = [p.grad.clone() for p in policy.model.parameters() if p.grad is not None]
+    policy.model.zero_grad(set_to_none=True)
+    return rows
 
 
 @pytest.mark.parametrize("trunk", ["shared", "own"])
@@ -240,45 +275,34 @@ def test_the_critics_gradient_reaches_the_policy_only_through_a_shared_trunk(
     inputs: Inputs, tmp_path: Path, trunk: Any
 ) -> None:
     settings = SETTINGS.model_copy(update={"value": Value(trunk=trunk, coefficient=0.0)})
-    actor, episodes = actor_of(settings, inputs, tmp_path / "w")
+    first = first_round(settings, inputs, tmp_path / "w")
+    policy, critic = first.policy, first.critic
     with torch.no_grad():
-        actor.value_head.weight.fill_(0.1)
-    targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
-    accumulate(actor, episodes, range(4), targets, settings)
-    alone = gradients(actor)
-    accumulate(
-        actor,
-        episodes,
-        range(4),
-        targets,
-        settings.model_copy(update={"value": Value(trunk=trunk, coefficient=5.0)}),
-    )
+        critic.head.weight.fill_(0.1)
+    targets = first.targets()
+    accumulate(policy, critic, targets, range(4), CLIP)
+    alone = gradients(policy)
+    accumulate(policy, weighing(critic, 5.0), targets, range(4), CLIP)
     if trunk == "own":
-        assert actor.value_trunk is not None
-        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in actor.value_trunk.parameters())
-    changed = max((a - b).abs().max().item() for a, b in zip(alone, gradients(actor), strict=True))
+        assert critic.trunk is not None
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in critic.trunk.parameters())
+    changed = max((a - b).abs().max().item() for a, b in zip(alone, gradients(policy), strict=True))
     assert changed > 1e-3 if trunk == "shared" else changed < 1e-6
 
 
 @pytest.mark.parametrize("trunk", ["shared", "own"])
 def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: Path, trunk: Any) -> None:
     settings = SETTINGS.model_copy(update={"value": Value(trunk=trunk)})
-    actor, _ = actor_of(settings, inputs, tmp_path / "w")
+    policy, critic, sampler, _ = first_round(settings, inputs, tmp_path / "w")
     with torch.no_grad():
-        actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
-    episodes = actor.sample(
-        [
-            Prompt(
-                Dialogue("x", prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages), "red"
-            )
-        ],
-        1,
-    )
-    trunk_model = actor.value_trunk or actor.model
+        critic.head.weight.normal_(generator=torch.Generator().manual_seed(3))
+    messages = prompt_of(read_dialogues(inputs.many("prompts")[0].folder)[0]).messages
+    episodes = sampler.sample(policy, critic, [Prompt(Dialogue("x", messages), "red")], 1)
+    trunk_model = critic.trunk or policy.model
     for reply in all_replies(episodes):
         row = torch.tensor(episodes[0].prompt + reply.ids)
         with torch.no_grad():
-            expected = actor.value_head(trunk_model.hidden(row, documents([len(row)])))[
+            expected = critic.head(trunk_model.hidden(row, documents([len(row)])))[
                 len(episodes[0].prompt) - 1 : -1
             ]
         assert reply.values == pytest.approx(expected.tolist(), abs=1e-3)
@@ -286,18 +310,18 @@ def test_values_while_sampling_are_those_of_training(inputs: Inputs, tmp_path: P
 
 def test_in_bfloat16_a_critic_of_its_own_reads_as_it_learns(inputs: Inputs, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"value": Value(trunk="own")})
-    actor = Actor(settings, inputs, toys.workspace(tmp_path / "w", precision="bfloat16"))
+    policy, critic, sampler, _ = first_round(settings, inputs, tmp_path / "w", "bfloat16")
     with torch.no_grad():
-        actor.value_head.weight.normal_(generator=torch.Generator().manual_seed(3))
-    episodes = actor.sample(read_round_prompts(inputs)[:4], 0)
-    targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, settings, actor)
-    found = []
+        critic.head.weight.normal_(generator=torch.Generator().manual_seed(3))
+    episodes = sampler.sample(policy, critic, read_round_prompts(inputs)[:4], 0)
+    targets = First(policy, critic, sampler, episodes).targets()
+    values = []
     for members in groups(episodes, settings.microbatch_tokens):
         batch = batch_of(members, "cpu")
         with torch.no_grad(), autocast("cpu", "bfloat16"):
-            hidden = actor.model.hidden(batch.ids, batch.layout)[batch.predicts]
-            found.append(actor.values(batch, hidden))
-    assert torch.equal(targets.values, torch.cat(found)) and float(targets.values.std()) > 0
+            hidden = policy.model.hidden(batch.ids, batch.layout)[batch.predicts]
+            values.append(critic.values(batch, hidden))
+    assert torch.equal(targets.values, torch.cat(values)) and float(targets.values.std()) > 0
 
 
 def test_a_critic_of_its_own_learns_and_is_not_saved_with_the_policy(inputs: Inputs, tmp_path: Path) -> None:
@@ -311,7 +335,7 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
     inputs: Inputs, checkpoints: Path, tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(update={"rollout": ROLLOUT.model_copy(update={"missing_end": 0.75})})
-    _, episodes = actor_of(settings, inputs, tmp_path / "w")
+    episodes = first_round(settings, inputs, tmp_path / "w").episodes
     reward, grader = (PreferenceModel.open(checkpoints / name) for name in ("reward", "grader"))
     cut = 0
     for e in episodes:
@@ -321,11 +345,13 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
             item = [(e.dialogue.messages, [r.text])]
             assert r.score == pytest.approx(reward.score(item)[0][0], abs=1e-4)
             assert r.heldout == pytest.approx(grader.score(item)[0][0], abs=1e-4)
-            plain = settings.model_copy(update={"reward": Rewards(whiten="none")})
-            assert Reward(plain, 1, {}).of([replace(e, replies=[r])]) == pytest.approx([r.score - penalty])
+            plain = Reward(Rewards(whiten="none"), settings.rollout.missing_end, 1, {})
+            assert plain.of([replace(e, replies=[r])]) == pytest.approx([r.score - penalty])
             # of scores s - 4, s - 2, s: mean s - 2, spread 1.633
             kept = {"scales": [Scale(2, r.score - 3, 2.0).state()]}
-            earned = Reward(settings, 1, kept).of([replace(e, replies=[r])])
+            earned = Reward(settings.reward, settings.rollout.missing_end, 1, kept).of(
+                [replace(e, replies=[r])]
+            )
             assert earned == pytest.approx([2 / math.sqrt(8 / 3) - penalty])
     assert cut
 
@@ -333,43 +359,45 @@ def test_scores_are_the_reward_models_and_a_cut_reply_pays(
 def test_white_space_around_a_reply_is_neither_scored_nor_logged(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    actor, plain = actor_of(SETTINGS, inputs, tmp_path / "w")
-    real = actor.engine.generate
+    out = toys.workspace(tmp_path / "w")
+    policy, critic, graders, sampler = room.open_models(SETTINGS, inputs, out)
+    prompts = read_round_prompts(inputs)[:4]
+    plain = sampler.sample(policy, critic, prompts, 0)
+    graders.score(plain)
+    real = sampler.engine.generate
 
     def padded(*words: Any, **named: Any) -> Any:
-        found = real(*words, **named)
-        for completion in (c for samples in found for c in samples):
+        completions = real(*words, **named)
+        for completion in (c for samples in completions for c in samples):
             completion.text = f" {completion.text.strip()}\n\n"
-        return found
+        return completions
 
-    monkeypatch.setattr(actor.engine, "generate", padded)
-    episodes = actor.sample([e.asked for e in plain], 0)
-    actor.score(episodes)
+    monkeypatch.setattr(sampler.engine, "generate", padded)
+    episodes = sampler.sample(policy, critic, prompts, 0)
+    graders.score(episodes)
     for reply, before in zip(all_replies(episodes), all_replies(plain), strict=True):
         assert reply.text == reply.text.strip() == before.text and reply.ids == before.ids
         assert reply.score == pytest.approx(before.score, abs=1e-4)
 
 
 def test_microbatches_change_no_gradient(inputs: Inputs, tmp_path: Path) -> None:
-    actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w")
-    targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, SETTINGS, actor)
-    whole = accumulate(
-        actor, episodes, range(4), targets, SETTINGS.model_copy(update={"microbatch_tokens": 4096})
-    )
-    a = gradients(actor)
-    parts = accumulate(
-        actor, episodes, range(4), targets, SETTINGS.model_copy(update={"microbatch_tokens": 64})
-    )
-    for x, y in zip(a, gradients(actor), strict=True):
+    first = first_round(SETTINGS, inputs, tmp_path / "w")
+    policy, critic, _, episodes = first
+    targets = first.targets()
+    whole, tokens = accumulate(reading(policy, 4096), critic, targets, range(4), CLIP)
+    a = gradients(policy)
+    parts, same = accumulate(reading(policy, 64), critic, targets, range(4), CLIP)
+    for x, y in zip(a, gradients(policy), strict=True):
         assert torch.allclose(x, y, atol=1e-5)
     assert parts == pytest.approx(whole, abs=1e-5)
+    assert tokens == same == sum(episode.tokens for episode in episodes)
 
 
 def test_a_minibatch_takes_the_targets_of_its_own_episodes(inputs: Inputs, tmp_path: Path) -> None:
-    actor, episodes = actor_of(SETTINGS, inputs, tmp_path / "w")
-    targets = targets_of(episodes, [1.0, -1.0] * 4, 0.05, SETTINGS, actor)
+    first = first_round(SETTINGS, inputs, tmp_path / "w")
+    targets = first.targets()
     for chosen in ([2], [3, 0]):
-        figures = accumulate(actor, episodes, chosen, targets, SETTINGS)
+        figures, _ = accumulate(first.policy, first.critic, targets, chosen, CLIP)
         assert figures["approx_kl"] == pytest.approx(0, abs=1e-4) and figures["clip_fraction"] == 0
 
 
@@ -454,7 +482,7 @@ def test_prompts_are_all_seen_before_any_comes_again(inputs: Inputs) -> None:
 def test_a_prompt_over_the_context_is_named_before_anything_is_sampled(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Actor, "sample", None)
+    monkeypatch.setattr(Sampler, "sample", None)
     long = toys.rows_file(tmp_path / "long.jsonl", [dialogue("long", "Ask this once more. " * 400)])
     with pytest.raises(
         CharterError, match=r"^prompt long: the prompt has \d+ tokens, the context holds 1024"
@@ -480,9 +508,9 @@ def test_a_pass_takes_as_many_optimizer_steps_as_asked_over_all_prompts(
     seen: list[list[int]] = []
     real = room.accumulate
 
-    def watched(actor: Any, episodes: Any, chosen: Any, *rest: Any) -> Any:
+    def watched(policy: Any, critic: Any, targets: Any, chosen: Any, clip: float) -> Any:
         seen.append(list(chosen))
-        return real(actor, episodes, chosen, *rest)
+        return real(policy, critic, targets, chosen, clip)
 
     monkeypatch.setattr(room, "accumulate", watched)
     rollout = Rollout(prompts=prompts, replies=1, max_tokens=2)

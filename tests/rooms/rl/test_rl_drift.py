@@ -20,7 +20,7 @@ from charter.ground.model.branches import branches
 from charter.ground.model.checkpoint import load_policy, save_policy
 from charter.ground.text.template import Template
 from charter.rooms.rl import run as room
-from charter.rooms.rl.actor import Actor
+from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.monitor_settings import Monitor, Name
 from charter.rooms.rl.rollout import Episode, all_replies
 from charter.rooms.rl.settings import Keep, Rollout, Settings
@@ -90,7 +90,7 @@ def inputs(start: Path, checkpoints: Path, tmp_path: Path) -> Inputs:
     )
 
 
-def score(self: Actor, episodes: Sequence[Episode]) -> None:
+def score(self: Graders, episodes: Sequence[Episode]) -> None:
     """A reward model that pays for the phrase, and a held-out one that doesn't care."""
     for reply in all_replies(episodes):
         reply.scores = {0: float(PHRASE in reply.text)}
@@ -99,7 +99,7 @@ def score(self: Actor, episodes: Sequence[Episode]) -> None:
 
 @pytest.fixture
 def rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Actor, "score", score)
+    monkeypatch.setattr(Graders, "score", score)
 
 
 def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from charter.ground.learn import checkpoint
 from charter.ground.settings.frozen import Lora
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.rl import run as room
-from charter.rooms.rl.actor import Actor
+from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.keep import Tally
 from charter.rooms.rl.ppo import adapt
 from charter.rooms.rl.prompts import Prompt, read_round_prompts
 from charter.rooms.rl.reward_settings import Rewards, Rules, Steer
 from charter.rooms.rl.rollout import Episode, Reply, all_replies
+from charter.rooms.rl.sampler import Sampler
 from charter.rooms.rl.settings import Keep, Kl, Rollout, Settings
 from toys import dialogue
 
@@ -80,20 +82,24 @@ def made(settings: Settings, inputs: Inputs, folder: Path, progress: Any = None)
     return toys.files_of(out.path)
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, height: Callable[[int], float]) -> None:
-    """A held-out model whose scores follow the round alone."""
-    real = Actor.sample
+def plant(
+    monkeypatch: pytest.MonkeyPatch, height: Callable[[int], float], refused_after: int | None = None
+) -> None:
+    """A held-out model whose scores follow the round alone. After a round all replies may be refusals."""
+    real, rounds = Sampler.sample, []
 
-    def sample(self: Actor, prompts: Any, step: int) -> list[Episode]:
-        self.round = step  # type: ignore[attr-defined]
-        return real(self, prompts, step)
+    def sample(self: Sampler, policy: Any, critic: Any, prompts: Any, step: int) -> list[Episode]:
+        rounds.append(step)
+        return real(self, policy, critic, prompts, step)
 
-    def score(self: Actor, episodes: Sequence[Episode]) -> None:
+    def score(self: Graders, episodes: Sequence[Episode]) -> None:
         for reply in all_replies(episodes):
-            reply.heldout = height(self.round)  # type: ignore[attr-defined]
+            reply.heldout = height(rounds[-1])
+            if refused_after is not None:
+                reply.refused = rounds[-1] > refused_after
 
-    monkeypatch.setattr(Actor, "sample", sample)
-    monkeypatch.setattr(Actor, "_score_heldout", score)
+    monkeypatch.setattr(Sampler, "sample", sample)
+    monkeypatch.setattr(Graders, "score_heldout", score)
 
 
 def weights(files: dict[str, str]) -> dict[str, str]:
@@ -137,15 +143,7 @@ def test_patience_ends_training_and_the_best_comes_out(
 
 def test_bounds_count_before_reward(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reward rises to the end, but so do refusals on harmless prompts: the last round within the bound is kept."""
-    plant(monkeypatch, float)
-    score = Actor._score_heldout
-
-    def refusing(self: Actor, episodes: Sequence[Episode]) -> None:
-        score(self, episodes)
-        for reply in all_replies(episodes):
-            reply.refused = self.round > 4  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(Actor, "_score_heldout", refusing)
+    plant(monkeypatch, float, refused_after=4)
     settings = SETTINGS.model_copy(update={"keep": Keep(round="best", every=2, most_refusal=0.3)})
     made(settings, of_roles(plain(inputs), "prompts"), tmp_path / "out")
     log = read_log(tmp_path / "out/files")
@@ -157,15 +155,15 @@ def test_held_out_prompts_are_answered_by_the_policy_as_it_is(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, list[Episode]]] = []
-    real = Actor.answer_heldout
+    real = Sampler.answer_heldout
 
-    def answer(self: Actor, prompts: Any, step: int) -> list[Episode]:
+    def answer(self: Sampler, prompts: Any, step: int) -> list[Episode]:
         seen.append((step, real(self, prompts, step)))
         again = real(self, prompts, 99)
         assert [r.ids for r in all_replies(again)] == [r.ids for r in all_replies(seen[-1][1])]
         return seen[-1][1]
 
-    monkeypatch.setattr(Actor, "answer_heldout", answer)
+    monkeypatch.setattr(Sampler, "answer_heldout", answer)
     made(SETTINGS, inputs, tmp_path / "out")
     assert [step for step, _ in seen] == [2, 4, 6, 7]
     log = read_log(tmp_path / "out/files")
@@ -184,19 +182,17 @@ def test_held_out_prompts_are_answered_at_the_checkpoint_s_own_decoding(
 ) -> None:
     """A greedy checkpoint answers alike whatever the seed; one that says nothing samples."""
     alike: list[bool] = []
-    real = Actor.answer_heldout
+    real = Sampler.answer_heldout
 
-    def answer(self: Actor, prompts: Any, step: int) -> list[Episode]:
+    def answer(self: Sampler, prompts: Any, step: int) -> list[Episode]:
         for generation in ({"do_sample": False}, {}):
-            self.model.generation = generation
+            self.engine.model.generation = generation
             first = real(self, prompts, step)
-            self.seed += 1
-            second = real(self, prompts, step)
-            self.seed -= 1
+            second = real(replace(self, seed=self.seed + 1), prompts, step)
             alike.append([r.ids for r in all_replies(first)] == [r.ids for r in all_replies(second)])
         return first
 
-    monkeypatch.setattr(Actor, "answer_heldout", answer)
+    monkeypatch.setattr(Sampler, "answer_heldout", answer)
     made(SETTINGS, inputs, tmp_path / "out")
     assert alike == [True, False] * 4
 

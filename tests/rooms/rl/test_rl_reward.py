@@ -18,7 +18,6 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.settings.roles import Filled, Given
 from charter.ground.text.dialogue import Dialogue, user
 from charter.rooms.rl import run as room
-from charter.rooms.rl.actor import Actor
 from charter.rooms.rl.prompts import Prompt, read_round_prompts
 from charter.rooms.rl.reward import Reward, judges
 from charter.rooms.rl.reward_settings import Rewards, Rules, Steer
@@ -46,7 +45,7 @@ def episode(asked: Prompt, *replies: Reply) -> Episode:
 
 
 def reward(graders: int = 1, kept: dict[str, Any] | None = None, **settings: Any) -> Reward:
-    return Reward(Settings(rollout=ROLLOUT, reward=Rewards(**settings)), graders, kept or {})
+    return Reward(Rewards(**settings), 0.0, graders, kept or {})
 
 
 def test_each_model_is_standardised_by_itself_and_the_least_counts() -> None:
@@ -63,12 +62,12 @@ def test_each_model_is_standardised_by_itself_and_the_least_counts() -> None:
 def test_a_source_is_judged_by_the_models_that_are_named_for_it() -> None:
     settings = Rewards(sources={"harmless": (0,), "red": (1,)})
     asked = [prompt("look", 0.0), prompt("red"), prompt("other")]
-    assert [judges(one, settings, 2) for one in asked] == [[0], [1], [0, 1]]
-    assert judges(prompt("red", 0.0), settings, 2) == [1], "the source counts before its group"
+    assert [judges(one, settings.sources, 2) for one in asked] == [[0], [1], [0, 1]]
+    assert judges(prompt("red", 0.0), settings.sources, 2) == [1], "the source counts before its group"
     answer, unsafe = reply(5.0), reply(0.0)
     unsafe.scores = {1: 7.0}
     rounds = [episode(asked[0], answer, reply(3.0)), episode(asked[1], unsafe)]
-    judged = Reward(Settings(rollout=ROLLOUT, reward=settings), 2, {})
+    judged = Reward(settings, 0.0, 2, {})
     assert judged.of(rounds) == pytest.approx([1, -1, 0])
     assert [scale.count for scale in judged.scales] == [2, 1], "a model's scale knows only what it judges"
 
@@ -86,15 +85,12 @@ def test_within_prompts_a_prompt_with_equal_scores_gives_nothing() -> None:
 
 def test_rules_and_missing_ends_add_up() -> None:
     rules = Rules(refusal=1.0, cut=0.25, loop=2.0, length=0.5, length_over=100)
-    settings = Settings(
-        rollout=ROLLOUT.model_copy(update={"missing_end": 0.125}), reward=Rewards(rules=rules)
-    )
     looping = reply(stop="length", text="and so on " * 12, tokens=140)
     rounds = [
         episode(prompt("look", 0.0), reply(), reply(refused=True), looping),
         episode(prompt(), reply(refused=True)),
     ]
-    earned = Reward(settings, 0, {}).of(rounds)
+    earned = Reward(Rewards(rules=rules), 0.125, 0, {}).of(rounds)
     assert earned == pytest.approx([1, -1, 1 - 0.25 - 2 - 0.2 - 0.125, 0])
     assert [r.rules for r in all_replies(rounds)] == pytest.approx([1, -1, 1 - 0.25 - 2 - 0.2, 0])
 
@@ -189,9 +185,9 @@ def test_a_run_logs_each_model_and_follows_its_prices(
             expected = max(0.0, before["mu_of_harmless"] + 0.5 * (0.5 - share))
             assert after["mu_of_harmless"] == pytest.approx(expected)
     assert moved
-    actor = Actor(settings, inputs, toys.workspace(tmp_path / "w"))
-    episodes = actor.sample(read_round_prompts(inputs), 0)
-    actor.score(episodes)
+    policy, critic, graders, sampler = room.open_models(settings, inputs, toys.workspace(tmp_path / "w"))
+    episodes = sampler.sample(policy, critic, read_round_prompts(inputs), 0)
+    graders.score(episodes)
     models = [PreferenceModel.open(checkpoints / name) for name in ("reward", "grader")]
     for one in episodes:
         expected_by = {1} if one.asked.source == "look" else {0, 1}

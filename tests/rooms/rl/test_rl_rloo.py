@@ -16,8 +16,7 @@ from charter.ground.learn.loss import token_logprobs
 from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.layout import documents
 from charter.rooms.rl import run as room
-from charter.rooms.rl.actor import Actor
-from charter.rooms.rl.learning import accumulate, targets_of
+from charter.rooms.rl.learning import accumulate, learning_modules, optimizer_of, targets_of
 from charter.rooms.rl.ppo import advantages, policy_loss, rewards, value_loss, whiten
 from charter.rooms.rl.prompts import read_round_prompts
 from charter.rooms.rl.reward import Scale
@@ -69,16 +68,16 @@ def test_advantages_by_hand() -> None:
 
 def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tmp_path: Path) -> None:
     """At ratio 1, over reply tokens: -1/N sum of (R_i - mean of the other R_j) * grad log pi(reply i)."""
-    actor = Actor(OTHERS, inputs, toys.workspace(tmp_path / "w"))
+    policy, critic, _, sampler = room.open_models(OTHERS, inputs, toys.workspace(tmp_path / "w"))
     with torch.no_grad():  # a reference elsewhere, so that KL counts
-        assert actor.reference is not None
-        for parameter in actor.reference.parameters():
+        assert policy.reference is not None
+        for parameter in policy.reference.parameters():
             parameter.add_(0.03 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    episodes = actor.sample(read_round_prompts(inputs)[:3], 0)
+    episodes = sampler.sample(policy, critic, read_round_prompts(inputs)[:3], 0)
     scores = [0.3, -1.0, 2.0, 0.5, 0.5, -0.7, 1.0, 0.0, 4.0]
-    targets = targets_of(episodes, scores, 0.4, OTHERS, actor)
+    targets = targets_of(policy, critic, episodes, scores, 0.4, kl_by_token=False)
     assert float(targets.kl.abs().max()) > 0.01 and targets.values is None
-    figures = accumulate(actor, episodes, range(3), targets, OTHERS)
+    figures, _ = accumulate(policy, critic, targets, range(3), OTHERS.clip)
     assert figures["clip_fraction"] == 0 and "value_loss" not in figures
 
     model, _ = load_policy(checkpoints / "policy")
@@ -88,7 +87,7 @@ def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tm
         for reply in episode.replies:
             row, target = torch.tensor(episode.prompt + reply.ids), torch.tensor(reply.ids)
             both = []
-            for reader in (model, actor.reference):
+            for reader in (model, policy.reference):
                 hidden = reader.hidden(row, documents([len(row)]))[len(episode.prompt) - 1 : -1]
                 both.append(token_logprobs(hidden, reader.head_weight(), target)[0].sum())
             log_probs.append(both[0])
@@ -100,7 +99,7 @@ def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tm
     (loss / tokens).backward()
     compared = [
         (mine.grad, theirs.grad)
-        for mine, theirs in zip(actor.model.parameters(), model.parameters(), strict=True)
+        for mine, theirs in zip(policy.model.parameters(), model.parameters(), strict=True)
         if theirs.grad is not None
     ]
     assert compared and max(float(theirs.abs().max()) for _, theirs in compared) > 1e-3
@@ -109,12 +108,13 @@ def test_the_gradient_is_that_of_reinforce(inputs: Inputs, checkpoints: Path, tm
 
 
 def test_no_critic_is_made_trained_or_saved(inputs: Inputs, tmp_path: Path) -> None:
-    actor = Actor(OTHERS, inputs, toys.workspace(tmp_path / "w"))
-    assert actor.value_head is None and actor.value_trunk is None and actor.engine.probe is None
-    assert set(actor.saver.modules) == {"policy"}
-    moved = {id(p) for group in actor.optimizer.param_groups for p in group["params"]}
-    assert moved == {id(p) for p in actor.model.parameters()}
-    episodes = actor.sample(read_round_prompts(inputs)[:3], 0)
+    policy, critic, _, sampler = room.open_models(OTHERS, inputs, toys.workspace(tmp_path / "w"))
+    assert critic is None and sampler.engine.probe is None
+    assert set(learning_modules(policy, critic)) == {"policy"}
+    optimizer = optimizer_of(policy, critic, OTHERS.lr)
+    moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert moved == {id(p) for p in policy.model.parameters()}
+    episodes = sampler.sample(policy, critic, read_round_prompts(inputs)[:3], 0)
     assert not any(r.values for r in all_replies(episodes))
     out = toys.workspace(tmp_path / "out")
     room.run(OTHERS, inputs, out)

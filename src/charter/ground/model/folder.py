@@ -6,7 +6,7 @@ What a plan refuses here is what the loader refuses, in the same words, because 
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,21 @@ _MOST_EXTENTS, _LARGEST = 8, 2**48
 Sizes = dict[str, tuple[int, ...]]
 
 
+@dataclass(frozen=True)
+class ModelSize:
+    """The shape of a model, and how many parameters it has: of a folder, those that its files hold."""
+
+    shape: Shape
+    parameters: int
+
+
 def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
-    """The shape of a folder that holds a whole model: a policy, or of the other variants a one-label classifier.
+    """The shape of a folder that holds a whole model. Raises CharterError as `read_size` does."""
+    return read_size(folder, variant).shape
+
+
+def read_size(folder: Path, variant: str | None = "policy") -> ModelSize:
+    """The size of a folder that holds a whole model: a policy, or of the other variants a one-label classifier.
 
     Raises CharterError for a missing or damaged file, an unsupported architecture, a model of the other variant,
     missing, unexpected or misshapen tensors, and a policy's malformed generation_config.json.
@@ -64,7 +77,7 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
     # a classifier's file has no language-model head
     shape = replace(shape, tied=True) if classifier else shape
     wanted = tensor_sizes(shape) | ({SCORE: (1, shape.hidden_size)} if classifier else {})
-    _compare(wanted, folder, shape.tied)
+    parameters = _compare(wanted, folder, shape.tied)
     if not classifier:
         read_generation(folder)
     try:
@@ -77,7 +90,7 @@ def check_folder(folder: Path, variant: str | None = "policy") -> Shape:
         raise CharterError(
             f"{folder / 'tokenizer.json'} cannot be read ({line_of(error)}); restore the file"
         ) from None
-    return shape
+    return ModelSize(shape, parameters)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -165,15 +178,6 @@ def damaged(path: Path, error: Exception) -> CharterError:
     return CharterError(f"{path} is missing, truncated or corrupt ({line_of(error)}); restore it")
 
 
-def count_parameters(folder: Path) -> int | None:
-    """Parameters of a model folder, from the headers of its weights; None where they can't be read."""
-    try:
-        headers = [read_header(path) for path in weight_files(folder)]
-    except CharterError:
-        return None
-    return sum(math.prod(extents) for header in headers for extents in header.values())
-
-
 def is_ignored(name: str, tied: bool) -> bool:
     """Whether a tensor in a file says nothing: a head equal to the embeddings, or frequencies that are computed."""
     return (tied and name == _HEAD) or name.endswith("rotary_emb.inv_freq")
@@ -207,11 +211,13 @@ def tensor_sizes(shape: Shape) -> Sizes:
     return result
 
 
-def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) -> None:
-    """Checks that each tensor is there once, with the right extents, and no other."""
-    missing = dict(wanted)
+def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) -> int:
+    """Checks that each tensor is there once, with the right extents, and no other. Returns how many numbers the files
+    hold."""
+    missing, numbers = dict(wanted), 0
     for path in weight_files(folder):
         for name, found in read_header(path).items():
+            numbers += math.prod(found)
             if is_ignored(name, tied):
                 continue
             if name not in missing:
@@ -222,3 +228,4 @@ def _compare(wanted: Mapping[str, tuple[int, ...]], folder: Path, tied: bool) ->
     if missing:
         some = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
         raise CharterError(f"{folder} lacks {len(missing)} tensors that config.json asks for: {some}")
+    return numbers

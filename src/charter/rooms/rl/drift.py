@@ -7,7 +7,7 @@ end training before its last round is learnt from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from charter.ground.artifact.workspace import Workspace
@@ -15,17 +15,16 @@ from charter.ground.judge.declining import MARKS
 from charter.ground.judge.detect import learnt_from
 from charter.ground.measure.drift import DRIFT, REPLIES, snapshot_row
 from charter.ground.measure.metric import VERSION
-from charter.rooms.rl.actor import cut
 from charter.rooms.rl.learning import Targets
-from charter.rooms.rl.rollout import Episode, all_replies
-from charter.rooms.rl.settings import Settings
+from charter.rooms.rl.monitor_settings import Monitor
+from charter.rooms.rl.rollout import by_reply
 
 
 class DriftMonitor:
     """The first snapshot and what is pooled since the last one; both are part of the resume state."""
 
-    def __init__(self, settings: Settings, out: Workspace, kept: Mapping[str, Any]) -> None:
-        self.settings, self.steps, self.out = settings.monitor, settings.steps, out
+    def __init__(self, settings: Monitor, steps: int, out: Workspace, kept: Mapping[str, Any]) -> None:
+        self.settings, self.steps, self.out = settings, steps, out
         self.first: list[dict[str, Any]] = kept.get("first", [])
         self.pooled: list[dict[str, Any]] = kept.get("pooled", [])
         self.snapshots = int(kept.get("snapshots", 0))
@@ -34,13 +33,11 @@ class DriftMonitor:
         for name in (REPLIES, DRIFT):
             out.truncate_jsonl(name, "snapshot", self.snapshots)
 
-    def add(self, episodes: Sequence[Episode], targets: Targets, step: int) -> None:
+    def add(self, targets: Targets, step: int) -> None:
         """Takes in a round, whose replies the policy has not learnt from yet."""
         if not self.settings.window:
             return
-        replies = all_replies(episodes)
-        per_token = cut(targets.kl.tolist(), [len(reply.ids) for reply in replies])
-        kl = iter([sum(values) for values in per_token])
+        kl = iter([sum(values) for values in by_reply(targets.kl.tolist(), targets.episodes)])
         self.pooled += [
             {
                 "snapshot": self.snapshots,
@@ -57,7 +54,7 @@ class DriftMonitor:
                 "reward_heldout": reply.heldout,
                 **{name: detect(reply.text) for name, detect in MARKS.items()},
             }
-            for episode in episodes
+            for episode in targets.episodes
             for number, reply in enumerate(episode.replies)
         ]
         if len(self.pooled) >= self.settings.window:

@@ -27,11 +27,13 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn.parallel import full, world
 from charter.ground.model.checkpoint import save_policy
 from charter.ground.model.lora import merge_lora
-from charter.rooms.rl.actor import Actor
+from charter.rooms.rl.graders import Graders
+from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.prompts import Prompt
 from charter.rooms.rl.reward import Reward
 from charter.rooms.rl.rollout import Episode
-from charter.rooms.rl.settings import Settings
+from charter.rooms.rl.sampler import Sampler
+from charter.rooms.rl.settings import Keep
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class Tally:
     refused: int = 0
 
     def add(self, episodes: Sequence[Episode]) -> None:
-        """Takes in replies: their held-out reward, or without one what rules give."""
+        """Take in replies: their held-out reward, or without one what rules give."""
         for episode in episodes:
             for reply in episode.replies:
                 self.replies += 1
@@ -65,13 +67,13 @@ class Keeper:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Keep,
         reward: Reward,
         heldout: Sequence[Prompt],
         out: Workspace,
         kept: Mapping[str, Any],
     ) -> None:
-        self.settings, self.steps, self.out = settings.keep, settings.steps, out
+        self.settings, self.out = settings, out
         self.reward, self.heldout = reward, heldout
         self.tally = Tally(**kept.get("tally", {}))
         self.best: int | None = kept.get("best")
@@ -83,7 +85,15 @@ class Keeper:
         """Whether patience is at its end."""
         return 0 < self.settings.patience <= self.stale
 
-    def check(self, episodes: Sequence[Episode], step: int, last: bool, actor: Actor) -> dict[str, float]:
+    def check(
+        self,
+        policy: Policy,
+        sampler: Sampler,
+        graders: Graders,
+        episodes: Sequence[Episode],
+        step: int,
+        last: bool,
+    ) -> dict[str, float]:
         """Takes in a round whose policy has not learnt from it yet. When it is time, compares this policy with the best
         one and keeps it if it is better. Returns what the log says of that."""
         if self.settings.round == "last":
@@ -93,7 +103,8 @@ class Keeper:
         if not step or not (last or step % self.settings.every == 0):
             return {}
         if self.heldout:
-            answered = actor.answer_heldout(self.heldout, step)
+            answered = sampler.answer_heldout(self.heldout, step)
+            graders.score_heldout(answered)
             for episode in answered:
                 for reply in episode.replies:
                     reply.rules = self.reward.by_rules(episode.asked, reply)
@@ -102,7 +113,7 @@ class Keeper:
         rank = self._rank(figures)
         if self.best is None or rank > self.rank:
             self.best, self.rank, self.stale = step, rank, 0
-            self._store(step, actor)
+            self._store(step, policy)
         else:
             self.stale += 1
         self._forget()
@@ -116,14 +127,14 @@ class Keeper:
     def _folder(self, step: int) -> Path:
         return self.out.state / f"best-{step:06d}"
 
-    def _store(self, step: int, actor: Actor) -> None:
+    def _store(self, step: int, policy: Policy) -> None:
         """Writes the policy, whole or not at all."""
         if not world().leads:
             return
         part = self.out.state / ".best.part"
         try:
             shutil.rmtree(part, ignore_errors=True)
-            save_policy(actor.model, actor.tokenizer, part)
+            save_policy(policy.model, policy.tokenizer, part)
             for path in part.iterdir():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
@@ -144,17 +155,17 @@ class Keeper:
             if world().leads and older and self.best is not None and int(saved.split("-")[1]) > self.best:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def write_product(self, actor: Actor) -> None:
+    def write_product(self, policy: Policy) -> None:
         """Writes the policy that comes out: the one kept, else the present one."""
         if self.best is not None:
             if world().leads:
                 shutil.copytree(self._folder(self.best), self.out.path, dirs_exist_ok=True)
             return
-        with full(actor.model) as whole:
-            if actor.settings.lora:
-                merge_lora(whole)
+        with full(policy.model) as model:
+            if policy.has_adapters:
+                merge_lora(model)
             if world().leads:
-                save_policy(whole, actor.tokenizer, self.out.path)
+                save_policy(model, policy.tokenizer, self.out.path)
 
     def counts(self) -> dict[str, int]:
         """What the metrics say of the checks."""

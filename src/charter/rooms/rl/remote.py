@@ -42,14 +42,14 @@ from charter.ground.text.tokenizer import Tokenizer
 from charter.rooms.rl.peft import save_adapter
 from charter.rooms.rl.policy_server import PolicyServer, Weights
 from charter.rooms.rl.rollout import Reply
-from charter.rooms.rl.settings import Sampler
+from charter.rooms.rl.settings import Server
 
 KEPT = 2  # versions in the folder: the server may still read the one before
 AT_ONCE = 64  # prompts of a chunk, which is saved whole
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """A prompt of a round, and the seed of its replies."""
 
     prompt: list[int]
@@ -60,7 +60,7 @@ class Remote:
     """The server of a run, and the folder in which it finds the policy's weights."""
 
     def __init__(
-        self, settings: Sampler, model: Transformer, tokenizer: Tokenizer, ends: Sequence[int], out: Workspace
+        self, settings: Server, model: Transformer, tokenizer: Tokenizer, ends: Sequence[int], out: Workspace
     ) -> None:
         self.settings, self._model, self._tokenizer, self._out = settings, model, tokenizer, out
         self._folder = (
@@ -78,24 +78,23 @@ class Remote:
         self._server.check_tokenizer()
 
     def replies(
-        self, asked: Sequence[Asked], sampling: Sampling, n: int, step: int, heldout: bool = False
+        self, requests: Sequence[Request], sampling: Sampling, n: int, step: int, heldout: bool = False
     ) -> list[list[Completion]]:
         """n replies of each prompt from the weights as they are now; of a round asked before, the same ones again.
         Those to held-out prompts are kept apart."""
-        for place, one in enumerate(asked):
+        for place, one in enumerate(requests):
             if len(one.prompt) + 1 > self._context:
                 raise PromptTooLong(len(one.prompt), self._context, place)
         self._forget()
         weights = self._publish(step)
 
-        def ask(chunk: Sequence[Asked], number: int) -> list[Any]:
-            found = self._server.sample(
-                [one.prompt for one in chunk], sampling, n, [one.seed for one in chunk], weights
-            )
-            return [[_row(completion) for completion in completions] for completions in found]
+        def ask(chunk: Sequence[Request], number: int) -> list[Any]:
+            prompts, seeds = [one.prompt for one in chunk], [one.seed for one in chunk]
+            replies = self._server.sample(prompts, sampling, n, seeds, weights)
+            return [[_row(completion) for completion in completions] for completions in replies]
 
         key = f"rollout-{step:06d}" + ("-heldout" if heldout else "")
-        rows = self._out.chunks(key, asked, AT_ONCE, ask, "replies")
+        rows = self._out.chunks(key, requests, AT_ONCE, ask, "replies")
         return [[self._completion(row) for row in completions] for completions in rows]
 
     def _publish(self, step: int) -> Weights:
@@ -120,9 +119,8 @@ class Remote:
                 save_policy(model, self._tokenizer, part, untied=self.settings.untied)
             digest = hashlib.sha256()
             for path in sorted(part.iterdir()):
-                path.chmod(
-                    0o644
-                )  # safetensors writes files for their owner alone; a server may be another user
+                # safetensors writes files for their owner alone; a server may be another user
+                path.chmod(0o644)
                 with path.open("rb") as file:
                     if path.suffix == ".safetensors":
                         digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -172,7 +170,7 @@ def gap_of(replies: Sequence[Reply]) -> Gap:
     return Gap(float(apart_N.mean()), float(apart_N.max()))
 
 
-def check_gap(replies: Sequence[Reply], settings: Sampler) -> None:
+def check_gap(replies: Sequence[Reply], settings: Server) -> None:
     """Raises CharterError for a round beyond the tolerance, where that is refused."""
     gap = gap_of(replies)
     if gap.mean > settings.tolerance and settings.beyond == "refuse":
@@ -183,7 +181,7 @@ def check_gap(replies: Sequence[Reply], settings: Sampler) -> None:
         )
 
 
-def importance(replies: Sequence[Reply], settings: Sampler) -> Tensor | None:
+def importance(replies: Sequence[Reply], settings: Server) -> Tensor | None:
     """The weight [N] of each token of a round, min(pi / mu, C); None within the tolerance, where all are 1."""
     if gap_of(replies).mean <= settings.tolerance:
         return None

@@ -58,20 +58,19 @@ class Scale:
         return asdict(self)
 
 
-def judges(prompt: Prompt, settings: Rewards, graders: int) -> list[int]:
+def judges(prompt: Prompt, sources: Mapping[str, Sequence[int]], graders: int) -> list[int]:
     """Numbers of the models that judge replies to a prompt: those of its source, else of its group, else all."""
     for name in (prompt.source, prompt.group):
-        if name in settings.sources:
-            return sorted(set(settings.sources[name]))
+        if name in sources:
+            return sorted(set(sources[name]))
     return list(range(graders))
 
 
 class Reward:
     """The reward of a run; its scales and prices move with the rounds and are part of the resume state."""
 
-    def __init__(self, settings: Settings, graders: int, kept: Mapping[str, Any]) -> None:
-        self.settings, self.graders = settings.reward, graders
-        self.missing_end = settings.rollout.missing_end
+    def __init__(self, settings: Rewards, missing_end: float, graders: int, kept: Mapping[str, Any]) -> None:
+        self.settings, self.missing_end, self.graders = settings, missing_end, graders
         self.scales = [Scale(**scale) for scale in kept.get("scales", [{}] * graders)]
         self.within = Scale(**kept.get("within", {}))
         self.mu: list[float] = list(kept.get("mu", [steer.start for steer in self.settings.steer]))
@@ -95,7 +94,7 @@ class Reward:
 
     def _judged(self, episode: Episode) -> list[float]:
         """The models' scores of an episode's replies as one, each on its own scale."""
-        numbers = judges(episode.asked, self.settings, self.graders)
+        numbers = judges(episode.asked, self.settings.sources, self.graders)
         if not numbers:
             return [0.0] * len(episode.replies)
         plain = self.settings.whiten == "none"

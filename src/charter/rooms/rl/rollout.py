@@ -1,16 +1,26 @@
-"""A round of the policy's replies and everything PPO needs to know of them, laid end to end."""
+"""A round of the policy's replies, everything PPO needs to know of them, and how models read them.
+
+A round's reply tokens are laid end to end, [N], in the order of its episodes and of each episode's replies.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+from charter.ground.learn.parallel import divided
+from charter.ground.learn.step import autocast
 from charter.ground.model.branches import Batch, branches
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.packing import microbatches
 from charter.rooms.rl.prompts import Prompt
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -19,7 +29,7 @@ class Reply:
     is one.
 
     `scores`: raw, by the number of each preference model that judges it; `rules`: what rules add; `earned`: all that it
-    earns before the KL penalty. `sampled`: a server's log-probabilities, where one wrote it; `log_probs` are then
+    earns before the KL penalty. `sampled`: a server's log-probabilities, if one wrote it; `log_probs` are then
     training's own.
     """
 
@@ -40,6 +50,11 @@ class Reply:
         """Mean raw score of the models that judge it; None without one."""
         return sum(self.scores.values()) / len(self.scores) if self.scores else None
 
+    @property
+    def from_server(self) -> bool:
+        """Whether a server wrote it."""
+        return bool(self.sampled)
+
 
 @dataclass(slots=True)
 class Episode:
@@ -53,16 +68,22 @@ class Episode:
 
     @property
     def dialogue(self) -> Dialogue:
+        """The dialogue that the prompt is."""
         return self.asked.dialogue
 
     @property
+    def reply_tokens(self) -> int:
+        """Tokens of all its replies."""
+        return sum(len(r.ids) for r in self.replies)
+
+    @property
     def tokens(self) -> int:
-        return len(self.prompt) + sum(len(r.ids) for r in self.replies)
+        """Tokens that a pass over it reads."""
+        return len(self.prompt) + self.reply_tokens
 
 
-NOTHING = Episode(
-    Prompt(Dialogue("", ()), ""), [0]
-)  # read where other processes have more microbatches than this one
+# read if other processes have more microbatches than this one
+NOTHING = Episode(Prompt(Dialogue("", ()), ""), [0])
 
 
 def batch_of(episodes: Sequence[Episode], device: str) -> Batch:
@@ -72,10 +93,47 @@ def batch_of(episodes: Sequence[Episode], device: str) -> Batch:
 
 def groups(episodes: Sequence[Episode], most_tokens: int) -> list[list[Episode]]:
     """Episodes in microbatches of at most `most_tokens` tokens, in order."""
-    cut = microbatches([e.tokens for e in episodes], most_tokens)
-    return [[episodes[i] for i in group] for group in cut]
+    numbered = microbatches([e.tokens for e in episodes], most_tokens)
+    return [[episodes[i] for i in group] for group in numbered]
 
 
 def all_replies(episodes: Sequence[Episode]) -> list[Reply]:
     """Replies in the order of their tokens in [N]."""
     return [reply for episode in episodes for reply in episode.replies]
+
+
+def by_reply(flat: Sequence[T], episodes: Sequence[Episode]) -> list[list[T]]:
+    """Values of a round's reply tokens [N], a row a reply."""
+    lengths = [len(reply.ids) for reply in all_replies(episodes)]
+    ends = accumulate(lengths)
+    return [list(flat[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Microbatches:
+    """How models read a round: on which device, in which precision, and at most how many tokens in one pass."""
+
+    device: str
+    precision: str
+    most_tokens: int
+
+    def read(
+        self, episodes: Sequence[Episode], of_batch: Callable[[Batch, Sequence[Episode]], Tensor]
+    ) -> list[Any]:
+        """A number, or a few, for each of a round's reply tokens [N], without gradient; `of_batch` makes them for the
+        episodes of a microbatch. Several processes each read a part of the episodes, and then have all numbers."""
+        rows = divided(episodes, lambda part: self._read(part, of_batch))
+        return [value for row in rows for value in row]
+
+    def _read(
+        self, episodes: Sequence[Episode], of_batch: Callable[[Batch, Sequence[Episode]], Tensor]
+    ) -> list[list[Any]]:
+        """The numbers of this process, a row an episode."""
+        rows: list[list[Any]] = []
+        with torch.no_grad():
+            for members in groups(episodes, self.most_tokens):
+                with autocast(self.device, self.precision):
+                    flat = of_batch(batch_of(members, self.device), members).tolist()
+                ends = accumulate(e.reply_tokens for e in members)
+                rows += [flat[end - e.reply_tokens : end] for end, e in zip(ends, members, strict=True)]
+        return rows

@@ -10,23 +10,29 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from typing import Any
+
+import torch
 
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import LocalAssistant, check_prompts
-from charter.ground.learn.parallel import Work
+from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.parallel import Work, distribute
 from charter.ground.learn.step import check_finite, update
+from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
-from charter.rooms.rl.actor import Actor
+from charter.rooms.rl.critic import Critic
 from charter.rooms.rl.drift import DriftMonitor
+from charter.rooms.rl.graders import Graders
 from charter.rooms.rl.keep import Keeper
-from charter.rooms.rl.learning import Targets, accumulate, targets_of
+from charter.rooms.rl.learning import Targets, accumulate, learning_modules, optimizer_of, targets_of
+from charter.rooms.rl.policy import Policy
 from charter.rooms.rl.ppo import adapt
 from charter.rooms.rl.prompts import prompts_of_round, read_round_prompts
 from charter.rooms.rl.reward import Reward, check_labels
-from charter.rooms.rl.rollout import Episode, all_replies
-from charter.rooms.rl.settings import Settings
+from charter.rooms.rl.rollout import Microbatches, all_replies
+from charter.rooms.rl.sampler import Sampler, whole
+from charter.rooms.rl.settings import Settings, Updates
 from charter.rooms.rl.watch import final_metrics, names_of, note_kl_reach, watch
 
 
@@ -36,70 +42,100 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     heldout = read_round_prompts(inputs, "heldout_prompts", "heldout_harmless")
     check_labels(prompts, heldout, settings)
     note_kl_reach(settings, out)
-    actor = Actor(settings, inputs, out)
-    check_prompts(LocalAssistant(actor.engine, actor.template), [p.dialogue for p in [*prompts, *heldout]])
-    done, extra = actor.saver.load()
+    policy, critic, graders, sampler = open_models(settings, inputs, out)
+    check_prompts(LocalAssistant(sampler.engine, policy.template), [p.dialogue for p in [*prompts, *heldout]])
+    optimizer = optimizer_of(policy, critic, settings.lr)
+    saver = Saver(out.state, learning_modules(policy, critic), optimizer, settings.save_every)
+    done, resumed = saver.load()
     out.log_truncate(done)
-    coefficient = float(extra.get("coefficient", settings.kl.coefficient))
-    graders = names_of([given.name for given in inputs.many("reward")])
-    reward, work = Reward(settings, len(graders), extra.get("reward", {})), Work()
-    keeper = Keeper(settings, reward, heldout, out, extra.get("keep", {}))
-    monitor = DriftMonitor(settings, out, extra.get("drift", {}))
+    coefficient = float(resumed.get("coefficient", settings.kl.coefficient))
+    names, work = names_of([entry.name for entry in inputs.many("reward")]), Work()
+    reward = Reward(settings.reward, settings.rollout.missing_end, len(names), resumed.get("reward", {}))
+    keeper = Keeper(settings.keep, reward, heldout, out, resumed.get("keep", {}))
+    monitor = DriftMonitor(settings.monitor, settings.steps, out, resumed.get("drift", {}))
 
     with out.progress("ppo", settings.steps, done) as bar:
         for step in range(done, settings.steps + 1):
-            with actor.whole():
+            with whole(policy, critic, sampler) as (acting, valuing, sampling):
                 chosen = prompts_of_round(prompts, settings.rollout.prompts, out.seed, step)
-                episodes = actor.sample(chosen, step)
-                actor.score(episodes)
-                targets = targets_of(episodes, reward.of(episodes), coefficient, settings, actor)
+                episodes = sampling.sample(acting, valuing, chosen, step)
+                graders.score(episodes)
+                earned, weights_N = reward.of(episodes), sampling.importance(episodes)
+                by_token = settings.kl_by_token
+                targets = targets_of(acting, valuing, episodes, earned, coefficient, by_token, weights_N)
                 if step == 0:
-                    actor.check_ratio_one(episodes)
-                replies = all_replies(episodes)
-                kl = float(targets.kl.sum()) / len(replies)
+                    acting.check_ratio_one(episodes)
+                kl = targets.mean_kl
                 stopped = step < settings.steps and 0 < settings.kl.stop_at < kl
-                monitor.add(episodes, targets, step)
+                monitor.add(targets, step)
                 last = stopped or monitor.stopped or step == settings.steps
-                checked = keeper.check(episodes, step, last, actor)
-            last = last or keeper.spent  # the last round measures what comes out and learns nothing
-            actor.read = 0
-            figures = {} if last else _learn(actor, episodes, targets, settings, step, out.seed)
-            seen = watch(episodes, targets, figures | checked | reward.figures(), settings, graders)
-            out.log(step=step, **seen, kl_coefficient=coefficient, **work.add(actor.read))
+                checked = keeper.check(acting, sampling, graders, episodes, step, last)
+            # copies of all weights, if several processes share them
+            del acting, valuing, sampling
+            # the last round measures what comes out and learns nothing
+            last = last or keeper.spent
+            figures, tokens = (
+                ({}, 0) if last else _learn(policy, critic, optimizer, targets, settings, out.seed, step)
+            )
+            seen = watch(targets, figures | checked | reward.figures(), settings, names)
+            out.log(step=step, **seen, kl_coefficient=coefficient, **work.add(tokens))
             if last:
                 break
             if settings.kl.adaptive_target:
+                replies = len(all_replies(episodes))
                 coefficient = adapt(
-                    coefficient, kl, settings.kl.adaptive_target, settings.kl_horizon, len(replies)
+                    coefficient, kl, settings.kl.adaptive_target, settings.kl_horizon, replies
                 )
             reward.move(episodes)
             state = {"coefficient": coefficient, "reward": reward.state(), "keep": keeper.state()}
-            actor.saver.maybe(step + 1, state | {"drift": monitor.state()})
+            saver.maybe(step + 1, state | {"drift": monitor.state()})
             bar.advance(1, objective=seen["objective"], kl=kl)
     work.say(out)
     monitor.finish()
-    keeper.write_product(actor)
+    keeper.write_product(policy)
     final_metrics(out, {"stopped_on_kl": int(stopped), **keeper.counts(), **monitor.counts()})
 
 
+def open_models(
+    settings: Settings, inputs: Inputs, out: Workspace
+) -> tuple[Policy, Critic | None, Graders, Sampler]:
+    """All models of a run. Several processes share what learns by its rows, and have what only reads each for
+    itself."""
+    folder = checkpoint_folder(inputs.one("policy"))
+    microbatches = Microbatches(out.device, out.precision, settings.microbatch_tokens)
+    policy = Policy.open(folder, settings, microbatches, settings.rollout.temperature, out.seed)
+    critic = None
+    if settings.has_critic:
+        critic = Critic.open(folder, policy.model.shape.hidden_size, settings.value, microbatches)
+    distribute(*learning_modules(policy, critic).values(), precision=out.precision)
+    graders = Graders.open(inputs, settings.reward.sources, out.device, out.precision)
+    return policy, critic, graders, Sampler.open(policy, critic, settings.rollout, out)
+
+
 def _learn(
-    actor: Actor, episodes: list[Episode], targets: Targets, settings: Settings, step: int, seed: int
-) -> dict[str, Any]:
-    """All optimizer steps of a round; returns the means of what they saw."""
+    policy: Policy,
+    critic: Critic | None,
+    optimizer: torch.optim.Optimizer,
+    targets: Targets,
+    settings: Updates,
+    seed: int,
+    step: int,
+) -> tuple[dict[str, float], int]:
+    """All optimizer steps of a round. Returns the means of what they saw, and the tokens that this process read."""
     share = min(1.0, (step + 1) / (settings.warmup + 1))
     totals: dict[str, float] = {}
-    names = [e.dialogue.id for e in episodes]
-    updates = 0
+    names = [e.dialogue.id for e in targets.episodes]
+    updates, tokens = 0, 0
     for epoch in range(settings.epochs):
-        order = list(range(len(episodes)))
+        order = list(range(len(names)))
         random.Random(derive_seed(seed, "minibatch", step, epoch)).shuffle(order)
         cuts = [n * len(order) // settings.minibatches for n in range(settings.minibatches + 1)]
         for start, end in pairwise(cuts):
-            figures = accumulate(actor, episodes, order[start:end], targets, settings)
+            figures, read = accumulate(policy, critic, targets, order[start:end], settings.clip)
             check_finite(figures["loss"], "RL loss", step, names)
-            figures["grad_norm"] = update(actor.optimizer, share, settings.gradient_clip)
+            figures["grad_norm"] = update(optimizer, share, settings.gradient_clip)
             check_finite(figures["grad_norm"], "gradient norm", step, names)
-            updates += 1
+            updates, tokens = updates + 1, tokens + read
             for key, value in figures.items():
                 totals[key] = totals.get(key, 0.0) + value
-    return {key: value / updates for key, value in totals.items()} | {"lr": share * settings.lr}
+    return {key: value / updates for key, value in totals.items()} | {"lr": share * settings.lr}, tokens

@@ -28,7 +28,7 @@ ROLES = {
 STEADY_ROUNDS = 4  # of replies, over which the KL coefficient adapts where no horizon is set
 
 
-class Sampler(Frozen):
+class Server(Frozen):
     """A server that writes the replies, vLLM or `charter serve`: it is given the policy's weights before each round."""
 
     url: str = Field(description="where the server is, such as http://127.0.0.1:8000")
@@ -82,7 +82,7 @@ class Rollout(Frozen):
         ge=0,
         description="taken off the (whitened) score of a reply cut at max_tokens, as reward.rules.cut",
     )
-    sampler: Sampler | None = Field(
+    sampler: Server | None = Field(
         None, description="a server that writes the replies; none: this process does"
     )
 

@@ -13,7 +13,7 @@ from charter.rooms.rl.learning import Targets
 from charter.rooms.rl.ppo import explained_variance
 from charter.rooms.rl.prompts import label
 from charter.rooms.rl.remote import gap_of
-from charter.rooms.rl.rollout import Episode, all_replies
+from charter.rooms.rl.rollout import all_replies
 from charter.rooms.rl.settings import Settings
 
 LEAST_REACH = 0.7  # of the logarithm of a coefficient: a factor of two
@@ -37,24 +37,20 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def watch(
-    episodes: Sequence[Episode],
-    targets: Targets,
-    figures: dict[str, Any],
-    settings: Settings,
-    graders: Sequence[str],
+    targets: Targets, figures: dict[str, Any], settings: Settings, graders: Sequence[str]
 ) -> dict[str, Any]:
     """One log line. KL is in nats a reply; entropy in nats a token; rates are shares of the round's replies.
 
     Reward and refusals also stand by source of the prompts: refusals that rise on unsafe prompts are learnt, those
     that rise on harmless ones too are collapse. Several reward models also stand each by its name.
     """
+    episodes = targets.episodes
     replies = all_replies(episodes)
-    count = len(replies)
     row: dict[str, Any] = {
         "reward": _mean([r.score for r in replies]),
         "reward_heldout": _mean([r.heldout for r in replies]),
         "objective": _mean([r.earned for r in replies]),
-        "kl": float(targets.kl.sum()) / count,
+        "kl": targets.mean_kl,
         "tokens": _mean([len(r.ids) for r in replies]),
         "cut": _mean([r.stop == "length" for r in replies]),
         **{name: _mean([detect(r.text) for r in replies]) for name, detect in DETECTORS.items()},
