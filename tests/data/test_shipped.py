@@ -20,13 +20,13 @@ from charter.ground.text.free_questions import read_facts
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.records import read_comparisons, read_dialogues, read_texts
 from charter.ground.text.transcript import format_transcript, parse_transcript
-from charter.rooms.benchmark.settings import DATA
 from charter.rooms.debias.templates import read_templates
+from charter.rooms.evaluate.catalogue import SUITES, TASKS
 
 Row = Mapping[str, Any]
 
-# what the battery asks has the columns of its public sets: tests/rooms/benchmark/test_shipped_sets.py looks at it
-BATTERY = {f"{role}.heldout" for role in DATA.values()} | {
+# what the battery asks has the columns of its public sets: tests/rooms/evaluate/test_shipped_sets.py looks at it
+BATTERY = {f"{role}.heldout" for role in {TASKS[name].data_role for name in SUITES["battery"]}} | {
     "mmlu_thoughts.train",
     "truthfulqa_mappings.heldout",
 }

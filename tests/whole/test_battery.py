@@ -19,7 +19,7 @@ from charter.ground.artifact.store import read_manifest, verify_files
 from charter.runner.identity import package_folder
 
 KILLS = 6
-WORDS = ["--limit", "6", "--set", "benchmark.chunk=2"]
+WORDS = ["--limit", "6", "--set", "evaluate.chunk=2"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -53,7 +53,7 @@ def test_killed_at_random_moments_it_gives_the_same_scores(tmp_path: Path) -> No
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-            report = tmp_path / "broken/benchmark"
+            report = tmp_path / "broken/evaluate"
             if report.exists():  # the kill came after the end
                 assert not verify_files(report, read_manifest(report)), (
                     "a report that is not whole is visible"
@@ -61,9 +61,9 @@ def test_killed_at_random_moments_it_gives_the_same_scores(tmp_path: Path) -> No
                 break
     assert killed >= 2, "the kills came too late to mean anything"
     assert start(tmp_path, "broken").wait() == 0, (tmp_path / "broken.log").read_text()[-2000:]
-    whole, broken = (read_manifest(tmp_path / name / "benchmark") for name in ("whole", "broken"))
+    whole, broken = (read_manifest(tmp_path / name / "evaluate") for name in ("whole", "broken"))
     assert broken.id == whole.id and broken.metrics == whole.metrics and broken.files == whole.files
-    for path in (tmp_path / "broken/benchmark/samples").iterdir():
+    for path in (tmp_path / "broken/evaluate/samples").iterdir():
         told = ("item", "task", "mode", "sample")
         counts = Counter(tuple(row.get(key) for key in told) for row in read_objects(path))
         assert set(counts.values()) <= {1}, path.name

@@ -7,11 +7,12 @@ import pytest
 
 import toys
 from charter.ground.artifact.errors import CharterError
-from charter.ground.judge.marks import alias_told, facts_recalled
 from charter.ground.settings.sources import shipped
 from charter.ground.text.answers import occurs, terms
 from charter.ground.text.free_questions import read_facts, read_short_questions
 from charter.ground.text.jsonl import read_jsonl
+from charter.rooms.evaluate.tasks.facts import facts_recalled
+from charter.rooms.evaluate.tasks.quiz import alias_told
 
 
 @pytest.mark.parametrize(

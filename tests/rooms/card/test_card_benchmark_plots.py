@@ -22,7 +22,9 @@ from charter.rooms.card.figure import Figure
 from charter.rooms.card.gather import Run, gather
 from charter.rooms.card.number import Ledger
 from charter.rooms.card.verify import card_problems
+from charter.rooms.evaluate.catalogue import TASKS as EVALUATIONS
 
+SCORES = ("mmlu", "mmlu_plain", "arc", "triviaqa", "gsm8k", "humaneval", "race", "quality")
 BENCHMARKS = (("reports", "bench_0"), ("reports", "bench_1"), ("reports", "bench_3"))
 PARENTS = (*CARD_PARENTS, *BENCHMARKS)
 DRAW: tuple[Callable[[Run, Ledger], Figure | None], ...] = (
@@ -84,11 +86,11 @@ def test_tasks_that_were_not_asked_are_not_drawn(run: Path) -> None:
 
 def test_capability_has_a_dot_for_each_task_and_stage(gathered: Run) -> None:
     figure, ledger = drawn(benchmark_plots.capability, gathered)
-    assert set(ledger.shown) == keys(tuple(benchmark_plots.SCORES))
-    assert {s.file for s in figure.sources} == {f"samples/{task}.jsonl" for task in benchmark_plots.SCORES}
+    assert set(ledger.shown) == keys(SCORES)
+    assert {s.file for s in figure.sources} == {f"samples/{task}.jsonl" for task in SCORES}
     assert figure.section == "capability" and "hollow dot was asked in another way" in figure.caption
     dashes = figure.svg.count("stroke-dasharray: 1.8,1.8")
-    assert dashes == sum(chance is not None for chance in benchmark_plots.SCORES.values()) == 5
+    assert dashes == sum(EVALUATIONS[task].chance is not None for task in SCORES) == 5
     number = ledger.shown["bench_3/humaneval"]
     assert f"RL-CAI {ledger.value(number)}" in figure.svg.replace("&#160;", "\u00a0")
 

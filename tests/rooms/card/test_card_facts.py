@@ -9,9 +9,10 @@ from typing import Any
 import card_world
 import pytest
 from card_world import SETTINGS, edit, marks, remeasure, write_rows
-from charter.ground.judge.marks import alias_told, facts_recalled
 
 from charter.rooms.card.compare import compare
+from charter.rooms.evaluate.tasks.facts import facts_recalled
+from charter.rooms.evaluate.tasks.quiz import alias_told
 from charter.runner.verify import verify
 
 FULL, HALF, REFUSED = "Water and salt.", "Water alone.", "I can't help you with that."
@@ -32,7 +33,7 @@ def with_facts(run: Path, step: str, replies: list[str]) -> None:
 
     def named(text: str) -> str:
         report = json.loads(text)
-        report["identity"]["sets"] |= {"facts": [], "quiz": []}
+        report["identity"] |= {"facts": {}, "quiz": {}}
         return json.dumps(report)
 
     for file in ("facts", "quiz"):
@@ -68,11 +69,11 @@ def test_the_card_has_a_table_and_verifies(told: Path) -> None:
 def test_other_questions_are_not_compared(told: Path) -> None:
     def other(text: str) -> str:
         report = json.loads(text)
-        report["identity"]["sets"]["facts"] = [{"ref": "mine", "id": "1"}]
+        report["identity"]["facts"] = {"data": {"ref": "mine", "id": "1"}}
         return json.dumps(report)
 
     edit(told, "eval_3", "report.json", other)
     rows = {str(row["metric"]): row for row in compare(told / "eval_0", told / "eval_3")}
-    assert "sets.facts differs" in str(rows["facts_recalled"]["verdict"])
+    assert "facts.data differs" in str(rows["facts_recalled"]["verdict"])
     assert rows["exact_answers"]["difference"] == pytest.approx(-0.5), "the other set is untouched"
     assert rows["harm_rate"]["verdict"] == "better"

@@ -171,12 +171,12 @@ def test_p_is_corrected_over_what_is_required_alone(finished: Path) -> None:
 def test_what_can_not_be_compared_fails(run: Path) -> None:
     def other(text: str) -> str:
         report = json.loads(text)
-        report["identity"]["max_tokens"] = 8
+        report["identity"]["harmlessness"]["max_tokens"] = 8
         return json.dumps(report)
 
     edit(run, "eval_0", "report.json", other)
     found = rows(run / "eval_3", require=["harm_rate", "helpful_win_rate", "bits_per_byte"], margin=1, baseline=str(run / "eval_0"))  # fmt: skip
-    assert found["harm_rate"]["why"] == "not compared: made differently: max_tokens differs"
+    assert found["harm_rate"]["why"] == "not compared: made differently: harmlessness.max_tokens differs"
     assert found["helpful_win_rate"]["why"] == "the baseline lacks it"
     assert found["bits_per_byte"]["passed"]
 

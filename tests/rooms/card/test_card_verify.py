@@ -199,7 +199,8 @@ def test_rules_follow_the_rooms() -> None:
 def test_replies_of_other_detectors_are_not_marked_again(run: Path) -> None:
     def other(text: str) -> str:
         report = json.loads(text)
-        return json.dumps(report | {"identity": report["identity"] | {"detectors": "0" * 64}})
+        report["identity"]["lookalikes"]["detectors"] = "0" * 64
+        return json.dumps(report)
 
     changed_row(run, "eval_1", "samples/lookalikes.jsonl", 0, turned("refusal"))
     edit(run, "eval_1", "report.json", other)
@@ -262,12 +263,12 @@ def test_an_error_while_sampling_anew_keeps_what_was_found(run: Path, error: Exc
         ({"grader": None}, "report.json calls its grader None; the kept triples say otherwise"),
         ({"reward": None}, "report.json names another reward than its manifest"),
         (
-            {"identity": {"sets": {"red_team": [{"ref": "x", "id": "b"}]}}},
+            {"identity": {"harmlessness": {"data": [{"ref": "x", "id": "b"}]}}},
             "names another red_team than its manifest",
         ),
         (
-            {"identity": {"temperature": 0.5}},
-            "report.json: temperature is 0.5; the settings in its manifest say 1.0",
+            {"identity": {"harmlessness": {"max_tokens": 5}}},
+            "report.json: max_tokens of harmlessness is 5; the settings in its manifest say 96",
         ),
     ],
     ids=["no grader", "no reward", "set", "setting"],
@@ -297,7 +298,7 @@ def test_precision_and_recall_of_detectors_are_measured_again(run: Path) -> None
     def said(measured: dict[str, Any]) -> list[str]:
         def change(text: str) -> str:
             report = json.loads(text)
-            report["identity"]["detectors"] = learnt_from()
+            report["identity"]["harmlessness"]["detectors"] = learnt_from()
             return json.dumps(report | {"detectors": measured})
 
         edit(run, "eval_3", "report.json", change)

@@ -14,7 +14,7 @@ from charter.ground.artifact.errors import Waiting
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
-from charter.rooms.evaluate.harmlessness import review_queue
+from charter.rooms.evaluate.tasks.harmlessness import review_queue
 from charter.service.arena.config import Config, load_config
 from charter.service.review.run import run
 from charter.service.review.settings import Settings

@@ -20,7 +20,7 @@ from charter.ground.measure.agreement import agreement
 from charter.ground.text.ballot import TAGS
 from charter.ground.text.dialogue import user
 from charter.ground.text.judgments import read_judgments
-from charter.rooms.evaluate.harmlessness import review_queue
+from charter.rooms.evaluate.tasks.harmlessness import review_queue
 from charter.service.people.export import open_people, reviewed_of
 from charter.service.people.flagged import flagged_cases
 from charter.service.people.reviewing import Verdict, claim

@@ -91,12 +91,15 @@ def _identity_problems(manifest: Manifest, settings: Settings, report: Mapping[s
 
 def _protocol_problems(task: Task, told: Mapping[str, Any], settings: Settings) -> Iterator[str]:
     """How a task was asked must follow from the settings; whose decoding it was is another question."""
-    protocol: Protocol = task.protocol.changed(settings.limit, settings.change_of(task.name))
+    change = settings.change_of(task.name)
+    protocol = task.protocol.changed(settings.limit, change)
     asked: dict[str, Any] = {
         key: getattr(protocol, key) for key in ("limit", "form", "samples", "max_tokens")
     }
     if "shots" in task.takes and task.name != "quality":  # which takes as many as fit
         asked["shots"] = protocol.shots
+    if settings.decoding == "protocol" or change.temperature is not None or not protocol.temperature:
+        asked["temperature"] = protocol.temperature
     for key, value in (asked | {"draw_seed": settings.draw_seed}).items():
         if key in told and told[key] != value:
             yield f"report.json: {key} of {task.name} is {told[key]}; the settings in its manifest say {value}"
