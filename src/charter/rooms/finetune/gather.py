@@ -6,13 +6,13 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import load
 from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
-from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.seed import derive_seed, drawn
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.rooms.finetune.mixture import draw, epoch_rows, weighed
+from charter.rooms.finetune.mixture import epoch_rows, weighed
 from charter.rooms.finetune.settings import Settings
 from charter.rooms.finetune.sft_data import choice_lessons, critique_lessons
 
@@ -21,7 +21,7 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
     """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those that weigh
     nothing."""
     found = [
-        draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
+        drawn(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
     ]
     constitution = load(inputs.one("constitution").folder)
@@ -42,7 +42,7 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
         )
     learnt = len(found)
     for n, i in enumerate(inputs.many("anchor"), learnt):
-        found.append(draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
+        found.append(drawn(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
     found = weighed(found, settings.weights)
     if not any(found[:learnt]):
         raise CharterError(

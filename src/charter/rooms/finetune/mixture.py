@@ -44,10 +44,3 @@ def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
             f"{name} has {len(numbers)} numbers for {sources} sources (inputs in the order dialogues, "
             "transcripts, comparisons, anchor); give one number each or none"
         )
-
-
-def draw(rows: Sequence[Dialogue], limit: int, seed: int) -> list[Dialogue]:
-    """At most `limit` rows (0: all), drawn at random and kept in their order."""
-    if not limit or limit >= len(rows):
-        return list(rows)
-    return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), limit))]

@@ -9,8 +9,8 @@ from functools import partial
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.judge.rankings import Ranking, drawn, kept_apart, rank, share_of
-from charter.ground.settings.seed import derive_seed
+from charter.ground.judge.rankings import Ranking, kept_apart, rank, share_of
+from charter.ground.settings.seed import derive_seed, sampled
 from charter.ground.text.dialogue import Comparison, ended
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.packing import filled_steps
@@ -54,8 +54,11 @@ def split(
         sources.append((i, of_ratings(rated), limit))
     if settings.pairs.refused_above_fixed:
         sources += [(i, above_fixed(found), limit) for i, found in refusals]
+    # an input draws by its place among them, since its id changes with code
     rows = [
-        c for place, (i, found, most) in enumerate(sources) for c in drawn(i.role, place, found, most, seed)
+        c
+        for place, (i, found, most) in enumerate(sources)
+        for c in sampled(found, most, derive_seed(seed, "limit", i.role, place))
     ]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"

@@ -18,7 +18,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import rating_of
-from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.seed import derive_seed, sampled
 from charter.ground.text.dialogue import Dialogue, Message, first_turn
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.parsing import LeftOut, dialogue_of_row
@@ -78,10 +78,8 @@ def split(
     """
     rows: list[Dialogue] = []
     for place, source in enumerate(inputs.many("ratings")):
-        found = read_rated(source.folder, dropped)
-        if settings.limit and settings.limit < len(found):
-            found = random.Random(derive_seed(seed, "limit", place)).sample(found, settings.limit)
-        rows += found
+        rated = read_rated(source.folder, dropped)
+        rows += sampled(rated, settings.limit, derive_seed(seed, "limit", place))
     turns = list(dict.fromkeys(first_turn(d, "heldout") for d in rows))
     if len(turns) < 2:
         raise CharterError(
