@@ -86,9 +86,8 @@ class Driver:
         self._begun: set[str] = set()  # accounts with work that holds memory
         self._next_share = 0.0  # when replies have had the engine for as long as such work
         self._under_way: dict[int, Following] = {}
-        self._unheard: dict[
-            Following | Task, float
-        ] = {}  # since when nothing came of what somebody waits for
+        # since when nothing came of what somebody waits for
+        self._unheard: dict[Following | Task, float] = {}
         self.slow_steps = 0
         engine.hurry = lambda: self._processor.wanted or not self._inbox.empty()
         engine.rests = self._processor.rests
@@ -177,9 +176,8 @@ class Driver:
                         time.sleep(PAUSE_SECONDS)
                 if self._under_way:
                     self._step()
-            except (
-                BaseException
-            ) as error:  # whoever waits must hear of it, whatever it is: a library's panic, too
+            except BaseException as error:
+                # whoever waits must hear of it, whatever it is: a library's panic, too
                 said = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
                 for following in list(self._under_way.values()):
                     self._end(following, said)
