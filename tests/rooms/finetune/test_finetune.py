@@ -24,8 +24,7 @@ from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
-from charter.rooms.finetune.gather import gather
-from charter.rooms.finetune.mixture import epoch_rows, weighed
+from charter.rooms.finetune.gather import epoch_rows, gather, weighed
 from charter.rooms.finetune.settings import Settings
 from toys import comparison, dialogue
 

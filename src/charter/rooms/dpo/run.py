@@ -26,8 +26,7 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.template import Template
-from charter.rooms.dpo.heldout import curve, measured
-from charter.rooms.dpo.learning import Group, accumulate, referred
+from charter.rooms.dpo.learning import Group, accumulate, curve, measured, referred
 from charter.rooms.dpo.pairs import fitting, replayed, split, turn
 from charter.rooms.dpo.settings import Settings
 

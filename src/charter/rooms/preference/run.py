@@ -30,11 +30,10 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.examples import read_triples
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
-from charter.rooms.preference.heldout import heldout_rows, score_gaps
 from charter.rooms.preference.ladder import count_contrasts
 from charter.rooms.preference.learning import gradient
 from charter.rooms.preference.members import Sum, member_seed
-from charter.rooms.preference.pairs import encode, order, sample, split
+from charter.rooms.preference.pairs import encode, heldout_rows, order, sample, score_gaps, split
 from charter.rooms.preference.settings import Settings
 
 

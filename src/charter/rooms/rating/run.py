@@ -32,8 +32,7 @@ from charter.ground.model.transformer import Transformer
 from charter.ground.settings.recognise import HARM_RATING
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import Template
-from charter.rooms.rating.conversations import Group, count, encode, order, split
-from charter.rooms.rating.heldout import heldout_rows
+from charter.rooms.rating.conversations import Group, count, encode, heldout_rows, order, split
 from charter.rooms.rating.settings import Settings
 
 
