@@ -19,15 +19,7 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import Alphabet
-from charter.ground.forms.ending import (
-    BLANKS,
-    STEPS,
-    WRITING_STEPS,
-    Ending,
-    Hints,
-    Numbers,
-    Search,
-)
+from charter.ground.forms.ending import BLANKS, STEPS, WRITING_STEPS, Ending, Hints, Numbers, Search
 from charter.ground.generate.constraint import MOST_REFUSALS
 
 TRIES = 24  # endings offered to a judge before a token is refused
