@@ -40,8 +40,8 @@ from charter.rooms.pretrain.learning import accumulate
 from charter.rooms.pretrain.muon import muon
 from charter.rooms.pretrain.order import Cursor, Pieces
 from charter.rooms.pretrain.peak import measured_peak, peak
-from charter.rooms.pretrain.settings import Sizing
 from charter.rooms.pretrain.size import shape_of
+from charter.rooms.pretrain.size_settings import Sizing
 
 VOCABULARY = 16384  # of sizes of the dial
 LENGTHS = 5.0, 1.1  # mean and deviation of the logarithm of a document's tokens

@@ -205,7 +205,7 @@ def test_a_sample_changed_with_all_that_follows_from_it_is_caught_deep(copy: Pat
 
 # step, what it calls, which call in that step since the process began, and on which side of it the process dies
 MOMENTS = [
-    ("start", "charter.ground.learn.supervised:update", 6, "before"),  # the step is not taken
+    ("start", "charter.ground.learn.loop:update", 6, "before"),  # the step is not taken
     ("start", "charter.ground.learn.checkpoint:save_file", 3, "after"),  # half of a resume state is written
     (
         "debiased",
@@ -213,15 +213,15 @@ MOMENTS = [
         2,
         "after",
     ),  # answers are there, their chunk is not saved
-    ("debiased", "charter.ground.learn.supervised:update", 4, "before"),
-    ("taught", "charter.rooms.finetune.run:save_policy", 1, "after"),  # all is written, nothing published
+    ("debiased", "charter.ground.learn.loop:update", 4, "before"),
+    ("taught", "charter.ground.learn.product:save_policy", 1, "after"),  # all is written, nothing published
     ("revisions", "charter.rooms.critique.run:_drafts", 2, "after"),  # a chunk is made and not saved
     ("revisions", "charter.rooms.critique.run:_round", 3, "before"),  # between the rounds
     ("labels", "charter.rooms.feedback.run:_labels", 2, "after"),
-    ("pm_reward", "charter.rooms.preference.run:update", 8, "after"),  # weights moved, nothing logged
+    ("pm_reward", "charter.ground.learn.loop:update", 8, "after"),  # weights moved, nothing logged
     ("pm_grader", "charter.runner.directory:publish", 1, "before"),  # done, and not yet renamed
     ("best", "charter.rooms.select.replies:_samples", 2, "after"),
-    ("rater", "charter.rooms.rating.run:update", 7, "after"),
+    ("rater", "charter.ground.learn.loop:update", 7, "after"),
     ("rl", "charter.rooms.rl.run:update", 3, "after"),  # the first of the second round's two minibatches
     (
         "rl",

@@ -130,8 +130,8 @@ def execute(arguments: list[str]) -> int:
             raise
         where = getattr(getattr(error, "ctx", None), "command_path", "charter")
         words = error.format_message().rstrip(".").replace("Value error, ", "")
-        help = f"{words}; `{where} --help` says what is expected"
-        return complain(help, int(getattr(error, "exit_code", 2)))
+        refusal = f"{words}; `{where} --help` says what is expected"
+        return complain(refusal, int(getattr(error, "exit_code", 2)))
 
 
 def main() -> None:

@@ -28,9 +28,8 @@ from charter.runner.identity import source_digest
 from charter.runner.plan import PlannedStep
 from charter.runner.rooms import open_room, room_runner
 
-MARK = (
-    "led-by"  # a file in the folder of the step, by which a process knows that it sees the very same folder
-)
+# a file in the folder of the step, by which a process knows that it sees the very same folder
+MARK = "led-by"
 
 
 class Task(Frozen):

@@ -25,9 +25,8 @@ from charter.runner.plan import PlannedStep
 
 FAILED = "failed"
 JOINING = timedelta(minutes=10)  # that processes may take to start, one after the other
-SILENCE = (
-    2.0  # seconds for which a process lets another speak before it ends, since torchrun then ends all of them
-)
+# seconds for which a process lets another speak before it ends, since torchrun then ends all of them
+SILENCE = 2.0
 LOST = (
     "another process of this run was lost; torchrun starts all of them again if it was given --max-restarts, else the "
     "same command goes on where this one stopped"
@@ -92,9 +91,8 @@ class Lockstep:
         hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         if os.environ.get("LOCAL_WORLD_SIZE") == str(size) and sys.platform == "linux":
-            os.environ.setdefault(
-                "GLOO_SOCKET_IFNAME", "lo"
-            )  # all are on this machine: nobody else is listened to
+            # all are on this machine: nobody else is listened to
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = TCPStore(address, port, size, is_master=hosts, timeout=JOINING, wait_for_workers=False)
         self.store = of_this_attempt(store)
         start(self.store, rank, size)

@@ -17,12 +17,7 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.kinds import Status
 from charter.ground.artifact.manifest import MANIFEST, Environment, Manifest, Timing
 from charter.ground.artifact.progress import Progress
-from charter.ground.artifact.store import (
-    read_manifest,
-    record_files,
-    verify_files,
-    write_manifest,
-)
+from charter.ground.artifact.store import read_manifest, record_files, verify_files, write_manifest
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.settings.hub import fetched
 from charter.ground.settings.sources import digest_source

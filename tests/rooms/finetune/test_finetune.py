@@ -24,8 +24,7 @@ from charter.ground.text.dialogue import Dialogue, assistant, user
 from charter.ground.text.jsonl import read_jsonl
 from charter.ground.text.template import CLAUDE_2023, Encoded, Template
 from charter.rooms.finetune import run as room
-from charter.rooms.finetune.gather import gather
-from charter.rooms.finetune.mixture import draw, epoch_rows, weighed
+from charter.rooms.finetune.gather import epoch_rows, gather, weighed
 from charter.rooms.finetune.settings import Settings
 from toys import comparison, dialogue
 
@@ -325,14 +324,6 @@ def test_the_mixture_passes_each_source_as_often_as_asked() -> None:
     assert rows != [d.id for d in epoch_rows([numbered("a", 4), numbered("b", 10)], (2.0, 0.5), 1, 1)]
     with pytest.raises(CharterError, match="mixture has 1 numbers for 2 sources"):
         epoch_rows([numbered("a", 1), numbered("b", 1)], (1.0,), 0, 0)
-
-
-def test_a_limit_draws_without_repeating() -> None:
-    rows = numbered("a", 20)
-    some = draw(rows, 6, 3)
-    assert len({d.id for d in some}) == 6 and some == draw(rows, 6, 3) != draw(rows, 6, 4)
-    assert [rows.index(d) for d in some] == sorted(rows.index(d) for d in some)
-    assert draw(rows, 0, 3) == rows
 
 
 def test_weights_scale_the_loss_of_an_inputs_rows() -> None:

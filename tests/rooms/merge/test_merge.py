@@ -21,8 +21,7 @@ from charter.ground.settings.estimate import Sizes
 from charter.ground.settings.seed import derive_seed
 from charter.rooms.card.verify import metric_problems
 from charter.rooms.merge import run as room
-from charter.rooms.merge.choice import Place, choose
-from charter.rooms.merge.line import Line
+from charter.rooms.merge.line import Line, Place, choose
 from charter.rooms.merge.settings import Settings, estimate
 from charter.rooms.merge.verify import COUNTS
 from toys import SHAPE, dialogue

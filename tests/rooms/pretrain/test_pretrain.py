@@ -27,7 +27,8 @@ from charter.rooms.pretrain.guard import Place, Watch
 from charter.rooms.pretrain.learner import Learner
 from charter.rooms.pretrain.order import Cursor, Pieces
 from charter.rooms.pretrain.run import run
-from charter.rooms.pretrain.settings import Guard, Learning, Samples, Settings, Sizing
+from charter.rooms.pretrain.settings import Guard, Samples, Settings
+from charter.rooms.pretrain.size_settings import Learning, Sizing
 from charter.rooms.pretrain.speed import SPEED
 from charter.rooms.pretrain.start import boundary_of, start
 from charter.rooms.pretrain.writing import rounded

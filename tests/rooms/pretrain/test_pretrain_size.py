@@ -26,8 +26,9 @@ from charter.ground.settings.execution import Execution
 from charter.ground.settings.recipe import load_recipe
 from charter.ground.settings.roles import Given
 from charter.rooms.pretrain.learning import optimizer_of
-from charter.rooms.pretrain.settings import Learning, Settings, Sizing, check, context, estimate
+from charter.rooms.pretrain.settings import Settings, check, context, estimate
 from charter.rooms.pretrain.size import NAMED, derive
+from charter.rooms.pretrain.size_settings import Learning, Sizing
 from charter.rooms.pretrain.window_settings import Stage, Window
 from charter.runner.execute import execute
 from charter.runner.forecast import expected_minutes, forecast, known_vocabulary

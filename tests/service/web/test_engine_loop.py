@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from charter.ground.generate.sampling import Sampling
 from charter.service.web import engine_loop as driver_module
 from charter.service.web.engine_loop import Driver, Following, Job
 from charter.service.web.fair import MOST
+from charter.service.web.processor import Processor
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=9)
 
@@ -193,6 +195,35 @@ def test_replies_have_the_engine_for_as_long_as_shared_work_had(monkeypatch: pyt
     until = len(done) - done[::-1].index("reply")
     runs = ["".join(run) for run in "".join(one[0] for one in done[:until]).split("w")]
     assert len(runs) > 3 and all(len(run) >= 4 for run in runs[2:-1]) and max(map(len, runs)) <= 5
+
+
+def test_work_that_rests_takes_no_turn_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor, turns, done, looks, rested = (
+        Processor(),
+        list[str](),
+        list[str](),
+        list[str](),
+        threading.Event(),
+    )
+
+    def may(account: str, background: bool = False) -> bool:
+        looks.append(account)
+        return rested.is_set()
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        turns.append("turn")
+        yield
+
+    monkeypatch.setattr(processor.rests, "may", may)
+    monkeypatch.setattr(processor, "turn", turn)
+    driver = Driver(engine(), processor)
+    answer = driver.share("a", slices(1, done, "a"))
+    until(lambda: len(looks) > 3)
+    assert not turns and not done
+    rested.set()
+    assert answer.result(60) == "a of 4" and turns
+    driver.close()
 
 
 def test_shared_work_has_bounds_errors_and_an_end() -> None:

@@ -19,22 +19,13 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import Alphabet
-from charter.ground.forms.ending import (
-    BLANKS,
-    STEPS,
-    WRITING_STEPS,
-    Ending,
-    Hints,
-    Numbers,
-    Search,
-)
+from charter.ground.forms.ending import BLANKS, STEPS, WRITING_STEPS, Ending, Hints, Numbers, Search
 from charter.ground.generate.constraint import MOST_REFUSALS
 
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
-REFUSED_SECONDS = (
-    0.2  # of the processor, for tokens of one step that are refused: all others wait for this one
-)
+# of the processor, for tokens of one step that are refused: all others wait for this one
+REFUSED_SECONDS = 0.2
 FIRST_SECONDS = 10.0  # of the processor, for what a judge is asked before anything is written
 JUDGE_SECONDS = 0.1  # of the processor, for what a judge is asked of one token; then no more is asked
 _NOTHING = Hints()

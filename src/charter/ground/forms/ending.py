@@ -20,9 +20,8 @@ from llguidance import LLMatcher
 BLANKS = b" \n\t\r"
 STEPS = 20000  # bytes that the search for a form's first ending may try
 WRITING_STEPS = 2000  # the same while a document is written, when all others wait
-STEP_SECONDS = (
-    1e-4  # of the processor, for a byte on average: one in a grammar of thousands of names takes more
-)
+# of the processor, for a byte on average: one in a grammar of thousands of names takes more
+STEP_SECONDS = 1e-4
 LOOKS = 48  # places of one search at which several ways are compared
 WAYS = 12  # ways compared at one place
 FREE = 96  # ways at one place beyond which a text is free
@@ -280,9 +279,8 @@ class Search:
     def _compare(self, values: list[int], quotes: Quotes | None, most: int) -> int:
         """The first of some ways in their order, or where they differ in kind the one with the shortest run."""
         best, ways = values[0], _apart(values)
-        if (
-            self._looks <= 0 or len(ways) < 2 or self._steps < self._all // 2
-        ):  # the other half is for the way taken
+        # half of the steps is for the way taken
+        if self._looks <= 0 or len(ways) < 2 or self._steps < self._all // 2:
             return best
         kept, self._looks = self._looks - 1, 0  # the runs look no further
         for value in ways:

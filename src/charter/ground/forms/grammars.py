@@ -10,6 +10,7 @@ anything is sampled, with the numbers.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +24,6 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.forms.alphabet import Alphabet, alphabet_of, bytes_vocabulary
 from charter.ground.forms.constrained import MOST_BYTES, Document, Held, Triggered
 from charter.ground.forms.ending import Hints
-from charter.ground.forms.fence import CODE, opening
 from charter.ground.forms.json_form import json_grammar, pattern_words
 from charter.ground.forms.schema import Judge, Schema, rebased
 from charter.ground.forms.shapes import shapes_of
@@ -36,6 +36,9 @@ Kind = Literal["json_schema", "json_object", "regex", "grammar", "xml", "yaml", 
 Inner = Literal["json", "yaml", "xml"]
 LARGEST = 2**18  # characters of a form's content
 KEPT = 256  # compiled forms of a tokenizer that are kept
+_LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{0,40}")
+# free code, which never closes the fence that it stands in
+_CODE = "start: LINE*\nLINE: /(`{0,2}[^`\\n\\x00-\\x08\\x0b-\\x1f\\x7f])*`{0,2}\\n/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ def _body(form: Form) -> tuple[Mapping[str, Any], Judge | None, bool]:
             raise CharterError("a grammar form needs a rule named start")
         return {"lark_grammar": form.grammar}, None, False
     if form.kind == "code":
-        return {"lark_grammar": CODE}, None, False
+        return {"lark_grammar": _CODE}, None, False
     shapes = shapes_of(form.schema, form.kind)
     if form.kind == "xml":
         return {"lark_grammar": xml_rules(shapes, form.root)}, None, False
@@ -236,7 +239,7 @@ def _unfenced(form: Form) -> Form:
     """A code fence as the form of what it holds, with the fence around it."""
     if form.kind != "code":
         return form
-    before, after = form.before + opening(form.language or form.inner or ""), "```" + form.after
+    before, after = form.before + _opening(form.language or form.inner or ""), "```" + form.after
     if form.inner is None:
         if form.schema is not None:
             raise CharterError(
@@ -245,6 +248,13 @@ def _unfenced(form: Form) -> Form:
         return replace(form, before=before, after=after)
     kind: Kind = "json_schema" if form.inner == "json" else form.inner
     return replace(form, kind=kind, before=before, after="\n" + after)
+
+
+def _opening(language: str) -> str:
+    """The first line of a code fence. Raises CharterError for a language that would not be one word."""
+    if not _LANGUAGE.fullmatch(language):
+        raise CharterError(f"the language of a code fence is one word such as python; got {language!r}")
+    return f"```{language}\n"
 
 
 def _schema(form: Form) -> Schema | bool:

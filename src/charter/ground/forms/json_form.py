@@ -83,9 +83,8 @@ def _shortened(matcher: LLMatcher, text: list[int]) -> list[int]:
 
 
 def _grammar(schema: Schema, lenient: bool) -> dict[str, Any]:
-    control = "\\u00" in json.dumps(
-        schema, ensure_ascii=False
-    )  # such texts can't be written without this escape
+    # such texts can't be written without this escape
+    control = "\\u00" in json.dumps(schema, ensure_ascii=False)
     options = {
         "whitespace_pattern": _BLANKS,
         "json_allowed_escapes": _ESCAPES + "u" * control,

@@ -161,9 +161,8 @@ class _Reader:
         if kind is None:
             raise self._unsupported("a schema without type", at)
         kinds = kind if isinstance(kind, list) else [kind]
-        if not all(
-            isinstance(one, str) and one in _KEYS for one in kinds
-        ):  # drafts up to 3 take schemas here
+        # drafts up to 3 take schemas here
+        if not all(isinstance(one, str) and one in _KEYS for one in kinds):
             raise self._unsupported("a type that is none of JSON's", at)
         self._only(schema, at, frozenset({"type"}).union(*(_KEYS[k] for k in kinds)))
         shapes = tuple(self._typed(schema, k, at) for k in kinds)

@@ -37,6 +37,7 @@ class _Part:
     kept: list[int]  # places of kept blocks that the slot is to begin with
     end: int
     slot: int  # of the prompt's own buffer if it has one, else of the engine's cache
+    queue: Turns  # which is charged for what is read
 
 
 class _Places:
@@ -74,7 +75,6 @@ class Chunks:
         self._chunk = max(chunk, self._borders.most) if chunk else 0
         self._parts: list[_Part] = []
         self._left, self._passed, self._partly = 0, 0, 0
-        self._turns: Turns | None = None
         self._each, self._had = 0, Counter[str]()  # tokens of one account in this step: most, and taken
         self.tokens, self.reused = 0, 0
 
@@ -143,10 +143,9 @@ class Chunks:
             if begins or len(request.seeds) > 1:
                 request.partly = Cache(self._model.shape, 1, length, self._model.device, self._model.dtype)
                 self._partly += 1
-        self._parts.append(_Part(request, kept, end, 0 if request.partly else slot))
+        self._parts.append(_Part(request, kept, end, 0 if request.partly else slot, queue))
         self._left = self._left - (end - begin) if end == length else 0
         self._had[request.account] += end - begin
-        self._turns = queue
         self.tokens += end - begin
         queue.charge(request, end - begin)
         return True
@@ -189,8 +188,7 @@ class Chunks:
             self._partly += 1
         left, part.end = part.end - read, 0  # nothing more of it in this step
         self.tokens -= left
-        if self._turns is not None:
-            self._turns.charge(request, -left)
+        part.queue.charge(request, -left)
 
     def drop(self, request: Request) -> None:
         """Keeps what was read of a prompt that is wanted no more."""

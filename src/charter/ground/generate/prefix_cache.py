@@ -33,9 +33,8 @@ class KeptTexts:
         self._kv = torch.empty(
             (self.places, layers, both, heads, BLOCK, d), dtype=cache.kv.dtype, device=cache.kv.device
         )
-        self._place: OrderedDict[bytes, int] = (
-            OrderedDict()
-        )  # of each block; the first was not used for longest
+        # of each block; the first was not used for longest
+        self._place: OrderedDict[bytes, int] = OrderedDict()
         self._free = list(range(self.places))
         self._model = model
         self._weights = _Weights(model)

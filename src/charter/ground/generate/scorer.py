@@ -68,9 +68,8 @@ def score_tokens(
     return found
 
 
-Scored = tuple[
-    float, list[tuple[int, float]]
-]  # a token's log-probability, and the likeliest in its place with theirs
+# a token's log-probability, and the likeliest in its place with theirs
+Scored = tuple[float, list[tuple[int, float]]]
 
 
 def score_text(model: Transformer, ids: Sequence[int], top: int = 0, piece: int = PIECE) -> list[Scored]:

@@ -12,9 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-RESERVED = (
-    8  # one slot in so many is for who holds fewer than such a part of them, and never for the background
-)
+# one slot in so many is for who holds fewer than such a part of them, and never for the background
+RESERVED = 8
 PASSED = 64  # requests that may not begin now and are passed by others' in one step
 SPARED = 8  # one part in so many of the time is the background's, beside others
 LONGEST_REST = 0.25  # seconds

@@ -19,12 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charter.ground.constitution.wording import (
-    OPTIONS,
-    answer_messages,
-    choice_messages,
-    thought_messages,
-)
+from charter.ground.constitution.wording import OPTIONS, answer_messages, choice_messages, thought_messages
 from charter.ground.generate.assistant import Assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling

@@ -8,7 +8,6 @@ user turn, so that no prompt stands on both sides.
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.measure.counts import BUILT
 from charter.ground.measure.score import ranked_right
-from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Comparison, Message, cluster_of, first_turn
 from charter.ground.text.template import Template
 
@@ -48,13 +46,6 @@ class Ranking:
 def share_of(comparison: Comparison, purpose: str) -> float:
     """A number in [0, 1) that depends on the first user turn alone, so that pairs of one prompt stay together."""
     return int(first_turn(comparison, purpose)[:14], 16) / 2**56
-
-
-def drawn(role: str, place: int, rows: list[Comparison], limit: int, seed: int) -> list[Comparison]:
-    """At most `limit` pairs of a source (0: all), drawn by its place among them: an id changes with code."""
-    if limit and limit < len(rows):
-        rows = random.Random(derive_seed(seed, "limit", role, place)).sample(rows, limit)
-    return rows
 
 
 def kept_apart(

@@ -23,12 +23,10 @@ from torch import Tensor
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.learn.checkpoint import Saver
+from charter.ground.learn.loop import Loop
 from charter.ground.learn.loss import cross_entropy_sum, divergence_sum
-from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import Work, distribute, portion, total
-from charter.ground.learn.schedule import lr_share
-from charter.ground.learn.step import autocast, backward, check_finite, update
+from charter.ground.learn.parallel import portion, total
+from charter.ground.learn.step import autocast, backward
 from charter.ground.model.layout import Layout, tree
 from charter.ground.model.transformer import Transformer, Trunk
 from charter.ground.settings.frozen import Training
@@ -129,15 +127,10 @@ def finetune(
     where several processes learn: read them by `parallel.full` afterwards. Raises CharterError where a loss or gradient
     is not finite.
     """
-    distribute(model, precision=out.precision)
-    work = Work()
-    optimizer = adamw([(model.parameters(), training.lr)], training.weight_decay)
-    saver = Saver(out.state, {"model": model}, optimizer, training.save_every)
-    done, _ = saver.load()
-    out.log_truncate(done)
+    loop = Loop({"model": (model, training.lr)}, training, out, training.weight_decay)
     model.train()
-    with out.progress("finetune", len(steps), done) as bar:
-        for step in range(done, len(steps)):
+    with loop.over("finetune", len(steps)) as left:
+        for step in left:
             started = time.perf_counter()
             loss, read = accumulate(
                 model,
@@ -149,17 +142,10 @@ def finetune(
             )
             loss = total(loss)
             names = [row.id for row in steps[step]]
-            check_finite(loss, "loss", step, names)
-            share = lr_share(step, len(steps), training.warmup, training.schedule)
-            norm = update(optimizer, share, training.clip)
-            check_finite(norm, "gradient norm", step, names)
+            rates = loop.update(step, loss, names)
             tokens = sum(len(row.ids) for row in steps[step])
-            out.log(
-                step=step, loss=loss, lr=share * training.lr, grad_norm=norm, tokens=tokens, **work.add(read)
-            )
-            saver.maybe(step + 1)
-            bar.advance(1, loss=loss, rate=tokens / (time.perf_counter() - started))
-    work.say(out)
+            row = {"loss": loss, **rates, "tokens": tokens}
+            loop.end(step, read, row, loss=loss, rate=tokens / (time.perf_counter() - started))
 
 
 def accumulate(

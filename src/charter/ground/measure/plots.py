@@ -152,7 +152,8 @@ def forest(
     if percent:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
     if len([s for s in series if s.name]) > 1:
-        axes.legend(  # from the right, so that it may stand over long labels
+        # from the right, so that it may stand over long labels
+        axes.legend(
             loc="lower right", bbox_to_anchor=(1, 1.0), ncols=len(series), handletextpad=0.3, borderpad=0
         )
 

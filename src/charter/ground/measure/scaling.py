@@ -27,9 +27,8 @@ FURTHER = 10.0  # the prediction is for so many times the largest compute
 SAME = 1.05  # tokens of one size are alike within this factor
 LEAST_SIZES = 3  # three numbers are fitted
 LEAST_PLACES = 5  # of parameters and tokens: five numbers are fitted
-LEAST_APART = (
-    0.2  # of log tokens around their trend in log parameters; below that the two can't be told apart
-)
+# of log tokens around their trend in log parameters; below that the two can't be told apart
+LEAST_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,8 @@ Vote = Mapping[str, Any]
 WINNERS = ("a", "b", "tie", "both_bad", "unsure")
 AXIS, SOURCE = "all", "human"
 SOURCES = ("human", "simulated", "ai", "ai:NAME")
-FIRST, SECOND, TIE, BOTH_BAD, UNSURE = range(
-    5
-)  # outcomes of a pair whose models stand in the order of their names
+# outcomes of a pair whose models stand in the order of their names
+FIRST, SECOND, TIE, BOTH_BAD, UNSURE = range(5)
 _AS_SHOWN = dict(zip(WINNERS, (FIRST, SECOND, TIE, BOTH_BAD, UNSURE), strict=True))
 _SWAPPED = _AS_SHOWN | {"a": SECOND, "b": FIRST}
 

@@ -114,9 +114,8 @@ class _Short(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q_BHQd: Tensor, k_BKLd: Tensor, v_BKLd: Tensor, visible: Tensor | None) -> Tensor:
         (b, heads, queries, d), (_, key_heads, length, _) = q_BHQd.shape, k_BKLd.shape
-        q = q_BHQd.reshape(
-            b * key_heads, -1, d
-        )  # the heads that share a key head are just more queries of it
+        # the heads that share a key head are just more queries of it
+        q = q_BHQd.reshape(b * key_heads, -1, d)
         k, v = (x.reshape(b * key_heads, length, d) for x in (k_BKLd, v_BKLd))
         if visible is None:
             visible = torch.ones((queries, length), dtype=torch.bool, device=q.device).tril()

@@ -87,9 +87,8 @@ def round_widely(x_NK: Tensor) -> tuple[Tensor, Tensor]:
 def _dynamic(rounded_MK: Tensor, scale_M: Tensor) -> torch.ScriptObject:
     """The weight as the dynamic product takes it."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # torch means to drop tensors of this kind; one row takes more calls then
+        # torch means to drop tensors of this kind; one row takes more calls then
+        warnings.simplefilter("ignore")
         weight = torch._make_per_channel_quantized_tensor(
             rounded_MK, scale_M.double(), torch.zeros(len(scale_M), dtype=torch.long), 0
         )

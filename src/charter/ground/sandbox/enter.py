@@ -96,9 +96,8 @@ def _detached(path: str, attributes: int) -> int:
 
 
 def _set_attributes(at: int, path: bytes, attributes: int, flags: int) -> None:
-    wanted = (ctypes.c_uint64 * 4)(
-        attributes, 0, 0, 0
-    )  # struct mount_attr: to set, to clear, propagation, userns
+    # struct mount_attr: to set, to clear, propagation, userns
+    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
     checked("syscall", _MOUNT_SETATTR, at, path, flags, wanted, ctypes.c_size_t(32))
 
 

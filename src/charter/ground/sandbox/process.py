@@ -93,9 +93,8 @@ def run(
         stack.callback(os.close, reading)
         try:
             group = None
-            if (
-                sandbox.groups is not None
-            ):  # files of /box, which have a limit of their own, count in the group
+            if sandbox.groups is not None:
+                # files of /box, which have a limit of their own, count in the group
                 most = (limits.memory_mb + limits.disk_mb) * _MB
                 group = stack.enter_context(sandbox.groups.group(most, limits.processes))
             process = _spawn(sandbox, _job(command, files, limits, writing), writing, channel, group)

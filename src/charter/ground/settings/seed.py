@@ -1,6 +1,11 @@
-"""Seeds: one number in the recipe gives every step, chunk and item a stream of its own."""
+"""Seeds: one number in the recipe gives every step, chunk and item a stream of its own; and which rows a seed draws."""
 
 import hashlib
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -10,3 +15,15 @@ def derive_seed(seed: int, *names: str | int) -> int:
     """
     text = "|".join([str(seed), *(f"{type(n).__name__[0]}{len(str(n))}:{n}" for n in names)])
     return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") % 2**31
+
+
+def sampled(rows: Sequence[T], limit: int, seed: int) -> list[T]:
+    """At most `limit` rows (0: all) at random, in the order in which they are drawn; all of them keep theirs."""
+    if not limit or limit >= len(rows):
+        return list(rows)
+    return random.Random(seed).sample(rows, limit)
+
+
+def drawn(rows: Sequence[T], limit: int, seed: int) -> list[T]:
+    """The same rows as `sampled` draws, in their own order."""
+    return [rows[place] for place in sorted(sampled(range(len(rows)), limit, seed))]

@@ -5,14 +5,13 @@ Readers take a file or an artifact's folder, and name file:line in every error.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.seed import derive_seed, sampled
 from charter.ground.text.columns import axis_of, plain_name, source_rows
 from charter.ground.text.dialogue import (
     Comparison,
@@ -55,9 +54,7 @@ def read_prompts(paths: Iterable[Path], limit: int = 0, seed: int = 0) -> list[D
     """
     prompts = [prompt_of(d) for path in paths for d in read_dialogues(path)]
     check_distinct("the prompts", (d.id for d in prompts))
-    if limit and limit < len(prompts):
-        return random.Random(derive_seed(seed, "limit")).sample(prompts, limit)
-    return prompts
+    return sampled(prompts, limit, derive_seed(seed, "limit"))
 
 
 def read_comparisons(path: Path, dropped: Counter[str] | None = None, axis: str = "") -> list[Comparison]:

@@ -30,12 +30,13 @@ from charter.rooms.corpus.quality import problem
 from charter.rooms.corpus.reading import Record
 from charter.rooms.corpus.settings import Settings
 
+# of the input itself: each is named with its file and line
 FAULTS = frozenset(
     {
         *("binary", "damaged", "unreadable", "empty", "too_large"),
         *("broken_utf8", "broken_row", "no_text", "broken_date"),
     }
-)  # of the input itself: each is named with its file and line
+)
 _EXAMPLES, _EXCERPT = 2, 400  # kept of each reason in a batch, and characters of each
 _SCRUBBED = 1 << 14  # characters that an excerpt is cut from: no half of an address stands at its end
 _NAMES, _NAME = 12, 40  # columns that are named, and characters of each

@@ -95,7 +95,8 @@ class Settings(Frozen):
         0.005, ge=0, le=0.5, description="share of documents that is held out, chosen by their hash"
     )
     shard_tokens: int = Field(1 << 25, ge=1 << 10, description="tokens of a shard, about")
-    workers: int = Field(  # decides no byte, and so isn't part of an artifact's identity
+    # decides no byte, and so isn't part of an artifact's identity
+    workers: int = Field(
         0, ge=0, exclude=True, description="processes; 0: one for each core; may change while a run goes on"
     )
 

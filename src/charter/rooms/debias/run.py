@@ -14,12 +14,11 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.generate.assistant import open_assistant
-from charter.ground.learn.parallel import full, world
+from charter.ground.learn.product import save_learnt
 from charter.ground.learn.supervised import finetune
 from charter.ground.measure.debias import OF_DEBIAS
 from charter.ground.measure.reporting import record
-from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.lora import merge_lora
+from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
@@ -82,9 +81,5 @@ def _finetune(
     bounded = train.model_copy(update={"context": min(train.context, model.shape.context)})
     steps, counts = cut_steps(lessons, Template(tokenizer, tokenizer.template), bounded, out.seed)
     finetune(model, steps, train, out)
-    with full(model) as whole:
-        if train.lora:
-            merge_lora(whole)
-        if world().leads:
-            save_policy(whole, tokenizer, out.path)
+    save_learnt(model, tokenizer, out)
     return counts

@@ -1,4 +1,4 @@
-"""The loss of pairs under the policy and its start, and what a step of it shows.
+"""The loss of pairs under the policy and its start, and what a step of it and the held-out pairs show.
 
     r(y) = beta * (log pi(y | x) - log pi_0(y | x));  loss = -p log sigma(r_c - r_r) - (1 - p) log sigma(r_r - r_c)
 
@@ -13,16 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.preference_score import NOTHING, Item
-from charter.ground.judge.rankings import Ranking, duels
+from charter.ground.judge.rankings import Ranking, duels, heldout_rows
 from charter.ground.learn.loss import preference_loss, token_logprobs
 from charter.ground.learn.parallel import portion, totals
 from charter.ground.learn.step import autocast, backward
+from charter.ground.measure.counts import built_pair, real_pair
 from charter.ground.model.branches import branches
 from charter.ground.model.lora import adapter_off
 from charter.ground.model.transformer import Transformer
@@ -155,3 +157,29 @@ def pair_loss(
         )
         figures = [float(loss), *(float(row.sum()) / count for row in means)]
     return whole, dict(zip(FIGURES, figures, strict=True))
+
+
+def measured(
+    model: Transformer, heldout: Sequence[Group], settings: Settings, out: Workspace
+) -> list[dict[str, Any]]:
+    """One row a held-out pair; the scores are rewards, beta * (log pi - log pi_0)."""
+    rankings = [group.ranking for group in heldout]
+    found = read(model, [ranking.item for ranking in rankings], settings.microbatch_tokens, out.precision)
+    rewards = [
+        [settings.beta * (new - old) for new, old in zip(own, group.reference, strict=True)]
+        for own, group in zip(found, heldout, strict=True)
+    ]
+    return heldout_rows(rankings, rewards)
+
+
+def curve(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean loss of the pairs of some rows, and the share with a sure label that is ranked as labelled."""
+    if not rows:
+        return {}
+    chosen_B, rejected_B, p_B = (
+        torch.tensor([float(row[key]) for row in rows])
+        for key in ("chosen_score", "rejected_score", "p_chosen")
+    )
+    loss = float(preference_loss(chosen_B, rejected_B, p_B).mean())
+    right = [row["correct"] for row in rows if real_pair(row) or built_pair(row)]
+    return {"heldout_loss": loss} | ({"heldout_accuracy": sum(right) / len(right)} if right else {})

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.judge.detect import is_refusal
-from charter.ground.judge.rankings import drawn, kept_apart
+from charter.ground.judge.rankings import kept_apart
 from charter.ground.learn.supervised import Row, encode_row
-from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.seed import derive_seed, sampled
 from charter.ground.text.dialogue import Comparison, Dialogue, ended, prompt_of
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
@@ -71,11 +71,12 @@ def split(
         (i.role, [c for c in comparisons if not settings.axes or c.axis in settings.axes])
         for i, comparisons in read
     ]
+    # an input draws by its place among them, since its id changes with code
     rows = [
         c
         for place, (role, comparisons) in enumerate(taken)
         if role == "comparisons"
-        for c in drawn(role, place, comparisons, settings.limit, seed)
+        for c in sampled(comparisons, settings.limit, derive_seed(seed, "limit", role, place))
     ]
     counts: dict[str, int] = {}
     if better := _dialogues(inputs, "better"):

@@ -14,23 +14,20 @@ from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.rankings import count_origins, count_pairs, rank
 from charter.ground.learn import supervised
-from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import Work, distribute, full, total, world
-from charter.ground.learn.schedule import lr_share
-from charter.ground.learn.step import check_finite, update
+from charter.ground.learn.loop import Loop
+from charter.ground.learn.parallel import total
+from charter.ground.learn.product import merged, save_learnt
+from charter.ground.learn.step import check_finite
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.reporting import record
-from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.lora import merge_lora
+from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.template import Template
-from charter.rooms.dpo.heldout import curve, measured
-from charter.rooms.dpo.learning import Group, accumulate, referred
+from charter.rooms.dpo.learning import Group, accumulate, curve, measured, referred
 from charter.rooms.dpo.pairs import fitting, replayed, split, turn
 from charter.rooms.dpo.settings import Settings
 
@@ -48,18 +45,12 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         train, lambda group: len(group.ranking.pairs), settings.batch, settings.epochs, out.seed
     )
 
-    distribute(model, precision=out.precision)
-    work = Work()
-    optimizer = adamw([(model.parameters(), settings.lr)], settings.weight_decay)
-    saver = Saver(out.state, {"model": model}, optimizer, settings.save_every)
-    done, _ = saver.load()
-    out.log_truncate(done)
-    seen = sum(_pairs(step) for step in steps[:done])
-    with out.progress("dpo", len(steps), done) as bar:
-        for step in range(done, len(steps)):
+    loop = Loop({"model": (model, settings.lr)}, settings, out, settings.weight_decay)
+    seen = sum(_pairs(step) for step in steps[: loop.done])
+    with loop.over("dpo", len(steps)) as left:
+        for step in left:
             figures, tokens = accumulate(model, steps[step], settings, out)
             names = [pair.comparison.id for group in steps[step] for pair in group.ranking.pairs]
-            check_finite(figures["loss"], "loss", step, names)
             if more := turn(replay, step, settings.replay_batch, out.seed):
                 loss, extra = supervised.accumulate(
                     model, more, settings.microbatch_tokens, out.precision, settings.replay_weight
@@ -67,23 +58,14 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 figures["replay_loss"] = total(loss) / settings.replay_weight
                 tokens, names = tokens + extra, names + [row.id for row in more]
                 check_finite(figures["replay_loss"], "replay loss", step, names)
-            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
-            norm = update(optimizer, share, settings.clip)
-            check_finite(norm, "gradient norm", step, names)
+            rates = loop.update(step, figures["loss"], names)
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
                 figures |= curve(measured(model, heldout, settings, out))
             seen += _pairs(steps[step])
-            out.log(
-                step=step, pairs=seen, lr=share * settings.lr, grad_norm=norm, **figures, **work.add(tokens)
-            )
-            saver.maybe(step + 1)
-            bar.advance(1, loss=figures["loss"], margin=figures["margin"])
-    work.say(out)
-    with full(model) as whole:
-        if settings.lora:
-            merge_lora(whole)
-        if world().leads:
-            save_policy(whole, tokenizer, out.path)
+            row = {"pairs": seen, **rates, **figures}
+            loop.end(step, tokens, row, loss=figures["loss"], margin=figures["margin"])
+    with merged(model) as whole:
+        save_learnt(whole, tokenizer, out)
         if heldout:
             rows = measured(whole, heldout, settings, out)
             out.write_jsonl("samples/heldout_pairs.jsonl", rows)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.constitution.constitution import load
 from charter.ground.learn.supervised import Row, anchor, encode_row, reply_begins
-from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.seed import derive_seed, drawn
 from charter.ground.settings.sources import shipped
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.examples import read_shots, read_transcripts
 from charter.ground.text.records import read_comparisons, read_dialogues
 from charter.ground.text.template import Template
-from charter.rooms.finetune.mixture import draw, epoch_rows, weighed
 from charter.rooms.finetune.settings import Settings
 from charter.rooms.finetune.sft_data import choice_lessons, critique_lessons
+
+T = TypeVar("T")
 
 
 def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue]]:
     """Dialogues of each input, in the order dialogues, transcripts, comparisons, anchor, without those that weigh
     nothing."""
     found = [
-        draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
+        drawn(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n))
         for n, i in enumerate(inputs.many("dialogues"))
     ]
     constitution = load(inputs.one("constitution").folder)
@@ -42,13 +48,45 @@ def sources(settings: Settings, inputs: Inputs, seed: int) -> list[list[Dialogue
         )
     learnt = len(found)
     for n, i in enumerate(inputs.many("anchor"), learnt):
-        found.append(draw(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
+        found.append(drawn(read_dialogues(i.folder), settings.limit, derive_seed(seed, "limit", n)))
     found = weighed(found, settings.weights)
     if not any(found[:learnt]):
         raise CharterError(
             "finetune was given no dialogues, transcripts or comparisons of a weight above 0; name some under `from`"
         )
     return found
+
+
+def epoch_rows(sources: Sequence[Sequence[T]], passes: Sequence[float], seed: int, epoch: int) -> list[T]:
+    """Rows of one epoch in the order of training: each source `passes` times (1.5: all once and half of them,
+    drawn at random, once more), shuffled together."""
+    _check_numbers("mixture", passes, len(sources))
+    rows: list[T] = []
+    for number, source in enumerate(sources):
+        times = passes[number] if passes else 1.0
+        rng = random.Random(derive_seed(seed, "mixture", epoch, number))
+        rows += list(source) * int(times)
+        rows += rng.sample(list(source), round((times % 1) * len(source)))
+    random.Random(derive_seed(seed, "order", epoch)).shuffle(rows)
+    return rows
+
+
+def weighed(sources: Sequence[Sequence[Dialogue]], weights: Sequence[float]) -> list[list[Dialogue]]:
+    """The sources with each row's weight times that of its source, without rows that weigh nothing."""
+    _check_numbers("weights", weights, len(sources))
+    factors = weights or [1.0] * len(sources)
+    return [
+        [d if factor == 1 else replace(d, weight=d.weight * factor) for d in source if d.weight * factor > 0]
+        for source, factor in zip(sources, factors, strict=True)
+    ]
+
+
+def _check_numbers(name: str, numbers: Sequence[float], sources: int) -> None:
+    if numbers and len(numbers) != sources:
+        raise CharterError(
+            f"{name} has {len(numbers)} numbers for {sources} sources (inputs in the order dialogues, "
+            "transcripts, comparisons, anchor); give one number each or none"
+        )
 
 
 def gather(

@@ -9,10 +9,9 @@ from __future__ import annotations
 from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.learn.parallel import full, world
+from charter.ground.learn.product import save_learnt
 from charter.ground.learn.supervised import finetune
-from charter.ground.model.checkpoint import load_policy, save_policy
-from charter.ground.model.lora import merge_lora
+from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
@@ -33,10 +32,6 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     steps, counts = gather(bounded, inputs, template, out.seed)
     start = load_policy(policy, out.device)[0] if inputs.many("anchor") else None
     finetune(model, steps, settings, out, start)
-    with full(model) as whole:
-        if settings.lora:
-            merge_lora(whole)
-        if world().leads:
-            save_policy(whole, tokenizer, out.path)
+    save_learnt(model, tokenizer, out)
     out.counts(counts)
     out.metric("loss", last_logged(out.path, "loss"), unit="nats/token")

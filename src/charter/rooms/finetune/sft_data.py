@@ -12,12 +12,7 @@ from typing import Any, Literal
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.constitution.constitution import ComparisonPrinciple, Constitution, fitting
-from charter.ground.constitution.wording import (
-    choice_answer,
-    choice_messages,
-    critique_shots,
-    critique_turns,
-)
+from charter.ground.constitution.wording import choice_answer, choice_messages, critique_shots, critique_turns
 from charter.ground.text.dialogue import Comparison, Dialogue, assistant
 from charter.ground.text.examples import kept_rounds
 

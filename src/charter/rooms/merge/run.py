@@ -27,8 +27,7 @@ from charter.ground.settings.seed import derive_seed
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.records import check_distinct, read_prompts
 from charter.ground.text.template import Template
-from charter.rooms.merge.choice import Place, choose
-from charter.rooms.merge.line import Line
+from charter.rooms.merge.line import Line, Place, choose
 from charter.rooms.merge.settings import Settings
 
 GROUPS = ("prompts", "harmless")

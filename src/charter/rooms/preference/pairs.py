@@ -1,4 +1,7 @@
-"""Pairs for a preference model: read, built of single replies, split by first user turn, ranked, and cut into steps."""
+"""Pairs for a preference model: read, built of single replies, split by first user turn, ranked, and cut into steps.
+
+Of each one held out a row is kept, from which every figure of the room is computed again.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
-from charter.ground.judge.rankings import Ranking, drawn, kept_apart, rank, share_of
-from charter.ground.settings.seed import derive_seed
+from charter.ground.judge import rankings as ranked
+from charter.ground.judge.fitness import Scorer
+from charter.ground.judge.rankings import Ranking, kept_apart, rank, share_of
+from charter.ground.settings.seed import derive_seed, sampled
 from charter.ground.text.dialogue import Comparison, ended
 from charter.ground.text.examples import read_transcripts
 from charter.ground.text.packing import filled_steps
@@ -54,8 +60,11 @@ def split(
         sources.append((i, of_ratings(rated), limit))
     if settings.pairs.refused_above_fixed:
         sources += [(i, above_fixed(found), limit) for i, found in refusals]
+    # an input draws by its place among them, since its id changes with code
     rows = [
-        c for place, (i, found, most) in enumerate(sources) for c in drawn(i.role, place, found, most, seed)
+        c
+        for place, (i, found, most) in enumerate(sources)
+        for c in sampled(found, most, derive_seed(seed, "limit", i.role, place))
     ]
     if settings.pairs.part != "all":
         wanted = settings.pairs.part == "first"
@@ -96,3 +105,18 @@ def sample(rankings: Sequence[Ranking], pairs: int, seed: int) -> list[Ranking]:
 def order(rankings: Sequence[Ranking], settings: Settings, seed: int) -> list[list[Ranking]]:
     """Optimizer steps over all epochs; a step takes rankings until it has its pairs."""
     return filled_steps(rankings, lambda ranking: len(ranking.pairs), settings.batch, settings.epochs, seed)
+
+
+def heldout_rows(
+    score: Scorer, rankings: Sequence[Ranking], gaps: Sequence[Sequence[float]] = ()
+) -> list[dict[str, Any]]:
+    """One kept row a held-out pair; `gaps`: of each member of an average its `score_gaps`."""
+    rows = ranked.heldout_rows(rankings, score([(ranking.messages, ranking.texts) for ranking in rankings]))
+    for row, own in zip(rows, zip(*gaps, strict=True), strict=bool(gaps)):
+        row["member_gaps"] = list(own)
+    return rows
+
+
+def score_gaps(score: Scorer, rankings: Sequence[Ranking]) -> list[float]:
+    """Score of the chosen reply less that of the rejected one, of each row of `heldout_rows`."""
+    return [row["chosen_score"] - row["rejected_score"] for row in heldout_rows(score, rankings)]

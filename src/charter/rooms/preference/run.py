@@ -16,29 +16,25 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import fitness, in_slices
 from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.judge.rankings import Ranking, count_origins, count_pairs
-from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import Work, distribute, full, world
-from charter.ground.learn.schedule import lr_share
-from charter.ground.learn.step import check_finite, update
+from charter.ground.learn.loop import Loop
+from charter.ground.learn.parallel import full
+from charter.ground.learn.product import merged, save_learnt_scorer
 from charter.ground.measure.counts import real_pair
 from charter.ground.measure.metrics import OF_PREFERENCE
 from charter.ground.measure.reporting import record
-from charter.ground.model.checkpoint import load_policy, save_preference
+from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.folder import check_folder
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.lora import merge_lora
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.examples import read_triples
 from charter.ground.text.template import Template
 from charter.ground.text.tokenizer import Tokenizer
-from charter.rooms.preference.heldout import heldout_rows, score_gaps
 from charter.rooms.preference.ladder import count_contrasts
 from charter.rooms.preference.learning import gradient
 from charter.rooms.preference.members import Sum, member_seed
-from charter.rooms.preference.pairs import encode, order, sample, split
+from charter.rooms.preference.pairs import encode, heldout_rows, order, sample, score_gaps, split
 from charter.rooms.preference.settings import Settings
 
 
@@ -58,9 +54,7 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
         taught = _start(policy, template, out)
         choose_weights(taught.model, settings, derive_seed(member_seed(out.seed, number), "adapters"))
         _learn(taught, number, orders, watched, settings, out)
-        with full(taught.model) as model, full(taught.head) as head:
-            if settings.lora:
-                merge_lora(model)
+        with merged(taught.model) as model, full(taught.head) as head:
             whole = PreferenceModel(model, head, template, out.device, out.precision)
             if settings.members == 1:
                 _keep(
@@ -97,41 +91,30 @@ def _learn(
 ) -> None:
     """Takes the steps of a member that are not taken yet; the log counts steps and pairs on over all members."""
     model, head, steps = taught.model, taught.head, orders[number]
-    distribute(model, head, precision=out.precision)
-    work = Work()
-    optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
+    learners = {"model": (model, settings.lr), "head": (head, settings.head_lr)}
     alone, before = len(orders) == 1, sum(map(len, orders[:number]))
     state = out.state if alone else Sum(out.state).state(number)
-    saver = Saver(state, {"model": model, "head": head}, optimizer, settings.save_every)
-    done, _ = saver.load()
-    out.log_truncate(before + done)
-    seen = sum(map(count_pairs, [step for taken in orders[:number] for step in taken] + steps[:done]))
+    loop = Loop(learners, settings, out, state=state, before=before)
+    seen = sum(map(count_pairs, [step for taken in orders[:number] for step in taken] + steps[: loop.done]))
     title = "preference" if alone else f"preference, member {number + 1} of {len(orders)}"
-    with out.progress(title, len(steps), done) as bar:
-        for step in range(done, len(steps)):
+    with loop.over(title, len(steps)) as left:
+        for step in left:
             loss, accuracy, read = gradient(model, head, steps[step], settings, out)
             names = [pair.comparison.id for ranking in steps[step] for pair in ranking.pairs]
-            check_finite(loss, "loss", before + step, names)
-            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
-            norm = update(optimizer, share, settings.clip)
-            check_finite(norm, "gradient norm", before + step, names)
-            row: dict[str, Any] = {"loss": loss, "batch_accuracy": accuracy, "lr": share * settings.lr}
+            rates = loop.update(step, loss, names)
+            seen += len(names)
+            row = {"pairs": seen, "loss": loss, "batch_accuracy": accuracy, **rates}
             row |= {} if alone else {"member": number + 1}
             if settings.evaluate_every and (step + 1) % settings.evaluate_every == 0:
                 measured = heldout_rows(taught.score, watched)
                 if found := [r["correct"] for r in measured if real_pair(r)]:
                     row |= {"heldout_accuracy": sum(found) / len(found), "heldout_pairs": len(found)}
-            seen += len(names)
-            out.log(step=before + step, pairs=seen, grad_norm=norm, **row, **work.add(read))
-            saver.maybe(step + 1)
-            bar.advance(1, loss=loss, accuracy=accuracy)
-    work.say(out)
+            loop.end(step, read, row, loss=loss, accuracy=accuracy)
 
 
 def _keep(model: PreferenceModel, rows: list[dict[str, Any]], inputs: Inputs, out: Workspace) -> None:
     """Saves what came out, with the rows behind its metrics."""
-    if world().leads:
-        save_preference(model.model, model.head, model.template.tokenizer, out.path)
+    save_learnt_scorer(model.model, model.head, model.template.tokenizer, out)
     out.write_jsonl("samples/heldout_pairs.jsonl", rows)
     gate = fitness(in_slices(model.score, out, "fitness"), read_triples(inputs.one("fitness").folder))
     out.write_jsonl("samples/fitness.jsonl", gate.rows)

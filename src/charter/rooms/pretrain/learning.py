@@ -21,8 +21,8 @@ from charter.ground.model.layout import Layout, documents
 from charter.ground.model.transformer import Transformer
 from charter.rooms.pretrain.muon import muon
 from charter.rooms.pretrain.order import Source, T, balanced
-from charter.rooms.pretrain.settings import Learning
 from charter.rooms.pretrain.size import Derived
+from charter.rooms.pretrain.size_settings import Learning
 
 
 def optimizer_of(model: Transformer, plan: Derived, learning: Learning) -> torch.optim.Optimizer:

@@ -32,9 +32,8 @@ def shuffled(places: Ints, count: int, seed: int) -> Ints:
     half = max(1, ((count - 1).bit_length() + 1) // 2)
     keys = [np.uint64(derive_seed(seed, "round", n)) for n in range(ROUNDS)]
     found = _network(places.astype(np.uint64), half, keys)
-    while (
-        outside := found >= count
-    ).any():  # the network permutes up to 4 times as many; those go round again
+    # the network permutes up to 4 times as many; those go round again
+    while (outside := found >= count).any():
         found[outside] = _network(found[outside], half, keys)
     return found.astype(np.int64)
 

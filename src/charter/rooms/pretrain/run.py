@@ -8,8 +8,7 @@ from charter.ground.artifact.curves import last_logged
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.learn import flops
-from charter.ground.learn.parallel import full, world
-from charter.ground.model.checkpoint import save_policy
+from charter.ground.learn.product import save_learnt
 from charter.rooms.pretrain.guard import Place
 from charter.rooms.pretrain.heldout import covered, drawn, measure, report
 from charter.rooms.pretrain.learner import Learner
@@ -44,9 +43,7 @@ def _finish(begun: Start, heldout: Pieces, place: Place, settings: Settings, out
     """The checkpoint, and the last measurement over more text."""
     chosen = drawn(heldout, settings.heldout.final_tokens)
     rows = measure(begun.model, heldout, chosen, begun.plan.microbatch_tokens, out)
-    with full(begun.model) as whole:
-        if world().leads:
-            save_policy(whole, begun.tokenizer, out.path)
+    save_learnt(begun.model, begun.tokenizer, out)
     counts: dict[str, float] = {
         "parameters": begun.plan.shape.num_parameters,
         "steps": place.step,

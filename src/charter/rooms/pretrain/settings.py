@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from charter.ground.artifact.errors import CharterError
-from charter.ground.learn.flops import matrices
+from charter.ground.learn.flops import matrices, per_token
 from charter.ground.model.shape import from_config, to_config
 from charter.ground.settings.estimate import Estimate, Sizes
 from charter.ground.settings.frozen import Frozen
 from charter.ground.settings.roles import Filled, Given, Role
 from charter.ground.settings.room import Room
-from charter.rooms.pretrain.cost import memory_bytes, minutes
-from charter.rooms.pretrain.size import NAMED, derive
+from charter.rooms.pretrain.size import NAMED, Derived, derive
+from charter.rooms.pretrain.size_settings import Heldout, Learning, Sizing
 from charter.rooms.pretrain.window_settings import Window, problem, spans
 
 ROLES = {
@@ -22,50 +23,16 @@ ROLES = {
     "policy": Role(kind="checkpoint", variant="policy", required=False),
 }
 
-VOCABULARY = 32768  # where that of the corpus isn't known
+VOCABULARY = 32768  # if that of the corpus isn't known
+Span = tuple[int, float]  # tokens to learn, and how many others each of them sees on average
 
-
-class Sizing(Frozen):
-    """Parts of the model; what is None follows from `size`."""
-
-    layers: int | None = Field(None, ge=1, description="blocks")
-    width: int | None = Field(None, ge=8, description="size of the residual stream")
-    heads: int | None = Field(None, ge=1, description="query heads")
-    key_heads: int | None = Field(None, ge=1, description="key and value heads; a divisor of `heads`")
-    head_size: int | None = Field(None, ge=2, multiple_of=2, description="size of a head")
-    feed_forward: int | None = Field(None, ge=8, description="width inside SwiGLU; 8/3 of the width")
-    context: int | None = Field(None, ge=16, description="most tokens read at once")
-    rope_base: float | None = Field(None, gt=0, description="base of the rotary position code")
-    tied: bool | None = Field(None, description="whether the head is the embedding")
-
-
-class Learning(Frozen):
-    """How much is learnt, and how; what is None follows from `size`."""
-
-    tokens_per_weight: float = Field(
-        20.0, gt=0, description="tokens learnt for each weight that multiplies: 20 spends compute best"
-    )
-    tokens: int | None = Field(None, ge=1, description="tokens learnt in all, instead of the ratio")
-    steps: int | None = Field(None, ge=1, description="optimizer steps, instead of both")
-    batch_tokens: int | None = Field(None, ge=16, description="tokens of an optimizer step")
-    microbatch_tokens: int | None = Field(
-        None, ge=16, description="most tokens in one forward pass; bounds memory, changes nothing learnt"
-    )
-    optimizer: Literal["muon", "adamw"] = Field("muon", description="what moves the blocks' matrices")
-    matrix_lr: float | None = Field(None, gt=0, description="peak rate of the blocks' matrices")
-    lr: float | None = Field(None, gt=0, description="peak rate of all else, which is AdamW's")
-    weight_decay: float | None = Field(None, ge=0, description="decay of matrices, embeddings included")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    warmup: float = Field(0.02, ge=0, lt=1, description="share of the steps in which the rate rises")
-    decay: float = Field(0.4, ge=0, le=1, description="share of the steps in which it falls to 0, at the end")
-
-
-class Heldout(Frozen):
-    """Bits per byte of text kept out of training."""
-
-    every: int | None = Field(None, ge=1, description="steps between measurements; a twentieth of the run")
-    tokens: int = Field(32768, ge=1, description="most tokens of each of these; whole documents, drawn once")
-    final_tokens: int = Field(1_000_000, ge=1, description="most tokens of the last, which the card cites")
+CPU_THREAD = 1.3e11  # operations a second of float32 products at best, a thread
+GPU = 9.89e14  # an H100's in bfloat16: which GPU it will be isn't known beforehand
+SHARES = ((0, 0.4), (256, 0.5), (512, 0.6))  # of the peak, from a width on, on a CPU
+GPU_SHARE = 0.4
+SEEN = 0.25  # tokens that a token sees on average, as a share of the context: documents are shorter than it
+LOGITS = 512 * 3  # rows of the vocabulary that the loss holds at once
+SLACK = 1.25  # what long rows take of a CPU's memory, measured, over what is counted
 
 
 class Samples(Frozen):
@@ -212,12 +179,41 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     moments = 4 * (2 * plan.shape.num_parameters - (matrices(plan.shape) if muon else 0))
     weights, lean = 4 * plan.shape.num_parameters, bool(settings.window.stages) and settings.recomputes
     return Estimate(
-        minutes=minutes(plan, sizes, spans(settings.window, plan.batch_tokens)),
-        memory_gib=memory_bytes(plan, moments, settings.recomputes, lean and sizes.device == "cpu") / 2**30,
+        minutes=_minutes(plan, sizes, spans(settings.window, plan.batch_tokens)),
+        memory_gib=_memory_bytes(plan, moments, settings.recomputes, lean and sizes.device == "cpu") / 2**30,
         disk_gib=(weights + 2 * (weights + moments)) / 2**30,
         parameters=plan.shape.num_parameters,
         config=to_config(plan.shape),
     )
+
+
+def _minutes(plan: Derived, sizes: Sizes, filled: Sequence[Span]) -> float:
+    """Of learning all tokens, without measurements on the way; `filled`: those of texts that fill a window."""
+    shape = plan.shape
+    if sizes.device.startswith("cuda"):
+        rate = GPU * GPU_SHARE
+    else:
+        share = next(share for width, share in reversed(SHARES) if shape.hidden_size >= width)
+        rate = CPU_THREAD * max(1, sizes.threads) * share * sizes.gain
+    if filled:
+        return sum(tokens * per_token(shape, seen) for tokens, seen in filled) / rate / 60
+    return plan.tokens * per_token(shape, SEEN * plan.context) / rate / 60
+
+
+def _memory_bytes(plan: Derived, optimizer_bytes: float, recompute: bool, lean: bool) -> float:
+    """Weights, gradients, the optimizer's state, what is kept of a microbatch for backward, and the loss's logits.
+    `lean`: of long rows on a CPU, as `ground/model/recomputing.py` counts it."""
+    shape = plan.shape
+    rows = max(plan.microbatch_tokens, plan.context)
+    heads = (shape.num_heads + shape.num_kv_heads) * shape.head_dim
+    kept = 5 * shape.hidden_size + 4 * heads + 3 * shape.intermediate_size  # floats a token and block
+    blocks: float = shape.hidden_size * shape.num_layers + kept if recompute else kept * shape.num_layers
+    if lean:
+        query, key = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+        blocks = shape.num_layers * (shape.hidden_size + query + shape.num_heads)
+        blocks = SLACK * (blocks + 6 * shape.hidden_size + 4 * query + 4 * key)
+    activations = 4 * rows * blocks
+    return 8 * shape.num_parameters + optimizer_bytes + activations + 4 * LOGITS * shape.vocab_size
 
 
 ROOM = Room(

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.learn.flops import multiplying
 from charter.ground.model.shape import Shape
+from charter.rooms.pretrain.size_settings import Dial, Learning, Sizing
 from charter.rooms.pretrain.window_settings import spans
-
-if TYPE_CHECKING:
-    from charter.rooms.pretrain.settings import Learning, Settings, Sizing
 
 WIDTH_PER_LAYER = 128
 # name -> (layers, width): the first three depart from the rule, the others are points of it
@@ -100,7 +97,7 @@ def shape_of(sizing: Sizing, size: int | str, vocabulary: int) -> Shape:
     )
 
 
-def derive(settings: Settings, vocabulary: int, shape: Shape | None = None) -> Derived:
+def derive(settings: Dial, vocabulary: int, shape: Shape | None = None) -> Derived:
     """All numbers of a run; `shape`: that of the policy which it continues, where there is one."""
     learning = settings.learning
     shape = shape or shape_of(settings.sizing, settings.size, vocabulary)

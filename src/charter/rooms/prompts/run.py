@@ -7,14 +7,13 @@ is 0, else dev if h mod `dev` is 0, else train. The same words fall into the sam
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Input, Inputs
 from charter.ground.artifact.workspace import Workspace
-from charter.ground.settings.seed import derive_seed
+from charter.ground.settings.seed import derive_seed, drawn
 from charter.ground.text.dialogue import Dialogue
 from charter.ground.text.labels import EVEN, P_REFUSE, p_refuse
 from charter.rooms.prompts.apart import Apart, plain, prompts_of
@@ -49,9 +48,8 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
                 seen.add(key)
                 kept.append((prompt, own))
             if settings.keep in (label, "all"):
-                rng = random.Random(derive_seed(settings.draw_seed, "prompts", label, source.name))
-                if settings.limit and settings.limit < len(kept):
-                    kept = [kept[at] for at in sorted(rng.sample(range(len(kept)), settings.limit))]
+                own_seed = derive_seed(settings.draw_seed, "prompts", label, source.name)
+                kept = drawn(kept, settings.limit, own_seed)
                 counts[label] += len(kept)
                 for prompt, own in kept:
                     row = _row(prompt, source.name, label, own, len(rows))

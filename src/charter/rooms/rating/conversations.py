@@ -1,7 +1,8 @@
 """Rated conversations: read, split by first user turn, and gathered behind the prompts that they share.
 
 A row has `messages` that end with a reply, and a `rating` from 0 to 4; or it is one of the published red-team attempts
-(Ganguli et al. 2022, 2209.07858), with `transcript` and `rating`.
+(Ganguli et al. 2022, 2209.07858), with `transcript` and `rating`. Of each conversation held out a row is kept, from
+which every figure of the room is computed again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
+from charter.ground.judge.fitness import Scorer
 from charter.ground.judge.preference_score import Item, encode_item
 from charter.ground.judge.rater import rating_of
-from charter.ground.settings.seed import derive_seed
-from charter.ground.text.dialogue import Dialogue, Message, first_turn
+from charter.ground.settings.seed import derive_seed, sampled
+from charter.ground.text.dialogue import Dialogue, Message, cluster_of, first_turn
 from charter.ground.text.packing import filled_steps
 from charter.ground.text.parsing import LeftOut, dialogue_of_row
 from charter.ground.text.records import read_records
@@ -78,10 +80,8 @@ def split(
     """
     rows: list[Dialogue] = []
     for place, source in enumerate(inputs.many("ratings")):
-        found = read_rated(source.folder, dropped)
-        if settings.limit and settings.limit < len(found):
-            found = random.Random(derive_seed(seed, "limit", place)).sample(found, settings.limit)
-        rows += found
+        rated = read_rated(source.folder, dropped)
+        rows += sampled(rated, settings.limit, derive_seed(seed, "limit", place))
     turns = list(dict.fromkeys(first_turn(d, "heldout") for d in rows))
     if len(turns) < 2:
         raise CharterError(
@@ -116,3 +116,20 @@ def order(groups: Sequence[Group], settings: Settings, seed: int) -> list[list[G
 def count(groups: Sequence[Group]) -> int:
     """The conversations of some prompts."""
     return sum(len(group.conversations) for group in groups)
+
+
+def heldout_rows(score: Scorer, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """One kept row a conversation; its id is the cluster, which conversations of one first user turn share."""
+    scored = score([(group.messages, group.texts) for group in groups])
+    return [
+        {
+            "id": cluster_of(dialogue),
+            "conversation": dialogue.id,
+            "topic": dialogue.topic,
+            "rating": rating_of(dialogue),
+            "score": scores[at],
+            "tokens": len(group.item.replies[at]),
+        }
+        for group, scores in zip(groups, scored, strict=True)
+        for dialogue, at in group.conversations
+    ]

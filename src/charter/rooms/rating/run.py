@@ -19,24 +19,21 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.fitness import in_slices
 from charter.ground.judge.preference_score import NOTHING, PreferenceModel, forward_scores
 from charter.ground.judge.rater import KEPT, rating_of
-from charter.ground.learn.checkpoint import Saver
-from charter.ground.learn.optimizer import adamw
-from charter.ground.learn.parallel import Work, distribute, full, portion, total, world
-from charter.ground.learn.schedule import lr_share
-from charter.ground.learn.step import autocast, backward, check_finite, update
+from charter.ground.learn.loop import Loop
+from charter.ground.learn.parallel import full, portion, total
+from charter.ground.learn.product import merged, save_learnt_scorer
+from charter.ground.learn.step import autocast, backward
 from charter.ground.measure.ratings import OF_RATERS
 from charter.ground.measure.reporting import record
-from charter.ground.model.checkpoint import load_policy, save_preference
+from charter.ground.model.checkpoint import load_policy
 from charter.ground.model.heads import ScoreHead
-from charter.ground.model.lora import merge_lora
 from charter.ground.model.moved import choose_weights
 from charter.ground.model.opening import checkpoint_folder
 from charter.ground.model.transformer import Transformer
 from charter.ground.settings.recognise import HARM_RATING
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.template import Template
-from charter.rooms.rating.conversations import Group, count, encode, order, split
-from charter.rooms.rating.heldout import heldout_rows
+from charter.rooms.rating.conversations import Group, count, encode, heldout_rows, order, split
 from charter.rooms.rating.settings import Settings
 
 
@@ -52,32 +49,17 @@ def run(settings: Settings, inputs: Inputs, out: Workspace) -> None:
     heldout = encode(template, kept_out, model.shape.context)
     steps = order(train, settings, out.seed)
 
-    distribute(model, head, precision=out.precision)
-    work = Work()
-    optimizer = adamw([(model.parameters(), settings.lr), (head.parameters(), settings.head_lr)])
-    saver = Saver(out.state, {"model": model, "head": head}, optimizer, settings.save_every)
-    done, _ = saver.load()
-    out.log_truncate(done)
-    seen = sum(map(count, steps[:done]))
-    with out.progress("rating", len(steps), done) as bar:
-        for step in range(done, len(steps)):
+    loop = Loop({"model": (model, settings.lr), "head": (head, settings.head_lr)}, settings, out)
+    seen = sum(map(count, steps[: loop.done]))
+    with loop.over("rating", len(steps)) as left:
+        for step in left:
             loss, read = _accumulate(model, head, steps[step], settings, out)
             names = [dialogue.id for group in steps[step] for dialogue, _ in group.conversations]
-            check_finite(loss, "loss", step, names)
-            share = lr_share(step, len(steps), settings.warmup, settings.schedule)
-            norm = update(optimizer, share, settings.clip)
-            check_finite(norm, "gradient norm", step, names)
+            rates = loop.update(step, loss, names)
             seen += len(names)
-            row = {"loss": loss, "grad_norm": norm, "lr": share * settings.lr}
-            out.log(step=step, conversations=seen, **row, **work.add(read))
-            saver.maybe(step + 1)
-            bar.advance(1, loss=loss)
-    work.say(out)
-    with full(model) as whole, full(head) as whole_head:
-        if settings.lora:
-            merge_lora(whole)
-        if world().leads:
-            save_preference(whole, whole_head, tokenizer, out.path, label=HARM_RATING)
+            loop.end(step, read, {"conversations": seen, "loss": loss, **rates}, loss=loss)
+    with merged(model) as whole, full(head) as whole_head:
+        save_learnt_scorer(whole, whole_head, tokenizer, out, HARM_RATING)
         scorer = PreferenceModel(whole, whole_head, template, out.device, out.precision)
         rows = heldout_rows(in_slices(scorer.score, out, "held-out conversations"), heldout)
     out.write_jsonl(KEPT, rows)

@@ -36,9 +36,7 @@ from charter.service.accounts.export import (
     freeze_conduct,
     organisation_data,
 )
-from charter.service.accounts.export import (
-    expire as empty_old,
-)
+from charter.service.accounts.export import expire as empty_old
 from charter.service.accounts.feedback import thumbs_of
 from charter.service.accounts.grants import verify_grants
 from charter.service.accounts.keys import find_organisation, organisation_names

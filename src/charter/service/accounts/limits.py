@@ -125,10 +125,8 @@ class _Account:
     limits: dict[str, int] = field(default_factory=dict)
 
     def refill(self, now: float) -> None:
-        seconds, self.at = (
-            max(0.0, now - self.at),
-            now,
-        )  # a clock that was set back gives nothing and takes nothing
+        # a clock that was set back gives nothing and takes nothing
+        seconds, self.at = max(0.0, now - self.at), now
         for name, bucket in self.buckets.items():
             bucket.refill(seconds, self.limits[name])
 

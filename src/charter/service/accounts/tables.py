@@ -206,9 +206,8 @@ BATCHES = Table(
     Column("id", ID, primary_key=True),
     Column("organisation", ID, ForeignKey("organisations.id"), nullable=False, index=True),
     Column("key", ID, ForeignKey("keys.id"), nullable=False),
-    Column(
-        "state", String(16), nullable=False
-    ),  # in_progress, canceling, ended; arriving while it is written
+    # in_progress, canceling, ended; arriving while it is written
+    Column("state", String(16), nullable=False),
     Column("size", Integer, nullable=False),
     Column("bytes", BigInteger, nullable=False),  # of its requests, while they are kept
     Column("created", Double, nullable=False),

@@ -98,20 +98,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a sample: why, by which stop sequence, and how many tokens were written (the end token included) and
-        of the prompt not read anew. `reason` says what was refused by the policy; `input_tokens` is the prompt's number
-    where it was only estimated before, else 0; `token` is the end token, where log-probabilities were asked for;
-        `spans` say which weights wrote which of its tokens, where the model's weights may change."""
+    """The end of a sample, and why it ended."""
 
     sample: int
     stop: Stop
-    stopped_by: str | None = None
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    reason: str = ""
-    input_tokens: int = 0
-    token: Token | None = None
-    spans: tuple[Span, ...] = ()
+    stopped_by: str | None = None  # which stop sequence
+    output_tokens: int = 0  # written, the end token included
+    cached_tokens: int = 0  # of the prompt, not read anew
+    reason: str = ""  # what the policy refused
+    input_tokens: int = 0  # of the prompt, if they were only estimated before
+    token: Token | None = None  # the end token, if log-probabilities were asked for
+    spans: tuple[Span, ...] = ()  # which weights wrote which tokens, if the model's weights may change
 
 
 Part = Piece | End

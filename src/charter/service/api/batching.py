@@ -28,16 +28,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.panics import is_panic
 from charter.service.accounts.keys import Caller, find_key
 from charter.service.api.asked import WHOSE, Call
-from charter.service.api.batch_work import (
-    Item,
-    expire,
-    finish,
-    note_try,
-    refuse_rest,
-    resume,
-    take,
-    waits,
-)
+from charter.service.api.batch_work import Item, expire, finish, note_try, refuse_rest, resume, take, waits
 from charter.service.api.errors import OUT_OF_ORDER, ApiError, anthropic_body, api_error, invalid
 from charter.service.api.guard import log_failure
 from charter.service.api.service import Service

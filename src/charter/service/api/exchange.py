@@ -47,12 +47,10 @@ class Exchange:
     usage: Usage = field(default_factory=Usage)
     recorded: bool = False  # whether a verdict was written down
     allowed: list[Verdict] = field(default_factory=list)  # those without effect; none where the policy is off
-    noted: set[tuple[str, str]] = field(
-        default_factory=set
-    )  # what was written down of replies: category, action
-    passed: set[tuple[str, str, str, int]] = field(
-        default_factory=set
-    )  # what people let pass of this request: how, side, category; of a released reply, the sample
+    # what was written down of replies: category, action
+    noted: set[tuple[str, str]] = field(default_factory=set)
+    # what people let pass of this request: how, side, category; of a released reply, the sample
+    passed: set[tuple[str, str, str, int]] = field(default_factory=set)
     refusal: str = ""  # why the prompt was blocked
     began: float = field(default_factory=time.monotonic)
     written: dict[int, int] = field(default_factory=dict)  # tokens by sample

@@ -12,9 +12,7 @@ from charter.ground.judge.preference_score import PreferenceModel
 from charter.ground.settings.seed import derive_seed
 from charter.ground.text.ballot import ballot_of
 from charter.ground.text.judgments import SIMULATED
-from charter.ground.text.votes import (
-    Choice,
-)
+from charter.ground.text.votes import Choice
 from charter.service.arena.pairs import Pair, draw_pairs, model_names, prompts_of, reply_texts
 from charter.service.arena.settings import Settings
 from charter.service.people.simulation import Rater, Seen, Simulated, panel, raters_of

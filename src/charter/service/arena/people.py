@@ -20,9 +20,7 @@ from charter.ground.artifact.workspace import Workspace
 from charter.ground.judge.showing import Showing
 from charter.ground.text.judgments import HUMAN
 from charter.ground.text.records import read_comparisons, write_comparisons
-from charter.ground.text.votes import (
-    Choice,
-)
+from charter.ground.text.votes import Choice
 from charter.service.arena.pairs import Hidden, hidden_models, model_names
 from charter.service.arena.settings import Settings
 from charter.service.people.export import Attempt, attempts_of, choices_of, open_people

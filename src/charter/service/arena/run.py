@@ -9,15 +9,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.inputs import Inputs
 from charter.ground.artifact.workspace import Workspace
 from charter.ground.text.records import comparison_row
-from charter.ground.text.votes import (
-    COMPARISONS,
-    RATINGS,
-    VOTES,
-    Choice,
-    comparisons_of,
-    counts_of,
-    vote_row,
-)
+from charter.ground.text.votes import COMPARISONS, RATINGS, VOTES, Choice, comparisons_of, counts_of, vote_row
 from charter.service.arena.pairs import model_names
 from charter.service.arena.panel import simulated_choices
 from charter.service.arena.people import peoples_answers

@@ -15,9 +15,7 @@ from charter.ground.measure.agreement import Agreement, agreement
 from charter.ground.measure.elo import Ranking, standings
 from charter.ground.text.ballot import RATINGS
 from charter.ground.text.judgments import HUMAN, SIMULATED
-from charter.ground.text.votes import (
-    vote_row,
-)
+from charter.ground.text.votes import vote_row
 from charter.service.arena.config import Config
 from charter.service.people.export import choices_of, reviewed_of
 

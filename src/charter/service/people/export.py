@@ -19,10 +19,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.text.ballot import HARMLESS, Ballot
 from charter.ground.text.dialogue import Message, assistant, user
 from charter.ground.text.judgments import HUMAN, SIMULATED
-from charter.ground.text.votes import (
-    Choice,
-    vote_row,
-)
+from charter.ground.text.votes import Choice, vote_row
 from charter.service.people.conversations import picked_reply
 from charter.service.people.reviewing import reviewed_by
 from charter.service.people.tables import (

@@ -17,15 +17,7 @@ from charter.ground.text.ballot import HARMFUL_FROM
 from charter.ground.text.ballot import HARMLESS as HARMLESS_AXIS
 from charter.ground.text.judgments import HARMFUL, HARMLESS, HUMAN, SIMULATED, Judgment, judgment_row
 from charter.ground.text.records import comparison_row
-from charter.ground.text.votes import (
-    COMPARISONS,
-    RATINGS,
-    VOTES,
-    Choice,
-    comparisons_of,
-    counts_of,
-    vote_row,
-)
+from charter.ground.text.votes import COMPARISONS, RATINGS, VOTES, Choice, comparisons_of, counts_of, vote_row
 from charter.service.people.export import Reviewed, attempts_of, choices_of, reviewed_of
 from charter.service.people.flagged import name_of
 from charter.service.people.opinions import notes_of, opinions_of, review_rows

@@ -94,9 +94,8 @@ CONVERSATIONS = Table(
     Column("kind", String(16), nullable=False),  # chat, given, gold or repeat
     Column("state", String(16), nullable=False),  # open, finished, stopped or skipped
     Column("plan", Text, nullable=False),
-    Column(
-        "source", String(200), nullable=False
-    ),  # id of the given prompt or gold question, or of the repeated turn
+    # id of the given prompt or gold question, or of the repeated turn
+    Column("source", String(200), nullable=False),
     Column("rating", Integer),  # success of the attempt, 0 to 4, by the one who made it
     Column("feeling", Integer),  # well-being after it, 1 (bad) to 5 (good)
     Column("created", Double, nullable=False),
@@ -134,9 +133,8 @@ VOTES = Table(
     Column("strength", Integer),
     Column("edited", Text),  # the picked reply as the person would have it
     Column("seconds", Double, nullable=False),  # from both replies shown to the vote
-    Column(
-        "flags", String(80), nullable=False
-    ),  # words that say what is suspicious about it: fast, duplicate
+    # words that say what is suspicious about it: fast, duplicate
+    Column("flags", String(80), nullable=False),
     Column("created", Double, nullable=False),
 )
 

@@ -28,9 +28,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from charter.ground.artifact.errors import CharterError
 
 BUSY_SECONDS = 30
-WAL_LEFT = (
-    f"journal_size_limit={64 * 2**20}"  # bytes of the write-ahead log that are kept for the next changes
-)
+# bytes of the write-ahead log that are kept for the next changes
+WAL_LEFT = f"journal_size_limit={64 * 2**20}"
 SPARE, PAGES = 256, 256  # free pages that a file keeps, and those that it gives back at a time
 LOCK = 0x636861727465  # PostgreSQL's advisory locks are numbers; this one says "charte"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"

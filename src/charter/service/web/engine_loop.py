@@ -86,9 +86,8 @@ class Driver:
         self._begun: set[str] = set()  # accounts with work that holds memory
         self._next_share = 0.0  # when replies have had the engine for as long as such work
         self._under_way: dict[int, Following] = {}
-        self._unheard: dict[
-            Following | Task, float
-        ] = {}  # since when nothing came of what somebody waits for
+        # since when nothing came of what somebody waits for
+        self._unheard: dict[Following | Task, float] = {}
         self.slow_steps = 0
         engine.hurry = lambda: self._processor.wanted or not self._inbox.empty()
         engine.rests = self._processor.rests
@@ -170,16 +169,13 @@ class Driver:
     def _run(self) -> None:
         while self._take() or self._under_way or self._shared.count:
             try:
-                if self._shared.count and not (self._under_way and time.monotonic() < self._next_share):
-                    with self._processor.turn(), self._timed():
-                        shared = self._share()
-                    if not (shared or self._under_way):
-                        time.sleep(PAUSE_SECONDS)
+                due = self._shared.count and not (self._under_way and time.monotonic() < self._next_share)
+                if due and not (self._share() or self._under_way):
+                    time.sleep(PAUSE_SECONDS)
                 if self._under_way:
                     self._step()
-            except (
-                BaseException
-            ) as error:  # whoever waits must hear of it, whatever it is: a library's panic, too
+            except BaseException as error:
+                # whoever waits must hear of it, whatever it is: a library's panic, too
                 said = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
                 for following in list(self._under_way.values()):
                     self._end(following, said)
@@ -252,16 +248,19 @@ class Driver:
             self._shared.add(shared.task, shared.account, shared.background)
 
     def _share(self) -> bool:
-        """A step of other work; whether any was due."""
+        """A step of other work; whether any was due. Nothing waits for the processor if whoever asks for such work
+        rests."""
+        self._processor.rests.see(self._shared.accounts)
+        if not self._shared.any(self._may_share):
+            return False
+        with self._processor.turn(), self._timed():
+            return self._share_step()
+
+    def _share_step(self) -> bool:
         began = time.monotonic()
         rests = self._processor.rests
         rests.see(self._shared.accounts)
-
-        def may(one: str, background: bool) -> bool:
-            room = one in self._begun or len(self._begun) < SHARED_AT_ONCE
-            return room and rests.may(one, background)
-
-        if (taken := self._shared.take(may)) is None:
+        if (taken := self._shared.take(self._may_share)) is None:  # whoever came meanwhile goes first
             return False
         task, account, background = taken
         over = task.step(lambda work: work())
@@ -278,6 +277,11 @@ class Driver:
             self._begun.add(account)
             self._shared.add(task, account, background, again=True)
         return True
+
+    def _may_share(self, account: str, background: bool) -> bool:
+        """Whether an account may have a step of such work now."""
+        room = account in self._begun or len(self._begun) < SHARED_AT_ONCE
+        return room and self._processor.rests.may(account, background)
 
     def _step(self) -> None:
         """A step of the engine: who was written to hears of it before others' prompts are read, and whoever came in the

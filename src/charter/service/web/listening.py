@@ -74,9 +74,8 @@ def run_app(app: ASGIApp, bound: socket.socket, ready: Callable[[], None], proxy
     ended = threading.Event()
     threading.Thread(target=Watch(server, ended).run, name="charter-watch", daemon=True).start()
     try:
-        with contextlib.suppress(
-            KeyboardInterrupt
-        ):  # uvicorn passes the signal on once it has ended in order
+        # uvicorn passes the signal on once it has ended in order
+        with contextlib.suppress(KeyboardInterrupt):
             server.run([bound])
     finally:
         ended.set()

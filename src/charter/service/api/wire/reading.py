@@ -28,6 +28,7 @@ B = TypeVar("B", bound=BaseModel)
 LARGEST_BODY = 32 * 2**20  # bytes, as Anthropic's reference says for messages
 LARGEST_BATCH = 256 * 2**20
 ADDRESSES = ("127.0.0.1", "::1")
+# what shows a proxy
 FORWARDED = (
     "forwarded",
     "x-forwarded-for",
@@ -37,7 +38,7 @@ FORWARDED = (
     "true-client-ip",
     "cf-connecting-ip",
     "via",
-)  # what shows a proxy
+)
 ELSEWHERE = ("cross-site", "same-site")  # what browsers say of a page that isn't this server's own
 LONGEST_PLACE = 300  # characters of the name of a place that is wrong
 

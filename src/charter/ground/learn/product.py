@@ -1,0 +1,40 @@
+"""What comes out of learning: whole weights with their adapters merged, written by the process that leads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from charter.ground.artifact.workspace import Workspace
+from charter.ground.learn.parallel import full, world
+from charter.ground.model.checkpoint import save_policy, save_preference
+from charter.ground.model.heads import ScoreHead
+from charter.ground.model.lora import merge_lora
+from charter.ground.model.transformer import Transformer
+from charter.ground.text.tokenizer import Tokenizer
+
+
+@contextmanager
+def merged(model: Transformer) -> Iterator[Transformer]:
+    """The model as it is saved, to be measured with: whole weights, adapters merged into them. All processes must come
+    here together."""
+    with full(model) as whole:
+        merge_lora(whole)
+        yield whole
+
+
+def save_learnt(model: Transformer, tokenizer: Tokenizer, out: Workspace) -> None:
+    """Writes a policy as the product of a step; all processes must come here together."""
+    with merged(model) as whole:
+        if world().leads:
+            save_policy(whole, tokenizer, out.path)
+
+
+def save_learnt_scorer(
+    model: Transformer, head: ScoreHead, tokenizer: Tokenizer, out: Workspace, label: str = "LABEL_0"
+) -> None:
+    """Writes a preference model, or by its label a rater, as the product of a step; all processes must come here
+    together."""
+    with merged(model) as whole, full(head) as whole_head:
+        if world().leads:
+            save_preference(whole, whole_head, tokenizer, out.path, label=label)
