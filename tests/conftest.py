@@ -1,7 +1,12 @@
-"""What many tests start from: checkpoints, made once a session, which nobody changes; new databases of both kinds."""
+"""What many tests start from: checkpoints, made once a session, which nobody changes; new databases of both kinds.
+
+What is there before the first test (torch, all test modules, millions of objects) stays until the end: nobody searches
+it for garbage, which would take half a second wherever a step or a model gives its memory back.
+"""
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +19,16 @@ import toys
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from private_postgres import NoPostgres, private_postgres
+
+
+def pytest_configure() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
