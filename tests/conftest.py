@@ -25,6 +25,11 @@ def pytest_configure() -> None:
     gc.disable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: not item.get_closest_marker("whole"))
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
