@@ -21,8 +21,9 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from private_postgres import NoPostgres, private_postgres
 
 
-def pytest_configure() -> None:
-    gc.disable()
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("numprocesses", None):  # who collects; not who only deals tests to others
+        gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
