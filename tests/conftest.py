@@ -1,7 +1,12 @@
-"""What many tests start from: checkpoints, made once a session, which nobody changes; new databases of both kinds."""
+"""What many tests start from: checkpoints, made once a session, which nobody changes; new databases of both kinds.
+
+What is there before the first test (torch, all test modules, millions of objects) stays until the end: nobody searches
+it for garbage, which would take half a second wherever a step or a model gives its memory back.
+"""
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +19,22 @@ import toys
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from private_postgres import NoPostgres, private_postgres
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("numprocesses", None):  # who collects; not who only deals tests to others
+        gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: not item.get_closest_marker("whole"))
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

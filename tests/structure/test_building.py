@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,12 @@ def imports(path: Path) -> Iterator[tuple[tuple[str, ...], bool]]:
                 yield tuple(parts[1:]), id(node) in inside
 
 
+@cache
+def calls(path: Path) -> list[tuple[int, str]]:
+    """Line and name of all that a file calls."""
+    return [(n.lineno, ast.unparse(n.func)) for n in ast.walk(tree(path)) if isinstance(n, ast.Call)]
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_follow_the_laws(path: Path) -> None:
     here, floors = place(path.relative_to(SRC).parts), list(FLOORS)
@@ -104,8 +111,12 @@ def test_nothing_is_imported_by_a_string_but_by_the_runner() -> None:
     for path in FILES:
         if name(path).split("/")[0] in ("runner", "interop"):
             continue
-        calls = {ast.unparse(n.func) for n in ast.walk(tree(path)) if isinstance(n, ast.Call)}
-        found = calls & {"load_module", "importlib.import_module", "import_module", "__import__"}
+        found = {called for _, called in calls(path)} & {
+            "load_module",
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        }
         assert not found, f"law 4: {name(path)} calls {found}; import it, inside the command if it is heavy"
 
 
@@ -161,12 +172,10 @@ def test_sizes_and_names(path: Path) -> None:
 
 def test_no_pickle_and_no_eval() -> None:
     for path in FILES:
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                assert called not in {"eval", "exec", "torch.load", "torch.save", "pickle.load"}, (
-                    f"{name(path)}:{node.lineno} calls {called}"
-                )
+        for line, called in calls(path):
+            assert called not in {"eval", "exec", "torch.load", "torch.save", "pickle.load"}, (
+                f"{name(path)}:{line} calls {called}"
+            )
 
 
 def test_exceptions_only_shrink() -> None:

@@ -110,8 +110,13 @@ def test_reported_numbers_lie_where_they_can(finished: Path) -> None:
     assert sum(curve[-10:]) / 10 < sum(curve[:10]) / 10 - 1, "the start has learnt something"
 
 
-@pytest.mark.whole
-@pytest.mark.parametrize("deep", [False, True], ids=["kept", "deep"])
+@pytest.mark.parametrize(
+    "deep",
+    [
+        pytest.param(False, id="kept", marks=pytest.mark.whole),
+        pytest.param(True, id="deep", marks=pytest.mark.slow),  # where it was moved to it holds so as well
+    ],
+)
 def test_the_card_verifies(finished: Path, deep: bool) -> None:
     done = charter(finished, "card", "verify", "tiny", *(["--deep"] if deep else []))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -136,9 +141,8 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.whole
 def test_a_moved_run_verifies_also_deep(copy: Path) -> None:
-    for words in ((), ("--deep",)):
-        done = charter(copy.parent, "card", "verify", "moved", *words)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = charter(copy.parent, "card", "verify", "moved", "--deep")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.whole

@@ -124,7 +124,7 @@ def test_a_fence_is_one_block_of_its_language(inner: Any) -> None:
     form = Form(
         "code", schema=PERSON if inner else None, inner=inner, language=inner or "python", root="person"
     )
-    for text in texts(form, seeds=5):
+    for text in texts(form, seeds=2):
         (token,) = MarkdownIt().parse(text)
         assert token.type == "fence" and token.info == (inner or "python")
         assert text == f"```{token.info}\n{token.content}```"

@@ -79,7 +79,7 @@ def alone() -> Mapping[str, dict[str, Tensor]]:
     return {case: learnt(model, Team(0, 1, World()), case) for case in CASES}
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_team_learns_what_one_process_does(
     size: int, alone: Mapping[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:

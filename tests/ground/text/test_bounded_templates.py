@@ -86,10 +86,17 @@ HOSTILE = {
     "batches": "{{ messages | batch(10000000000, 'x') | list }}",
 }
 
+# all but one of those that are counted entry by entry, up to a bound: a lower one shows as much
+SLOWLY_COUNTED = {name for name in HOSTILE if name.startswith("lists in lists")} - {
+    "lists in lists, compared"
+}
+
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_would_take_for_ever_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded, "SECONDS", 1.0)
+    if name in SLOWLY_COUNTED:
+        monkeypatch.setattr(bounded, "ENTRIES", 2**15)
     tracemalloc.start()
     try:
         with pytest.raises(CharterError, match="chat template"):

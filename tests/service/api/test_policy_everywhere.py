@@ -291,14 +291,9 @@ def test_nothing_follows_a_blank_text(tmp_path: Path, prompt: Any) -> None:
 def test_without_a_policy_the_same_requests_tell(tmp_path: Path) -> None:
     """Else the test above would say nothing."""
     with opened(tmp_path, None) as hall:
-        told = {path for path, _, _, text in answers(hall, 1, 250) if TOLD.search(text)}
-        assert told == set(DRAWN)
-        scored = [
-            text
-            for path, body, _, text in answers(hall, 2, 250)
-            if path == "/v1/completions" and body["max_tokens"] == 0
-        ]
-        assert any(TOLD.search(text) for text in scored)
+        telling = [(path, body) for path, body, _, text in answers(hall, 1, 250) if TOLD.search(text)]
+        assert {path for path, _ in telling} == set(DRAWN)
+        assert any(path == "/v1/completions" and body["max_tokens"] == 0 for path, body in telling)
 
 
 @pytest.mark.parametrize(("text", "told"), [("", False), (" \n", False), ("Yes", True)])

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
@@ -88,14 +90,21 @@ def sources(config: Config) -> dict[str, Input]:
 
 @dataclass
 class Hall:
-    """A service with its application."""
+    """A service with its application, whose requests are answered on one loop of its own."""
 
     service: Service
     models: dict[str, Said]
+    loop: BlockingPortal
+
+    @cached_property
+    def app(self) -> Any:
+        return make_app(self.service)
 
     def client(self) -> TestClient:
         """A browser of somebody new; it follows no redirect."""
-        return TestClient(make_app(self.service), base_url=HOME, follow_redirects=False)  # type: ignore[arg-type]
+        client = TestClient(self.app, base_url=HOME, follow_redirects=False)
+        client.portal = self.loop
+        return client
 
     def person(self, name: str = "ann", role: str = "worker", **more: Any) -> Guest:
         """Somebody who has joined by an invitation."""
@@ -117,6 +126,7 @@ class Guest:
 
     hall: Hall
     client: TestClient
+    _proofs: dict[str | None, str] = field(default_factory=dict, init=False)
 
     def get(self, place: str, status: int = 200) -> str:
         """A page's text."""
@@ -126,7 +136,11 @@ class Guest:
 
     @property
     def csrf(self) -> str:
-        return hidden(self.get("/me"), "csrf")
+        """What every form of this session carries; read off a page once."""
+        session = self.client.cookies.get("charter_session")
+        if session not in self._proofs:
+            self._proofs[session] = hidden(self.get("/me"), "csrf")
+        return self._proofs[session]
 
     def post(self, place: str, status: int = 303, **fields: Any) -> Any:
         """Sends a form as its page would."""
@@ -182,7 +196,8 @@ def open_hall(
     service = open_service(config, folder, sources(config), models)
     service.answers.start()
     try:
-        yield Hall(service, models)
+        with start_blocking_portal() as loop:
+            yield Hall(service, models, loop)
     finally:
         service.answers.close()
         service.database.dispose()

@@ -633,6 +633,7 @@ def test_nothing_that_workers_and_reviewers_get_tells_a_model(hall: Hall, tmp_pa
             turn = ann.ask(talk, f"hello {axis} {choice}")
             ann.vote(talk, turn, choice, edited="" if axis == "harmless" or choice == "tie" else "edited")
             ann.post(f"{talk}/finish", rating=2)
+            ann.get(talk)
     for model in hall.models.values():
         model.failing = RuntimeError(f"{SECRET} at {tmp_path} is away")
     talk = ann.begin()

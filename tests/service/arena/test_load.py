@@ -14,6 +14,9 @@ from charter.service.web.database import writing
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 def test_no_vote_is_lost_when_the_server_is_killed(database: str, tmp_path: Path) -> None:
     found = arena_load.run_load(database, tmp_path, Options(workers=20, seconds=10, kills=1))
     assert {name: found[name] for name in WRONG} == dict.fromkeys(WRONG, 0), found

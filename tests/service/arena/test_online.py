@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -117,6 +118,9 @@ def test_a_run_killed_in_the_second_rounds_votes_goes_on_to_the_same_end(
     recipe: Path, whole: Path, after: int
 ) -> None:
     out = recipe.parent / f"killed-{after}"
+    shutil.copytree(whole, out)
+    for step in ("votes_2", "pm_2", "rl_2", "match"):
+        shutil.rmtree(out / step)
     with pytest.raises(KeyboardInterrupt):
         execute(plan_of(recipe, out.name), Stopping("votes_2", after), "votes_2")
     assert read_manifest(out / ".partial" / "votes_2").status == "started"
