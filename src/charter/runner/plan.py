@@ -112,7 +112,7 @@ class _Planner:
         external: list[External] = []
         filled: dict[str, list[Given]] = {}
         models: dict[str, ModelSize] = {}
-        for role, refs in self._references(step, room):
+        for role, refs in self._references(step, room, settings):
             for ref in refs:
                 entry, record = self._fill(step, role, ref, room.roles[role])
                 inputs.append(entry)
@@ -145,19 +145,20 @@ class _Planner:
             models=models,
         )
 
-    def _references(self, step: Step, room: Room[Any]) -> list[tuple[str, list[str]]]:
+    def _references(self, step: Step, room: Room[Any], settings: BaseModel) -> list[tuple[str, list[str]]]:
         """The references of each role in the room's order, with defaults filled in."""
         for role in step.sources:
             if role not in room.roles:
                 hint = suggest(role, room.roles)
                 raise CharterError(f"step {step.name}: room {room.name} has no role {role!r}; {hint}")
+        used = room.uses(settings) if room.uses else room.roles
         filled = []
         for name, wanted in room.roles.items():
             given = step.sources.get(name)
             refs = _listed(given)
-            if given is None and wanted.default is not None:
+            if given is None and wanted.default is not None and name in used:
                 refs = [wanted.default]
-            if not refs and wanted.required:
+            if not refs and wanted.required and name in used:
                 raise CharterError(
                     f"step {step.name}: room {room.name} needs the role {name} ({wanted.wants()}): "
                     f"write `from: {{{name}: a step or source}}`"

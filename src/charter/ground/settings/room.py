@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,7 +21,8 @@ class Room(Generic[S]):
 
     `variant`: of a checkpoint. `estimate`: time, memory and disk, where they are known. `check`: how settings and
     roles contradict each other, or "". `context`: tokens that the model it makes will read at once, if that isn't
-    what its policy reads. `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`:
+    what its policy reads. `uses`: the roles that these settings ask, if not all:
+    others need no source and take no default. `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`:
     why n of them can't run it, or "". `name` and `package` are those of `building.ROOMS`; the runner fills them in.
     """
 
@@ -32,6 +33,7 @@ class Room(Generic[S]):
     estimate: Callable[[S, Sizes], Estimate] | None = None
     check: Callable[[S, Filled], str] | None = None
     context: Callable[[S, Filled], int | None] | None = None
+    uses: Callable[[S], Collection[str]] | None = None
     processes: Callable[[S, int], str] | None = None
     learns: bool = False
     name: str = ""

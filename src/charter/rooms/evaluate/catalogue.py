@@ -12,6 +12,7 @@ from charter.ground.settings.problems import suggest
 from charter.rooms.evaluate.task import Task
 from charter.rooms.evaluate.tasks import (
     acceptable_use,
+    agieval,
     arc,
     bbq,
     decisions,
@@ -67,12 +68,14 @@ BATTERY = (
     translation.TASK,
 )
 TASKS: Mapping[str, Task] = {
-    task.name: task for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY)
+    task.name: task
+    for task in (*ASSISTANT, facts.TASK, quiz.TASK, acceptable_use.TASK, *BATTERY, *agieval.TASKS)
 }
 SUITES: Mapping[str, tuple[str, ...]] = {
     "assistant": tuple(task.name for task in ASSISTANT),
     "replies": tuple(task.name for task in (*ASSISTANT[:3], facts.TASK, quiz.TASK)),
     "battery": tuple(task.name for task in BATTERY),
+    "agieval": tuple(task.name for task in agieval.TASKS),
 }
 METRICS: tuple[Metric, ...] = (
     *(metric for task in TASKS.values() for metric in task.numbers),

@@ -35,6 +35,11 @@ ROLES = {
 }
 
 
+MODELS = ("helper", "grader", "reward", "rater", "start", "baseline")
+# Sets of prompts and replies that a screen is measured on.
+SCREENED = {"red_team", "lookalikes", "helpful", "reader", "violating", "ordinary", "replies"}
+
+
 class AcceptableUse(Frozen):
     """The screen that is measured by the task acceptable_use."""
 
@@ -82,7 +87,7 @@ class Settings(Frozen):
     tasks: Annotated[tuple[str, ...], AfterValidator(_known)] = Field(
         ("assistant",),
         min_length=1,
-        description="evaluations, in this order; assistant, replies and battery stand for several",
+        description="evaluations, in this order; suites such as assistant, battery and agieval stand for several",
     )
     limit: int = Field(0, ge=0, description="questions asked per task, drawn by seed; 0: all")
     change: Annotated[dict[str, Change], AfterValidator(_known)] = Field(
@@ -149,6 +154,17 @@ def check(settings: Settings, roles: Collection[str]) -> str:
     return ""
 
 
+def uses(settings: Settings) -> set[str]:
+    """The roles that the tasks ask: their data, the models that answer and judge, and what those are judged by."""
+    names = {task.name for task in settings.chosen}
+    roles = {"policy", *(task.data_role for task in settings.chosen), *MODELS}
+    if any(task.needs for task in settings.chosen) or "acceptable_use" in names:
+        roles.add("fitness")
+    if any(task.detecting for task in settings.chosen):
+        roles.add("detectors")
+    return roles | (SCREENED if "acceptable_use" in names else set())
+
+
 CACHE_GIB, CACHE_BYTES = 4.0, 45  # keys and values of an engine: at most, and bytes a parameter
 GRADERS = ("reward", "rater", "start")
 
@@ -172,7 +188,18 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         seconds += questions * (read / 900 + protocol.samples * written / 300)
     if not seconds:
         return Estimate()
-    cache = min(CACHE_GIB, CACHE_BYTES * parameters / 2**30)
+    cache = min(def uses(settings: Settings) -> set[str]:
+    """The roles that the tasks ask: their data, the models that answer and judge, and what those are judged by."""
+    names = {task.name for task in settings.chosen}
+    roles = {"policy", *(task.data_role for task in settings.chosen), *MODELS}
+    if any(task.needs for task in settings.chosen) or "acceptable_use" in names:
+        roles.add("fitness")
+    if any(task.detecting for task in settings.chosen):
+        roles.add("detectors")
+    return roles | (SCREENED if "acceptable_use" in names else set())
+
+
+CACHE_GIB, CACHE_BYTES * parameters / 2**30)
     helped = 2 if "helper" in sizes.parameters else 1
     return Estimate(
         minutes=seconds / 60 / sizes.speed(parameters),
@@ -181,4 +208,4 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
     )
 
 
-ROOM = Room(product="report", settings=Settings, roles=ROLES, estimate=estimate, check=check)
+ROOM = Room(product="report", settings=Settings, roles=ROLES, estimate=estimate, check=check, uses=uses)
