@@ -19,11 +19,11 @@ S = TypeVar("S", bound=BaseModel)
 class Room(Generic[S]):
     """A room: the kind of artifact that it makes, its settings, and the roles that a recipe fills.
 
-    `variant`: of a checkpoint. `estimate`: time, memory and disk, where they are known. `check`: how settings and
-    roles contradict each other, or "". `context`: tokens that the model it makes will read at once, if that isn't
-    what its policy reads. `uses`: the roles that these settings ask, if not all:
-    others need no source and take no default. `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`:
-    why n of them can't run it, or "". `name` and `package` are those of `building.ROOMS`; the runner fills them in.
+    `variant`: of a checkpoint. `estimate`: time, memory and disk, if they are known. `check`: how settings and roles
+    contradict each other, or "". `context`: tokens that the model it makes will read at once, if that isn't what its
+    policy reads. `uses`: the roles that these settings ask, if not all; others need no source and take no default.
+    `learns`: it shares its optimizer steps among processes (`learn/parallel.py`). `processes`: why n of them can't run
+    it, or "". `name` and `package` are those of `building.ROOMS`; the runner fills them in.
     """
 
     product: Kind

@@ -188,18 +188,7 @@ def estimate(settings: Settings, sizes: Sizes) -> Estimate:
         seconds += questions * (read / 900 + protocol.samples * written / 300)
     if not seconds:
         return Estimate()
-    cache = min(def uses(settings: Settings) -> set[str]:
-    """The roles that the tasks ask: their data, the models that answer and judge, and what those are judged by."""
-    names = {task.name for task in settings.chosen}
-    roles = {"policy", *(task.data_role for task in settings.chosen), *MODELS}
-    if any(task.needs for task in settings.chosen) or "acceptable_use" in names:
-        roles.add("fitness")
-    if any(task.detecting for task in settings.chosen):
-        roles.add("detectors")
-    return roles | (SCREENED if "acceptable_use" in names else set())
-
-
-CACHE_GIB, CACHE_BYTES * parameters / 2**30)
+    cache = min(CACHE_GIB, CACHE_BYTES * parameters / 2**30)
     helped = 2 if "helper" in sizes.parameters else 1
     return Estimate(
         minutes=seconds / 60 / sizes.speed(parameters),
