@@ -18,12 +18,11 @@ from fill import between, read_card
 
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
-from charter.ground.measure.labels import label
-from charter.ground.measure.tasks import task_of
-from charter.rooms.card.artifact import Artifact
+from charter.rooms.card.artifact import Artifact, metric_in, tasks_of
 from charter.rooms.card.compare import final_stage, tracked
-from charter.rooms.card.number import Number, figure, interval, kind_of, unit_of
-from charter.rooms.card.tasks import GROUPS, OTHER, asked, has_row
+from charter.rooms.card.number import Number, figure, interval
+from charter.rooms.card.tasks import GROUPS, asked, has_row
+from charter.rooms.evaluate.catalogue import SUITES
 
 PAGE = Path(__file__).resolve().parent / "battery.md"
 DRAWINGS = PAGE.parent / "battery"
@@ -32,11 +31,11 @@ SHOWN = ("capability", "bbq", "truthfulqa", "translation", "position", "recall")
 
 
 def stages_of(run: Path, card: Path) -> tuple[Artifact, ...]:
-    """The stages of a card's benchmark reports, oldest first. Raises CharterError where there are not two."""
-    reports = [p for p in read_manifest(card).parents if p.role == "benchmarks"]
-    found = tuple(final_stage(run / parent.path) for parent in reports)
+    """The stages of a card's reports on the battery, oldest first. Raises CharterError where there are not two."""
+    reports = [final_stage(run / p.path) for p in read_manifest(card).parents if p.role == "reports"]
+    found = tuple(report for report in reports if tasks_of(report) & {*SUITES["battery"]})
     if len(found) != 2:
-        raise CharterError(f"{card} has {len(found)} benchmark reports; the page shows two stages")
+        raise CharterError(f"{card} has {len(found)} reports on the battery; the page shows two stages")
     return found
 
 
@@ -47,15 +46,18 @@ def rows_of(stages: Sequence[Artifact]) -> dict[str, dict[str, Any]]:
 
 def tables(stages: Sequence[Artifact], rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     """A table for each group of tasks: the rows of the card's table, then, folded, those of single parts."""
-    tasks = list(stages[-1].report["identity"])
-    for _, caption, members in (*GROUPS, (*OTHER, ())):
-        own = [t for t in tasks if t in members or (not members and not any(t in g[2] for g in GROUPS))]
-        names = [n for n in rows if task_of(n, tasks) in own]
-        names.sort(key=lambda name: tasks.index(task_of(name, tasks)))
+    grouped: dict[str, list[str]] = {group: [] for group in GROUPS}
+    kinds = {}
+    for name in rows:
+        metric = metric_in(stages, name)
+        if metric is not None and metric.group:
+            grouped.setdefault(metric.group, []).append(name)
+            kinds[name] = metric.kind
+    for caption, names in grouped.items():
         if shown := [name for name in names if has_row(name, stages)]:
             yield f"\n### {caption}\n"
             yield from table(shown, stages, rows)
-        if parts := [name for name in names if kind_of(name) == "part"]:
+        if parts := [name for name in names if kinds[name] == "part"]:
             yield f"\n<details><summary>{caption}, part by part</summary>\n"
             yield from table(parts, stages, rows)
             yield "\n</details>"
@@ -73,7 +75,9 @@ def line(name: str, stages: Sequence[Artifact], row: dict[str, Any]) -> str:
     first, last = (stage.numbers.get(name) for stage in stages)
     n = next((number.n for number in (last, first) if number is not None), "")
     told = asked(stages[-1], name) if last is not None else ""
-    return f"| {label(name)} | {shown(first)} | {shown(last)} | {changed(name, row)} | {n} | {told} |"
+    metric = metric_in(stages, name)
+    head = metric.label if metric else name
+    return f"| {head} | {shown(first)} | {shown(last)} | {changed(last or first, row)} | {n} | {told} |"
 
 
 def shown(number: Number | None) -> str:
@@ -83,11 +87,11 @@ def shown(number: Number | None) -> str:
     return figure(number.value, number.unit) + ends
 
 
-def changed(name: str, row: dict[str, Any]) -> str:
+def changed(number: Number | None, row: dict[str, Any]) -> str:
     """The change in words, after Holm's correction over all rows of the page."""
-    if row["difference"] is None:
+    if row["difference"] is None or number is None:
         return str(row["verdict"]).removeprefix("not compared: ")
-    words = figure(row["difference"], unit_of(name), signed=True)
+    words = figure(row["difference"], number.unit, signed=True)
     return f"{words}, {row['verdict']}"
 
 
@@ -98,7 +102,7 @@ def overlaps(stages: Sequence[Artifact]) -> str:
     found = [(n, v) for n, v in numbers.items() if n.endswith("_contaminated") and v.value is not None]
     if not sources:
         return "Nothing is known of what these models were taught."
-    hit = [f"{label(n.removesuffix('_contaminated'))} {figure(v.value, v.unit)}" for n, v in found if v.value]
+    hit = [f"{v.label.removesuffix(', contaminated')} {figure(v.value, v.unit)}" for n, v in found if v.value]
     words = ", ".join(hit) if hit else "none"
     return (
         f"Questions that share 13 words in a row with one of the {len(sources)} sources that the last stage's lineage "

@@ -31,11 +31,13 @@ from charter.ground.artifact.curves import read_objects
 from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.constitution.constitution import load
-from charter.ground.measure.labels import label
+from charter.ground.measure.metric import titled
 from charter.ground.settings.sources import resolve_again
 from charter.rooms.card.number import Number, figure, interval
+from charter.rooms.evaluate.catalogue import METRICS
 from charter.terminal.tables import counted
 
+LABELS = {metric.name: metric.label for metric in METRICS}
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
@@ -209,7 +211,8 @@ def headline_table(card: Card) -> str:
         note = "" if change is None or change.significant else ", not significant"
         count = "-" if after is None or after.n is None else f"{after.n:,}"
         rows.append(
-            f"| {label(name)} | {worded(before)} | {worded(after)} | {worded(change)}{note} | {count} |"
+            f"| {LABELS.get(name, titled(name))} | {worded(before)} | {worded(after)} | {worded(change)}{note} "
+            f"| {count} |"
         )
     return "\n".join(rows)
 
@@ -328,7 +331,7 @@ def range_table(cards: Sequence[Card]) -> str:
         cells = [_spread([number for number in numbers if number is not None]) for numbers in by_stage]
         first = by_stage[0][0]
         count = f"{first.n:,}" if first is not None and first.n is not None else "-"
-        rows.append(f"| {label(name)} | {' | '.join(cells)} | {count} |")
+        rows.append(f"| {LABELS.get(name, titled(name))} | {' | '.join(cells)} | {count} |")
     return "\n".join(rows)
 
 

@@ -31,7 +31,7 @@ from charter.ground.artifact.errors import CharterError
 from charter.ground.artifact.store import read_manifest
 from charter.ground.measure.counts import won
 from charter.ground.measure.detection import as_probit, probit_difference, together
-from charter.ground.measure.metrics import tables
+from charter.ground.measure.reporting import counted as counted_rows
 from charter.ground.measure.score import Table, ratio, tabulate
 from charter.ground.measure.seeds import (
     NO_BOUNDS,
@@ -44,6 +44,7 @@ from charter.ground.measure.seeds import (
     prompt_part_of_change,
 )
 from charter.rooms.card.number import SHARE, figure
+from charter.rooms.evaluate.catalogue import METRICS
 from charter.rooms.evaluate.tasks.helpful import wins
 from charter.terminal.tables import counted
 
@@ -208,7 +209,11 @@ def kept_table(seed: Seed, stage: str, name: str) -> Table | None:
 
 def reported(folder: Path, plain: Path) -> dict[str, Table]:
     """The tables of a report, with those of refusals by openings, of all loops, and of wins over plain finetuning."""
-    found = {name: table for name, table in tables(folder).items() if table.statistic is ratio}
+    found = {
+        name: table
+        for name, table in counted_rows(folder, METRICS).tables.items()
+        if table.statistic is ratio
+    }
     rows = {
         kind: read_objects(path)
         for kind, file in REPLIES.items()
