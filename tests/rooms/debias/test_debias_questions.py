@@ -9,7 +9,8 @@ import pytest
 from charter.ground.constitution.unbiased import CONCLUDE, REQUEST, THOUGHT
 from charter.ground.constitution.wording import ANSWER
 from charter.ground.settings.sources import shipped
-from charter.ground.text.choices import named_option, option_lines, option_texts
+from charter.ground.text.answers import letter_of
+from charter.ground.text.choices import option_lines, option_texts
 from charter.rooms.debias.balance import CELLS, balanced, cell_of, cell_sizes
 from charter.rooms.debias.lessons import FORMS, lesson
 from charter.rooms.debias.questions import Question, make_questions
@@ -132,10 +133,10 @@ def test_lessons_are_the_plain_question_and_the_answer_in_every_form() -> None:
     [(" (b)", 1), ("I say (C), not a", 2), ("b", 1), ("B.", 1), ("a) the cook", 0), ("(d)", None), ("", None), ("apple", None)],
 )  # fmt: skip
 def test_the_option_that_an_answer_names(said: str, number: int | None) -> None:
-    assert named_option(said, 3) == number
+    assert letter_of(said, 3) == number
 
 
 def test_options_are_scored_in_the_letters_that_are_shown() -> None:
     shown = option_lines(["x", "y", "z"]).splitlines()
     assert [line.split()[0] for line in shown] == [text.strip() for text in option_texts(3)]
-    assert all(named_option(text, 3) == n for n, text in product([0], option_texts(1)))
+    assert all(letter_of(text, 3) == n for n, text in product([0], option_texts(1)))

@@ -14,7 +14,6 @@ they are often 0 or 1, where a logit says how sure a single sample was.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from charter.ground.generate.assistant import Assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
+from charter.ground.text.answers import letter_of
 from charter.ground.text.dialogue import Message
 
 
@@ -100,15 +100,9 @@ def _votes(
     replies = labeller.reply(asked, Sampling(temperature=1.0, max_tokens=8), n=how.votes, seeds=seeds)
     shares = []
     for votes in replies:
-        letters = [letter for v in votes if (letter := _voted_letter(v.text))]
-        shares.append(letters.count("A") / len(letters) if letters else 0.5)
+        letters = [place for v in votes if (place := letter_of(v.text, 2)) is not None]
+        shares.append(letters.count(0) / len(letters) if letters else 0.5)
     return shares
-
-
-def _voted_letter(text: str) -> str | None:
-    """The option that a sampled answer names: "(A)" anywhere, or a bare letter at its start."""
-    found = re.search(r"\(([AB])\)", text) or re.match(r"\W*([AB])(?:\W|$)(?!\w)", text)
-    return found.group(1) if found else None
 
 
 def _after_thought(labeller: Assistant, orders: Sequence[tuple[Question, str, str]], how: How) -> list[float]:

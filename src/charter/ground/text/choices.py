@@ -1,4 +1,4 @@
-"""Questions with lettered options: how they are shown, and which letter an answer names.
+"""Questions with lettered options: how they are shown; `answers.letter_of` reads which letter an answer names.
 
     (a) The baker
     (b) The florist
@@ -9,7 +9,6 @@ The form of BBQ in MSC (Ganguli et al. 2023); `option_texts` are what is scored 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 LETTERS = "abcdefghij"
@@ -28,12 +27,3 @@ def option_lines(options: Sequence[str]) -> str:
 def option_texts(count: int) -> tuple[str, ...]:
     """The continuations to score behind an answer that was opened without a space at its end."""
     return tuple(f" ({LETTERS[n]})" for n in range(count))
-
-
-def named_option(text: str, count: int) -> int | None:
-    """The number of the option that a sampled answer names: "(b)" anywhere, or a bare letter at its start; else
-    None."""
-    some = LETTERS[:count]
-    found = re.search(rf"\(([{some}])\)", text, re.IGNORECASE)
-    found = found or re.match(rf"\W*([{some}])(?:\W|$)(?!\w)", text, re.IGNORECASE)
-    return LETTERS.index(found.group(1).lower()) if found else None

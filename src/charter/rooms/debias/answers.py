@@ -23,7 +23,8 @@ from charter.ground.generate.assistant import Assistant
 from charter.ground.generate.engine import naming_prompts
 from charter.ground.generate.sampling import Sampling
 from charter.ground.settings.seed import derive_seed
-from charter.ground.text.choices import letter, named_option, option_texts
+from charter.ground.text.answers import letter_of
+from charter.ground.text.choices import letter, option_texts
 from charter.ground.text.dialogue import Message
 from charter.rooms.debias.questions import OPTIONS, Question
 from charter.rooms.debias.settings import Settings
@@ -85,7 +86,7 @@ def _shares(
     replies = assistant.reply(asked, Sampling(max_tokens=8), n=settings.votes, seeds=seeds)
     shares = []
     for votes in replies:
-        counts = Counter(n for vote in votes if (n := named_option(vote.text, OPTIONS)) is not None)
+        counts = Counter(n for vote in votes if (n := letter_of(vote.text, OPTIONS)) is not None)
         shares.append([counts[n] / max(1, counts.total()) for n in range(OPTIONS)])
     return shares
 
