@@ -6,7 +6,8 @@ import re
 import textwrap
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 from charter.rooms.card.number import Ledger
 
@@ -14,6 +15,25 @@ FORMAT = 1
 JSON, HTML, MARKDOWN = "card.json", "card.html", "card.md"
 HERE = Path(__file__).parent
 LINE = 100  # characters of a reply in Markdown, whose blocks don't wrap
+
+
+class Compiled(BytecodeCache):
+    """Templates that this process has compiled: each card has an environment of its own, with its own ledger."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Takes the code of a template that hasn't changed."""
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keeps the code of a template."""
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = Compiled()
 
 
 def environment(ledger: Ledger, escape: bool) -> Environment:
@@ -26,6 +46,7 @@ def environment(ledger: Ledger, escape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=COMPILED,
     )
     found.filters |= {
         "span": ledger.span,
