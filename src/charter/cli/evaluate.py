@@ -1,4 +1,4 @@
-"""`charter eval`: one model through the evaluations of the card, without a recipe of one's own."""
+"""`charter eval`: runs the evaluations of the card on one model, without a recipe."""
 
 import json
 import re
@@ -37,9 +37,10 @@ def evaluate(
             help="A step of a run (runs/demo/rl), a folder, hf:, pkg: or a server's reference.",
         ),
     ],
-    tasks: Annotated[str, typer.Option("--tasks", metavar="A,B", help="Evaluations; all if left out.")] = "",
+    tasks: Annotated[str, typer.Option("--tasks", metavar="A,B", help="Evaluations; default: all.")] = "",
     limit: Annotated[
-        int, typer.Option("--limit", min=0, help="Questions of each, drawn by seed; 0: all.")
+        int,
+        typer.Option("--limit", min=0, help="Questions of each, drawn at random with a fixed seed; 0: all."),
     ] = 100,
     data: Annotated[
         list[str] | None,
@@ -47,25 +48,25 @@ def evaluate(
             "--data",
             metavar="WHERE",
             help="shipped (the small sets of the package), standard (the published sets under CHARTER_DATA), or "
-            "TASK=REFERENCE, or helper=MODEL for what maps free answers to options; may be given many times.",
+            "TASK=REFERENCE, or helper=MODEL (maps free answers to options); may be repeated.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Run directory; runs/eval-MODEL if left out.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Run directory; default: runs/eval-MODEL.")
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="benchmark.FIELD=VALUE",
-            help="Change a setting, such as benchmark.change.arc.shots=0; may be given many times.",
+            help="Change a setting, such as benchmark.change.arc.shots=0; may be repeated.",
         ),
     ] = None,
     ray: Ray = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model by the card's protocols; a run that was stopped goes on where it stopped."""
+    """Evaluate a model by the card's protocols; run it again to resume a run that was stopped."""
     relaunch()
     recipe = make_recipe(model, tasks, limit, data or [], changes or [])
     folder = run_folder(recipe, out)
@@ -110,23 +111,25 @@ def make_recipe(model: str, tasks: str, limit: int, data: list[str], changes: li
 
 
 def data_sources(data: list[str], chosen: list[str], known: Any) -> dict[str, str]:
-    """Role -> reference of the data that was asked for; a role that is left out takes the shipped set."""
-    found: dict[str, str] = {}
+    """Role -> reference of the data that `--data` names; a role that it leaves out takes the shipped set."""
+    references: dict[str, str] = {}
     roles = {known.DATA[task] for task in chosen}
     for where in data:
         task, equals, reference = where.partition("=")
         if equals and (task in known.DATA or task == "helper"):
-            found[known.DATA.get(task, task)] = reference
+            references[known.DATA.get(task, task)] = reference
         elif where == "standard":
-            found |= {
-                role: known.STANDARD[role] for role in roles if role in known.STANDARD and role not in found
+            references |= {
+                role: known.STANDARD[role]
+                for role in roles
+                if role in known.STANDARD and role not in references
             }
         elif where != "shipped":
             raise CharterError(
                 f"--data {where}: write shipped, standard, or TASK=REFERENCE, as in --data mmlu=./my_mmlu; tasks are "
                 f"{', '.join(known.TASKS)}"
             )
-    return found
+    return references
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -143,7 +146,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def score_rows(manifest: Manifest, report: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a number, with the data that gave it."""
+    """One row a number, with the data behind it."""
     from charter.ground.measure.tasks import task_of
 
     identity = report["identity"]
