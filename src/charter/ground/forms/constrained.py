@@ -1,9 +1,10 @@
-"""One sample held to a grammar: an ending that fits the budget is known before every token.
+"""Constrained decoding of one sample: before every token, an ending that fits the budget is known.
 
-Invariant: `plan` is a list of tokens that completes the document from where it stands, verified by the grammar (and by
-the judge of a schema, where the grammar says less than the schema), and with the end token it takes no more than is
-left. A token that agrees with the plan shortens it. After any other token the plan is tried as it is, then an ending is
-sought anew; if none fits, the token is refused and drawn again. When nothing is left to spare, only the plan is open.
+Invariant: `plan` is a list of tokens that completes the document from its present state. The grammar has verified it,
+and the judge of a schema too if the grammar says less than the schema. With the end token it fits into the tokens that
+are left. A token that agrees with the plan shortens it. After any other token the plan is tried as it is, then a new
+ending is searched; if none fits, the token is refused and drawn again. When no token is left to spare, only the plan is
+open.
 
 Letters: V vocabulary.
 """
@@ -32,19 +33,17 @@ from charter.ground.generate.constraint import MOST_REFUSALS
 
 TRIES = 24  # endings offered to a judge before a token is refused
 MOST_BYTES = 16384  # of an ending
-REFUSED_SECONDS = (
-    0.2  # of the processor, for tokens of one step that are refused: all others wait for this one
-)
-FIRST_SECONDS = 10.0  # of the processor, for what a judge is asked before anything is written
-JUDGE_SECONDS = 0.1  # of the processor, for what a judge is asked of one token; then no more is asked
+REFUSED_SECONDS = 0.2  # of processor time, for refused tokens of one step: all other samples wait meanwhile
+FIRST_SECONDS = 10.0  # of processor time, for a judge before anything is written
+JUDGE_SECONDS = 0.1  # of processor time, for a judge at one token; after it the judge is left out
 _NOTHING = Hints()
 
 
 class Document:
-    """A text under a grammar, with the ending that is known for it.
+    """A text under a grammar, with a known ending.
 
-    `matcher` reads tokens, `twin` the same grammar byte by byte. `quoted`: the text is JSON. `judge` says of a whole
-    text whether it will do. `hints` help the search.
+    `matcher` reads tokens, `twin` the same grammar byte by byte. `quoted`: the text is JSON. `judge` decides
+    whether a whole text is valid. `hints` help the search.
     """
 
     def __init__(
@@ -59,21 +58,21 @@ class Document:
         self._alphabet, self._matcher, self._twin, self._judge = alphabet, matcher, twin, judge
         self._hints = hints
         self._numbers = Numbers() if quoted else None
-        self._unread: list[int] = []  # bytes that the twin has yet to read
+        self._unread: list[int] = []  # bytes that the twin hasn't read yet
         self._text = bytearray()
         self._bits = alphabet.mask()
-        self._judging = FIRST_SECONDS  # that the judge has left
+        self._judging = FIRST_SECONDS  # seconds that the judge has left
         self.plan: list[int] = []
-        self.planned_only = False  # the grammar's engine gave up: what is known is followed to the end
+        self.planned_only = False  # the grammar's engine gave up: follow the plan to the end
 
     def copy(self) -> Document:
-        """The same state, to go on apart."""
+        """An independent copy of this state."""
         copies = self._matcher.deep_copy(), self._twin.deep_copy()
-        made = Document(self._alphabet, *copies, False, self._judge, self._hints)
-        made._numbers = self._numbers.copy() if self._numbers else None
-        made._unread, made._text = list(self._unread), bytearray(self._text)
-        made.plan, made.planned_only = list(self.plan), self.planned_only
-        return made
+        document = Document(self._alphabet, *copies, False, self._judge, self._hints)
+        document._numbers = self._numbers.copy() if self._numbers else None
+        document._unread, document._text = list(self._unread), bytearray(self._text)
+        document.plan, document.planned_only = list(self.plan), self.planned_only
+        return document
 
     @property
     def complete(self) -> bool:
@@ -86,11 +85,11 @@ class Document:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing but the end can follow."""
+        """Whether only the end can follow."""
         return (self.planned_only and not self.plan) or self._matcher.is_stopped()
 
     def shut(self) -> Tensor | None:
-        """Tokens that may not come next, as booleans [V]; None if only the plan is known."""
+        """Tokens that may not come next, as booleans [V]; None if only the plan is open."""
         if not self.planned_only and self._matcher.is_stopped():
             self.planned_only = bool(self.plan)
             return torch.ones(self._alphabet.size, dtype=torch.bool) if not self.plan else None
@@ -106,17 +105,17 @@ class Document:
 
     @property
     def _separates(self) -> bool:
-        """Whether a colon or comma of JSON is due: nobody writes a blank before these, though the grammar allows it."""
+        """Whether a colon or comma of JSON is due: nobody writes a blank before these, but the grammar allows it."""
         if not self.plan or self._numbers is None or self._numbers.quotes.inside:
             return False
         return self._alphabet.tokens[self.plan[0]][:1] in (b":", b",")
 
     def begin(self, most: int) -> bool:
-        """Seek the first ending, of `most` tokens at most; False if there is none."""
+        """Search the first ending, of `most` tokens at most; False if there is none."""
         return self._seek(most, STEPS)
 
     def take(self, token: int, most: int) -> bool:
-        """Go on by a token if an ending of `most` tokens fits after it; otherwise nothing changes."""
+        """Append a token if an ending of at most `most` tokens fits after it; otherwise nothing changes."""
         if self.plan and token == self.plan[0]:
             if not self.planned_only:
                 self._matcher.consume_token(token)
@@ -149,11 +148,11 @@ class Document:
             return False
         return all(self.take(token, most) for token in tokens)
 
-    def _fits(self, asked: Callable[[], bool]) -> bool:
-        """An answer, or no where the judge can't say in its time: what it did accept is followed then."""
+    def _fits(self, question: Callable[[], bool]) -> bool:
+        """The answer to `question`, or False if the judge runs out of time: then the plan that it accepted stays."""
         self._judging = JUDGE_SECONDS
         try:
-            return asked()
+            return question()
         except CharterError:
             return False
 
@@ -164,7 +163,7 @@ class Document:
             self._numbers.feed(text)
 
     def _still(self, text: bytes, most: int) -> bool:
-        """Whether the plan ends the document after other bytes: not needed any more, as it is, or less those bytes."""
+        """Whether the plan still ends the document after these bytes: as an empty plan, as it is, or without them."""
         if self._verified(()):
             self.plan = []
             return True
@@ -182,14 +181,14 @@ class Document:
 
     def _verified(self, plan: Sequence[int]) -> bool:
         """Whether these tokens complete the document here."""
-        asked = [*plan, self._alphabet.end]
-        # a matcher that has stopped for want of any way on takes no end token either
-        if self._matcher.validate_tokens(asked) != len(asked) if plan else not self._matcher.is_accepting():
+        tokens = [*plan, self._alphabet.end]
+        # a matcher that stopped because nothing can follow takes no end token either
+        if self._matcher.validate_tokens(tokens) != len(tokens) if plan else not self._matcher.is_accepting():
             return False
         if self._judge is None:
             return True
         if self._judging < 0:
-            raise CharterError("the schema takes too long to judge documents by; simplify it")
+            raise CharterError("checking a document against the schema takes too long; simplify the schema")
         began = time.thread_time()
         try:
             return self._judge(bytes(self._text) + self._alphabet.spell(plan))
@@ -197,7 +196,7 @@ class Document:
             self._judging -= time.thread_time() - began
 
     def _seek(self, most: int, steps: int) -> bool:
-        """Seek an ending of `most` tokens, in so many steps; what is found becomes the plan."""
+        """Search an ending of at most `most` tokens in at most `steps` steps; it becomes the plan."""
         if self._unread:
             if self._twin.try_consume_tokens(self._unread) != len(self._unread):
                 return False
@@ -209,7 +208,7 @@ class Document:
             fresh = self._alphabet.cut(ending.fresh)
             if fresh is None:
                 continue
-            plan = fresh + (self.plan[ending.kept :] if ending.kept is not None else [])
+            plan = fresh + (self.plan[ending.known_from :] if ending.known_from is not None else [])
             if len(plan) <= most and self._verified(plan):
                 self.plan = plan
                 return True
@@ -223,17 +222,17 @@ class Document:
 
 
 class Held:
-    """The constraint of one sample: a document that is whole within its tokens."""
+    """The constraint of one sample: a document that is complete within its tokens."""
 
     def __init__(self, alphabet: Alphabet, document: Document) -> None:
         self._alphabet, self._document = alphabet, document
         self._refused: list[int] = []
-        self._spent = 0.0  # on what was refused
+        self._spent = 0.0  # seconds spent on refused tokens
         self._left = 0
 
     @property
     def closed(self) -> bool:
-        """Whether the document is whole and nothing can follow it."""
+        """Whether the document is complete and nothing can follow it."""
         return self._document.complete and self._document.closed
 
     def restrict(self, logits_V: Tensor, left: int) -> None:
@@ -267,10 +266,10 @@ class Held:
 
 
 class Triggered:
-    """Free text until `marker` has been written, then a document; after it again free text where `again` is set.
+    """Free text until `marker` is written, then a document; then free text once more if `again` is set.
 
-    A token that crosses the marker's end must go on as the document begins, and the marker is not completed where no
-    document would fit: such tokens are refused.
+    A token that crosses the marker's end must continue as the document begins, and the marker may not be completed if
+    no document would fit: such tokens are refused.
     """
 
     def __init__(self, alphabet: Alphabet, start: Document, marker: bytes, again: bool = False) -> None:
@@ -314,8 +313,8 @@ class Triggered:
 
 
 def keep_only(logits_V: Tensor, tokens: Sequence[int] | frozenset[int]) -> None:
-    """Close all but these tokens."""
-    kept = list(tokens)
-    values = logits_V[kept].clone()
+    """Forbid all tokens but these."""
+    open_tokens = list(tokens)
+    values = logits_V[open_tokens].clone()
     logits_V.fill_(-torch.inf)
-    logits_V[kept] = values
+    logits_V[open_tokens] = values

@@ -1,4 +1,4 @@
-"""A fenced block of code in Markdown: what stands around it, and the grammar of free code, which never closes it."""
+"""A fenced block of code in Markdown: its fences, and the grammar of free code, which never closes the block."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ CODE = "start: LINE*\nLINE: /(`{0,2}[^`\\n\\x00-\\x08\\x0b-\\x1f\\x7f])*`{0,2}\\
 
 
 def opening(language: str) -> str:
-    """The first line of a fence. Raises CharterError for a language that would not be one word."""
+    """The first line of a fence. Raises CharterError if the language is not one word."""
     if not _LANGUAGE.fullmatch(language):
         raise CharterError(f"the language of a code fence is one word such as python; got {language!r}")
     return f"```{language}\n"
 
 
 def inside(text: str) -> str:
-    """What a reply that is one fence holds. Raises CharterError where it isn't one."""
-    if (found := re.fullmatch(r"```[^\n`]*\n(.*)```", text, re.DOTALL)) is None:
+    """The content of a reply that is one fence. Raises CharterError if it isn't one."""
+    if (match := re.fullmatch(r"```[^\n`]*\n(.*)```", text, re.DOTALL)) is None:
         raise CharterError("not a code fence; expected ``` and a language, lines, and ``` on its own line")
-    return found[1]
+    return match[1]
